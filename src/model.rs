@@ -1,0 +1,48 @@
+//! Plain data, as a scan makes it, a database keeps it and a snapshot is built
+//! from it. No I/O, no order, no checks beyond what the types say.
+
+use uuid::Uuid;
+
+/// An album, an artist or a genre.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its id; how ids are made is told in [`crate::ids`].
+    pub id: Uuid,
+    /// Its name as tagged, white space kept; may be empty.
+    pub name: String,
+}
+
+/// One song. What it belongs to is given by index into the lists of its [`Collection`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Song {
+    /// Its id.
+    pub id: Uuid,
+    /// Its title; `None` where the database holds NULL.
+    pub name: Option<String>,
+    /// Length in whole seconds, truncated.
+    pub length: Option<i64>,
+    /// Number on its record, 0 when unknown.
+    pub track: Option<i64>,
+    /// Year of release, 0 when unknown.
+    pub year: Option<i64>,
+    /// Index into [`Collection::albums`].
+    pub album: u32,
+    /// Index into [`Collection::artists`].
+    pub artist: u32,
+    /// Index into [`Collection::genres`].
+    pub genre: u32,
+}
+
+/// Everything there is to serve. In no list does an id occur twice, and every
+/// index of a song is valid: whoever makes a collection sees to that.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Collection {
+    /// Albums, in any order.
+    pub albums: Vec<Named>,
+    /// Artists, in any order.
+    pub artists: Vec<Named>,
+    /// Genres, in any order.
+    pub genres: Vec<Named>,
+    /// Songs, in any order.
+    pub songs: Vec<Song>,
+}

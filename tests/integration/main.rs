@@ -1,0 +1,1 @@
+//! Black-box tests: they start the real binaries.
