@@ -32,9 +32,7 @@ pub fn search_form(text: &str) -> String {
 /// Byte offsets at which the words of a [`search_form`] begin; none for the empty one.
 pub fn word_starts(search_form: &str) -> impl Iterator<Item = usize> + '_ {
     let first = (!search_form.is_empty()).then_some(0);
-    first
-        .into_iter()
-        .chain(search_form.match_indices(' ').map(|(at, _)| at + 1))
+    first.into_iter().chain(search_form.match_indices(' ').map(|(at, _)| at + 1))
 }
 
 fn is_nonspacing_mark(c: char) -> bool {
@@ -78,10 +76,7 @@ mod tests {
     #[test]
     fn words_begin_where_a_rest_begins() {
         assert_eq!(word_starts("").count(), 0);
-        assert_eq!(
-            word_starts("the bouncing souls").collect::<Vec<_>>(),
-            [0, 4, 13]
-        );
+        assert_eq!(word_starts("the bouncing souls").collect::<Vec<_>>(), [0, 4, 13]);
     }
 
     #[test]
