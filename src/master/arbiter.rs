@@ -146,10 +146,14 @@ pub enum Action {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Booting { deadline: Instant },
+    Booting {
+        deadline: Instant,
+    },
     Serving,
     /// Told to end; killed at the deadline.
-    Ending { deadline: Instant },
+    Ending {
+        deadline: Instant,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -164,7 +168,10 @@ struct Child {
 enum Stage {
     Configuring,
     /// Waits for the loader, if that has been forked.
-    Loading { loader: Option<Pid>, deadline: Instant },
+    Loading {
+        loader: Option<Pid>,
+        deadline: Instant,
+    },
     Booting,
 }
 
@@ -275,7 +282,9 @@ impl Arbiter {
 
     fn wished(&mut self, wish: Wish, now: Instant, actions: &mut Vec<Action>) {
         match wish {
-            Wish::Stop => self.stop(Signal::SIGTERM, self.settings.graceful_timeout + DRAIN_MARGIN, now, actions),
+            Wish::Stop => {
+                self.stop(Signal::SIGTERM, self.settings.graceful_timeout + DRAIN_MARGIN, now, actions)
+            }
             Wish::StopNow => self.stop(Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions),
             Wish::ReopenLogs => {
                 actions.push(Action::ReopenLog);
@@ -476,8 +485,7 @@ impl Arbiter {
         let told = matches!(phase, Phase::Ending { .. });
         let level = if told { Level::Info } else { Level::Error };
         let age = now.saturating_duration_since(born).as_secs_f32();
-        let message =
-            format!("worker ended: {how} worker={slot} gen={generation} pid={pid} age={age:.1}s");
+        let message = format!("worker ended: {how} worker={slot} gen={generation} pid={pid} age={age:.1}s");
         actions.push(Action::Log(level, message));
         if !told && self.is_next(generation) {
             let reason = format!("a new worker did not come up: {how}");
@@ -536,10 +544,18 @@ impl Arbiter {
             let (booting, generation) = (matches!(child.phase, Phase::Booting { .. }), child.generation);
             child.phase = Phase::Ending { deadline: now + IMMEDIATE_MARGIN };
             let why = if booting { "did not come up within BOOT_TIMEOUT" } else { "did not end in time" };
-            actions.push(Action::Log(Level::Error, format!("worker {why} and is killed gen={generation} pid={pid}")));
+            actions.push(Action::Log(
+                Level::Error,
+                format!("worker {why} and is killed gen={generation} pid={pid}"),
+            ));
             actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
             if booting && self.is_next(generation) {
-                self.fail_next("a new worker did not come up within BOOT_TIMEOUT", ExitCode::Worker, now, actions);
+                self.fail_next(
+                    "a new worker did not come up within BOOT_TIMEOUT",
+                    ExitCode::Worker,
+                    now,
+                    actions,
+                );
             }
         }
     }
@@ -551,7 +567,8 @@ impl Arbiter {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        let silence = |slot: usize| silent.iter().find(|(other, _)| *other == slot).map(|(_, silence)| *silence);
+        let silence =
+            |slot: usize| silent.iter().find(|(other, _)| *other == slot).map(|(_, silence)| *silence);
         let stuck = self.pids(|child| {
             child.phase == Phase::Serving && silence(child.slot).is_some_and(|silence| silence > timeout)
         });
@@ -610,9 +627,8 @@ impl Arbiter {
             return;
         }
         let Some(current) = self.current else { return };
-        let alive = self.pids(|child| {
-            child.generation == current && !matches!(child.phase, Phase::Ending { .. })
-        });
+        let alive =
+            self.pids(|child| child.generation == current && !matches!(child.phase, Phase::Ending { .. }));
         let having = alive.len() + self.forking(current);
         if having < self.workers && self.backoff_until.is_none_or(|until| now >= until) {
             self.backoff_until = None;

@@ -98,8 +98,8 @@ fn order(
 }
 
 fn page(limit: Option<Cow<'_, str>>, offset: Option<Cow<'_, str>>) -> Result<Option<Page>, ApiError> {
-    let limit = limit.map(|text| parse_integer("limit", &text)).transpose()?;
-    let offset = offset.map(|text| parse_integer("offset", &text)).transpose()?;
+    let limit = limit.as_deref().map(|text| parse_integer("limit", text)).transpose()?;
+    let offset = offset.as_deref().map(|text| parse_integer("offset", text)).transpose()?;
     let Some(limit) = limit else { return Ok(None) };
     let limit = limit.not_negative("limit")?;
     let offset = offset.map_or(Ok(0), |offset| offset.not_negative("offset"))?;
