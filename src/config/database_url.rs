@@ -11,3 +11,19 @@ impl DatabaseUrl {
         Ok(DatabaseUrl)
     }
 }
+impl DatabaseUrl {
+    /// stub
+    pub fn sqlite(_path: std::path::PathBuf) -> DatabaseUrl {
+        DatabaseUrl
+    }
+}
+impl std::fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("stub")
+    }
+}
+impl std::fmt::Display for DatabaseUrlError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("stub")
+    }
+}

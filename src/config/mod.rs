@@ -1,32 +1,332 @@
-//! stub
+//! The configuration: `config/default.toml`, a file named by `AVALON_CONFIG`, the
+//! environment and the flags, in this order, checked as a whole before anything starts.
+//!
+//! Nothing else in the program reads the environment for settings.
+
+mod bind;
 pub mod database_url;
-use crate::telemetry::LogSettings;
+mod error;
+pub mod flags;
+mod layers;
+mod typed;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use bind::BindAddress;
 pub use database_url::DatabaseUrl;
-/// stub
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// stub
-    pub database_url: DatabaseUrl,
-    /// stub
-    pub log: LogSettings,
-}
-/// stub
+pub use error::{ConfigError, Origin};
+use layers::{KEYS, Layers, PREFIX, Raw};
+use nix::unistd::{Gid, Group, Uid, User};
+
+use crate::telemetry::{self, LogFormat, LogSettings};
+
+/// The defaults with their documentation, as `avalon-echo-config` prints them.
+pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
+
+/// What the command line says: flags, `-e` variables and `-c`.
 #[derive(Debug, Default, Clone)]
-pub struct Overrides;
-impl Overrides {
-    /// stub
-    pub fn set(&mut self, _key: &'static str, _value: String) {}
+pub struct Overrides {
+    file: Option<PathBuf>,
+    variables: Vec<(String, String)>,
+    flags: Vec<(&'static str, Raw, String)>,
 }
-/// stub
-#[derive(Debug)]
-pub struct ConfigError(String);
-impl std::fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+
+impl Overrides {
+    /// Sets `key` by the flag called `--` and its name in lower case with hyphens.
+    pub fn set(&mut self, key: &'static str, value: String) {
+        let flag = format!("--{}", key.to_ascii_lowercase().replace('_', "-"));
+        self.set_by(key, Raw::Untyped(value), flag);
+    }
+
+    /// Reads this file instead of the one that `AVALON_CONFIG` names.
+    pub fn set_file(&mut self, path: PathBuf) {
+        self.file = Some(path);
+    }
+
+    /// Lays a variable over the environment, as Gunicorn's `-e` does.
+    pub fn set_variable(&mut self, name: String, value: String) {
+        self.variables.push((name, value));
+    }
+
+    fn set_by(&mut self, key: &'static str, value: Raw, flag: String) {
+        self.flags.push((key, value, flag));
     }
 }
-impl std::error::Error for ConfigError {}
-/// stub
-pub fn load(_overrides: &Overrides) -> Result<Config, ConfigError> {
-    Err(ConfigError("stub".into()))
+
+/// Limits of one connection and its requests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// How long an idle connection is kept; zero closes after each answer.
+    pub keepalive: Duration,
+    /// How long the head of a request may take.
+    pub header_timeout: Duration,
+    /// How long a client may read nothing while an answer waits.
+    pub write_timeout: Duration,
+    /// Connections of one worker at the same time.
+    pub connections: usize,
+    /// Bytes of a request line.
+    pub request_line: usize,
+    /// Number of header fields.
+    pub request_fields: usize,
+    /// Bytes of one header field.
+    pub request_field_size: usize,
+    /// Bytes of a whole head.
+    pub request_head: usize,
 }
+
+/// Whom workers and the loader run as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// User id.
+    pub uid: Uid,
+    /// Group id.
+    pub gid: Gid,
+    /// Name of the user, for supplementary groups; `None` when it has no entry.
+    pub user: Option<String>,
+}
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the collection is kept.
+    pub database_url: DatabaseUrl,
+    /// How log lines look and where they go.
+    pub log: LogSettings,
+    /// Prefix of all endpoints, such as `/avalon`, or `/`.
+    pub request_path: String,
+    /// Where errors are reported.
+    pub sentry_dsn: Option<String>,
+    /// Host of the statsd server; empty for none.
+    pub statsd_host: String,
+    /// Port of the statsd server.
+    pub statsd_port: u16,
+    /// Prefix of all metrics.
+    pub statsd_prefix: String,
+    /// Addresses to serve on, at least one.
+    pub bind: Vec<BindAddress>,
+    /// Length of each accept queue.
+    pub backlog: i32,
+    /// Number of workers.
+    pub workers: usize,
+    /// Silence after which a worker is killed; `None` for never.
+    pub timeout: Option<Duration>,
+    /// How long requests may go on in a worker that is to end.
+    pub graceful_timeout: Duration,
+    /// How long a worker may take to begin to accept.
+    pub boot_timeout: Duration,
+    /// How long the loader may take.
+    pub load_timeout: Duration,
+    /// Whom to become in workers and loader.
+    pub account: Option<Account>,
+    /// Mode bits to remove from new files.
+    pub umask: u32,
+    /// Where the master's pid is kept.
+    pub pidfile: Option<PathBuf>,
+    /// Folder of the snapshot; `None` for memory.
+    pub snapshot_dir: Option<PathBuf>,
+    /// Limits of connections.
+    pub limits: Limits,
+    /// Sentences about what looks like a mistake but stops nothing.
+    pub warnings: Vec<String>,
+    shown: Vec<(&'static str, String)>,
+}
+
+/// Reads and checks the whole configuration.
+///
+/// # Errors
+/// The first thing that is wrong, with where it stands.
+pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
+    let layers = Layers::read(overrides)?;
+    let optional = |text: String| Some(text).filter(|text| !text.is_empty());
+    let database_url = database_url(&layers)?;
+    Ok(Config {
+        shown: shown(&layers, &database_url),
+        database_url,
+        log: log_settings(&layers)?,
+        request_path: layers.text("REQUEST_PATH", request_path)?,
+        sentry_dsn: optional(layers.text("SENTRY_DSN", sentry_dsn)?),
+        statsd_host: layers.string("STATSD_HOST")?,
+        statsd_port: port(layers.integer("STATSD_PORT", 1..=65535)?),
+        statsd_prefix: layers.string("STATSD_PREFIX")?,
+        bind: bind(&layers)?,
+        backlog: layers.integer("BACKLOG", 1..=65535)? as i32,
+        workers: layers.integer("WORKERS", 1..=256)? as usize,
+        timeout: Some(layers.seconds("TIMEOUT", 0..=86_400)?).filter(|timeout| !timeout.is_zero()),
+        graceful_timeout: layers.seconds("GRACEFUL_TIMEOUT", 1..=86_400)?,
+        boot_timeout: layers.seconds("BOOT_TIMEOUT", 1..=3_600)?,
+        load_timeout: layers.seconds("LOAD_TIMEOUT", 1..=86_400)?,
+        account: account(&layers)?,
+        umask: layers.mode("UMASK")?,
+        pidfile: layers.path("PIDFILE")?,
+        snapshot_dir: layers.path("SNAPSHOT_DIR")?,
+        limits: limits(&layers)?,
+        warnings: layers.unknown_variables.iter().map(unknown_variable).collect(),
+    })
+}
+
+impl Config {
+    /// Every key with the value that counts, as TOML comments and lines; the database
+    /// password and the Sentry key are hidden.
+    pub fn print(&self) -> String {
+        self.shown.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+    }
+}
+
+fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, String)> {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let value = |key: &'static str| match (&layers.get(key).value, key) {
+        (_, "DATABASE_URL") => quoted(&database_url.to_string()),
+        (Raw::Text(text) | Raw::Untyped(text), "SENTRY_DSN") if !text.is_empty() => quoted("(hidden)"),
+        (Raw::Integer(number), "UMASK") => format!("0o{number:03o}"),
+        (Raw::Integer(number), _) => number.to_string(),
+        (Raw::List(items), _) => toml::Value::from(items.clone()).to_string(),
+        (Raw::Text(text), _) => quoted(text),
+        (Raw::Untyped(text), "UMASK") => format!("0o{}", text.trim_start_matches("0o")),
+        (Raw::Untyped(text), "BIND") => {
+            toml::Value::from(text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>())
+                .to_string()
+        }
+        (Raw::Untyped(text), _) => {
+            text.trim().parse::<i64>().map_or_else(|_| quoted(text), |n| n.to_string())
+        }
+        (Raw::Other(name), _) => (*name).to_owned(),
+    };
+    KEYS.iter().map(|key| (*key, value(key))).collect()
+}
+
+fn unknown_variable((name, nearest): &(String, Option<&'static str>)) -> String {
+    match nearest {
+        Some(key) => format!("environment variable {name} is no setting; did you mean {PREFIX}{key}?"),
+        None => format!("environment variable {name} is no setting"),
+    }
+}
+
+/// The URL; its default lies in TMPDIR, as Python's `tempfile.gettempdir` has it.
+fn database_url(layers: &Layers) -> Result<DatabaseUrl, ConfigError> {
+    if layers.get("DATABASE_URL").origin == Origin::Default
+        && let Some(folder) = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty())
+    {
+        return Ok(DatabaseUrl::sqlite(PathBuf::from(folder).join("avalon.sqlite")));
+    }
+    layers.text("DATABASE_URL", DatabaseUrl::parse)
+}
+
+fn log_settings(layers: &Layers) -> Result<LogSettings, ConfigError> {
+    Ok(LogSettings {
+        format: layers.text("LOG_FORMAT", LogFormat::parse)?,
+        date_format: layers
+            .text("LOG_DATE_FORMAT", |text| telemetry::check_date_format(text).map(|()| text.to_owned()))?,
+        level: layers.text("LOG_LEVEL", |text| {
+            telemetry::parse_level(text)
+                .ok_or_else(|| format!("expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got {text:?}"))
+        })?,
+        path: layers.path("LOG_PATH")?,
+    })
+}
+
+fn request_path(text: &str) -> Result<String, String> {
+    let path = text.strip_prefix('/').ok_or_else(|| format!("must begin with \"/\", got {text:?}"))?;
+    if path.is_empty() {
+        return Ok(text.to_owned());
+    }
+    if path.split('/').any(str::is_empty) {
+        return Err(format!("must not end with \"/\" or hold \"//\", got {text:?}"));
+    }
+    if path.contains(|c: char| c.is_control() || "?#<>".contains(c)) {
+        return Err(format!("must not hold \"?\", \"#\", \"<\", \">\" or control characters, got {text:?}"));
+    }
+    Ok(text.to_owned())
+}
+
+fn sentry_dsn(text: &str) -> Result<String, String> {
+    if !text.is_empty() {
+        telemetry::sentry::check_dsn(text).map_err(|error| error.to_string())?;
+    }
+    Ok(text.to_owned())
+}
+
+fn bind(layers: &Layers) -> Result<Vec<BindAddress>, ConfigError> {
+    let mut addresses = layers.list("BIND", str::parse)?;
+    let mut seen = std::collections::HashSet::new();
+    addresses.retain(|address: &BindAddress| seen.insert(address.clone()));
+    if addresses.is_empty() {
+        let problem = "expected at least one address".to_owned();
+        return Err(typed::wrong("BIND", layers.get("BIND"), problem));
+    }
+    Ok(addresses)
+}
+
+fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
+    let count = |key, range| layers.integer(key, range).map(|number| number as usize);
+    Ok(Limits {
+        keepalive: layers.seconds("KEEPALIVE", 0..=3_600)?,
+        header_timeout: layers.seconds("HEADER_TIMEOUT", 1..=3_600)?,
+        write_timeout: layers.seconds("WRITE_TIMEOUT", 1..=3_600)?,
+        connections: count("WORKER_CONNECTIONS", 1..=1_000_000)?,
+        request_line: count("LIMIT_REQUEST_LINE", 64..=65_534)?,
+        request_fields: count("LIMIT_REQUEST_FIELDS", 1..=1_000)?,
+        request_field_size: count("LIMIT_REQUEST_FIELD_SIZE", 64..=65_536)?,
+        request_head: count("LIMIT_REQUEST_HEAD", 8_192..=1_048_576)?,
+    })
+}
+
+/// USER and GROUP looked up. A user without GROUP brings its own group, and a number
+/// needs no entry in the user database.
+fn account(layers: &Layers) -> Result<Option<Account>, ConfigError> {
+    let user = layers.string("USER")?;
+    let group = layers.string("GROUP")?;
+    if user.is_empty() && group.is_empty() {
+        return Ok(None);
+    }
+    let entry = if user.is_empty() { Ok(None) } else { find_user(&user) };
+    let entry = entry.map_err(|problem| typed::wrong("USER", layers.get("USER"), problem))?;
+    let gid = if group.is_empty() { Ok(None) } else { find_group(&group).map(Some) };
+    let gid = gid.map_err(|problem| typed::wrong("GROUP", layers.get("GROUP"), problem))?;
+    let own_group = entry.as_ref().and_then(|(_, own)| own.as_ref().map(|entry| entry.gid));
+    let account = Account {
+        uid: entry.as_ref().map_or_else(Uid::effective, |(uid, _)| *uid),
+        gid: gid.or(own_group).unwrap_or_else(Gid::effective),
+        user: entry.and_then(|(_, own)| own).map(|own| own.name),
+    };
+    if account.uid == Uid::effective() && account.gid == Gid::effective() {
+        return Ok(None);
+    }
+    if !Uid::effective().is_root() {
+        let problem = "changing user or group needs a master started as root".to_owned();
+        let key = if user.is_empty() { "GROUP" } else { "USER" };
+        return Err(typed::wrong(key, layers.get(key), problem));
+    }
+    Ok(Some(account))
+}
+
+fn find_user(text: &str) -> Result<Option<(Uid, Option<User>)>, String> {
+    let failed = |error| format!("user {text:?} could not be looked up: {error}");
+    if let Ok(number) = text.parse() {
+        let uid = Uid::from_raw(number);
+        return Ok(Some((uid, User::from_uid(uid).map_err(failed)?)));
+    }
+    match User::from_name(text).map_err(failed)? {
+        Some(user) => Ok(Some((user.uid, Some(user)))),
+        None => Err(format!("there is no user {text:?}")),
+    }
+}
+
+fn find_group(text: &str) -> Result<Gid, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(Gid::from_raw(number));
+    }
+    match Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid),
+        Ok(None) => Err(format!("there is no group {text:?}")),
+        Err(error) => Err(format!("group {text:?} could not be looked up: {error}")),
+    }
+}
+
+/// `number` was checked to be a port.
+fn port(number: i64) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! What can be wrong with a configuration, said so that it can be mended.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The embedded `config/default.toml`.
+    Default,
+    /// A line, counted from 1, of a configuration file.
+    File(PathBuf, usize),
+    /// An environment variable.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Origin::Environment(name) => write!(f, "environment variable {name}"),
+            Origin::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file could not be read.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Who named it.
+        named_by: Origin,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    Syntax {
+        /// File and line.
+        origin: Origin,
+        /// What the parser says.
+        message: String,
+    },
+    /// A key that does not exist.
+    UnknownKey {
+        /// Where it stands.
+        origin: Origin,
+        /// The key.
+        key: String,
+        /// The most similar key that exists.
+        nearest: Option<&'static str>,
+    },
+    /// A value of the wrong type or out of range.
+    Value {
+        /// Where it stands.
+        origin: Origin,
+        /// Its key.
+        key: &'static str,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Unreadable { path, named_by, .. } => {
+                write!(f, "{named_by} names {}, which cannot be read", path.display())
+            }
+            ConfigError::Syntax { origin, message } => write!(f, "{origin}: {message}"),
+            ConfigError::UnknownKey { origin, key, nearest } => {
+                write!(f, "{origin}: unknown key {key:?}")?;
+                match nearest {
+                    Some(name) => write!(f, "; did you mean {name}?"),
+                    None => f.write_str("; avalon-echo-config prints all that exist"),
+                }
+            }
+            ConfigError::Value { origin, key, problem } => write!(f, "{origin}: {key}: {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ConfigError::Unreadable { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Settings as flags, under Gunicorn's names where it has one.
+
+use clap::Args;
+
+use super::{Overrides, Raw};
+
+/// The flags of `avalon-master` that stand for settings. Each is documented, with its
+/// default, in `config/default.toml`.
+#[derive(Debug, Args, Default)]
+pub struct Flags {
+    /// Configuration file [env: AVALON_CONFIG]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+    /// Set a variable over the environment; may be repeated
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// Address to serve on: host:port, [v6]:port or unix:/path; may be repeated
+    #[arg(short, long, value_name = "ADDRESS")]
+    bind: Vec<String>,
+    /// Number of worker processes
+    #[arg(short, long, value_name = "N")]
+    workers: Option<String>,
+    /// Seconds after which a silent worker is replaced (0: never)
+    #[arg(short, long, value_name = "SECONDS")]
+    timeout: Option<String>,
+    /// Seconds that requests may take when a worker is to end
+    #[arg(long, value_name = "SECONDS")]
+    graceful_timeout: Option<String>,
+    /// Seconds that an idle connection is kept
+    #[arg(long, value_name = "SECONDS")]
+    keep_alive: Option<String>,
+    /// Connections that may wait, per address
+    #[arg(long, value_name = "N")]
+    backlog: Option<String>,
+    /// Connections that one worker serves at the same time
+    #[arg(long, value_name = "N")]
+    worker_connections: Option<String>,
+    /// File that holds the master's process id
+    #[arg(short, long, value_name = "FILE")]
+    pid: Option<String>,
+    /// User that workers run as
+    #[arg(short, long)]
+    user: Option<String>,
+    /// Group that workers run as
+    #[arg(short, long)]
+    group: Option<String>,
+    /// Mode bits removed from new files, in octal
+    #[arg(short = 'm', long, value_name = "BITS")]
+    umask: Option<String>,
+    /// DEBUG, INFO, WARNING, ERROR or CRITICAL
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// File that log lines are appended to
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<String>,
+    /// Bytes of a request line
+    #[arg(long, value_name = "BYTES")]
+    limit_request_line: Option<String>,
+    /// Number of header fields
+    #[arg(long, value_name = "N")]
+    limit_request_fields: Option<String>,
+    /// Bytes of one header field
+    #[arg(long, value_name = "BYTES")]
+    limit_request_field_size: Option<String>,
+    /// Database of the collection, as SQLAlchemy writes it
+    #[arg(short, long, value_name = "URL")]
+    database_url: Option<String>,
+    /// Path that all endpoints stand under
+    #[arg(long, value_name = "PATH")]
+    request_path: Option<String>,
+    /// Folder for the snapshot instead of memory
+    #[arg(long, value_name = "FOLDER")]
+    snapshot_dir: Option<String>,
+}
+
+impl Flags {
+    /// What these flags set.
+    pub fn overrides(self) -> Overrides {
+        let mut overrides = Overrides { file: self.config, variables: self.env, flags: Vec::new() };
+        if !self.bind.is_empty() {
+            overrides.set_by("BIND", Raw::List(self.bind), "--bind".to_owned());
+        }
+        for (key, flag, value) in [
+            ("WORKERS", "--workers", self.workers),
+            ("TIMEOUT", "--timeout", self.timeout),
+            ("GRACEFUL_TIMEOUT", "--graceful-timeout", self.graceful_timeout),
+            ("KEEPALIVE", "--keep-alive", self.keep_alive),
+            ("BACKLOG", "--backlog", self.backlog),
+            ("WORKER_CONNECTIONS", "--worker-connections", self.worker_connections),
+            ("PIDFILE", "--pid", self.pid),
+            ("USER", "--user", self.user),
+            ("GROUP", "--group", self.group),
+            ("UMASK", "--umask", self.umask),
+            ("LOG_LEVEL", "--log-level", self.log_level),
+            ("LOG_PATH", "--log-file", self.log_file),
+            ("LIMIT_REQUEST_LINE", "--limit-request-line", self.limit_request_line),
+            ("LIMIT_REQUEST_FIELDS", "--limit-request-fields", self.limit_request_fields),
+            ("LIMIT_REQUEST_FIELD_SIZE", "--limit-request-field-size", self.limit_request_field_size),
+            ("DATABASE_URL", "--database-url", self.database_url),
+            ("REQUEST_PATH", "--request-path", self.request_path),
+            ("SNAPSHOT_DIR", "--snapshot-dir", self.snapshot_dir),
+        ] {
+            if let Some(value) = value {
+                overrides.set_by(key, Raw::Untyped(value), flag.to_owned());
+            }
+        }
+        overrides
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}

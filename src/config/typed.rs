@@ -1,0 +1,111 @@
+//! From a value as written to the type its key wants, or an error that says what was
+//! expected.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::layers::{Layers, Raw, Setting};
+
+impl Layers {
+    /// Text, checked and converted by `convert`.
+    pub(super) fn text<T, E: std::fmt::Display>(
+        &self,
+        key: &'static str,
+        convert: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, ConfigError> {
+        let setting = self.get(key);
+        match &setting.value {
+            Raw::Text(text) | Raw::Untyped(text) => {
+                convert(text).map_err(|problem| wrong(key, setting, problem.to_string()))
+            }
+            other => Err(wrong(key, setting, format!("expected a string, got {}", shown(other)))),
+        }
+    }
+
+    /// Text as it is.
+    pub(super) fn string(&self, key: &'static str) -> Result<String, ConfigError> {
+        self.text(key, |text| Ok::<_, String>(text.to_owned()))
+    }
+
+    /// A path; `None` for the empty text.
+    pub(super) fn path(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+        Ok(Some(self.string(key)?).filter(|text| !text.is_empty()).map(PathBuf::from))
+    }
+
+    /// A list of texts, each converted by `convert`; commas separate them outside a file.
+    pub(super) fn list<T>(
+        &self,
+        key: &'static str,
+        convert: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let setting = self.get(key);
+        let items: Vec<&str> = match &setting.value {
+            Raw::List(items) => items.iter().map(String::as_str).collect(),
+            Raw::Text(text) | Raw::Untyped(text) => text.split(',').map(str::trim).collect(),
+            other => {
+                let problem = format!("expected a list of strings, got {}", shown(other));
+                return Err(wrong(key, setting, problem));
+            }
+        };
+        let convert = |item: &&str| {
+            convert(item).map_err(|problem| wrong(key, setting, format!("{item:?}: {problem}")))
+        };
+        items.iter().map(convert).collect()
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn integer(&self, key: &'static str, range: RangeInclusive<i64>) -> Result<i64, ConfigError> {
+        let setting = self.get(key);
+        let number = match &setting.value {
+            Raw::Integer(number) => Some(*number),
+            Raw::Untyped(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        number.filter(|number| range.contains(number)).ok_or_else(|| {
+            let (least, most) = range.into_inner();
+            let got = shown(&setting.value);
+            wrong(key, setting, format!("expected a whole number from {least} to {most}, got {got}"))
+        })
+    }
+
+    /// Whole seconds within `range`.
+    pub(super) fn seconds(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<i64>,
+    ) -> Result<Duration, ConfigError> {
+        self.integer(key, range).map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
+    }
+
+    /// File mode bits; outside a file the digits are octal.
+    pub(super) fn mode(&self, key: &'static str) -> Result<u32, ConfigError> {
+        let setting = self.get(key);
+        let bits = match &setting.value {
+            Raw::Integer(number) => u32::try_from(*number).ok(),
+            Raw::Text(text) | Raw::Untyped(text) => {
+                u32::from_str_radix(text.trim_start_matches("0o"), 8).ok()
+            }
+            _ => None,
+        };
+        bits.filter(|bits| *bits <= 0o777).ok_or_else(|| {
+            let got = shown(&setting.value);
+            wrong(key, setting, format!("expected mode bits from 0o000 to 0o777, got {got}"))
+        })
+    }
+}
+
+/// An error about the value of `key`.
+pub(super) fn wrong(key: &'static str, setting: &Setting, problem: String) -> ConfigError {
+    ConfigError::Value { origin: setting.origin.clone(), key, problem }
+}
+
+fn shown(raw: &Raw) -> String {
+    match raw {
+        Raw::Text(text) | Raw::Untyped(text) => format!("{text:?}"),
+        Raw::Integer(number) => number.to_string(),
+        Raw::List(_) => "a list".to_owned(),
+        Raw::Other(name) => (*name).to_owned(),
+    }
+}

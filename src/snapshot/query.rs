@@ -1,0 +1,320 @@
+//! What can be asked of a snapshot, and the answer: places in its tables, in order.
+//!
+//! Nothing here formats JSON, reads parameters or compares strings except to find the
+//! place of a query or a filter.
+
+use std::ops::Range;
+
+use uuid::Uuid;
+use zerocopy::little_endian::U32;
+
+use super::open::Snapshot;
+use super::{Field, Kind};
+
+/// A question. Everything in it narrows the answer; an empty one asks for all.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Search form of the words that a name must hold; blank words match nothing.
+    pub words: Option<String>,
+    /// What songs must belong to (kinds other than song); ignored for other answers.
+    pub filters: Vec<(Kind, Filter)>,
+    /// Field to sort by; without it, and among equals, the default order counts.
+    pub order: Option<(Field, Direction)>,
+    /// Part of the answer to give.
+    pub page: Option<Page>,
+}
+
+/// Which album, artist or genre.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// The one with this id.
+    Id(Uuid),
+    /// All whose name in lower case is this.
+    LowerName(String),
+}
+
+/// Direction of an order. Equal values stand in default order either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Small to great.
+    Ascending,
+    /// Great to small.
+    Descending,
+}
+
+/// `limit` entities after the first `offset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// How many at most.
+    pub limit: usize,
+    /// How many to pass over.
+    pub offset: usize,
+}
+
+impl Page {
+    /// The places of this page among `len`.
+    pub(super) fn within(self, len: usize) -> Range<usize> {
+        let from = self.offset.min(len);
+        from..self.offset.saturating_add(self.limit).min(len)
+    }
+}
+
+/// An answer: indexes into the table of its kind.
+#[derive(Debug, Clone)]
+pub enum Selection<'a> {
+    /// Neighbours in default order.
+    Range(Range<u32>),
+    /// These, in this order.
+    List(Vec<u32>),
+    /// A part of all entities, sorted by a field.
+    Sorted(Sorted<'a>),
+}
+
+impl Selection<'_> {
+    /// Nothing.
+    pub const EMPTY: Self = Selection::Range(0..0);
+
+    /// How many entities it holds.
+    pub fn len(&self) -> usize {
+        match self {
+            Selection::Range(range) => range.len(),
+            Selection::List(list) => list.len(),
+            Selection::Sorted(sorted) => sorted.places.len(),
+        }
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// All entities in the order of a field, and the places of it that were asked for.
+#[derive(Debug, Clone)]
+pub struct Sorted<'a> {
+    pub(super) by: Ranks<'a>,
+    /// Indexes in ascending order; `None` where that is the default order.
+    pub(super) order: Option<&'a [U32]>,
+    pub(super) direction: Direction,
+    pub(super) places: Range<u32>,
+}
+
+/// Where the rank of an entity's value of some field is found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ranks<'a> {
+    pub(super) ranks: &'a [U32],
+    /// For a song's album, artist or genre: which one, so that `ranks` are theirs.
+    pub(super) owner: Option<&'a [U32]>,
+}
+
+impl Ranks<'_> {
+    pub(super) fn rank(&self, at: u32) -> u32 {
+        let at = self.owner.map_or(at, |owner| owner[at as usize].get());
+        self.ranks[at as usize].get()
+    }
+}
+
+/// Walks through a [`Selection`], as runs of neighbours in default order.
+#[derive(Debug)]
+pub struct Runs<'a> {
+    selection: Selection<'a>,
+    next: usize,
+    group: Group,
+}
+
+/// Entities of equal value: their place in ascending order, and from which place on they
+/// stand in descending order.
+#[derive(Debug, Default)]
+struct Group {
+    ascending: Range<u32>,
+    descending: Range<u32>,
+}
+
+impl<'a> Runs<'a> {
+    /// Begins at the first entity.
+    pub fn new(selection: Selection<'a>) -> Self {
+        Runs { selection, next: 0, group: Group::default() }
+    }
+
+    fn at(&mut self, place: usize) -> u32 {
+        match &self.selection {
+            Selection::Range(range) => range.start + place as u32,
+            Selection::List(list) => list[place],
+            Selection::Sorted(sorted) => {
+                let place = sorted.places.start + place as u32;
+                match sorted.direction {
+                    Direction::Ascending => sorted.ascending(place),
+                    Direction::Descending => {
+                        if !self.group.descending.contains(&place) {
+                            self.group = sorted.group_of(place);
+                        }
+                        let within = place - self.group.descending.start;
+                        sorted.ascending(self.group.ascending.start + within)
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Range<u32>;
+
+    fn next(&mut self) -> Option<Range<u32>> {
+        let len = self.selection.len();
+        if self.next >= len {
+            return None;
+        }
+        if let Selection::Range(range) = &self.selection {
+            self.next = len;
+            return Some(range.clone());
+        }
+        let first = self.at(self.next);
+        let mut run = first..first + 1;
+        self.next += 1;
+        while self.next < len && self.at(self.next) == run.end {
+            run.end += 1;
+            self.next += 1;
+        }
+        Some(run)
+    }
+}
+
+impl Sorted<'_> {
+    fn ascending(&self, place: u32) -> u32 {
+        self.order.map_or(place, |order| order[place as usize].get())
+    }
+
+    fn count(&self) -> u32 {
+        self.by.owner.unwrap_or(self.by.ranks).len() as u32
+    }
+
+    /// The group that holds `place` of the descending order.
+    fn group_of(&self, place: u32) -> Group {
+        let count = self.count();
+        let rank = |place: u32| self.by.rank(self.ascending(place));
+        let sought = rank(count - 1 - place);
+        let start = partition_point(count, |place| rank(place) < sought);
+        let end = partition_point(count, |place| rank(place) <= sought);
+        Group { ascending: start..end, descending: count - end..count - start }
+    }
+}
+
+/// The first place below `count` where `before` does not hold.
+fn partition_point(count: u32, before: impl Fn(u32) -> bool) -> u32 {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
+impl<'a> Snapshot<'a> {
+    /// Answers `query` with entities of `kind`. Takes time and memory by what matches,
+    /// never by the size of the collection.
+    pub fn select(&self, kind: Kind, query: &Query) -> Selection<'a> {
+        let found = match kind {
+            Kind::Song => self.songs_matching(query),
+            _ => self.names_matching(kind, query.words.as_deref()),
+        };
+        match query.order {
+            None => cut(found, query.page),
+            Some((field, direction)) => self.sort(kind, found, field, direction, query.page),
+        }
+    }
+
+    fn sort(
+        &self,
+        kind: Kind,
+        found: Selection<'a>,
+        field: Field,
+        direction: Direction,
+        page: Option<Page>,
+    ) -> Selection<'a> {
+        let by = self.ranks(kind, field);
+        let count = self.count(kind);
+        let indexes: Vec<u32> = match found {
+            Selection::Range(range) if range.len() == count as usize => {
+                let places = page.map_or(0..count as usize, |page| page.within(count as usize));
+                let places = places.start as u32..places.end as u32;
+                return Selection::Sorted(Sorted { by, order: self.order(kind, field), direction, places });
+            }
+            Selection::Range(range) => range.collect(),
+            Selection::List(list) => list,
+            Selection::Sorted(_) => return found,
+        };
+        Selection::List(sort_indexes(indexes, by, direction, page))
+    }
+
+    fn ranks(&self, kind: Kind, field: Field) -> Ranks<'a> {
+        let entities = self.entities(kind);
+        let songs = &self.songs;
+        let (ranks, owner) = match field {
+            Field::Id => (entities.id_rank, None),
+            Field::Name => (entities.name_rank, None),
+            Field::Length => (songs.length_rank, None),
+            Field::Track => (songs.track_rank, None),
+            Field::Year => (songs.year_rank, None),
+            Field::Album => (self.albums.entities.name_rank, Some(songs.album)),
+            Field::AlbumId => (self.albums.entities.id_rank, Some(songs.album)),
+            Field::Artist => (self.artists.entities.name_rank, Some(songs.artist)),
+            Field::ArtistId => (self.artists.entities.id_rank, Some(songs.artist)),
+            Field::Genre => (self.genres.entities.name_rank, Some(songs.genre)),
+            Field::GenreId => (self.genres.entities.id_rank, Some(songs.genre)),
+        };
+        Ranks { ranks, owner }
+    }
+
+    fn order(&self, kind: Kind, field: Field) -> Option<&'a [U32]> {
+        match (kind, field) {
+            (Kind::Song, Field::Artist) => None,
+            (Kind::Song, field) => Some(self.songs.orders[field as usize]),
+            (_, Field::Id) => Some(self.entities(kind).by_id),
+            _ => None,
+        }
+    }
+}
+
+/// The part of `found`, which is in its final order, that `page` asks for.
+fn cut(found: Selection<'_>, page: Option<Page>) -> Selection<'_> {
+    let Some(page) = page else { return found };
+    let places = page.within(found.len());
+    match found {
+        Selection::Range(range) => {
+            Selection::Range(range.start + places.start as u32..range.start + places.end as u32)
+        }
+        Selection::List(mut list) => {
+            list.truncate(places.end);
+            list.drain(..places.start);
+            Selection::List(list)
+        }
+        Selection::Sorted(_) => found,
+    }
+}
+
+/// Sorts by rank, ties by index; only as much as the page needs.
+fn sort_indexes(indexes: Vec<u32>, by: Ranks<'_>, direction: Direction, page: Option<Page>) -> Vec<u32> {
+    let key = |at: u32| {
+        let rank = match direction {
+            Direction::Ascending => by.rank(at),
+            Direction::Descending => !by.rank(at),
+        };
+        u64::from(rank) << 32 | u64::from(at)
+    };
+    let mut keys: Vec<u64> = indexes.into_iter().map(key).collect();
+    let places = page.map_or(0..keys.len(), |page| page.within(keys.len()));
+    if places.is_empty() {
+        return Vec::new();
+    }
+    if places.end < keys.len() {
+        keys.select_nth_unstable(places.end - 1);
+        keys.truncate(places.end);
+    }
+    if places.start > 0 {
+        keys.select_nth_unstable(places.start);
+    }
+    let page = &mut keys[places.start..];
+    page.sort_unstable();
+    page.iter().map(|key| *key as u32).collect()
+}
