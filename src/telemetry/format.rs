@@ -1,10 +1,527 @@
-//! stub
-/// stub
-#[derive(Debug, Clone)]
-pub struct LogFormat;
+//! `LOG_FORMAT`: Python's `%(name)s` language over the attributes of Python's LogRecord, compiled once and
+//! rendered without looking at the text again. What a conversion prints is `percent`'s business, where the
+//! values come from is `log`'s.
+
+use std::fmt;
+
+use super::percent::{Kind, SIZE_MAX, Spec, SpecError, Value};
+
+/// A compiled log format. Made by [`LogFormat::parse`]; `Display` gives the text it was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFormat {
+    source: String,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Literal(String),
+    Field(Attribute, Spec),
+}
+
+/// The values of one record, as plain data. Names and meanings are those of Python's LogRecord.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LogRecord<'a> {
+    /// The time as `LOG_DATE_FORMAT` writes it. May be empty if [`LogFormat::uses_time`] says so.
+    pub asctime: &'a str,
+    /// Seconds since 1970-01-01 00:00 UTC.
+    pub created: f64,
+    /// The last part of `pathname`.
+    pub filename: &'a str,
+    /// The function that logged.
+    pub func_name: &'a str,
+    /// DEBUG, INFO, WARNING, ERROR or CRITICAL.
+    pub levelname: &'a str,
+    /// 10, 20, 30, 40 or 50.
+    pub levelno: i64,
+    /// The source line, from 1.
+    pub lineno: i64,
+    /// The module that logged.
+    pub module: &'a str,
+    /// The millisecond part of `created`, a whole number from 0 to 999.
+    pub msecs: f64,
+    /// The message, on one line.
+    pub message: &'a str,
+    /// The logger's name.
+    pub name: &'a str,
+    /// The source file.
+    pub pathname: &'a str,
+    /// The process id.
+    pub process: i64,
+    /// The process's role.
+    pub process_name: &'a str,
+    /// Milliseconds since the log was started.
+    pub relative_created: f64,
+    /// The thread id.
+    pub thread: i64,
+    /// The thread's name.
+    pub thread_name: &'a str,
+}
+
+/// An attribute of Python's LogRecord.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attribute {
+    Asctime,
+    Created,
+    Filename,
+    FuncName,
+    Levelname,
+    Levelno,
+    Lineno,
+    Module,
+    Msecs,
+    Message,
+    Name,
+    Pathname,
+    Process,
+    ProcessName,
+    RelativeCreated,
+    Thread,
+    ThreadName,
+    TaskName,
+}
+
+/// Every attribute with its name and the type of its value.
+const ATTRIBUTES: [(&str, Attribute, Kind); 18] = [
+    ("asctime", Attribute::Asctime, Kind::Text),
+    ("created", Attribute::Created, Kind::Float),
+    ("filename", Attribute::Filename, Kind::Text),
+    ("funcName", Attribute::FuncName, Kind::Text),
+    ("levelname", Attribute::Levelname, Kind::Text),
+    ("levelno", Attribute::Levelno, Kind::Int),
+    ("lineno", Attribute::Lineno, Kind::Int),
+    ("module", Attribute::Module, Kind::Text),
+    ("msecs", Attribute::Msecs, Kind::Float),
+    ("message", Attribute::Message, Kind::Text),
+    ("name", Attribute::Name, Kind::Text),
+    ("pathname", Attribute::Pathname, Kind::Text),
+    ("process", Attribute::Process, Kind::Int),
+    ("processName", Attribute::ProcessName, Kind::Text),
+    ("relativeCreated", Attribute::RelativeCreated, Kind::Float),
+    ("thread", Attribute::Thread, Kind::Int),
+    ("threadName", Attribute::ThreadName, Kind::Text),
+    ("taskName", Attribute::TaskName, Kind::None),
+];
+
+/// What Python uses for an empty format.
+const DEFAULT: &str = "%(message)s";
+
 impl LogFormat {
-    /// stub
-    pub fn parse(_: &str) -> Result<LogFormat, String> {
-        Ok(LogFormat)
+    /// Compiles a format.
+    ///
+    /// An empty text means `%(message)s`, as in Python.
+    ///
+    /// # Errors
+    /// Whatever Python would refuse at start or at the first record, with the column; and a width or a
+    /// precision above 1000.
+    pub fn parse(text: &str) -> Result<LogFormat, FormatError> {
+        let source = if text.is_empty() { DEFAULT } else { text };
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        let mut rest = source;
+        while let Some(percent) = rest.find('%') {
+            literal.push_str(&rest[..percent]);
+            let at = source.len() - rest.len() + percent;
+            let column = source[..at].chars().count() + 1;
+            let (field, length) = parse_field(&source[at..], column)?;
+            match field {
+                None => literal.push('%'),
+                Some((attribute, spec)) => {
+                    if !literal.is_empty() {
+                        pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                    }
+                    pieces.push(Piece::Field(attribute, spec));
+                }
+            }
+            rest = &source[at + length..];
+        }
+        if pieces.is_empty() {
+            return Err(FormatError::NoAttribute);
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(literal));
+        }
+        Ok(LogFormat { source: source.to_owned(), pieces })
+    }
+
+    /// Whether `asctime` is printed, so that the time need not be written out otherwise.
+    pub fn uses_time(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Field(Attribute::Asctime, _)))
+    }
+
+    /// Appends a record in this format, without a newline.
+    pub fn render(&self, record: &LogRecord<'_>, out: &mut String) {
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(text) => out.push_str(text),
+                Piece::Field(attribute, spec) => spec.write(record.value(*attribute), out),
+            }
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)
+    }
+}
+
+impl<'a> LogRecord<'a> {
+    fn value(&self, attribute: Attribute) -> Value<'a> {
+        match attribute {
+            Attribute::Asctime => Value::Text(self.asctime),
+            Attribute::Created => Value::Float(self.created),
+            Attribute::Filename => Value::Text(self.filename),
+            Attribute::FuncName => Value::Text(self.func_name),
+            Attribute::Levelname => Value::Text(self.levelname),
+            Attribute::Levelno => Value::Int(self.levelno),
+            Attribute::Lineno => Value::Int(self.lineno),
+            Attribute::Module => Value::Text(self.module),
+            Attribute::Msecs => Value::Float(self.msecs),
+            Attribute::Message => Value::Text(self.message),
+            Attribute::Name => Value::Text(self.name),
+            Attribute::Pathname => Value::Text(self.pathname),
+            Attribute::Process => Value::Int(self.process),
+            Attribute::ProcessName => Value::Text(self.process_name),
+            Attribute::RelativeCreated => Value::Float(self.relative_created),
+            Attribute::Thread => Value::Int(self.thread),
+            Attribute::ThreadName => Value::Text(self.thread_name),
+            // There are no asyncio tasks here; Python prints None outside of one.
+            Attribute::TaskName => Value::None,
+        }
+    }
+}
+
+/// A field and its length in bytes; no field for a percent sign. `text` starts with `%`.
+fn parse_field(text: &str, column: usize) -> Result<(Option<(Attribute, Spec)>, usize), FormatError> {
+    if text.starts_with("%%") {
+        return Ok((None, 2));
+    }
+    let Some(named) = text.strip_prefix("%(") else {
+        return Err(FormatError::NoName { column });
+    };
+    let Some((name, rest)) = named.split_once(')') else {
+        return Err(FormatError::Unclosed { column });
+    };
+    let (attribute, kind) = find(name, column)?;
+    let (spec, length) = Spec::parse(rest).map_err(|error| match error {
+        SpecError::Conversion(found) => FormatError::Conversion { column, name: name.to_owned(), found },
+        SpecError::Size => FormatError::Size { column, name: name.to_owned() },
+    })?;
+    if !spec.accepts(kind) {
+        let conversion = spec.conversion();
+        return Err(FormatError::Type { column, name: name.to_owned(), conversion, got: kind.noun() });
+    }
+    let length = "%(".len() + name.len() + ")".len() + length;
+    Ok((Some((attribute, spec)), length))
+}
+
+fn find(name: &str, column: usize) -> Result<(Attribute, Kind), FormatError> {
+    match ATTRIBUTES.iter().find(|(known, ..)| *known == name) {
+        Some((_, attribute, kind)) => Ok((*attribute, *kind)),
+        None => Err(FormatError::Unknown { column, name: name.to_owned(), nearest: nearest(name) }),
+    }
+}
+
+/// The attribute that was most likely meant: one that contains the name (`time`), or is spelled like it; none
+/// when nothing is near.
+fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase();
+    let likeness = |known: &str| {
+        let contained = name.len() >= 3 && known.contains(&name);
+        strsim::jaro_winkler(known, &name).max(if contained { 0.7 } else { 0.0 })
+    };
+    ATTRIBUTES
+        .iter()
+        .map(|(known, ..)| (likeness(&known.to_lowercase()), *known))
+        .filter(|(likeness, _)| *likeness >= 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}
+
+/// Why a log format is refused. `column` counts characters from 1 and is that of the percent sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FormatError {
+    /// The text has no field at all.
+    NoAttribute,
+    /// A percent sign followed by neither a name in parentheses nor another percent sign.
+    NoName {
+        /// Where.
+        column: usize,
+    },
+    /// A name without its closing parenthesis.
+    Unclosed {
+        /// Where.
+        column: usize,
+    },
+    /// A name that is no attribute.
+    Unknown {
+        /// Where.
+        column: usize,
+        /// The name as written.
+        name: String,
+        /// What was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// A field without a conversion type.
+    Conversion {
+        /// Where.
+        column: usize,
+        /// The attribute.
+        name: String,
+        /// What stands there instead; none at the end of the text.
+        found: Option<char>,
+    },
+    /// A conversion that does not fit the attribute.
+    Type {
+        /// Where.
+        column: usize,
+        /// The attribute.
+        name: String,
+        /// The conversion type as written.
+        conversion: char,
+        /// What the attribute is.
+        got: &'static str,
+    },
+    /// A width or precision that is too large.
+    Size {
+        /// Where.
+        column: usize,
+        /// The attribute.
+        name: String,
+    },
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAttribute => f.write_str("no attribute in it, expected at least one such as %(message)s"),
+            Self::NoName { column } => write!(
+                f,
+                "% at column {column} without a name, expected one as in %(message)s, or %% for a percent sign"
+            ),
+            Self::Unclosed { column } => {
+                write!(f, "%( at column {column} without its closing parenthesis")
+            }
+            Self::Unknown { column, name, nearest: Some(nearest) } => {
+                write!(f, "unknown attribute {name:?} at column {column}, did you mean {nearest:?}?")
+            }
+            Self::Unknown { column, name, nearest: None } => {
+                let known: Vec<&str> = ATTRIBUTES.iter().map(|(known, ..)| *known).collect();
+                write!(
+                    f,
+                    "unknown attribute {name:?} at column {column}, expected one of {}",
+                    known.join(" ")
+                )
+            }
+            Self::Conversion { column, name, found } => {
+                write!(f, "%({name}) at column {column} without a conversion type such as s or d, ")?;
+                match found {
+                    Some('*') => f.write_str("and a width cannot be taken from an argument (*)"),
+                    Some(found) => write!(f, "found {found:?}"),
+                    None => f.write_str("found the end"),
+                }
+            }
+            Self::Type { column, name, conversion, got } => {
+                write!(
+                    f,
+                    "%({name}) at column {column} is {got}, which {conversion:?} cannot convert, expected s"
+                )
+            }
+            Self::Size { column, name } => {
+                write!(f, "width or precision of %({name}) at column {column} is above {SIZE_MAX}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FormatError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RECORD: LogRecord<'static> = LogRecord {
+        asctime: "2026-11-24T05:46:00",
+        created: 1_795_499_160.123_456_7,
+        filename: "routes.rs",
+        func_name: "(unknown function)",
+        levelname: "WARNING",
+        levelno: 30,
+        lineno: 42,
+        module: "avalon::worker::routes",
+        msecs: 123.0,
+        message: "Björk \u{2014} it's \"Jóga\" \u{1f600}\u{200b}",
+        name: "avalon.worker",
+        pathname: "src/worker/routes.rs",
+        process: 815,
+        process_name: "worker 3",
+        relative_created: 0.000_047_683_715_820_312_5,
+        thread: 4711,
+        thread_name: "MainThread",
+    };
+
+    fn rendered(format: &str) -> String {
+        let mut out = String::new();
+        LogFormat::parse(format).unwrap().render(&RECORD, &mut out);
+        out
+    }
+
+    /// The expected texts were made by `logging.Formatter` of Python 3.11.7 from a record of these values.
+    /// 300,000 random formats were compared in the same way when this was written.
+    #[test]
+    fn records_look_as_python_writes_them() {
+        for (format, expected) in [
+            (
+                "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s",
+                "[2026-11-24T05:46:00] [815] [WARNING] Björk — it's \"Jóga\" 😀\u{200b}",
+            ),
+            (
+                "%(asctime)s %(created)s %(filename)s %(funcName)s %(levelname)s %(levelno)s %(lineno)s",
+                "2026-11-24T05:46:00 1795499160.1234567 routes.rs (unknown function) WARNING 30 42",
+            ),
+            (
+                "%(module)s %(msecs)s %(name)s %(pathname)s %(process)s %(processName)s",
+                "avalon::worker::routes 123.0 avalon.worker src/worker/routes.rs 815 worker 3",
+            ),
+            (
+                "%(relativeCreated)s %(thread)s %(threadName)s %(taskName)s",
+                "4.76837158203125e-05 4711 MainThread None",
+            ),
+            (
+                "%(levelname)-8s|%(levelname)8s|%(levelname)3s|%(levelname)08s|%(levelname)+#-9s|",
+                "WARNING | WARNING|WARNING| WARNING|WARNING  |",
+            ),
+            (
+                "%(name).5s|%(name)8.5s|%(name)-8.5s|%(name).0s|%(name).99s|",
+                "avalo|   avalo|avalo   ||avalon.worker|",
+            ),
+            ("%(message).7s|%(message)20.12s|", "Björk —|        Björk — it's|"),
+            (
+                "%(message)r %(name)r %(taskName)r %(lineno)r %(created)r",
+                r#"'Björk — it\'s "Jóga" 😀\u200b' 'avalon.worker' None 42 1795499160.1234567"#,
+            ),
+            ("%(message)a %(message)9.3a", r#"'Bj\xf6rk \u2014 it\'s "J\xf3ga" \U0001f600\u200b'       'Bj"#),
+            (
+                "%(msecs)03d %(msecs)d %(msecs)5i %(msecs)f %(msecs).0f %(msecs)#.0f %(msecs).2f",
+                "123 123   123 123.000000 123 123. 123.00",
+            ),
+            (
+                "%(created)d %(created)i %(created)u %(created).3f %(created)015.1f|%(created)-15.0f|",
+                "1795499160 1795499160 1795499160 1795499160.123 0001795499160.1|1795499160     |",
+            ),
+            (
+                "%(created)e %(created).3E %(created)g %(created).12g %(created)G %(created)#g %(created).0e %(created)#.0e",
+                "1.795499e+09 1.795E+09 1.7955e+09 1795499160.12 1.7955E+09 1.79550e+09 2e+09 2.e+09",
+            ),
+            (
+                "%(relativeCreated)f %(relativeCreated).9f %(relativeCreated)g %(relativeCreated).2E %(relativeCreated)#.3g %(relativeCreated).0g",
+                "0.000048 0.000047684 4.76837e-05 4.77E-05 4.77e-05 5e-05",
+            ),
+            (
+                "%(lineno)5d|%(lineno)-5d|%(lineno)05d|%(lineno)+d|%(lineno) d|%(lineno)+05d|%(lineno)-05d|%(lineno) +5d|",
+                "   42|42   |00042|+42| 42|+0042|42   |  +42|",
+            ),
+            (
+                "%(lineno).5d|%(lineno)8.5d|%(lineno)-8.5d|%(lineno)08.5d|%(lineno)+.5d|",
+                "00042|   00042|00042   |00000042|+00042|",
+            ),
+            (
+                "%(process)x %(process)X %(process)o %(process)#x %(process)#X %(process)#o %(process)#08x %(process)#.5x %(process)#10x|%(process)-#10x|",
+                "32f 32F 1457 0x32f 0X32F 0o1457 0x00032f 0x0032f      0x32f|0x32f     |",
+            ),
+            ("%(lineno)e %(lineno)f %(lineno)g %(lineno)G %(lineno).1F", "4.200000e+01 42.000000 42 42 42.0"),
+            ("%(lineno)c%(lineno)3c%(lineno)-3c|%(lineno).0c", "*  **  |*"),
+            ("100%% %(lineno)d%%%%", "100% 42%%"),
+            ("Zürich %(lineno)d → %(lineno)s", "Zürich 42 → 42"),
+        ] {
+            assert_eq!(rendered(format), expected, "{format}");
+        }
+    }
+
+    /// Python refuses these too, at start or at the first record, except `%s` without a name, for which it
+    /// prints the whole record.
+    #[test]
+    fn errors_say_what_and_where() {
+        for (format, expected) in [
+            ("plain", "no attribute in it, expected at least one such as %(message)s"),
+            ("100%%", "no attribute in it, expected at least one such as %(message)s"),
+            (
+                "%(message)s %s",
+                "% at column 13 without a name, expected one as in %(message)s, or %% for a percent sign",
+            ),
+            ("é%", "% at column 2 without a name, expected one as in %(message)s, or %% for a percent sign"),
+            ("%5%", "% at column 1 without a name, expected one as in %(message)s, or %% for a percent sign"),
+            ("[%(message", "%( at column 2 without its closing parenthesis"),
+            ("[%(levlname)s]", "unknown attribute \"levlname\" at column 2, did you mean \"levelname\"?"),
+            ("%(threadname)s", "unknown attribute \"threadname\" at column 1, did you mean \"threadName\"?"),
+            ("%(time)s", "unknown attribute \"time\" at column 1, did you mean \"asctime\"?"),
+            (
+                "%(xyz)s",
+                "unknown attribute \"xyz\" at column 1, expected one of asctime created filename funcName \
+                 levelname levelno lineno module msecs message name pathname process processName \
+                 relativeCreated thread threadName taskName",
+            ),
+            ("%(name)", "%(name) at column 1 without a conversion type such as s or d, found the end"),
+            ("%(name)]", "%(name) at column 1 without a conversion type such as s or d, found ']'"),
+            ("%(name)5.s", "%(name) at column 1 without a conversion type such as s or d, found 's'"),
+            ("%(name)5é", "%(name) at column 1 without a conversion type such as s or d, found 'é'"),
+            (
+                "%(name)*d",
+                "%(name) at column 1 without a conversion type such as s or d, and a width cannot be taken \
+                 from an argument (*)",
+            ),
+            ("%(name)d", "%(name) at column 1 is text, which 'd' cannot convert, expected s"),
+            ("%(msecs)x", "%(msecs) at column 1 is a number, which 'x' cannot convert, expected s"),
+            ("%(taskName)d", "%(taskName) at column 1 is None, which 'd' cannot convert, expected s"),
+            ("%(levelname)c", "%(levelname) at column 1 is text, which 'c' cannot convert, expected s"),
+            ("%(lineno)1001d", "width or precision of %(lineno) at column 1 is above 1000"),
+            ("%(lineno).99999999999999999999d", "width or precision of %(lineno) at column 1 is above 1000"),
+        ] {
+            assert_eq!(LogFormat::parse(format).unwrap_err().to_string(), expected, "{format}");
+        }
+    }
+
+    #[test]
+    fn an_empty_format_is_the_message_as_in_python() {
+        assert_eq!(LogFormat::parse("").unwrap().to_string(), "%(message)s");
+    }
+
+    #[test]
+    fn the_time_is_used_only_where_it_is_printed() {
+        assert!(LogFormat::parse("x %(asctime)s").unwrap().uses_time());
+        assert!(!LogFormat::parse("%%(asctime)s %(created)s").unwrap().uses_time());
+    }
+
+    /// Pieces of formats, right and wrong, so that more than one in a thousand parses.
+    fn format_like() -> impl Strategy<Value = String> {
+        let name = prop::sample::select(ATTRIBUTES.map(|(name, ..)| name).to_vec());
+        let field = (name, "[-0+ #]{0,3}", "[0-9]{0,3}", "(\\.[0-9]{1,3})?", "[sracdiuoxXeEfFgG]").prop_map(
+            |(name, flags, width, precision, kind)| format!("%({name}){flags}{width}{precision}{kind}"),
+        );
+        prop::collection::vec(prop_oneof![4 => field, 1 => ".{0,5}", 1 => "[%()s0-9.*]{0,5}"], 0..5)
+            .prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".*") {
+            let _ = LogFormat::parse(&text).map_err(|error| error.to_string());
+        }
+
+        #[test]
+        fn no_format_and_no_value_makes_rendering_panic(
+            text in format_like(), message in ".*", number in any::<i64>(), float in any::<f64>(),
+        ) {
+            if let Ok(format) = LogFormat::parse(&text) {
+                let record = LogRecord {
+                    message: &message, name: &message, created: float, msecs: float,
+                    relative_created: float, levelno: number, lineno: number, process: number, ..RECORD
+                };
+                format.render(&record, &mut String::new());
+            }
+        }
     }
 }

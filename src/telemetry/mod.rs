@@ -1,31 +1,87 @@
-//! stub
-pub mod format;
-pub use format::LogFormat;
+//! Logging, Sentry and statsd: one `start` each; called by all rooms, calls none.
+//!
+//! `log` may be started anywhere, also in the master: it has no thread and nothing that a fork could double.
+//! `sentry` (one thread, with a DSN) and `statsd` (no thread, but a buffer) are started in a worker or in the
+//! loader, after the fork.
+
+mod date;
+mod format;
+mod log;
+mod percent;
+pub mod sentry;
+mod statsd;
+mod values;
+
 use std::path::PathBuf;
-/// stub
-#[derive(Debug, Clone)]
+
+use slog::Level;
+
+pub use date::check_date_format;
+pub use format::{FormatError, LogFormat, LogRecord};
+pub use log::{Log, LogError};
+pub use statsd::{Statsd, StatsdError};
+
+/// What the configuration says about the log.
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogSettings {
-    /// stub
+    /// `LOG_FORMAT`.
     pub format: LogFormat,
-    /// stub
+    /// `LOG_DATE_FORMAT`: a strftime format that passed [`check_date_format`], or empty for Python's default.
     pub date_format: String,
-    /// stub
-    pub level: slog::Level,
-    /// stub
+    /// `LOG_LEVEL`: records below it are not made.
+    pub level: Level,
+    /// `LOG_PATH`: the file to append to; none for stderr.
     pub path: Option<PathBuf>,
 }
-/// stub
-pub fn check_date_format(_: &str) -> Result<(), String> {
-    Ok(())
+
+/// Reads a log level by Python's names, in any case, or by Python's numbers (10 is DEBUG, 50 is CRITICAL;
+/// a number between two levels is the upper one, 0 is everything).
+pub fn parse_level(text: &str) -> Option<Level> {
+    if let Ok(number) = text.parse::<u8>() {
+        return match number {
+            0..=10 => Some(Level::Debug),
+            11..=20 => Some(Level::Info),
+            21..=30 => Some(Level::Warning),
+            31..=40 => Some(Level::Error),
+            41..=50 => Some(Level::Critical),
+            _ => None,
+        };
+    }
+    match text.to_ascii_uppercase().as_str() {
+        "DEBUG" | "NOTSET" => Some(Level::Debug),
+        "INFO" => Some(Level::Info),
+        "WARN" | "WARNING" => Some(Level::Warning),
+        "ERROR" => Some(Level::Error),
+        "CRITICAL" | "FATAL" => Some(Level::Critical),
+        _ => None,
+    }
 }
-/// stub
-pub fn parse_level(_: &str) -> Option<slog::Level> {
-    Some(slog::Level::Info)
-}
-/// stub
-pub mod sentry {
-    /// stub
-    pub fn check_dsn(_: &str) -> Result<(), String> {
-        Ok(())
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_by_name_and_number() {
+        for (text, expected) in [
+            ("DEBUG", Some(Level::Debug)),
+            ("info", Some(Level::Info)),
+            ("Warn", Some(Level::Warning)),
+            ("WARNING", Some(Level::Warning)),
+            ("error", Some(Level::Error)),
+            ("CRITICAL", Some(Level::Critical)),
+            ("fatal", Some(Level::Critical)),
+            ("10", Some(Level::Debug)),
+            ("0", Some(Level::Debug)),
+            ("25", Some(Level::Warning)),
+            ("50", Some(Level::Critical)),
+            ("51", None),
+            ("-1", None),
+            ("", None),
+            (" INFO", None),
+            ("verbose", None),
+        ] {
+            assert_eq!(parse_level(text), expected, "{text:?}");
+        }
     }
 }

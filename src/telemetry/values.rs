@@ -1,0 +1,180 @@
+//! The message of a record and its key-values as one line of text, without anything that could end the line
+//! early or steer the terminal that shows it.
+
+use std::fmt::{self, Write};
+use std::ops::Range;
+
+use slog::{KV, OwnedKVList, Record};
+
+use super::percent::push_escaped;
+
+/// The key-values of a record: the logger's own first, each as they were written in the program.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    text: String,
+    /// slog hands them over last first.
+    pairs: Vec<(slog::Key, Range<usize>)>,
+}
+
+impl Values {
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.pairs.clear();
+    }
+
+    /// Adds the key-values of a record and of its logger.
+    pub(super) fn collect(&mut self, record: &Record<'_>, context: &OwnedKVList) {
+        // A value that refuses to be printed is printed as far as it went.
+        let _ = record.kv().serialize(record, self);
+        let _ = context.serialize(record, self);
+    }
+
+    /// Appends the message and the key-values as `message key=value key="some value"`.
+    pub(super) fn write_message(&self, message: &fmt::Arguments<'_>, out: &mut String) {
+        let _ = write!(Escaped(out), "{message}");
+        for (key, value) in self.iter() {
+            if !out.is_empty() {
+                out.push(' ');
+            }
+            escape(key, out);
+            out.push('=');
+            push_value(value, out);
+        }
+    }
+
+    /// The pairs as they were written, not escaped.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().rev().map(|(key, range)| (AsRef::<str>::as_ref(key), &self.text[range.clone()]))
+    }
+}
+
+impl slog::Serializer for Values {
+    fn emit_arguments(&mut self, key: slog::Key, value: &fmt::Arguments<'_>) -> slog::Result {
+        let start = self.text.len();
+        let _ = write!(self.text, "{value}");
+        self.pairs.push((key, start..self.text.len()));
+        Ok(())
+    }
+}
+
+/// A writer that escapes what goes through it.
+struct Escaped<'a>(&'a mut String);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        escape(text, self.0);
+        Ok(())
+    }
+}
+
+/// Whether a character could end the line early or steer the terminal that shows it.
+fn is_unsafe(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+}
+
+fn escape(text: &str, out: &mut String) {
+    for character in text.chars() {
+        match character {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            _ if is_unsafe(character) => push_escaped(character, out),
+            _ => out.push(character),
+        }
+    }
+}
+
+/// A value bare, or in quotes when it could not be told from its neighbours.
+fn push_value(value: &str, out: &mut String) {
+    let ambiguous =
+        |character: char| character.is_whitespace() || is_unsafe(character) || "\"=".contains(character);
+    if !value.is_empty() && !value.contains(ambiguous) {
+        return out.push_str(value);
+    }
+    out.push('"');
+    for part in value.split_inclusive(['"', '\\']) {
+        let (plain, last) = match part.strip_suffix(['"', '\\']) {
+            Some(plain) => (plain, &part[plain.len()..]),
+            None => (part, ""),
+        };
+        escape(plain, out);
+        if !last.is_empty() {
+            out.push('\\');
+            out.push_str(last);
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slog::{b, o, record};
+
+    fn message(values: OwnedKVList, record: &Record<'_>) -> String {
+        let mut collected = Values::default();
+        collected.collect(record, &values);
+        let mut out = String::new();
+        collected.write_message(record.msg(), &mut out);
+        out
+    }
+
+    #[test]
+    fn values_keep_the_order_they_were_written_in_after_those_of_the_logger() {
+        let root = slog::Logger::root(slog::Discard, o!("worker" => 3, "gen" => 2));
+        let child = root.new(o!("pid" => 4711));
+        let line = message(
+            child.list().clone(),
+            &record!(slog::Level::Info, "", &format_args!("worker ready"), b!("songs" => 10, "ms" => 1.5)),
+        );
+        assert_eq!(line, "worker ready worker=3 gen=2 pid=4711 songs=10 ms=1.5");
+    }
+
+    #[test]
+    fn values_are_quoted_where_they_could_be_misread() {
+        for (value, expected) in [
+            ("plain", "v=plain"),
+            ("Björk", "v=Björk"),
+            ("", "v=\"\""),
+            ("two words", "v=\"two words\""),
+            ("a=b", "v=\"a=b\""),
+            ("say \"hi\"", "v=\"say \\\"hi\\\"\""),
+            ("C:\\dir", "v=C:\\dir"),
+            ("C:\\my dir\\", "v=\"C:\\\\my dir\\\\\""),
+            ("no\u{a0}break", "v=\"no\u{a0}break\""),
+            ("line\nbreak", "v=\"line\\nbreak\""),
+        ] {
+            let line =
+                message(o!().into(), &record!(slog::Level::Info, "", &format_args!(""), b!("v" => value)));
+            assert_eq!(line, expected);
+        }
+    }
+
+    #[test]
+    fn control_characters_are_escaped_and_other_text_is_kept() {
+        let hostile = "a\nb\r\tc\u{1b}[31m\0\u{7f}\u{9b}\u{2028}d é 😀 \\n";
+        let line = message(o!().into(), &record!(slog::Level::Info, "", &format_args!("{hostile}"), b!()));
+        assert_eq!(line, "a\\nb\\r\\tc\\x1b[31m\\x00\\x7f\\x9b\\u2028d é 😀 \\n");
+    }
+
+    #[test]
+    fn none_and_failing_values_leave_the_line_whole() {
+        struct Refuses;
+        impl fmt::Display for Refuses {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("half")?;
+                Err(fmt::Error)
+            }
+        }
+        let line = message(
+            o!().into(),
+            &record!(
+                slog::Level::Info,
+                "",
+                &format_args!("m"),
+                b!("a" => None::<u8>, "b" => %Refuses, "c" => Some(1))
+            ),
+        );
+        assert_eq!(line, "m a=\"\" b=half c=1");
+    }
+}
