@@ -45,6 +45,23 @@ pub struct Scanned {
     pub skipped: Skipped,
 }
 
+/// The counts that sum up a scan, in one line.
+impl fmt::Display for Scanned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Collection { albums, artists, genres, songs } = &self.collection;
+        write!(
+            f,
+            "Read {} files: {} songs, {} albums, {} artists, {} genres; skipped {}",
+            self.read,
+            songs.len(),
+            albums.len(),
+            artists.len(),
+            genres.len(),
+            self.skipped
+        )
+    }
+}
+
 /// How much was left out, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Skipped {
@@ -200,11 +217,11 @@ fn file(Entry { path, kind }: Entry, skipped: &mut Skipped, log: &Logger) -> Opt
         Kind::AppleDouble => skipped.apple_double += 1,
         Kind::LinkedFolder => {
             skipped.linked_folders += 1;
-            info!(log, "Link to a folder is not followed: {}", path.display());
+            info!(log, "Link to a folder is not followed: {}", shown(&path));
         }
         Kind::BrokenLink(error) => {
             skipped.broken_links += 1;
-            warn!(log, "Skipped broken link {}: {error}", path.display());
+            warn!(log, "Skipped broken link {}: {error}", shown(&path));
         }
         Kind::Special => skip(&path, Unread::Special, skipped, log),
         Kind::Unreadable(error) => skip(&path, error.into(), skipped, log),
@@ -213,7 +230,7 @@ fn file(Entry { path, kind }: Entry, skipped: &mut Skipped, log: &Logger) -> Opt
 }
 
 fn skip(path: &Path, reason: Unread, skipped: &mut Skipped, log: &Logger) {
-    let path = path.display();
+    let path = shown(path);
     match reason {
         Unread::NotAudio => {
             skipped.not_audio += 1;
@@ -237,12 +254,12 @@ fn skip(path: &Path, reason: Unread, skipped: &mut Skipped, log: &Logger) {
 /// The song of an audio file. What its tags do not say is empty or 0.
 fn track(path: &Path, audio: Audio, log: &Logger) -> Track {
     if let Some(damage) = audio.damage {
-        warn!(log, "Some tags of {} could not be read: {damage}", path.display());
+        warn!(log, "Some tags of {} could not be read: {damage}", shown(path));
     }
     let number = |field, text: Option<String>, parse: fn(&str) -> Option<i64>| {
         let Some(text) = text else { return 0 };
         parse(&text).unwrap_or_else(|| {
-            warn!(log, "Could not read {field} of {} from {text:?}, stored 0", path.display());
+            warn!(log, "Could not read {field} of {} from {text:?}, stored 0", shown(path));
             0
         })
     };
@@ -256,6 +273,14 @@ fn track(path: &Path, audio: Audio, log: &Logger) -> Track {
         genre: tags.genre.unwrap_or_default(),
         length: i64::from(u32::try_from(audio.duration.as_secs()).unwrap_or(0)),
     }
+}
+
+/// A path as a log line may hold it: a name with a line break must not look like two lines.
+fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
 }
 
 /// Reads the files on several threads and hands over the results in the order of the list.

@@ -170,8 +170,9 @@ fn files_left_out_by_avalonms_are_left_out_or_kept_for_a_reason() {
     let folder = unpacked(fixture!("music.tar.gz"));
     let music = folder.path().join("music");
     let log = Memory::default();
-    let collection =
-        collect(&[music.clone()], Empty::Refused, &Silent, &log.logger()).expect("scan").collection;
+    let collection = collect(std::slice::from_ref(&music), Empty::Refused, &Silent, &log.logger())
+        .expect("scan")
+        .collection;
     let differences = differences();
     for record in compressed(fixture!("skipped.jsonl.gz")) {
         let path = music.join(string(&record["path"]));
@@ -213,7 +214,7 @@ fn no_file_ends_a_scan() {
         let case = string(&record["case"]);
         let path = folder.path().join("music_abort").join(&case);
         let log = Memory::default();
-        let scanned = collect(&[path.clone()], Empty::Refused, &Silent, &log.logger());
+        let scanned = collect(std::slice::from_ref(&path), Empty::Refused, &Silent, &log.logger());
         let collection = scanned.unwrap_or_else(|error| panic!("{case}: {error}")).collection;
         assert!(song(&collection, &path.join("good.mp3")).is_some(), "{case}");
         let due = indexed.get(case.as_str()).copied().unwrap_or(1);
@@ -362,5 +363,20 @@ fn torn_and_random_files_end_no_scan() {
             fs::write(&target, &bytes).expect("file");
             let _ = tags::read(&target);
         }
+    }
+}
+
+/// What a new user sees first.
+#[test]
+fn the_sample_collection_is_read_without_a_warning() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/sample-music");
+    let log = Memory::default();
+    let scanned = collect(&[folder], Empty::Refused, &Silent, &log.logger()).expect("scan");
+    assert_eq!(log.lines().iter().filter(|line| line.starts_with("WARN")).count(), 0, "{:?}", log.lines());
+    let summary = scanned.to_string();
+    assert_eq!(summary, "Read 25 files: 24 songs, 6 albums, 4 artists, 6 genres; skipped 1 (1 no audio)");
+    for song in scanned.collection.songs {
+        assert!(song.name.is_some_and(|name| !name.is_empty()));
+        assert!(song.year > Some(0) && song.track > Some(0) && song.length > Some(0));
     }
 }

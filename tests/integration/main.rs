@@ -1,1 +1,3 @@
 //! Black-box tests: they start the real binaries.
+
+mod scan;
