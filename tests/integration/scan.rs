@@ -322,7 +322,7 @@ fn what_is_closed_to_the_user_is_named_and_passed_over() {
     let closed = home.add("closed/inside.mp3").parent().expect("a parent").to_owned();
     let secret = home.music().join("secret.txt");
     fs::write(&secret, "x").expect("file");
-    let forbid = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0)).expect("mode");
+    let forbid = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("mode");
     let scanner = home.path("avalon-scan");
     fs::copy(env!("CARGO_BIN_EXE_avalon-scan"), &scanner).expect("copy");
     fs::set_permissions(home.folder.path(), fs::Permissions::from_mode(0o777)).expect("mode");
