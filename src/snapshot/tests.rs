@@ -464,7 +464,7 @@ fn damage_in_every_section_is_refused() {
         let mut torn = good.clone();
         torn[offset + size / 2] ^= 1;
         assert_eq!(Snapshot::open(&torn, Verify::Full).unwrap_err(), OpenError::Hash);
-        for (place, value) in [(0, 0xffff_u32), (4, 3), (8, u32::MAX), (16, size as u32 + 64), (20, u32::MAX)]
+        for (place, value) in [(0, 0xffff_u32), (4, 3), (8, u32::MAX), (16, size as u32 + 4), (20, u32::MAX)]
         {
             let mut forged = good.clone();
             forged[at + place..at + place + 4].copy_from_slice(&value.to_le_bytes());

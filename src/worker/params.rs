@@ -1,0 +1,200 @@
+//! From the query string to a question for the snapshot.
+//!
+//! The first value of a repeated parameter counts and unknown parameters are ignored, as
+//! with avalonms; so is the order in which errors are found.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+use super::error::ApiError;
+use crate::snapshot::{Direction, Field, Filter, Kind, Page, Query};
+use crate::text;
+
+/// The parameters that mean something, decoded.
+#[derive(Default)]
+struct Parameters<'q> {
+    query: Option<Cow<'q, str>>,
+    order: Option<Cow<'q, str>>,
+    direction: Option<Cow<'q, str>>,
+    limit: Option<Cow<'q, str>>,
+    offset: Option<Cow<'q, str>>,
+    names: [Option<Cow<'q, str>>; 3],
+    ids: [Option<Cow<'q, str>>; 3],
+}
+
+/// Kinds of filters, in the order in which their errors are reported.
+const FILTERS: [(Kind, &str); 3] =
+    [(Kind::Album, "album_id"), (Kind::Artist, "artist_id"), (Kind::Genre, "genre_id")];
+
+impl<'q> Parameters<'q> {
+    fn read(query_string: &'q str) -> Self {
+        let mut parameters = Parameters::default();
+        for (name, value) in form_urlencoded::parse(query_string.as_bytes()) {
+            let slot = match &*name {
+                "query" => &mut parameters.query,
+                "order" => &mut parameters.order,
+                "direction" => &mut parameters.direction,
+                "limit" => &mut parameters.limit,
+                "offset" => &mut parameters.offset,
+                "album" => &mut parameters.names[0],
+                "artist" => &mut parameters.names[1],
+                "genre" => &mut parameters.names[2],
+                "album_id" => &mut parameters.ids[0],
+                "artist_id" => &mut parameters.ids[1],
+                "genre_id" => &mut parameters.ids[2],
+                _ => continue,
+            };
+            slot.get_or_insert(value);
+        }
+        parameters
+    }
+}
+
+/// What `query_string` asks of entities of `kind`.
+pub(super) fn parse(kind: Kind, query_string: &str) -> Result<Query, ApiError> {
+    let mut parameters = Parameters::read(query_string);
+    let filters = if kind == Kind::Song { filters(&mut parameters)? } else { Vec::new() };
+    let order = order(kind, parameters.order, parameters.direction)?;
+    let page = page(parameters.limit, parameters.offset)?;
+    Ok(Query { words: parameters.query.map(|words| text::search_form(&words)), filters, order, page })
+}
+
+fn filters(parameters: &mut Parameters<'_>) -> Result<Vec<(Kind, Filter)>, ApiError> {
+    let mut filters = Vec::new();
+    for (place, (kind, field)) in FILTERS.into_iter().enumerate() {
+        if let Some(value) = parameters.ids[place].take() {
+            let id = parse_id(&value);
+            let id = id.ok_or_else(|| ApiError::InvalidId { field, value: value.into_owned() })?;
+            filters.push((kind, Filter::Id(id)));
+        }
+        if let Some(name) = parameters.names[place].take() {
+            filters.push((kind, Filter::LowerName(text::lower(&name))));
+        }
+    }
+    Ok(filters)
+}
+
+/// Hyphenated or plain, in braces or as a URN, in any case; nothing looser.
+fn parse_id(text: &str) -> Option<Uuid> {
+    // The crate takes upper-case digits, but the prefix of a URN in lower case only.
+    Uuid::try_parse(text).ok()
+}
+
+fn order(
+    kind: Kind,
+    order: Option<Cow<'_, str>>,
+    direction: Option<Cow<'_, str>>,
+) -> Result<Option<(Field, Direction)>, ApiError> {
+    let Some(order) = order else { return Ok(None) };
+    let direction = match direction.as_deref() {
+        None | Some("asc") => Direction::Ascending,
+        Some("desc") => Direction::Descending,
+        Some(other) => return Err(ApiError::InvalidDirection(other.to_owned())),
+    };
+    let field = Field::parse(kind, &order);
+    let field = field.ok_or_else(|| ApiError::InvalidOrder(order.into_owned()))?;
+    Ok(Some((field, direction)))
+}
+
+fn page(limit: Option<Cow<'_, str>>, offset: Option<Cow<'_, str>>) -> Result<Option<Page>, ApiError> {
+    let limit = limit.map(|text| parse_integer("limit", &text)).transpose()?;
+    let offset = offset.map(|text| parse_integer("offset", &text)).transpose()?;
+    let Some(limit) = limit else { return Ok(None) };
+    let limit = limit.not_negative("limit")?;
+    let offset = offset.map_or(Ok(0), |offset| offset.not_negative("offset"))?;
+    Ok(Some(Page { limit, offset }))
+}
+
+/// An integer of any size.
+struct Integer<'a> {
+    negative: bool,
+    /// Without leading zeros; empty for zero.
+    digits: &'a str,
+}
+
+/// As Python's `int()` reads ASCII digits: a sign, leading zeros and white space around are
+/// taken. (Python takes underscores and other digits as well; we do not.)
+fn parse_integer<'a>(field: &'static str, text: &'a str) -> Result<Integer<'a>, ApiError> {
+    let trimmed = text.trim();
+    let (negative, digits) = match trimmed.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, trimmed.strip_prefix('+').unwrap_or(trimmed)),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ApiError::InvalidInteger { field, value: text.to_owned() });
+    }
+    Ok(Integer { negative, digits: digits.trim_start_matches('0') })
+}
+
+impl Integer<'_> {
+    /// The value; huge ones are as large as a number can be here.
+    fn not_negative(&self, field: &'static str) -> Result<usize, ApiError> {
+        if self.negative && !self.digits.is_empty() {
+            return Err(ApiError::Negative { field, digits: format!("-{}", self.digits) });
+        }
+        if self.digits.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.digits.parse().unwrap_or(usize::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page_of(query_string: &str) -> Result<Option<Page>, ApiError> {
+        parse(Kind::Song, query_string).map(|query| query.page)
+    }
+
+    #[test]
+    fn integers_are_pythons() {
+        let cases = [
+            ("5", 5), ("%2B5", 5), ("+5", 5), ("5+", 5), ("%C2%A05", 5), ("007", 7), ("-0", 0), ("0", 0),
+            ("18446744073709551616", usize::MAX),
+        ];
+        for (text, limit) in cases {
+            let page = page_of(&format!("limit={text}")).unwrap();
+            assert_eq!(page, Some(Page { limit, offset: 0 }), "{text}");
+        }
+        for text in ["", "-", "+", "1.0", "1_0", "%D9%A5", "%1F5", "5%00", "0x5", "--5", "+-5"] {
+            assert!(matches!(page_of(&format!("limit={text}")), Err(ApiError::InvalidInteger { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn offset_counts_only_with_limit_but_is_always_checked() {
+        assert_eq!(page_of("offset=-1"), Ok(None));
+        assert!(matches!(page_of("offset=x"), Err(ApiError::InvalidInteger { field: "offset", .. })));
+        assert!(matches!(page_of("limit=1&offset=-1"), Err(ApiError::Negative { field: "offset", .. })));
+    }
+
+    #[test]
+    fn first_error_is_the_originals() {
+        let all = "offset=x&limit=x&order=x&direction=x&genre_id=x&artist_id=x&album_id=x";
+        let mut left = all.to_owned();
+        for (parameter, found) in [
+            ("&album_id=x", "album_id"), ("&artist_id=x", "artist_id"), ("&genre_id=x", "genre_id"),
+        ] {
+            assert!(matches!(parse(Kind::Song, &left), Err(ApiError::InvalidId { field, .. }) if field == found));
+            left = left.replace(parameter, "");
+        }
+        assert!(matches!(parse(Kind::Song, &left), Err(ApiError::InvalidDirection(_))));
+        left = left.replace("&direction=x", "");
+        assert!(matches!(parse(Kind::Song, &left), Err(ApiError::InvalidOrder(_))));
+    }
+
+    #[test]
+    fn ids_are_hyphenated_plain_braced_or_urns() {
+        let id = "b048612e-1207-59f4-bebb-a0bc9a48cd1a";
+        for text in [
+            id.to_owned(), id.replace('-', ""), id.to_uppercase(), format!("{{{id}}}"), format!("urn:uuid:{id}"),
+        ] {
+            assert!(parse_id(&text).is_some(), "{text}");
+        }
+        for text in ["", "x", &id[1..], &format!("{{{id}"), &format!(" {id}"), &format!("0x{}", &id.replace('-', "")[2..])] {
+            assert!(parse_id(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! From a request's path to an endpoint.
+
+use percent_encoding::percent_decode_str;
+
+use crate::snapshot::Kind;
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Version,
+    Heartbeat,
+    List(Kind),
+}
+
+impl Endpoint {
+    const ALL: [Endpoint; 6] = [
+        Endpoint::Version,
+        Endpoint::Heartbeat,
+        Endpoint::List(Kind::Album),
+        Endpoint::List(Kind::Artist),
+        Endpoint::List(Kind::Genre),
+        Endpoint::List(Kind::Song),
+    ];
+
+    /// Its last path segment, which is also its name in metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Endpoint::Version => "version",
+            Endpoint::Heartbeat => "heartbeat",
+            Endpoint::List(Kind::Album) => "albums",
+            Endpoint::List(Kind::Artist) => "artists",
+            Endpoint::List(Kind::Genre) => "genres",
+            Endpoint::List(Kind::Song) => "songs",
+        }
+    }
+}
+
+/// The endpoint at `path`, under `request_path`. Percent-encoded letters are the letters;
+/// an encoded slash separates nothing.
+pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
+    let rest = strip_prefix(path, request_path)?;
+    let name = rest.strip_prefix('/')?;
+    Endpoint::ALL.into_iter().find(|endpoint| same_segment(name, endpoint.name()))
+}
+
+fn strip_prefix<'p>(mut path: &'p str, request_path: &str) -> Option<&'p str> {
+    for wanted in request_path.split('/').skip(1).filter(|segment| !segment.is_empty()) {
+        let rest = path.strip_prefix('/')?;
+        let len = rest.find('/').unwrap_or(rest.len());
+        if !same_segment(&rest[..len], wanted) {
+            return None;
+        }
+        path = &rest[len..];
+    }
+    Some(path)
+}
+
+fn same_segment(encoded: &str, wanted: &str) -> bool {
+    encoded == wanted || (encoded.contains('%') && percent_decode_str(encoded).eq(wanted.bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_stand_under_the_request_path() {
+        for (request_path, path, endpoint) in [
+            ("/avalon", "/avalon/songs", Some(Endpoint::List(Kind::Song))),
+            ("/avalon", "/%61valon/song%73", Some(Endpoint::List(Kind::Song))),
+            ("/", "/heartbeat", Some(Endpoint::Heartbeat)),
+            ("/a/b", "/a/b/version", Some(Endpoint::Version)),
+            ("/\u{e9}", "/%C3%A9/albums", Some(Endpoint::List(Kind::Album))),
+            ("/avalon", "/avalon", None),
+            ("/avalon", "/avalon/", None),
+            ("/avalon", "/avalon/songs/", None),
+            ("/avalon", "/avalon//songs", None),
+            ("/avalon", "//avalon/songs", None),
+            ("/avalon", "/avalon%2Fsongs", None),
+            ("/avalon", "/avalon/songs%0A", None),
+            ("/avalon", "/avalon/songs%00", None),
+            ("/avalon", "/AVALON/songs", None),
+            ("/avalon", "/songs", None),
+            ("/a/b", "/a%2Fb/songs", None),
+            ("/", "//songs", None),
+        ] {
+            assert_eq!(find(request_path, path), endpoint, "{path} under {request_path}");
+        }
+    }
+}
