@@ -263,6 +263,11 @@ fn track(path: &Path, audio: Audio, log: &Logger) -> Track {
             0
         })
     };
+    let seconds = audio.duration.as_secs();
+    let length = i32::try_from(seconds).unwrap_or_else(|_| {
+        warn!(log, "Could not believe length of {}, {seconds} seconds, stored 0", shown(path));
+        0
+    });
     let tags = audio.tags;
     Track {
         number: number("track", tags.track, numbers::track),
@@ -271,7 +276,7 @@ fn track(path: &Path, audio: Audio, log: &Logger) -> Track {
         album: tags.album.unwrap_or_default(),
         artist: tags.artist.unwrap_or_default(),
         genre: tags.genre.unwrap_or_default(),
-        length: i64::from(u32::try_from(audio.duration.as_secs()).unwrap_or(0)),
+        length: length.into(),
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn entries(folders: &[PathBuf]) -> Result<Vec<Entry>, ScanError> {
         let folder = absolute(folder)?;
         check(&folder)?;
         // A link given by name is followed.
-        let found = WalkDir::new(&folder).sort_by_file_name().into_iter();
+        let found = WalkDir::new(&folder).into_iter();
         entries.extend(found.filter_map(|found| entry(found, &folder)));
     }
     entries.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
@@ -122,4 +122,46 @@ fn kind_of_target(target: &Metadata) -> Kind {
 
 fn is_apple_double(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b"._")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `os.path.abspath` of Python has it, but for `//` at the start, which is no
+    /// other place than `/` on Linux.
+    #[test]
+    fn paths_are_made_absolute_by_their_text() {
+        let here = std::env::current_dir().expect("working directory");
+        for (path, tidy) in [
+            ("/srv/music", "/srv/music"),
+            ("/srv/music/", "/srv/music"),
+            ("/srv//music/.", "/srv/music"),
+            ("/srv/other/../music", "/srv/music"),
+            ("/../../srv", "/srv"),
+            ("//srv/music", "/srv/music"),
+            ("/", "/"),
+        ] {
+            assert_eq!(absolute(Path::new(path)).expect("absolute"), Path::new(tidy), "{path}");
+        }
+        for (path, tidy) in
+            [("music", here.join("music")), ("./a/../music", here.join("music")), (".", here.clone())]
+        {
+            assert_eq!(absolute(Path::new(path)).expect("absolute"), tidy, "{path}");
+        }
+        assert!(matches!(absolute(Path::new("")), Err(ScanError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn entries_come_in_the_order_of_their_paths() {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::create_dir(folder.path().join("b")).expect("folder");
+        for name in ["c", "b/z", ".hidden", "b/a", "b.x"] {
+            std::fs::write(folder.path().join(name), "").expect("file");
+        }
+        let found = entries(&[folder.path().to_owned()]).expect("entries");
+        let names: Vec<_> =
+            found.iter().filter_map(|entry| entry.path.strip_prefix(folder.path()).ok()).collect();
+        assert_eq!(names, [".hidden", "b.x", "b/a", "b/z", "c"].map(Path::new));
+    }
 }
