@@ -1,3 +1,5 @@
 //! Black-box tests: they start the real binaries.
 
+mod database;
+mod harness;
 mod scan;
