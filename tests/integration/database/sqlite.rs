@@ -46,6 +46,13 @@ impl File {
     }
 }
 
+impl Drop for File {
+    /// A folder that is not writable could not be removed.
+    fn drop(&mut self) {
+        let _ = fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o755));
+    }
+}
+
 fn url_of(path: &Path) -> String {
     format!("sqlite:///{}", path.display())
 }
