@@ -20,8 +20,10 @@ use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Kind, Snapshot, Verify};
 use crate::telemetry::{Log, sentry};
 
-/// A report that is longer is cut: it must fit into a pipe that nobody reads yet.
-const REPORT_MAX: usize = 8 * 1024;
+/// Bytes of a report, which must fit into a pipe that nobody reads yet.
+const REPORT_MAX: usize = 64 * 1024;
+/// Characters of a reason; each takes at most twelve bytes of JSON.
+const REASON_MAX: usize = 2000;
 
 /// A loader at work.
 pub(super) struct Loader {
@@ -83,8 +85,8 @@ fn load(generation: u64, config: &Config, log: &Log, draft: &Draft, mut report: 
     }
     let (line, code) = match made {
         Ok(summary) => (json!({ "loaded": summary }), ExitCode::Stopped),
-        Err(mut reason) => {
-            reason.truncate(reason.floor_char_boundary(REPORT_MAX / 8));
+        Err(reason) => {
+            let reason: String = reason.chars().take(REASON_MAX).collect();
             (json!({ "failed": reason }), ExitCode::Snapshot)
         }
     };

@@ -1,7 +1,7 @@
 //! One process that answers HTTP requests from a snapshot, from its fork to its end.
 //!
-//! A request passes through [`accept`], [`connection`], [`service`], [`routes`],
-//! [`params`], the snapshot's query, and [`response`].
+//! A request passes through `accept`, `connection`, `service`, `routes`,
+//! `params`, the snapshot's query, and `response`.
 
 mod accept;
 mod connection;
