@@ -8,6 +8,7 @@
 //! - [`scan`]: finding audio files, reading their tags, making rows of them
 //! - [`database`]: rows in and rows out of SQLite and PostgreSQL
 //! - [`snapshot`]: the collection as one immutable, mapped, queryable object
+//! - [`scoreboard`]: shared memory in which workers say how they are
 //! - [`worker`]: one process that answers HTTP requests from a snapshot
 //! - [`master`]: the process that starts, watches, replaces and stops the others
 //! - [`telemetry`]: logging, Sentry and statsd; called by all, calls nobody
@@ -18,6 +19,7 @@ pub mod ids;
 pub mod master;
 pub mod model;
 pub mod scan;
+pub mod scoreboard;
 pub mod snapshot;
 pub mod telemetry;
 pub mod text;

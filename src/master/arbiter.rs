@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use slog::Level;
 
 use super::ExitCode;
-use super::scoreboard::SLOTS;
+use crate::scoreboard::SLOTS;
 
 /// What a worker gets after its own deadline before it is killed, so that it can end by itself.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);

@@ -9,7 +9,6 @@ mod listeners;
 mod loader;
 mod pidfile;
 mod process;
-pub mod scoreboard;
 mod signals;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,12 +27,12 @@ use nix::unistd::{Pid, pipe2};
 use slog::{Level, Logger, error, info, warn};
 use socket2::Socket;
 
+use crate::scoreboard::Scoreboard;
 use arbiter::{Action, Arbiter, Event, Settings};
 use listeners::Listener;
 use loader::Loader;
 use pidfile::PidFile;
 use process::FirstSteps;
-use scoreboard::Scoreboard;
 use signals::{Arrived, Signals};
 
 use crate::config::{self, Config, Overrides};

@@ -35,7 +35,7 @@ use connection::{Connections, TICK, Watched};
 use service::Service;
 
 use crate::config::Config;
-use crate::master::scoreboard::Slot;
+use crate::scoreboard::Slot;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Log, Statsd};
 

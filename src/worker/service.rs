@@ -16,7 +16,7 @@ use super::response::{self, Payload};
 use super::routes::{self, Endpoint};
 use super::{VERSION, params};
 use crate::config::Limits;
-use crate::master::scoreboard::Slot;
+use crate::scoreboard::Slot;
 use crate::snapshot::{Kind, Snapshot};
 use crate::telemetry::{self, Statsd};
 
