@@ -153,7 +153,6 @@ impl Drain {
 
     fn begin(&mut self, service: &Service) {
         service.draining.store(true, Ordering::Relaxed);
-        service.slot.set_draining();
         if let Some(acceptors) = self.acceptors.take() {
             self.stopping = Some(tokio::spawn(acceptors.stop()));
             self.deadline = Some(Instant::now() + self.timeout);
