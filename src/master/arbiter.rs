@@ -368,7 +368,11 @@ impl Arbiter {
                     self.fork(generation, actions);
                 }
             }
-            Err(reason) => self.fail_next(&reason, ExitCode::Snapshot, now, actions),
+            Err(reason) => {
+                // Reaped already: its pid may be anybody's.
+                next.stage = Stage::Loading { loader: None, deadline: now };
+                self.fail_next(&reason, ExitCode::Snapshot, now, actions);
+            }
         }
     }
 
