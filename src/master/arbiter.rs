@@ -464,7 +464,6 @@ impl Arbiter {
         if let Stage::Loading { loader: Some(pid), .. } = next.stage {
             actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
         }
-        self.forking.retain(|(_, generation)| *generation != next.generation);
         let graceful = now + next.settings.graceful_timeout + DRAIN_MARGIN;
         for pid in self.pids(|child| child.generation == next.generation) {
             self.end(pid, Signal::SIGTERM, graceful, actions);
