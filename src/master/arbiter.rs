@@ -6,6 +6,7 @@
 //! memory.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -24,6 +25,8 @@ const IMMEDIATE_MARGIN: Duration = Duration::from_secs(2);
 /// First and longest wait before a worker that died is replaced again.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Numbers of workers that TTIN and TTOU may lead to.
+const WORKERS: RangeInclusive<usize> = 1..=256;
 /// A worker that lived so long was no failure to start.
 const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 
@@ -239,7 +242,7 @@ impl Arbiter {
             Event::Forked { generation, slot, result } => {
                 self.forked(generation, slot, result, now, &mut actions);
             }
-            Event::Ready(pid) => self.ready(pid, now, &mut actions),
+            Event::Ready(pid) => self.ready(pid),
             Event::Exited { pid, how } => self.child_exited(pid, &how, now, &mut actions),
             Event::Tick { silent } => self.tick(&silent, now, &mut actions),
         }
@@ -293,21 +296,24 @@ impl Arbiter {
             }
             _ if self.stopping.is_some() => {}
             Wish::Reload => self.reload(actions),
-            Wish::MoreWorkers => self.scale(self.workers + 1, actions),
-            Wish::FewerWorkers => self.scale(self.workers - 1, actions),
+            Wish::MoreWorkers => self.scale(|workers| workers + 1, actions),
+            Wish::FewerWorkers => self.scale(|workers| workers - 1, actions),
         }
     }
 
-    fn scale(&mut self, workers: usize, actions: &mut Vec<Action>) {
-        if !(1..=256).contains(&workers) {
-            let message = format!("{} workers are as far as it goes", self.workers);
+    /// Changes how many workers there should be, in the generation under way as well, which
+    /// may have another number.
+    fn scale(&mut self, change: impl Fn(usize) -> usize, actions: &mut Vec<Action>) {
+        let wanted = self.next.as_mut().map_or(&mut self.workers, |next| &mut next.workers);
+        if !WORKERS.contains(&change(*wanted)) {
+            let message = format!("{wanted} workers are as far as it goes");
             return actions.push(Action::Log(Level::Warning, message));
         }
-        self.workers = workers;
-        if let Some(next) = &mut self.next {
-            next.workers = workers;
+        *wanted = change(*wanted);
+        actions.push(Action::Log(Level::Info, format!("{wanted} workers are wanted")));
+        if self.next.is_some() && WORKERS.contains(&change(self.workers)) {
+            self.workers = change(self.workers);
         }
-        actions.push(Action::Log(Level::Info, format!("{workers} workers are wanted")));
     }
 
     fn reload(&mut self, actions: &mut Vec<Action>) {
@@ -361,13 +367,8 @@ impl Arbiter {
             return;
         };
         match result {
-            Ok(()) => {
-                next.stage = Stage::Booting;
-                let (generation, count) = (next.generation, next.workers);
-                for _ in 0..count {
-                    self.fork(generation, actions);
-                }
-            }
+            // Its workers are forked when the event has been handled.
+            Ok(()) => next.stage = Stage::Booting,
             Err(reason) => {
                 // Reaped already: its pid may be anybody's.
                 next.stage = Stage::Loading { loader: None, deadline: now };
@@ -417,17 +418,12 @@ impl Arbiter {
         }
     }
 
-    fn ready(&mut self, pid: Pid, now: Instant, actions: &mut Vec<Action>) {
+    fn ready(&mut self, pid: Pid) {
         let Some(child) = self.children.get_mut(&pid) else { return };
         if !matches!(child.phase, Phase::Booting { .. }) {
             return;
         }
         child.phase = Phase::Serving;
-        let generation = child.generation;
-        let Some(next) = self.next.as_ref().filter(|next| next.generation == generation) else { return };
-        if self.serving(generation) >= next.workers && self.forking(generation) == 0 {
-            self.promote(now, actions);
-        }
     }
 
     fn promote(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -619,8 +615,8 @@ impl Arbiter {
         actions.push(Action::Kill { pid, signal });
     }
 
-    /// Brings the number of workers of the generation that serves to what is wanted, and
-    /// ends the master when there is nothing left to wait for.
+    /// Brings the numbers of workers to what is wanted, lets a generation serve that is
+    /// complete, and ends the master when there is nothing left to wait for.
     fn reconcile(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if let Some(code) = self.stopping {
             if self.children.is_empty() && self.forking.is_empty() && !self.exited {
@@ -629,9 +625,24 @@ impl Arbiter {
             }
             return;
         }
+        self.complete_next(now, actions);
+        self.complete_current(now, actions);
+    }
+
+    fn complete_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(next) = self.next.as_ref().filter(|next| next.stage == Stage::Booting) else { return };
+        let (generation, workers) = (next.generation, next.workers);
+        for _ in self.alive(generation).len() + self.forking(generation)..workers {
+            self.fork(generation, actions);
+        }
+        if self.serving(generation) >= workers && self.forking(generation) == 0 {
+            self.promote(now, actions);
+        }
+    }
+
+    fn complete_current(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Some(current) = self.current else { return };
-        let alive =
-            self.pids(|child| child.generation == current && !matches!(child.phase, Phase::Ending { .. }));
+        let alive = self.alive(current);
         let having = alive.len() + self.forking(current);
         if having < self.workers && self.backoff_until.is_none_or(|until| now >= until) {
             self.backoff_until = None;
@@ -643,6 +654,14 @@ impl Arbiter {
             let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
             self.end(pid, Signal::SIGTERM, deadline, actions);
         }
+    }
+
+    /// Workers of a generation that have not been told to end; those that serve first.
+    fn alive(&self, generation: u64) -> Vec<Pid> {
+        let mut alive =
+            self.pids(|child| child.generation == generation && !matches!(child.phase, Phase::Ending { .. }));
+        alive.sort_by_key(|pid| self.children[pid].phase != Phase::Serving);
+        alive
     }
 
     fn forking(&self, generation: u64) -> usize {
