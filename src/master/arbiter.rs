@@ -574,6 +574,9 @@ impl Arbiter {
         for pid in stuck {
             let message = format!("worker is silent for longer than TIMEOUT and is killed pid={pid}");
             actions.push(Action::Log(Level::Error, message));
+            if self.children.get(&pid).is_some_and(|child| self.is_next(child.generation)) {
+                self.fail_next("a new worker is silent", ExitCode::Worker, now, actions);
+            }
             self.end(pid, Signal::SIGABRT, now + ABORT_MARGIN, actions);
         }
     }
