@@ -621,6 +621,7 @@ impl Arbiter {
     /// Brings the numbers of workers to what is wanted, lets a generation serve that is
     /// complete, and ends the master when there is nothing left to wait for.
     fn reconcile(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.backoff_until = self.backoff_until.filter(|until| now < *until);
         if let Some(code) = self.stopping {
             if self.children.is_empty() && self.forking.is_empty() && !self.exited {
                 self.exited = true;
@@ -647,8 +648,7 @@ impl Arbiter {
         let Some(current) = self.current else { return };
         let alive = self.alive(current);
         let having = alive.len() + self.forking(current);
-        if having < self.workers && self.backoff_until.is_none_or(|until| now >= until) {
-            self.backoff_until = None;
+        if having < self.workers && self.backoff_until.is_none() {
             for _ in having..self.workers {
                 self.fork(current, actions);
             }
