@@ -431,7 +431,7 @@ impl Arbiter {
         let graceful_timeout = self.settings.graceful_timeout;
         self.settings = next.settings;
         self.workers = next.workers;
-        self.current = Some(next.generation);
+        let former = self.current.replace(next.generation);
         (self.failures, self.backoff_until) = (0, None);
         actions.push(Action::Promote { generation: next.generation });
         let old = self.pids(|child| child.generation != next.generation && child.phase == Phase::Serving);
@@ -444,6 +444,8 @@ impl Arbiter {
         for pid in booting {
             self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
         }
+        // Its workers may all be dead already, and tell of its end no more.
+        former.into_iter().for_each(|former| self.forget(former, actions));
         self.reload_again(actions);
     }
 
