@@ -165,6 +165,8 @@ struct Child {
     slot: usize,
     born: Instant,
     phase: Phase,
+    /// Logs were reopened while it could not be told, as it did not handle signals yet.
+    reopen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,7 +244,7 @@ impl Arbiter {
             Event::Forked { generation, slot, result } => {
                 self.forked(generation, slot, result, now, &mut actions);
             }
-            Event::Ready(pid) => self.ready(pid),
+            Event::Ready(pid) => self.ready(pid, &mut actions),
             Event::Exited { pid, how } => self.child_exited(pid, &how, now, &mut actions),
             Event::Tick { silent } => self.tick(&silent, now, &mut actions),
         }
@@ -291,8 +293,12 @@ impl Arbiter {
             Wish::StopNow => self.stop(Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions),
             Wish::ReopenLogs => {
                 actions.push(Action::ReopenLog);
-                let pids = self.children.keys();
-                actions.extend(pids.map(|pid| Action::Kill { pid: *pid, signal: Signal::SIGUSR1 }));
+                for (pid, child) in &mut self.children {
+                    match child.phase {
+                        Phase::Booting { .. } => child.reopen = true,
+                        _ => actions.push(Action::Kill { pid: *pid, signal: Signal::SIGUSR1 }),
+                    }
+                }
             }
             _ if self.stopping.is_some() => {}
             Wish::Reload => self.reload(actions),
@@ -412,18 +418,21 @@ impl Arbiter {
             _ => self.settings.boot_timeout,
         };
         let phase = Phase::Booting { deadline: now + boot_timeout };
-        self.children.insert(pid, Child { generation, slot, born: now, phase });
+        self.children.insert(pid, Child { generation, slot, born: now, phase, reopen: false });
         if !wanted || self.stopping.is_some() {
             self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
         }
     }
 
-    fn ready(&mut self, pid: Pid) {
+    fn ready(&mut self, pid: Pid, actions: &mut Vec<Action>) {
         let Some(child) = self.children.get_mut(&pid) else { return };
         if !matches!(child.phase, Phase::Booting { .. }) {
             return;
         }
         child.phase = Phase::Serving;
+        if std::mem::take(&mut child.reopen) {
+            actions.push(Action::Kill { pid, signal: Signal::SIGUSR1 });
+        }
     }
 
     fn promote(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -482,7 +491,7 @@ impl Arbiter {
 
     fn child_exited(&mut self, pid: Pid, how: &str, now: Instant, actions: &mut Vec<Action>) {
         let Some(child) = self.children.remove(&pid) else { return };
-        let Child { generation, slot, born, phase } = child;
+        let Child { generation, slot, born, phase, .. } = child;
         let told = matches!(phase, Phase::Ending { .. });
         let level = if told { Level::Info } else { Level::Error };
         let age = now.saturating_duration_since(born).as_secs_f32();
