@@ -25,6 +25,9 @@ const IMMEDIATE_MARGIN: Duration = Duration::from_secs(2);
 /// First and longest wait before a worker that died is replaced again.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A shorter time between two ticks is no sign that the master was suspended; well above the
+/// usual one.
+const SUSPENDED_LEAST: Duration = Duration::from_secs(1);
 /// Numbers of workers that TTIN and TTOU may lead to.
 const WORKERS: RangeInclusive<usize> = 1..=256;
 /// A worker that lived so long was no failure to start.
@@ -528,7 +531,7 @@ impl Arbiter {
     fn tick(&mut self, silent: &[(usize, Duration)], now: Instant, actions: &mut Vec<Action>) {
         let asleep = self.last_tick.is_some_and(|last| {
             let timeout = self.settings.timeout.unwrap_or(Duration::MAX);
-            now.saturating_duration_since(last) > timeout / 2
+            now.saturating_duration_since(last) > (timeout / 2).max(SUSPENDED_LEAST)
         });
         self.last_tick = Some(now);
         if let Some(Next { stage: Stage::Loading { deadline, .. }, settings, .. }) = &self.next
