@@ -6,6 +6,7 @@
 //! memory.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -24,6 +25,11 @@ const IMMEDIATE_MARGIN: Duration = Duration::from_secs(2);
 /// First and longest wait before a worker that died is replaced again.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A shorter time between two ticks is no sign that the master was suspended; well above the
+/// usual one.
+const SUSPENDED_LEAST: Duration = Duration::from_secs(1);
+/// Numbers of workers that TTIN and TTOU may lead to.
+const WORKERS: RangeInclusive<usize> = 1..=256;
 /// A worker that lived so long was no failure to start.
 const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 
@@ -162,6 +168,8 @@ struct Child {
     slot: usize,
     born: Instant,
     phase: Phase,
+    /// Logs were reopened while it could not be told, as it did not handle signals yet.
+    reopen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,7 +247,7 @@ impl Arbiter {
             Event::Forked { generation, slot, result } => {
                 self.forked(generation, slot, result, now, &mut actions);
             }
-            Event::Ready(pid) => self.ready(pid, now, &mut actions),
+            Event::Ready(pid) => self.ready(pid, &mut actions),
             Event::Exited { pid, how } => self.child_exited(pid, &how, now, &mut actions),
             Event::Tick { silent } => self.tick(&silent, now, &mut actions),
         }
@@ -288,26 +296,33 @@ impl Arbiter {
             Wish::StopNow => self.stop(Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions),
             Wish::ReopenLogs => {
                 actions.push(Action::ReopenLog);
-                let pids = self.children.keys();
-                actions.extend(pids.map(|pid| Action::Kill { pid: *pid, signal: Signal::SIGUSR1 }));
+                for (pid, child) in &mut self.children {
+                    match child.phase {
+                        Phase::Booting { .. } => child.reopen = true,
+                        _ => actions.push(Action::Kill { pid: *pid, signal: Signal::SIGUSR1 }),
+                    }
+                }
             }
             _ if self.stopping.is_some() => {}
             Wish::Reload => self.reload(actions),
-            Wish::MoreWorkers => self.scale(self.workers + 1, actions),
-            Wish::FewerWorkers => self.scale(self.workers - 1, actions),
+            Wish::MoreWorkers => self.scale(|workers| workers + 1, actions),
+            Wish::FewerWorkers => self.scale(|workers| workers - 1, actions),
         }
     }
 
-    fn scale(&mut self, workers: usize, actions: &mut Vec<Action>) {
-        if !(1..=256).contains(&workers) {
-            let message = format!("{} workers are as far as it goes", self.workers);
+    /// Changes how many workers there should be, in the generation under way as well, which
+    /// may have another number.
+    fn scale(&mut self, change: impl Fn(usize) -> usize, actions: &mut Vec<Action>) {
+        let wanted = self.next.as_mut().map_or(&mut self.workers, |next| &mut next.workers);
+        if !WORKERS.contains(&change(*wanted)) {
+            let message = format!("{wanted} workers are as far as it goes");
             return actions.push(Action::Log(Level::Warning, message));
         }
-        self.workers = workers;
-        if let Some(next) = &mut self.next {
-            next.workers = workers;
+        *wanted = change(*wanted);
+        actions.push(Action::Log(Level::Info, format!("{wanted} workers are wanted")));
+        if self.next.is_some() && WORKERS.contains(&change(self.workers)) {
+            self.workers = change(self.workers);
         }
-        actions.push(Action::Log(Level::Info, format!("{workers} workers are wanted")));
     }
 
     fn reload(&mut self, actions: &mut Vec<Action>) {
@@ -361,14 +376,13 @@ impl Arbiter {
             return;
         };
         match result {
-            Ok(()) => {
-                next.stage = Stage::Booting;
-                let (generation, count) = (next.generation, next.workers);
-                for _ in 0..count {
-                    self.fork(generation, actions);
-                }
+            // Its workers are forked when the event has been handled.
+            Ok(()) => next.stage = Stage::Booting,
+            Err(reason) => {
+                // Reaped already: its pid may be anybody's.
+                next.stage = Stage::Loading { loader: None, deadline: now };
+                self.fail_next(&reason, ExitCode::Snapshot, now, actions);
             }
-            Err(reason) => self.fail_next(&reason, ExitCode::Snapshot, now, actions),
         }
     }
 
@@ -407,22 +421,20 @@ impl Arbiter {
             _ => self.settings.boot_timeout,
         };
         let phase = Phase::Booting { deadline: now + boot_timeout };
-        self.children.insert(pid, Child { generation, slot, born: now, phase });
+        self.children.insert(pid, Child { generation, slot, born: now, phase, reopen: false });
         if !wanted || self.stopping.is_some() {
             self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
         }
     }
 
-    fn ready(&mut self, pid: Pid, now: Instant, actions: &mut Vec<Action>) {
+    fn ready(&mut self, pid: Pid, actions: &mut Vec<Action>) {
         let Some(child) = self.children.get_mut(&pid) else { return };
         if !matches!(child.phase, Phase::Booting { .. }) {
             return;
         }
         child.phase = Phase::Serving;
-        let generation = child.generation;
-        let Some(next) = self.next.as_ref().filter(|next| next.generation == generation) else { return };
-        if self.serving(generation) >= next.workers && self.forking(generation) == 0 {
-            self.promote(now, actions);
+        if std::mem::take(&mut child.reopen) {
+            actions.push(Action::Kill { pid, signal: Signal::SIGUSR1 });
         }
     }
 
@@ -431,7 +443,7 @@ impl Arbiter {
         let graceful_timeout = self.settings.graceful_timeout;
         self.settings = next.settings;
         self.workers = next.workers;
-        self.current = Some(next.generation);
+        let former = self.current.replace(next.generation);
         (self.failures, self.backoff_until) = (0, None);
         actions.push(Action::Promote { generation: next.generation });
         let old = self.pids(|child| child.generation != next.generation && child.phase == Phase::Serving);
@@ -444,6 +456,8 @@ impl Arbiter {
         for pid in booting {
             self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
         }
+        // Its workers may all be dead already, and tell of its end no more.
+        former.into_iter().for_each(|former| self.forget(former, actions));
         self.reload_again(actions);
     }
 
@@ -460,7 +474,6 @@ impl Arbiter {
         if let Stage::Loading { loader: Some(pid), .. } = next.stage {
             actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
         }
-        self.forking.retain(|(_, generation)| *generation != next.generation);
         let graceful = now + next.settings.graceful_timeout + DRAIN_MARGIN;
         for pid in self.pids(|child| child.generation == next.generation) {
             self.end(pid, Signal::SIGTERM, graceful, actions);
@@ -481,7 +494,7 @@ impl Arbiter {
 
     fn child_exited(&mut self, pid: Pid, how: &str, now: Instant, actions: &mut Vec<Action>) {
         let Some(child) = self.children.remove(&pid) else { return };
-        let Child { generation, slot, born, phase } = child;
+        let Child { generation, slot, born, phase, .. } = child;
         let told = matches!(phase, Phase::Ending { .. });
         let level = if told { Level::Info } else { Level::Error };
         let age = now.saturating_duration_since(born).as_secs_f32();
@@ -518,7 +531,7 @@ impl Arbiter {
     fn tick(&mut self, silent: &[(usize, Duration)], now: Instant, actions: &mut Vec<Action>) {
         let asleep = self.last_tick.is_some_and(|last| {
             let timeout = self.settings.timeout.unwrap_or(Duration::MAX);
-            now.saturating_duration_since(last) > timeout / 2
+            now.saturating_duration_since(last) > (timeout / 2).max(SUSPENDED_LEAST)
         });
         self.last_tick = Some(now);
         if let Some(Next { stage: Stage::Loading { deadline, .. }, settings, .. }) = &self.next
@@ -575,6 +588,9 @@ impl Arbiter {
         for pid in stuck {
             let message = format!("worker is silent for longer than TIMEOUT and is killed pid={pid}");
             actions.push(Action::Log(Level::Error, message));
+            if self.children.get(&pid).is_some_and(|child| self.is_next(child.generation)) {
+                self.fail_next("a new worker is silent", ExitCode::Worker, now, actions);
+            }
             self.end(pid, Signal::SIGABRT, now + ABORT_MARGIN, actions);
         }
     }
@@ -616,9 +632,10 @@ impl Arbiter {
         actions.push(Action::Kill { pid, signal });
     }
 
-    /// Brings the number of workers of the generation that serves to what is wanted, and
-    /// ends the master when there is nothing left to wait for.
+    /// Brings the numbers of workers to what is wanted, lets a generation serve that is
+    /// complete, and ends the master when there is nothing left to wait for.
     fn reconcile(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.backoff_until = self.backoff_until.filter(|until| now < *until);
         if let Some(code) = self.stopping {
             if self.children.is_empty() && self.forking.is_empty() && !self.exited {
                 self.exited = true;
@@ -626,12 +643,26 @@ impl Arbiter {
             }
             return;
         }
+        self.complete_next(now, actions);
+        self.complete_current(now, actions);
+    }
+
+    fn complete_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(next) = self.next.as_ref().filter(|next| next.stage == Stage::Booting) else { return };
+        let (generation, workers) = (next.generation, next.workers);
+        for _ in self.alive(generation).len() + self.forking(generation)..workers {
+            self.fork(generation, actions);
+        }
+        if self.serving(generation) >= workers && self.forking(generation) == 0 {
+            self.promote(now, actions);
+        }
+    }
+
+    fn complete_current(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Some(current) = self.current else { return };
-        let alive =
-            self.pids(|child| child.generation == current && !matches!(child.phase, Phase::Ending { .. }));
+        let alive = self.alive(current);
         let having = alive.len() + self.forking(current);
-        if having < self.workers && self.backoff_until.is_none_or(|until| now >= until) {
-            self.backoff_until = None;
+        if having < self.workers && self.backoff_until.is_none() {
             for _ in having..self.workers {
                 self.fork(current, actions);
             }
@@ -640,6 +671,14 @@ impl Arbiter {
             let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
             self.end(pid, Signal::SIGTERM, deadline, actions);
         }
+    }
+
+    /// Workers of a generation that have not been told to end; those that serve first.
+    fn alive(&self, generation: u64) -> Vec<Pid> {
+        let mut alive =
+            self.pids(|child| child.generation == generation && !matches!(child.phase, Phase::Ending { .. }));
+        alive.sort_by_key(|pid| self.children[pid].phase != Phase::Serving);
+        alive
     }
 
     fn forking(&self, generation: u64) -> usize {
