@@ -11,9 +11,11 @@
 //! - [`scoreboard`]: shared memory in which workers say how they are
 //! - [`worker`]: one process that answers HTTP requests from a snapshot
 //! - [`master`]: the process that starts, watches, replaces and stops the others
+//! - [`control`]: how `avalonctl` talks to a master
 //! - [`telemetry`]: logging, Sentry and statsd; called by all, calls nobody
 
 pub mod config;
+pub mod control;
 pub mod database;
 pub mod ids;
 pub mod master;

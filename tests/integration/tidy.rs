@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms it may use.
-const STREET: [(&str, &[&str]); 10] = [
+const STREET: [(&str, &[&str]); 11] = [
     ("config", &["telemetry"]),
     ("model", &[]),
     ("text", &[]),
@@ -15,6 +15,7 @@ const STREET: [(&str, &[&str]); 10] = [
     ("database", &["config", "model"]),
     ("snapshot", &["model", "text"]),
     ("worker", &["config", "snapshot", "telemetry", "text", "scoreboard"]),
+    ("control", &[]),
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
