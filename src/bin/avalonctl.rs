@@ -40,6 +40,8 @@ enum Action {
     },
     /// Stop gracefully, as SIGTERM does
     Stop,
+    /// Start the program anew, with the same addresses; the new one takes over when it serves
+    Upgrade,
     /// Have so many workers
     Workers {
         /// How many
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Action::Status { .. } => (Command::Status, Some(PATIENCE)),
         Action::Reload { wait } => (Command::Reload { wait }, (!wait).then_some(PATIENCE)),
         Action::Stop => (Command::Stop, Some(PATIENCE)),
+        Action::Upgrade => (Command::Upgrade, None),
         Action::Workers { count } => (Command::Workers(count), Some(PATIENCE)),
     };
     match control::call(&socket, command, patience) {

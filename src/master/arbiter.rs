@@ -63,6 +63,10 @@ pub enum Wish {
     FewerWorkers,
     /// So many workers.
     Workers(usize),
+    /// SIGUSR2.
+    Upgrade,
+    /// SIGWINCH.
+    Drain,
     /// SIGUSR1.
     ReopenLogs,
 }
@@ -162,6 +166,8 @@ pub enum Action {
         /// Its slot on the scoreboard.
         slot: usize,
     },
+    /// Start the program anew beside this one.
+    Upgrade,
     /// Open the log file anew.
     ReopenLog,
     /// Say something.
@@ -246,6 +252,8 @@ pub struct Arbiter {
     restarts: BTreeMap<&'static str, u64>,
     /// Workers that wish to be replaced; the first has, or will get, its replacement beside it.
     retiring: VecDeque<Pid>,
+    /// Another master serves: this one has no workers until its next generation does.
+    drained: bool,
     /// Deaths in a row of workers that had lived shortly, and until when to wait.
     failures: u32,
     backoff_until: Option<Instant>,
@@ -269,6 +277,7 @@ impl Arbiter {
             generations_made: 0,
             restarts: BTreeMap::new(),
             retiring: VecDeque::new(),
+            drained: false,
             failures: 0,
             backoff_until: None,
             stopping: None,
@@ -324,6 +333,7 @@ impl Arbiter {
             (Some(_), ..) => "stopping",
             (None, None, _) => "starting",
             (None, Some(_), Some(_)) => "reloading",
+            (None, Some(_), None) if self.drained => "drained",
             (None, Some(_), None) => "serving",
         }
     }
@@ -403,6 +413,8 @@ impl Arbiter {
             Wish::MoreWorkers => self.scale(|workers| workers + 1, actions),
             Wish::FewerWorkers => self.scale(|workers| workers - 1, actions),
             Wish::Workers(count) => self.scale(|_| count, actions),
+            Wish::Upgrade => actions.push(Action::Upgrade),
+            Wish::Drain => self.drain(actions),
         }
     }
 
@@ -419,6 +431,13 @@ impl Arbiter {
         if self.next.is_some() && WORKERS.contains(&change(self.workers)) {
             self.workers = change(self.workers);
         }
+    }
+
+    fn drain(&mut self, actions: &mut Vec<Action>) {
+        self.drained = self.current.is_some();
+        let message =
+            if self.drained { "all workers drain; SIGHUP brings new ones" } else { "nothing serves yet" };
+        actions.push(Action::Log(Level::Info, message.to_owned()));
     }
 
     fn reload(&mut self, actions: &mut Vec<Action>) {
@@ -547,6 +566,7 @@ impl Arbiter {
         let graceful_timeout = self.settings.graceful_timeout;
         self.settings = next.settings;
         self.workers = next.workers;
+        self.drained = false;
         let former = self.current.replace(next.generation);
         (self.failures, self.backoff_until) = (0, None);
         actions.push(Action::Promote { generation: next.generation });
@@ -792,7 +812,7 @@ impl Arbiter {
     fn complete_current(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Some(current) = self.current else { return };
         self.end_retiring(current, now, actions);
-        let wanted = self.workers + self.retiring.len().min(1);
+        let wanted = if self.drained { 0 } else { self.workers + self.retiring.len().min(1) };
         let alive = self.alive(current);
         let having = alive.len() + self.forking(current);
         if having < wanted && self.backoff_until.is_none() {
