@@ -4,4 +4,5 @@ mod boot;
 mod conformance;
 mod database;
 mod harness;
+mod http;
 mod scan;
