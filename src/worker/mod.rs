@@ -237,7 +237,9 @@ fn spawn<S>(
         let activity = Arc::clone(&registration.activity);
         let mut builder = http1::Builder::new();
         builder.max_buf_size(service.limits.request_head).header_read_timeout(None);
-        builder.max_headers(service.limits.request_fields + 1).pipeline_flush(true);
+        // Not `pipeline_flush`: it keeps the last answer back when anything follows its request,
+        // and buffers the answers to pipelined requests without limit.
+        builder.max_headers(service.limits.request_fields + 1);
         let answer = service_fn(|request: Request<Incoming>| {
             std::future::ready(Ok::<_, std::convert::Infallible>(service.answer(&request, &activity)))
         });

@@ -79,7 +79,7 @@ impl Setup {
         command.args(&self.flags).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(&stderr).expect("a file"));
         let child = command.spawn().expect("avalon-master starts");
-        Server { setup: self, child, address: String::new(), exited: None }
+        Server { setup: self, child, address: String::new(), addresses: Vec::new(), exited: None }
     }
 
     /// Starts it, and waits until it serves.
@@ -87,7 +87,8 @@ impl Setup {
         let mut server = self.spawn();
         let line = server.wait_log(" serves on ");
         let addresses = line.split(" serves on ").nth(1).and_then(|rest| rest.split(" workers=").next());
-        server.address = addresses.unwrap_or_default().split(", ").next().unwrap_or_default().to_owned();
+        server.addresses = addresses.unwrap_or_default().split(", ").map(str::to_owned).collect();
+        server.address = server.addresses[0].clone();
         server
     }
 }
@@ -98,6 +99,8 @@ pub(crate) struct Server {
     child: Child,
     /// The first address it serves on.
     pub(crate) address: String,
+    /// All of them.
+    pub(crate) addresses: Vec<String>,
     exited: Option<ExitStatus>,
 }
 
