@@ -387,10 +387,14 @@ impl Master {
 
     /// The new master has gone: all is ours again.
     fn successor_ended(&mut self, ended: process::Ended) {
-        self.successor = None;
+        let served = self.successor.take().is_some_and(|successor| successor.serves);
         self.own_paths(true);
         self.systemd.main_pid(process::own_pid());
-        self.upgraded(Err(format!("upgrade failed: the new master ended ({ended})")));
+        if served {
+            warn!(self.log.logger(), "the new master has gone again ({})", ended);
+        } else {
+            self.upgraded(Err(format!("upgrade failed: the new master ended ({ended})")));
+        }
         if self.arbiter.state() == "drained" {
             self.dispatch(Event::Wished(Wish::Reload));
         }
