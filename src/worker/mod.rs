@@ -38,6 +38,7 @@ use crate::config::Config;
 use crate::scoreboard::Slot;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Log, Statsd};
+use crate::title;
 
 /// What `version` answers.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -167,6 +168,7 @@ impl Drain {
 
     fn begin(&mut self, service: &Service) {
         service.draining.store(true, Ordering::Relaxed);
+        title::set("avalon: worker [draining]");
         if let Some(acceptors) = self.acceptors.take() {
             self.stopping = Some(tokio::spawn(acceptors.stop()));
             self.deadline = Some(Instant::now() + self.timeout);

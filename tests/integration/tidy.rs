@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms it may use.
-const STREET: [(&str, &[&str]); 11] = [
+const STREET: [(&str, &[&str]); 12] = [
     ("config", &["telemetry"]),
     ("model", &[]),
     ("text", &[]),
@@ -14,8 +14,9 @@ const STREET: [(&str, &[&str]); 11] = [
     ("scan", &["model", "ids", "text", "telemetry"]),
     ("database", &["config", "model"]),
     ("snapshot", &["model", "text"]),
-    ("worker", &["config", "snapshot", "telemetry", "text", "scoreboard"]),
+    ("worker", &["config", "snapshot", "telemetry", "text", "title", "scoreboard"]),
     ("control", &[]),
+    ("title", &[]),
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
