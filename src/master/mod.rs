@@ -569,10 +569,12 @@ impl Master {
             let log = of.log.for_process(&format!("worker {slot}"));
             let _sentry =
                 sentry::start(of.config.sentry_dsn.as_deref(), "worker", Some(generation), Some(slot));
+            scoreboard_slot.claim(std::process::id(), generation);
             let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
                 config: of.config.clone(),
                 snapshot,
                 listeners,
+                scoreboard: self.scoreboard,
                 slot: scoreboard_slot,
                 log: log.clone(),
                 master: first.master,
