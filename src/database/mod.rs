@@ -1,26 +1,45 @@
-//! stub
+//! Rows in and rows out: one [`Collection`] in a SQLite file or on a PostgreSQL server, in
+//! the tables of avalonms. Each verb opens the database, does its work in one transaction
+//! and closes it again. They may start threads and run Tokio: never call them in the master.
+
+mod connect;
+mod error;
+mod password;
+mod postgres;
+mod rows;
+mod schema;
+mod sqlite;
+mod tls;
+
+pub use error::DatabaseError;
+pub use rows::{LeftOut, Loaded, NamesLeftOut};
+
 use crate::config::DatabaseUrl;
+use crate::config::database_url::Backend;
 use crate::model::Collection;
-/// stub
-#[derive(Debug)]
-pub struct Loaded {
-    /// stub
-    pub collection: Collection,
-}
-/// stub
-#[derive(Debug)]
-pub struct DatabaseError;
-impl std::fmt::Display for DatabaseError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("stub")
+
+/// Reads everything, as it was at one moment. Tables that are missing are created; when
+/// none is, read access is enough. Nothing that the rows hold makes this fail.
+///
+/// # Errors
+/// If the database cannot be opened or read, or a missing table not be created.
+pub fn load(url: &DatabaseUrl) -> Result<Loaded, DatabaseError> {
+    match url.backend() {
+        Backend::Sqlite(path) => sqlite::load(path),
+        Backend::Postgres(settings) => postgres::load(settings),
     }
 }
-impl std::error::Error for DatabaseError {}
-/// stub
-pub fn load(_url: &DatabaseUrl) -> Result<Loaded, DatabaseError> {
-    Err(DatabaseError)
-}
-/// stub
-pub fn replace(_url: &DatabaseUrl, _collection: &Collection) -> Result<(), DatabaseError> {
-    Err(DatabaseError)
+
+/// Puts `collection` in place of everything there is, in one transaction: a reader sees the
+/// old rows or the new ones, and after an error the old ones are still there. Tables that
+/// are missing are created.
+///
+/// # Errors
+/// If the database cannot be opened or written, or if it refuses a value (a number out of
+/// the range of PostgreSQL's 32-bit INTEGER).
+pub fn replace(url: &DatabaseUrl, collection: &Collection) -> Result<(), DatabaseError> {
+    match url.backend() {
+        Backend::Sqlite(path) => sqlite::replace(path, collection),
+        Backend::Postgres(settings) => postgres::replace(settings, collection),
+    }
 }

@@ -1,1 +1,4 @@
 //! Black-box tests: they start the real binaries.
+
+mod database;
+mod harness;

@@ -1,0 +1,61 @@
+//! The schema, word for word as avalonms (through SQLAlchemy) creates it: the blanks at the
+//! ends of lines too, because SQLite keeps the text of the statements.
+
+/// Names of the tables, in the order in which their foreign keys let them be created.
+pub(super) const TABLES: [&str; 4] = ["albums", "artists", "genres", "tracks"];
+
+/// The columns of a song, in the order in which both backends read and write them.
+pub(super) const TRACK_COLUMNS: [&str; 8] =
+    ["id", "name", "length", "track", "year", "album_id", "artist_id", "genre_id"];
+
+/// The columns of an album, an artist or a genre.
+pub(super) const NAME_COLUMNS: [&str; 2] = ["id", "name"];
+
+/// The statements that create one of [`TABLES`] and its indexes; `id_type` is how the
+/// backend stores ids.
+pub(super) fn statements(table: &str, id_type: &str) -> Vec<String> {
+    if table != "tracks" {
+        return vec![format!(
+            "CREATE TABLE {table} (\n\tid {id_type} NOT NULL, \n\tname VARCHAR, \n\tPRIMARY KEY (id)\n)"
+        )];
+    }
+    let mut tracks = format!("CREATE TABLE tracks (\n\tid {id_type} NOT NULL, \n\tname VARCHAR, \n");
+    for number in ["length", "track", "year"] {
+        tracks += &format!("\t{number} INTEGER, \n");
+    }
+    for kind in ["album", "artist", "genre"] {
+        tracks += &format!("\t{kind}_id {id_type}, \n");
+    }
+    tracks += "\tPRIMARY KEY (id), \n";
+    let keys =
+        ["album", "artist", "genre"].map(|kind| format!("\tFOREIGN KEY({kind}_id) REFERENCES {kind}s (id)"));
+    tracks += &format!("{}\n)", keys.join(", \n"));
+
+    let mut statements = vec![tracks];
+    for kind in ["album", "artist", "genre"] {
+        statements.push(format!("CREATE INDEX ix_tracks_{kind}_id ON tracks ({kind}_id)"));
+    }
+    statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(id_type: &str, recorded: &str) {
+        let is_statement = |line: &&str| !line.starts_with("--") && !line.is_empty();
+        let recorded: Vec<&str> = recorded.lines().filter(is_statement).collect();
+        let ours: String = TABLES
+            .iter()
+            .flat_map(|table| statements(table, id_type))
+            .map(|statement| statement + ";\n")
+            .collect();
+        assert_eq!(ours, recorded.join("\n") + "\n");
+    }
+
+    #[test]
+    fn statements_are_those_of_avalonms() {
+        check("CHAR(32)", include_str!("../../tests/fixtures/conformance/schema_sqlite.sql"));
+        check("UUID", include_str!("../../tests/fixtures/conformance/schema_postgres_emitted.sql"));
+    }
+}

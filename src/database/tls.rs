@@ -1,0 +1,289 @@
+//! TLS to PostgreSQL: which certificates are trusted and what is verified, as libpq means
+//! `sslmode`, `sslrootcert`, `sslcert` and `sslkey`.
+//!
+//! rustls verifies as the web does. libpq, whose users we take over, differs: it may verify
+//! nothing, or the chain without the name; it trusts a server certificate that is itself in
+//! the root file, and it looks at the common name of a certificate without alternative names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use x509_cert::Certificate;
+use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, TeletexStringRef, Utf8StringRef};
+use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
+use x509_cert::der::{Decode, Tag, Tagged};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+use crate::config::database_url::{PostgresSettings, RootCertificates, SslMode};
+
+/// Builds what connects with TLS.
+///
+/// # Errors
+/// In words, if a certificate or key file is missing or unusable.
+pub(super) fn connector(settings: &PostgresSettings) -> Result<MakeRustlsConnect, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Verifier {
+        roots: roots(settings)?,
+        check_name: settings.ssl_mode == SslMode::VerifyFull,
+        provider: Arc::clone(&provider),
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let config = match client_certificate(settings)? {
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| format!("the client certificate (sslcert) cannot be used: {error}"))?,
+        None => builder.with_no_client_auth(),
+    };
+    Ok(MakeRustlsConnect::new(config))
+}
+
+/// Whom we trust to vouch for the server.
+#[derive(Debug)]
+struct Roots {
+    anchors: RootCertStore,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+/// `None`: nothing is verified. As in libpq, a root certificate file that is not there is an
+/// error only for the modes that always verify, and one that is there counts in every mode.
+fn roots(settings: &PostgresSettings) -> Result<Option<Roots>, String> {
+    let path = match &settings.root_certificates {
+        RootCertificates::System => {
+            let found = rustls_native_certs::load_native_certs();
+            if found.certs.is_empty() {
+                return Err("this machine has no trusted root certificates (sslrootcert=system); \
+                            install ca-certificates"
+                    .to_owned());
+            }
+            let mut anchors = RootCertStore::empty();
+            anchors.add_parsable_certificates(found.certs);
+            return Ok(Some(Roots { anchors, certificates: Vec::new() }));
+        }
+        RootCertificates::File(path) => path.clone(),
+        RootCertificates::Default => default_file("root.crt"),
+    };
+    if !path.exists() {
+        if settings.ssl_mode < SslMode::VerifyCa {
+            return Ok(None);
+        }
+        return Err(format!(
+            "the root certificate file {} does not exist; name one with sslrootcert=, \
+             or use sslrootcert=system for those this machine trusts",
+            path.display()
+        ));
+    }
+    let certificates = read_certificates(&path)?;
+    let mut anchors = RootCertStore::empty();
+    for certificate in &certificates {
+        anchors
+            .add(certificate.clone())
+            .map_err(|error| format!("a certificate in {} cannot be used: {error}", path.display()))?;
+    }
+    Ok(Some(Roots { anchors, certificates }))
+}
+
+type ClientCertificate = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn client_certificate(settings: &PostgresSettings) -> Result<Option<ClientCertificate>, String> {
+    let certificate = match &settings.client_certificate {
+        Some(path) => path.clone(),
+        None if default_file("postgresql.crt").exists() => default_file("postgresql.crt"),
+        None => return Ok(None),
+    };
+    let key = settings.client_key.clone().unwrap_or_else(|| default_file("postgresql.key"));
+    let private_key = PrivateKeyDer::from_pem_file(&key)
+        .map_err(|error| format!("no private key can be read from {} (sslkey): {error}", key.display()))?;
+    Ok(Some((read_certificates(&certificate)?, private_key)))
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| format!("no certificate can be read from {}: {error}", path.display()))?;
+    if certificates.is_empty() {
+        return Err(format!("there is no PEM certificate in {}", path.display()));
+    }
+    Ok(certificates)
+}
+
+fn default_file(name: &str) -> PathBuf {
+    std::env::home_dir().unwrap_or_default().join(".postgresql").join(name)
+}
+
+#[derive(Debug)]
+struct Verifier {
+    /// `None`: take any certificate.
+    roots: Option<Roots>,
+    check_name: bool,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Some(roots) = &self.roots {
+            if roots.certificates.iter().any(|root| root == end_entity) {
+                check_dates(end_entity, now)?;
+            } else {
+                let algorithms = self.provider.signature_verification_algorithms.all;
+                let parsed = ParsedCertificate::try_from(end_entity)?;
+                verify_server_cert_signed_by_trust_anchor(
+                    &parsed,
+                    &roots.anchors,
+                    intermediates,
+                    now,
+                    algorithms,
+                )?;
+            }
+            if self.check_name {
+                check_name(end_entity, server_name)?;
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    // Where the certificate may be anybody's, a signature with its key proves nothing, and
+    // rustls cannot even read the keys of some that PostgreSQL's documentation makes.
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        match self.roots {
+            None => Ok(HandshakeSignatureValid::assertion()),
+            Some(_) => verify_tls12_signature(
+                message,
+                certificate,
+                signature,
+                &self.provider.signature_verification_algorithms,
+            ),
+        }
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        match self.roots {
+            None => Ok(HandshakeSignatureValid::assertion()),
+            Some(_) => verify_tls13_signature(
+                message,
+                certificate,
+                signature,
+                &self.provider.signature_verification_algorithms,
+            ),
+        }
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn parse(certificate: &CertificateDer<'_>) -> Result<Certificate, rustls::Error> {
+    Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding.into())
+}
+
+fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
+    let validity = parse(certificate)?.tbs_certificate.validity;
+    let now = Duration::from_secs(now.as_secs());
+    if now < validity.not_before.to_unix_duration() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now > validity.not_after.to_unix_duration() {
+        return Err(CertificateError::Expired.into());
+    }
+    Ok(())
+}
+
+/// The alternative names count; the common name only if there is none of the host's kind.
+fn check_name(certificate: &CertificateDer<'_>, host: &ServerName<'_>) -> Result<(), rustls::Error> {
+    let refusal = match verify_server_name(&ParsedCertificate::try_from(certificate)?, host) {
+        Ok(()) => return Ok(()),
+        Err(refusal) => refusal,
+    };
+    let parsed = parse(certificate)?;
+    let alternatives = match parsed.tbs_certificate.get::<SubjectAltName>() {
+        Ok(found) => found.map_or_else(Vec::new, |(_, names)| names.0),
+        Err(_) => return Err(refusal),
+    };
+    let is_of_hosts_kind = |name: &GeneralName| match host {
+        ServerName::IpAddress(_) => matches!(name, GeneralName::IpAddress(_)),
+        _ => matches!(name, GeneralName::DnsName(_)),
+    };
+    if alternatives.iter().any(is_of_hosts_kind) {
+        return Err(refusal);
+    }
+    match common_name(&parsed) {
+        Some(name) if name_fits(&name, &host.to_str()) => Ok(()),
+        _ => Err(refusal),
+    }
+}
+
+fn common_name(certificate: &Certificate) -> Option<String> {
+    let mut parts = certificate.tbs_certificate.subject.0.iter().flat_map(|names| names.0.iter());
+    let value = &parts.rfind(|part| part.oid == COMMON_NAME)?.value;
+    let text = match value.tag() {
+        Tag::Utf8String => Utf8StringRef::try_from(value).ok()?.as_str().to_owned(),
+        Tag::PrintableString => PrintableStringRef::try_from(value).ok()?.as_str().to_owned(),
+        Tag::Ia5String => Ia5StringRef::try_from(value).ok()?.as_str().to_owned(),
+        Tag::TeletexString => TeletexStringRef::try_from(value).ok()?.as_str().to_owned(),
+        _ => return None,
+    };
+    Some(text)
+}
+
+/// `*.example.org` fits one label before `.example.org`.
+fn name_fits(pattern: &str, host: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    match pattern.strip_prefix('*') {
+        Some(suffix) if suffix.starts_with('.') => host
+            .split_once('.')
+            .is_some_and(|(label, _)| !label.is_empty() && host[label.len()..].eq_ignore_ascii_case(suffix)),
+        _ => pattern.eq_ignore_ascii_case(host),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_one_label() {
+        for (pattern, host, fits) in [
+            ("db.example.org", "DB.example.org.", true),
+            ("db.example.org", "example.org", false),
+            ("*.example.org", "db.example.org", true),
+            ("*.example.org", "a.b.example.org", false),
+            ("*.example.org", ".example.org", false),
+            ("*.example.org", "example.org", false),
+            ("*", "db", false),
+            ("*b", "db", false),
+        ] {
+            assert_eq!(name_fits(pattern, host), fits, "{pattern} {host}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `sslmode` as libpq means it, against a server whose certificate is for `localhost` and
+//! signed by an authority of its own.
+
+use std::path::Path;
+
+use super::{collection, load, load_all, replace};
+use crate::harness::postgres::{Database, Postgres};
+
+/// A database with rows that every role may read.
+fn database() -> Database<'static> {
+    let database = Postgres::shared().create_database();
+    replace(&database.url(), &collection(3)).unwrap();
+    database.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC");
+    database
+}
+
+fn url(database: &Database<'_>, role: &str, host: &str, mode: &str, root: Option<&Path>) -> String {
+    let root = root.map_or(String::new(), |path| format!("&sslrootcert={}", path.display()));
+    database.url_of(role, &format!("host={host}&sslmode={mode}{root}"))
+}
+
+fn check(database: &Database<'_>, url: &str, refusal: Option<&str>) {
+    match refusal {
+        None => assert_eq!(load_all(url), collection(3), "{url}"),
+        Some(expected) => {
+            let error = load(url).expect_err(url);
+            assert!(error.to_string().contains(expected), "{url}: {error}");
+            assert!(error.to_string().contains(&database.name), "{url}: {error}");
+            assert!(!error.is_unreachable(), "{url}: {error}");
+        }
+    }
+}
+
+#[test]
+fn modes_choose_encryption_as_the_server_lets_them() {
+    let database = database();
+    let no = Path::new("/nonexistent/root.crt");
+    for (role, mode, refusal) in [
+        ("tls_only", "disable", Some("pg_hba.conf rejects connection")),
+        ("tls_only", "allow", None),
+        ("tls_only", "prefer", None),
+        ("tls_only", "require", None),
+        ("plain_only", "disable", None),
+        ("plain_only", "allow", None),
+        ("plain_only", "prefer", None),
+        ("plain_only", "require", Some("pg_hba.conf rejects connection")),
+    ] {
+        check(&database, &url(&database, role, "127.0.0.1", mode, Some(no)), refusal);
+    }
+}
+
+#[test]
+fn modes_verify_what_they_promise() {
+    let database = database();
+    let right = Postgres::shared().root_certificate();
+    let wrong = Postgres::shared().other_root_certificate();
+    let none = Path::new("/nonexistent/root.crt");
+    for (host, mode, root, refusal) in [
+        ("127.0.0.1", "require", none, None),
+        ("127.0.0.1", "require", right.as_path(), None),
+        ("127.0.0.1", "require", &wrong, Some("certificate is not accepted")),
+        ("127.0.0.1", "verify-ca", &right, None),
+        ("127.0.0.1", "verify-ca", &wrong, Some("certificate is not accepted")),
+        ("127.0.0.1", "verify-ca", none, Some("root certificate file /nonexistent/root.crt does not exist")),
+        ("127.0.0.1", "verify-full", &right, Some("certificate is not accepted")),
+        ("localhost", "verify-full", &right, None),
+        ("localhost", "verify-full", &wrong, Some("certificate is not accepted")),
+    ] {
+        check(&database, &url(&database, "tls_only", host, mode, Some(root)), refusal);
+    }
+}
+
+#[test]
+fn prefer_falls_back_when_the_certificate_is_not_accepted() {
+    let database = database();
+    let wrong = Postgres::shared().other_root_certificate();
+    check(&database, &url(&database, "plain_only", "127.0.0.1", "prefer", Some(&wrong)), None);
+    let url = url(&database, "tls_only", "127.0.0.1", "prefer", Some(&wrong));
+    check(&database, &url, Some("with TLS: the server's certificate is not accepted"));
+    check(&database, &url, Some("without TLS: pg_hba.conf rejects connection"));
+}
+
+#[test]
+fn a_server_without_tls_is_refused_only_where_it_must_be() {
+    let server = Postgres::start();
+    let database = server.create_database();
+    replace(&database.url(), &collection(3)).unwrap();
+    for (mode, refusal) in [
+        ("disable", None),
+        ("allow", None),
+        ("prefer", None),
+        ("require", Some("the server does not offer TLS")),
+    ] {
+        let url = database.url_of("avalon", &format!("sslmode={mode}"));
+        check(&database, &url, refusal);
+    }
+    // Over a Unix socket there is nothing to encrypt, whatever the mode.
+    check(&database, &format!("{}&sslmode=require", database.socket_url()), None);
+    // One answer, not one per try, when both tries say the same.
+    let error = load(&database.url().replace(&database.name, "absent")).unwrap_err().to_string();
+    assert!(error.ends_with(": database \"absent\" does not exist"), "{error}");
+}
+
+#[test]
+fn unusable_certificate_files_are_named() {
+    let database = database();
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "no certificate").unwrap();
+    let name = empty.display();
+    for (query, expected) in [
+        (format!("sslmode=verify-ca&sslrootcert={name}"), format!("there is no PEM certificate in {name}")),
+        (
+            format!("sslmode=require&sslcert={name}&sslkey={name}"),
+            format!("no private key can be read from {name}"),
+        ),
+    ] {
+        check(&database, &database.url_of("tls_only", &query), Some(&expected));
+    }
+}
