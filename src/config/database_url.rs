@@ -577,19 +577,3 @@ mod tests {
         }
     }
 }
-impl DatabaseUrl {
-    /// stub
-    pub fn sqlite(_path: std::path::PathBuf) -> DatabaseUrl {
-        DatabaseUrl
-    }
-}
-impl std::fmt::Display for DatabaseUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("stub")
-    }
-}
-impl std::fmt::Display for DatabaseUrlError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("stub")
-    }
-}
