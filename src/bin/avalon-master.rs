@@ -1,1 +1,70 @@
-fn main() {}
+//! `avalon-master`: serves the collection with pre-forked workers.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use avalon::config::{self, flags::Flags};
+use avalon::master;
+use clap::Parser;
+
+/// Serves the metadata of a music collection as JSON, with pre-forked worker processes.
+#[derive(Parser)]
+#[command(name = "avalon-master", version, after_help = SIGNALS, after_long_help = LONG)]
+struct Arguments {
+    /// Check the configuration and exit
+    #[arg(long)]
+    check_config: bool,
+    /// Print the configuration that counts, without secrets, and exit
+    #[arg(long)]
+    print_config: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+const SIGNALS: &str = "\
+Signals: HUP reloads configuration and collection, TERM stops gracefully, INT and QUIT \
+stop at once, TTIN and TTOU change the number of workers, USR1 reopens log files.
+`avalon-echo-config` prints all settings with their documentation.";
+
+const LONG: &str = "\
+Every setting can stand in the file that AVALON_CONFIG or --config names, in the \
+environment as AVALON_<KEY>, or here; `avalon-echo-config` prints all of them with their \
+defaults and documentation.
+
+Signals:
+  HUP        reload: configuration, log files, collection; new workers replace the old
+             ones when they are ready, and no request is lost. If anything is wrong, the
+             old ones go on and the log says why
+  TERM       stop: what is under way is answered first, within GRACEFUL_TIMEOUT
+  INT, QUIT  stop at once
+  TTIN, TTOU one worker more, one worker less
+  USR1       reopen log files
+
+Exit codes:
+  0  stopped as told
+  1  an address or the pid file could not be had, or the system failed
+  2  wrong command line or configuration
+  3  the workers did not come up
+  4  the collection could not be loaded: the database is unreachable or broken";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let overrides = arguments.flags.overrides();
+    let config = match config::load(&overrides) {
+        Ok(config) => config,
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("avalon-master: {error}{cause}");
+            return ExitCode::from(2);
+        }
+    };
+    if arguments.print_config {
+        print!("{}", config.print());
+        return ExitCode::SUCCESS;
+    }
+    if arguments.check_config {
+        config.warnings.iter().for_each(|warning| eprintln!("avalon-master: {warning}"));
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::from(master::run(overrides, config) as u8)
+}

@@ -192,6 +192,11 @@ impl DatabaseUrl {
         Ok(DatabaseUrl { backend })
     }
 
+    /// The SQLite database in this file.
+    pub fn sqlite(path: PathBuf) -> DatabaseUrl {
+        DatabaseUrl { backend: Backend::Sqlite(path) }
+    }
+
     /// The database itself.
     pub fn backend(&self) -> &Backend {
         &self.backend

@@ -14,7 +14,7 @@ pub struct Flags {
     /// Set a variable over the environment; may be repeated
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
-    /// Address to serve on: host:port, [v6]:port or unix:/path; may be repeated
+    /// Address to serve on: `host:port`, `[v6]:port` or `unix:/path`; may be repeated
     #[arg(short, long, value_name = "ADDRESS")]
     bind: Vec<String>,
     /// Number of worker processes

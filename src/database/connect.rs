@@ -256,7 +256,7 @@ fn describe(error: &tokio_postgres::Error) -> String {
     };
     match (source.downcast_ref::<io::Error>().and_then(tls_error), source.to_string().as_str()) {
         (Some(rustls::Error::InvalidCertificate(reason)), _) => {
-            format!("the server's certificate is not accepted: {reason}")
+            format!("the server's certificate is not accepted: {}", tls::explain(reason))
         }
         (_, "server does not support TLS") => NO_TLS.to_owned(),
         (_, "password missing") => {

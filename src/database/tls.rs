@@ -51,6 +51,27 @@ pub(super) fn connector(settings: &PostgresSettings) -> Result<MakeRustlsConnect
     Ok(MakeRustlsConnect::new(config))
 }
 
+/// Why the server's certificate is not accepted.
+pub(super) fn explain(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => "no root certificate (sslrootcert) vouches for it".to_owned(),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("it is not for this host ({error})")
+        }
+        // rustls does not tell this one apart from other oddities but by its text.
+        other if other.to_string().contains("UnsupportedCertVersion") => {
+            "it is of X.509 version 1, which cannot be verified here; make one with a subjectAltName \
+             extension"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Whom we trust to vouch for the server.
 #[derive(Debug)]
 struct Roots {

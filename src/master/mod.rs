@@ -1,1 +1,425 @@
-//! stub
+//! The process that starts, watches, replaces and stops the others.
+//!
+//! It has one thread for its whole life and never opens a database, starts a runtime or a
+//! Sentry transport, so that it can fork at any time. [`arbiter`] decides; what is here
+//! turns signals, deaths and reports into its events, and its actions into system calls.
+
+pub mod arbiter;
+mod listeners;
+mod loader;
+mod pidfile;
+mod process;
+pub mod scoreboard;
+mod signals;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, pipe2};
+use slog::{Level, Logger, error, info, warn};
+use socket2::Socket;
+
+use arbiter::{Action, Arbiter, Event, Settings};
+use listeners::Listener;
+use loader::Loader;
+use pidfile::PidFile;
+use process::FirstSteps;
+use scoreboard::Scoreboard;
+use signals::{Arrived, Signals};
+
+use crate::config::{self, Config, Overrides};
+use crate::snapshot::{Snapshot, Verify, storage};
+use crate::telemetry::{Log, sentry};
+use crate::worker::{Ending, Worker};
+
+/// Longest time between two looks at the workers' signs of life.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How a process of ours ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum ExitCode {
+    /// Stopped as it was told to.
+    Stopped = 0,
+    /// An address or the pid file could not be had, or the system failed.
+    Failure = 1,
+    /// A wrong command line or configuration.
+    Configuration = 2,
+    /// At the first start the workers did not come up.
+    Worker = 3,
+    /// At the first start there was no snapshot: the database is unreachable or broken.
+    Snapshot = 4,
+    /// This program is wrong (EX_SOFTWARE).
+    Panic = 70,
+}
+
+/// A generation: a configuration, its listeners and log, and, once made, its snapshot.
+struct Generation {
+    config: Config,
+    log: Log,
+    listeners: Vec<Rc<Listener>>,
+    snapshot: Option<OwnedFd>,
+}
+
+struct Master {
+    overrides: Overrides,
+    arbiter: Arbiter,
+    generations: BTreeMap<u64, Generation>,
+    log: Log,
+    signals: Signals,
+    scoreboard: Scoreboard,
+    /// Workers write their pid here when they accept connections.
+    ready: File,
+    ready_to: OwnedFd,
+    loader: Option<Loader>,
+    pidfile: Option<PidFile>,
+    exit: Option<ExitCode>,
+}
+
+/// Runs a master until it is told to stop.
+pub fn run(overrides: Overrides, config: Config) -> ExitCode {
+    let (log, signals) = match prepare(&config) {
+        Ok(prepared) => prepared,
+        Err((code, message)) => {
+            eprintln!("avalon-master: {message}");
+            return code;
+        }
+    };
+    let said_on_stderr = config.log.path.is_none();
+    let logger = log.logger().clone();
+    match Master::open(overrides, config, log, signals) {
+        Ok((master, settings)) => master.run(settings),
+        Err(message) => {
+            slog::crit!(logger, "the server cannot start: {}", message);
+            if !said_on_stderr {
+                eprintln!("avalon-master: {message}");
+            }
+            ExitCode::Failure
+        }
+    }
+}
+
+/// Log and signals: what must be there before anything can fail in an orderly way.
+fn prepare(config: &Config) -> Result<(Log, Signals), (ExitCode, String)> {
+    let log = Log::start(&config.log, "master", "avalon.master")
+        .map_err(|error| (ExitCode::Configuration, format!("LOG_PATH: {error}")))?;
+    let signals = Signals::block()
+        .map_err(|error| (ExitCode::Failure, format!("signals cannot be received: {error}")))?;
+    Ok((log, signals))
+}
+
+impl Master {
+    fn open(
+        overrides: Overrides,
+        config: Config,
+        log: Log,
+        signals: Signals,
+    ) -> Result<(Self, Settings), String> {
+        warn_about(&config, log.logger());
+        raise_descriptor_limit(log.logger());
+        let pidfile = config.pidfile.as_deref().map(PidFile::create).transpose()?;
+        let listeners = listeners::open(&config.bind, &[], config.backlog, config.umask)?;
+        for listener in &listeners {
+            info!(log.logger(), "listening on {}", listener.shown());
+        }
+        let system = |error: io::Error| format!("the system refuses what a master needs: {error}");
+        let (ready, ready_to) =
+            pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(|errno| system(errno.into()))?;
+        let settings = settings(&config);
+        let first = Generation { config, log: log.clone(), listeners, snapshot: None };
+        let master = Master {
+            overrides,
+            arbiter: Arbiter::new(settings.clone()),
+            generations: BTreeMap::from([(1, first)]),
+            log,
+            signals,
+            scoreboard: Scoreboard::create().map_err(system)?,
+            ready: ready.into(),
+            ready_to,
+            loader: None,
+            pidfile,
+            exit: None,
+        };
+        Ok((master, settings))
+    }
+
+    fn run(mut self, settings: Settings) -> ExitCode {
+        self.dispatch(Event::Started(settings));
+        while self.exit.is_none() {
+            self.wait();
+            while let Some(arrived) = self.signals.next() {
+                if let Arrived::Wished(wish) = arrived {
+                    self.dispatch(Event::Wished(wish));
+                }
+            }
+            for pid in self.ready_pids() {
+                self.dispatch(Event::Ready(pid));
+            }
+            while let Some((pid, ended)) = process::reap() {
+                self.reaped(pid, ended);
+            }
+            let silence = |slot| (slot, self.scoreboard.silence(slot));
+            let silent = self.arbiter.slots().into_iter().map(silence).collect();
+            self.dispatch(Event::Tick { silent });
+        }
+        let code = self.exit.unwrap_or(ExitCode::Failure);
+        info!(self.log.logger(), "stopped"; "exit_code" => code as i32);
+        code
+    }
+
+    /// Waits for a signal, a ready worker, or the time of the next tick.
+    fn wait(&self) {
+        let until = self.arbiter.next_deadline();
+        let wait = until.map_or(TICK, |until| until.saturating_duration_since(Instant::now()).min(TICK));
+        // One millisecond more, so that a deadline has passed when poll returns.
+        let wait = PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
+        let mut fds = [
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.ready.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Err(errno) = poll(&mut fds, wait)
+            && errno != Errno::EINTR
+        {
+            error!(self.log.logger(), "poll failed"; "error" => %errno);
+        }
+    }
+
+    fn ready_pids(&mut self) -> Vec<Pid> {
+        let mut pids = Vec::new();
+        let mut message = [0; 4];
+        while self.ready.read_exact(&mut message).is_ok() {
+            pids.push(Pid::from_raw(i32::from_le_bytes(message)));
+        }
+        pids
+    }
+
+    fn reaped(&mut self, pid: Pid, ended: process::Ended) {
+        let Some(loader) = self.loader.take_if(|loader| loader.pid == pid) else {
+            return self.dispatch(Event::Exited { pid, how: ended.to_string() });
+        };
+        let generation = loader.generation;
+        let result = loader.finish(ended).map(|loaded| {
+            info!(self.log.logger(), "snapshot made gen={} {}", generation, loaded.summary);
+            if let Some(generation) = self.generations.get_mut(&generation) {
+                generation.snapshot = Some(loaded.snapshot);
+            }
+        });
+        self.dispatch(Event::LoaderEnded(result));
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for action in self.arbiter.handle(event, Instant::now()) {
+                events.extend(self.perform(action));
+            }
+        }
+    }
+
+    /// Does what the arbiter says; some of it has an answer.
+    fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Configure { generation } => return Some(Event::Configured(self.configure(generation))),
+            Action::StartLoader { generation } => {
+                let started = self.start_loader(generation);
+                return Some(Event::LoaderStarted(started.map_err(|error| error.to_string())));
+            }
+            Action::Fork { generation, slot } => {
+                let result = self.fork_worker(generation, slot).map_err(|error| error.to_string());
+                return Some(Event::Forked { generation, slot, result });
+            }
+            Action::Kill { pid, signal } => self.kill(pid, signal),
+            Action::Promote { generation } => self.promote(generation),
+            Action::Discard { generation } => drop(self.generations.remove(&generation)),
+            Action::CloseListeners => {
+                self.generations.values_mut().for_each(|generation| generation.listeners.clear());
+            }
+            Action::ReopenLog => self.reopen_logs(),
+            Action::Log(level, message) => self.say(level, &message),
+            Action::Exit(code) => self.exit = Some(code),
+        }
+        None
+    }
+
+    fn configure(&mut self, generation: u64) -> Result<Settings, String> {
+        let config = config::load(&self.overrides).map_err(|error| error.to_string())?;
+        warn_about(&config, self.log.logger());
+        if config.pidfile.as_deref() != self.pidfile.as_ref().map(PidFile::path) {
+            warn!(self.log.logger(), "PIDFILE is not changed by a reload");
+        }
+        let log = Log::start(&config.log, "master", "avalon.master")
+            .map_err(|error| format!("LOG_PATH: {error}"))?;
+        let open: Vec<Rc<Listener>> =
+            self.generations.values().flat_map(|generation| generation.listeners.clone()).collect();
+        let listeners = listeners::open(&config.bind, &open, config.backlog, config.umask)?;
+        let settings = settings(&config);
+        self.generations.insert(generation, Generation { config, log, listeners, snapshot: None });
+        Ok(settings)
+    }
+
+    fn start_loader(&mut self, generation: u64) -> io::Result<Pid> {
+        let close = self.descriptors();
+        let Generation { config, log, .. } = self.generation(generation)?;
+        let first = first_steps(&close, config, Signal::SIGKILL);
+        let loader = Loader::start(generation, config, log, &first)?;
+        let pid = loader.pid;
+        self.loader = Some(loader);
+        Ok(pid)
+    }
+
+    fn fork_worker(&self, generation: u64, slot: usize) -> io::Result<Pid> {
+        let close = self.descriptors();
+        let of = self.generation(generation)?;
+        let first = first_steps(&close, &of.config, Signal::SIGTERM);
+        // Copies made before the fork: the child closes the master's own descriptors.
+        let listeners =
+            of.listeners.iter().map(|listener| listener.share()).collect::<io::Result<Vec<Socket>>>()?;
+        let snapshot =
+            of.snapshot.as_ref().ok_or_else(|| io::Error::other("the generation has no snapshot"))?;
+        let snapshot = snapshot.try_clone()?;
+        let ready = File::from(self.ready_to.try_clone()?);
+        let scoreboard_slot = self.scoreboard.slot(slot);
+        scoreboard_slot.reset();
+        process::fork(&first, || {
+            let log = of.log.for_process(&format!("worker {slot}"));
+            let _sentry =
+                sentry::start(of.config.sentry_dsn.as_deref(), "worker", Some(generation), Some(slot));
+            let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
+                config: of.config.clone(),
+                snapshot,
+                listeners,
+                slot: scoreboard_slot,
+                log: log.clone(),
+                master: first.master,
+                ready: Box::new(move || (&ready).write_all(&process::own_pid().as_raw().to_le_bytes())),
+            });
+            match worker.and_then(Worker::run) {
+                Ok(Ending::Drained | Ending::Stopped) => ExitCode::Stopped,
+                Err(error) => {
+                    error!(log.logger(), "a worker cannot serve: {}", error);
+                    ExitCode::Worker
+                }
+            }
+        })
+    }
+
+    fn generation(&self, number: u64) -> io::Result<&Generation> {
+        self.generations
+            .get(&number)
+            .ok_or_else(|| io::Error::other(format!("there is no generation {number}")))
+    }
+
+    /// Descriptors that no child needs.
+    fn descriptors(&self) -> Vec<RawFd> {
+        let own = [self.signals.as_fd().as_raw_fd(), self.ready.as_raw_fd()];
+        let snapshots =
+            self.generations.values().filter_map(|of| of.snapshot.as_ref()).map(AsRawFd::as_raw_fd);
+        let loader = self.loader.iter().flat_map(Loader::fds);
+        let pidfile = self.pidfile.iter().map(PidFile::fd);
+        let mut fds: Vec<RawFd> = own.into_iter().chain(snapshots).chain(loader).chain(pidfile).collect();
+        // Generations share listeners; nothing may be closed twice.
+        fds.extend(
+            self.generations.values().flat_map(|of| of.listeners.iter().map(|listener| listener.fd())),
+        );
+        fds.sort_unstable();
+        fds.dedup();
+        fds
+    }
+
+    fn kill(&self, pid: Pid, signal: Signal) {
+        match kill(pid, signal) {
+            // It has ended, and will be reaped.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => {
+                warn!(self.log.logger(), "signal not sent"; "pid" => pid.as_raw(), "error" => %errno);
+            }
+        }
+    }
+
+    fn promote(&mut self, number: u64) {
+        for (other, generation) in &mut self.generations {
+            if *other != number {
+                // Addresses that the new generation does not want close here.
+                generation.listeners.clear();
+            }
+        }
+        let Some(generation) = self.generations.get(&number) else { return };
+        self.log = generation.log.clone();
+        let addresses: Vec<String> = generation.listeners.iter().map(|listener| listener.shown()).collect();
+        info!(self.log.logger(), "generation {} serves on {}", number, addresses.join(", ");
+            "workers" => generation.config.workers);
+    }
+
+    fn reopen_logs(&self) {
+        let logs = self.generations.values().map(|generation| &generation.log).chain([&self.log]);
+        for log in logs {
+            if let Err(error) = log.reopen() {
+                error!(self.log.logger(), "the log could not be reopened: {}", error);
+            }
+        }
+    }
+
+    /// What keeps a server from starting is said on stderr too.
+    fn say(&self, level: Level, message: &str) {
+        let log = self.log.logger();
+        match level {
+            Level::Critical => {
+                slog::crit!(log, "{}", message);
+                if self.generations.values().any(|generation| generation.config.log.path.is_some()) {
+                    eprintln!("avalon-master: {message}");
+                }
+            }
+            Level::Error => error!(log, "{}", message),
+            Level::Warning => warn!(log, "{}", message),
+            _ => info!(log, "{}", message),
+        }
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        workers: config.workers,
+        timeout: config.timeout,
+        graceful_timeout: config.graceful_timeout,
+        boot_timeout: config.boot_timeout,
+        load_timeout: config.load_timeout,
+    }
+}
+
+fn first_steps<'a>(close: &'a [RawFd], config: &'a Config, on_master_death: Signal) -> FirstSteps<'a> {
+    let account = config.account.as_ref();
+    FirstSteps { master: process::own_pid(), close, account, umask: config.umask, on_master_death }
+}
+
+/// The snapshot for the rest of the process's life. The loader has verified all of it, and
+/// it is sealed since.
+fn open_snapshot(sealed: &OwnedFd) -> io::Result<&'static Snapshot<'static>> {
+    let map: &'static memmap2::Mmap = Box::leak(Box::new(storage::map(sealed)?));
+    let snapshot = Snapshot::open(map, Verify::Structure).map_err(io::Error::other)?;
+    Ok(Box::leak(Box::new(snapshot)))
+}
+
+fn warn_about(config: &Config, log: &Logger) {
+    for warning in &config.warnings {
+        warn!(log, "{}", warning);
+    }
+}
+
+/// A worker needs a descriptor per connection; the soft limit is often 1024 for the sake of
+/// programs that use select(2).
+fn raise_descriptor_limit(log: &Logger) {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        warn!(log, "the limit of open files could not be raised"; "error" => %errno);
+    }
+}

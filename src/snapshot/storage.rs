@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -14,16 +14,65 @@ use memmap2::{Mmap, MmapOptions};
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// A new, empty place for a snapshot: in memory, or in `folder`.
-///
-/// # Errors
-/// What the kernel says; for a folder its name stands in the message.
-pub fn create(folder: Option<&Path>) -> io::Result<File> {
-    let Some(folder) = folder else {
-        return memfd();
-    };
-    let unnamed = OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_TMPFILE).open(folder);
-    unnamed.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))
+/// A snapshot in the making: where a loader writes it, and where it will be read.
+pub struct Draft {
+    write: File,
+    read: OwnedFd,
+}
+
+impl Draft {
+    /// A new, empty place: in memory, or in `folder`.
+    ///
+    /// # Errors
+    /// What the kernel says; for a folder its name stands in the message.
+    pub fn create(folder: Option<&Path>) -> io::Result<Self> {
+        let write = match folder {
+            None => memfd()?,
+            Some(folder) => unnamed_file(folder).map_err(|error| {
+                io::Error::new(error.kind(), format!("SNAPSHOT_DIR {}: {error}", folder.display()))
+            })?,
+        };
+        // Opened now, as a loader that has changed its user may not look into /proc/self/fd.
+        let read = File::open(format!("/proc/self/fd/{}", write.as_raw_fd()))?.into();
+        Ok(Draft { write, read })
+    }
+
+    /// Where to write.
+    pub fn writer(&self) -> &File {
+        &self.write
+    }
+
+    /// Forbids every change of what has been written. A file on disk cannot be sealed; it
+    /// cannot change once [`Draft::finish`] has closed the only writable descriptor.
+    ///
+    /// # Errors
+    /// What the kernel says, for instance that somebody maps it for writing.
+    pub fn seal(&self) -> io::Result<()> {
+        // A file on tmpfs has seals as well, but of the kind that takes no more.
+        if seals_of(&self.write).is_some_and(|seals| !seals.contains(SealFlag::F_SEAL_SEAL)) {
+            let seals = SealFlag::F_SEAL_SHRINK
+                | SealFlag::F_SEAL_GROW
+                | SealFlag::F_SEAL_WRITE
+                | SealFlag::F_SEAL_SEAL;
+            fcntl(&self.write, FcntlArg::F_ADD_SEALS(seals))?;
+        }
+        Ok(())
+    }
+
+    /// Where to read what has been sealed.
+    pub fn reader(&self) -> &OwnedFd {
+        &self.read
+    }
+
+    /// The finished snapshot, which nobody can write any more.
+    pub fn finish(self) -> OwnedFd {
+        self.read
+    }
+
+    /// Its descriptors, for processes that have no business with them.
+    pub fn fds(&self) -> [RawFd; 2] {
+        [self.write.as_raw_fd(), self.read.as_raw_fd()]
+    }
 }
 
 fn memfd() -> io::Result<File> {
@@ -35,21 +84,20 @@ fn memfd() -> io::Result<File> {
     Ok(File::from(fd))
 }
 
-/// Forbids every change of a finished snapshot. A file on disk is reopened for reading
-/// only, and the writable descriptor is closed.
-///
-/// # Errors
-/// What the kernel says, for instance that somebody maps it for writing.
-pub fn seal(file: File) -> io::Result<OwnedFd> {
-    // A file on tmpfs has seals as well, but of the kind that takes no more.
-    if seals_of(&file).is_some_and(|seals| !seals.contains(SealFlag::F_SEAL_SEAL)) {
-        let seals =
-            SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
-        fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-        return Ok(file.into());
+/// A file without a name. Where the file system has no O_TMPFILE, one whose name is taken
+/// away at once.
+fn unnamed_file(folder: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match options.clone().custom_flags(nix::libc::O_TMPFILE).open(folder) {
+        Err(error) if error.raw_os_error() == Some(nix::libc::EOPNOTSUPP) => {
+            let path = folder.join(format!(".avalon-snapshot-{}", std::process::id()));
+            let file = options.create_new(true).open(&path)?;
+            std::fs::remove_file(&path)?;
+            Ok(file)
+        }
+        result => result,
     }
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(File::open(path)?.into())
 }
 
 /// Maps a sealed snapshot for reading, to be shared with every process forked later.
@@ -63,9 +111,10 @@ pub fn map(sealed: impl AsFd) -> io::Result<Mmap> {
     }
     // SAFETY: the mapped bytes never change and never go away while they are mapped.
     // `is_sealed` has just shown that the memfd is sealed against writing and shrinking,
-    // which the kernel enforces for ever, or that the file has no name left by which
-    // anybody could open it and is open here for reading only; the one process that
-    // wrote it (our loader) has ended or writes no more. MAP_PRIVATE, because Linux
+    // which the kernel enforces for ever, or that the file has no name by which anybody
+    // could open it and that this descriptor cannot write; the only writable one is that
+    // of a `Draft`, whose owner (our loader) writes no more once it has sealed it, and
+    // which `Draft::finish` closes. MAP_PRIVATE, because Linux
     // before 6.7 refuses a shared mapping of a write-sealed memfd; pages that nobody
     // writes stay shared all the same.
     unsafe { MmapOptions::new().map_copy_read_only(sealed.as_fd().as_raw_fd()) }
@@ -92,10 +141,13 @@ mod tests {
     use super::*;
 
     fn check(folder: Option<&Path>) {
-        let mut file = create(folder).unwrap();
-        file.write_all(b"0123456789").unwrap();
-        assert!(map(&file).is_err(), "mapped before it was sealed");
-        let mut sealed = File::from(seal(file).unwrap());
+        let draft = Draft::create(folder).unwrap();
+        draft.writer().write_all(b"0123456789").unwrap();
+        if folder.is_none() {
+            assert!(map(draft.reader()).is_err(), "mapped before it was sealed");
+        }
+        draft.seal().unwrap();
+        let mut sealed = File::from(draft.finish());
         let mapped = map(&sealed).unwrap();
         assert!(sealed.write_all(b"x").is_err() && sealed.set_len(3).is_err() && sealed.set_len(99).is_err());
         assert_eq!(&mapped[..], b"0123456789");
@@ -120,7 +172,7 @@ mod tests {
 
     #[test]
     fn missing_folder_is_named() {
-        let error = create(Some(Path::new("/nowhere/at/all"))).unwrap_err();
+        let error = Draft::create(Some(Path::new("/nowhere/at/all"))).err().unwrap();
         assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
     }
 }

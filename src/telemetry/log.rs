@@ -27,7 +27,7 @@ use super::{LogFormat, LogSettings, sentry};
 const BUFFER_KEPT_MAX: usize = 64 * 1024;
 
 /// A started log.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Log {
     logger: Logger,
     lines: Lines,

@@ -1,1 +1,237 @@
-//! stub
+//! One process that answers HTTP requests from a snapshot, from its fork to its end.
+//!
+//! A request passes through [`accept`], [`connection`], [`service`], [`routes`],
+//! [`params`], the snapshot's query, and [`response`].
+
+mod accept;
+mod connection;
+mod error;
+mod interrupt;
+mod params;
+mod response;
+mod routes;
+mod service;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use nix::unistd::{Pid, getppid};
+use slog::{Logger, error, info, warn};
+use socket2::Socket;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use accept::{Accepted, Acceptors};
+use connection::{Connections, TICK, Watched};
+use service::Service;
+
+use crate::config::Config;
+use crate::master::scoreboard::Slot;
+use crate::snapshot::Snapshot;
+use crate::telemetry::{Log, Statsd};
+
+/// What `version` answers.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a worker is given by its master.
+pub struct Worker {
+    /// The configuration of its generation.
+    pub config: Config,
+    /// The snapshot of its generation, verified.
+    pub snapshot: &'static Snapshot<'static>,
+    /// Its own copies of the listeners, blocking.
+    pub listeners: Vec<Socket>,
+    /// Its place on the scoreboard.
+    pub slot: &'static Slot,
+    /// Where it logs.
+    pub log: Log,
+    /// The process that must be its parent.
+    pub master: Pid,
+    /// Tells the master that it accepts.
+    pub ready: Box<dyn FnOnce() -> io::Result<()>>,
+}
+
+/// How a worker's life ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It drained, and nothing was lost.
+    Drained,
+    /// It was told to stop at once, or its drain took too long.
+    Stopped,
+}
+
+impl Worker {
+    /// Serves until a signal ends it: SIGTERM after everything under way is answered,
+    /// SIGINT or SIGQUIT at once.
+    ///
+    /// # Errors
+    /// If it cannot begin to serve.
+    pub fn run(self) -> io::Result<Ending> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ending = runtime.block_on(self.serve());
+        // Threads that still block in accept end with the process.
+        runtime.shutdown_background();
+        ending
+    }
+
+    async fn serve(self) -> io::Result<Ending> {
+        let log = self.log.logger().clone();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut quit = signal(SignalKind::quit())?;
+        let mut reopen = signal(SignalKind::user_defined1())?;
+        let limits = self.config.limits.clone();
+        let (acceptors, accepted) = Acceptors::start(self.listeners, limits.connections, &log)?;
+        let service = Arc::new(Service {
+            snapshot: self.snapshot,
+            request_path: self.config.request_path.clone(),
+            limits: limits.clone(),
+            draining: AtomicBool::new(false),
+            slot: self.slot,
+            statsd: start_statsd(&self.config, &log),
+            log: log.clone(),
+        });
+        let connections = Arc::new(Connections::default());
+        tokio::spawn(serve_accepted(accepted, Arc::clone(&service), Arc::clone(&connections)));
+        (self.ready)()?;
+
+        let mut tick = tokio::time::interval(TICK);
+        let mut drain = Drain::new(Some(acceptors), self.config.graceful_timeout);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    self.slot.beat();
+                    self.slot.set_connections(connections.count());
+                    service.statsd.flush();
+                    connections.sweep(&limits);
+                    if drain.deadline.is_none() && getppid() != self.master {
+                        warn!(log, "the master is gone, draining");
+                        drain.begin(&service);
+                    }
+                }
+                _ = terminate.recv() => drain.begin(&service),
+                _ = interrupt.recv() => return Ok(Ending::Stopped),
+                _ = quit.recv() => return Ok(Ending::Stopped),
+                _ = reopen.recv() => {
+                    if let Err(error) = self.log.reopen() {
+                        error!(log, "the log could not be reopened"; "error" => %error);
+                    }
+                }
+            }
+            if let Some(ending) = drain.ending(&connections, &log) {
+                service.statsd.flush();
+                return Ok(ending);
+            }
+        }
+    }
+}
+
+/// The end of a worker: what has been accepted is served, every answer announces the end
+/// of its connection, idle ones are left until they are used or their time is up.
+struct Drain {
+    acceptors: Option<Acceptors>,
+    stopping: Option<tokio::task::JoinHandle<()>>,
+    timeout: std::time::Duration,
+    deadline: Option<Instant>,
+}
+
+impl Drain {
+    fn new(acceptors: Option<Acceptors>, timeout: std::time::Duration) -> Self {
+        Drain { acceptors, stopping: None, timeout, deadline: None }
+    }
+
+    fn begin(&mut self, service: &Service) {
+        service.draining.store(true, Ordering::Relaxed);
+        service.slot.set_draining();
+        if let Some(acceptors) = self.acceptors.take() {
+            self.stopping = Some(tokio::spawn(acceptors.stop()));
+            self.deadline = Some(Instant::now() + self.timeout);
+        }
+    }
+
+    fn ending(&self, connections: &Connections, log: &Logger) -> Option<Ending> {
+        let deadline = self.deadline?;
+        let stopped = self.stopping.as_ref().is_none_or(tokio::task::JoinHandle::is_finished);
+        if stopped && connections.count() == 0 {
+            return Some(Ending::Drained);
+        }
+        if Instant::now() < deadline {
+            return None;
+        }
+        let cut = connections.abort();
+        if cut == 0 {
+            return Some(Ending::Drained);
+        }
+        warn!(log, "requests took longer than GRACEFUL_TIMEOUT and were cut off"; "requests" => cut);
+        Some(Ending::Stopped)
+    }
+}
+
+fn start_statsd(config: &Config, log: &Logger) -> Statsd {
+    let statsd = Statsd::start(&config.statsd_host, config.statsd_port, &config.statsd_prefix);
+    if let Some(error) = statsd.error() {
+        info!(log, "no metrics are sent"; "error" => %error);
+    }
+    statsd
+}
+
+async fn serve_accepted(
+    mut accepted: mpsc::Receiver<Accepted>,
+    service: Arc<Service>,
+    connections: Arc<Connections>,
+) {
+    while let Some(accepted) = accepted.recv().await {
+        if let Err(error) = begin(accepted, &service, &connections) {
+            warn!(service.log, "a connection could not be served"; "error" => %error);
+        }
+    }
+}
+
+fn begin(accepted: Accepted, service: &Arc<Service>, connections: &Arc<Connections>) -> io::Result<()> {
+    let Accepted { socket, local, permit } = accepted;
+    if local {
+        spawn(UnixStream::from_std(socket.into())?, permit, service, connections);
+    } else {
+        spawn(TcpStream::from_std(socket.into())?, permit, service, connections);
+    }
+    Ok(())
+}
+
+fn spawn<S>(
+    socket: S,
+    permit: tokio::sync::OwnedSemaphorePermit,
+    service: &Arc<Service>,
+    connections: &Arc<Connections>,
+) where
+    S: AsyncRead + AsyncWrite + AsFd + std::os::fd::AsRawFd + Unpin + Send + 'static,
+{
+    let registration = connections.register(&socket);
+    let id = registration.id();
+    let service = Arc::clone(service);
+    let task = tokio::spawn(async move {
+        let io = Watched::new(socket, Arc::clone(&registration.activity));
+        let activity = Arc::clone(&registration.activity);
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(service.limits.request_head).header_read_timeout(None);
+        builder.max_headers(service.limits.request_fields + 1).pipeline_flush(true);
+        let answer = service_fn(|request: Request<Incoming>| {
+            std::future::ready(Ok::<_, std::convert::Infallible>(service.answer(&request, &activity)))
+        });
+        let connection = builder.serve_connection(io, answer);
+        // Both end with the connection, also when its task is aborted.
+        let (_permit, _registration) = (permit, registration);
+        // An error here is a client that broke off or sent what is no HTTP, which hyper
+        // has answered.
+        let _ = connection.await;
+    });
+    connections.attach(id, task.abort_handle());
+}

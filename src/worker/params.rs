@@ -98,8 +98,8 @@ fn order(
 }
 
 fn page(limit: Option<Cow<'_, str>>, offset: Option<Cow<'_, str>>) -> Result<Option<Page>, ApiError> {
-    let limit = limit.map(|text| parse_integer("limit", &text)).transpose()?;
-    let offset = offset.map(|text| parse_integer("offset", &text)).transpose()?;
+    let limit = limit.as_deref().map(|text| parse_integer("limit", text)).transpose()?;
+    let offset = offset.as_deref().map(|text| parse_integer("offset", text)).transpose()?;
     let Some(limit) = limit else { return Ok(None) };
     let limit = limit.not_negative("limit")?;
     let offset = offset.map_or(Ok(0), |offset| offset.not_negative("offset"))?;
@@ -151,7 +151,14 @@ mod tests {
     #[test]
     fn integers_are_pythons() {
         let cases = [
-            ("5", 5), ("%2B5", 5), ("+5", 5), ("5+", 5), ("%C2%A05", 5), ("007", 7), ("-0", 0), ("0", 0),
+            ("5", 5),
+            ("%2B5", 5),
+            ("+5", 5),
+            ("5+", 5),
+            ("%C2%A05", 5),
+            ("007", 7),
+            ("-0", 0),
+            ("0", 0),
             ("18446744073709551616", usize::MAX),
         ];
         for (text, limit) in cases {
@@ -159,7 +166,10 @@ mod tests {
             assert_eq!(page, Some(Page { limit, offset: 0 }), "{text}");
         }
         for text in ["", "-", "+", "1.0", "1_0", "%D9%A5", "%1F5", "5%00", "0x5", "--5", "+-5"] {
-            assert!(matches!(page_of(&format!("limit={text}")), Err(ApiError::InvalidInteger { .. })), "{text}");
+            assert!(
+                matches!(page_of(&format!("limit={text}")), Err(ApiError::InvalidInteger { .. })),
+                "{text}"
+            );
         }
     }
 
@@ -174,10 +184,12 @@ mod tests {
     fn first_error_is_the_originals() {
         let all = "offset=x&limit=x&order=x&direction=x&genre_id=x&artist_id=x&album_id=x";
         let mut left = all.to_owned();
-        for (parameter, found) in [
-            ("&album_id=x", "album_id"), ("&artist_id=x", "artist_id"), ("&genre_id=x", "genre_id"),
-        ] {
-            assert!(matches!(parse(Kind::Song, &left), Err(ApiError::InvalidId { field, .. }) if field == found));
+        for (parameter, found) in
+            [("&album_id=x", "album_id"), ("&artist_id=x", "artist_id"), ("&genre_id=x", "genre_id")]
+        {
+            assert!(
+                matches!(parse(Kind::Song, &left), Err(ApiError::InvalidId { field, .. }) if field == found)
+            );
             left = left.replace(parameter, "");
         }
         assert!(matches!(parse(Kind::Song, &left), Err(ApiError::InvalidDirection(_))));
@@ -189,11 +201,22 @@ mod tests {
     fn ids_are_hyphenated_plain_braced_or_urns() {
         let id = "b048612e-1207-59f4-bebb-a0bc9a48cd1a";
         for text in [
-            id.to_owned(), id.replace('-', ""), id.to_uppercase(), format!("{{{id}}}"), format!("urn:uuid:{id}"),
+            id.to_owned(),
+            id.replace('-', ""),
+            id.to_uppercase(),
+            format!("{{{id}}}"),
+            format!("urn:uuid:{id}"),
         ] {
             assert!(parse_id(&text).is_some(), "{text}");
         }
-        for text in ["", "x", &id[1..], &format!("{{{id}"), &format!(" {id}"), &format!("0x{}", &id.replace('-', "")[2..])] {
+        for text in [
+            "",
+            "x",
+            &id[1..],
+            &format!("{{{id}"),
+            &format!(" {id}"),
+            &format!("0x{}", &id.replace('-', "")[2..]),
+        ] {
             assert!(parse_id(text).is_none(), "{text}");
         }
     }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::{collection, load, load_all, replace};
-use crate::harness::postgres::{Database, Postgres};
+use crate::harness::postgres::{Database, NEW_KEY, Postgres};
 
 /// A database with rows that every role may read.
 fn database() -> Database<'static> {
@@ -58,11 +58,16 @@ fn modes_verify_what_they_promise() {
     for (host, mode, root, refusal) in [
         ("127.0.0.1", "require", none, None),
         ("127.0.0.1", "require", right.as_path(), None),
-        ("127.0.0.1", "require", &wrong, Some("certificate is not accepted")),
+        (
+            "127.0.0.1",
+            "require",
+            &wrong,
+            Some("not accepted: no root certificate (sslrootcert) vouches for it"),
+        ),
         ("127.0.0.1", "verify-ca", &right, None),
         ("127.0.0.1", "verify-ca", &wrong, Some("certificate is not accepted")),
         ("127.0.0.1", "verify-ca", none, Some("root certificate file /nonexistent/root.crt does not exist")),
-        ("127.0.0.1", "verify-full", &right, Some("certificate is not accepted")),
+        ("127.0.0.1", "verify-full", &right, Some("certificate is not accepted: it is not for this host")),
         ("localhost", "verify-full", &right, None),
         ("localhost", "verify-full", &wrong, Some("certificate is not accepted")),
     ] {
@@ -99,6 +104,86 @@ fn a_server_without_tls_is_refused_only_where_it_must_be() {
     // One answer, not one per try, when both tries say the same.
     let error = load(&database.url().replace(&database.name, "absent")).unwrap_err().to_string();
     assert!(error.ends_with(": database \"absent\" does not exist"), "{error}");
+}
+
+#[test]
+fn a_client_certificate_is_shown() {
+    let database = database();
+    let cluster = Postgres::shared();
+    let with = |name: &str| {
+        let certificate = cluster.file(&format!("{name}.crt"));
+        let key = cluster.file(&format!("{name}.key"));
+        let files = format!("sslcert={}&sslkey={}", certificate.display(), key.display());
+        database.url_of("with_cert", &format!("sslmode=require&{files}"))
+    };
+    check(&database, &with("client"), None);
+    check(&database, &with("server"), Some("certificate authentication failed"));
+    let none = "connection requires a valid client certificate";
+    check(&database, &database.url_of("with_cert", "sslmode=require"), Some(none));
+}
+
+/// As in "Creating Certificates" of PostgreSQL's documentation: the certificate vouches for
+/// itself, and the host is only in its common name.
+#[test]
+fn a_certificate_without_alternative_names_is_for_its_common_name() {
+    let cluster = Postgres::start_with_tls();
+    let database = cluster.create_database();
+    replace(&database.url(), &collection(3)).unwrap();
+    for (name, subject) in [("own", "localhost"), ("stars", "*.example.org")] {
+        let files = format!("-keyout DIR/{name}.key -out DIR/{name}.crt");
+        cluster.openssl(&format!("req -x509 {NEW_KEY} {files} -days 2 -subj /CN={subject}"));
+    }
+    let not_accepted = Some("certificate is not accepted");
+
+    cluster.show_certificate("own");
+    let own = cluster.file("own.crt");
+    check(&database, &url(&database, "avalon", "localhost", "verify-full", Some(&own)), None);
+    check(&database, &url(&database, "avalon", "127.0.0.1", "verify-ca", Some(&own)), None);
+    check(&database, &url(&database, "avalon", "127.0.0.1", "verify-full", Some(&own)), not_accepted);
+    let root = cluster.root_certificate();
+    check(&database, &url(&database, "avalon", "localhost", "verify-ca", Some(&root)), not_accepted);
+
+    cluster.show_certificate("stars");
+    let stars = cluster.file("stars.crt");
+    check(&database, &url(&database, "avalon", "localhost", "verify-ca", Some(&stars)), None);
+    check(&database, &url(&database, "avalon", "localhost", "verify-full", Some(&stars)), not_accepted);
+}
+
+#[test]
+fn an_expired_certificate_is_not_accepted_where_it_is_looked_at() {
+    let cluster = Postgres::start_with_tls();
+    let database = cluster.create_database();
+    replace(&database.url(), &collection(3)).unwrap();
+    let files = "-in DIR/server.csr -out DIR/old.crt -extfile DIR/server.ext";
+    cluster.openssl(&format!("x509 -req {files} -CA DIR/root.crt -CAkey DIR/root.key -days -1"));
+    cluster.openssl("pkey -in DIR/server.key -out DIR/old.key");
+    cluster.show_certificate("old");
+    for root in [cluster.root_certificate(), cluster.file("old.crt")] {
+        let url = url(&database, "avalon", "localhost", "verify-ca", Some(&root));
+        check(&database, &url, Some("certificate is not accepted: it has expired"));
+    }
+    let none = Path::new("/nonexistent/root.crt");
+    check(&database, &url(&database, "avalon", "localhost", "require", Some(none)), None);
+}
+
+/// OpenSSL makes such certificates when nobody asks for extensions.
+#[test]
+fn a_version_1_certificate_does_where_nothing_is_verified() {
+    let cluster = Postgres::start_with_tls();
+    let database = cluster.create_database();
+    replace(&database.url(), &collection(3)).unwrap();
+    let files = "-in DIR/server.csr -out DIR/v1.crt";
+    cluster.openssl(&format!("x509 -req {files} -CA DIR/root.crt -CAkey DIR/root.key -days 2"));
+    cluster.openssl("pkey -in DIR/server.key -out DIR/v1.key");
+    cluster.show_certificate("v1");
+    let none = Path::new("/nonexistent/root.crt");
+    check(&database, &url(&database, "avalon", "localhost", "require", Some(none)), None);
+    let root = cluster.root_certificate();
+    check(
+        &database,
+        &url(&database, "avalon", "localhost", "verify-ca", Some(&root)),
+        Some("it is of X.509 version 1"),
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{User, geteuid};
 
@@ -55,16 +55,20 @@ impl Postgres {
     /// The cluster that the tests of this binary share; each makes its own database in it.
     /// It offers TLS (see [`Postgres::root_certificate`]) and knows, besides the superuser
     /// `avalon` without a password, these roles: `tls_only` and `plain_only` (as they say),
-    /// and `scram` with the password [`Postgres::PASSWORD`].
+    /// `scram` with the password [`Postgres::PASSWORD`], and `with_cert`, which must show
+    /// the certificate `client.crt` of the cluster's [`Postgres::file`]s.
     pub(crate) fn shared() -> &'static Postgres {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(|| {
-            let cluster = Postgres::start_with(true);
-            cluster.client("postgres").batch_execute(&format!(
-                "CREATE ROLE tls_only LOGIN; CREATE ROLE plain_only LOGIN; CREATE ROLE scram LOGIN PASSWORD '{}'",
-                Postgres::PASSWORD
-            ))
-            .expect("create the roles");
+            let cluster = Postgres::start_with_tls();
+            cluster
+                .client("postgres")
+                .batch_execute(&format!(
+                    "CREATE ROLE tls_only LOGIN; CREATE ROLE plain_only LOGIN; CREATE ROLE with_cert LOGIN;
+                     CREATE ROLE scram LOGIN PASSWORD '{}'",
+                    Postgres::PASSWORD
+                ))
+                .expect("create the roles");
             cluster
         })
     }
@@ -75,6 +79,11 @@ impl Postgres {
     /// A cluster for a test that stops it, without TLS.
     pub(crate) fn start() -> Postgres {
         Postgres::start_with(false)
+    }
+
+    /// A cluster for a test that changes its certificate.
+    pub(crate) fn start_with_tls() -> Postgres {
+        Postgres::start_with(true)
     }
 
     /// Another process may take the port between our look and the start.
@@ -104,8 +113,12 @@ impl Postgres {
         command.arg("-k").arg(&folder);
         let settings =
             ["listen_addresses=127.0.0.1", "fsync=off", "max_connections=200", "shared_buffers=16MB"];
-        for setting in settings.into_iter().chain(tls.then_some("ssl=on")) {
+        for setting in settings {
             command.args(["-c", setting]);
+        }
+        if tls {
+            let root = folder.join("root.crt");
+            command.args(["-c", "ssl=on", "-c", &format!("ssl_ca_file={}", root.display())]);
         }
         // Its own process group, so that ^C reaches it only through us.
         command.process_group(0).current_dir("/");
@@ -158,15 +171,44 @@ impl Postgres {
         self.port
     }
 
+    /// A file in the folder of the cluster.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// PEM file of the authority that signed the server's certificate, which is for the
     /// name `localhost` and no address.
     pub(crate) fn root_certificate(&self) -> PathBuf {
-        self.folder.join("root.crt")
+        self.file("root.crt")
     }
 
     /// PEM file of an authority that did not sign it.
     pub(crate) fn other_root_certificate(&self) -> PathBuf {
-        self.folder.join("other.crt")
+        self.file("other.crt")
+    }
+
+    /// Runs openssl; DIR stands for the folder of the cluster.
+    pub(crate) fn openssl(&self, arguments: &str) {
+        openssl(&self.folder, arguments);
+    }
+
+    /// Makes the server show another certificate from now on: `NAME.crt` with `NAME.key`.
+    pub(crate) fn show_certificate(&self, name: &str) {
+        for kind in ["crt", "key"] {
+            // Written into the old file, for its owner and its mode.
+            let bytes = fs::read(self.file(&format!("{name}.{kind}"))).expect("read the certificate");
+            fs::write(self.file(&format!("data/server.{kind}")), bytes).expect("write the certificate");
+        }
+        let loaded = || -> String {
+            let row = self.client("postgres").query_one("SELECT pg_conf_load_time()::text", &[]);
+            row.expect("pg_conf_load_time").get(0)
+        };
+        let before = loaded();
+        self.client("postgres").execute("SELECT pg_reload_conf()", &[]).expect("pg_reload_conf");
+        let deadline = Instant::now() + START_DEADLINE;
+        while loaded() == before {
+            assert!(Instant::now() < deadline, "the server does not reload");
+        }
     }
 
     /// Kills the server at once, as a crash would.
@@ -238,6 +280,7 @@ const HBA: &str = "\
 local   all all trust
 hostnossl all tls_only 127.0.0.1/32 reject
 hostssl all plain_only 127.0.0.1/32 reject
+hostssl all with_cert 127.0.0.1/32 cert
 host all scram 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 ";
@@ -298,27 +341,35 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A server certificate for `localhost` signed by `root.crt`, and a root that did not sign it.
+fn openssl(folder: &Path, arguments: &str) {
+    let folder = folder.display().to_string();
+    run(Command::new("openssl").args(arguments.split_whitespace().map(|word| word.replace("DIR", &folder))));
+}
+
+/// A new key, without a password.
+pub(crate) const NEW_KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+
+/// A server certificate for `localhost` and a client certificate for the role `with_cert`,
+/// both signed by `root.crt`, and a root that did not sign them.
 fn make_certificates(folder: &Path, owner: Option<&User>) {
-    let openssl = |arguments: &str| {
-        let arguments = arguments.split(' ').map(|word| word.replace("DIR", &folder.display().to_string()));
-        run(Command::new("openssl").args(arguments));
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     for name in ["root", "other"] {
-        openssl(&format!(
-            "req -x509 {key} -keyout DIR/{name}.key -out DIR/{name}.crt -days 2 -subj /CN={name}"
-        ));
+        let files = format!("-keyout DIR/{name}.key -out DIR/{name}.crt");
+        openssl(folder, &format!("req -x509 {NEW_KEY} {files} -days 2 -subj /CN={name}"));
     }
-    openssl(&format!("req {key} -keyout DIR/data/server.key -out DIR/server.csr -subj /CN=avalon-test"));
-    fs::write(folder.join("san"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
+    fs::write(folder.join("server.ext"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
         .expect("write");
-    openssl(
-        "x509 -req -in DIR/server.csr -CA DIR/root.crt -CAkey DIR/root.key -CAcreateserial \
-         -out DIR/data/server.crt -days 2 -extfile DIR/san",
-    );
-    let key = folder.join("data/server.key");
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("chmod");
-    own(&key, owner);
-    own(&folder.join("data/server.crt"), owner);
+    fs::write(folder.join("client.ext"), "basicConstraints=CA:FALSE\n").expect("write");
+    for (name, common_name) in [("server", "avalon-test"), ("client", "with_cert")] {
+        let files = format!("-keyout DIR/{name}.key -out DIR/{name}.csr");
+        openssl(folder, &format!("req {NEW_KEY} {files} -subj /CN={common_name}"));
+        let files = format!("-in DIR/{name}.csr -out DIR/{name}.crt -extfile DIR/{name}.ext");
+        let signer = "-CA DIR/root.crt -CAkey DIR/root.key -CAcreateserial";
+        openssl(folder, &format!("x509 -req {files} {signer} -days 2"));
+    }
+    for kind in ["crt", "key"] {
+        let path = folder.join(format!("data/server.{kind}"));
+        fs::copy(folder.join(format!("server.{kind}")), &path).expect("copy");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+        own(&path, owner);
+    }
 }

@@ -1,0 +1,664 @@
+//! The decisions of the master, as a pure state machine: events in, actions out.
+//!
+//! It knows children by pid, generations by number and time by what it is told. It never
+//! reads a configuration, forks or logs: the shell in [`super`] does what it says, and
+//! tells how that went. So every order of signals, deaths and time-outs can be tested in
+//! memory.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use slog::Level;
+
+use super::ExitCode;
+use super::scoreboard::SLOTS;
+
+/// What a worker gets after its own deadline before it is killed, so that it can end by itself.
+const DRAIN_MARGIN: Duration = Duration::from_secs(2);
+/// Between SIGABRT and SIGKILL to a silent worker.
+const ABORT_MARGIN: Duration = Duration::from_secs(2);
+/// What processes get to end at once before they are killed.
+const IMMEDIATE_MARGIN: Duration = Duration::from_secs(2);
+/// First and longest wait before a worker that died is replaced again.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A worker that lived so long was no failure to start.
+const HEALTHY_LIFE: Duration = Duration::from_secs(10);
+
+/// What the arbiter needs to know of a configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Number of workers.
+    pub workers: usize,
+    /// Silence after which a worker is replaced.
+    pub timeout: Option<Duration>,
+    /// How long a worker may drain.
+    pub graceful_timeout: Duration,
+    /// How long a worker may take to be ready.
+    pub boot_timeout: Duration,
+    /// How long the loader may take.
+    pub load_timeout: Duration,
+}
+
+/// What operators ask for by signals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM.
+    Stop,
+    /// SIGINT, SIGQUIT.
+    StopNow,
+    /// SIGTTIN.
+    MoreWorkers,
+    /// SIGTTOU.
+    FewerWorkers,
+    /// SIGUSR1.
+    ReopenLogs,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The first configuration is good and its listeners are open.
+    Started(Settings),
+    /// An operator's wish.
+    Wished(Wish),
+    /// The answer to [`Action::Configure`].
+    Configured(Result<Settings, String>),
+    /// The answer to [`Action::StartLoader`].
+    LoaderStarted(Result<Pid, String>),
+    /// The loader has ended, with a snapshot or a reason why not.
+    LoaderEnded(Result<(), String>),
+    /// The answer to [`Action::Fork`].
+    Forked {
+        /// Of this generation.
+        generation: u64,
+        /// On this slot.
+        slot: usize,
+        /// The child, or why there is none.
+        result: Result<Pid, String>,
+    },
+    /// A worker accepts connections.
+    Ready(Pid),
+    /// A worker has ended.
+    Exited {
+        /// Which.
+        pid: Pid,
+        /// How, in words.
+        how: String,
+    },
+    /// Time has passed; for each slot of a living worker, how long it has been silent.
+    Tick {
+        /// Slot and silence.
+        silent: Vec<(usize, Duration)>,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Read the configuration again, and open listeners that are new in it.
+    Configure {
+        /// For this generation.
+        generation: u64,
+    },
+    /// Fork a loader.
+    StartLoader {
+        /// For this generation.
+        generation: u64,
+    },
+    /// Fork a worker.
+    Fork {
+        /// Of this generation.
+        generation: u64,
+        /// On this slot.
+        slot: usize,
+    },
+    /// Send a signal.
+    Kill {
+        /// To this child.
+        pid: Pid,
+        /// Which signal.
+        signal: Signal,
+    },
+    /// This generation serves from now on.
+    Promote {
+        /// Which.
+        generation: u64,
+    },
+    /// This generation has come to nothing, or has ended: forget what it holds.
+    Discard {
+        /// Which.
+        generation: u64,
+    },
+    /// Close every listener: the server stops.
+    CloseListeners,
+    /// Open the log file anew.
+    ReopenLog,
+    /// Say something.
+    Log(Level, String),
+    /// End the master.
+    Exit(ExitCode),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Booting {
+        deadline: Instant,
+    },
+    Serving,
+    /// Told to end; killed at the deadline.
+    Ending {
+        deadline: Instant,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct Child {
+    generation: u64,
+    slot: usize,
+    born: Instant,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Configuring,
+    /// Waits for the loader, if that has been forked.
+    Loading {
+        loader: Option<Pid>,
+        deadline: Instant,
+    },
+    Booting,
+}
+
+/// A generation that is being made.
+#[derive(Debug, Clone)]
+struct Next {
+    generation: u64,
+    stage: Stage,
+    settings: Settings,
+    workers: usize,
+}
+
+/// The state of the master.
+#[derive(Debug)]
+pub struct Arbiter {
+    /// Of the generation that serves, or of the first while it is being made.
+    settings: Settings,
+    /// How many workers there should be; differs from the settings after TTIN and TTOU.
+    workers: usize,
+    current: Option<u64>,
+    next: Option<Next>,
+    reload_pending: bool,
+    children: BTreeMap<Pid, Child>,
+    /// Slots and generations of workers that have been asked for but not been forked yet.
+    forking: Vec<(usize, u64)>,
+    generations_made: u64,
+    /// Deaths in a row of workers that had lived shortly, and until when to wait.
+    failures: u32,
+    backoff_until: Option<Instant>,
+    /// Set once the server stops: the exit code.
+    stopping: Option<ExitCode>,
+    exited: bool,
+    last_tick: Option<Instant>,
+}
+
+impl Arbiter {
+    /// An arbiter to which nothing has happened yet.
+    pub fn new(settings: Settings) -> Self {
+        Arbiter {
+            workers: settings.workers,
+            settings,
+            current: None,
+            next: None,
+            reload_pending: false,
+            children: BTreeMap::new(),
+            forking: Vec::new(),
+            generations_made: 0,
+            failures: 0,
+            backoff_until: None,
+            stopping: None,
+            exited: false,
+            last_tick: None,
+        }
+    }
+
+    /// Takes an event and says what is to be done, in this order.
+    pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Started(settings) => self.started(settings, now, &mut actions),
+            Event::Wished(wish) => self.wished(wish, now, &mut actions),
+            Event::Configured(result) => self.configured(result, now, &mut actions),
+            Event::LoaderStarted(result) => self.loader_started(result, now, &mut actions),
+            Event::LoaderEnded(result) => self.loader_ended(result, now, &mut actions),
+            Event::Forked { generation, slot, result } => {
+                self.forked(generation, slot, result, now, &mut actions);
+            }
+            Event::Ready(pid) => self.ready(pid, now, &mut actions),
+            Event::Exited { pid, how } => self.child_exited(pid, &how, now, &mut actions),
+            Event::Tick { silent } => self.tick(&silent, now, &mut actions),
+        }
+        self.reconcile(now, &mut actions);
+        actions
+    }
+
+    /// When the next tick is needed for a deadline to be kept, if any is running.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let loading = self.next.as_ref().and_then(|next| match next.stage {
+            Stage::Loading { deadline, .. } => Some(deadline),
+            _ => None,
+        });
+        let children = self.children.values().filter_map(|child| match child.phase {
+            Phase::Booting { deadline } | Phase::Ending { deadline } => Some(deadline),
+            Phase::Serving => None,
+        });
+        children.chain(loading).chain(self.backoff_until).min()
+    }
+
+    /// The slots of living workers.
+    pub fn slots(&self) -> Vec<usize> {
+        self.children.values().map(|child| child.slot).collect()
+    }
+
+    /// The process that makes a snapshot, if there is one.
+    pub fn loader(&self) -> Option<Pid> {
+        match self.next.as_ref()?.stage {
+            Stage::Loading { loader, .. } => loader,
+            _ => None,
+        }
+    }
+
+    fn started(&mut self, settings: Settings, now: Instant, actions: &mut Vec<Action>) {
+        self.workers = settings.workers;
+        self.settings = settings.clone();
+        self.begin_next(settings, actions);
+        self.load(now, actions);
+    }
+
+    fn wished(&mut self, wish: Wish, now: Instant, actions: &mut Vec<Action>) {
+        match wish {
+            Wish::Stop => {
+                self.stop(Signal::SIGTERM, self.settings.graceful_timeout + DRAIN_MARGIN, now, actions)
+            }
+            Wish::StopNow => self.stop(Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions),
+            Wish::ReopenLogs => {
+                actions.push(Action::ReopenLog);
+                let pids = self.children.keys();
+                actions.extend(pids.map(|pid| Action::Kill { pid: *pid, signal: Signal::SIGUSR1 }));
+            }
+            _ if self.stopping.is_some() => {}
+            Wish::Reload => self.reload(actions),
+            Wish::MoreWorkers => self.scale(self.workers + 1, actions),
+            Wish::FewerWorkers => self.scale(self.workers - 1, actions),
+        }
+    }
+
+    fn scale(&mut self, workers: usize, actions: &mut Vec<Action>) {
+        if !(1..=256).contains(&workers) {
+            let message = format!("{} workers are as far as it goes", self.workers);
+            return actions.push(Action::Log(Level::Warning, message));
+        }
+        self.workers = workers;
+        if let Some(next) = &mut self.next {
+            next.workers = workers;
+        }
+        actions.push(Action::Log(Level::Info, format!("{workers} workers are wanted")));
+    }
+
+    fn reload(&mut self, actions: &mut Vec<Action>) {
+        if self.next.is_some() {
+            self.reload_pending = true;
+            return actions.push(Action::Log(Level::Info, "reload waits for the one under way".to_owned()));
+        }
+        self.begin_next(self.settings.clone(), actions);
+        let generation = self.generations_made;
+        actions.push(Action::Configure { generation });
+    }
+
+    fn begin_next(&mut self, settings: Settings, actions: &mut Vec<Action>) {
+        self.generations_made += 1;
+        let generation = self.generations_made;
+        self.next = Some(Next { generation, stage: Stage::Configuring, settings, workers: self.workers });
+        actions.push(Action::Log(Level::Info, format!("making generation {generation}")));
+    }
+
+    fn configured(&mut self, result: Result<Settings, String>, now: Instant, actions: &mut Vec<Action>) {
+        let Some(next) = self.next.as_mut().filter(|next| next.stage == Stage::Configuring) else { return };
+        match result {
+            Ok(settings) => {
+                // TTIN and TTOU outlive a reload unless the configuration asks for something new.
+                if settings.workers != self.settings.workers {
+                    next.workers = settings.workers;
+                }
+                next.settings = settings;
+                self.load(now, actions);
+            }
+            Err(reason) => self.fail_next(&reason, ExitCode::Configuration, now, actions),
+        }
+    }
+
+    fn load(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(next) = &mut self.next else { return };
+        next.stage = Stage::Loading { loader: None, deadline: now + next.settings.load_timeout };
+        actions.push(Action::StartLoader { generation: next.generation });
+    }
+
+    fn loader_started(&mut self, result: Result<Pid, String>, now: Instant, actions: &mut Vec<Action>) {
+        match (result, &mut self.next) {
+            (Ok(pid), Some(Next { stage: Stage::Loading { loader, .. }, .. })) => *loader = Some(pid),
+            (Ok(pid), _) => actions.push(Action::Kill { pid, signal: Signal::SIGKILL }),
+            (Err(reason), _) => self.fail_next(&reason, ExitCode::Snapshot, now, actions),
+        }
+    }
+
+    fn loader_ended(&mut self, result: Result<(), String>, now: Instant, actions: &mut Vec<Action>) {
+        let Some(next) = self.next.as_mut().filter(|next| matches!(next.stage, Stage::Loading { .. })) else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                next.stage = Stage::Booting;
+                let (generation, count) = (next.generation, next.workers);
+                for _ in 0..count {
+                    self.fork(generation, actions);
+                }
+            }
+            Err(reason) => self.fail_next(&reason, ExitCode::Snapshot, now, actions),
+        }
+    }
+
+    fn fork(&mut self, generation: u64, actions: &mut Vec<Action>) {
+        let used = |slot: &usize| {
+            self.forking.iter().any(|(other, _)| other == slot)
+                || self.children.values().any(|child| child.slot == *slot)
+        };
+        let Some(slot) = (0..SLOTS).find(|slot| !used(slot)) else { return };
+        self.forking.push((slot, generation));
+        actions.push(Action::Fork { generation, slot });
+    }
+
+    fn forked(
+        &mut self,
+        generation: u64,
+        slot: usize,
+        result: Result<Pid, String>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        self.forking.retain(|(other, _)| *other != slot);
+        let pid = match result {
+            Ok(pid) => pid,
+            Err(reason) if self.is_next(generation) => {
+                return self.fail_next(&reason, ExitCode::Worker, now, actions);
+            }
+            Err(reason) => {
+                actions.push(Action::Log(Level::Error, format!("a worker could not be forked: {reason}")));
+                return self.back_off(now);
+            }
+        };
+        let wanted = self.is_next(generation) || self.current == Some(generation);
+        let boot_timeout = match &self.next {
+            Some(next) if next.generation == generation => next.settings.boot_timeout,
+            _ => self.settings.boot_timeout,
+        };
+        let phase = Phase::Booting { deadline: now + boot_timeout };
+        self.children.insert(pid, Child { generation, slot, born: now, phase });
+        if !wanted || self.stopping.is_some() {
+            self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
+        }
+    }
+
+    fn ready(&mut self, pid: Pid, now: Instant, actions: &mut Vec<Action>) {
+        let Some(child) = self.children.get_mut(&pid) else { return };
+        if !matches!(child.phase, Phase::Booting { .. }) {
+            return;
+        }
+        child.phase = Phase::Serving;
+        let generation = child.generation;
+        let Some(next) = self.next.as_ref().filter(|next| next.generation == generation) else { return };
+        if self.serving(generation) >= next.workers && self.forking(generation) == 0 {
+            self.promote(now, actions);
+        }
+    }
+
+    fn promote(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(next) = self.next.take() else { return };
+        let graceful_timeout = self.settings.graceful_timeout;
+        self.settings = next.settings;
+        self.workers = next.workers;
+        self.current = Some(next.generation);
+        (self.failures, self.backoff_until) = (0, None);
+        actions.push(Action::Promote { generation: next.generation });
+        let old = self.pids(|child| child.generation != next.generation && child.phase == Phase::Serving);
+        for pid in old {
+            self.end(pid, Signal::SIGTERM, now + graceful_timeout + DRAIN_MARGIN, actions);
+        }
+        let booting = self.pids(|child| {
+            child.generation != next.generation && matches!(child.phase, Phase::Booting { .. })
+        });
+        for pid in booting {
+            self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
+        }
+        self.reload_again(actions);
+    }
+
+    fn reload_again(&mut self, actions: &mut Vec<Action>) {
+        if std::mem::take(&mut self.reload_pending) && self.stopping.is_none() {
+            self.reload(actions);
+        }
+    }
+
+    /// Gives up the next generation: the one before goes on, or there is none and the
+    /// master ends.
+    fn fail_next(&mut self, reason: &str, code: ExitCode, now: Instant, actions: &mut Vec<Action>) {
+        let Some(next) = self.next.take() else { return };
+        if let Stage::Loading { loader: Some(pid), .. } = next.stage {
+            actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
+        }
+        self.forking.retain(|(_, generation)| *generation != next.generation);
+        let graceful = now + next.settings.graceful_timeout + DRAIN_MARGIN;
+        for pid in self.pids(|child| child.generation == next.generation) {
+            self.end(pid, Signal::SIGTERM, graceful, actions);
+        }
+        match self.current {
+            Some(current) => {
+                let message = format!("reload failed, generation {current} goes on serving: {reason}");
+                actions.push(Action::Log(Level::Error, message));
+                actions.push(Action::Discard { generation: next.generation });
+                self.reload_again(actions);
+            }
+            None => {
+                actions.push(Action::Log(Level::Critical, format!("the server cannot start: {reason}")));
+                self.stop_with(code, Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions);
+            }
+        }
+    }
+
+    fn child_exited(&mut self, pid: Pid, how: &str, now: Instant, actions: &mut Vec<Action>) {
+        let Some(child) = self.children.remove(&pid) else { return };
+        let Child { generation, slot, born, phase } = child;
+        let told = matches!(phase, Phase::Ending { .. });
+        let level = if told { Level::Info } else { Level::Error };
+        let age = now.saturating_duration_since(born).as_secs_f32();
+        let message = format!("worker ended: {how} worker={slot} gen={generation} pid={pid} age={age:.1}s");
+        actions.push(Action::Log(level, message));
+        if !told && self.is_next(generation) {
+            let reason = format!("a new worker did not come up: {how}");
+            self.fail_next(&reason, ExitCode::Worker, now, actions);
+        } else if !told && age < HEALTHY_LIFE.as_secs_f32() {
+            self.back_off(now);
+        } else if !told {
+            (self.failures, self.backoff_until) = (0, None);
+        }
+        self.forget(generation, actions);
+    }
+
+    /// Discards an old generation with its last worker.
+    fn forget(&mut self, generation: u64, actions: &mut Vec<Action>) {
+        let alive = self.children.values().any(|child| child.generation == generation);
+        if !alive && self.current != Some(generation) && !self.is_next(generation) {
+            actions.push(Action::Discard { generation });
+        }
+    }
+
+    /// The first death is repaired at once, those that follow soon after it are not.
+    fn back_off(&mut self, now: Instant) {
+        if self.failures > 0 {
+            let wait = BACKOFF_FIRST * 2_u32.saturating_pow(self.failures - 1).min(1 << 10);
+            self.backoff_until = Some(now + wait.min(BACKOFF_MAX));
+        }
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    fn tick(&mut self, silent: &[(usize, Duration)], now: Instant, actions: &mut Vec<Action>) {
+        let asleep = self.last_tick.is_some_and(|last| {
+            let timeout = self.settings.timeout.unwrap_or(Duration::MAX);
+            now.saturating_duration_since(last) > timeout / 2
+        });
+        self.last_tick = Some(now);
+        if let Some(Next { stage: Stage::Loading { deadline, .. }, settings, .. }) = &self.next
+            && now >= *deadline
+        {
+            let reason = format!("the loader took longer than LOAD_TIMEOUT ({:?})", settings.load_timeout);
+            self.fail_next(&reason, ExitCode::Snapshot, now, actions);
+        }
+        self.kill_late(now, actions);
+        // A master that was itself suspended has seen no signs of life, but there may be some.
+        if let (Some(timeout), false) = (self.settings.timeout, asleep) {
+            self.abort_silent(silent, timeout, now, actions);
+        }
+    }
+
+    fn kill_late(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let late = self.pids(|child| match child.phase {
+            Phase::Booting { deadline } | Phase::Ending { deadline } => now >= deadline,
+            Phase::Serving => false,
+        });
+        for pid in late {
+            let Some(child) = self.children.get_mut(&pid) else { continue };
+            let (booting, generation) = (matches!(child.phase, Phase::Booting { .. }), child.generation);
+            child.phase = Phase::Ending { deadline: now + IMMEDIATE_MARGIN };
+            let why = if booting { "did not come up within BOOT_TIMEOUT" } else { "did not end in time" };
+            actions.push(Action::Log(
+                Level::Error,
+                format!("worker {why} and is killed gen={generation} pid={pid}"),
+            ));
+            actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
+            if booting && self.is_next(generation) {
+                self.fail_next(
+                    "a new worker did not come up within BOOT_TIMEOUT",
+                    ExitCode::Worker,
+                    now,
+                    actions,
+                );
+            }
+        }
+    }
+
+    fn abort_silent(
+        &mut self,
+        silent: &[(usize, Duration)],
+        timeout: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let silence =
+            |slot: usize| silent.iter().find(|(other, _)| *other == slot).map(|(_, silence)| *silence);
+        let stuck = self.pids(|child| {
+            child.phase == Phase::Serving && silence(child.slot).is_some_and(|silence| silence > timeout)
+        });
+        for pid in stuck {
+            let message = format!("worker is silent for longer than TIMEOUT and is killed pid={pid}");
+            actions.push(Action::Log(Level::Error, message));
+            self.end(pid, Signal::SIGABRT, now + ABORT_MARGIN, actions);
+        }
+    }
+
+    fn stop(&mut self, signal: Signal, margin: Duration, now: Instant, actions: &mut Vec<Action>) {
+        let code = self.stopping.unwrap_or(ExitCode::Stopped);
+        let how = if signal == Signal::SIGTERM { "gracefully" } else { "at once" };
+        actions.push(Action::Log(Level::Info, format!("stopping {how}")));
+        self.stop_with(code, signal, margin, now, actions);
+    }
+
+    fn stop_with(
+        &mut self,
+        code: ExitCode,
+        signal: Signal,
+        margin: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        self.stopping = Some(code);
+        self.reload_pending = false;
+        if let Some(Next { stage: Stage::Loading { loader: Some(pid), .. }, .. }) = self.next.take() {
+            actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
+        }
+        actions.push(Action::CloseListeners);
+        for pid in self.pids(|_| true) {
+            self.end(pid, signal, now + margin, actions);
+        }
+    }
+
+    /// Tells a worker to end, and remembers when to lose patience: a nearer deadline wins.
+    fn end(&mut self, pid: Pid, signal: Signal, deadline: Instant, actions: &mut Vec<Action>) {
+        let Some(child) = self.children.get_mut(&pid) else { return };
+        let deadline = match child.phase {
+            Phase::Ending { deadline: before } => before.min(deadline),
+            _ => deadline,
+        };
+        child.phase = Phase::Ending { deadline };
+        actions.push(Action::Kill { pid, signal });
+    }
+
+    /// Brings the number of workers of the generation that serves to what is wanted, and
+    /// ends the master when there is nothing left to wait for.
+    fn reconcile(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if let Some(code) = self.stopping {
+            if self.children.is_empty() && self.forking.is_empty() && !self.exited {
+                self.exited = true;
+                actions.push(Action::Exit(code));
+            }
+            return;
+        }
+        let Some(current) = self.current else { return };
+        let alive =
+            self.pids(|child| child.generation == current && !matches!(child.phase, Phase::Ending { .. }));
+        let having = alive.len() + self.forking(current);
+        if having < self.workers && self.backoff_until.is_none_or(|until| now >= until) {
+            self.backoff_until = None;
+            for _ in having..self.workers {
+                self.fork(current, actions);
+            }
+        }
+        for pid in alive.into_iter().rev().take(having.saturating_sub(self.workers)) {
+            let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
+            self.end(pid, Signal::SIGTERM, deadline, actions);
+        }
+    }
+
+    fn forking(&self, generation: u64) -> usize {
+        self.forking.iter().filter(|(_, of)| *of == generation).count()
+    }
+
+    fn serving(&self, generation: u64) -> usize {
+        let serving = |child: &&Child| child.generation == generation && child.phase == Phase::Serving;
+        self.children.values().filter(serving).count()
+    }
+
+    fn is_next(&self, generation: u64) -> bool {
+        self.next.as_ref().is_some_and(|next| next.generation == generation)
+    }
+
+    fn pids(&self, which: impl Fn(&Child) -> bool) -> Vec<Pid> {
+        self.children.iter().filter(|(_, child)| which(child)).map(|(pid, _)| *pid).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

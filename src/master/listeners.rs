@@ -1,0 +1,166 @@
+//! The addresses to serve on. Opened once by the master, and kept as long as any
+//! generation wants them; workers get copies. Nobody ever calls `shutdown` on one, as that
+//! would end it for all.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use nix::sys::stat::{Mode, umask};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::config::BindAddress;
+
+/// One open address.
+pub(super) struct Listener {
+    address: BindAddress,
+    socket: Socket,
+    /// Taken away when the listener is closed by its master.
+    path: Option<PathBuf>,
+}
+
+impl Listener {
+    /// A copy for a worker.
+    pub(super) fn share(&self) -> io::Result<Socket> {
+        self.socket.try_clone()
+    }
+
+    /// The address with the port that was really bound.
+    pub(super) fn shown(&self) -> String {
+        match self.socket.local_addr().ok().and_then(|address| address.as_socket()) {
+            Some(address) => format!("http://{address}"),
+            None => self.address.to_string(),
+        }
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Opens what `addresses` names, taking from `open` what is open already.
+///
+/// # Errors
+/// The address that cannot be had, and why; what is open stays open.
+pub(super) fn open(
+    addresses: &[BindAddress],
+    open: &[Rc<Listener>],
+    backlog: i32,
+    umask: u32,
+) -> Result<Vec<Rc<Listener>>, String> {
+    let find = |address: &BindAddress| open.iter().find(|listener| listener.address == *address);
+    let open = |address: &BindAddress| match find(address) {
+        Some(listener) => Ok(Rc::clone(listener)),
+        None => bind(address, backlog, umask)
+            .map(Rc::new)
+            .map_err(|error| format!("cannot listen on {address}: {error}")),
+    };
+    addresses.iter().map(open).collect()
+}
+
+fn bind(address: &BindAddress, backlog: i32, umask: u32) -> io::Result<Listener> {
+    match address {
+        BindAddress::Tcp { host, port } => {
+            let resolved = (host.as_str(), *port).to_socket_addrs()?.next();
+            let resolved = resolved.ok_or_else(|| io::Error::other("the name has no address"))?;
+            let socket = bind_tcp(resolved, backlog)?;
+            Ok(Listener { address: address.clone(), socket, path: None })
+        }
+        BindAddress::Unix(path) => {
+            let socket = bind_unix(path, backlog, umask)?;
+            Ok(Listener { address: address.clone(), socket, path: Some(path.clone()) })
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Accepted connections inherit it.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket)
+}
+
+fn bind_unix(path: &Path, backlog: i32, mask: u32) -> io::Result<Socket> {
+    remove_stale(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let before = umask(Mode::from_bits_truncate(mask));
+    let bound = socket.bind(&SockAddr::unix(path)?);
+    umask(before);
+    bound?;
+    socket.listen(backlog)?;
+    Ok(socket)
+}
+
+/// Takes away a socket that nobody serves any more; whatever else is there stays.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else than a socket is there"));
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp() -> BindAddress {
+        BindAddress::Tcp { host: "127.0.0.1".into(), port: 0 }
+    }
+
+    #[test]
+    fn open_addresses_are_kept() {
+        let first = open(&[tcp()], &[], 16, 0o022).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let unix = BindAddress::Unix(folder.path().join("socket"));
+        let second = open(&[tcp(), unix], &first, 16, 0o022).unwrap();
+        assert_eq!(first[0].shown(), second[0].shown());
+    }
+
+    #[test]
+    fn busy_address_is_named() {
+        let first = open(&[tcp()], &[], 16, 0o022).unwrap();
+        let port = first[0].socket.local_addr().unwrap().as_socket().unwrap().port();
+        let busy = BindAddress::Tcp { host: "127.0.0.1".into(), port };
+        let error = open(&[busy], &[], 16, 0o022).err().unwrap();
+        assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
+    }
+
+    #[test]
+    fn stale_socket_is_taken_over_and_a_live_one_or_a_file_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let address = [BindAddress::Unix(path.clone())];
+        let live = open(&address, &[], 16, 0o022).unwrap();
+        assert!(open(&address, &[], 16, 0o022).err().unwrap().contains("another process serves it"));
+        drop(live);
+        assert!(!path.exists());
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        drop(open(&address, &[], 16, 0o022).unwrap());
+        fs::write(&path, "data").unwrap();
+        assert!(open(&address, &[], 16, 0o022).err().unwrap().contains("something else"));
+        assert_eq!(fs::read(&path).unwrap(), b"data");
+    }
+}

@@ -1,0 +1,138 @@
+//! The short-lived child that turns the database into a snapshot. It may start threads,
+//! hang, crash or be killed for memory: the master only waits for its report.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
+
+use nix::fcntl::OFlag;
+use nix::unistd::{Pid, pipe2};
+use serde_json::{Value, json};
+use slog::{error, info, warn};
+
+use super::ExitCode;
+use super::process::{self, Ended, FirstSteps};
+use crate::config::Config;
+use crate::database;
+use crate::snapshot::storage::{self, Draft};
+use crate::snapshot::{self, Kind, Snapshot, Verify};
+use crate::telemetry::{Log, sentry};
+
+/// A report that is longer is cut: it must fit into a pipe that nobody reads yet.
+const REPORT_MAX: usize = 8 * 1024;
+
+/// A loader at work.
+pub(super) struct Loader {
+    pub(super) pid: Pid,
+    pub(super) generation: u64,
+    draft: Draft,
+    report: OwnedFd,
+}
+
+/// What a loader has made.
+pub(super) struct Loaded {
+    /// The sealed and fully verified snapshot.
+    pub(super) snapshot: OwnedFd,
+    /// Its counts, size and hash, in words.
+    pub(super) summary: String,
+}
+
+impl Loader {
+    /// Forks a loader for `generation`.
+    pub(super) fn start(
+        generation: u64,
+        config: &Config,
+        log: &Log,
+        first: &FirstSteps<'_>,
+    ) -> io::Result<Loader> {
+        let draft = Draft::create(config.snapshot_dir.as_deref())?;
+        let (report, report_to) = pipe2(OFlag::O_CLOEXEC)?;
+        let body = || load(generation, config, log, &draft, File::from(report_to));
+        let pid = process::fork(first, body)?;
+        Ok(Loader { pid, generation, draft, report })
+    }
+
+    /// What came of it, once it has ended.
+    pub(super) fn finish(self, ended: Ended) -> Result<Loaded, String> {
+        let mut report = String::new();
+        let read = File::from(self.report).take(REPORT_MAX as u64).read_to_string(&mut report);
+        let report: Option<Value> = read.ok().and_then(|_| serde_json::from_str(&report).ok());
+        let said = |key: &str| report.as_ref().and_then(|report| report[key].as_str()).map(str::to_owned);
+        match (ended, said("loaded"), said("failed")) {
+            (Ended::Code(0), Some(summary), _) => Ok(Loaded { snapshot: self.draft.finish(), summary }),
+            (_, _, Some(reason)) => Err(reason),
+            (ended, ..) => Err(format!("the loader ended without a result ({ended})")),
+        }
+    }
+
+    /// Its descriptors in the master, for other children to close.
+    pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
+        self.draft.fds().into_iter().chain([self.report.as_raw_fd()])
+    }
+}
+
+/// The life of the child.
+fn load(generation: u64, config: &Config, log: &Log, draft: &Draft, mut report: File) -> ExitCode {
+    let log = log.for_process("loader");
+    let _sentry = sentry::start(config.sentry_dsn.as_deref(), "loader", Some(generation), None);
+    let made = make(config, &log, draft);
+    if let Err(reason) = &made {
+        sentry::report_error(reason, &[]);
+    }
+    let (line, code) = match made {
+        Ok(summary) => (json!({ "loaded": summary }), ExitCode::Stopped),
+        Err(mut reason) => {
+            reason.truncate(reason.floor_char_boundary(REPORT_MAX / 8));
+            (json!({ "failed": reason }), ExitCode::Snapshot)
+        }
+    };
+    match report.write_all(line.to_string().as_bytes()) {
+        Ok(()) => code,
+        Err(error) => {
+            error!(log.logger(), "the loader cannot report"; "error" => %error);
+            ExitCode::Snapshot
+        }
+    }
+}
+
+fn make(config: &Config, log: &Log, draft: &Draft) -> Result<String, String> {
+    let begin = Instant::now();
+    let loaded = database::load(&config.database_url).map_err(|error| chain(&error))?;
+    let read = begin.elapsed();
+    if !loaded.left_out.is_empty() {
+        warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
+    }
+    snapshot::build(&loaded.collection, draft.writer()).map_err(|error| chain(&error))?;
+    drop(loaded);
+    draft.seal().map_err(|error| format!("the snapshot cannot be sealed: {error}"))?;
+    let map =
+        storage::map(draft.reader()).map_err(|error| format!("the snapshot cannot be mapped: {error}"))?;
+    let snapshot = Snapshot::open(&map, Verify::Full).map_err(|error| chain(&error))?;
+    let count = |kind| snapshot.count(kind);
+    let summary = format!(
+        "songs={} albums={} artists={} genres={} bytes={} hash={:032x}",
+        count(Kind::Song),
+        count(Kind::Album),
+        count(Kind::Artist),
+        count(Kind::Genre),
+        snapshot.size(),
+        snapshot.hash(),
+    );
+    info!(log.logger(), "collection loaded"; "database" => %config.database_url,
+        "read_s" => format!("{:.3}", read.as_secs_f32()),
+        "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
+    Ok(summary)
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}

@@ -1,0 +1,135 @@
+//! Forking, the first steps of a child, and how children end.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::stat::{Mode, umask};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, getpid, getppid, initgroups, setgid, setgroups, setuid};
+
+use super::ExitCode;
+use crate::config::Account;
+
+/// What a child does before anything of its own.
+pub(super) struct FirstSteps<'a> {
+    /// The process that must be its parent.
+    pub(super) master: Pid,
+    /// Descriptors of the master that it has no business with.
+    pub(super) close: &'a [RawFd],
+    /// Whom to become.
+    pub(super) account: Option<&'a Account>,
+    /// Mode bits to remove from new files.
+    pub(super) umask: u32,
+    /// What it gets when its master dies.
+    pub(super) on_master_death: Signal,
+}
+
+/// Forks a child that takes its first steps, runs `body` and exits with its code. All
+/// signals must be blocked.
+///
+/// # Errors
+/// What the kernel says, or that this process has more than one thread: a child of such a
+/// process could inherit a lock that nobody will ever release.
+#[allow(unsafe_code)]
+pub(super) fn fork(first: &FirstSteps<'_>, body: impl FnOnce() -> ExitCode) -> io::Result<Pid> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(io::Error::other(format!("refusing to fork a process with {threads} threads")));
+    }
+    // SAFETY: the process has one thread, as just counted, so the child inherits no lock that
+    // another thread holds, and may do whatever its parent could.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let code = catch_unwind(AssertUnwindSafe(|| match first_steps(first) {
+                Ok(()) => body(),
+                Err(error) => {
+                    eprintln!("avalon-master: a child cannot start: {error}");
+                    ExitCode::Worker
+                }
+            }));
+            leave(code.unwrap_or(ExitCode::Panic))
+        }
+    }
+}
+
+/// Ends a child without the exit handlers and destructors of what it shares with its master.
+#[allow(unsafe_code)]
+fn leave(code: ExitCode) -> ! {
+    // SAFETY: `_exit` takes no memory of ours; nothing is left to be flushed, as log lines and
+    // metrics are written as they are made.
+    unsafe { nix::libc::_exit(code as i32) }
+}
+
+fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
+    for fd in first.close {
+        let _ = nix::unistd::close(*fd);
+    }
+    umask(Mode::from_bits_truncate(first.umask));
+    if let Some(account) = first.account {
+        become_account(account)?;
+    }
+    // After the change of user, which clears it.
+    prctl::set_pdeathsig(first.on_master_death)?;
+    if getppid() != first.master {
+        return Err(io::Error::other("the master is gone"));
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    Ok(())
+}
+
+/// Groups first, as only root may change them; then looks whether it really happened.
+fn become_account(account: &Account) -> io::Result<()> {
+    match &account.user {
+        Some(user) => initgroups(&CString::new(user.as_str())?, account.gid)?,
+        None => setgroups(&[account.gid])?,
+    }
+    setgid(account.gid)?;
+    setuid(account.uid)?;
+    let uids = nix::unistd::getresuid()?;
+    let gids = nix::unistd::getresgid()?;
+    let dropped = [uids.real, uids.effective, uids.saved].iter().all(|uid| *uid == account.uid)
+        && [gids.real, gids.effective, gids.saved].iter().all(|gid| *gid == account.gid);
+    if !dropped || (!account.uid.is_root() && setuid(nix::unistd::Uid::from_raw(0)).is_ok()) {
+        return Err(io::Error::other("the change of user had no effect"));
+    }
+    prctl::set_no_new_privs()?;
+    Ok(())
+}
+
+/// The next child that has ended, and how, if there is one.
+pub(super) fn reap() -> Option<(Pid, Ended)> {
+    loop {
+        return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => Some((pid, Ended::Code(code))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => Some((pid, Ended::Signal(signal))),
+            Ok(WaitStatus::StillAlive) | Err(_) => None,
+            Ok(_) => continue,
+        };
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Code(i32),
+    Signal(Signal),
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ended::Code(code) => write!(f, "exit code {code}"),
+            Ended::Signal(signal) => write!(f, "killed by {signal}"),
+        }
+    }
+}
+
+/// This process.
+pub(super) fn own_pid() -> Pid {
+    getpid()
+}

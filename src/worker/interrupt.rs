@@ -1,0 +1,29 @@
+//! Waking a thread that blocks in a system call.
+
+use std::io;
+use std::os::unix::thread::RawPthread;
+
+use nix::libc::c_int;
+use nix::sys::pthread::pthread_kill;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+
+use super::accept::WAKE;
+
+/// Makes [`WAKE`] interrupt system calls: a handler that does nothing, installed without
+/// SA_RESTART.
+#[allow(unsafe_code)]
+pub(super) fn prepare() -> io::Result<()> {
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, so it is async-signal-safe, and the former
+    // disposition (ignored, the default of this signal) is needed by nobody.
+    unsafe { sigaction(WAKE, &action) }?;
+    Ok(())
+}
+
+/// Interrupts what `thread`, which has not been joined, waits for. A thread that has ended
+/// is no error.
+pub(super) fn wake(thread: RawPthread) {
+    let _ = pthread_kill(thread, WAKE);
+}
+
+extern "C" fn nothing(_: c_int) {}

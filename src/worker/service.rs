@@ -1,0 +1,121 @@
+//! A request in, an answer out. Touches nothing but the snapshot and counters.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use hyper::body::{Body, Incoming};
+use hyper::header::IF_NONE_MATCH;
+use hyper::{Method, Request, Response, StatusCode};
+use slog::{Logger, error};
+
+use super::connection::Activity;
+use super::error::ApiError;
+use super::response::{self, Payload};
+use super::routes::{self, Endpoint};
+use super::{VERSION, params};
+use crate::config::Limits;
+use crate::master::scoreboard::Slot;
+use crate::snapshot::{Kind, Snapshot};
+use crate::telemetry::{self, Statsd};
+
+/// What all connections of a worker share.
+pub(super) struct Service {
+    pub(super) snapshot: &'static Snapshot<'static>,
+    pub(super) request_path: String,
+    pub(super) limits: Limits,
+    pub(super) draining: AtomicBool,
+    pub(super) slot: &'static Slot,
+    pub(super) statsd: Statsd,
+    pub(super) log: Logger,
+}
+
+impl Service {
+    /// Answers one request of the connection that `activity` watches.
+    pub(super) fn answer(&self, request: &Request<Incoming>, activity: &Arc<Activity>) -> Response<Payload> {
+        activity.asked();
+        let begin = Instant::now();
+        let caught = catch_unwind(AssertUnwindSafe(|| self.route(request)));
+        let (mut response, endpoint) = caught.unwrap_or_else(|_| {
+            error!(self.log, #telemetry::sentry::REPORTED, "a request panicked";
+                "method" => %request.method(), "target" => %request.uri());
+            (response::error(&ApiError::Unknown), None)
+        });
+        if request.method() == Method::HEAD {
+            response = response::without_body(response);
+        }
+        if self.limits.keepalive.is_zero() || self.draining.load(Ordering::Relaxed) {
+            response::close(&mut response);
+        }
+        self.slot.count_request(response.status().as_u16());
+        if let Some(endpoint @ Endpoint::List(_)) = endpoint {
+            self.statsd.request(endpoint.name(), begin.elapsed());
+        }
+        response.map(|body| body.watched(Arc::clone(activity)))
+    }
+
+    fn route(&self, request: &Request<Incoming>) -> (Response<Payload>, Option<Endpoint>) {
+        if let Some(refused) = self.refuse(request) {
+            return (response::error(&refused), None);
+        }
+        let Some(endpoint) = routes::find(&self.request_path, request.uri().path()) else {
+            return (response::error(&ApiError::NotFound), None);
+        };
+        let response = match *request.method() {
+            Method::GET | Method::HEAD if !request.body().is_end_stream() => response::error(&BODY),
+            Method::GET | Method::HEAD => self.endpoint(endpoint, request),
+            Method::OPTIONS => response::options(),
+            _ => response::error(&ApiError::MethodNotAllowed),
+        };
+        (response, Some(endpoint))
+    }
+
+    /// Limits on heads that hyper leaves to us.
+    fn refuse(&self, request: &Request<Incoming>) -> Option<ApiError> {
+        let target = request.uri();
+        let target_len = target.path_and_query().map_or(0, |target| target.as_str().len())
+            + target.authority().map_or(0, |authority| authority.as_str().len() + "http://".len());
+        if request.method().as_str().len() + target_len + " HTTP/1.1".len() + 1 > self.limits.request_line {
+            return Some(refused(StatusCode::URI_TOO_LONG, "The request line is too long"));
+        }
+        if request.headers().len() > self.limits.request_fields {
+            return Some(refused(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The request has too many header fields",
+            ));
+        }
+        let field_max = self.limits.request_field_size;
+        let too_large = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
+            name.as_str().len() + value.len() + ": ".len() > field_max
+        };
+        request.headers().iter().any(too_large).then(|| {
+            refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "A header field of the request is too large")
+        })
+    }
+
+    fn endpoint(&self, endpoint: Endpoint, request: &Request<Incoming>) -> Response<Payload> {
+        match endpoint {
+            Endpoint::Version => response::text(VERSION),
+            Endpoint::Heartbeat => response::text("OKOKOK"),
+            Endpoint::List(kind) => self.list(kind, request).unwrap_or_else(|error| response::error(&error)),
+        }
+    }
+
+    fn list(&self, kind: Kind, request: &Request<Incoming>) -> Result<Response<Payload>, ApiError> {
+        let query_string = request.uri().query().unwrap_or_default();
+        let query = params::parse(kind, query_string)?;
+        let tag = response::tag(self.snapshot.hash(), kind, query_string);
+        let known = request.headers().get_all(IF_NONE_MATCH);
+        if known.iter().any(|known| response::matches_tag(known, &tag)) {
+            return Ok(response::not_modified(&tag));
+        }
+        Ok(response::list(self.snapshot, kind, self.snapshot.select(kind, &query), &tag))
+    }
+}
+
+const BODY: ApiError = refused(StatusCode::PAYLOAD_TOO_LARGE, "A request to this server has no body");
+
+const fn refused(status: StatusCode, message: &'static str) -> ApiError {
+    ApiError::Refused { status, message }
+}
