@@ -1,6 +1,6 @@
 //! The ceiling that the bench compares with: hyper and nothing else, the same number of
-//! forked processes as our workers, each with a current-thread runtime that accepts from
-//! one inherited listener, answering from memory what lies in a folder.
+//! forked processes as our workers, each with a thread that accepts from one inherited
+//! listener and a current-thread runtime, answering from memory what lies in a folder.
 //!
 //!     hyper_peer --processes 3 --folder target/bench/answers
 //!
@@ -31,7 +31,8 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::wait;
 use nix::unistd::{ForkResult, fork};
-use tokio::net::TcpListener as AsyncListener;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use walkdir::WalkDir;
 
@@ -66,7 +67,6 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     let answers = read(&flags.folder)?;
     // std's backlog is 4096 on Linux, no less than ours
     let listener = TcpListener::bind(&flags.bind)?;
-    listener.set_nonblocking(true)?;
     for _ in 0..flags.processes {
         if fork_one()? {
             set_pdeathsig(Signal::SIGKILL)?;
@@ -101,11 +101,12 @@ fn read(folder: &Path) -> Result<Answers, Box<dyn Error>> {
 }
 
 fn serve(listener: TcpListener, answers: Rc<Answers>) -> Result<(), Box<dyn Error>> {
+    let (hand_over, mut accepted) = mpsc::channel(1);
+    std::thread::spawn(move || accept(&listener, &hand_over));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
-        let listener = AsyncListener::from_std(listener)?;
-        loop {
-            let (stream, _) = listener.accept().await?;
+        while let Some(stream) = accepted.recv().await {
+            let stream = TcpStream::from_std(stream)?;
             let answers = Rc::clone(&answers);
             tokio::task::spawn_local(async move {
                 let service =
@@ -114,7 +115,18 @@ fn serve(listener: TcpListener, answers: Rc<Answers>) -> Result<(), Box<dyn Erro
                 let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
+        Ok(())
     })
+}
+
+/// As our workers do it: who blocks in accept gets connections in turn, who asks epoll gets
+/// them by chance, and eight connections on one of three processes would measure chance.
+fn accept(listener: &TcpListener, hand_over: &mpsc::Sender<std::net::TcpStream>) {
+    while let Ok((stream, _)) = listener.accept() {
+        if stream.set_nonblocking(true).is_err() || hand_over.blocking_send(stream).is_err() {
+            return;
+        }
+    }
 }
 
 fn answer(answers: &Answers, request: &Request<Incoming>) -> Response<Whole> {
