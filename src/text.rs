@@ -1,7 +1,7 @@
 //! Text as the API compares it.
 //!
-//! Two foldings, never mixed: [`lower`] for exact, case-insensitive filters and for
-//! ids, and [`search_form`] for `query`.
+//! Two foldings, never mixed: `lower` for exact, case-insensitive filters and for ids, and
+//! `search_form` for `query`.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
@@ -12,36 +12,63 @@ pub fn lower(text: &str) -> String {
     text.to_lowercase()
 }
 
+/// Stands between the two texts of an [`index_form`]; no query holds it, as it is no UTF-8.
+const SECOND_TEXT: u8 = 0xff;
+
 /// White space as Python's `str.split` and `str.strip` see it: Unicode's White_Space
 /// and the four separators U+001C to U+001F.
 pub fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+    c.is_whitespace() || is_separator(c)
 }
 
-/// The form in which names are indexed and queries are looked up: NFD, category Mn
-/// removed, lower case, final sigma as sigma, trimmed, each run of white space one
-/// space. Empty for blank text.
+/// What is white space to Python but not to Unicode. It separates words, but is never
+/// taken for a space.
+fn is_separator(c: char) -> bool {
+    ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+/// The form in which names and queries are compared: NFD, category Mn removed, lower case,
+/// final sigma as sigma, trimmed, each run of White_Space one space. Empty for blank text.
 pub fn search_form(text: &str) -> String {
     if text.is_ascii() {
-        return join_words(&text.to_ascii_lowercase());
+        return join_words(&text.to_ascii_lowercase(), char::is_whitespace);
     }
     let bare: String = text.nfd().filter(|c| !is_nonspacing_mark(*c)).collect();
-    join_words(&bare.to_lowercase().replace('ς', "σ"))
+    join_words(&bare.to_lowercase().replace('ς', "σ"), char::is_whitespace)
 }
 
-/// Byte offsets at which the words of a [`search_form`] begin; none for the empty one.
-pub fn word_starts(search_form: &str) -> impl Iterator<Item = usize> + '_ {
-    let first = (!search_form.is_empty()).then_some(0);
-    first.into_iter().chain(search_form.match_indices(' ').map(|(at, _)| at + 1))
+/// What is kept of a name so that a query can be looked up in it: its search form, and, if
+/// that holds separators other than spaces, a second text behind it in which they are
+/// spaces. A query matches at the beginning of the first text, and where a word but the
+/// first begins in the last one, as avalonms joins the words of a name by single spaces
+/// from the second on.
+pub fn index_form(name: &str) -> Vec<u8> {
+    let form = search_form(name);
+    let spaced = form.contains(is_separator).then(|| join_words(&form, is_space));
+    let mut bytes = form.into_bytes();
+    if let Some(spaced) = spaced {
+        bytes.push(SECOND_TEXT);
+        bytes.extend_from_slice(spaced.as_bytes());
+    }
+    bytes
+}
+
+/// Byte offsets in an [`index_form`] at which a query may match; none for the empty one.
+pub fn word_starts(index_form: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    let last_text = index_form.iter().position(|byte| *byte == SECOND_TEXT).map_or(0, |at| at + 1);
+    let spaces = (last_text..index_form.len()).filter(|at| index_form[*at] == b' ');
+    let first = (!index_form.is_empty()).then_some(0);
+    first.into_iter().chain(spaces.map(|at| at + 1))
 }
 
 fn is_nonspacing_mark(c: char) -> bool {
     c.general_category() == GeneralCategory::NonspacingMark
 }
 
-fn join_words(text: &str) -> String {
+/// The words between what `is_gap` says, joined by single spaces, and trimmed as Python does.
+fn join_words(text: &str, is_gap: impl Fn(char) -> bool) -> String {
     let mut joined = String::with_capacity(text.len());
-    for word in text.split(is_space).filter(|word| !word.is_empty()) {
+    for word in text.trim_matches(is_space).split(is_gap).filter(|word| !word.is_empty()) {
         if !joined.is_empty() {
             joined.push(' ');
         }
@@ -62,7 +89,8 @@ mod tests {
             ("\u{130}stanbul  Attack", "istanbul attack"),
             ("ΣΊΣΥΦΟΣ", "σισυφοσ"),
             ("Σίσυφος", "σισυφοσ"),
-            ("  Two\u{1f}Leading\t", "two leading"),
+            ("  Two \t Leading\t", "two leading"),
+            ("\u{1c}Unit\u{1f}Separator \u{1e}", "unit\u{1f}separator"),
             ("STRA\u{1e9e}E", "straße"),
             ("\u{30d1}\u{30f3}", "\u{30cf}\u{30f3}"),
             ("한", "\u{1112}\u{1161}\u{11ab}"),
@@ -75,8 +103,11 @@ mod tests {
 
     #[test]
     fn words_begin_where_a_rest_begins() {
-        assert_eq!(word_starts("").count(), 0);
-        assert_eq!(word_starts("the bouncing souls").collect::<Vec<_>>(), [0, 4, 13]);
+        let starts = |name: &str| word_starts(&index_form(name)).collect::<Vec<_>>();
+        assert_eq!(starts(""), [0; 0]);
+        assert_eq!(starts("The  Bouncing Souls"), [0, 4, 13]);
+        assert_eq!(index_form("A\u{1f}b c"), b"a\x1fb c\xffa b c");
+        assert_eq!(starts("A\u{1f}b c"), [0, 8, 10]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ const WRITER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Memory (KiB) for the pages of a transaction. What fits is written at its end; what does
 /// not is written before, and readers are locked out from then on. 1 GiB holds the pages of
-/// about three million songs; only what is needed is taken.
+/// about two million songs; only what is needed is taken.
 const WRITER_CACHE_KIB: i64 = 1024 * 1024;
 
 pub(super) fn load(path: &Path) -> Result<Loaded, DatabaseError> {
@@ -215,11 +215,12 @@ fn explain(path: &Path, patience: Duration, error: &rusqlite::Error) -> Database
              open it once as its owner"
                 .to_owned()
         }
-        (_, ffi::SQLITE_READONLY_CANTINIT | ffi::SQLITE_READONLY_RECOVERY) => {
-            "it is in WAL mode, which needs write permission in its folder also to read; \
-             as its owner, run `PRAGMA journal_mode=DELETE`"
-                .to_owned()
-        }
+        (
+            _,
+            ffi::SQLITE_READONLY_CANTINIT | ffi::SQLITE_READONLY_RECOVERY | ffi::SQLITE_READONLY_DIRECTORY,
+        ) => "there is no write permission in its folder; in WAL mode that is needed also to read, so as \
+              its owner run `PRAGMA journal_mode=DELETE`"
+            .to_owned(),
         (ErrorCode::ReadOnly, _) => "there is no write permission".to_owned(),
         (ErrorCode::CannotOpen, _) => why_not_opened(path),
         _ => message.clone().unwrap_or_else(|| failure.to_string()),

@@ -287,13 +287,13 @@ fn write_search<'a, W: Write + Seek>(
     let mut starts = vec![0_usize];
     let mut suffixes = Vec::new();
     for at in 0..count {
-        let form = name(at).map(text::search_form).unwrap_or_default();
+        let form = name(at).map(text::index_form).unwrap_or_default();
         if u32::try_from(form.len()).is_err() {
             return Err(BuildError::NameTooLong { len: form.len() });
         }
         let words = text::word_starts(&form);
         suffixes.extend(words.map(|start| SortedSuffix::new(&form, at, start)));
-        forms.extend_from_slice(form.as_bytes());
+        forms.extend_from_slice(&form);
         starts.push(forms.len());
     }
     let rest = |suffix: &SortedSuffix| {
@@ -326,9 +326,9 @@ struct SortedSuffix {
 
 impl SortedSuffix {
     /// `start` fits, as the length of the form was checked.
-    fn new(form: &str, entity: u32, start: usize) -> Self {
+    fn new(form: &[u8], entity: u32, start: usize) -> Self {
         let mut key = [0; 8];
-        let rest = &form.as_bytes()[start..];
+        let rest = &form[start..];
         let len = rest.len().min(key.len());
         key[..len].copy_from_slice(&rest[..len]);
         SortedSuffix { key: u64::from_be_bytes(key), entity, start: start as u32 }

@@ -11,6 +11,7 @@ use super::Kind;
 use super::format::Suffix;
 use super::open::{Entities, Names, Snapshot};
 use super::query::{Filter, Query, Selection};
+use crate::text;
 
 /// Looking at one song's names costs about as much as listing this many matches.
 const TEST_COST: usize = 16;
@@ -128,8 +129,7 @@ impl<'a> Entities<'a> {
     /// Whether the words stand at the beginning of a word of the entity's name.
     fn name_holds(&self, at: u32, words: &[u8]) -> bool {
         let form = self.forms.get(at);
-        form.starts_with(words)
-            || (0..form.len()).any(|place| form[place] == b' ' && form[place + 1..].starts_with(words))
+        text::word_starts(form).any(|start| form[start..].starts_with(words))
     }
 }
 

@@ -153,19 +153,31 @@ enum Key {
 }
 
 /// Search form, restated: NFD, category Mn removed, lower case, final sigma as sigma,
-/// words joined by single spaces, white space being Python's.
-fn model_form(text: &str) -> Vec<String> {
+/// trimmed as Python does.
+fn model_form(text: &str) -> String {
     let bare: String =
         text.nfd().filter(|c| c.general_category() != GeneralCategory::NonspacingMark).collect();
     let lower = bare.to_lowercase().replace('ς', "σ");
-    let space = |c: char| c.is_whitespace() || matches!(c, '\u{1c}' | '\u{1d}' | '\u{1e}' | '\u{1f}');
-    lower.split(space).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    lower.trim_matches(model_space).to_owned()
 }
 
+/// White space is Python's.
+fn model_space(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{1c}' | '\u{1d}' | '\u{1e}' | '\u{1f}')
+}
+
+/// Runs of White_Space are one space.
+fn model_collapse(form: &str) -> String {
+    form.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The query is a prefix of the whole name, or of its words from the second, third, ... on,
+/// joined by single spaces.
 fn model_matches(name: &str, words: &str) -> bool {
-    let name = model_form(name);
-    let words = model_form(words).join(" ");
-    !words.is_empty() && (0..name.len()).any(|from| name[from..].join(" ").starts_with(&words))
+    let (form, words) = (model_form(name), model_collapse(&model_form(words)));
+    let split: Vec<&str> = form.split(model_space).filter(|word| !word.is_empty()).collect();
+    let rest_matches = |from: usize| split[from..].join(" ").starts_with(&words);
+    !words.is_empty() && (model_collapse(&form).starts_with(&words) || (1..split.len()).any(rest_matches))
 }
 
 fn model_rows(collection: &Collection, kind: Kind) -> Vec<Row> {

@@ -47,7 +47,8 @@ pub(super) struct Acceptors {
 }
 
 impl Acceptors {
-    /// Starts one thread per listener; connections come out of the returned channel.
+    /// Starts one thread per listener; connections come out of the channels, one per listener,
+    /// so that an address on which nobody calls holds no other one back.
     ///
     /// # Errors
     /// If a thread or the handler of the waking signal cannot be had.
@@ -55,16 +56,18 @@ impl Acceptors {
         listeners: Vec<Socket>,
         connections_max: usize,
         log: &Logger,
-    ) -> io::Result<(Self, mpsc::Receiver<Accepted>)> {
+    ) -> io::Result<(Self, Vec<mpsc::Receiver<Accepted>>)> {
         interrupt::prepare()?;
-        let (hand_over, accepted) = mpsc::channel(1);
         let room = Arc::new(Semaphore::new(connections_max));
         let stop = Arc::new(AtomicBool::new(false));
+        let mut channels = Vec::new();
         let spawn = |listener| {
+            let (hand_over, accepted) = mpsc::channel(1);
+            channels.push(accepted);
             let acceptor = Acceptor {
                 listener,
                 room: Arc::clone(&room),
-                hand_over: hand_over.clone(),
+                hand_over,
                 stop: Arc::clone(&stop),
                 runtime: Handle::current(),
                 log: log.clone(),
@@ -72,7 +75,7 @@ impl Acceptors {
             thread::Builder::new().name("accept".to_owned()).spawn(move || acceptor.run())
         };
         let threads = listeners.into_iter().map(spawn).collect::<io::Result<_>>()?;
-        Ok((Acceptors { threads, stop }, accepted))
+        Ok((Acceptors { threads, stop }, channels))
     }
 
     /// Takes what waits in the queues now, then stops and closes the listeners.

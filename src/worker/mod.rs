@@ -90,7 +90,7 @@ impl Worker {
         let mut quit = signal(SignalKind::quit())?;
         let mut reopen = signal(SignalKind::user_defined1())?;
         let limits = self.config.limits.clone();
-        let (acceptors, accepted) = Acceptors::start(self.listeners, limits.connections, &log)?;
+        let (acceptors, channels) = Acceptors::start(self.listeners, limits.connections, &log)?;
         let service = Arc::new(Service {
             snapshot: self.snapshot,
             request_path: self.config.request_path.clone(),
@@ -101,7 +101,9 @@ impl Worker {
             log: log.clone(),
         });
         let connections = Arc::new(Connections::default());
-        tokio::spawn(serve_accepted(accepted, Arc::clone(&service), Arc::clone(&connections)));
+        for accepted in channels {
+            tokio::spawn(serve_accepted(accepted, Arc::clone(&service), Arc::clone(&connections)));
+        }
         (self.ready)()?;
 
         let mut tick = tokio::time::interval(TICK);

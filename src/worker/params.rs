@@ -114,23 +114,25 @@ struct Integer<'a> {
 }
 
 /// As Python's `int()` reads ASCII digits: a sign, leading zeros and white space around are
-/// taken. (Python takes underscores and other digits as well; we do not.)
+/// taken. (Python takes underscores, other digits and a negative zero as well; we do not.)
 fn parse_integer<'a>(field: &'static str, text: &'a str) -> Result<Integer<'a>, ApiError> {
     let trimmed = text.trim();
     let (negative, digits) = match trimmed.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, trimmed.strip_prefix('+').unwrap_or(trimmed)),
     };
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    let significant = digits.trim_start_matches('0');
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number || (negative && significant.is_empty()) {
         return Err(ApiError::InvalidInteger { field, value: text.to_owned() });
     }
-    Ok(Integer { negative, digits: digits.trim_start_matches('0') })
+    Ok(Integer { negative, digits: significant })
 }
 
 impl Integer<'_> {
     /// The value; huge ones are as large as a number can be here.
     fn not_negative(&self, field: &'static str) -> Result<usize, ApiError> {
-        if self.negative && !self.digits.is_empty() {
+        if self.negative {
             return Err(ApiError::Negative { field, digits: format!("-{}", self.digits) });
         }
         if self.digits.is_empty() {
@@ -157,7 +159,6 @@ mod tests {
             ("5+", 5),
             ("%C2%A05", 5),
             ("007", 7),
-            ("-0", 0),
             ("0", 0),
             ("18446744073709551616", usize::MAX),
         ];
@@ -165,7 +166,7 @@ mod tests {
             let page = page_of(&format!("limit={text}")).unwrap();
             assert_eq!(page, Some(Page { limit, offset: 0 }), "{text}");
         }
-        for text in ["", "-", "+", "1.0", "1_0", "%D9%A5", "%1F5", "5%00", "0x5", "--5", "+-5"] {
+        for text in ["", "-", "+", "1.0", "1_0", "%D9%A5", "%1F5", "5%00", "0x5", "--5", "+-5", "-0", "-00"] {
             assert!(
                 matches!(page_of(&format!("limit={text}")), Err(ApiError::InvalidInteger { .. })),
                 "{text}"

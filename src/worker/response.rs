@@ -133,7 +133,7 @@ impl Payload {
     /// Short lists are gathered at once, so that head and body leave in one write.
     fn of(mut list: ListBody) -> Self {
         if list.left <= PIECE as u64 {
-            return Payload::whole(list.next_piece().unwrap_or_default());
+            return Payload::whole(list.gather(usize::MAX));
         }
         Payload { kind: PayloadKind::List(list), activity: None }
     }
@@ -187,9 +187,9 @@ struct ListBody {
     runs: Runs<'static>,
     /// A long run that waits for its turn.
     borrowed: Option<&'static [u8]>,
-    /// Whether head, or any entity, has been given out already.
+    /// Whether the head has been given out, and whether any entity has.
     begun: bool,
-    empty_so_far: bool,
+    listed_some: bool,
     /// Bytes that are still to come.
     left: u64,
 }
@@ -202,7 +202,7 @@ impl ListBody {
             runs().map(|run| snapshot.json_run(kind, run.start, run.end).len() as u64 + 1).sum();
         let left = (LIST_HEAD.len() + LIST_TAIL.len()) as u64 + entities.saturating_sub(1);
         let runs = Runs::new(selection);
-        ListBody { snapshot, kind, runs, borrowed: None, begun: false, empty_so_far: true, left }
+        ListBody { snapshot, kind, runs, borrowed: None, begun: false, listed_some: false, left }
     }
 
     fn next_piece(&mut self) -> Option<Bytes> {
@@ -211,14 +211,14 @@ impl ListBody {
         }
         let piece = match self.borrowed.take() {
             Some(run) => Bytes::from_static(run),
-            None => self.gather(),
+            None => self.gather(BORROWED_LEAST),
         };
         self.left -= piece.len() as u64;
         Some(piece)
     }
 
-    /// The next runs in one piece, up to one that is long enough to be borrowed.
-    fn gather(&mut self) -> Bytes {
+    /// The next runs in one piece, up to one of `borrowed_least` bytes, which is borrowed.
+    fn gather(&mut self, borrowed_least: usize) -> Bytes {
         let mut piece = Vec::with_capacity(PIECE.min(self.left as usize));
         if !self.begun {
             piece.extend_from_slice(LIST_HEAD);
@@ -229,12 +229,12 @@ impl ListBody {
                 piece.extend_from_slice(LIST_TAIL);
                 break;
             };
-            if !self.empty_so_far {
+            if self.listed_some {
                 piece.push(b',');
             }
-            self.empty_so_far = false;
+            self.listed_some = true;
             let json = self.snapshot.json_run(self.kind, run.start, run.end);
-            if json.len() >= BORROWED_LEAST {
+            if json.len() >= borrowed_least {
                 self.borrowed = Some(json);
                 break;
             }

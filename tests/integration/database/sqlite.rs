@@ -46,6 +46,13 @@ impl File {
     }
 }
 
+impl Drop for File {
+    /// A folder that is not writable could not be removed.
+    fn drop(&mut self) {
+        let _ = fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o755));
+    }
+}
+
 fn url_of(path: &Path) -> String {
     format!("sqlite:///{}", path.display())
 }
@@ -183,7 +190,27 @@ fn an_interrupted_scan_is_rolled_back() {
         fs::copy(format!("{}{suffix}", file.path.display()), format!("{}{suffix}", copy.path.display()))
             .unwrap();
     }
+    let read_only = File::absent();
+    for suffix in ["", "-journal"] {
+        fs::copy(format!("{}{suffix}", copy.path.display()), format!("{}{suffix}", read_only.path.display()))
+            .unwrap();
+    }
+    forbid_writing(&read_only);
+    let error = without_privileges(|| load(&read_only.url()).unwrap_err());
+    assert!(error.to_string().contains("an interrupted scan must be rolled back"), "{error}");
+
     assert_eq!(load_all(&copy.url()), collection(3000));
+}
+
+#[test]
+fn wal_mode_needs_write_permission_and_says_so() {
+    let file = File::absent();
+    replace(&file.url(), &collection(3)).unwrap();
+    file.execute("PRAGMA journal_mode=WAL");
+    assert_eq!(load_all(&file.url()), collection(3));
+    forbid_writing(&file);
+    let error = without_privileges(|| load(&file.url()).unwrap_err());
+    assert!(error.to_string().contains("in WAL mode that is needed also to read"), "{error}");
 }
 
 /// Runs `work` as an ordinary user, which root is not: as far as files are concerned, for

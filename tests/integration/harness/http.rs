@@ -1,0 +1,168 @@
+//! A client that sees every byte: what a connection got, and how it ended.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
+use super::DEADLINE;
+
+/// An answer as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a body in UTF-8")
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+
+    /// The list of an answer without errors.
+    pub(crate) fn success(&self) -> Vec<serde_json::Value> {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json()["success"].as_array().expect("a list").clone()
+    }
+
+    /// Code and message key of the first error.
+    pub(crate) fn error(&self) -> (u64, String) {
+        let json = self.json();
+        assert_eq!(json["success"], serde_json::Value::Null);
+        let error = &json["errors"][0];
+        (error["code"].as_u64().expect("a code"), error["message_key"].as_str().expect("a key").to_owned())
+    }
+
+    pub(crate) fn closes(&self) -> bool {
+        self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.read(buffer),
+            Stream::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+/// One connection, kept alive.
+pub(crate) struct Connection {
+    reader: BufReader<Stream>,
+}
+
+impl Connection {
+    /// Connects to `http://host:port` or `unix:/path`.
+    pub(crate) fn open(address: &str) -> io::Result<Self> {
+        let stream = match address.strip_prefix("unix:") {
+            Some(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(DEADLINE))?;
+                stream.set_write_timeout(Some(DEADLINE))?;
+                Stream::Unix(stream)
+            }
+            None => {
+                let stream = TcpStream::connect(address.trim_start_matches("http://"))?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(DEADLINE))?;
+                stream.set_write_timeout(Some(DEADLINE))?;
+                Stream::Tcp(stream)
+            }
+        };
+        Ok(Connection { reader: BufReader::new(stream) })
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.reader.get_mut() {
+            Stream::Tcp(stream) => stream.write_all(bytes),
+            Stream::Unix(stream) => stream.write_all(bytes),
+        }
+    }
+
+    /// Sends a request with these header lines and reads the answer.
+    pub(crate) fn request(&mut self, method: &str, target: &str, headers: &[&str]) -> io::Result<Answer> {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n");
+        for line in headers {
+            head.push_str(line);
+            head.push_str("\r\n");
+        }
+        head.push_str("\r\n");
+        self.send(head.as_bytes())?;
+        self.answer(method)
+    }
+
+    /// Sends a GET and reads the answer.
+    pub(crate) fn get(&mut self, target: &str) -> io::Result<Answer> {
+        self.request("GET", target, &[])
+    }
+
+    /// Reads the answer to a request that was sent with `method`.
+    pub(crate) fn answer(&mut self, method: &str) -> io::Result<Answer> {
+        let status_line = self.line()?;
+        let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other(format!("status line {status_line:?}")))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) =
+                line.split_once(':').ok_or_else(|| io::Error::other(format!("header {line:?}")))?;
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        let mut answer = Answer { status, headers, body: Vec::new() };
+        let bodyless = method == "HEAD" || status == 304 || status == 204;
+        if !bodyless {
+            let len = answer.header("content-length").and_then(|len| len.parse().ok());
+            let len: usize = len.ok_or_else(|| io::Error::other("an answer without Content-Length"))?;
+            answer.body = vec![0; len];
+            self.reader.read_exact(&mut answer.body)?;
+        }
+        Ok(answer)
+    }
+
+    /// What comes until the server closes the connection.
+    pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = Vec::new();
+        self.reader.read_to_end(&mut rest)?;
+        Ok(rest)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        if self.reader.read_line(&mut line)? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
+        }
+        if !line.ends_with("\r\n") {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("cut line {line:?}")));
+        }
+        line.truncate(line.len() - 2);
+        Ok(line)
+    }
+}
+
+/// One GET on a connection of its own.
+///
+/// # Panics
+/// If there is no whole answer.
+pub(crate) fn get(address: &str, target: &str) -> Answer {
+    let answer = Connection::open(address).and_then(|mut connection| connection.get(target));
+    answer.unwrap_or_else(|error| panic!("GET {target}: {error}"))
+}

@@ -1,0 +1,245 @@
+//! A real `avalon-master` in a folder of its own, with its log in a file.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use avalon::config::DatabaseUrl;
+use avalon::model::{Collection, Named, Song};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::eventually;
+use super::http::{self, Answer};
+
+/// How to start a server.
+pub(crate) struct Setup {
+    folder: TempDir,
+    database_url: String,
+    flags: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// A server over this database, on a free port of 127.0.0.1, with two workers.
+    pub(crate) fn new(database_url: &str) -> Self {
+        Setup {
+            folder: tempfile::tempdir().expect("a folder"),
+            database_url: database_url.to_owned(),
+            flags: vec!["--bind=127.0.0.1:0".to_owned(), "--workers=2".to_owned()],
+            variables: Vec::new(),
+        }
+    }
+
+    /// A server over a SQLite database in its own folder that holds `collection`.
+    pub(crate) fn with(collection: &Collection) -> Self {
+        let mut setup = Setup::new("");
+        setup.database_url = format!("sqlite:///{}", setup.path("avalon.sqlite").display());
+        let url = DatabaseUrl::parse(&setup.database_url).expect("a URL");
+        avalon::database::replace(&url, collection).expect("a database");
+        setup
+    }
+
+    pub(crate) fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Drops the flags that were there.
+    pub(crate) fn without_flags(mut self) -> Self {
+        self.flags.clear();
+        self
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// Starts it, whatever comes of it.
+    pub(crate) fn spawn(self) -> Server {
+        let stderr = self.path("stderr");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_avalon-master"));
+        command.env_clear().env("TMPDIR", self.folder.path()).current_dir(self.folder.path());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if !self.database_url.is_empty() {
+            command.env("AVALON_DATABASE_URL", &self.database_url);
+        }
+        command.args(&self.flags).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(fs::File::create(&stderr).expect("a file"));
+        let child = command.spawn().expect("avalon-master starts");
+        Server { setup: self, child, address: String::new(), exited: None }
+    }
+
+    /// Starts it, and waits until it serves.
+    pub(crate) fn start(self) -> Server {
+        let mut server = self.spawn();
+        let line = server.wait_log(" serves on ");
+        let addresses = line.split(" serves on ").nth(1).and_then(|rest| rest.split(" workers=").next());
+        server.address = addresses.unwrap_or_default().split(", ").next().unwrap_or_default().to_owned();
+        server
+    }
+}
+
+/// A running server; killed when dropped, and its log shown if the test has failed.
+pub(crate) struct Server {
+    setup: Setup,
+    child: Child,
+    /// The first address it serves on.
+    pub(crate) address: String,
+    exited: Option<ExitStatus>,
+}
+
+impl Server {
+    pub(crate) fn get(&self, target: &str) -> Answer {
+        http::get(&self.address, target)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.setup.path(name)
+    }
+
+    pub(crate) fn database_url(&self) -> &str {
+        &self.setup.database_url
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("the master is there");
+    }
+
+    pub(crate) fn log(&self) -> String {
+        read(&self.path("stderr"))
+    }
+
+    /// How many lines of the log hold `text`.
+    pub(crate) fn count_log(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits for a line of the log, and gives it.
+    pub(crate) fn wait_log(&self, text: &str) -> String {
+        self.wait_log_times(text, 1)
+    }
+
+    /// Waits until `times` lines hold `text`, and gives the last of them.
+    pub(crate) fn wait_log_times(&self, text: &str, times: usize) -> String {
+        let find = || {
+            let log = self.log();
+            // Only whole lines count.
+            let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+            whole.lines().filter(|line| line.contains(text)).nth(times - 1).map(str::to_owned)
+        };
+        eventually(&format!("{times} log lines with {text:?} in:\n{}", self.log()), find)
+    }
+
+    /// The children of the master.
+    pub(crate) fn workers(&self) -> Vec<Pid> {
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = fs::read_to_string(children).unwrap_or_default();
+        children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a pid"))).collect()
+    }
+
+    /// Waits until it has exactly so many children.
+    pub(crate) fn wait_workers(&self, count: usize) -> Vec<Pid> {
+        eventually(&format!("{count} workers"), || {
+            Some(self.workers()).filter(|workers| workers.len() == count)
+        })
+    }
+
+    /// Sends SIGHUP, and waits until the next generation serves.
+    pub(crate) fn reload(&self) {
+        let served = self.count_log(" serves on ");
+        self.signal(Signal::SIGHUP);
+        self.wait_log_times(" serves on ", served + 1);
+    }
+
+    /// Waits for its end, and gives the exit code.
+    pub(crate) fn wait_exit(&mut self) -> i32 {
+        let status = eventually("the end of the master", || self.child.try_wait().expect("a child"));
+        self.exited = Some(status);
+        status.code().unwrap_or(-1)
+    }
+
+    /// Stops it gracefully, and looks at how it went.
+    pub(crate) fn assert_clean_shutdown(mut self) {
+        self.signal(Signal::SIGTERM);
+        assert_eq!(self.wait_exit(), 0, "{}", self.log());
+        assert_eq!(self.count_log("[ERROR]") + self.count_log("[CRITICAL]"), 0, "{}", self.log());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.exited.is_none() {
+            let workers = self.workers();
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            // They drain when their master is gone; nobody waits for that here.
+            for worker in workers {
+                let _ = kill(worker, Signal::SIGKILL);
+            }
+        }
+        if std::thread::panicking() {
+            eprintln!("log of the server:\n{}", self.log());
+        }
+    }
+}
+
+/// Runs a binary of ours to its end, and gives exit code, stdout and stderr.
+pub(crate) fn run(binary: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+    let mut command = Command::new(binary);
+    command.env_clear().envs(variables.iter().copied()).args(arguments).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let (mut out, mut err) = (child.stdout.take().expect("stdout"), child.stderr.take().expect("stderr"));
+    let read_err = std::thread::spawn(move || {
+        let mut text = String::new();
+        err.read_to_string(&mut text).map(|_| text)
+    });
+    let mut stdout = String::new();
+    out.read_to_string(&mut stdout).expect("stdout in UTF-8");
+    let stderr = read_err.join().expect("a thread").expect("stderr in UTF-8");
+    let status = eventually("the end of the binary", || child.try_wait().expect("a child"));
+    (status.code().unwrap_or(-1), stdout, stderr)
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
+/// A small collection: `artists` artists with ten songs each.
+pub(crate) fn collection(artists: u32) -> Collection {
+    let name = |at: u32| format!("Artist {at:04}");
+    let album = |at: u32| format!("Album {at:04}");
+    let named = |id, name| Named { id, name };
+    let songs = (0..artists * 10).map(|at| Song {
+        id: avalon::ids::song(Path::new(&format!("/music/{at}.ogg"))),
+        name: Some(format!("Song {at:05}")),
+        length: Some(180 + i64::from(at % 60)),
+        track: Some(i64::from(at % 10) + 1),
+        year: Some(1990 + i64::from(at % 30)),
+        album: at / 10,
+        artist: at / 10,
+        genre: at % 2,
+    });
+    Collection {
+        albums: (0..artists).map(|at| named(avalon::ids::album(&album(at)), album(at))).collect(),
+        artists: (0..artists).map(|at| named(avalon::ids::artist(&name(at)), name(at))).collect(),
+        genres: ["Rock", "Ska"].map(|name| named(avalon::ids::genre(name), name.to_owned())).to_vec(),
+        songs: songs.collect(),
+    }
+}
