@@ -5,7 +5,8 @@
 //! tells how that went. So every order of signals, deaths and time-outs can be tested in
 //! memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -13,7 +14,7 @@ use nix::unistd::Pid;
 use slog::Level;
 
 use super::ExitCode;
-use super::scoreboard::SLOTS;
+use crate::scoreboard::SLOTS;
 
 /// What a worker gets after its own deadline before it is killed, so that it can end by itself.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
@@ -24,6 +25,11 @@ const IMMEDIATE_MARGIN: Duration = Duration::from_secs(2);
 /// First and longest wait before a worker that died is replaced again.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A shorter time between two ticks is no sign that the master was suspended; well above the
+/// usual one.
+const SUSPENDED_LEAST: Duration = Duration::from_secs(1);
+/// Numbers of workers that TTIN and TTOU may lead to.
+const WORKERS: RangeInclusive<usize> = 1..=256;
 /// A worker that lived so long was no failure to start.
 const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 
@@ -55,6 +61,8 @@ pub enum Wish {
     MoreWorkers,
     /// SIGTTOU.
     FewerWorkers,
+    /// So many workers.
+    Workers(usize),
     /// SIGUSR1.
     ReopenLogs,
 }
@@ -83,10 +91,14 @@ pub enum Event {
     },
     /// A worker accepts connections.
     Ready(Pid),
+    /// A worker has served as many requests as it may, and wishes to be replaced.
+    Retires(Pid),
     /// A worker has ended.
     Exited {
         /// Which.
         pid: Pid,
+        /// Whether it was by itself and in good order, as after a SIGTERM by somebody else.
+        orderly: bool,
         /// How, in words.
         how: String,
     },
@@ -129,6 +141,13 @@ pub enum Action {
         /// Which.
         generation: u64,
     },
+    /// Tell who waits for it what has become of a generation.
+    Made {
+        /// Which.
+        generation: u64,
+        /// That it serves, or why not.
+        result: Result<(), String>,
+    },
     /// This generation has come to nothing, or has ended: forget what it holds.
     Discard {
         /// Which.
@@ -136,6 +155,13 @@ pub enum Action {
     },
     /// Close every listener: the server stops.
     CloseListeners,
+    /// Log that a worker has been silent for too long, and in which request; it is killed.
+    Stuck {
+        /// Which.
+        pid: Pid,
+        /// Its slot on the scoreboard.
+        slot: usize,
+    },
     /// Open the log file anew.
     ReopenLog,
     /// Say something.
@@ -162,6 +188,25 @@ struct Child {
     slot: usize,
     born: Instant,
     phase: Phase,
+    /// Logs were reopened while it could not be told, as it did not handle signals yet.
+    reopen: bool,
+    /// Why it was told to end, if it is to be replaced.
+    cause: Option<&'static str>,
+}
+
+/// One worker, for those who ask.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerStatus {
+    /// Its process.
+    pub pid: Pid,
+    /// Its slot on the scoreboard.
+    pub slot: usize,
+    /// Its generation.
+    pub generation: u64,
+    /// When it was forked.
+    pub born: Instant,
+    /// What it does, in a word.
+    pub state: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,6 +243,9 @@ pub struct Arbiter {
     /// Slots and generations of workers that have been asked for but not been forked yet.
     forking: Vec<(usize, u64)>,
     generations_made: u64,
+    restarts: BTreeMap<&'static str, u64>,
+    /// Workers that wish to be replaced; the first has, or will get, its replacement beside it.
+    retiring: VecDeque<Pid>,
     /// Deaths in a row of workers that had lived shortly, and until when to wait.
     failures: u32,
     backoff_until: Option<Instant>,
@@ -219,6 +267,8 @@ impl Arbiter {
             children: BTreeMap::new(),
             forking: Vec::new(),
             generations_made: 0,
+            restarts: BTreeMap::new(),
+            retiring: VecDeque::new(),
             failures: 0,
             backoff_until: None,
             stopping: None,
@@ -239,8 +289,11 @@ impl Arbiter {
             Event::Forked { generation, slot, result } => {
                 self.forked(generation, slot, result, now, &mut actions);
             }
-            Event::Ready(pid) => self.ready(pid, now, &mut actions),
-            Event::Exited { pid, how } => self.child_exited(pid, &how, now, &mut actions),
+            Event::Ready(pid) => self.ready(pid, &mut actions),
+            Event::Retires(pid) => self.retires(pid),
+            Event::Exited { pid, orderly, how } => {
+                self.child_exited(pid, orderly, &how, now, &mut actions);
+            }
             Event::Tick { silent } => self.tick(&silent, now, &mut actions),
         }
         self.reconcile(now, &mut actions);
@@ -258,6 +311,56 @@ impl Arbiter {
             Phase::Serving => None,
         });
         children.chain(loading).chain(self.backoff_until).min()
+    }
+
+    /// The generation that will answer a wish to reload that is made now.
+    pub fn reload_generation(&self) -> u64 {
+        self.generations_made + 1
+    }
+
+    /// What the server is doing, in a word.
+    pub fn state(&self) -> &'static str {
+        match (self.stopping, self.current, &self.next) {
+            (Some(_), ..) => "stopping",
+            (None, None, _) => "starting",
+            (None, Some(_), Some(_)) => "reloading",
+            (None, Some(_), None) => "serving",
+        }
+    }
+
+    /// The generation that serves.
+    pub fn current(&self) -> Option<u64> {
+        self.current
+    }
+
+    /// How many workers there should be.
+    pub fn workers_wanted(&self) -> usize {
+        self.workers
+    }
+
+    /// How many workers of the generation that serves accept connections.
+    pub fn workers_serving(&self) -> usize {
+        self.current.map_or(0, |current| self.serving(current))
+    }
+
+    /// How often a worker was replaced, by cause.
+    pub fn restarts(&self) -> &BTreeMap<&'static str, u64> {
+        &self.restarts
+    }
+
+    /// The living workers, by pid.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerStatus> {
+        self.children.iter().map(|(pid, child)| WorkerStatus {
+            pid: *pid,
+            slot: child.slot,
+            generation: child.generation,
+            born: child.born,
+            state: match child.phase {
+                Phase::Booting { .. } => "booting",
+                Phase::Serving => "serving",
+                Phase::Ending { .. } => "ending",
+            },
+        })
     }
 
     /// The slots of living workers.
@@ -288,26 +391,34 @@ impl Arbiter {
             Wish::StopNow => self.stop(Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions),
             Wish::ReopenLogs => {
                 actions.push(Action::ReopenLog);
-                let pids = self.children.keys();
-                actions.extend(pids.map(|pid| Action::Kill { pid: *pid, signal: Signal::SIGUSR1 }));
+                for (pid, child) in &mut self.children {
+                    match child.phase {
+                        Phase::Booting { .. } => child.reopen = true,
+                        _ => actions.push(Action::Kill { pid: *pid, signal: Signal::SIGUSR1 }),
+                    }
+                }
             }
             _ if self.stopping.is_some() => {}
             Wish::Reload => self.reload(actions),
-            Wish::MoreWorkers => self.scale(self.workers + 1, actions),
-            Wish::FewerWorkers => self.scale(self.workers - 1, actions),
+            Wish::MoreWorkers => self.scale(|workers| workers + 1, actions),
+            Wish::FewerWorkers => self.scale(|workers| workers - 1, actions),
+            Wish::Workers(count) => self.scale(|_| count, actions),
         }
     }
 
-    fn scale(&mut self, workers: usize, actions: &mut Vec<Action>) {
-        if !(1..=256).contains(&workers) {
-            let message = format!("{} workers are as far as it goes", self.workers);
+    /// Changes how many workers there should be, in the generation under way as well, which
+    /// may have another number.
+    fn scale(&mut self, change: impl Fn(usize) -> usize, actions: &mut Vec<Action>) {
+        let wanted = self.next.as_mut().map_or(&mut self.workers, |next| &mut next.workers);
+        if !WORKERS.contains(&change(*wanted)) {
+            let message = format!("{wanted} workers are as far as it goes");
             return actions.push(Action::Log(Level::Warning, message));
         }
-        self.workers = workers;
-        if let Some(next) = &mut self.next {
-            next.workers = workers;
+        *wanted = change(*wanted);
+        actions.push(Action::Log(Level::Info, format!("{wanted} workers are wanted")));
+        if self.next.is_some() && WORKERS.contains(&change(self.workers)) {
+            self.workers = change(self.workers);
         }
-        actions.push(Action::Log(Level::Info, format!("{workers} workers are wanted")));
     }
 
     fn reload(&mut self, actions: &mut Vec<Action>) {
@@ -361,14 +472,13 @@ impl Arbiter {
             return;
         };
         match result {
-            Ok(()) => {
-                next.stage = Stage::Booting;
-                let (generation, count) = (next.generation, next.workers);
-                for _ in 0..count {
-                    self.fork(generation, actions);
-                }
+            // Its workers are forked when the event has been handled.
+            Ok(()) => next.stage = Stage::Booting,
+            Err(reason) => {
+                // Reaped already: its pid may be anybody's.
+                next.stage = Stage::Loading { loader: None, deadline: now };
+                self.fail_next(&reason, ExitCode::Snapshot, now, actions);
             }
-            Err(reason) => self.fail_next(&reason, ExitCode::Snapshot, now, actions),
         }
     }
 
@@ -407,22 +517,28 @@ impl Arbiter {
             _ => self.settings.boot_timeout,
         };
         let phase = Phase::Booting { deadline: now + boot_timeout };
-        self.children.insert(pid, Child { generation, slot, born: now, phase });
+        self.children.insert(pid, Child { generation, slot, born: now, phase, reopen: false, cause: None });
         if !wanted || self.stopping.is_some() {
             self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
         }
     }
 
-    fn ready(&mut self, pid: Pid, now: Instant, actions: &mut Vec<Action>) {
+    fn ready(&mut self, pid: Pid, actions: &mut Vec<Action>) {
         let Some(child) = self.children.get_mut(&pid) else { return };
         if !matches!(child.phase, Phase::Booting { .. }) {
             return;
         }
         child.phase = Phase::Serving;
-        let generation = child.generation;
-        let Some(next) = self.next.as_ref().filter(|next| next.generation == generation) else { return };
-        if self.serving(generation) >= next.workers && self.forking(generation) == 0 {
-            self.promote(now, actions);
+        if std::mem::take(&mut child.reopen) {
+            actions.push(Action::Kill { pid, signal: Signal::SIGUSR1 });
+        }
+    }
+
+    /// One at a time, so that there is never more than one worker too many.
+    fn retires(&mut self, pid: Pid) {
+        let serving = self.children.get(&pid).is_some_and(|child| child.phase == Phase::Serving);
+        if serving && !self.retiring.contains(&pid) {
+            self.retiring.push_back(pid);
         }
     }
 
@@ -431,9 +547,10 @@ impl Arbiter {
         let graceful_timeout = self.settings.graceful_timeout;
         self.settings = next.settings;
         self.workers = next.workers;
-        self.current = Some(next.generation);
+        let former = self.current.replace(next.generation);
         (self.failures, self.backoff_until) = (0, None);
         actions.push(Action::Promote { generation: next.generation });
+        actions.push(Action::Made { generation: next.generation, result: Ok(()) });
         let old = self.pids(|child| child.generation != next.generation && child.phase == Phase::Serving);
         for pid in old {
             self.end(pid, Signal::SIGTERM, now + graceful_timeout + DRAIN_MARGIN, actions);
@@ -444,6 +561,8 @@ impl Arbiter {
         for pid in booting {
             self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
         }
+        // Its workers may all be dead already, and tell of its end no more.
+        former.into_iter().for_each(|former| self.forget(former, actions));
         self.reload_again(actions);
     }
 
@@ -457,10 +576,10 @@ impl Arbiter {
     /// master ends.
     fn fail_next(&mut self, reason: &str, code: ExitCode, now: Instant, actions: &mut Vec<Action>) {
         let Some(next) = self.next.take() else { return };
+        actions.push(Action::Made { generation: next.generation, result: Err(reason.to_owned()) });
         if let Stage::Loading { loader: Some(pid), .. } = next.stage {
             actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
         }
-        self.forking.retain(|(_, generation)| *generation != next.generation);
         let graceful = now + next.settings.graceful_timeout + DRAIN_MARGIN;
         for pid in self.pids(|child| child.generation == next.generation) {
             self.end(pid, Signal::SIGTERM, graceful, actions);
@@ -479,20 +598,24 @@ impl Arbiter {
         }
     }
 
-    fn child_exited(&mut self, pid: Pid, how: &str, now: Instant, actions: &mut Vec<Action>) {
+    fn child_exited(&mut self, pid: Pid, orderly: bool, how: &str, now: Instant, actions: &mut Vec<Action>) {
         let Some(child) = self.children.remove(&pid) else { return };
-        let Child { generation, slot, born, phase } = child;
+        let Child { generation, slot, born, phase, cause, .. } = child;
         let told = matches!(phase, Phase::Ending { .. });
-        let level = if told { Level::Info } else { Level::Error };
+        let level = if told || orderly { Level::Info } else { Level::Error };
+        let cause = cause.or((!told).then_some(if orderly { "terminated" } else { "died" }));
+        if let Some(cause) = cause {
+            *self.restarts.entry(cause).or_default() += 1;
+        }
         let age = now.saturating_duration_since(born).as_secs_f32();
         let message = format!("worker ended: {how} worker={slot} gen={generation} pid={pid} age={age:.1}s");
         actions.push(Action::Log(level, message));
         if !told && self.is_next(generation) {
             let reason = format!("a new worker did not come up: {how}");
             self.fail_next(&reason, ExitCode::Worker, now, actions);
-        } else if !told && age < HEALTHY_LIFE.as_secs_f32() {
+        } else if !told && !orderly && age < HEALTHY_LIFE.as_secs_f32() {
             self.back_off(now);
-        } else if !told {
+        } else if !told && !orderly {
             (self.failures, self.backoff_until) = (0, None);
         }
         self.forget(generation, actions);
@@ -518,7 +641,7 @@ impl Arbiter {
     fn tick(&mut self, silent: &[(usize, Duration)], now: Instant, actions: &mut Vec<Action>) {
         let asleep = self.last_tick.is_some_and(|last| {
             let timeout = self.settings.timeout.unwrap_or(Duration::MAX);
-            now.saturating_duration_since(last) > timeout / 2
+            now.saturating_duration_since(last) > (timeout / 2).max(SUSPENDED_LEAST)
         });
         self.last_tick = Some(now);
         if let Some(Next { stage: Stage::Loading { deadline, .. }, settings, .. }) = &self.next
@@ -543,6 +666,7 @@ impl Arbiter {
             let Some(child) = self.children.get_mut(&pid) else { continue };
             let (booting, generation) = (matches!(child.phase, Phase::Booting { .. }), child.generation);
             child.phase = Phase::Ending { deadline: now + IMMEDIATE_MARGIN };
+            child.cause = Some(if booting { "boot_timeout" } else { "end_timeout" });
             let why = if booting { "did not come up within BOOT_TIMEOUT" } else { "did not end in time" };
             actions.push(Action::Log(
                 Level::Error,
@@ -573,8 +697,12 @@ impl Arbiter {
             child.phase == Phase::Serving && silence(child.slot).is_some_and(|silence| silence > timeout)
         });
         for pid in stuck {
-            let message = format!("worker is silent for longer than TIMEOUT and is killed pid={pid}");
-            actions.push(Action::Log(Level::Error, message));
+            let Some(child) = self.children.get_mut(&pid) else { continue };
+            child.cause = Some("timeout");
+            actions.push(Action::Stuck { pid, slot: child.slot });
+            if self.children.get(&pid).is_some_and(|child| self.is_next(child.generation)) {
+                self.fail_next("a new worker is silent", ExitCode::Worker, now, actions);
+            }
             self.end(pid, Signal::SIGABRT, now + ABORT_MARGIN, actions);
         }
     }
@@ -616,9 +744,10 @@ impl Arbiter {
         actions.push(Action::Kill { pid, signal });
     }
 
-    /// Brings the number of workers of the generation that serves to what is wanted, and
-    /// ends the master when there is nothing left to wait for.
+    /// Brings the numbers of workers to what is wanted, lets a generation serve that is
+    /// complete, and ends the master when there is nothing left to wait for.
     fn reconcile(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.backoff_until = self.backoff_until.filter(|until| now < *until);
         if let Some(code) = self.stopping {
             if self.children.is_empty() && self.forking.is_empty() && !self.exited {
                 self.exited = true;
@@ -626,20 +755,63 @@ impl Arbiter {
             }
             return;
         }
-        let Some(current) = self.current else { return };
-        let alive =
-            self.pids(|child| child.generation == current && !matches!(child.phase, Phase::Ending { .. }));
-        let having = alive.len() + self.forking(current);
-        if having < self.workers && self.backoff_until.is_none_or(|until| now >= until) {
-            self.backoff_until = None;
-            for _ in having..self.workers {
-                self.fork(current, actions);
-            }
+        self.complete_next(now, actions);
+        self.complete_current(now, actions);
+    }
+
+    fn complete_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(next) = self.next.as_ref().filter(|next| next.stage == Stage::Booting) else { return };
+        let (generation, workers) = (next.generation, next.workers);
+        for _ in self.alive(generation).len() + self.forking(generation)..workers {
+            self.fork(generation, actions);
         }
-        for pid in alive.into_iter().rev().take(having.saturating_sub(self.workers)) {
+        if self.serving(generation) >= workers && self.forking(generation) == 0 {
+            self.promote(now, actions);
+        }
+    }
+
+    /// Ends the first worker that wishes to retire, once its replacement serves.
+    fn end_retiring(&mut self, current: u64, now: Instant, actions: &mut Vec<Action>) {
+        let children = &self.children;
+        let serves = |pid: &Pid| {
+            let child = children.get(pid);
+            child.is_some_and(|child| child.generation == current && child.phase == Phase::Serving)
+        };
+        self.retiring.retain(serves);
+        if self.serving(current) > self.workers
+            && let Some(pid) = self.retiring.pop_front()
+        {
+            if let Some(child) = self.children.get_mut(&pid) {
+                child.cause = Some("max_requests");
+            }
             let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
             self.end(pid, Signal::SIGTERM, deadline, actions);
         }
+    }
+
+    fn complete_current(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(current) = self.current else { return };
+        self.end_retiring(current, now, actions);
+        let wanted = self.workers + self.retiring.len().min(1);
+        let alive = self.alive(current);
+        let having = alive.len() + self.forking(current);
+        if having < wanted && self.backoff_until.is_none() {
+            for _ in having..wanted {
+                self.fork(current, actions);
+            }
+        }
+        for pid in alive.into_iter().rev().take(having.saturating_sub(wanted)) {
+            let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
+            self.end(pid, Signal::SIGTERM, deadline, actions);
+        }
+    }
+
+    /// Workers of a generation that have not been told to end; those that serve first.
+    fn alive(&self, generation: u64) -> Vec<Pid> {
+        let mut alive =
+            self.pids(|child| child.generation == generation && !matches!(child.phase, Phase::Ending { .. }));
+        alive.sort_by_key(|pid| self.children[pid].phase != Phase::Serving);
+        alive
     }
 
     fn forking(&self, generation: u64) -> usize {

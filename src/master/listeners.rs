@@ -110,7 +110,7 @@ fn bind_unix(path: &Path, backlog: i32, mask: u32) -> io::Result<Socket> {
 }
 
 /// Takes away a socket that nobody serves any more; whatever else is there stays.
-fn remove_stale(path: &Path) -> io::Result<()> {
+pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else than a socket is there"));

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, pipe2};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use slog::{error, info, warn};
 
 use super::ExitCode;
@@ -20,8 +20,10 @@ use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Kind, Snapshot, Verify};
 use crate::telemetry::{Log, sentry};
 
-/// A report that is longer is cut: it must fit into a pipe that nobody reads yet.
-const REPORT_MAX: usize = 8 * 1024;
+/// Bytes of a report, which must fit into a pipe that nobody reads yet.
+const REPORT_MAX: usize = 64 * 1024;
+/// Characters of a reason; each takes at most twelve bytes of JSON.
+const REASON_MAX: usize = 2000;
 
 /// A loader at work.
 pub(super) struct Loader {
@@ -35,8 +37,20 @@ pub(super) struct Loader {
 pub(super) struct Loaded {
     /// The sealed and fully verified snapshot.
     pub(super) snapshot: OwnedFd,
-    /// Its counts, size and hash, in words.
-    pub(super) summary: String,
+    /// What is in it: `songs`, `albums`, `artists`, `genres`, `bytes` and `hash`.
+    pub(super) summary: Summary,
+}
+
+/// What is known of a snapshot without looking into it.
+pub(super) type Summary = Map<String, Value>;
+
+/// A summary in words.
+pub(super) fn in_words(summary: &Summary) -> String {
+    let words = summary.iter().map(|(key, value)| match value.as_str() {
+        Some(text) => format!("{key}={text}"),
+        None => format!("{key}={value}"),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 impl Loader {
@@ -58,11 +72,13 @@ impl Loader {
     pub(super) fn finish(self, ended: Ended) -> Result<Loaded, String> {
         let mut report = String::new();
         let read = File::from(self.report).take(REPORT_MAX as u64).read_to_string(&mut report);
-        let report: Option<Value> = read.ok().and_then(|_| serde_json::from_str(&report).ok());
-        let said = |key: &str| report.as_ref().and_then(|report| report[key].as_str()).map(str::to_owned);
-        match (ended, said("loaded"), said("failed")) {
-            (Ended::Code(0), Some(summary), _) => Ok(Loaded { snapshot: self.draft.finish(), summary }),
-            (_, _, Some(reason)) => Err(reason),
+        let mut report: Value =
+            read.ok().and_then(|_| serde_json::from_str(&report).ok()).unwrap_or_default();
+        match (ended, report["loaded"].take(), report["failed"].take()) {
+            (Ended::Code(0), Value::Object(summary), _) => {
+                Ok(Loaded { snapshot: self.draft.finish(), summary })
+            }
+            (_, _, Value::String(reason)) => Err(reason),
             (ended, ..) => Err(format!("the loader ended without a result ({ended})")),
         }
     }
@@ -83,8 +99,8 @@ fn load(generation: u64, config: &Config, log: &Log, draft: &Draft, mut report: 
     }
     let (line, code) = match made {
         Ok(summary) => (json!({ "loaded": summary }), ExitCode::Stopped),
-        Err(mut reason) => {
-            reason.truncate(reason.floor_char_boundary(REPORT_MAX / 8));
+        Err(reason) => {
+            let reason: String = reason.chars().take(REASON_MAX).collect();
             (json!({ "failed": reason }), ExitCode::Snapshot)
         }
     };
@@ -97,7 +113,7 @@ fn load(generation: u64, config: &Config, log: &Log, draft: &Draft, mut report: 
     }
 }
 
-fn make(config: &Config, log: &Log, draft: &Draft) -> Result<String, String> {
+fn make(config: &Config, log: &Log, draft: &Draft) -> Result<Value, String> {
     let begin = Instant::now();
     let loaded = database::load(&config.database_url).map_err(|error| chain(&error))?;
     let read = begin.elapsed();
@@ -110,16 +126,14 @@ fn make(config: &Config, log: &Log, draft: &Draft) -> Result<String, String> {
     let map =
         storage::map(draft.reader()).map_err(|error| format!("the snapshot cannot be mapped: {error}"))?;
     let snapshot = Snapshot::open(&map, Verify::Full).map_err(|error| chain(&error))?;
-    let count = |kind| snapshot.count(kind);
-    let summary = format!(
-        "songs={} albums={} artists={} genres={} bytes={} hash={:032x}",
-        count(Kind::Song),
-        count(Kind::Album),
-        count(Kind::Artist),
-        count(Kind::Genre),
-        snapshot.size(),
-        snapshot.hash(),
-    );
+    let summary = json!({
+        "songs": snapshot.count(Kind::Song),
+        "albums": snapshot.count(Kind::Album),
+        "artists": snapshot.count(Kind::Artist),
+        "genres": snapshot.count(Kind::Genre),
+        "bytes": snapshot.size(),
+        "hash": format!("{:032x}", snapshot.hash()),
+    });
     info!(log.logger(), "collection loaded"; "database" => %config.database_url,
         "read_s" => format!("{:.3}", read.as_secs_f32()),
         "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));

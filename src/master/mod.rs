@@ -5,19 +5,20 @@
 //! turns signals, deaths and reports into its events, and its actions into system calls.
 
 pub mod arbiter;
+mod control;
 mod listeners;
 mod loader;
 mod pidfile;
 mod process;
-pub mod scoreboard;
 mod signals;
+mod status;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -25,21 +26,24 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2};
+use serde_json::{Value, json};
 use slog::{Level, Logger, error, info, warn};
 use socket2::Socket;
 
-use arbiter::{Action, Arbiter, Event, Settings};
+use crate::scoreboard::Scoreboard;
+use arbiter::{Action, Arbiter, Event, Settings, Wish};
+use control::{Control, Reply};
 use listeners::Listener;
-use loader::Loader;
+use loader::{Loader, Summary, in_words};
 use pidfile::PidFile;
 use process::FirstSteps;
-use scoreboard::Scoreboard;
 use signals::{Arrived, Signals};
 
 use crate::config::{self, Config, Overrides};
+use crate::control::Command;
 use crate::snapshot::{Snapshot, Verify, storage};
 use crate::telemetry::{Log, sentry};
-use crate::worker::{Ending, Worker};
+use crate::worker::{Ending, Notice, Worker};
 
 /// Longest time between two looks at the workers' signs of life.
 const TICK: Duration = Duration::from_millis(500);
@@ -68,6 +72,14 @@ struct Generation {
     log: Log,
     listeners: Vec<Rc<Listener>>,
     snapshot: Option<OwnedFd>,
+    summary: Summary,
+    made: Instant,
+}
+
+impl Generation {
+    fn new(config: Config, log: Log, listeners: Vec<Rc<Listener>>) -> Self {
+        Generation { config, log, listeners, snapshot: None, summary: Summary::new(), made: Instant::now() }
+    }
 }
 
 struct Master {
@@ -77,12 +89,48 @@ struct Master {
     log: Log,
     signals: Signals,
     scoreboard: Scoreboard,
-    /// Workers write their pid here when they accept connections.
-    ready: File,
-    ready_to: OwnedFd,
+    /// Workers write [`Message`]s here.
+    messages: File,
+    messages_to: OwnedFd,
     loader: Option<Loader>,
     pidfile: Option<PidFile>,
+    control: Option<Control>,
+    begin: Instant,
+    /// How the last attempt to make a generation went, and when.
+    last_made: Option<(SystemTime, Result<(), String>)>,
     exit: Option<ExitCode>,
+}
+
+/// What a worker tells its master, as one atomic write of eight bytes: the kind, and its pid.
+#[derive(Clone, Copy)]
+enum Message {
+    /// It accepts connections.
+    Ready = 1,
+    /// It has served MAX_REQUESTS.
+    Retires = 2,
+}
+
+impl Message {
+    fn send(self, to: &File) -> io::Result<()> {
+        let pid = process::own_pid().as_raw();
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&(self as i32).to_le_bytes());
+        bytes[4..].copy_from_slice(&pid.to_le_bytes());
+        let mut to = to;
+        to.write_all(&bytes)
+    }
+
+    fn event(bytes: [u8; 8]) -> Option<Event> {
+        let number = |from: usize| {
+            i32::from_le_bytes([bytes[from], bytes[from + 1], bytes[from + 2], bytes[from + 3]])
+        };
+        let pid = Pid::from_raw(number(4));
+        match number(0) {
+            1 => Some(Event::Ready(pid)),
+            2 => Some(Event::Retires(pid)),
+            _ => None,
+        }
+    }
 }
 
 /// Runs a master until it is told to stop.
@@ -132,10 +180,11 @@ impl Master {
             info!(log.logger(), "listening on {}", listener.shown());
         }
         let system = |error: io::Error| format!("the system refuses what a master needs: {error}");
-        let (ready, ready_to) =
+        let (messages, messages_to) =
             pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(|errno| system(errno.into()))?;
         let settings = settings(&config);
-        let first = Generation { config, log: log.clone(), listeners, snapshot: None };
+        let control = open_control(&config, log.logger());
+        let first = Generation::new(config, log.clone(), listeners);
         let master = Master {
             overrides,
             arbiter: Arbiter::new(settings.clone()),
@@ -143,10 +192,13 @@ impl Master {
             log,
             signals,
             scoreboard: Scoreboard::create().map_err(system)?,
-            ready: ready.into(),
-            ready_to,
+            messages: messages.into(),
+            messages_to,
             loader: None,
             pidfile,
+            control,
+            begin: Instant::now(),
+            last_made: None,
             exit: None,
         };
         Ok((master, settings))
@@ -161,12 +213,13 @@ impl Master {
                     self.dispatch(Event::Wished(wish));
                 }
             }
-            for pid in self.ready_pids() {
-                self.dispatch(Event::Ready(pid));
+            for event in self.worker_messages() {
+                self.dispatch(event);
             }
             while let Some((pid, ended)) = process::reap() {
                 self.reaped(pid, ended);
             }
+            self.obey();
             let silence = |slot| (slot, self.scoreboard.silence(slot));
             let silent = self.arbiter.slots().into_iter().map(silence).collect();
             self.dispatch(Event::Tick { silent });
@@ -182,10 +235,10 @@ impl Master {
         let wait = until.map_or(TICK, |until| until.saturating_duration_since(Instant::now()).min(TICK));
         // One millisecond more, so that a deadline has passed when poll returns.
         let wait = PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
-        let mut fds = [
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.ready.as_fd(), PollFlags::POLLIN),
-        ];
+        let own = [self.signals.as_fd(), self.messages.as_fd()];
+        let control = self.control.iter().flat_map(Control::fds);
+        let mut fds: Vec<PollFd<'_>> =
+            own.into_iter().chain(control).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         if let Err(errno) = poll(&mut fds, wait)
             && errno != Errno::EINTR
         {
@@ -193,24 +246,65 @@ impl Master {
         }
     }
 
-    fn ready_pids(&mut self) -> Vec<Pid> {
-        let mut pids = Vec::new();
-        let mut message = [0; 4];
-        while self.ready.read_exact(&mut message).is_ok() {
-            pids.push(Pid::from_raw(i32::from_le_bytes(message)));
+    fn worker_messages(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut message = [0; 8];
+        while self.messages.read_exact(&mut message).is_ok() {
+            events.extend(Message::event(message));
         }
-        pids
+        events
+    }
+
+    /// Does what `avalonctl` asks for.
+    fn obey(&mut self) {
+        let commands = self.control.as_mut().map(Control::commands).unwrap_or_default();
+        for (client, command) in commands {
+            let answer = match command {
+                Err(reason) => json!({"error": reason}),
+                Ok(Command::Status) => json!({"ok": self.status()}),
+                Ok(_) if self.arbiter.state() == "stopping" => json!({"error": "the server is stopping"}),
+                Ok(Command::Reload { wait: true }) => {
+                    // Before the wish, as a configuration may fail at once.
+                    self.reply(client, Reply::OnceMade(self.arbiter.reload_generation()));
+                    self.dispatch(Event::Wished(Wish::Reload));
+                    continue;
+                }
+                Ok(Command::Reload { wait: false }) => self.wish(Wish::Reload),
+                Ok(Command::Stop) => self.wish(Wish::Stop),
+                Ok(Command::Workers(count)) => self.wish(Wish::Workers(count)),
+            };
+            self.reply(client, Reply::Now(answer));
+        }
+        if let Some(control) = &mut self.control {
+            control.sweep();
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) -> Value {
+        self.dispatch(Event::Wished(wish));
+        json!({"ok": {}})
+    }
+
+    fn reply(&mut self, client: usize, reply: Reply) {
+        if let Some(control) = &mut self.control {
+            control.reply(client, reply);
+        }
     }
 
     fn reaped(&mut self, pid: Pid, ended: process::Ended) {
         let Some(loader) = self.loader.take_if(|loader| loader.pid == pid) else {
-            return self.dispatch(Event::Exited { pid, how: ended.to_string() });
+            let slot = self.arbiter.workers().find(|worker| worker.pid == pid).map(|worker| worker.slot);
+            let orderly = ended == process::Ended::Code(0);
+            self.dispatch(Event::Exited { pid, orderly, how: ended.to_string() });
+            return slot.into_iter().for_each(|slot| self.scoreboard.retire(slot));
         };
         let generation = loader.generation;
         let result = loader.finish(ended).map(|loaded| {
-            info!(self.log.logger(), "snapshot made gen={} {}", generation, loaded.summary);
+            info!(self.log.logger(), "snapshot made gen={} {}", generation, in_words(&loaded.summary));
             if let Some(generation) = self.generations.get_mut(&generation) {
                 generation.snapshot = Some(loaded.snapshot);
+                generation.summary = loaded.summary;
+                generation.made = Instant::now();
             }
         });
         self.dispatch(Event::LoaderEnded(result));
@@ -239,6 +333,17 @@ impl Master {
             }
             Action::Kill { pid, signal } => self.kill(pid, signal),
             Action::Promote { generation } => self.promote(generation),
+            Action::Made { generation, result } => {
+                if let Some(control) = &mut self.control {
+                    control.made(generation, &result);
+                }
+                self.last_made = Some((SystemTime::now(), result));
+            }
+            Action::Stuck { pid, slot } => {
+                let request = self.scoreboard.slot(slot).request();
+                error!(self.log.logger(), "worker is silent for longer than TIMEOUT and is killed pid={}", pid;
+                    "request" => request.as_deref().unwrap_or("none"));
+            }
             Action::Discard { generation } => drop(self.generations.remove(&generation)),
             Action::CloseListeners => {
                 self.generations.values_mut().for_each(|generation| generation.listeners.clear());
@@ -262,7 +367,7 @@ impl Master {
             self.generations.values().flat_map(|generation| generation.listeners.clone()).collect();
         let listeners = listeners::open(&config.bind, &open, config.backlog, config.umask)?;
         let settings = settings(&config);
-        self.generations.insert(generation, Generation { config, log, listeners, snapshot: None });
+        self.generations.insert(generation, Generation::new(config, log, listeners));
         Ok(settings)
     }
 
@@ -286,7 +391,7 @@ impl Master {
         let snapshot =
             of.snapshot.as_ref().ok_or_else(|| io::Error::other("the generation has no snapshot"))?;
         let snapshot = snapshot.try_clone()?;
-        let ready = File::from(self.ready_to.try_clone()?);
+        let messages = File::from(self.messages_to.try_clone()?);
         let scoreboard_slot = self.scoreboard.slot(slot);
         scoreboard_slot.reset();
         process::fork(&first, || {
@@ -300,7 +405,10 @@ impl Master {
                 slot: scoreboard_slot,
                 log: log.clone(),
                 master: first.master,
-                ready: Box::new(move || (&ready).write_all(&process::own_pid().as_raw().to_le_bytes())),
+                notify: Box::new(move |notice| match notice {
+                    Notice::Ready => Message::Ready.send(&messages),
+                    Notice::Retires => Message::Retires.send(&messages),
+                }),
             });
             match worker.and_then(Worker::run) {
                 Ok(Ending::Drained | Ending::Stopped) => ExitCode::Stopped,
@@ -320,12 +428,14 @@ impl Master {
 
     /// Descriptors that no child needs.
     fn descriptors(&self) -> Vec<RawFd> {
-        let own = [self.signals.as_fd().as_raw_fd(), self.ready.as_raw_fd()];
+        let own = [self.signals.as_fd().as_raw_fd(), self.messages.as_raw_fd()];
         let snapshots =
             self.generations.values().filter_map(|of| of.snapshot.as_ref()).map(AsRawFd::as_raw_fd);
         let loader = self.loader.iter().flat_map(Loader::fds);
         let pidfile = self.pidfile.iter().map(PidFile::fd);
-        let mut fds: Vec<RawFd> = own.into_iter().chain(snapshots).chain(loader).chain(pidfile).collect();
+        let control = self.control.iter().flat_map(Control::raw_fds);
+        let mut fds: Vec<RawFd> =
+            own.into_iter().chain(snapshots).chain(loader).chain(pidfile).chain(control).collect();
         // Generations share listeners; nothing may be closed twice.
         fds.extend(
             self.generations.values().flat_map(|of| of.listeners.iter().map(|listener| listener.fd())),
@@ -356,7 +466,7 @@ impl Master {
         self.log = generation.log.clone();
         let addresses: Vec<String> = generation.listeners.iter().map(|listener| listener.shown()).collect();
         info!(self.log.logger(), "generation {} serves on {}", number, addresses.join(", ");
-            "workers" => generation.config.workers);
+            "workers" => self.arbiter.workers_wanted());
     }
 
     fn reopen_logs(&self) {
@@ -383,6 +493,12 @@ impl Master {
             _ => info!(log, "{}", message),
         }
     }
+}
+
+/// A server can do without; a second one on the machine has to.
+fn open_control(config: &Config, log: &Logger) -> Option<Control> {
+    let path = config.control.as_deref()?;
+    Control::open(path).map_err(|error| warn!(log, "avalonctl cannot reach this server: {}", error)).ok()
 }
 
 fn settings(config: &Config) -> Settings {

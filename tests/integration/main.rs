@@ -4,3 +4,4 @@ mod boot;
 mod database;
 mod harness;
 mod scan;
+mod tidy;

@@ -71,6 +71,7 @@ impl Setup {
         let stderr = self.path("stderr");
         let mut command = Command::new(env!("CARGO_BIN_EXE_avalon-master"));
         command.env_clear().env("TMPDIR", self.folder.path()).current_dir(self.folder.path());
+        command.env("AVALON_CONTROL", self.path("control"));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if !self.database_url.is_empty() {
             command.env("AVALON_DATABASE_URL", &self.database_url);
