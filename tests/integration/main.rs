@@ -7,6 +7,7 @@ mod failure;
 mod harness;
 mod http;
 mod scan;
+mod status;
 mod telemetry;
 mod tidy;
 mod workers;
