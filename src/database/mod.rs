@@ -4,6 +4,7 @@
 
 mod connect;
 mod error;
+mod last_words;
 mod password;
 mod postgres;
 mod rows;
