@@ -1,25 +1,28 @@
-//! Avalon Music Server: the metadata of a music collection as JSON, from a
-//! pre-forked server over one memory-mapped snapshot.
+//! Avalon Music Server: the metadata of a music collection as JSON, from a pre-forked
+//! server over one memory-mapped snapshot.
 //!
-//! The rooms, in the order data walks through them (ARCHITECTURE.md has the map):
+//! The rooms, in the order in which data walks through them (ARCHITECTURE.md has the map):
+//!
+//! - [`config`]: what an operator chose (defaults, file, environment, flags), all of it checked
+//! - [`model`], [`ids`], [`text`]: plain data, stable ids, text as the API compares it
+//! - [`scan`]: finding audio files, reading their tags, making rows of them
+//! - [`database`]: rows in and rows out of SQLite and PostgreSQL
+//! - [`snapshot`]: the collection as one immutable, mapped, queryable object
+//! - [`scoreboard`]: shared memory in which workers say how they are
+//! - [`worker`]: one process that answers HTTP requests from a snapshot
+//! - [`master`]: the process that starts, watches, replaces and stops the others
+//! - [`control`]: how `avalonctl` talks to a master
+//! - [`telemetry`]: logging, Sentry and statsd; called by all, calls nobody
 
-/// What an operator chose: defaults, file, environment, flags; every check of it.
 pub mod config;
-/// Rows in and rows out of SQLite and PostgreSQL.
+pub mod control;
 pub mod database;
-/// Stable ids (UUID version 5) of names and paths.
 pub mod ids;
-/// The process that starts, watches, replaces and stops the others.
 pub mod master;
-/// Plain data: a collection of songs with their albums, artists and genres.
 pub mod model;
-/// Finding audio files, reading their tags, making rows of them.
 pub mod scan;
-/// The collection as one immutable, mapped, queryable object.
+pub mod scoreboard;
 pub mod snapshot;
-/// Logging, Sentry and statsd: called by all, calls nobody.
 pub mod telemetry;
-/// Lower case, search normalisation and words.
 pub mod text;
-/// One process that answers HTTP requests from a snapshot.
 pub mod worker;

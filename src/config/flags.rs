@@ -35,6 +35,15 @@ pub struct Flags {
     /// Connections that one worker serves at the same time
     #[arg(long, value_name = "N")]
     worker_connections: Option<String>,
+    /// Requests after which a worker is replaced (0: never)
+    #[arg(long, value_name = "N")]
+    max_requests: Option<String>,
+    /// Largest number that is added to it by chance
+    #[arg(long, value_name = "N")]
+    max_requests_jitter: Option<String>,
+    /// Unix socket for avalonctl
+    #[arg(long, value_name = "PATH")]
+    control: Option<String>,
     /// File that holds the master's process id
     #[arg(short, long, value_name = "FILE")]
     pid: Option<String>,
@@ -87,6 +96,9 @@ impl Flags {
             ("KEEPALIVE", "--keep-alive", self.keep_alive),
             ("BACKLOG", "--backlog", self.backlog),
             ("WORKER_CONNECTIONS", "--worker-connections", self.worker_connections),
+            ("MAX_REQUESTS", "--max-requests", self.max_requests),
+            ("MAX_REQUESTS_JITTER", "--max-requests-jitter", self.max_requests_jitter),
+            ("CONTROL", "--control", self.control),
             ("PIDFILE", "--pid", self.pid),
             ("USER", "--user", self.user),
             ("GROUP", "--group", self.group),

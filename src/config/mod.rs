@@ -10,7 +10,8 @@ pub mod flags;
 mod layers;
 mod typed;
 
-use std::path::PathBuf;
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use bind::BindAddress;
@@ -75,6 +76,22 @@ pub struct Limits {
     pub request_head: usize,
 }
 
+/// After how many requests a worker is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxRequests {
+    least: u64,
+    jitter: u64,
+}
+
+impl MaxRequests {
+    /// A number for one worker, so that not all are replaced at the same time.
+    pub fn with_jitter(self) -> u64 {
+        // A fresh hasher has random keys, which is random enough here.
+        let random = RandomState::new().hash_one(std::process::id());
+        self.least + random % (self.jitter + 1)
+    }
+}
+
 /// Whom workers and the loader run as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -117,6 +134,10 @@ pub struct Config {
     pub boot_timeout: Duration,
     /// How long the loader may take.
     pub load_timeout: Duration,
+    /// After how many requests a worker is replaced; `None` for never.
+    pub max_requests: Option<MaxRequests>,
+    /// Where `avalonctl` reaches the master.
+    pub control: Option<PathBuf>,
     /// Whom to become in workers and loader.
     pub account: Option<Account>,
     /// Mode bits to remove from new files.
@@ -156,6 +177,8 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         graceful_timeout: layers.seconds("GRACEFUL_TIMEOUT", 1..=86_400)?,
         boot_timeout: layers.seconds("BOOT_TIMEOUT", 1..=3_600)?,
         load_timeout: layers.seconds("LOAD_TIMEOUT", 1..=86_400)?,
+        max_requests: max_requests(&layers)?,
+        control: control(&layers.string("CONTROL")?),
         account: account(&layers)?,
         umask: layers.mode("UMASK")?,
         pidfile: layers.path("PIDFILE")?,
@@ -255,6 +278,37 @@ fn bind(layers: &Layers) -> Result<Vec<BindAddress>, ConfigError> {
         return Err(typed::wrong("BIND", layers.get("BIND"), problem));
     }
     Ok(addresses)
+}
+
+fn max_requests(layers: &Layers) -> Result<Option<MaxRequests>, ConfigError> {
+    let least = layers.integer("MAX_REQUESTS", 0..=1_000_000_000)?.unsigned_abs();
+    let jitter = layers.integer("MAX_REQUESTS_JITTER", 0..=1_000_000_000)?.unsigned_abs();
+    Ok((least > 0).then_some(MaxRequests { least, jitter }))
+}
+
+/// The control socket: as it is set, or where systemd or the session keeps such things.
+fn control(setting: &str) -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    match setting {
+        "none" => None,
+        // systemd may name several folders; the first is ours.
+        "" => folder("RUNTIME_DIRECTORY")
+            .and_then(|folders| {
+                folders.to_str()?.split(':').next().map(|first| Path::new(first).join("control"))
+            })
+            .or_else(|| folder("XDG_RUNTIME_DIR").map(|folder| folder.join("avalon/control")))
+            .or_else(|| Uid::effective().is_root().then(|| PathBuf::from("/run/avalon/control"))),
+        path => Some(path.into()),
+    }
+}
+
+/// Where a master of this configuration listens for `avalonctl`, also if the rest of the
+/// configuration is wrong.
+pub fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
+    match Layers::read(overrides).and_then(|layers| layers.string("CONTROL")) {
+        Ok(setting) => control(&setting),
+        Err(_) => control(&std::env::var("AVALON_CONTROL").unwrap_or_default()),
+    }
 }
 
 fn limits(layers: &Layers) -> Result<Limits, ConfigError> {

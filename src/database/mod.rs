@@ -1,4 +1,4 @@
-//! Rows in and rows out: one [`Collection`](crate::model::Collection) in a SQLite file or on a PostgreSQL server, in
+//! Rows in and rows out: one [`Collection`] in a SQLite file or on a PostgreSQL server, in
 //! the tables of avalonms. Each verb opens the database, does its work in one transaction
 //! and closes it again. They may start threads and run Tokio: never call them in the master.
 

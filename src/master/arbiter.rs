@@ -5,7 +5,7 @@
 //! tells how that went. So every order of signals, deaths and time-outs can be tested in
 //! memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use slog::Level;
 
 use super::ExitCode;
-use super::scoreboard::SLOTS;
+use crate::scoreboard::SLOTS;
 
 /// What a worker gets after its own deadline before it is killed, so that it can end by itself.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
@@ -61,6 +61,12 @@ pub enum Wish {
     MoreWorkers,
     /// SIGTTOU.
     FewerWorkers,
+    /// So many workers.
+    Workers(usize),
+    /// SIGUSR2.
+    Upgrade,
+    /// SIGWINCH.
+    Drain,
     /// SIGUSR1.
     ReopenLogs,
 }
@@ -89,10 +95,14 @@ pub enum Event {
     },
     /// A worker accepts connections.
     Ready(Pid),
+    /// A worker has served as many requests as it may, and wishes to be replaced.
+    Retires(Pid),
     /// A worker has ended.
     Exited {
         /// Which.
         pid: Pid,
+        /// Whether it was by itself and in good order, as after a SIGTERM by somebody else.
+        orderly: bool,
         /// How, in words.
         how: String,
     },
@@ -135,6 +145,13 @@ pub enum Action {
         /// Which.
         generation: u64,
     },
+    /// Tell who waits for it what has become of a generation.
+    Made {
+        /// Which.
+        generation: u64,
+        /// That it serves, or why not.
+        result: Result<(), String>,
+    },
     /// This generation has come to nothing, or has ended: forget what it holds.
     Discard {
         /// Which.
@@ -142,6 +159,15 @@ pub enum Action {
     },
     /// Close every listener: the server stops.
     CloseListeners,
+    /// Log that a worker has been silent for too long, and in which request; it is killed.
+    Stuck {
+        /// Which.
+        pid: Pid,
+        /// Its slot on the scoreboard.
+        slot: usize,
+    },
+    /// Start the program anew beside this one.
+    Upgrade,
     /// Open the log file anew.
     ReopenLog,
     /// Say something.
@@ -170,6 +196,23 @@ struct Child {
     phase: Phase,
     /// Logs were reopened while it could not be told, as it did not handle signals yet.
     reopen: bool,
+    /// Why it was told to end, if it is to be replaced.
+    cause: Option<&'static str>,
+}
+
+/// One worker, for those who ask.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerStatus {
+    /// Its process.
+    pub pid: Pid,
+    /// Its slot on the scoreboard.
+    pub slot: usize,
+    /// Its generation.
+    pub generation: u64,
+    /// When it was forked.
+    pub born: Instant,
+    /// What it does, in a word.
+    pub state: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +249,11 @@ pub struct Arbiter {
     /// Slots and generations of workers that have been asked for but not been forked yet.
     forking: Vec<(usize, u64)>,
     generations_made: u64,
+    restarts: BTreeMap<&'static str, u64>,
+    /// Workers that wish to be replaced; the first has, or will get, its replacement beside it.
+    retiring: VecDeque<Pid>,
+    /// Another master serves: this one has no workers until its next generation does.
+    drained: bool,
     /// Deaths in a row of workers that had lived shortly, and until when to wait.
     failures: u32,
     backoff_until: Option<Instant>,
@@ -227,6 +275,9 @@ impl Arbiter {
             children: BTreeMap::new(),
             forking: Vec::new(),
             generations_made: 0,
+            restarts: BTreeMap::new(),
+            retiring: VecDeque::new(),
+            drained: false,
             failures: 0,
             backoff_until: None,
             stopping: None,
@@ -248,7 +299,10 @@ impl Arbiter {
                 self.forked(generation, slot, result, now, &mut actions);
             }
             Event::Ready(pid) => self.ready(pid, &mut actions),
-            Event::Exited { pid, how } => self.child_exited(pid, &how, now, &mut actions),
+            Event::Retires(pid) => self.retires(pid),
+            Event::Exited { pid, orderly, how } => {
+                self.child_exited(pid, orderly, &how, now, &mut actions);
+            }
             Event::Tick { silent } => self.tick(&silent, now, &mut actions),
         }
         self.reconcile(now, &mut actions);
@@ -266,6 +320,57 @@ impl Arbiter {
             Phase::Serving => None,
         });
         children.chain(loading).chain(self.backoff_until).min()
+    }
+
+    /// The generation that will answer a wish to reload that is made now.
+    pub fn reload_generation(&self) -> u64 {
+        self.generations_made + 1
+    }
+
+    /// What the server is doing, in a word.
+    pub fn state(&self) -> &'static str {
+        match (self.stopping, self.current, &self.next) {
+            (Some(_), ..) => "stopping",
+            (None, None, _) => "starting",
+            (None, Some(_), Some(_)) => "reloading",
+            (None, Some(_), None) if self.drained => "drained",
+            (None, Some(_), None) => "serving",
+        }
+    }
+
+    /// The generation that serves.
+    pub fn current(&self) -> Option<u64> {
+        self.current
+    }
+
+    /// How many workers there should be.
+    pub fn workers_wanted(&self) -> usize {
+        self.workers
+    }
+
+    /// How many workers of the generation that serves accept connections.
+    pub fn workers_serving(&self) -> usize {
+        self.current.map_or(0, |current| self.serving(current))
+    }
+
+    /// How often a worker was replaced, by cause.
+    pub fn restarts(&self) -> &BTreeMap<&'static str, u64> {
+        &self.restarts
+    }
+
+    /// The living workers, by pid.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerStatus> {
+        self.children.iter().map(|(pid, child)| WorkerStatus {
+            pid: *pid,
+            slot: child.slot,
+            generation: child.generation,
+            born: child.born,
+            state: match child.phase {
+                Phase::Booting { .. } => "booting",
+                Phase::Serving => "serving",
+                Phase::Ending { .. } => "ending",
+            },
+        })
     }
 
     /// The slots of living workers.
@@ -307,6 +412,9 @@ impl Arbiter {
             Wish::Reload => self.reload(actions),
             Wish::MoreWorkers => self.scale(|workers| workers + 1, actions),
             Wish::FewerWorkers => self.scale(|workers| workers - 1, actions),
+            Wish::Workers(count) => self.scale(|_| count, actions),
+            Wish::Upgrade => actions.push(Action::Upgrade),
+            Wish::Drain => self.drain(actions),
         }
     }
 
@@ -323,6 +431,13 @@ impl Arbiter {
         if self.next.is_some() && WORKERS.contains(&change(self.workers)) {
             self.workers = change(self.workers);
         }
+    }
+
+    fn drain(&mut self, actions: &mut Vec<Action>) {
+        self.drained = self.current.is_some();
+        let message =
+            if self.drained { "all workers drain; SIGHUP brings new ones" } else { "nothing serves yet" };
+        actions.push(Action::Log(Level::Info, message.to_owned()));
     }
 
     fn reload(&mut self, actions: &mut Vec<Action>) {
@@ -422,7 +537,7 @@ impl Arbiter {
             _ => self.settings.boot_timeout,
         };
         let phase = Phase::Booting { deadline: now + boot_timeout };
-        self.children.insert(pid, Child { generation, slot, born: now, phase, reopen: false });
+        self.children.insert(pid, Child { generation, slot, born: now, phase, reopen: false, cause: None });
         if !wanted || self.stopping.is_some() {
             self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
         }
@@ -439,14 +554,24 @@ impl Arbiter {
         }
     }
 
+    /// One at a time, so that there is never more than one worker too many.
+    fn retires(&mut self, pid: Pid) {
+        let serving = self.children.get(&pid).is_some_and(|child| child.phase == Phase::Serving);
+        if serving && !self.retiring.contains(&pid) {
+            self.retiring.push_back(pid);
+        }
+    }
+
     fn promote(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Some(next) = self.next.take() else { return };
         let graceful_timeout = self.settings.graceful_timeout;
         self.settings = next.settings;
         self.workers = next.workers;
+        self.drained = false;
         let former = self.current.replace(next.generation);
         (self.failures, self.backoff_until) = (0, None);
         actions.push(Action::Promote { generation: next.generation });
+        actions.push(Action::Made { generation: next.generation, result: Ok(()) });
         let old = self.pids(|child| child.generation != next.generation && child.phase == Phase::Serving);
         for pid in old {
             self.end(pid, Signal::SIGTERM, now + graceful_timeout + DRAIN_MARGIN, actions);
@@ -472,6 +597,7 @@ impl Arbiter {
     /// master ends.
     fn fail_next(&mut self, reason: &str, code: ExitCode, now: Instant, actions: &mut Vec<Action>) {
         let Some(next) = self.next.take() else { return };
+        actions.push(Action::Made { generation: next.generation, result: Err(reason.to_owned()) });
         if let Stage::Loading { loader: Some(pid), .. } = next.stage {
             actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
         }
@@ -493,20 +619,24 @@ impl Arbiter {
         }
     }
 
-    fn child_exited(&mut self, pid: Pid, how: &str, now: Instant, actions: &mut Vec<Action>) {
+    fn child_exited(&mut self, pid: Pid, orderly: bool, how: &str, now: Instant, actions: &mut Vec<Action>) {
         let Some(child) = self.children.remove(&pid) else { return };
-        let Child { generation, slot, born, phase, .. } = child;
+        let Child { generation, slot, born, phase, cause, .. } = child;
         let told = matches!(phase, Phase::Ending { .. });
-        let level = if told { Level::Info } else { Level::Error };
+        let level = if told || orderly { Level::Info } else { Level::Error };
+        let cause = cause.or((!told).then_some(if orderly { "terminated" } else { "died" }));
+        if let Some(cause) = cause {
+            *self.restarts.entry(cause).or_default() += 1;
+        }
         let age = now.saturating_duration_since(born).as_secs_f32();
         let message = format!("worker ended: {how} worker={slot} gen={generation} pid={pid} age={age:.1}s");
         actions.push(Action::Log(level, message));
         if !told && self.is_next(generation) {
             let reason = format!("a new worker did not come up: {how}");
             self.fail_next(&reason, ExitCode::Worker, now, actions);
-        } else if !told && age < HEALTHY_LIFE.as_secs_f32() {
+        } else if !told && !orderly && age < HEALTHY_LIFE.as_secs_f32() {
             self.back_off(now);
-        } else if !told {
+        } else if !told && !orderly {
             (self.failures, self.backoff_until) = (0, None);
         }
         self.forget(generation, actions);
@@ -557,6 +687,7 @@ impl Arbiter {
             let Some(child) = self.children.get_mut(&pid) else { continue };
             let (booting, generation) = (matches!(child.phase, Phase::Booting { .. }), child.generation);
             child.phase = Phase::Ending { deadline: now + IMMEDIATE_MARGIN };
+            child.cause = Some(if booting { "boot_timeout" } else { "end_timeout" });
             let why = if booting { "did not come up within BOOT_TIMEOUT" } else { "did not end in time" };
             actions.push(Action::Log(
                 Level::Error,
@@ -587,8 +718,9 @@ impl Arbiter {
             child.phase == Phase::Serving && silence(child.slot).is_some_and(|silence| silence > timeout)
         });
         for pid in stuck {
-            let message = format!("worker is silent for longer than TIMEOUT and is killed pid={pid}");
-            actions.push(Action::Log(Level::Error, message));
+            let Some(child) = self.children.get_mut(&pid) else { continue };
+            child.cause = Some("timeout");
+            actions.push(Action::Stuck { pid, slot: child.slot });
             if self.children.get(&pid).is_some_and(|child| self.is_next(child.generation)) {
                 self.fail_next("a new worker is silent", ExitCode::Worker, now, actions);
             }
@@ -658,14 +790,35 @@ impl Arbiter {
         }
     }
 
+    /// Ends the first worker that wishes to retire, once its replacement serves.
+    fn end_retiring(&mut self, current: u64, now: Instant, actions: &mut Vec<Action>) {
+        let children = &self.children;
+        let serves = |pid: &Pid| {
+            let child = children.get(pid);
+            child.is_some_and(|child| child.generation == current && child.phase == Phase::Serving)
+        };
+        self.retiring.retain(serves);
+        if self.serving(current) > self.workers
+            && let Some(pid) = self.retiring.pop_front()
+        {
+            if let Some(child) = self.children.get_mut(&pid) {
+                child.cause = Some("max_requests");
+            }
+            let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
+            self.end(pid, Signal::SIGTERM, deadline, actions);
+        }
+    }
+
     fn complete_current(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Some(current) = self.current else { return };
+        self.end_retiring(current, now, actions);
+        let wanted = if self.drained { 0 } else { self.workers + self.retiring.len().min(1) };
         let alive = self.alive(current);
         let having = alive.len() + self.forking(current);
-        if having < self.workers && self.backoff_until.is_none() {
-            self.fork(current, self.workers - having, actions);
+        if having < wanted && self.backoff_until.is_none() {
+            self.fork(current, wanted - having, actions);
         }
-        for pid in alive.into_iter().rev().take(having.saturating_sub(self.workers)) {
+        for pid in alive.into_iter().rev().take(having.saturating_sub(wanted)) {
             let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
             self.end(pid, Signal::SIGTERM, deadline, actions);
         }

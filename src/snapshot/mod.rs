@@ -1,6 +1,6 @@
 //! The collection as one immutable, memory-mapped, queryable object.
 //!
-//! [`build`] makes it of rows, [`storage`] keeps and maps it, [`open`] checks it,
+//! [`mod@build`] makes it of rows, [`storage`] keeps and maps it, [`open`] checks it,
 //! [`query`] asks it. The bytes are specified in [`mod@format`].
 
 pub mod build;

@@ -121,9 +121,9 @@ pub fn map(sealed: impl AsFd) -> io::Result<Mmap> {
 }
 
 fn is_sealed(sealed: &impl AsFd) -> io::Result<bool> {
-    let needed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_WRITE;
-    if seals_of(sealed).is_some_and(|seals| seals.contains(needed)) {
-        return Ok(true);
+    // A file on tmpfs can be sealed no further, a file on a disk has no seals at all.
+    if let Some(seals) = seals_of(sealed).filter(|seals| *seals != SealFlag::F_SEAL_SEAL) {
+        return Ok(seals.contains(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_WRITE));
     }
     let flags = OFlag::from_bits_retain(fcntl(sealed, FcntlArg::F_GETFL)?);
     let unnamed = nix::sys::stat::fstat(sealed)?.st_nlink == 0;

@@ -1,7 +1,7 @@
 //! One process that answers HTTP requests from a snapshot, from its fork to its end.
 //!
-//! A request passes through [`accept`], [`connection`], [`service`], [`routes`],
-//! [`params`], the snapshot's query, and [`response`].
+//! A request passes through `accept`, `connection`, `service`, `routes`,
+//! `params`, the snapshot's query, and `response`.
 
 mod accept;
 mod connection;
@@ -35,7 +35,7 @@ use connection::{Connections, TICK, Watched};
 use service::Service;
 
 use crate::config::Config;
-use crate::master::scoreboard::Slot;
+use crate::scoreboard::Slot;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Log, Statsd};
 
@@ -56,8 +56,17 @@ pub struct Worker {
     pub log: Log,
     /// The process that must be its parent.
     pub master: Pid,
-    /// Tells the master that it accepts.
-    pub ready: Box<dyn FnOnce() -> io::Result<()>>,
+    /// Tells the master something.
+    pub notify: Box<dyn Fn(Notice) -> io::Result<()>>,
+}
+
+/// What a worker has to say to its master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// It accepts connections.
+    Ready,
+    /// It has served as many requests as it may, and goes on until it is replaced.
+    Retires,
 }
 
 /// How a worker's life ended.
@@ -104,7 +113,8 @@ impl Worker {
         for accepted in channels {
             tokio::spawn(serve_accepted(accepted, Arc::clone(&service), Arc::clone(&connections)));
         }
-        (self.ready)()?;
+        (self.notify)(Notice::Ready)?;
+        let mut retires_at = self.config.max_requests.map(|most| most.with_jitter());
 
         let mut tick = tokio::time::interval(TICK);
         let mut drain = Drain::new(Some(acceptors), self.config.graceful_timeout);
@@ -115,6 +125,10 @@ impl Worker {
                     self.slot.set_connections(connections.count());
                     service.statsd.flush();
                     connections.sweep(&limits);
+                    if retires_at.is_some_and(|most| self.slot.answers() >= most) {
+                        retires_at = None;
+                        (self.notify)(Notice::Retires)?;
+                    }
                     if drain.deadline.is_none() && getppid() != self.master {
                         warn!(log, "the master is gone, draining");
                         drain.begin(&service);
@@ -153,7 +167,6 @@ impl Drain {
 
     fn begin(&mut self, service: &Service) {
         service.draining.store(true, Ordering::Relaxed);
-        service.slot.set_draining();
         if let Some(acceptors) = self.acceptors.take() {
             self.stopping = Some(tokio::spawn(acceptors.stop()));
             self.deadline = Some(Instant::now() + self.timeout);
@@ -224,7 +237,9 @@ fn spawn<S>(
         let activity = Arc::clone(&registration.activity);
         let mut builder = http1::Builder::new();
         builder.max_buf_size(service.limits.request_head).header_read_timeout(None);
-        builder.max_headers(service.limits.request_fields + 1).pipeline_flush(true);
+        // Not `pipeline_flush`: it keeps the last answer back when anything follows its request,
+        // and buffers the answers to pipelined requests without limit.
+        builder.max_headers(service.limits.request_fields + 1);
         let answer = service_fn(|request: Request<Incoming>| {
             std::future::ready(Ok::<_, std::convert::Infallible>(service.answer(&request, &activity)))
         });

@@ -246,7 +246,59 @@ impl ListBody {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::model::{Collection, Named};
+    use crate::snapshot::{self, Verify};
+
+    /// Albums whose names are short, long enough to be borrowed in runs, or by themselves.
+    fn snapshot(lengths: &[usize]) -> &'static Snapshot<'static> {
+        let named = |(at, len): (usize, &usize)| Named {
+            id: Uuid::from_u128(at as u128),
+            name: format!("{at:05}{}", "x".repeat(*len)),
+        };
+        let albums = lengths.iter().enumerate().map(named).collect();
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        snapshot::build(&Collection { albums, ..Collection::default() }, &mut bytes).unwrap();
+        let bytes: &'static [u8] = bytes.into_inner().leak();
+        Box::leak(Box::new(Snapshot::open(bytes, Verify::Full).unwrap()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn bodies_are_the_whole_list_and_as_long_as_announced(
+            lengths in prop::collection::vec(prop_oneof![0..40_usize, 10_000..40_000_usize], 1..30),
+            picked in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+            neighbours in any::<bool>(),
+        ) {
+            let snapshot = snapshot(&lengths);
+            let count = lengths.len() as u32;
+            let selection = if neighbours {
+                Selection::Range(picked.len() as u32 % count..count)
+            } else {
+                Selection::List(picked.iter().map(|at| at.index(lengths.len()) as u32).collect())
+            };
+            let single: Vec<&[u8]> = Runs::new(selection.clone())
+                .flat_map(|run| run.map(|at| snapshot.json_run(Kind::Album, at, at + 1)))
+                .collect();
+            let expected = [LIST_HEAD, &single.join(&b","[..]), LIST_TAIL].concat();
+            let mut payload = list(snapshot, Kind::Album, selection, &HeaderValue::from_static("x")).into_body();
+            prop_assert_eq!(payload.size_hint().exact(), Some(expected.len() as u64));
+            let mut sent = Vec::new();
+            let mut context = Context::from_waker(Waker::noop());
+            while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut payload).poll_frame(&mut context) {
+                sent.extend_from_slice(&frame.into_data().unwrap());
+                prop_assert_eq!(payload.size_hint().exact(), Some((expected.len() - sent.len()) as u64));
+            }
+            prop_assert!(sent == expected, "{} bytes instead of {}", sent.len(), expected.len());
+        }
+    }
 
     #[test]
     fn tags_are_compared_weakly() {

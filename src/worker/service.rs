@@ -16,7 +16,7 @@ use super::response::{self, Payload};
 use super::routes::{self, Endpoint};
 use super::{VERSION, params};
 use crate::config::Limits;
-use crate::master::scoreboard::Slot;
+use crate::scoreboard::Slot;
 use crate::snapshot::{Kind, Snapshot};
 use crate::telemetry::{self, Statsd};
 
@@ -36,6 +36,8 @@ impl Service {
     pub(super) fn answer(&self, request: &Request<Incoming>, activity: &Arc<Activity>) -> Response<Payload> {
         activity.asked();
         let begin = Instant::now();
+        let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+        self.slot.begin_request(request.method().as_str(), target);
         let caught = catch_unwind(AssertUnwindSafe(|| self.route(request)));
         let (mut response, endpoint) = caught.unwrap_or_else(|_| {
             error!(self.log, #telemetry::sentry::REPORTED, "a request panicked";
@@ -48,9 +50,10 @@ impl Service {
         if self.limits.keepalive.is_zero() || self.draining.load(Ordering::Relaxed) {
             response::close(&mut response);
         }
-        self.slot.count_request(response.status().as_u16());
+        let took = begin.elapsed();
+        self.slot.end_request(response.status().as_u16(), took);
         if let Some(endpoint @ Endpoint::List(_)) = endpoint {
-            self.statsd.request(endpoint.name(), begin.elapsed());
+            self.statsd.request(endpoint.name(), took);
         }
         response.map(|body| body.watched(Arc::clone(activity)))
     }

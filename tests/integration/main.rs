@@ -1,6 +1,9 @@
 //! Black-box tests: they start the real binaries.
 
 mod boot;
+mod conformance;
 mod database;
 mod harness;
+mod http;
 mod scan;
+mod tidy;

@@ -606,7 +606,8 @@ fn strangers_are_ignored() {
     let mut world = World::serving(1);
     let before = world.trace.len();
     world.send(Event::Ready(Pid::from_raw(99_999)));
-    world.send(Event::Exited { pid: Pid::from_raw(99_999), how: reason("exit code 3") });
+    world.send(Event::Retires(Pid::from_raw(99_999)));
+    world.send(Event::Exited { pid: Pid::from_raw(99_999), orderly: false, how: reason("exit code 3") });
     world.send(Event::LoaderEnded(Ok(())));
     world.send(Event::Configured(Ok(settings(7))));
     assert_eq!(world.trace.len(), before);
@@ -627,4 +628,95 @@ fn slots_that_run_out_delay_a_reload_and_do_not_end_it() {
     world.obey();
     world.all_ready();
     assert_eq!((world.current, world.untold(5).len()), (Some(5), 256));
+}
+
+#[test]
+fn a_worker_that_somebody_else_ended_is_replaced_and_no_failure() {
+    let mut world = World::serving(2);
+    for _ in 0..5 {
+        world.end_orderly(world.untold(1)[0]);
+        assert_eq!(world.untold(1).len(), 2);
+    }
+    assert_eq!((world.worst(), world.arbiter.restarts()["terminated"]), (Level::Info, 5));
+}
+
+#[test]
+fn workers_retire_one_by_one_each_beside_its_replacement() {
+    let mut world = World::serving(3);
+    let old = world.untold(1);
+    for pid in &old {
+        world.send(Event::Retires(*pid));
+        world.send(Event::Retires(*pid));
+    }
+    for (retired, pid) in old.iter().enumerate() {
+        assert_eq!((world.untold(1).len(), world.booting().len()), (4, 1));
+        world.ready(world.booting()[0]);
+        assert_eq!(world.told(*pid), [Signal::SIGTERM]);
+        world.die(*pid);
+        assert_eq!(world.arbiter.restarts()["max_requests"], retired as u64 + 1);
+    }
+    assert_eq!((world.alive().len(), world.booting()), (3, vec![]));
+    assert_eq!(world.worst(), Level::Info);
+}
+
+#[test]
+fn a_worker_that_retires_is_the_first_to_go() {
+    let mut world = World::serving(3);
+    let old = world.untold(1);
+    world.send(Event::Retires(old[0]));
+    world.wish(Wish::FewerWorkers);
+    assert_eq!((world.told(old[0]), world.booting()), (vec![Signal::SIGTERM], vec![]));
+    world.send(Event::Retires(old[1]));
+    world.reload();
+    assert_eq!((world.untold(2).len(), world.alive().len()), (2, 2));
+    // A reload has replaced it.
+    world.pass(SECOND);
+    assert_eq!(world.booting(), []);
+}
+
+#[test]
+fn a_drained_master_gets_its_workers_back_by_a_reload() {
+    let mut world = World::new(2);
+    world.wish(Wish::Drain);
+    world.finish_reload();
+    assert_eq!((world.untold(1).len(), world.arbiter.state()), (2, "serving"), "nothing served yet");
+    world.wish(Wish::Drain);
+    world.obey();
+    world.pass(10 * SECOND);
+    assert_eq!((world.alive(), world.arbiter.state()), (vec![], "drained"));
+    assert!(world.listening && !world.discarded.contains(&1));
+    world.wish(Wish::Reload);
+    world.load_failed("no database");
+    assert_eq!((world.alive(), world.arbiter.state()), (vec![], "drained"));
+    world.reload();
+    assert_eq!((world.untold(3).len(), world.arbiter.state()), (2, "serving"));
+    assert!(world.discarded.contains(&1));
+    world.wish(Wish::Drain);
+    world.wish(Wish::Stop);
+    world.obey();
+    assert_eq!(world.exit, Some(ExitCode::Stopped));
+}
+
+#[test]
+fn a_number_of_workers_can_be_asked_for() {
+    let mut world = World::serving(2);
+    for (count, having) in [(5, 5), (1, 1), (0, 1), (257, 1), (256, 256)] {
+        world.wish(Wish::Workers(count));
+        world.all_ready();
+        assert_eq!(world.untold(1).len(), having);
+    }
+    world.configuration = Ok(settings(3));
+    world.wish(Wish::Reload);
+    world.wish(Wish::Workers(4));
+    world.finish_reload();
+    assert_eq!(world.untold(2).len(), 4);
+}
+
+#[test]
+fn upgrades_are_asked_for_while_it_is_not_stopping() {
+    let mut world = World::serving(1);
+    world.wish(Wish::Upgrade);
+    world.wish(Wish::Stop);
+    world.wish(Wish::Upgrade);
+    assert_eq!(world.upgrades, 1);
 }

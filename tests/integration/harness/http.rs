@@ -1,8 +1,10 @@
 //! A client that sees every byte: what a connection got, and how it ended.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+
+use socket2::{Domain, Type};
 
 use super::DEADLINE;
 
@@ -18,6 +20,11 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Its Content-Length.
+    pub(crate) fn len(&self) -> Option<usize> {
+        self.header("content-length")?.parse().ok()
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -87,6 +94,19 @@ impl Connection {
         Ok(Connection { reader: BufReader::new(stream) })
     }
 
+    /// Connects over TCP with a receive buffer as small as the kernel allows, so that an
+    /// answer that is not read stops its sender.
+    pub(crate) fn open_narrow(address: &str) -> io::Result<Self> {
+        let address: SocketAddr = address.trim_start_matches("http://").parse().map_err(io::Error::other)?;
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_recv_buffer_size(1)?;
+        socket.connect(&address.into())?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        Ok(Connection { reader: BufReader::new(Stream::Tcp(stream)) })
+    }
+
     /// Sends bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self.reader.get_mut() {
@@ -114,28 +134,39 @@ impl Connection {
 
     /// Reads the answer to a request that was sent with `method`.
     pub(crate) fn answer(&mut self, method: &str) -> io::Result<Answer> {
+        let mut answer = self.head()?;
+        let bodyless = method == "HEAD" || answer.status == 304 || answer.status == 204;
+        if !bodyless {
+            answer.body = vec![0; answer.len().ok_or_else(|| io::Error::other("no Content-Length"))?];
+            self.reader.read_exact(&mut answer.body)?;
+        }
+        Ok(answer)
+    }
+
+    /// Reads an answer up to its body.
+    pub(crate) fn head(&mut self) -> io::Result<Answer> {
         let status_line = self.line()?;
-        let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status =
+            status_line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("status line {status_line:?}")))?;
         let mut headers = Vec::new();
         loop {
             let line = self.line()?;
             if line.is_empty() {
-                break;
+                return Ok(Answer { status, headers, body: Vec::new() });
             }
             let (name, value) =
                 line.split_once(':').ok_or_else(|| io::Error::other(format!("header {line:?}")))?;
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut answer = Answer { status, headers, body: Vec::new() };
-        let bodyless = method == "HEAD" || status == 304 || status == 204;
-        if !bodyless {
-            let len = answer.header("content-length").and_then(|len| len.parse().ok());
-            let len: usize = len.ok_or_else(|| io::Error::other("an answer without Content-Length"))?;
-            answer.body = vec![0; len];
-            self.reader.read_exact(&mut answer.body)?;
-        }
-        Ok(answer)
+    }
+
+    /// Reads some of what has come, at most `len_max` bytes; nothing at the end.
+    pub(crate) fn read(&mut self, len_max: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len_max];
+        let len = self.reader.read(&mut bytes)?;
+        bytes.truncate(len);
+        Ok(bytes)
     }
 
     /// What comes until the server closes the connection.

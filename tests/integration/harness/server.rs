@@ -71,6 +71,7 @@ impl Setup {
         let stderr = self.path("stderr");
         let mut command = Command::new(env!("CARGO_BIN_EXE_avalon-master"));
         command.env_clear().env("TMPDIR", self.folder.path()).current_dir(self.folder.path());
+        command.env("AVALON_CONTROL", self.path("control"));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if !self.database_url.is_empty() {
             command.env("AVALON_DATABASE_URL", &self.database_url);
@@ -78,7 +79,7 @@ impl Setup {
         command.args(&self.flags).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(&stderr).expect("a file"));
         let child = command.spawn().expect("avalon-master starts");
-        Server { setup: self, child, address: String::new(), exited: None }
+        Server { setup: self, child, address: String::new(), addresses: Vec::new(), exited: None }
     }
 
     /// Starts it, and waits until it serves.
@@ -86,7 +87,8 @@ impl Setup {
         let mut server = self.spawn();
         let line = server.wait_log(" serves on ");
         let addresses = line.split(" serves on ").nth(1).and_then(|rest| rest.split(" workers=").next());
-        server.address = addresses.unwrap_or_default().split(", ").next().unwrap_or_default().to_owned();
+        server.addresses = addresses.unwrap_or_default().split(", ").map(str::to_owned).collect();
+        server.address = server.addresses[0].clone();
         server
     }
 }
@@ -97,6 +99,8 @@ pub(crate) struct Server {
     child: Child,
     /// The first address it serves on.
     pub(crate) address: String,
+    /// All of them.
+    pub(crate) addresses: Vec<String>,
     exited: Option<ExitStatus>,
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::world::{World, settings};
 use crate::master::ExitCode;
-use crate::master::arbiter::{Settings, Wish};
+use crate::master::arbiter::{Event, Settings, Wish};
 
 /// Something that happens; indices are taken modulo what there is.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ enum Step {
     LoadFailed,
     Ready(usize),
     Die(usize),
+    EndOrderly(usize),
+    Retire(usize),
     Obey,
     Silence(usize),
     Pass(u64),
@@ -31,6 +33,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => Just(Wish::Reload),
         2 => Just(Wish::MoreWorkers),
         2 => Just(Wish::FewerWorkers),
+        1 => (0..5_usize).prop_map(Wish::Workers),
+        1 => Just(Wish::Drain),
         1 => Just(Wish::ReopenLogs),
     ];
     let step = prop_oneof![
@@ -39,6 +43,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::LoadFailed),
         10 => (0..100_usize).prop_map(Step::Ready),
         3 => (0..100_usize).prop_map(Step::Die),
+        1 => (0..100_usize).prop_map(Step::EndOrderly),
+        3 => (0..100_usize).prop_map(Step::Retire),
         2 => Just(Step::Obey),
         1 => (0..100_usize).prop_map(Step::Silence),
         4 => prop_oneof![0..2_000_u64, 2_000..70_000_u64].prop_map(Step::Pass),
@@ -63,6 +69,16 @@ fn take(world: &mut World, step: &Step) {
         Step::Die(index) => {
             if let Some(pid) = pick(world.alive(), index) {
                 world.die(pid);
+            }
+        }
+        Step::EndOrderly(index) => {
+            if let Some(pid) = pick(world.workers(), index) {
+                world.end_orderly(pid);
+            }
+        }
+        Step::Retire(index) => {
+            if let Some(pid) = pick(world.workers(), index) {
+                world.send(Event::Retires(pid));
             }
         }
         Step::Obey => world.obey(),
@@ -123,7 +139,9 @@ proptest! {
             // Nothing but a failed first start ends a master that was not told to.
             (None, Some(code)) => prop_assert!(code == ExitCode::Worker || code == ExitCode::Snapshot),
             (Some(current), None) => {
-                prop_assert_eq!(world.untold(current).len(), world.arbiter.workers);
+                let wanted = if world.arbiter.drained { 0 } else { world.arbiter.workers };
+                prop_assert_eq!(world.untold(current).len(), wanted);
+                prop_assert_eq!(world.told_of.len() as u64, world.made);
                 prop_assert_eq!(world.alive(), world.untold(current));
                 prop_assert_eq!(world.arbiter.next_deadline(), None);
                 let others = (1..=world.made).filter(|generation| *generation != current);

@@ -56,6 +56,9 @@ pub(super) struct World {
     /// Generations begun.
     pub(super) made: u64,
     pub(super) discarded: BTreeSet<u64>,
+    /// Generations of which was told what has become of them.
+    pub(super) told_of: BTreeSet<u64>,
+    pub(super) upgrades: usize,
     pub(super) listening: bool,
     pub(super) exit: Option<ExitCode>,
     stopping: bool,
@@ -99,6 +102,8 @@ impl World {
             current: None,
             made: 1,
             discarded: BTreeSet::new(),
+            told_of: BTreeSet::new(),
+            upgrades: 0,
             listening: true,
             exit: None,
             stopping: false,
@@ -132,6 +137,7 @@ impl World {
                         | Action::Discard { .. }
                         | Action::CloseListeners
                         | Action::ReopenLog
+                        | Action::Made { result: Err(_), .. }
                 ),
             "{action:?} after the stop"
         );
@@ -157,6 +163,12 @@ impl World {
                 process.told.push(signal);
             }
             Action::Promote { generation } => self.promote(generation),
+            Action::Made { generation, result } => {
+                assert!(self.told_of.insert(generation), "told twice what has become of {generation}");
+                assert_eq!(result.is_ok(), self.current == Some(generation));
+            }
+            Action::Stuck { pid, slot } => assert_eq!(self.processes[&pid].slot, Some(slot)),
+            Action::Upgrade => self.upgrades += 1,
             Action::Discard { generation } => {
                 assert_ne!(self.current, Some(generation), "the generation that serves was discarded");
                 self.discarded.insert(generation);
@@ -224,16 +236,13 @@ impl World {
         assert_eq!(known, used, "the arbiter knows other children than there are");
         if let (Some(current), false) = (self.current, self.stopping) {
             let alive = self.untold(current).len();
-            assert!(
-                alive <= self.arbiter.workers,
-                "{alive} workers serve, {} are wanted",
-                self.arbiter.workers
-            );
+            let wanted = if self.arbiter.drained { 0 } else { self.arbiter.workers };
+            assert!(alive <= wanted + self.arbiter.retiring.len().min(1), "{alive} for {wanted} workers");
             let told_alone = self.processes.values().any(|process| {
                 process.generation == current && process.told.first() == Some(&Signal::SIGTERM)
             });
             let waits = self.arbiter.backoff_until.is_some();
-            assert!(!told_alone || waits || alive == self.arbiter.workers, "too many were told to end");
+            assert!(!told_alone || waits || alive >= wanted, "too many were told to end");
         }
         assert!(self.exit.is_none() || self.workers().is_empty(), "a child outlives the master");
     }
@@ -273,7 +282,13 @@ impl World {
             return self.load_failed("killed");
         }
         self.processes.remove(&pid).expect("a process");
-        self.send(Event::Exited { pid, how: "killed".to_owned() });
+        self.send(Event::Exited { pid, orderly: false, how: "killed".to_owned() });
+    }
+
+    /// A worker ends because somebody else told it to.
+    pub(super) fn end_orderly(&mut self, pid: Pid) {
+        self.processes.remove(&pid).expect("a worker");
+        self.send(Event::Exited { pid, orderly: true, how: "exit code 0".to_owned() });
     }
 
     /// Its worker gives no sign of life from now on.

@@ -1,0 +1,158 @@
+//! `avalonctl`: tells how a running `avalon-master` is, and steers it.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use avalon::config::{self, Overrides};
+use avalon::control::{self, Command, ControlError};
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+/// Tells how a running avalon-master is, and steers it.
+#[derive(Parser)]
+#[command(name = "avalonctl", version, after_help = EXIT_CODES)]
+struct Arguments {
+    /// Socket of the master; without it CONTROL of the configuration
+    #[arg(short, long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Configuration file [env: AVALON_CONFIG]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Show how the server and each worker are
+    Status {
+        /// As JSON; times in seconds, memory in bytes
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read configuration and collection again, as SIGHUP does
+    Reload {
+        /// Wait until the new generation serves; fail if it does not
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Stop gracefully, as SIGTERM does
+    Stop,
+    /// Start the program anew, with the same addresses; the new one takes over when it serves
+    Upgrade,
+    /// Have so many workers
+    Workers {
+        /// How many
+        count: usize,
+    },
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 the master refuses or the reload has failed (the reason is printed), \
+2 wrong command line, 3 no master answers.";
+
+/// Longest wait for an answer that a master gives at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut overrides = Overrides::default();
+    if let Some(path) = arguments.config {
+        overrides.set_file(path);
+    }
+    let Some(socket) = arguments.socket.or_else(|| config::control_socket(&overrides)) else {
+        eprintln!("avalonctl: the configuration names no control socket (CONTROL); use --socket");
+        return ExitCode::from(3);
+    };
+    let (command, patience) = match arguments.action {
+        Action::Status { .. } => (Command::Status, Some(PATIENCE)),
+        Action::Reload { wait } => (Command::Reload { wait }, (!wait).then_some(PATIENCE)),
+        Action::Stop => (Command::Stop, Some(PATIENCE)),
+        Action::Upgrade => (Command::Upgrade, None),
+        Action::Workers { count } => (Command::Workers(count), Some(PATIENCE)),
+    };
+    match control::call(&socket, command, patience) {
+        Ok(answer) => {
+            match arguments.action {
+                Action::Status { json: true } => println!("{answer:#}"),
+                Action::Status { json: false } => print!("{}", table(&answer)),
+                _ => {}
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("avalonctl: {error}{cause}");
+            ExitCode::from(if matches!(error, ControlError::Refused(_)) { 1 } else { 3 })
+        }
+    }
+}
+
+/// The status for a person.
+fn table(status: &Value) -> String {
+    let number = |value: &Value| value.as_f64().unwrap_or_default();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let snapshot = &status["snapshot"];
+    let mut lines = format!(
+        "avalon-master {} pid {} {} for {:.0} s, generation {}, {} requests\n",
+        text(&status["version"]),
+        status["pid"],
+        text(&status["state"]),
+        number(&status["uptime"]),
+        status["generation"],
+        status["requests"],
+    );
+    if snapshot.is_object() {
+        lines += &format!(
+            "snapshot {} of {:.1} MB, {:.0} s old: {} songs, {} albums, {} artists, {} genres\n",
+            text(&snapshot["hash"]),
+            number(&snapshot["bytes"]) / 1e6,
+            number(&snapshot["age"]),
+            snapshot["songs"],
+            snapshot["albums"],
+            snapshot["artists"],
+            snapshot["genres"],
+        );
+    }
+    if let Some(error) = status["last_reload"]["error"].as_str() {
+        lines += &format!("last reload failed: {error}\n");
+    }
+    for (cause, count) in status["restarts"].as_object().into_iter().flatten() {
+        lines += &format!("workers replaced: {count} ({cause})\n");
+    }
+    lines += &format!(
+        "{:>4} {:>8} {:>4} {:<8} {:>8} {:>10} {:>8} {:>6} {:>8} {:>8} {:>10} {:>10}\n",
+        "slot",
+        "pid",
+        "gen",
+        "state",
+        "age s",
+        "requests",
+        "req/s",
+        "conns",
+        "p50 ms",
+        "p99 ms",
+        "private MB",
+        "shared MB",
+    );
+    for worker in status["workers"].as_array().into_iter().flatten() {
+        lines += &format!(
+            "{:>4} {:>8} {:>4} {:<8} {:>8.0} {:>10} {:>8.1} {:>6} {:>8.3} {:>8.3} {:>10.1} {:>10.1}\n",
+            worker["slot"].to_string(),
+            worker["pid"].to_string(),
+            worker["generation"].to_string(),
+            text(&worker["state"]),
+            number(&worker["age"]),
+            worker["requests"].to_string(),
+            number(&worker["requests_per_second"]),
+            worker["connections"].to_string(),
+            number(&worker["p50"]) * 1e3,
+            number(&worker["p99"]) * 1e3,
+            number(&worker["memory_private"]) / 1e6,
+            number(&worker["memory_shared"]) / 1e6,
+        );
+    }
+    lines
+}

@@ -1,0 +1,147 @@
+//! How `avalonctl` talks to a master: one line of JSON to its Unix socket, one line back.
+//!
+//! A request is `{"command": NAME, ...}` with the names of [`Command`]; the answer is
+//! `{"ok": VALUE}` or `{"error": TEXT}`.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// Longest line that a master reads.
+pub const REQUEST_MAX: usize = 4096;
+
+/// What can be asked of a master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// How it and its workers are.
+    Status,
+    /// Make a new generation, as SIGHUP does.
+    Reload {
+        /// Whether to answer only when it serves, or has failed.
+        wait: bool,
+    },
+    /// Stop gracefully, as SIGTERM does.
+    Stop,
+    /// Have so many workers.
+    Workers(usize),
+    /// Start the program anew, which takes over; answered when it serves, or has failed.
+    Upgrade,
+}
+
+impl Command {
+    /// As a line of the protocol.
+    pub fn to_line(self) -> String {
+        let request = match self {
+            Command::Status => json!({"command": "status"}),
+            Command::Reload { wait } => json!({"command": "reload", "wait": wait}),
+            Command::Stop => json!({"command": "stop"}),
+            Command::Workers(count) => json!({"command": "workers", "count": count}),
+            Command::Upgrade => json!({"command": "upgrade"}),
+        };
+        format!("{request}\n")
+    }
+
+    /// From a line of the protocol.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(line: &str) -> Result<Command, String> {
+        let request: Value = serde_json::from_str(line).map_err(|error| format!("no JSON: {error}"))?;
+        match request["command"].as_str() {
+            Some("status") => Ok(Command::Status),
+            Some("reload") => Ok(Command::Reload { wait: request["wait"].as_bool().unwrap_or(false) }),
+            Some("stop") => Ok(Command::Stop),
+            Some("upgrade") => Ok(Command::Upgrade),
+            Some("workers") => {
+                let count = request["count"].as_u64().and_then(|count| usize::try_from(count).ok());
+                count.map(Command::Workers).ok_or_else(|| "workers needs a count".to_owned())
+            }
+            _ => Err("unknown command; known are status, reload, stop, workers and upgrade".to_owned()),
+        }
+    }
+}
+
+/// Why there is no good answer.
+#[derive(Debug)]
+pub enum ControlError {
+    /// No master listens there, or it has gone.
+    Connection {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The master refuses, or has failed.
+    Refused(String),
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ControlError::Connection { path, .. } => {
+                write!(f, "no master answers at {} (see CONTROL in the configuration)", path.display())
+            }
+            ControlError::Refused(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for ControlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ControlError::Connection { source, .. } => Some(source),
+            ControlError::Refused(_) => None,
+        }
+    }
+}
+
+/// Asks the master whose socket is at `path`, and waits for its answer, at most `timeout`.
+///
+/// # Errors
+/// If there is none, or the master says no.
+pub fn call(path: &Path, command: Command, timeout: Option<Duration>) -> Result<Value, ControlError> {
+    let answer = exchange(path, command, timeout)
+        .map_err(|source| ControlError::Connection { path: path.to_owned(), source })?;
+    match answer.get("error").and_then(Value::as_str) {
+        Some(reason) => Err(ControlError::Refused(reason.to_owned())),
+        None => Ok(answer["ok"].clone()),
+    }
+}
+
+fn exchange(path: &Path, command: Command, timeout: Option<Duration>) -> io::Result<Value> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(timeout)?;
+    stream.write_all(command.to_line().as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    if line.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the master has gone"));
+    }
+    Ok(serde_json::from_str(&line)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read_as_they_are_written() {
+        for command in [
+            Command::Status,
+            Command::Reload { wait: true },
+            Command::Reload { wait: false },
+            Command::Stop,
+            Command::Workers(7),
+            Command::Upgrade,
+        ] {
+            assert_eq!(Command::parse(&command.to_line()), Ok(command));
+        }
+        for line in ["", "{}", "[]", "{\"command\":\"dance\"}", "{\"command\":\"workers\",\"count\":-1}"] {
+            assert!(Command::parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The Unix socket that `avalonctl` talks to, served in the master's own loop: nothing here
+//! ever blocks, and a client that is slow or silent costs a descriptor.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{Mode, umask};
+use serde_json::{Value, json};
+
+use super::listeners::remove_stale;
+use crate::control::{Command, REQUEST_MAX};
+
+/// Clients at the same time; more wait until one has gone.
+const CLIENTS_MAX: usize = 16;
+
+/// The socket and its clients.
+pub(super) struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+    clients: Vec<Client>,
+}
+
+struct Client {
+    stream: UnixStream,
+    received: Vec<u8>,
+    /// What it waits for.
+    waits_for: Option<Awaited>,
+    done: bool,
+}
+
+/// What a client can wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// The outcome of this generation, or of a later one.
+    Made(u64),
+    /// The outcome of an upgrade.
+    TakenOver,
+}
+
+/// What the master says to a command.
+pub(super) enum Reply {
+    Now(Value),
+    /// When it is known what has become of this generation.
+    OnceMade(u64),
+    /// When it is known whether a new master serves.
+    OnceTakenOver,
+}
+
+impl Control {
+    /// Opens the socket, for this user only.
+    ///
+    /// # Errors
+    /// A sentence that names the path.
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        let open = || {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            remove_stale(path)?;
+            let before = umask(Mode::from_bits_truncate(0o177));
+            let bound = UnixListener::bind(path);
+            umask(before);
+            let listener = bound?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        };
+        let listener = open().map_err(|error: io::Error| format!("CONTROL {}: {error}", path.display()))?;
+        Ok(Control { listener, path: path.to_owned(), clients: Vec::new() })
+    }
+
+    /// Takes the place of the socket of a master that has gone.
+    pub(super) fn rename(&mut self, path: &Path) {
+        if fs::rename(&self.path, path).is_ok() {
+            self.path = path.to_owned();
+        }
+    }
+
+    /// What to wait for: new clients, if there is room, and those that are there.
+    pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let listener = (self.clients.len() < CLIENTS_MAX).then(|| self.listener.as_fd());
+        listener.into_iter().chain(self.clients.iter().map(|client| client.stream.as_fd()))
+    }
+
+    /// Descriptors that no child needs.
+    pub(super) fn raw_fds(&self) -> impl Iterator<Item = RawFd> {
+        let clients = self.clients.iter().map(|client| client.stream.as_raw_fd());
+        clients.chain([self.listener.as_raw_fd()])
+    }
+
+    /// Takes in new clients and what they have sent: the commands that have come, each with
+    /// the number of its client.
+    pub(super) fn commands(&mut self) -> Vec<(usize, Result<Command, String>)> {
+        while self.clients.len() < CLIENTS_MAX {
+            let Ok((stream, _)) = self.listener.accept() else { break };
+            if stream.set_nonblocking(true).is_ok() {
+                self.clients.push(Client { stream, received: Vec::new(), waits_for: None, done: false });
+            }
+        }
+        let commands = self.clients.iter_mut().enumerate();
+        commands.filter_map(|(number, client)| Some((number, client.command()?))).collect()
+    }
+
+    /// Answers a client, now or later.
+    pub(super) fn reply(&mut self, number: usize, reply: Reply) {
+        let Some(client) = self.clients.get_mut(number) else { return };
+        match reply {
+            Reply::Now(value) => client.answer(&value),
+            Reply::OnceMade(generation) => client.waits_for = Some(Awaited::Made(generation)),
+            Reply::OnceTakenOver => client.waits_for = Some(Awaited::TakenOver),
+        }
+    }
+
+    /// Tells those who wait what has become of a generation.
+    pub(super) fn made(&mut self, generation: u64, result: &Result<(), String>) {
+        let enough = |awaited| matches!(awaited, Awaited::Made(of) if of <= generation);
+        self.answer_those(enough, result, json!({"generation": generation}));
+    }
+
+    /// Tells those who wait whether a new master serves.
+    pub(super) fn taken_over(&mut self, result: &Result<(), String>) {
+        self.answer_those(|awaited| awaited == Awaited::TakenOver, result, json!({}));
+    }
+
+    fn answer_those(&mut self, which: impl Fn(Awaited) -> bool, result: &Result<(), String>, done: Value) {
+        let answer = match result {
+            Ok(()) => json!({"ok": done}),
+            Err(reason) => json!({"error": reason}),
+        };
+        for client in self.clients.iter_mut().filter(|client| client.waits_for.is_some_and(&which)) {
+            client.answer(&answer);
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Forgets the clients that have had their answer or have gone. Numbers are not valid
+    /// any more after this.
+    pub(super) fn sweep(&mut self) {
+        self.clients.retain(|client| !client.done);
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Client {
+    fn command(&mut self) -> Option<Result<Command, String>> {
+        let mut buffer = [0; 1024];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => {
+                    self.done = true;
+                    return None;
+                }
+                Ok(len) => self.received.extend_from_slice(&buffer[..len]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.done = true;
+                    return None;
+                }
+            }
+            if self.received.len() > REQUEST_MAX {
+                return Some(Err("the request is too long".to_owned()));
+            }
+        }
+        let end = self.received.iter().position(|byte| *byte == b'\n')?;
+        let line: Vec<u8> = self.received.drain(..=end).collect();
+        Some(Command::parse(&String::from_utf8_lossy(&line)))
+    }
+
+    /// One line that fits into any socket buffer; a client that is gone does not get it.
+    fn answer(&mut self, value: &Value) {
+        let _ = self.stream.set_nonblocking(true);
+        let _ = self.stream.write_all(format!("{value}\n").as_bytes());
+        self.done = true;
+    }
+}

@@ -1,0 +1,92 @@
+//! What a master says of itself and its workers when it is asked.
+
+use std::fs;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use super::Master;
+use super::arbiter::WorkerStatus;
+
+impl Master {
+    /// The answer to `avalonctl status`. Times are in seconds, memory in bytes.
+    pub(super) fn status(&self) -> Value {
+        let now = Instant::now();
+        let workers: Vec<Value> =
+            self.arbiter.workers().map(|worker| self.worker_status(&worker, now)).collect();
+        let living = self.arbiter.slots().into_iter().map(|slot| self.scoreboard.slot(slot).answers());
+        let current = self.arbiter.current().and_then(|number| self.generations.get(&number));
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "state": self.arbiter.state(),
+            "uptime": seconds(now - self.begin),
+            "generation": self.arbiter.current(),
+            "workers_wanted": self.arbiter.workers_wanted(),
+            "requests": living.sum::<u64>() + self.scoreboard.retired_answers(),
+            "restarts": self.arbiter.restarts(),
+            "snapshot": current.map(|current| {
+                let mut summary = current.summary.clone();
+                summary.insert("age".to_owned(), json!(seconds(now - current.made)));
+                summary
+            }),
+            "listeners": current.map(|current| {
+                current.listeners.iter().map(|listener| listener.shown()).collect::<Vec<_>>()
+            }),
+            "last_reload": self.last_made.as_ref().map(|(when, result)| json!({
+                "time": unix_time(*when),
+                "error": result.as_ref().err(),
+            })),
+            "workers": workers,
+        })
+    }
+
+    fn worker_status(&self, worker: &WorkerStatus, now: Instant) -> Value {
+        let slot = self.scoreboard.slot(worker.slot);
+        let age = now - worker.born;
+        let requests = slot.answers();
+        let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
+        let (private, shared) = memory(worker.pid).unzip();
+        json!({
+            "slot": worker.slot,
+            "pid": worker.pid.as_raw(),
+            "generation": worker.generation,
+            "state": worker.state,
+            "age": seconds(age),
+            "silent": seconds(self.scoreboard.silence(worker.slot)),
+            "requests": requests,
+            "requests_per_second": requests as f64 / age.as_secs_f64().max(0.001),
+            "connections": slot.connections(),
+            "request": slot.request(),
+            "p50": latency(0.5),
+            "p99": latency(0.99),
+            "memory_private": private,
+            "memory_shared": shared,
+        })
+    }
+}
+
+fn seconds(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn unix_time(when: SystemTime) -> u64 {
+    when.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Bytes of a process that nobody else, and that others have too (proc(5), smaps_rollup).
+fn memory(pid: Pid) -> Option<(u64, u64)> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let sum = |names: [&str; 2]| {
+        let kilobytes = rollup.lines().filter_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            if !names.contains(&name) {
+                return None;
+            }
+            value.trim().trim_end_matches(" kB").parse::<u64>().ok()
+        });
+        kilobytes.sum::<u64>() * 1024
+    };
+    Some((sum(["Private_Clean", "Private_Dirty"]), sum(["Shared_Clean", "Shared_Dirty"])))
+}
