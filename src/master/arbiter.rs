@@ -5,7 +5,7 @@
 //! tells how that went. So every order of signals, deaths and time-outs can be tested in
 //! memory.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const SUSPENDED_LEAST: Duration = Duration::from_secs(1);
 /// Numbers of workers that TTIN and TTOU may lead to.
 const WORKERS: RangeInclusive<usize> = 1..=256;
+/// Generations that may drain at the same time: each pins its snapshot. A reload waits until
+/// there is room, as ending one early would lose requests.
+const DRAINING_MAX: usize = 2;
 /// A worker that lived so long was no failure to start.
 const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 
@@ -441,9 +444,10 @@ impl Arbiter {
     }
 
     fn reload(&mut self, actions: &mut Vec<Action>) {
-        if self.next.is_some() {
+        if self.next.is_some() || self.draining() >= DRAINING_MAX {
             self.reload_pending = true;
-            return actions.push(Action::Log(Level::Info, "reload waits for the one under way".to_owned()));
+            let message = "reload waits for the one under way, or for workers that drain";
+            return actions.push(Action::Log(Level::Info, message.to_owned()));
         }
         self.begin_next(self.settings.clone(), actions);
         let generation = self.generations_made;
@@ -584,13 +588,20 @@ impl Arbiter {
         }
         // Its workers may all be dead already, and tell of its end no more.
         former.into_iter().for_each(|former| self.forget(former, actions));
-        self.reload_again(actions);
     }
 
-    fn reload_again(&mut self, actions: &mut Vec<Action>) {
-        if std::mem::take(&mut self.reload_pending) && self.stopping.is_none() {
+    /// Begins the reload that has waited, when its time has come.
+    fn reload_pending(&mut self, actions: &mut Vec<Action>) {
+        if self.reload_pending && self.next.is_none() && self.draining() < DRAINING_MAX {
+            self.reload_pending = false;
             self.reload(actions);
         }
+    }
+
+    /// How many former generations still have workers.
+    fn draining(&self) -> usize {
+        let generations: BTreeSet<u64> = self.children.values().map(|child| child.generation).collect();
+        generations.into_iter().filter(|of| self.current != Some(*of) && !self.is_next(*of)).count()
     }
 
     /// Gives up the next generation: the one before goes on, or there is none and the
@@ -610,7 +621,6 @@ impl Arbiter {
                 let message = format!("reload failed, generation {current} goes on serving: {reason}");
                 actions.push(Action::Log(Level::Error, message));
                 actions.push(Action::Discard { generation: next.generation });
-                self.reload_again(actions);
             }
             None => {
                 actions.push(Action::Log(Level::Critical, format!("the server cannot start: {reason}")));
@@ -778,6 +788,7 @@ impl Arbiter {
         }
         self.complete_next(now, actions);
         self.complete_current(now, actions);
+        self.reload_pending(actions);
     }
 
     fn complete_next(&mut self, now: Instant, actions: &mut Vec<Action>) {

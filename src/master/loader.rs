@@ -19,6 +19,7 @@ use crate::database;
 use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Kind, Snapshot, Verify};
 use crate::telemetry::{Log, sentry};
+use crate::title;
 
 /// Bytes of a report, which must fit into a pipe that nobody reads yet.
 const REPORT_MAX: usize = 64 * 1024;
@@ -135,6 +136,7 @@ impl Loader {
 
 /// The life of the child.
 fn load(generation: u64, config: &Config, log: &Log, source: &Source, mut report: File) -> ExitCode {
+    title::set(&format!("avalon: loader [gen {generation}]"));
     let log = log.for_process("loader");
     let _sentry = sentry::start(config.sentry_dsn.as_deref(), "loader", Some(generation), None);
     let made = match source {

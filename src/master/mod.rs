@@ -50,6 +50,7 @@ use crate::config::{self, Config, Overrides};
 use crate::control::Command;
 use crate::snapshot::{Snapshot, Verify, storage};
 use crate::telemetry::{Log, sentry};
+use crate::title;
 use crate::worker::{Ending, Notice, Worker};
 
 /// Longest time between two looks at the workers' signs of life.
@@ -114,6 +115,8 @@ struct Master {
     /// A snapshot of a former master that nobody has looked at yet.
     kept: Option<OwnedFd>,
     invocation: Invocation,
+    /// The number of workers that the process title shows.
+    titled: Option<usize>,
     /// A new master that is to take our place.
     successor: Option<Successor>,
     /// The master whose place we are to take.
@@ -252,6 +255,7 @@ impl Master {
             activated,
             kept,
             invocation: Invocation::of_this_process().map_err(system)?,
+            titled: None,
             successor: None,
             predecessor,
             begin: Instant::now(),
@@ -561,13 +565,16 @@ impl Master {
         let scoreboard_slot = self.scoreboard.slot(slot);
         scoreboard_slot.reset();
         process::fork(&first, || {
+            title::set(&format!("avalon: worker {slot} [gen {generation}]"));
             let log = of.log.for_process(&format!("worker {slot}"));
             let _sentry =
                 sentry::start(of.config.sentry_dsn.as_deref(), "worker", Some(generation), Some(slot));
+            scoreboard_slot.claim(std::process::id(), generation);
             let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
                 config: of.config.clone(),
                 snapshot,
                 listeners,
+                scoreboard: self.scoreboard,
                 slot: scoreboard_slot,
                 log: log.clone(),
                 master: first.master,
@@ -691,6 +698,11 @@ impl Master {
         let healthy = |slot: usize| self.scoreboard.silence(slot) < HEALTHY_SILENCE;
         if state == "starting" || state == "stopping" || self.arbiter.slots().into_iter().any(healthy) {
             self.systemd.alive(Instant::now(), state == "starting");
+        }
+        let workers = self.arbiter.workers_serving();
+        if self.titled != Some(workers) {
+            self.titled = Some(workers);
+            title::set(&format!("avalon: master [{workers} workers]"));
         }
         if state == "serving" {
             let status = self.status_line();

@@ -3,7 +3,10 @@
 mod boot;
 mod conformance;
 mod database;
+mod failure;
 mod harness;
 mod http;
 mod scan;
+mod telemetry;
 mod tidy;
+mod workers;
