@@ -348,14 +348,15 @@ impl Arbiter {
         }
     }
 
-    fn fork(&mut self, generation: u64, actions: &mut Vec<Action>) {
-        let used = |slot: &usize| {
-            self.forking.iter().any(|(other, _)| other == slot)
-                || self.children.values().any(|child| child.slot == *slot)
-        };
-        let Some(slot) = (0..SLOTS).find(|slot| !used(slot)) else { return };
-        self.forking.push((slot, generation));
-        actions.push(Action::Fork { generation, slot });
+    /// Asks for so many workers, or as many as there are free slots.
+    fn fork(&mut self, generation: u64, count: usize, actions: &mut Vec<Action>) {
+        let mut used = [false; SLOTS];
+        let forking = self.forking.iter().map(|(slot, _)| *slot);
+        forking.chain(self.children.values().map(|child| child.slot)).for_each(|slot| used[slot] = true);
+        for slot in (0..SLOTS).filter(|slot| !used[*slot]).take(count) {
+            self.forking.push((slot, generation));
+            actions.push(Action::Fork { generation, slot });
+        }
     }
 
     fn forked(
@@ -636,9 +637,8 @@ impl Arbiter {
     fn complete_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Some(next) = self.next.as_ref().filter(|next| next.stage == Stage::Booting) else { return };
         let (generation, workers) = (next.generation, next.workers);
-        for _ in self.alive(generation).len() + self.forking(generation)..workers {
-            self.fork(generation, actions);
-        }
+        let having = self.alive(generation).len() + self.forking(generation);
+        self.fork(generation, workers.saturating_sub(having), actions);
         if self.serving(generation) >= workers && self.forking(generation) == 0 {
             self.promote(now, actions);
         }
@@ -670,9 +670,7 @@ impl Arbiter {
         let alive = self.alive(current);
         let having = alive.len() + self.forking(current);
         if having < wanted && self.backoff_until.is_none() {
-            for _ in having..wanted {
-                self.fork(current, actions);
-            }
+            self.fork(current, wanted - having, actions);
         }
         for pid in alive.into_iter().rev().take(having.saturating_sub(wanted)) {
             let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
