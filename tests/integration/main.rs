@@ -6,6 +6,7 @@ mod database;
 mod failure;
 mod harness;
 mod http;
+mod reload;
 mod scan;
 mod status;
 mod telemetry;
