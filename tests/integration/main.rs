@@ -4,6 +4,7 @@ mod boot;
 mod conformance;
 mod database;
 mod harness;
+mod hostile;
 mod http;
 mod scan;
 mod tidy;
