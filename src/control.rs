@@ -28,6 +28,8 @@ pub enum Command {
     Stop,
     /// Have so many workers.
     Workers(usize),
+    /// Start the program anew, which takes over; answered when it serves, or has failed.
+    Upgrade,
 }
 
 impl Command {
@@ -38,6 +40,7 @@ impl Command {
             Command::Reload { wait } => json!({"command": "reload", "wait": wait}),
             Command::Stop => json!({"command": "stop"}),
             Command::Workers(count) => json!({"command": "workers", "count": count}),
+            Command::Upgrade => json!({"command": "upgrade"}),
         };
         format!("{request}\n")
     }
@@ -52,11 +55,12 @@ impl Command {
             Some("status") => Ok(Command::Status),
             Some("reload") => Ok(Command::Reload { wait: request["wait"].as_bool().unwrap_or(false) }),
             Some("stop") => Ok(Command::Stop),
+            Some("upgrade") => Ok(Command::Upgrade),
             Some("workers") => {
                 let count = request["count"].as_u64().and_then(|count| usize::try_from(count).ok());
                 count.map(Command::Workers).ok_or_else(|| "workers needs a count".to_owned())
             }
-            _ => Err("unknown command; known are status, reload, stop and workers".to_owned()),
+            _ => Err("unknown command; known are status, reload, stop, workers and upgrade".to_owned()),
         }
     }
 }
@@ -132,6 +136,7 @@ mod tests {
             Command::Reload { wait: false },
             Command::Stop,
             Command::Workers(7),
+            Command::Upgrade,
         ] {
             assert_eq!(Command::parse(&command.to_line()), Ok(command));
         }

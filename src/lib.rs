@@ -11,6 +11,7 @@
 //! - [`scoreboard`]: shared memory in which workers say how they are
 //! - [`worker`]: one process that answers HTTP requests from a snapshot
 //! - [`master`]: the process that starts, watches, replaces and stops the others
+//! - [`title`]: what `ps` shows of a process
 //! - [`control`]: how `avalonctl` talks to a master
 //! - [`telemetry`]: logging, Sentry and statsd; called by all, calls nobody
 
@@ -25,4 +26,5 @@ pub mod scoreboard;
 pub mod snapshot;
 pub mod telemetry;
 pub mod text;
+pub mod title;
 pub mod worker;

@@ -29,6 +29,9 @@ const LATENCIES: usize = 32 * STEPS;
 pub struct Slot {
     /// Milliseconds from the scoreboard's beginning to the last sign of life.
     beat_ms: AtomicU64,
+    generation: AtomicU64,
+    /// Zero: the slot is not used.
+    pid: AtomicU32,
     connections: AtomicU32,
     request_len: AtomicU32,
     /// Beginning of the request that is being answered.
@@ -86,6 +89,11 @@ impl Scoreboard {
         Duration::from_millis(now_ms().saturating_sub(beat))
     }
 
+    /// Slots of living workers, with their numbers.
+    pub fn living(&self) -> impl Iterator<Item = (usize, &'static Slot)> {
+        self.slots[..SLOTS].iter().enumerate().filter(|(_, slot)| slot.pid() != 0)
+    }
+
     /// Adds the counts of a worker that has ended to those of all before it.
     pub fn retire(&self, number: usize) {
         let (from, to) = (self.slot(number), &self.slots[RETIRED]);
@@ -94,6 +102,7 @@ impl Scoreboard {
                 to.fetch_add(from.swap(0, Ordering::Relaxed), Ordering::Relaxed);
             }
         };
+        from.pid.store(0, Ordering::Relaxed);
         add(&from.answers, &to.answers);
         add(&from.latencies, &to.latencies);
     }
@@ -112,10 +121,27 @@ impl Slot {
     /// Makes the slot that of a new worker, which counts as alive from now on.
     pub fn reset(&self) {
         self.beat();
+        self.pid.store(0, Ordering::Relaxed);
         self.connections.store(0, Ordering::Relaxed);
         self.request_len.store(0, Ordering::Relaxed);
         let counts = self.answers.iter().chain(&self.latencies);
         counts.for_each(|count| count.store(0, Ordering::Relaxed));
+    }
+
+    /// Says who has taken the slot.
+    pub fn claim(&self, pid: u32, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// The process that has the slot; zero for none.
+    pub fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// The generation of the worker.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
     }
 
     /// A sign of life.
@@ -209,6 +235,11 @@ mod tests {
         let board = Scoreboard::create().unwrap();
         let slot = board.slot(SLOTS - 1);
         slot.reset();
+        slot.claim(7, 3);
+        assert_eq!(
+            board.living().map(|(number, slot)| (number, slot.generation())).collect::<Vec<_>>(),
+            [(SLOTS - 1, 3)]
+        );
         for status in [200, 404, 999] {
             slot.end_request(status, Duration::from_micros(5));
         }
@@ -216,6 +247,7 @@ mod tests {
         assert_eq!((slot.answers(), slot.connections()), (3, 7));
         assert!(board.silence(SLOTS - 1) < Duration::from_secs(60));
         board.retire(SLOTS - 1);
+        assert_eq!(board.living().count(), 0);
         assert_eq!((slot.answers(), board.retired_answers()), (0, 3));
         slot.reset();
         assert_eq!((slot.answers(), slot.connections()), (0, 0));

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Tells how a running avalon-master is, and steers it.
 #[derive(Parser)]
-#[command(name = "avalonctl", version, after_help = EXIT_CODES)]
+#[command(name = "avalonctl", version, args_override_self = true, after_help = EXIT_CODES)]
 struct Arguments {
     /// Socket of the master; without it CONTROL of the configuration
     #[arg(short, long, value_name = "PATH")]
@@ -40,6 +40,8 @@ enum Action {
     },
     /// Stop gracefully, as SIGTERM does
     Stop,
+    /// Start the program anew, with the same addresses; the new one takes over when it serves
+    Upgrade,
     /// Have so many workers
     Workers {
         /// How many
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Action::Status { .. } => (Command::Status, Some(PATIENCE)),
         Action::Reload { wait } => (Command::Reload { wait }, (!wait).then_some(PATIENCE)),
         Action::Stop => (Command::Stop, Some(PATIENCE)),
+        Action::Upgrade => (Command::Upgrade, None),
         Action::Workers { count } => (Command::Workers(count), Some(PATIENCE)),
     };
     match control::call(&socket, command, patience) {

@@ -11,6 +11,7 @@ mod layers;
 mod typed;
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -146,6 +147,8 @@ pub struct Config {
     pub pidfile: Option<PathBuf>,
     /// Folder of the snapshot; `None` for memory.
     pub snapshot_dir: Option<PathBuf>,
+    /// Who may see `status`.
+    pub status_allow: Vec<IpAddr>,
     /// Limits of connections.
     pub limits: Limits,
     /// Sentences about what looks like a mistake but stops nothing.
@@ -183,6 +186,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         umask: layers.mode("UMASK")?,
         pidfile: layers.path("PIDFILE")?,
         snapshot_dir: layers.path("SNAPSHOT_DIR")?,
+        status_allow: status_allow(&layers)?,
         limits: limits(&layers)?,
         warnings: layers.unknown_variables.iter().map(unknown_variable).collect(),
     })
@@ -206,7 +210,7 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         (Raw::List(items), _) => toml::Value::from(items.clone()).to_string(),
         (Raw::Text(text), _) => quoted(text),
         (Raw::Untyped(text), "UMASK") => format!("0o{}", text.trim_start_matches("0o")),
-        (Raw::Untyped(text), "BIND") => {
+        (Raw::Untyped(text), "BIND" | "STATUS_ALLOW") => {
             toml::Value::from(text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>())
                 .to_string()
         }
@@ -309,6 +313,14 @@ pub fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
         Ok(setting) => control(&setting),
         Err(_) => control(&std::env::var("AVALON_CONTROL").unwrap_or_default()),
     }
+}
+
+fn status_allow(layers: &Layers) -> Result<Vec<IpAddr>, ConfigError> {
+    let parse = |text: &str| match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| "expected an IP address".to_owned()),
+    };
+    Ok(layers.list("STATUS_ALLOW", parse)?.into_iter().flatten().collect())
 }
 
 fn limits(layers: &Layers) -> Result<Limits, ConfigError> {

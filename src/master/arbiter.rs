@@ -5,7 +5,7 @@
 //! tells how that went. So every order of signals, deaths and time-outs can be tested in
 //! memory.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const SUSPENDED_LEAST: Duration = Duration::from_secs(1);
 /// Numbers of workers that TTIN and TTOU may lead to.
 const WORKERS: RangeInclusive<usize> = 1..=256;
+/// Generations that may drain at the same time: each pins its snapshot. A reload waits until
+/// there is room, as ending one early would lose requests.
+const DRAINING_MAX: usize = 2;
 /// A worker that lived so long was no failure to start.
 const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 
@@ -63,6 +66,10 @@ pub enum Wish {
     FewerWorkers,
     /// So many workers.
     Workers(usize),
+    /// SIGUSR2.
+    Upgrade,
+    /// SIGWINCH.
+    Drain,
     /// SIGUSR1.
     ReopenLogs,
 }
@@ -162,6 +169,8 @@ pub enum Action {
         /// Its slot on the scoreboard.
         slot: usize,
     },
+    /// Start the program anew beside this one.
+    Upgrade,
     /// Open the log file anew.
     ReopenLog,
     /// Say something.
@@ -246,6 +255,8 @@ pub struct Arbiter {
     restarts: BTreeMap<&'static str, u64>,
     /// Workers that wish to be replaced; the first has, or will get, its replacement beside it.
     retiring: VecDeque<Pid>,
+    /// Another master serves: this one has no workers until its next generation does.
+    drained: bool,
     /// Deaths in a row of workers that had lived shortly, and until when to wait.
     failures: u32,
     backoff_until: Option<Instant>,
@@ -269,6 +280,7 @@ impl Arbiter {
             generations_made: 0,
             restarts: BTreeMap::new(),
             retiring: VecDeque::new(),
+            drained: false,
             failures: 0,
             backoff_until: None,
             stopping: None,
@@ -324,6 +336,7 @@ impl Arbiter {
             (Some(_), ..) => "stopping",
             (None, None, _) => "starting",
             (None, Some(_), Some(_)) => "reloading",
+            (None, Some(_), None) if self.drained => "drained",
             (None, Some(_), None) => "serving",
         }
     }
@@ -403,6 +416,8 @@ impl Arbiter {
             Wish::MoreWorkers => self.scale(|workers| workers + 1, actions),
             Wish::FewerWorkers => self.scale(|workers| workers - 1, actions),
             Wish::Workers(count) => self.scale(|_| count, actions),
+            Wish::Upgrade => actions.push(Action::Upgrade),
+            Wish::Drain => self.drain(actions),
         }
     }
 
@@ -421,10 +436,18 @@ impl Arbiter {
         }
     }
 
+    fn drain(&mut self, actions: &mut Vec<Action>) {
+        self.drained = self.current.is_some();
+        let message =
+            if self.drained { "all workers drain; SIGHUP brings new ones" } else { "nothing serves yet" };
+        actions.push(Action::Log(Level::Info, message.to_owned()));
+    }
+
     fn reload(&mut self, actions: &mut Vec<Action>) {
-        if self.next.is_some() {
+        if self.next.is_some() || self.draining() >= DRAINING_MAX {
             self.reload_pending = true;
-            return actions.push(Action::Log(Level::Info, "reload waits for the one under way".to_owned()));
+            let message = "reload waits for the one under way, or for workers that drain";
+            return actions.push(Action::Log(Level::Info, message.to_owned()));
         }
         self.begin_next(self.settings.clone(), actions);
         let generation = self.generations_made;
@@ -547,6 +570,7 @@ impl Arbiter {
         let graceful_timeout = self.settings.graceful_timeout;
         self.settings = next.settings;
         self.workers = next.workers;
+        self.drained = false;
         let former = self.current.replace(next.generation);
         (self.failures, self.backoff_until) = (0, None);
         actions.push(Action::Promote { generation: next.generation });
@@ -563,13 +587,20 @@ impl Arbiter {
         }
         // Its workers may all be dead already, and tell of its end no more.
         former.into_iter().for_each(|former| self.forget(former, actions));
-        self.reload_again(actions);
     }
 
-    fn reload_again(&mut self, actions: &mut Vec<Action>) {
-        if std::mem::take(&mut self.reload_pending) && self.stopping.is_none() {
+    /// Begins the reload that has waited, when its time has come.
+    fn reload_pending(&mut self, actions: &mut Vec<Action>) {
+        if self.reload_pending && self.next.is_none() && self.draining() < DRAINING_MAX {
+            self.reload_pending = false;
             self.reload(actions);
         }
+    }
+
+    /// How many former generations still have workers.
+    fn draining(&self) -> usize {
+        let generations: BTreeSet<u64> = self.children.values().map(|child| child.generation).collect();
+        generations.into_iter().filter(|of| self.current != Some(*of) && !self.is_next(*of)).count()
     }
 
     /// Gives up the next generation: the one before goes on, or there is none and the
@@ -589,7 +620,6 @@ impl Arbiter {
                 let message = format!("reload failed, generation {current} goes on serving: {reason}");
                 actions.push(Action::Log(Level::Error, message));
                 actions.push(Action::Discard { generation: next.generation });
-                self.reload_again(actions);
             }
             None => {
                 actions.push(Action::Log(Level::Critical, format!("the server cannot start: {reason}")));
@@ -757,6 +787,7 @@ impl Arbiter {
         }
         self.complete_next(now, actions);
         self.complete_current(now, actions);
+        self.reload_pending(actions);
     }
 
     fn complete_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -792,7 +823,7 @@ impl Arbiter {
     fn complete_current(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Some(current) = self.current else { return };
         self.end_retiring(current, now, actions);
-        let wanted = self.workers + self.retiring.len().min(1);
+        let wanted = if self.drained { 0 } else { self.workers + self.retiring.len().min(1) };
         let alive = self.alive(current);
         let having = alive.len() + self.forking(current);
         if having < wanted && self.backoff_until.is_none() {

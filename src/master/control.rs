@@ -26,9 +26,18 @@ pub(super) struct Control {
 struct Client {
     stream: UnixStream,
     received: Vec<u8>,
-    /// The generation whose outcome it waits for.
-    waits_for: Option<u64>,
+    /// What it waits for.
+    waits_for: Option<Awaited>,
     done: bool,
+}
+
+/// What a client can wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// The outcome of this generation, or of a later one.
+    Made(u64),
+    /// The outcome of an upgrade.
+    TakenOver,
 }
 
 /// What the master says to a command.
@@ -36,6 +45,8 @@ pub(super) enum Reply {
     Now(Value),
     /// When it is known what has become of this generation.
     OnceMade(u64),
+    /// When it is known whether a new master serves.
+    OnceTakenOver,
 }
 
 impl Control {
@@ -58,6 +69,13 @@ impl Control {
         };
         let listener = open().map_err(|error: io::Error| format!("CONTROL {}: {error}", path.display()))?;
         Ok(Control { listener, path: path.to_owned(), clients: Vec::new() })
+    }
+
+    /// Takes the place of the socket of a master that has gone.
+    pub(super) fn rename(&mut self, path: &Path) {
+        if fs::rename(&self.path, path).is_ok() {
+            self.path = path.to_owned();
+        }
     }
 
     /// What to wait for: new clients, if there is room, and those that are there.
@@ -90,21 +108,34 @@ impl Control {
         let Some(client) = self.clients.get_mut(number) else { return };
         match reply {
             Reply::Now(value) => client.answer(&value),
-            Reply::OnceMade(generation) => client.waits_for = Some(generation),
+            Reply::OnceMade(generation) => client.waits_for = Some(Awaited::Made(generation)),
+            Reply::OnceTakenOver => client.waits_for = Some(Awaited::TakenOver),
         }
     }
 
     /// Tells those who wait what has become of a generation.
     pub(super) fn made(&mut self, generation: u64, result: &Result<(), String>) {
+        let enough = |awaited| matches!(awaited, Awaited::Made(of) if of <= generation);
+        self.answer_those(enough, result, json!({"generation": generation}));
+    }
+
+    /// Tells those who wait whether a new master serves.
+    pub(super) fn taken_over(&mut self, result: &Result<(), String>) {
+        self.answer_those(|awaited| awaited == Awaited::TakenOver, result, json!({}));
+    }
+
+    fn answer_those(&mut self, which: impl Fn(Awaited) -> bool, result: &Result<(), String>, done: Value) {
         let answer = match result {
-            Ok(()) => json!({"ok": {"generation": generation}}),
+            Ok(()) => json!({"ok": done}),
             Err(reason) => json!({"error": reason}),
         };
-        for client in
-            self.clients.iter_mut().filter(|client| client.waits_for.is_some_and(|of| of <= generation))
-        {
+        for client in self.clients.iter_mut().filter(|client| client.waits_for.is_some_and(&which)) {
             client.answer(&answer);
         }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Forgets the clients that have had their answer or have gone. Numbers are not valid

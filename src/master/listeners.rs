@@ -2,6 +2,7 @@
 //! generation wants them; workers get copies. Nobody ever calls `shutdown` on one, as that
 //! would end it for all.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -19,11 +20,37 @@ use crate::config::BindAddress;
 pub(super) struct Listener {
     address: BindAddress,
     socket: Socket,
-    /// Taken away when the listener is closed by its master.
-    path: Option<PathBuf>,
+    /// Bound by systemd, not by us.
+    activated: bool,
+    /// Whether the path of a Unix socket is taken away when its master closes it.
+    unlinks: Cell<bool>,
 }
 
 impl Listener {
+    fn new(address: BindAddress, socket: Socket, activated: bool) -> Self {
+        Listener { address, socket, activated, unlinks: Cell::new(!activated) }
+    }
+
+    /// A listener of a former master, which still takes care of its path.
+    pub(super) fn passed_on(address: BindAddress, socket: Socket, activated: bool) -> Self {
+        let listener = Listener::new(address, socket, activated);
+        listener.unlinks.set(false);
+        listener
+    }
+
+    /// Says which of two masters takes care of the path: this one, or another.
+    pub(super) fn set_owned(&self, owned: bool) {
+        self.unlinks.set(owned && !self.activated);
+    }
+
+    pub(super) fn address(&self) -> &BindAddress {
+        &self.address
+    }
+
+    pub(super) fn is_activated(&self) -> bool {
+        self.activated
+    }
+
     /// A copy for a worker.
     pub(super) fn share(&self) -> io::Result<Socket> {
         self.socket.try_clone()
@@ -44,9 +71,29 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
+        if let (true, BindAddress::Unix(path)) = (self.unlinks.get(), &self.address) {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// Listeners that systemd has bound: they take the place of all addresses, and their paths
+/// stay when they are closed.
+pub(super) fn inherit(sockets: Vec<Socket>) -> Vec<Rc<Listener>> {
+    let inherit = |socket: Socket| {
+        let address = match socket.local_addr() {
+            Ok(address) => bind_address(&address),
+            Err(_) => BindAddress::Unix(PathBuf::new()),
+        };
+        Rc::new(Listener::new(address, socket, true))
+    };
+    sockets.into_iter().map(inherit).collect()
+}
+
+fn bind_address(address: &SockAddr) -> BindAddress {
+    match address.as_socket() {
+        Some(address) => BindAddress::Tcp { host: address.ip().to_string(), port: address.port() },
+        None => BindAddress::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned()),
     }
 }
 
@@ -76,11 +123,11 @@ fn bind(address: &BindAddress, backlog: i32, umask: u32) -> io::Result<Listener>
             let resolved = (host.as_str(), *port).to_socket_addrs()?.next();
             let resolved = resolved.ok_or_else(|| io::Error::other("the name has no address"))?;
             let socket = bind_tcp(resolved, backlog)?;
-            Ok(Listener { address: address.clone(), socket, path: None })
+            Ok(Listener::new(address.clone(), socket, false))
         }
         BindAddress::Unix(path) => {
             let socket = bind_unix(path, backlog, umask)?;
-            Ok(Listener { address: address.clone(), socket, path: Some(path.clone()) })
+            Ok(Listener::new(address.clone(), socket, false))
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::database;
 use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Kind, Snapshot, Verify};
 use crate::telemetry::{Log, sentry};
+use crate::title;
 
 /// Bytes of a report, which must fit into a pipe that nobody reads yet.
 const REPORT_MAX: usize = 64 * 1024;
@@ -29,8 +30,16 @@ const REASON_MAX: usize = 2000;
 pub(super) struct Loader {
     pub(super) pid: Pid,
     pub(super) generation: u64,
-    draft: Draft,
+    source: Source,
     report: OwnedFd,
+}
+
+/// Where a loader's snapshot comes from.
+enum Source {
+    /// It is being made of the database.
+    Database(Draft),
+    /// It was kept from a former master, and is only verified.
+    Kept(OwnedFd),
 }
 
 /// What a loader has made.
@@ -39,6 +48,8 @@ pub(super) struct Loaded {
     pub(super) snapshot: OwnedFd,
     /// What is in it: `songs`, `albums`, `artists`, `genres`, `bytes` and `hash`.
     pub(super) summary: Summary,
+    /// Whether it was kept from a former master, so that the database may know better.
+    pub(super) stale: bool,
 }
 
 /// What is known of a snapshot without looking into it.
@@ -62,10 +73,36 @@ impl Loader {
         first: &FirstSteps<'_>,
     ) -> io::Result<Loader> {
         let draft = Draft::create(config.snapshot_dir.as_deref())?;
+        Loader::fork(generation, config, log, first, Source::Database(draft))
+    }
+
+    /// Forks a loader that only verifies a snapshot that was kept from a former master.
+    pub(super) fn verify(
+        generation: u64,
+        config: &Config,
+        log: &Log,
+        first: &FirstSteps<'_>,
+        kept: OwnedFd,
+    ) -> io::Result<Loader> {
+        Loader::fork(generation, config, log, first, Source::Kept(kept))
+    }
+
+    fn fork(
+        generation: u64,
+        config: &Config,
+        log: &Log,
+        first: &FirstSteps<'_>,
+        source: Source,
+    ) -> io::Result<Loader> {
         let (report, report_to) = pipe2(OFlag::O_CLOEXEC)?;
-        let body = || load(generation, config, log, &draft, File::from(report_to));
+        let body = || load(generation, config, log, &source, File::from(report_to));
         let pid = process::fork(first, body)?;
-        Ok(Loader { pid, generation, draft, report })
+        Ok(Loader { pid, generation, source, report })
+    }
+
+    /// Whether it only verifies what was kept.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self.source, Source::Kept(_))
     }
 
     /// What came of it, once it has ended.
@@ -76,7 +113,11 @@ impl Loader {
             read.ok().and_then(|_| serde_json::from_str(&report).ok()).unwrap_or_default();
         match (ended, report["loaded"].take(), report["failed"].take()) {
             (Ended::Code(0), Value::Object(summary), _) => {
-                Ok(Loaded { snapshot: self.draft.finish(), summary })
+                let (snapshot, stale) = match self.source {
+                    Source::Database(draft) => (draft.finish(), false),
+                    Source::Kept(snapshot) => (snapshot, true),
+                };
+                Ok(Loaded { snapshot, summary, stale })
             }
             (_, _, Value::String(reason)) => Err(reason),
             (ended, ..) => Err(format!("the loader ended without a result ({ended})")),
@@ -85,15 +126,23 @@ impl Loader {
 
     /// Its descriptors in the master, for other children to close.
     pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
-        self.draft.fds().into_iter().chain([self.report.as_raw_fd()])
+        let source = match &self.source {
+            Source::Database(draft) => draft.fds().to_vec(),
+            Source::Kept(snapshot) => vec![snapshot.as_raw_fd()],
+        };
+        source.into_iter().chain([self.report.as_raw_fd()])
     }
 }
 
 /// The life of the child.
-fn load(generation: u64, config: &Config, log: &Log, draft: &Draft, mut report: File) -> ExitCode {
+fn load(generation: u64, config: &Config, log: &Log, source: &Source, mut report: File) -> ExitCode {
+    title::set(&format!("avalon: loader [gen {generation}]"));
     let log = log.for_process("loader");
     let _sentry = sentry::start(config.sentry_dsn.as_deref(), "loader", Some(generation), None);
-    let made = make(config, &log, draft);
+    let made = match source {
+        Source::Database(draft) => make(config, &log, draft),
+        Source::Kept(snapshot) => verify(snapshot),
+    };
     if let Err(reason) = &made {
         sentry::report_error(reason, &[]);
     }
@@ -123,21 +172,25 @@ fn make(config: &Config, log: &Log, draft: &Draft) -> Result<Value, String> {
     snapshot::build(&loaded.collection, draft.writer()).map_err(|error| chain(&error))?;
     drop(loaded);
     draft.seal().map_err(|error| format!("the snapshot cannot be sealed: {error}"))?;
-    let map =
-        storage::map(draft.reader()).map_err(|error| format!("the snapshot cannot be mapped: {error}"))?;
+    let summary = verify(draft.reader())?;
+    info!(log.logger(), "collection loaded"; "database" => %config.database_url,
+        "read_s" => format!("{:.3}", read.as_secs_f32()),
+        "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
+    Ok(summary)
+}
+
+/// Checks every byte of a snapshot that cannot change any more, and tells what is in it.
+fn verify(sealed: &OwnedFd) -> Result<Value, String> {
+    let map = storage::map(sealed).map_err(|error| format!("the snapshot cannot be mapped: {error}"))?;
     let snapshot = Snapshot::open(&map, Verify::Full).map_err(|error| chain(&error))?;
-    let summary = json!({
+    Ok(json!({
         "songs": snapshot.count(Kind::Song),
         "albums": snapshot.count(Kind::Album),
         "artists": snapshot.count(Kind::Artist),
         "genres": snapshot.count(Kind::Genre),
         "bytes": snapshot.size(),
         "hash": format!("{:032x}", snapshot.hash()),
-    });
-    info!(log.logger(), "collection loaded"; "database" => %config.database_url,
-        "read_s" => format!("{:.3}", read.as_secs_f32()),
-        "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
-    Ok(summary)
+    }))
 }
 
 /// An error with its causes, in one line.

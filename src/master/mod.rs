@@ -6,17 +6,21 @@
 
 pub mod arbiter;
 mod control;
+mod inherited;
 mod listeners;
 mod loader;
 mod pidfile;
 mod process;
 mod signals;
 mod status;
+mod systemd;
+mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,7 +29,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{Pid, getppid, pipe2};
 use serde_json::{Value, json};
 use slog::{Level, Logger, error, info, warn};
 use socket2::Socket;
@@ -33,20 +37,27 @@ use socket2::Socket;
 use crate::scoreboard::Scoreboard;
 use arbiter::{Action, Arbiter, Event, Settings, Wish};
 use control::{Control, Reply};
+use inherited::Inherited;
 use listeners::Listener;
 use loader::{Loader, Summary, in_words};
 use pidfile::PidFile;
 use process::FirstSteps;
 use signals::{Arrived, Signals};
+use systemd::Systemd;
+use upgrade::{Handover, Invocation};
 
 use crate::config::{self, Config, Overrides};
 use crate::control::Command;
 use crate::snapshot::{Snapshot, Verify, storage};
 use crate::telemetry::{Log, sentry};
+use crate::title;
 use crate::worker::{Ending, Notice, Worker};
 
 /// Longest time between two looks at the workers' signs of life.
 const TICK: Duration = Duration::from_millis(500);
+
+/// A worker that has been silent for longer does not count as a sign of life to systemd.
+const HEALTHY_SILENCE: Duration = Duration::from_millis(1500);
 
 /// How a process of ours ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,11 +85,14 @@ struct Generation {
     snapshot: Option<OwnedFd>,
     summary: Summary,
     made: Instant,
+    /// Whether the snapshot was kept from a former master.
+    stale: bool,
 }
 
 impl Generation {
     fn new(config: Config, log: Log, listeners: Vec<Rc<Listener>>) -> Self {
-        Generation { config, log, listeners, snapshot: None, summary: Summary::new(), made: Instant::now() }
+        let (summary, made) = (Summary::new(), Instant::now());
+        Generation { config, log, listeners, snapshot: None, summary, made, stale: false }
     }
 }
 
@@ -95,19 +109,48 @@ struct Master {
     loader: Option<Loader>,
     pidfile: Option<PidFile>,
     control: Option<Control>,
+    systemd: Systemd,
+    /// Bound by systemd, in place of BIND.
+    activated: Vec<Rc<Listener>>,
+    /// A snapshot of a former master that nobody has looked at yet.
+    kept: Option<OwnedFd>,
+    invocation: Invocation,
+    /// The number of workers that the process title shows.
+    titled: Option<usize>,
+    /// A new master that is to take our place.
+    successor: Option<Successor>,
+    /// The master whose place we are to take.
+    predecessor: Option<Predecessor>,
     begin: Instant,
     /// How the last attempt to make a generation went, and when.
     last_made: Option<(SystemTime, Result<(), String>)>,
     exit: Option<ExitCode>,
 }
 
-/// What a worker tells its master, as one atomic write of eight bytes: the kind, and its pid.
+/// A new master that was started beside this one.
+struct Successor {
+    pid: Pid,
+    serves: bool,
+    /// Whether this master ends once the new one serves, and who waits for that.
+    wanted: bool,
+}
+
+/// A master that has started this one beside it.
+struct Predecessor {
+    pid: Pid,
+    /// Where to tell it that this one serves; taken when that is done.
+    tell: Option<File>,
+}
+
+/// What a child tells its master, as one atomic write of eight bytes: the kind, and its pid.
 #[derive(Clone, Copy)]
 enum Message {
     /// It accepts connections.
     Ready = 1,
     /// It has served MAX_REQUESTS.
     Retires = 2,
+    /// A new master, started in place of this one, serves.
+    TakenOver = 3,
 }
 
 impl Message {
@@ -120,14 +163,15 @@ impl Message {
         to.write_all(&bytes)
     }
 
-    fn event(bytes: [u8; 8]) -> Option<Event> {
+    fn parse(bytes: [u8; 8]) -> Option<(Message, Pid)> {
         let number = |from: usize| {
             i32::from_le_bytes([bytes[from], bytes[from + 1], bytes[from + 2], bytes[from + 3]])
         };
         let pid = Pid::from_raw(number(4));
         match number(0) {
-            1 => Some(Event::Ready(pid)),
-            2 => Some(Event::Retires(pid)),
+            1 => Some((Message::Ready, pid)),
+            2 => Some((Message::Retires, pid)),
+            3 => Some((Message::TakenOver, pid)),
             _ => None,
         }
     }
@@ -135,7 +179,7 @@ impl Message {
 
 /// Runs a master until it is told to stop.
 pub fn run(overrides: Overrides, config: Config) -> ExitCode {
-    let (log, signals) = match prepare(&config) {
+    let (inherited, log, signals) = match prepare(&config) {
         Ok(prepared) => prepared,
         Err((code, message)) => {
             eprintln!("avalon-master: {message}");
@@ -144,7 +188,7 @@ pub fn run(overrides: Overrides, config: Config) -> ExitCode {
     };
     let said_on_stderr = config.log.path.is_none();
     let logger = log.logger().clone();
-    match Master::open(overrides, config, log, signals) {
+    match Master::open(overrides, config, log, signals, inherited) {
         Ok((master, settings)) => master.run(settings),
         Err(message) => {
             slog::crit!(logger, "the server cannot start: {}", message);
@@ -156,13 +200,15 @@ pub fn run(overrides: Overrides, config: Config) -> ExitCode {
     }
 }
 
-/// Log and signals: what must be there before anything can fail in an orderly way.
-fn prepare(config: &Config) -> Result<(Log, Signals), (ExitCode, String)> {
+/// What was passed on, log and signals: what must be there before anything can fail in an
+/// orderly way.
+fn prepare(config: &Config) -> Result<(Inherited, Log, Signals), (ExitCode, String)> {
+    let inherited = Inherited::take().map_err(|message| (ExitCode::Failure, message))?;
     let log = Log::start(&config.log, "master", "avalon.master")
         .map_err(|error| (ExitCode::Configuration, format!("LOG_PATH: {error}")))?;
     let signals = Signals::block()
         .map_err(|error| (ExitCode::Failure, format!("signals cannot be received: {error}")))?;
-    Ok((log, signals))
+    Ok((inherited, log, signals))
 }
 
 impl Master {
@@ -171,11 +217,19 @@ impl Master {
         config: Config,
         log: Log,
         signals: Signals,
+        inherited: Inherited,
     ) -> Result<(Self, Settings), String> {
         warn_about(&config, log.logger());
         raise_descriptor_limit(log.logger());
-        let pidfile = config.pidfile.as_deref().map(PidFile::create).transpose()?;
-        let listeners = listeners::open(&config.bind, &[], config.backlog, config.umask)?;
+        let Inherited { sockets, snapshot: kept, handover } = inherited;
+        let (passed_on, predecessor) = handover.map(Predecessor::of).unzip();
+        let passed_on = passed_on.unwrap_or_default();
+        // The names are taken until the former master has gone.
+        let beside = |path: &Path| if predecessor.is_some() { second(path) } else { path.to_owned() };
+        let pidfile = config.pidfile.as_deref().map(|path| PidFile::create(&beside(path))).transpose()?;
+        let mut activated = listeners::inherit(sockets);
+        activated.extend(passed_on.iter().filter(|listener| listener.is_activated()).cloned());
+        let listeners = open_listeners(&config, &activated, &passed_on)?;
         for listener in &listeners {
             info!(log.logger(), "listening on {}", listener.shown());
         }
@@ -183,7 +237,7 @@ impl Master {
         let (messages, messages_to) =
             pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(|errno| system(errno.into()))?;
         let settings = settings(&config);
-        let control = open_control(&config, log.logger());
+        let control = config.control.as_deref().and_then(|path| open_control(&beside(path), log.logger()));
         let first = Generation::new(config, log.clone(), listeners);
         let master = Master {
             overrides,
@@ -197,6 +251,13 @@ impl Master {
             loader: None,
             pidfile,
             control,
+            systemd: Systemd::new(),
+            activated,
+            kept,
+            invocation: Invocation::of_this_process().map_err(system)?,
+            titled: None,
+            successor: None,
+            predecessor,
             begin: Instant::now(),
             last_made: None,
             exit: None,
@@ -213,13 +274,19 @@ impl Master {
                     self.dispatch(Event::Wished(wish));
                 }
             }
-            for event in self.worker_messages() {
-                self.dispatch(event);
+            for (message, pid) in self.received_messages() {
+                match message {
+                    Message::Ready => self.dispatch(Event::Ready(pid)),
+                    Message::Retires => self.dispatch(Event::Retires(pid)),
+                    Message::TakenOver => self.taken_over(pid),
+                }
             }
+            self.succeed();
             while let Some((pid, ended)) = process::reap() {
                 self.reaped(pid, ended);
             }
             self.obey();
+            self.show_life();
             let silence = |slot| (slot, self.scoreboard.silence(slot));
             let silent = self.arbiter.slots().into_iter().map(silence).collect();
             self.dispatch(Event::Tick { silent });
@@ -232,7 +299,8 @@ impl Master {
     /// Waits for a signal, a ready worker, or the time of the next tick.
     fn wait(&self) {
         let until = self.arbiter.next_deadline();
-        let wait = until.map_or(TICK, |until| until.saturating_duration_since(Instant::now()).min(TICK));
+        let tick = self.systemd.pause().map_or(TICK, |pause| pause.min(TICK));
+        let wait = until.map_or(tick, |until| until.saturating_duration_since(Instant::now()).min(tick));
         // One millisecond more, so that a deadline has passed when poll returns.
         let wait = PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
         let own = [self.signals.as_fd(), self.messages.as_fd()];
@@ -246,13 +314,13 @@ impl Master {
         }
     }
 
-    fn worker_messages(&mut self) -> Vec<Event> {
-        let mut events = Vec::new();
+    fn received_messages(&mut self) -> Vec<(Message, Pid)> {
+        let mut messages = Vec::new();
         let mut message = [0; 8];
         while self.messages.read_exact(&mut message).is_ok() {
-            events.extend(Message::event(message));
+            messages.extend(Message::parse(message));
         }
-        events
+        messages
     }
 
     /// Does what `avalonctl` asks for.
@@ -271,6 +339,11 @@ impl Master {
                 }
                 Ok(Command::Reload { wait: false }) => self.wish(Wish::Reload),
                 Ok(Command::Stop) => self.wish(Wish::Stop),
+                Ok(Command::Upgrade) => {
+                    self.reply(client, Reply::OnceTakenOver);
+                    self.upgrade(true);
+                    continue;
+                }
                 Ok(Command::Workers(count)) => self.wish(Wish::Workers(count)),
             };
             self.reply(client, Reply::Now(answer));
@@ -278,6 +351,87 @@ impl Master {
         if let Some(control) = &mut self.control {
             control.sweep();
         }
+    }
+
+    /// Starts the program anew beside this one; `wanted` ends this one when that serves.
+    fn upgrade(&mut self, wanted: bool) {
+        let serving = self.arbiter.current().and_then(|number| self.generations.get(&number));
+        let started = match (&self.successor, serving) {
+            (Some(_), _) => Err("a new master has been started already".to_owned()),
+            (None, None) => Err("nothing serves yet".to_owned()),
+            (None, Some(generation)) => {
+                let started = self.invocation.start_anew(&generation.listeners, self.messages_to.as_fd());
+                started.map_err(|error| error.to_string())
+            }
+        };
+        match started {
+            Ok(pid) => {
+                info!(self.log.logger(), "a new master was started"; "pid" => pid.as_raw());
+                self.successor = Some(Successor { pid, serves: false, wanted });
+            }
+            Err(reason) => self.upgraded(Err(format!("upgrade failed: {reason}"))),
+        }
+    }
+
+    /// The new master serves.
+    fn taken_over(&mut self, pid: Pid) {
+        let Some(successor) = self.successor.as_mut().filter(|successor| successor.pid == pid) else {
+            return;
+        };
+        successor.serves = true;
+        let wanted = successor.wanted;
+        info!(self.log.logger(), "the new master serves"; "pid" => pid.as_raw());
+        self.systemd.main_pid(pid);
+        self.own_paths(false);
+        self.upgraded(Ok(()));
+        if wanted {
+            self.dispatch(Event::Wished(Wish::Stop));
+        }
+    }
+
+    /// The new master has gone: all is ours again.
+    fn successor_ended(&mut self, ended: process::Ended) {
+        let served = self.successor.take().is_some_and(|successor| successor.serves);
+        self.own_paths(true);
+        self.systemd.main_pid(process::own_pid());
+        if served {
+            warn!(self.log.logger(), "the new master has gone again ({})", ended);
+        } else {
+            self.upgraded(Err(format!("upgrade failed: the new master ended ({ended})")));
+        }
+        if self.arbiter.state() == "drained" {
+            self.dispatch(Event::Wished(Wish::Reload));
+        }
+    }
+
+    fn upgraded(&mut self, result: Result<(), String>) {
+        if let Err(reason) = &result {
+            error!(self.log.logger(), "{}", reason);
+        }
+        if let Some(control) = &mut self.control {
+            control.taken_over(&result);
+        }
+    }
+
+    fn own_paths(&self, owned: bool) {
+        let listeners = self.generations.values().flat_map(|generation| &generation.listeners);
+        listeners.for_each(|listener| listener.set_owned(owned));
+    }
+
+    /// Takes the names of a former master once it has gone.
+    fn succeed(&mut self) {
+        if self.predecessor.as_ref().is_none_or(|predecessor| getppid() == predecessor.pid) {
+            return;
+        }
+        self.predecessor = None;
+        self.own_paths(true);
+        if let Some(pidfile) = &mut self.pidfile {
+            pidfile.rename(&first(pidfile.path()));
+        }
+        if let Some(control) = &mut self.control {
+            control.rename(&first(control.path()));
+        }
+        info!(self.log.logger(), "the former master has gone");
     }
 
     fn wish(&mut self, wish: Wish) -> Value {
@@ -292,19 +446,29 @@ impl Master {
     }
 
     fn reaped(&mut self, pid: Pid, ended: process::Ended) {
+        if self.successor.as_ref().is_some_and(|successor| successor.pid == pid) {
+            return self.successor_ended(ended);
+        }
         let Some(loader) = self.loader.take_if(|loader| loader.pid == pid) else {
             let slot = self.arbiter.workers().find(|worker| worker.pid == pid).map(|worker| worker.slot);
             let orderly = ended == process::Ended::Code(0);
             self.dispatch(Event::Exited { pid, orderly, how: ended.to_string() });
             return slot.into_iter().for_each(|slot| self.scoreboard.retire(slot));
         };
-        let generation = loader.generation;
-        let result = loader.finish(ended).map(|loaded| {
+        let (generation, kept) = (loader.generation, loader.is_kept());
+        let result = loader.finish(ended);
+        if let (true, Err(reason)) = (kept, &result) {
+            warn!(self.log.logger(), "the snapshot that was kept is of no use: {}", reason);
+            let started = self.start_loader(generation).map_err(|error| error.to_string());
+            return self.dispatch(Event::LoaderStarted(started));
+        }
+        let result = result.map(|loaded| {
             info!(self.log.logger(), "snapshot made gen={} {}", generation, in_words(&loaded.summary));
             if let Some(generation) = self.generations.get_mut(&generation) {
                 generation.snapshot = Some(loaded.snapshot);
                 generation.summary = loaded.summary;
                 generation.made = Instant::now();
+                generation.stale = loaded.stale;
             }
         });
         self.dispatch(Event::LoaderEnded(result));
@@ -322,7 +486,11 @@ impl Master {
     /// Does what the arbiter says; some of it has an answer.
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Configure { generation } => return Some(Event::Configured(self.configure(generation))),
+            Action::Configure { generation } => {
+                let status = format!("reloading; {}", self.status_line());
+                self.systemd.reloading(&status);
+                return Some(Event::Configured(self.configure(generation)));
+            }
             Action::StartLoader { generation } => {
                 let started = self.start_loader(generation);
                 return Some(Event::LoaderStarted(started.map_err(|error| error.to_string())));
@@ -333,12 +501,7 @@ impl Master {
             }
             Action::Kill { pid, signal } => self.kill(pid, signal),
             Action::Promote { generation } => self.promote(generation),
-            Action::Made { generation, result } => {
-                if let Some(control) = &mut self.control {
-                    control.made(generation, &result);
-                }
-                self.last_made = Some((SystemTime::now(), result));
-            }
+            Action::Made { generation, result } => return self.made(generation, result),
             Action::Stuck { pid, slot } => {
                 let request = self.scoreboard.slot(slot).request();
                 error!(self.log.logger(), "worker is silent for longer than TIMEOUT and is killed pid={}", pid;
@@ -346,8 +509,11 @@ impl Master {
             }
             Action::Discard { generation } => drop(self.generations.remove(&generation)),
             Action::CloseListeners => {
+                self.systemd.stopping("stopping");
+                self.activated.clear();
                 self.generations.values_mut().for_each(|generation| generation.listeners.clear());
             }
+            Action::Upgrade => self.upgrade(false),
             Action::ReopenLog => self.reopen_logs(),
             Action::Log(level, message) => self.say(level, &message),
             Action::Exit(code) => self.exit = Some(code),
@@ -365,17 +531,21 @@ impl Master {
             .map_err(|error| format!("LOG_PATH: {error}"))?;
         let open: Vec<Rc<Listener>> =
             self.generations.values().flat_map(|generation| generation.listeners.clone()).collect();
-        let listeners = listeners::open(&config.bind, &open, config.backlog, config.umask)?;
+        let listeners = open_listeners(&config, &self.activated, &open)?;
         let settings = settings(&config);
         self.generations.insert(generation, Generation::new(config, log, listeners));
         Ok(settings)
     }
 
     fn start_loader(&mut self, generation: u64) -> io::Result<Pid> {
+        let kept = self.kept.take();
         let close = self.descriptors();
         let Generation { config, log, .. } = self.generation(generation)?;
         let first = first_steps(&close, config, Signal::SIGKILL);
-        let loader = Loader::start(generation, config, log, &first)?;
+        let loader = match kept {
+            Some(kept) => Loader::verify(generation, config, log, &first, kept)?,
+            None => Loader::start(generation, config, log, &first)?,
+        };
         let pid = loader.pid;
         self.loader = Some(loader);
         Ok(pid)
@@ -395,13 +565,16 @@ impl Master {
         let scoreboard_slot = self.scoreboard.slot(slot);
         scoreboard_slot.reset();
         process::fork(&first, || {
+            title::set(&format!("avalon: worker {slot} [gen {generation}]"));
             let log = of.log.for_process(&format!("worker {slot}"));
             let _sentry =
                 sentry::start(of.config.sentry_dsn.as_deref(), "worker", Some(generation), Some(slot));
+            scoreboard_slot.claim(std::process::id(), generation);
             let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
                 config: of.config.clone(),
                 snapshot,
                 listeners,
+                scoreboard: self.scoreboard,
                 slot: scoreboard_slot,
                 log: log.clone(),
                 master: first.master,
@@ -469,6 +642,74 @@ impl Master {
             "workers" => self.arbiter.workers_wanted());
     }
 
+    /// Tells all who wait for it; a generation from a kept snapshot is followed by one from
+    /// the database.
+    fn made(&mut self, number: u64, result: Result<(), String>) -> Option<Event> {
+        if let Some(control) = &mut self.control {
+            control.made(number, &result);
+        }
+        let serves = result.is_ok();
+        if let (true, Some(predecessor)) = (serves, &mut self.predecessor)
+            && let Some(tell) = predecessor.tell.take()
+            && let Err(error) = Message::TakenOver.send(&tell)
+        {
+            warn!(self.log.logger(), "the former master cannot be told"; "error" => %error);
+        }
+        self.last_made = Some((SystemTime::now(), result));
+        let status = self.status_line();
+        if self.arbiter.current().is_some() {
+            self.systemd.ready(&status);
+        } else {
+            self.systemd.status(&status);
+        }
+        let generation = self.generations.get(&number).filter(|_| serves)?;
+        if generation.stale {
+            return Some(Event::Wished(Wish::Reload));
+        }
+        if let Some(snapshot) = &generation.snapshot {
+            self.systemd.keep(snapshot);
+        }
+        None
+    }
+
+    /// How things are, in a line.
+    fn status_line(&self) -> String {
+        let current =
+            self.arbiter.current().and_then(|number| Some((number, self.generations.get(&number)?)));
+        let failure = self.last_made.as_ref().and_then(|(_, result)| result.as_ref().err());
+        let mut line = match current {
+            None => "loading the collection".to_owned(),
+            Some((number, current)) => format!(
+                "generation {number}: {} songs, {} workers{}",
+                current.summary.get("songs").unwrap_or(&Value::Null),
+                self.arbiter.workers_wanted(),
+                if current.stale { ", stale data" } else { "" }
+            ),
+        };
+        if let Some(reason) = failure {
+            line = format!("{line}; reload failed: {reason}");
+        }
+        line
+    }
+
+    /// Signs of life to systemd, as long as some worker shows one too.
+    fn show_life(&mut self) {
+        let state = self.arbiter.state();
+        let healthy = |slot: usize| self.scoreboard.silence(slot) < HEALTHY_SILENCE;
+        if state == "starting" || state == "stopping" || self.arbiter.slots().into_iter().any(healthy) {
+            self.systemd.alive(Instant::now(), state == "starting");
+        }
+        let workers = self.arbiter.workers_serving();
+        if self.titled != Some(workers) {
+            self.titled = Some(workers);
+            title::set(&format!("avalon: master [{workers} workers]"));
+        }
+        if state == "serving" {
+            let status = self.status_line();
+            self.systemd.status(&status);
+        }
+    }
+
     fn reopen_logs(&self) {
         let logs = self.generations.values().map(|generation| &generation.log).chain([&self.log]);
         for log in logs {
@@ -495,9 +736,42 @@ impl Master {
     }
 }
 
+impl Predecessor {
+    fn of(handover: Handover) -> (Vec<Rc<Listener>>, Predecessor) {
+        let predecessor = Predecessor { pid: handover.parent, tell: Some(handover.tell.into()) };
+        (handover.listeners, predecessor)
+    }
+}
+
+/// The name of a file of a new master as long as the former one has the name itself.
+fn second(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".2");
+    name.into()
+}
+
+/// The name that [`second`] was made of.
+fn first(path: &Path) -> PathBuf {
+    if path.extension().is_some_and(|extension| extension == "2") {
+        path.with_extension("")
+    } else {
+        path.to_owned()
+    }
+}
+
+fn open_listeners(
+    config: &Config,
+    activated: &[Rc<Listener>],
+    open: &[Rc<Listener>],
+) -> Result<Vec<Rc<Listener>>, String> {
+    if activated.is_empty() {
+        return listeners::open(&config.bind, open, config.backlog, config.umask);
+    }
+    Ok(activated.to_vec())
+}
+
 /// A server can do without; a second one on the machine has to.
-fn open_control(config: &Config, log: &Logger) -> Option<Control> {
-    let path = config.control.as_deref()?;
+fn open_control(path: &Path, log: &Logger) -> Option<Control> {
     Control::open(path).map_err(|error| warn!(log, "avalonctl cannot reach this server: {}", error)).ok()
 }
 

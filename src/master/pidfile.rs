@@ -46,6 +46,13 @@ impl PidFile {
         }
     }
 
+    /// Takes the place of the file of a master that has gone.
+    pub(super) fn rename(&mut self, path: &Path) {
+        if fs::rename(&self.path, path).is_ok() {
+            self.path = path.to_owned();
+        }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

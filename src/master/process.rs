@@ -34,8 +34,19 @@ pub(super) struct FirstSteps<'a> {
 /// # Errors
 /// What the kernel says, or that this process has more than one thread: a child of such a
 /// process could inherit a lock that nobody will ever release.
-#[allow(unsafe_code)]
 pub(super) fn fork(first: &FirstSteps<'_>, body: impl FnOnce() -> ExitCode) -> io::Result<Pid> {
+    fork_only(|| match first_steps(first) {
+        Ok(()) => body(),
+        Err(error) => {
+            eprintln!("avalon-master: a child cannot start: {error}");
+            ExitCode::Worker
+        }
+    })
+}
+
+/// The same for a child that takes no first steps, as it becomes another program.
+#[allow(unsafe_code)]
+pub(super) fn fork_only(body: impl FnOnce() -> ExitCode) -> io::Result<Pid> {
     let threads = std::fs::read_dir("/proc/self/task")?.count();
     if threads != 1 {
         return Err(io::Error::other(format!("refusing to fork a process with {threads} threads")));
@@ -44,16 +55,7 @@ pub(super) fn fork(first: &FirstSteps<'_>, body: impl FnOnce() -> ExitCode) -> i
     // another thread holds, and may do whatever its parent could.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
-        ForkResult::Child => {
-            let code = catch_unwind(AssertUnwindSafe(|| match first_steps(first) {
-                Ok(()) => body(),
-                Err(error) => {
-                    eprintln!("avalon-master: a child cannot start: {error}");
-                    ExitCode::Worker
-                }
-            }));
-            leave(code.unwrap_or(ExitCode::Panic))
-        }
+        ForkResult::Child => leave(catch_unwind(AssertUnwindSafe(body)).unwrap_or(ExitCode::Panic)),
     }
 }
 

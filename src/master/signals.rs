@@ -18,7 +18,7 @@ pub(super) enum Arrived {
 }
 
 /// The signals that mean something, with their meanings (Gunicorn's).
-const MEANINGS: [(Signal, Arrived); 8] = [
+const MEANINGS: [(Signal, Arrived); 10] = [
     (Signal::SIGCHLD, Arrived::ChildEnded),
     (Signal::SIGHUP, Arrived::Wished(Wish::Reload)),
     (Signal::SIGTERM, Arrived::Wished(Wish::Stop)),
@@ -27,6 +27,8 @@ const MEANINGS: [(Signal, Arrived); 8] = [
     (Signal::SIGTTIN, Arrived::Wished(Wish::MoreWorkers)),
     (Signal::SIGTTOU, Arrived::Wished(Wish::FewerWorkers)),
     (Signal::SIGUSR1, Arrived::Wished(Wish::ReopenLogs)),
+    (Signal::SIGUSR2, Arrived::Wished(Wish::Upgrade)),
+    (Signal::SIGWINCH, Arrived::Wished(Wish::Drain)),
 ];
 
 /// Where signals arrive.
@@ -37,9 +39,6 @@ impl Signals {
     pub(super) fn block() -> io::Result<Self> {
         let mut set = SigSet::empty();
         MEANINGS.iter().for_each(|(signal, _)| set.add(*signal));
-        // A stray SIGUSR2 or SIGWINCH must not end a master.
-        set.add(Signal::SIGUSR2);
-        set.add(Signal::SIGWINCH);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
         Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
     }

@@ -17,7 +17,7 @@ use nix::libc::{SOCK_CLOEXEC, SOCK_NONBLOCK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use slog::{Logger, warn};
-use socket2::{Domain, Socket};
+use socket2::Socket;
 use std::os::fd::AsFd;
 use std::os::unix::thread::JoinHandleExt;
 use tokio::runtime::Handle;
@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::interrupt;
+use super::status::Peer;
 
 /// How long to wait before the next try when descriptors or memory have run out.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
@@ -35,8 +36,8 @@ const WAKE_PAUSE: Duration = Duration::from_millis(2);
 pub(super) struct Accepted {
     /// Non-blocking.
     pub(super) socket: Socket,
-    /// Whether it is a Unix socket.
-    pub(super) local: bool,
+    /// Who has called.
+    pub(super) peer: Peer,
     pub(super) permit: OwnedSemaphorePermit,
 }
 
@@ -104,7 +105,6 @@ struct Acceptor {
 
 impl Acceptor {
     fn run(self) {
-        let local = self.listener.domain().is_ok_and(|domain| domain == Domain::UNIX);
         let mut short_before = false;
         loop {
             let Ok(permit) = self.runtime.block_on(Arc::clone(&self.room).acquire_owned()) else { return };
@@ -115,9 +115,10 @@ impl Acceptor {
                 return;
             }
             match self.listener.accept4(SOCK_CLOEXEC | SOCK_NONBLOCK) {
-                Ok((socket, _)) => {
+                Ok((socket, address)) => {
                     short_before = false;
-                    slot.send(Accepted { socket, local, permit });
+                    let peer = address.as_socket().map(|address| address.ip());
+                    slot.send(Accepted { socket, peer, permit });
                 }
                 Err(error) if is_shortage(&error) => {
                     if !short_before {

@@ -11,6 +11,7 @@ mod params;
 mod response;
 mod routes;
 mod service;
+mod status;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -33,11 +34,13 @@ use tokio::sync::mpsc;
 use accept::{Accepted, Acceptors};
 use connection::{Connections, TICK, Watched};
 use service::Service;
+use status::Peer;
 
 use crate::config::Config;
-use crate::scoreboard::Slot;
+use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Log, Statsd};
+use crate::title;
 
 /// What `version` answers.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -50,7 +53,9 @@ pub struct Worker {
     pub snapshot: &'static Snapshot<'static>,
     /// Its own copies of the listeners, blocking.
     pub listeners: Vec<Socket>,
-    /// Its place on the scoreboard.
+    /// Where all workers say how they are, and its own place there.
+    pub scoreboard: Scoreboard,
+    /// Its place.
     pub slot: &'static Slot,
     /// Where it logs.
     pub log: Log,
@@ -105,6 +110,8 @@ impl Worker {
             request_path: self.config.request_path.clone(),
             limits: limits.clone(),
             draining: AtomicBool::new(false),
+            scoreboard: self.scoreboard,
+            status_allow: self.config.status_allow.clone(),
             slot: self.slot,
             statsd: start_statsd(&self.config, &log),
             log: log.clone(),
@@ -167,6 +174,7 @@ impl Drain {
 
     fn begin(&mut self, service: &Service) {
         service.draining.store(true, Ordering::Relaxed);
+        title::set("avalon: worker [draining]");
         if let Some(acceptors) = self.acceptors.take() {
             self.stopping = Some(tokio::spawn(acceptors.stop()));
             self.deadline = Some(Instant::now() + self.timeout);
@@ -212,17 +220,17 @@ async fn serve_accepted(
 }
 
 fn begin(accepted: Accepted, service: &Arc<Service>, connections: &Arc<Connections>) -> io::Result<()> {
-    let Accepted { socket, local, permit } = accepted;
-    if local {
-        spawn(UnixStream::from_std(socket.into())?, permit, service, connections);
-    } else {
-        spawn(TcpStream::from_std(socket.into())?, permit, service, connections);
+    let Accepted { socket, peer, permit } = accepted;
+    match peer {
+        None => spawn(UnixStream::from_std(socket.into())?, peer, permit, service, connections),
+        Some(_) => spawn(TcpStream::from_std(socket.into())?, peer, permit, service, connections),
     }
     Ok(())
 }
 
 fn spawn<S>(
     socket: S,
+    peer: Peer,
     permit: tokio::sync::OwnedSemaphorePermit,
     service: &Arc<Service>,
     connections: &Arc<Connections>,
@@ -241,7 +249,7 @@ fn spawn<S>(
         // and buffers the answers to pipelined requests without limit.
         builder.max_headers(service.limits.request_fields + 1);
         let answer = service_fn(|request: Request<Incoming>| {
-            std::future::ready(Ok::<_, std::convert::Infallible>(service.answer(&request, &activity)))
+            std::future::ready(Ok::<_, std::convert::Infallible>(service.answer(&request, peer, &activity)))
         });
         let connection = builder.serve_connection(io, answer);
         // Both end with the connection, also when its task is aborted.

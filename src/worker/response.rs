@@ -33,6 +33,11 @@ pub(super) fn text(body: &'static str) -> Response<Payload> {
     whole(StatusCode::OK, TEXT, Bytes::from_static(body.as_bytes()))
 }
 
+/// A JSON text that was made for this request.
+pub(super) fn json(body: String) -> Response<Payload> {
+    whole(StatusCode::OK, JSON, body.into())
+}
+
 /// The answer to OPTIONS.
 pub(super) fn options() -> Response<Payload> {
     let mut response = whole(StatusCode::OK, TEXT, Bytes::new());

@@ -9,13 +9,15 @@ use crate::snapshot::Kind;
 pub(super) enum Endpoint {
     Version,
     Heartbeat,
+    Status,
     List(Kind),
 }
 
 impl Endpoint {
-    const ALL: [Endpoint; 6] = [
+    const ALL: [Endpoint; 7] = [
         Endpoint::Version,
         Endpoint::Heartbeat,
+        Endpoint::Status,
         Endpoint::List(Kind::Album),
         Endpoint::List(Kind::Artist),
         Endpoint::List(Kind::Genre),
@@ -27,6 +29,7 @@ impl Endpoint {
         match self {
             Endpoint::Version => "version",
             Endpoint::Heartbeat => "heartbeat",
+            Endpoint::Status => "status",
             Endpoint::List(Kind::Album) => "albums",
             Endpoint::List(Kind::Artist) => "artists",
             Endpoint::List(Kind::Genre) => "genres",

@@ -1,5 +1,6 @@
 //! A request in, an answer out. Touches nothing but the snapshot and counters.
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +15,10 @@ use super::connection::Activity;
 use super::error::ApiError;
 use super::response::{self, Payload};
 use super::routes::{self, Endpoint};
+use super::status::{self, Peer};
 use super::{VERSION, params};
 use crate::config::Limits;
-use crate::scoreboard::Slot;
+use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::{Kind, Snapshot};
 use crate::telemetry::{self, Statsd};
 
@@ -26,6 +28,8 @@ pub(super) struct Service {
     pub(super) request_path: String,
     pub(super) limits: Limits,
     pub(super) draining: AtomicBool,
+    pub(super) scoreboard: Scoreboard,
+    pub(super) status_allow: Vec<IpAddr>,
     pub(super) slot: &'static Slot,
     pub(super) statsd: Statsd,
     pub(super) log: Logger,
@@ -33,12 +37,17 @@ pub(super) struct Service {
 
 impl Service {
     /// Answers one request of the connection that `activity` watches.
-    pub(super) fn answer(&self, request: &Request<Incoming>, activity: &Arc<Activity>) -> Response<Payload> {
+    pub(super) fn answer(
+        &self,
+        request: &Request<Incoming>,
+        peer: Peer,
+        activity: &Arc<Activity>,
+    ) -> Response<Payload> {
         activity.asked();
         let begin = Instant::now();
         let target = request.uri().path_and_query().map_or("", |target| target.as_str());
         self.slot.begin_request(request.method().as_str(), target);
-        let caught = catch_unwind(AssertUnwindSafe(|| self.route(request)));
+        let caught = catch_unwind(AssertUnwindSafe(|| self.route(request, peer)));
         let (mut response, endpoint) = caught.unwrap_or_else(|_| {
             error!(self.log, #telemetry::sentry::REPORTED, "a request panicked";
                 "method" => %request.method(), "target" => %request.uri());
@@ -58,13 +67,17 @@ impl Service {
         response.map(|body| body.watched(Arc::clone(activity)))
     }
 
-    fn route(&self, request: &Request<Incoming>) -> (Response<Payload>, Option<Endpoint>) {
+    fn route(&self, request: &Request<Incoming>, peer: Peer) -> (Response<Payload>, Option<Endpoint>) {
         if let Some(refused) = self.refuse(request) {
             return (response::error(&refused), None);
         }
         let Some(endpoint) = routes::find(&self.request_path, request.uri().path()) else {
             return (response::error(&ApiError::NotFound), None);
         };
+        // To those who may not see it, it is not there.
+        if endpoint == Endpoint::Status && !status::may_see(peer, request.headers(), &self.status_allow) {
+            return (response::error(&ApiError::NotFound), None);
+        }
         let response = match *request.method() {
             Method::GET | Method::HEAD if !request.body().is_end_stream() => response::error(&BODY),
             Method::GET | Method::HEAD => self.endpoint(endpoint, request),
@@ -101,6 +114,7 @@ impl Service {
         match endpoint {
             Endpoint::Version => response::text(VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
+            Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot).to_string()),
             Endpoint::List(kind) => self.list(kind, request).unwrap_or_else(|error| response::error(&error)),
         }
     }

@@ -3,8 +3,11 @@
 mod boot;
 mod conformance;
 mod database;
+mod failure;
 mod harness;
 mod hostile;
 mod http;
 mod scan;
+mod telemetry;
 mod tidy;
+mod workers;

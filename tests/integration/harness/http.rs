@@ -169,6 +169,14 @@ impl Connection {
         Ok(bytes)
     }
 
+    /// Waits until something has come, and leaves it there.
+    pub(crate) fn first_byte(&mut self) -> io::Result<()> {
+        match self.reader.fill_buf()? {
+            [] => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
+            _ => Ok(()),
+        }
+    }
+
     /// What comes until the server closes the connection. A reset is an end too: the kernel
     /// sends one when the server has not read all that came.
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {

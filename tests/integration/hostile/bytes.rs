@@ -138,7 +138,7 @@ fn requests_whose_length_is_in_doubt_are_refused_and_end_the_connection() {
 #[test]
 fn nothing_that_is_quoted_back_becomes_a_header() {
     let watched = watched();
-    let lines = "%0d%0aX-Injected:%201%0d%0a%0d%0a<script>";
+    let lines = "%0d%0aX-Injected:%201%0d%0a%0d%0a%3Cscript%3E";
     for target in [
         format!("/avalon/songs?order={lines}"),
         format!("/avalon/songs?order=name&direction={lines}"),
@@ -196,7 +196,7 @@ fn mutated(random: &mut Random) -> Vec<u8> {
             0 => bytes[at] = random.next() as u8,
             1 => bytes[at] ^= 1 << random.below(8),
             2 => bytes.insert(at, b"\0\r\n :/?%&=\"\xff"[random.below(12)]),
-            3 => drop(bytes.remove(at)),
+            3 if bytes.len() > 1 => drop(bytes.remove(at)),
             4 => bytes.truncate(at + 1),
             _ => {
                 let end = at + random.below(bytes.len() - at);

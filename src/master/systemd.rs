@@ -1,0 +1,106 @@
+//! What systemd is told (sd_notify(3)): ready, reloading, stopping, a status line, signs of
+//! life, and the snapshot to keep for the next start. Without systemd nothing happens.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+use sd_notify::NotifyState;
+
+use super::inherited::SNAPSHOT;
+
+/// By how much a start may take longer, from each time that it is asked for.
+const EXTENSION: Duration = Duration::from_secs(10);
+
+/// The line to systemd.
+pub(super) struct Systemd {
+    present: bool,
+    /// Half of what the unit allows.
+    watchdog: Option<Duration>,
+    last_sign: Option<Instant>,
+    status: String,
+}
+
+impl Systemd {
+    /// Looks at `NOTIFY_SOCKET` and `WATCHDOG_USEC`.
+    pub(super) fn new() -> Self {
+        Systemd {
+            present: std::env::var_os("NOTIFY_SOCKET").is_some(),
+            watchdog: sd_notify::watchdog_enabled().map(|allowed| allowed / 2),
+            last_sign: None,
+            status: String::new(),
+        }
+    }
+
+    /// A generation serves, or goes on after a reload that failed.
+    pub(super) fn ready(&mut self, status: &str) {
+        self.status = status.to_owned();
+        self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
+
+    /// A reload has begun.
+    pub(super) fn reloading(&mut self, status: &str) {
+        self.status = status.to_owned();
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            // The time belongs into the same message.
+            self.tell(&[NotifyState::Reloading, now, NotifyState::Status(status)]);
+        }
+    }
+
+    /// The end has begun.
+    pub(super) fn stopping(&mut self, status: &str) {
+        self.status = status.to_owned();
+        self.tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+    }
+
+    /// The status line, if it has changed.
+    pub(super) fn status(&mut self, status: &str) {
+        if self.status != status {
+            self.status = status.to_owned();
+            self.tell(&[NotifyState::Status(status)]);
+        }
+    }
+
+    /// A sign of life, if it is time for one. While starting it asks for more time as well:
+    /// LOAD_TIMEOUT and BOOT_TIMEOUT limit that.
+    pub(super) fn alive(&mut self, now: Instant, starting: bool) {
+        let pause = self.watchdog.unwrap_or(EXTENSION / 4);
+        if self.last_sign.is_some_and(|last| now.saturating_duration_since(last) < pause) {
+            return;
+        }
+        self.last_sign = Some(now);
+        if self.watchdog.is_some() {
+            self.tell(&[NotifyState::Watchdog]);
+        }
+        if starting {
+            self.tell(&[NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32)]);
+        }
+    }
+
+    /// Another process is the main one from now on.
+    pub(super) fn main_pid(&self, pid: Pid) {
+        self.tell(&[NotifyState::MainPid(pid.as_raw().unsigned_abs())]);
+    }
+
+    /// How often [`Systemd::alive`] must be called at least.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        self.watchdog
+    }
+
+    /// Gives a snapshot to systemd for the next start, in place of the one before.
+    pub(super) fn keep(&self, snapshot: &OwnedFd) {
+        if !self.present {
+            return;
+        }
+        self.tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(SNAPSHOT)]);
+        let store = [NotifyState::FdStore, NotifyState::FdName(SNAPSHOT), NotifyState::Custom("FDPOLL=0")];
+        let _ = sd_notify::notify_with_fds(&store, &[snapshot.as_fd()]);
+    }
+
+    /// A manager that does not listen is no reason not to serve.
+    fn tell(&self, states: &[NotifyState<'_>]) {
+        if self.present {
+            let _ = sd_notify::notify(states);
+        }
+    }
+}

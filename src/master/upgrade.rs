@@ -1,0 +1,136 @@
+//! Another binary in place of this one, without closing an address: the new master is
+//! executed as a child, with the listeners, and serves beside us until one of the two goes.
+
+use std::env;
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::unistd::{Pid, execve, getppid};
+use serde_json::{Value, json};
+use socket2::Socket;
+
+use super::inherited::own;
+use super::listeners::Listener;
+use super::{ExitCode, process};
+
+/// The variable that tells a new master what it was given. Not for people.
+const VARIABLE: &str = "_AVALON_UPGRADE";
+/// What systemd says to a process by number, which the new one must not take for itself.
+const NOT_PASSED_ON: [&str; 4] = [VARIABLE, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+/// How this program was started, remembered before anything can change.
+pub(super) struct Invocation {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+impl Invocation {
+    /// The program by the path it was called by, so that a link that leads elsewhere by now is
+    /// followed again.
+    pub(super) fn of_this_process() -> io::Result<Self> {
+        let arguments: Vec<OsString> = env::args_os().collect();
+        let called =
+            arguments.first().map(Path::new).filter(|called| called.as_os_str().as_bytes().contains(&b'/'));
+        let program = match called {
+            Some(called) => std::path::absolute(called)?,
+            None => env::current_exe()?,
+        };
+        Ok(Invocation { program, arguments })
+    }
+
+    /// Starts the program anew, with copies of the listeners and of the pipe in which it tells
+    /// that it serves.
+    ///
+    /// # Errors
+    /// If there is no process to be had. That the program cannot be executed shows in its exit
+    /// code.
+    pub(super) fn start_anew(&self, listeners: &[Rc<Listener>], tell: BorrowedFd<'_>) -> io::Result<Pid> {
+        let listeners: Vec<(Socket, &Rc<Listener>)> =
+            listeners.iter().map(|listener| Ok((listener.share()?, listener))).collect::<io::Result<_>>()?;
+        let tell = tell.try_clone_to_owned()?;
+        let parent = process::own_pid();
+        process::fork_only(|| {
+            let fds = listeners.iter().map(|(socket, _)| socket.as_fd()).chain([tell.as_fd()]);
+            if let Err(error) = self.execute(fds, &handover(parent, &listeners, &tell)) {
+                eprintln!("avalon-master: {} cannot be executed: {error}", self.program.display());
+            }
+            ExitCode::Failure
+        })
+    }
+
+    fn execute<'f>(&self, fds: impl Iterator<Item = BorrowedFd<'f>>, handover: &Value) -> io::Result<()> {
+        for fd in fds {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
+        let text = |text: &OsString| CString::new(text.as_bytes());
+        let program = CString::new(self.program.as_os_str().as_bytes())?;
+        let arguments = self.arguments.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+        let inherited = env::vars_os().filter(|(name, _)| !NOT_PASSED_ON.iter().any(|other| name == other));
+        let variables = inherited.map(|(name, value)| match name == "WATCHDOG_PID" {
+            true => (name, process::own_pid().to_string().into()),
+            false => (name, value),
+        });
+        let own = (OsString::from(VARIABLE), OsString::from(handover.to_string()));
+        let variables = variables
+            .chain([own])
+            .map(|(name, value)| CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()));
+        let variables = variables.collect::<Result<Vec<_>, _>>()?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        execve(&program, &arguments, &variables)?;
+        Ok(())
+    }
+}
+
+fn handover(parent: Pid, listeners: &[(Socket, &Rc<Listener>)], tell: &OwnedFd) -> Value {
+    let listeners: Vec<Value> = listeners
+        .iter()
+        .map(|(socket, listener)| {
+            json!({
+                "fd": socket.as_raw_fd(),
+                "address": listener.address().to_string(),
+                "activated": listener.is_activated(),
+            })
+        })
+        .collect();
+    json!({"parent": parent.as_raw(), "tell": tell.as_raw_fd(), "listeners": listeners})
+}
+
+/// What a former master has passed on to this one.
+pub(super) struct Handover {
+    /// The former master.
+    pub(super) parent: Pid,
+    /// Where to tell it that this one serves.
+    pub(super) tell: OwnedFd,
+    /// Its listeners.
+    pub(super) listeners: Vec<Rc<Listener>>,
+}
+
+impl Handover {
+    /// Takes what the variable says, if a former master is our parent. To be called once.
+    pub(super) fn take() -> Result<Option<Self>, String> {
+        let Some(text) = env::var_os(VARIABLE) else { return Ok(None) };
+        let wrong = || format!("{VARIABLE}: {text:?} was not written by avalon-master");
+        let value: Value = serde_json::from_slice(text.as_bytes()).map_err(|_| wrong())?;
+        let number = |value: &Value| value.as_i64().and_then(|number| i32::try_from(number).ok());
+        let parent = Pid::from_raw(number(&value["parent"]).ok_or_else(wrong)?);
+        if parent != getppid() {
+            return Ok(None);
+        }
+        let own = |fd| own(fd).map_err(|errno| format!("{VARIABLE}: descriptor {fd}: {errno}"));
+        let tell = own(number(&value["tell"]).ok_or_else(wrong)?)?;
+        let mut listeners = Vec::new();
+        for listener in value["listeners"].as_array().ok_or_else(wrong)? {
+            let fd = own(number(&listener["fd"]).ok_or_else(wrong)?)?;
+            let address = listener["address"].as_str().and_then(|address| address.parse().ok());
+            let activated = listener["activated"].as_bool().unwrap_or(false);
+            listeners.push(Rc::new(Listener::passed_on(address.ok_or_else(wrong)?, fd.into(), activated)));
+        }
+        Ok(Some(Handover { parent, tell, listeners }))
+    }
+}

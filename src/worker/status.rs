@@ -1,0 +1,71 @@
+//! `status`: how the server is, read from the scoreboard, so that any worker knows of all.
+
+use std::net::IpAddr;
+
+use hyper::HeaderMap;
+use hyper::header::FORWARDED;
+use serde_json::{Value, json};
+
+use super::VERSION;
+use crate::scoreboard::Scoreboard;
+use crate::snapshot::{Kind, Snapshot};
+
+/// Who is at the other end of a connection; `None` for a Unix socket.
+pub(super) type Peer = Option<IpAddr>;
+
+/// Whether it may see the status: a peer that is allowed to, and that asks for itself. A
+/// proxy on this machine asks for anybody, and says so.
+pub(super) fn may_see(peer: Peer, headers: &HeaderMap, allowed: &[IpAddr]) -> bool {
+    let proxied = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
+    !proxied && peer.is_none_or(|peer| allowed.contains(&peer.to_canonical()))
+}
+
+/// The status as JSON. Times are in seconds.
+pub(super) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value {
+    let workers: Vec<Value> = scoreboard
+        .living()
+        .map(|(number, slot)| {
+            let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
+            json!({
+                "slot": number,
+                "pid": slot.pid(),
+                "generation": slot.generation(),
+                "silent": scoreboard.silence(number).as_secs_f64(),
+                "requests": slot.answers(),
+                "connections": slot.connections(),
+                "p50": latency(0.5),
+                "p99": latency(0.99),
+            })
+        })
+        .collect();
+    let requests: u64 = scoreboard.living().map(|(_, slot)| slot.answers()).sum();
+    json!({
+        "version": VERSION,
+        "hash": format!("{:032x}", snapshot.hash()),
+        "songs": snapshot.count(Kind::Song),
+        "albums": snapshot.count(Kind::Album),
+        "artists": snapshot.count(Kind::Artist),
+        "genres": snapshot.count(Kind::Genre),
+        "requests": requests + scoreboard.retired_answers(),
+        "workers": workers,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_the_allowed_see_it_and_only_for_themselves() {
+        let allowed = ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        let see = |peer: &str, headers: &HeaderMap| may_see(Some(peer.parse().unwrap()), headers, &allowed);
+        assert!(see("127.0.0.1", &headers) && see("::1", &headers) && see("::ffff:127.0.0.1", &headers));
+        assert!(may_see(None, &headers, &allowed));
+        assert!(!see("192.0.2.1", &headers) && !see("127.0.0.2", &headers));
+        headers.insert("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
+        assert!(!see("127.0.0.1", &headers) && !may_see(None, &headers, &allowed));
+    }
+}
