@@ -5,6 +5,7 @@ mod conformance;
 mod database;
 mod failure;
 mod harness;
+mod hostile;
 mod http;
 mod reload;
 mod scan;
