@@ -9,7 +9,7 @@ use clap::Parser;
 
 /// Serves the metadata of a music collection as JSON, with pre-forked worker processes.
 #[derive(Parser)]
-#[command(name = "avalon-master", version, after_help = SIGNALS, after_long_help = LONG)]
+#[command(name = "avalon-master", version, args_override_self = true, after_help = SIGNALS, after_long_help = LONG)]
 struct Arguments {
     /// Check the configuration and exit
     #[arg(long)]

@@ -43,7 +43,7 @@ a scan may be interrupted at any time.";
 /// Read the tags of all music below PATH and store them in the database, in place of
 /// everything that was there.
 #[derive(Debug, Parser)]
-#[command(name = "avalon-scan", version, after_help = AFTER_HELP)]
+#[command(name = "avalon-scan", version, args_override_self = true, after_help = AFTER_HELP)]
 struct Arguments {
     /// Folders that hold the music
     #[arg(required = true, value_name = "PATH")]

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Tells how a running avalon-master is, and steers it.
 #[derive(Parser)]
-#[command(name = "avalonctl", version, after_help = EXIT_CODES)]
+#[command(name = "avalonctl", version, args_override_self = true, after_help = EXIT_CODES)]
 struct Arguments {
     /// Socket of the master; without it CONTROL of the configuration
     #[arg(short, long, value_name = "PATH")]

@@ -4,37 +4,19 @@
 use std::error::Error as _;
 use std::io;
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::task::JoinHandle;
-use tokio_postgres::config::SslMode as Negotiation;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{Client, Config, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use ::postgres::config::SslMode as Negotiation;
+use ::postgres::error::SqlState;
+use ::postgres::{Client, Config, Error, NoTls};
 
+use super::last_words::Connector;
 use super::{DatabaseError, password, tls};
 use crate::config::database_url::{Host, PostgresSettings, Secret, SslMode};
 
 const NO_TLS: &str = "the server does not offer TLS";
-
-/// An open session; must be [closed](Session::close).
-pub(super) struct Session {
-    pub(super) client: Client,
-    connection: JoinHandle<()>,
-}
-
-impl Session {
-    /// Says goodbye, so that the server does not log a lost connection.
-    pub(super) async fn close(self) {
-        drop(self.client);
-        // A server that does not take the goodbye is not waited for.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.connection).await;
-    }
-}
 
 /// How the database is named in messages, and where it is.
 #[derive(Debug, Clone)]
@@ -70,7 +52,7 @@ impl<'a> Place<'a> {
     }
 
     /// What the server or the connection said, in one line.
-    pub(super) fn explain(&self, error: &tokio_postgres::Error) -> DatabaseError {
+    pub(super) fn explain(&self, error: &Error) -> DatabaseError {
         let reason = describe(error);
         if is_outage(error) { self.unreachable(reason) } else { self.failed(reason) }
     }
@@ -85,51 +67,93 @@ fn socket_path(folder: &Path, port: u16) -> String {
     folder.join(format!(".s.PGSQL.{port}")).display().to_string()
 }
 
-/// Opens a session.
+/// Opens a session. Dropping it says goodbye to the server.
+///
+/// The client can limit how long a TCP connection takes, but not how long the server then
+/// takes to greet, encrypt and authenticate. So a thread connects, and is left behind when
+/// the time is over: the scan and the loader end soon, and it with them.
 ///
 /// # Errors
 /// Of the last way that was tried, and of the one before if that said something else.
-pub(super) async fn connect(place: &Place<'_>) -> Result<Session, DatabaseError> {
-    match place.settings.connect_timeout {
-        None => connect_some_way(place).await,
-        Some(limit) => match tokio::time::timeout(limit, connect_some_way(place)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(place.unreachable(format!("no answer within {} s", limit.as_secs()))),
-        },
+pub(super) fn connect(place: &Place<'_>) -> Result<Client, DatabaseError> {
+    let attempt = Attempt::new(place)?;
+    let (sender, outcome) = mpsc::channel();
+    thread::Builder::new()
+        .name("connect".to_owned())
+        // Nobody may be waiting any more; then the session is closed at once.
+        .spawn(move || drop(sender.send(attempt.run())))
+        .map_err(|error| place.failed(format!("no thread can be started: {error}")))?;
+    let (outcome, limit) = match place.settings.connect_timeout {
+        None => (outcome.recv().map_err(RecvTimeoutError::from), Duration::MAX),
+        Some(limit) => (outcome.recv_timeout(limit), limit),
+    };
+    match outcome {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(failures)) => Err(refusal(place, &failures)),
+        Err(RecvTimeoutError::Timeout) => {
+            Err(place.unreachable(format!("no answer within {} s", limit.as_secs())))
+        }
+        Err(RecvTimeoutError::Disconnected) => Err(place.failed("the thread that connects has panicked")),
     }
 }
 
-/// `sslmode` as a list of ways. Over a Unix socket libpq never uses TLS.
-async fn connect_some_way(place: &Place<'_>) -> Result<Session, DatabaseError> {
-    use Negotiation::{Disable, Require};
-    let ways: &[Negotiation] = match (&place.settings.host, place.settings.ssl_mode) {
-        (Host::Unix(_), _) | (_, SslMode::Disable) => &[Disable],
-        (_, SslMode::Allow) => &[Disable, Require],
-        (_, SslMode::Prefer) => &[Require, Disable],
-        (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[Require],
-    };
-    let tls = match ways {
-        [Disable] => None,
-        _ => Some(tls::connector(place.settings).map_err(|reason| place.failed(reason))?),
-    };
-    let config = config(place);
-    let mut failures: Vec<(Negotiation, tokio_postgres::Error)> = Vec::new();
-    for way in ways {
-        let mut config = config.clone();
-        config.ssl_mode(*way);
-        // Another way does not help when there is no way to the server at all.
-        match open(place, &config, tls.as_ref()).await? {
-            Ok(session) => return Ok(session),
-            Err(error) => failures.push((*way, error)),
-        }
+/// A way that failed, and why.
+type Failure = (Negotiation, Error);
+
+/// All that it takes to connect.
+struct Attempt {
+    config: Config,
+    ways: &'static [Negotiation],
+    /// Unless `ways` are without.
+    tls: Option<Connector>,
+}
+
+impl Attempt {
+    /// `sslmode` as a list of ways. Over a Unix socket libpq never uses TLS.
+    fn new(place: &Place<'_>) -> Result<Attempt, DatabaseError> {
+        use Negotiation::{Disable, Require};
+        let ways: &[Negotiation] = match (&place.settings.host, place.settings.ssl_mode) {
+            (Host::Unix(_), _) | (_, SslMode::Disable) => &[Disable],
+            (_, SslMode::Allow) => &[Disable, Require],
+            (_, SslMode::Prefer) => &[Require, Disable],
+            (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[Require],
+        };
+        let tls = match ways {
+            [Disable] => None,
+            _ => Some(tls::connector(place.settings).map_err(|reason| place.failed(reason))?),
+        };
+        Ok(Attempt { config: config(place), ways, tls })
     }
-    let reason = join_reasons(&failures);
+
+    fn run(mut self) -> Result<Client, Vec<Failure>> {
+        let mut failures = Vec::new();
+        for way in self.ways {
+            self.config.ssl_mode(*way);
+            let outcome = match &self.tls {
+                None => self.config.connect(NoTls),
+                Some(tls) => self.config.connect(tls.clone()),
+            };
+            match outcome {
+                Ok(client) => return Ok(client),
+                Err(error) => failures.push((*way, error)),
+            }
+            // Another way does not help when there is no way to the server at all.
+            if failures.last().is_some_and(|(_, error)| never_got_there(error)) {
+                break;
+            }
+        }
+        Err(failures)
+    }
+}
+
+fn refusal(place: &Place<'_>, failures: &[Failure]) -> DatabaseError {
+    let reason = join_reasons(failures);
     let is_outage = failures.last().is_some_and(|(_, error)| is_outage(error));
-    Err(if is_outage { place.unreachable(reason) } else { place.failed(reason) })
+    if is_outage { place.unreachable(reason) } else { place.failed(reason) }
 }
 
 /// One reason where the others say the same, or say only that there is no TLS.
-fn join_reasons(failures: &[(Negotiation, tokio_postgres::Error)]) -> String {
+fn join_reasons(failures: &[Failure]) -> String {
     let mut reasons: Vec<(Negotiation, String)> =
         failures.iter().map(|(way, error)| (*way, describe(error))).collect();
     reasons.dedup_by(|a, b| a.1 == b.1);
@@ -150,6 +174,17 @@ fn config(place: &Place<'_>) -> Config {
     let settings = place.settings;
     let mut config = Config::new();
     config.user(&place.user).dbname(&place.database).application_name(&settings.application_name);
+    match &settings.host {
+        Host::Tcp(host) => config.host(host),
+        Host::Unix(folder) => config.host_path(folder),
+    };
+    // A load waits for the server without sending anything: without these it would never
+    // learn that the machine has gone. Two minutes at most.
+    config
+        .port(settings.port)
+        .keepalives_idle(Duration::from_secs(60))
+        .keepalives_interval(Duration::from_secs(10))
+        .keepalives_retries(6);
     if let Some(options) = &settings.options {
         config.options(options);
     }
@@ -168,63 +203,8 @@ fn config(place: &Place<'_>) -> Config {
     config
 }
 
-/// The outer error: there is no way to the server. The inner one: this way was not it.
-async fn open(
-    place: &Place<'_>,
-    config: &Config,
-    tls: Option<&MakeRustlsConnect>,
-) -> Result<Result<Session, tokio_postgres::Error>, DatabaseError> {
-    let unreachable = |error: io::Error| place.unreachable(error.to_string());
-    match &place.settings.host {
-        Host::Unix(folder) => {
-            let stream = UnixStream::connect(socket_path(folder, place.settings.port)).await;
-            Ok(start(config, stream.map_err(unreachable)?, NoTls).await)
-        }
-        Host::Tcp(host) => {
-            let stream = open_tcp(host, place.settings.port).await.map_err(unreachable)?;
-            let Some(tls) = tls else { return Ok(start(config, stream, NoTls).await) };
-            let Ok(tls) = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls.clone(), host);
-            Ok(start(config, stream, tls).await)
-        }
-    }
-}
-
-/// Tries each address of `host`.
-async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-    for address in tokio::net::lookup_host((host, port)).await? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                // A load waits for the server without sending anything: without these it
-                // would never learn that the machine has gone. Two minutes at most.
-                let keepalive = TcpKeepalive::new()
-                    .with_time(Duration::from_secs(60))
-                    .with_interval(Duration::from_secs(10))
-                    .with_retries(6);
-                SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn start<S, T>(config: &Config, stream: S, tls: T) -> Result<Session, tokio_postgres::Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T: TlsConnect<S>,
-    T::Stream: Send + 'static,
-{
-    let (client, connection) = config.connect_raw(stream, tls).await?;
-    // What breaks the connection is told to the query that is under way.
-    let connection = tokio::spawn(async move { drop(connection.await) });
-    Ok(Session { client, connection })
-}
-
 /// Whether the server is gone, going or not yet there, rather than refusing.
-fn is_outage(error: &tokio_postgres::Error) -> bool {
+fn is_outage(error: &Error) -> bool {
     if let Some(code) = error.code() {
         let passing = [
             SqlState::ADMIN_SHUTDOWN,
@@ -238,12 +218,17 @@ fn is_outage(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || io.is_some_and(|io| tls_error(io).is_none())
 }
 
+/// The error has no code for this, only a text.
+fn never_got_there(error: &Error) -> bool {
+    error.to_string() == "error connecting to server"
+}
+
 /// A failed handshake reaches us wrapped in an I/O error.
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref::<rustls::Error>()
 }
 
-fn describe(error: &tokio_postgres::Error) -> String {
+fn describe(error: &Error) -> String {
     if let Some(refusal) = error.as_db_error() {
         let mut text = refusal.message().to_owned();
         for more in [refusal.detail(), refusal.where_(), refusal.hint()].into_iter().flatten() {
@@ -262,6 +247,7 @@ fn describe(error: &tokio_postgres::Error) -> String {
         (_, "password missing") => {
             "the server asks for a password, and there is none in the URL, PGPASSWORD or ~/.pgpass".to_owned()
         }
+        (_, source) if never_got_there(error) => source.to_owned(),
         (_, source) => format!("{error}: {source}"),
     }
 }

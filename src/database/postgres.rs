@@ -1,13 +1,11 @@
 //! A PostgreSQL server: rows are streamed both ways inside one transaction.
 
 use std::collections::HashSet;
-use std::pin::pin;
+use std::io::{self, Write};
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{SinkExt, TryStreamExt};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{FromSql, Type};
-use tokio_postgres::{Client, Error, IsolationLevel, Row, RowStream, Transaction};
+use ::postgres::error::SqlState;
+use ::postgres::types::{FromSql, Type};
+use ::postgres::{Client, Error, IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
 use super::connect::{self, Place};
@@ -18,24 +16,26 @@ use crate::model::{Collection, Named, Song};
 
 const ID_TYPE: &str = "UUID";
 
+/// Rows asked for at once.
+const PORTION: u32 = 10_000;
+
 /// Bytes of rows collected for one message to the server.
 const COPY_CHUNK: usize = 64 * 1024;
 
 pub(super) fn load(settings: &PostgresSettings) -> Result<Loaded, DatabaseError> {
-    run(settings, async |client| {
-        if let Some(loaded) = read_if_complete(client).await? {
+    run(settings, |client| {
+        if let Some(loaded) = read_if_complete(client)? {
             return Ok(loaded);
         }
-        create_schema(client).await?;
-        let transaction = begin_reading(client).await?;
-        Ok(read(&transaction).await?)
+        create_schema(client)?;
+        Ok(read(&mut begin_reading(client)?)?)
     })
 }
 
 pub(super) fn replace(settings: &PostgresSettings, collection: &Collection) -> Result<(), DatabaseError> {
-    run(settings, async |client| {
-        create_schema(client).await?;
-        Ok(write(client, collection).await?)
+    run(settings, |client| {
+        create_schema(client)?;
+        write(client, collection)
     })
 }
 
@@ -43,6 +43,7 @@ pub(super) fn replace(settings: &PostgresSettings, collection: &Collection) -> R
 enum Failure {
     Sql(Error),
     Schema { missing: Vec<&'static str>, error: Error },
+    Copy(io::Error),
 }
 
 impl From<Error> for Failure {
@@ -51,31 +52,27 @@ impl From<Error> for Failure {
     }
 }
 
-/// Connects, does `work` and disconnects, on a runtime of its own.
+/// What a [`CopyInWriter`](::postgres::CopyInWriter) says holds what the client said.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        error.downcast().map_or_else(Failure::Copy, Failure::Sql)
+    }
+}
+
+/// Connects, does `work` and disconnects.
 fn run<T>(
     settings: &PostgresSettings,
-    work: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>,
+    work: impl FnOnce(&mut Client) -> Result<T, Failure>,
 ) -> Result<T, DatabaseError> {
     let place = Place::new(settings);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|error| place.failed(format!("no Tokio runtime can be started: {error}")))?;
-    let outcome = runtime.block_on(async {
-        let mut session = connect::connect(&place).await?;
-        let outcome = work(&mut session.client).await.map_err(|failure| explain(&place, &failure));
-        session.close().await;
-        outcome
-    });
-    // Not dropped: that would wait for a look-up of the host name that was given up.
-    runtime.shutdown_background();
-    outcome
+    let mut client = connect::connect(&place)?;
+    work(&mut client).map_err(|failure| explain(&place, &failure))
 }
 
 fn explain(place: &Place<'_>, failure: &Failure) -> DatabaseError {
     match failure {
         Failure::Sql(error) => place.explain(error),
+        Failure::Copy(error) => place.failed(error.to_string()),
         Failure::Schema { missing, error } => match place.explain(error) {
             DatabaseError::Failed { database, reason } => DatabaseError::Failed {
                 database,
@@ -86,36 +83,32 @@ fn explain(place: &Place<'_>, failure: &Failure) -> DatabaseError {
     }
 }
 
-async fn begin_reading(client: &mut Client) -> Result<Transaction<'_>, Error> {
-    let transaction = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await?;
+fn begin_reading(client: &mut Client) -> Result<Transaction<'_>, Error> {
+    let mut transaction =
+        client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start()?;
     // A database with encoding SQL_ASCII holds any bytes, and the server would refuse to
     // send those that are not UTF-8.
-    let encoding = transaction.query_one("SHOW server_encoding", &[]).await?;
+    let encoding = transaction.query_one("SHOW server_encoding", &[])?;
     if encoding.try_get::<_, &str>(0)? == "SQL_ASCII" {
-        transaction.batch_execute("SET LOCAL client_encoding = 'SQL_ASCII'").await?;
+        transaction.batch_execute("SET LOCAL client_encoding = 'SQL_ASCII'")?;
     }
     Ok(transaction)
 }
 
-async fn read_if_complete(client: &mut Client) -> Result<Option<Loaded>, Error> {
-    let transaction = begin_reading(client).await?;
-    if missing_tables(&transaction).await?.is_empty() {
-        return Ok(Some(read(&transaction).await?));
+fn read_if_complete(client: &mut Client) -> Result<Option<Loaded>, Error> {
+    let mut transaction = begin_reading(client)?;
+    if missing_tables(&mut transaction)?.is_empty() {
+        return Ok(Some(read(&mut transaction)?));
     }
-    transaction.rollback().await?;
+    transaction.rollback()?;
     Ok(None)
 }
 
 /// Tables are looked for where unqualified names are: along the search path.
-async fn missing_tables(transaction: &Transaction<'_>) -> Result<Vec<&'static str>, Error> {
+fn missing_tables(transaction: &mut Transaction<'_>) -> Result<Vec<&'static str>, Error> {
     let mut missing = Vec::new();
     for table in schema::TABLES {
-        let row = transaction.query_one("SELECT to_regclass($1::text) IS NULL", &[&table]).await?;
+        let row = transaction.query_one("SELECT to_regclass($1::text) IS NULL", &[&table])?;
         if row.try_get(0)? {
             missing.push(table);
         }
@@ -125,16 +118,16 @@ async fn missing_tables(transaction: &Transaction<'_>) -> Result<Vec<&'static st
 
 /// Creates what is missing. Another process may be doing the same: then one of the two is
 /// told that a name is taken, once the other has committed, and looks again.
-async fn create_schema(client: &mut Client) -> Result<(), Failure> {
+fn create_schema(client: &mut Client) -> Result<(), Failure> {
     let mut tries_left = 5;
     loop {
-        let transaction = client.transaction().await?;
-        let missing = missing_tables(&transaction).await?;
+        let mut transaction = client.transaction()?;
+        let missing = missing_tables(&mut transaction)?;
         if missing.is_empty() {
             return Ok(());
         }
         tries_left -= 1;
-        match create(transaction, &missing).await {
+        match create(transaction, &missing) {
             Ok(()) => return Ok(()),
             Err(error) if tries_left > 0 && lost_a_race(&error) => {}
             Err(error) => return Err(Failure::Schema { missing, error }),
@@ -142,11 +135,11 @@ async fn create_schema(client: &mut Client) -> Result<(), Failure> {
     }
 }
 
-async fn create(transaction: Transaction<'_>, tables: &[&'static str]) -> Result<(), Error> {
+fn create(mut transaction: Transaction<'_>, tables: &[&'static str]) -> Result<(), Error> {
     for statement in tables.iter().flat_map(|table| schema::statements(table, ID_TYPE)) {
-        transaction.batch_execute(&statement).await?;
+        transaction.batch_execute(&statement)?;
     }
-    transaction.commit().await
+    transaction.commit()
 }
 
 fn lost_a_race(error: &Error) -> bool {
@@ -160,41 +153,62 @@ fn lost_a_race(error: &Error) -> bool {
     error.code().is_some_and(|code| codes.contains(code))
 }
 
-async fn read(transaction: &Transaction<'_>) -> Result<Loaded, Error> {
+fn read(transaction: &mut Transaction<'_>) -> Result<Loaded, Error> {
     let names = [
-        read_names(transaction, "albums").await?,
-        read_names(transaction, "artists").await?,
-        read_names(transaction, "genres").await?,
+        read_names(transaction, "albums")?,
+        read_names(transaction, "artists")?,
+        read_names(transaction, "genres")?,
     ];
     let mut songs = SongRows::new(names);
-    let mut rows = pin!(stream(transaction, "tracks", &schema::TRACK_COLUMNS).await?);
-    while let Some(row) = rows.try_next().await? {
+    for_each_row(transaction, "tracks", &schema::TRACK_COLUMNS, |row| {
         songs.push(&SongRow {
-            id: value(&row, 0)?,
-            name: value(&row, 1)?,
-            length: value(&row, 2)?,
-            track: value(&row, 3)?,
-            year: value(&row, 4)?,
-            album: value(&row, 5)?,
-            artist: value(&row, 6)?,
-            genre: value(&row, 7)?,
+            id: value(row, 0)?,
+            name: value(row, 1)?,
+            length: value(row, 2)?,
+            track: value(row, 3)?,
+            year: value(row, 4)?,
+            album: value(row, 5)?,
+            artist: value(row, 6)?,
+            genre: value(row, 7)?,
         });
-    }
+        Ok(())
+    })?;
     Ok(songs.finish())
 }
 
-async fn read_names(transaction: &Transaction<'_>, table: &str) -> Result<NameRows, Error> {
+fn read_names(transaction: &mut Transaction<'_>, table: &str) -> Result<NameRows, Error> {
     let mut names = NameRows::default();
-    let mut rows = pin!(stream(transaction, table, &schema::NAME_COLUMNS).await?);
-    while let Some(row) = rows.try_next().await? {
-        names.push(value(&row, 0)?, value(&row, 1)?);
-    }
+    for_each_row(transaction, table, &schema::NAME_COLUMNS, |row| {
+        names.push(value(row, 0)?, value(row, 1)?);
+        Ok(())
+    })?;
     Ok(names)
 }
 
+/// Fetches portion by portion, which keeps memory small and the server's last words: a
+/// blocking client looks at its connection before it looks at what has come, so behind rows
+/// that still wait to be read, why a connection ended would be lost to the bare fact.
+fn for_each_row(
+    transaction: &mut Transaction<'_>,
+    table: &str,
+    columns: &[&str],
+    mut take: impl FnMut(&Row) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let query = readable_query(transaction, table, columns)?;
+    transaction.batch_execute(&format!("DECLARE {table} NO SCROLL CURSOR FOR {query}"))?;
+    let fetch = transaction.prepare(&format!("FETCH {PORTION} FROM {table}"))?;
+    loop {
+        let rows = transaction.query(&fetch, &[])?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        rows.iter().try_for_each(&mut take)?;
+    }
+}
+
 /// Columns of avalonms' types arrive as they are; of any other type, as text.
-async fn stream(transaction: &Transaction<'_>, table: &str, columns: &[&str]) -> Result<RowStream, Error> {
-    let probe = transaction.prepare(&format!("SELECT {} FROM {table}", columns.join(", "))).await?;
+fn readable_query(transaction: &mut Transaction<'_>, table: &str, columns: &[&str]) -> Result<String, Error> {
+    let probe = transaction.prepare(&format!("SELECT {} FROM {table}", columns.join(", ")))?;
     let known = HashSet::from([Type::UUID, Type::VARCHAR, Type::TEXT, Type::INT2, Type::INT4, Type::INT8]);
     let expressions: Vec<String> = probe
         .columns()
@@ -204,8 +218,7 @@ async fn stream(transaction: &Transaction<'_>, table: &str, columns: &[&str]) ->
             false => format!("{}::text", column.name()),
         })
         .collect();
-    let no_parameters: [&str; 0] = [];
-    transaction.query_raw(&format!("SELECT {} FROM {table}", expressions.join(", ")), no_parameters).await
+    Ok(format!("SELECT {} FROM {table}", expressions.join(", ")))
 }
 
 fn value(row: &Row, index: usize) -> Result<Value<'_>, Error> {
@@ -228,53 +241,52 @@ impl<'a> FromSql<'a> for Value<'a> {
     }
 }
 
-async fn write(client: &mut Client, collection: &Collection) -> Result<(), Error> {
-    let transaction = client.transaction().await?;
+fn write(client: &mut Client, collection: &Collection) -> Result<(), Failure> {
+    let mut transaction = client.transaction()?;
     // Readers pass, a second scan waits. Emptied by DELETE, not by TRUNCATE, which readers
     // with an older snapshot would see; and tracks first, for their foreign keys.
-    transaction.batch_execute("LOCK TABLE albums, artists, genres, tracks IN EXCLUSIVE MODE").await?;
+    transaction.batch_execute("LOCK TABLE albums, artists, genres, tracks IN EXCLUSIVE MODE")?;
     for table in schema::TABLES.iter().rev() {
-        transaction.batch_execute(&format!("DELETE FROM {table}")).await?;
+        transaction.batch_execute(&format!("DELETE FROM {table}"))?;
     }
-    let names = |named: &Named, line: &mut BytesMut| {
+    let names = |named: &Named, line: &mut Vec<u8>| {
         field(line, &named.id.to_string(), b'\t');
         field(line, &named.name, b'\n');
     };
-    copy(&transaction, "albums", &schema::NAME_COLUMNS, &collection.albums, names).await?;
-    copy(&transaction, "artists", &schema::NAME_COLUMNS, &collection.artists, names).await?;
-    copy(&transaction, "genres", &schema::NAME_COLUMNS, &collection.genres, names).await?;
-    copy(&transaction, "tracks", &schema::TRACK_COLUMNS, &collection.songs, |song, line| {
+    copy(&mut transaction, "albums", &schema::NAME_COLUMNS, &collection.albums, names)?;
+    copy(&mut transaction, "artists", &schema::NAME_COLUMNS, &collection.artists, names)?;
+    copy(&mut transaction, "genres", &schema::NAME_COLUMNS, &collection.genres, names)?;
+    copy(&mut transaction, "tracks", &schema::TRACK_COLUMNS, &collection.songs, |song, line| {
         write_song(collection, song, line);
-    })
-    .await?;
-    transaction.commit().await
+    })?;
+    Ok(transaction.commit()?)
 }
 
 /// COPY in its text form: the server parses the values, whatever types the columns have.
-async fn copy<T>(
-    transaction: &Transaction<'_>,
+fn copy<T>(
+    transaction: &mut Transaction<'_>,
     table: &str,
     columns: &[&str],
     rows: &[T],
-    write_line: impl Fn(&T, &mut BytesMut),
-) -> Result<(), Error> {
+    write_line: impl Fn(&T, &mut Vec<u8>),
+) -> Result<(), Failure> {
     let statement = format!("COPY {table} ({}) FROM STDIN", columns.join(", "));
-    let mut sink = pin!(transaction.copy_in::<_, Bytes>(&statement).await?);
-    let mut chunk = BytesMut::with_capacity(2 * COPY_CHUNK);
+    let mut writer = transaction.copy_in(&statement)?;
+    let mut chunk = Vec::with_capacity(2 * COPY_CHUNK);
     for row in rows {
         write_line(row, &mut chunk);
         if chunk.len() >= COPY_CHUNK {
-            sink.send(chunk.split().freeze()).await?;
-            chunk.reserve(2 * COPY_CHUNK);
+            writer.write_all(&chunk)?;
+            chunk.clear();
         }
     }
-    sink.send(chunk.freeze()).await?;
-    sink.finish().await?;
+    writer.write_all(&chunk)?;
+    writer.finish()?;
     Ok(())
 }
 
-fn write_song(collection: &Collection, song: &Song, line: &mut BytesMut) {
-    let optional = |line: &mut BytesMut, text: Option<&str>| match text {
+fn write_song(collection: &Collection, song: &Song, line: &mut Vec<u8>) {
+    let optional = |line: &mut Vec<u8>, text: Option<&str>| match text {
         Some(text) => field(line, text, b'\t'),
         None => line.extend_from_slice(b"\\N\t"),
     };
@@ -289,7 +301,7 @@ fn write_song(collection: &Collection, song: &Song, line: &mut BytesMut) {
 }
 
 /// One value and what ends it. PostgreSQL cannot store NUL: it becomes U+FFFD.
-fn field(line: &mut BytesMut, text: &str, end: u8) {
+fn field(line: &mut Vec<u8>, text: &str, end: u8) {
     for byte in text.bytes() {
         match byte {
             b'\\' => line.extend_from_slice(b"\\\\"),
@@ -309,7 +321,7 @@ mod tests {
 
     #[test]
     fn fields_are_escaped_for_copy() {
-        let mut line = BytesMut::new();
+        let mut line = Vec::new();
         field(&mut line, "\\N a\tb\r\n\0\u{e9}\\.", b'\n');
         assert_eq!(line, "\\\\N a\\tb\\r\\n\u{fffd}\u{e9}\\\\.\n".as_bytes());
     }

@@ -24,13 +24,14 @@ use x509_cert::der::{Decode, Tag, Tagged};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
+use super::last_words::Connector;
 use crate::config::database_url::{PostgresSettings, RootCertificates, SslMode};
 
 /// Builds what connects with TLS.
 ///
 /// # Errors
 /// In words, if a certificate or key file is missing or unusable.
-pub(super) fn connector(settings: &PostgresSettings) -> Result<MakeRustlsConnect, String> {
+pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Verifier {
         roots: roots(settings)?,
@@ -48,7 +49,7 @@ pub(super) fn connector(settings: &PostgresSettings) -> Result<MakeRustlsConnect
             .map_err(|error| format!("the client certificate (sslcert) cannot be used: {error}"))?,
         None => builder.with_no_client_auth(),
     };
-    Ok(MakeRustlsConnect::new(config))
+    Ok(Connector(MakeRustlsConnect::new(config)))
 }
 
 /// Why the server's certificate is not accepted.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{Mode, umask};
 use serde_json::{Value, json};
 
+use super::Master;
+use super::events::{Event, Wish};
 use super::listeners::remove_stale;
 use crate::control::{Command, REQUEST_MAX};
 
@@ -182,5 +184,48 @@ impl Client {
         let _ = self.stream.set_nonblocking(true);
         let _ = self.stream.write_all(format!("{value}\n").as_bytes());
         self.done = true;
+    }
+}
+
+impl Master {
+    /// Does what `avalonctl` asks for.
+    pub(super) fn obey(&mut self) {
+        let commands = self.control.as_mut().map(Control::commands).unwrap_or_default();
+        for (client, command) in commands {
+            let answer = match command {
+                Err(reason) => json!({"error": reason}),
+                Ok(Command::Status) => json!({"ok": self.status()}),
+                Ok(_) if self.arbiter.state() == "stopping" => json!({"error": "the server is stopping"}),
+                Ok(Command::Reload { wait: true }) => {
+                    // Before the wish, as a configuration may fail at once.
+                    self.reply(client, Reply::OnceMade(self.arbiter.reload_generation()));
+                    self.dispatch(Event::Wished(Wish::Reload));
+                    continue;
+                }
+                Ok(Command::Reload { wait: false }) => self.wish(Wish::Reload),
+                Ok(Command::Stop) => self.wish(Wish::Stop),
+                Ok(Command::Upgrade) => {
+                    self.reply(client, Reply::OnceTakenOver);
+                    self.upgrade(true);
+                    continue;
+                }
+                Ok(Command::Workers(count)) => self.wish(Wish::Workers(count)),
+            };
+            self.reply(client, Reply::Now(answer));
+        }
+        if let Some(control) = &mut self.control {
+            control.sweep();
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) -> Value {
+        self.dispatch(Event::Wished(wish));
+        json!({"ok": {}})
+    }
+
+    fn reply(&mut self, client: usize, reply: Reply) {
+        if let Some(control) = &mut self.control {
+            control.reply(client, reply);
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod arbiter;
 mod control;
+pub mod events;
 mod inherited;
 mod listeners;
 mod loader;
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,14 +30,15 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getppid, pipe2};
-use serde_json::{Value, json};
+use nix::unistd::{Pid, pipe2};
+
 use slog::{Level, Logger, error, info, warn};
 use socket2::Socket;
 
 use crate::scoreboard::Scoreboard;
-use arbiter::{Action, Arbiter, Event, Settings, Wish};
-use control::{Control, Reply};
+use arbiter::Arbiter;
+use control::Control;
+use events::{Action, Event, Settings, Wish};
 use inherited::Inherited;
 use listeners::Listener;
 use loader::{Loader, Summary, in_words};
@@ -44,10 +46,9 @@ use pidfile::PidFile;
 use process::FirstSteps;
 use signals::{Arrived, Signals};
 use systemd::Systemd;
-use upgrade::{Handover, Invocation};
+use upgrade::{Invocation, Predecessor, Successor, second};
 
 use crate::config::{self, Config, Overrides};
-use crate::control::Command;
 use crate::snapshot::{Snapshot, Verify, storage};
 use crate::telemetry::{Log, sentry};
 use crate::title;
@@ -55,9 +56,6 @@ use crate::worker::{Ending, Notice, Worker};
 
 /// Longest time between two looks at the workers' signs of life.
 const TICK: Duration = Duration::from_millis(500);
-
-/// A worker that has been silent for longer does not count as a sign of life to systemd.
-const HEALTHY_SILENCE: Duration = Duration::from_millis(1500);
 
 /// How a process of ours ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,21 +123,6 @@ struct Master {
     /// How the last attempt to make a generation went, and when.
     last_made: Option<(SystemTime, Result<(), String>)>,
     exit: Option<ExitCode>,
-}
-
-/// A new master that was started beside this one.
-struct Successor {
-    pid: Pid,
-    serves: bool,
-    /// Whether this master ends once the new one serves, and who waits for that.
-    wanted: bool,
-}
-
-/// A master that has started this one beside it.
-struct Predecessor {
-    pid: Pid,
-    /// Where to tell it that this one serves; taken when that is done.
-    tell: Option<File>,
 }
 
 /// What a child tells its master, as one atomic write of eight bytes: the kind, and its pid.
@@ -321,128 +304,6 @@ impl Master {
             messages.extend(Message::parse(message));
         }
         messages
-    }
-
-    /// Does what `avalonctl` asks for.
-    fn obey(&mut self) {
-        let commands = self.control.as_mut().map(Control::commands).unwrap_or_default();
-        for (client, command) in commands {
-            let answer = match command {
-                Err(reason) => json!({"error": reason}),
-                Ok(Command::Status) => json!({"ok": self.status()}),
-                Ok(_) if self.arbiter.state() == "stopping" => json!({"error": "the server is stopping"}),
-                Ok(Command::Reload { wait: true }) => {
-                    // Before the wish, as a configuration may fail at once.
-                    self.reply(client, Reply::OnceMade(self.arbiter.reload_generation()));
-                    self.dispatch(Event::Wished(Wish::Reload));
-                    continue;
-                }
-                Ok(Command::Reload { wait: false }) => self.wish(Wish::Reload),
-                Ok(Command::Stop) => self.wish(Wish::Stop),
-                Ok(Command::Upgrade) => {
-                    self.reply(client, Reply::OnceTakenOver);
-                    self.upgrade(true);
-                    continue;
-                }
-                Ok(Command::Workers(count)) => self.wish(Wish::Workers(count)),
-            };
-            self.reply(client, Reply::Now(answer));
-        }
-        if let Some(control) = &mut self.control {
-            control.sweep();
-        }
-    }
-
-    /// Starts the program anew beside this one; `wanted` ends this one when that serves.
-    fn upgrade(&mut self, wanted: bool) {
-        let serving = self.arbiter.current().and_then(|number| self.generations.get(&number));
-        let started = match (&self.successor, serving) {
-            (Some(_), _) => Err("a new master has been started already".to_owned()),
-            (None, None) => Err("nothing serves yet".to_owned()),
-            (None, Some(generation)) => {
-                let started = self.invocation.start_anew(&generation.listeners, self.messages_to.as_fd());
-                started.map_err(|error| error.to_string())
-            }
-        };
-        match started {
-            Ok(pid) => {
-                info!(self.log.logger(), "a new master was started"; "pid" => pid.as_raw());
-                self.successor = Some(Successor { pid, serves: false, wanted });
-            }
-            Err(reason) => self.upgraded(Err(format!("upgrade failed: {reason}"))),
-        }
-    }
-
-    /// The new master serves.
-    fn taken_over(&mut self, pid: Pid) {
-        let Some(successor) = self.successor.as_mut().filter(|successor| successor.pid == pid) else {
-            return;
-        };
-        successor.serves = true;
-        let wanted = successor.wanted;
-        info!(self.log.logger(), "the new master serves"; "pid" => pid.as_raw());
-        self.systemd.main_pid(pid);
-        self.own_paths(false);
-        self.upgraded(Ok(()));
-        if wanted {
-            self.dispatch(Event::Wished(Wish::Stop));
-        }
-    }
-
-    /// The new master has gone: all is ours again.
-    fn successor_ended(&mut self, ended: process::Ended) {
-        let served = self.successor.take().is_some_and(|successor| successor.serves);
-        self.own_paths(true);
-        self.systemd.main_pid(process::own_pid());
-        if served {
-            warn!(self.log.logger(), "the new master has gone again ({})", ended);
-        } else {
-            self.upgraded(Err(format!("upgrade failed: the new master ended ({ended})")));
-        }
-        if self.arbiter.state() == "drained" {
-            self.dispatch(Event::Wished(Wish::Reload));
-        }
-    }
-
-    fn upgraded(&mut self, result: Result<(), String>) {
-        if let Err(reason) = &result {
-            error!(self.log.logger(), "{}", reason);
-        }
-        if let Some(control) = &mut self.control {
-            control.taken_over(&result);
-        }
-    }
-
-    fn own_paths(&self, owned: bool) {
-        let listeners = self.generations.values().flat_map(|generation| &generation.listeners);
-        listeners.for_each(|listener| listener.set_owned(owned));
-    }
-
-    /// Takes the names of a former master once it has gone.
-    fn succeed(&mut self) {
-        if self.predecessor.as_ref().is_none_or(|predecessor| getppid() == predecessor.pid) {
-            return;
-        }
-        self.predecessor = None;
-        self.own_paths(true);
-        if let Some(pidfile) = &mut self.pidfile {
-            pidfile.rename(&first(pidfile.path()));
-        }
-        if let Some(control) = &mut self.control {
-            control.rename(&first(control.path()));
-        }
-        info!(self.log.logger(), "the former master has gone");
-    }
-
-    fn wish(&mut self, wish: Wish) -> Value {
-        self.dispatch(Event::Wished(wish));
-        json!({"ok": {}})
-    }
-
-    fn reply(&mut self, client: usize, reply: Reply) {
-        if let Some(control) = &mut self.control {
-            control.reply(client, reply);
-        }
     }
 
     fn reaped(&mut self, pid: Pid, ended: process::Ended) {
@@ -672,44 +533,6 @@ impl Master {
         None
     }
 
-    /// How things are, in a line.
-    fn status_line(&self) -> String {
-        let current =
-            self.arbiter.current().and_then(|number| Some((number, self.generations.get(&number)?)));
-        let failure = self.last_made.as_ref().and_then(|(_, result)| result.as_ref().err());
-        let mut line = match current {
-            None => "loading the collection".to_owned(),
-            Some((number, current)) => format!(
-                "generation {number}: {} songs, {} workers{}",
-                current.summary.get("songs").unwrap_or(&Value::Null),
-                self.arbiter.workers_wanted(),
-                if current.stale { ", stale data" } else { "" }
-            ),
-        };
-        if let Some(reason) = failure {
-            line = format!("{line}; reload failed: {reason}");
-        }
-        line
-    }
-
-    /// Signs of life to systemd, as long as some worker shows one too.
-    fn show_life(&mut self) {
-        let state = self.arbiter.state();
-        let healthy = |slot: usize| self.scoreboard.silence(slot) < HEALTHY_SILENCE;
-        if state == "starting" || state == "stopping" || self.arbiter.slots().into_iter().any(healthy) {
-            self.systemd.alive(Instant::now(), state == "starting");
-        }
-        let workers = self.arbiter.workers_serving();
-        if self.titled != Some(workers) {
-            self.titled = Some(workers);
-            title::set(&format!("avalon: master [{workers} workers]"));
-        }
-        if state == "serving" {
-            let status = self.status_line();
-            self.systemd.status(&status);
-        }
-    }
-
     fn reopen_logs(&self) {
         let logs = self.generations.values().map(|generation| &generation.log).chain([&self.log]);
         for log in logs {
@@ -733,29 +556,6 @@ impl Master {
             Level::Warning => warn!(log, "{}", message),
             _ => info!(log, "{}", message),
         }
-    }
-}
-
-impl Predecessor {
-    fn of(handover: Handover) -> (Vec<Rc<Listener>>, Predecessor) {
-        let predecessor = Predecessor { pid: handover.parent, tell: Some(handover.tell.into()) };
-        (handover.listeners, predecessor)
-    }
-}
-
-/// The name of a file of a new master as long as the former one has the name itself.
-fn second(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".2");
-    name.into()
-}
-
-/// The name that [`second`] was made of.
-fn first(path: &Path) -> PathBuf {
-    if path.extension().is_some_and(|extension| extension == "2") {
-        path.with_extension("")
-    } else {
-        path.to_owned()
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::arbiter::Wish;
+use super::events::Wish;
 
 /// What a signal says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,17 @@
 //! What a master says of itself and its workers when it is asked.
 
 use std::fs;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::Master;
-use super::arbiter::WorkerStatus;
+use super::events::WorkerStatus;
+use crate::title;
+
+/// A worker that has been silent for longer does not count as a sign of life to systemd.
+const HEALTHY_SILENCE: Duration = Duration::from_millis(1500);
 
 impl Master {
     /// The answer to `avalonctl status`. Times are in seconds, memory in bytes.
@@ -40,6 +44,44 @@ impl Master {
             })),
             "workers": workers,
         })
+    }
+
+    /// How things are, in a line.
+    pub(super) fn status_line(&self) -> String {
+        let current =
+            self.arbiter.current().and_then(|number| Some((number, self.generations.get(&number)?)));
+        let failure = self.last_made.as_ref().and_then(|(_, result)| result.as_ref().err());
+        let mut line = match current {
+            None => "loading the collection".to_owned(),
+            Some((number, current)) => format!(
+                "generation {number}: {} songs, {} workers{}",
+                current.summary.get("songs").unwrap_or(&Value::Null),
+                self.arbiter.workers_wanted(),
+                if current.stale { ", stale data" } else { "" }
+            ),
+        };
+        if let Some(reason) = failure {
+            line = format!("{line}; reload failed: {reason}");
+        }
+        line
+    }
+
+    /// Signs of life to systemd, as long as some worker shows one too.
+    pub(super) fn show_life(&mut self) {
+        let state = self.arbiter.state();
+        let healthy = |slot: usize| self.scoreboard.silence(slot) < HEALTHY_SILENCE;
+        if state == "starting" || state == "stopping" || self.arbiter.slots().into_iter().any(healthy) {
+            self.systemd.alive(Instant::now(), state == "starting");
+        }
+        let workers = self.arbiter.workers_serving();
+        if self.titled != Some(workers) {
+            self.titled = Some(workers);
+            title::set(&format!("avalon: master [{workers} workers]"));
+        }
+        if state == "serving" {
+            let status = self.status_line();
+            self.systemd.status(&status);
+        }
     }
 
     fn worker_status(&self, worker: &WorkerStatus, now: Instant) -> Value {

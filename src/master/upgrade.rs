@@ -3,6 +3,7 @@
 
 use std::env;
 use std::ffi::{CString, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,11 +14,13 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{Pid, execve, getppid};
 use serde_json::{Value, json};
+use slog::{error, info, warn};
 use socket2::Socket;
 
+use super::events::{Event, Wish};
 use super::inherited::own;
 use super::listeners::Listener;
-use super::{ExitCode, process};
+use super::{ExitCode, Master, process};
 
 /// The variable that tells a new master what it was given. Not for people.
 const VARIABLE: &str = "_AVALON_UPGRADE";
@@ -132,5 +135,126 @@ impl Handover {
             listeners.push(Rc::new(Listener::passed_on(address.ok_or_else(wrong)?, fd.into(), activated)));
         }
         Ok(Some(Handover { parent, tell, listeners }))
+    }
+}
+
+/// A new master that was started beside this one.
+pub(super) struct Successor {
+    pub(super) pid: Pid,
+    pub(super) serves: bool,
+    /// Whether this master ends once the new one serves, and who waits for that.
+    pub(super) wanted: bool,
+}
+
+/// A master that has started this one beside it.
+pub(super) struct Predecessor {
+    pub(super) pid: Pid,
+    /// Where to tell it that this one serves; taken when that is done.
+    pub(super) tell: Option<File>,
+}
+
+impl Predecessor {
+    pub(super) fn of(handover: Handover) -> (Vec<Rc<Listener>>, Predecessor) {
+        let predecessor = Predecessor { pid: handover.parent, tell: Some(handover.tell.into()) };
+        (handover.listeners, predecessor)
+    }
+}
+
+/// The name of a file of a new master as long as the former one has the name itself.
+pub(super) fn second(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".2");
+    name.into()
+}
+
+/// The name that [`second`] was made of.
+fn first(path: &Path) -> PathBuf {
+    if path.extension().is_some_and(|extension| extension == "2") {
+        path.with_extension("")
+    } else {
+        path.to_owned()
+    }
+}
+
+impl Master {
+    /// Starts the program anew beside this one; `wanted` ends this one when that serves.
+    pub(super) fn upgrade(&mut self, wanted: bool) {
+        let serving = self.arbiter.current().and_then(|number| self.generations.get(&number));
+        let started = match (&self.successor, serving) {
+            (Some(_), _) => Err("a new master has been started already".to_owned()),
+            (None, None) => Err("nothing serves yet".to_owned()),
+            (None, Some(generation)) => {
+                let started = self.invocation.start_anew(&generation.listeners, self.messages_to.as_fd());
+                started.map_err(|error| error.to_string())
+            }
+        };
+        match started {
+            Ok(pid) => {
+                info!(self.log.logger(), "a new master was started"; "pid" => pid.as_raw());
+                self.successor = Some(Successor { pid, serves: false, wanted });
+            }
+            Err(reason) => self.upgraded(Err(format!("upgrade failed: {reason}"))),
+        }
+    }
+
+    /// The new master serves.
+    pub(super) fn taken_over(&mut self, pid: Pid) {
+        let Some(successor) = self.successor.as_mut().filter(|successor| successor.pid == pid) else {
+            return;
+        };
+        successor.serves = true;
+        let wanted = successor.wanted;
+        info!(self.log.logger(), "the new master serves"; "pid" => pid.as_raw());
+        self.systemd.main_pid(pid);
+        self.own_paths(false);
+        self.upgraded(Ok(()));
+        if wanted {
+            self.dispatch(Event::Wished(Wish::Stop));
+        }
+    }
+
+    /// The new master has gone: all is ours again.
+    pub(super) fn successor_ended(&mut self, ended: process::Ended) {
+        let served = self.successor.take().is_some_and(|successor| successor.serves);
+        self.own_paths(true);
+        self.systemd.main_pid(process::own_pid());
+        if served {
+            warn!(self.log.logger(), "the new master has gone again ({})", ended);
+        } else {
+            self.upgraded(Err(format!("upgrade failed: the new master ended ({ended})")));
+        }
+        if self.arbiter.state() == "drained" {
+            self.dispatch(Event::Wished(Wish::Reload));
+        }
+    }
+
+    fn upgraded(&mut self, result: Result<(), String>) {
+        if let Err(reason) = &result {
+            error!(self.log.logger(), "{}", reason);
+        }
+        if let Some(control) = &mut self.control {
+            control.taken_over(&result);
+        }
+    }
+
+    fn own_paths(&self, owned: bool) {
+        let listeners = self.generations.values().flat_map(|generation| &generation.listeners);
+        listeners.for_each(|listener| listener.set_owned(owned));
+    }
+
+    /// Takes the names of a former master once it has gone.
+    pub(super) fn succeed(&mut self) {
+        if self.predecessor.as_ref().is_none_or(|predecessor| getppid() == predecessor.pid) {
+            return;
+        }
+        self.predecessor = None;
+        self.own_paths(true);
+        if let Some(pidfile) = &mut self.pidfile {
+            pidfile.rename(&first(pidfile.path()));
+        }
+        if let Some(control) = &mut self.control {
+            control.rename(&first(control.path()));
+        }
+        info!(self.log.logger(), "the former master has gone");
     }
 }

@@ -247,7 +247,8 @@ fn spawn<S>(
         builder.max_buf_size(service.limits.request_head).header_read_timeout(None);
         // Not `pipeline_flush`: it keeps the last answer back when anything follows its request,
         // and buffers the answers to pipelined requests without limit.
-        builder.max_headers(service.limits.request_fields + 1);
+        // Clients may end their side before they read (`nc -N`); the answer goes out all the same.
+        builder.max_headers(service.limits.request_fields + 1).half_close(true);
         let answer = service_fn(|request: Request<Incoming>| {
             std::future::ready(Ok::<_, std::convert::Infallible>(service.answer(&request, peer, &activity)))
         });

@@ -3,7 +3,13 @@
 mod boot;
 mod conformance;
 mod database;
+mod failure;
 mod harness;
+mod hostile;
 mod http;
+mod reload;
 mod scan;
+mod status;
+mod telemetry;
 mod tidy;
+mod workers;

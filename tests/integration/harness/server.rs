@@ -20,6 +20,7 @@ pub(crate) struct Setup {
     database_url: String,
     flags: Vec<String>,
     variables: Vec<(String, String)>,
+    wrapper: Vec<String>,
 }
 
 impl Setup {
@@ -30,6 +31,7 @@ impl Setup {
             database_url: database_url.to_owned(),
             flags: vec!["--bind=127.0.0.1:0".to_owned(), "--workers=2".to_owned()],
             variables: Vec::new(),
+            wrapper: Vec::new(),
         }
     }
 
@@ -52,6 +54,12 @@ impl Setup {
         self
     }
 
+    /// Starts it through another program, such as prlimit(1).
+    pub(crate) fn wrapped(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Drops the flags that were there.
     pub(crate) fn without_flags(mut self) -> Self {
         self.flags.clear();
@@ -69,7 +77,10 @@ impl Setup {
     /// Starts it, whatever comes of it.
     pub(crate) fn spawn(self) -> Server {
         let stderr = self.path("stderr");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_avalon-master"));
+        let words = self.wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_avalon-master")]);
+        let words: Vec<&str> = words.collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         command.env_clear().env("TMPDIR", self.folder.path()).current_dir(self.folder.path());
         command.env("AVALON_CONTROL", self.path("control"));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

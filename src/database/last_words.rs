@@ -1,0 +1,94 @@
+//! Keeps what a server says before it ends a session over TLS.
+//!
+//! The blocking client looks at the connection before it looks at the answers that came
+//! through it. With TLS the end of a connection is a message, which follows the reason at
+//! once; the client then finds both and only tells that the connection is closed. So the end
+//! waits until the client has looked once more. Without TLS the end comes milliseconds later,
+//! when the process of the server has gone.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use ::postgres::Socket;
+use ::postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+type Inner = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
+
+/// What connects with TLS.
+#[derive(Clone)]
+pub(super) struct Connector(pub(super) MakeRustlsConnect);
+
+impl MakeTlsConnect<Socket> for Connector {
+    type Stream = Stream;
+    type TlsConnect = Connect;
+    type Error = Infallible;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Infallible> {
+        MakeTlsConnect::<Socket>::make_tls_connect(&mut self.0, host).map(Connect)
+    }
+}
+
+/// The same for one host.
+pub(super) struct Connect(Inner);
+
+impl TlsConnect<Socket> for Connect {
+    type Stream = Stream;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
+
+    fn connect(self, socket: Socket) -> Self::Future {
+        Box::pin(async { Ok(Stream { inner: self.0.connect(socket).await?, end_was_held_back: false }) })
+    }
+}
+
+/// An encrypted connection.
+pub(super) struct Stream {
+    inner: <Inner as TlsConnect<Socket>>::Stream,
+    end_was_held_back: bool,
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = buffer.remaining();
+        let outcome = Pin::new(&mut self.inner).poll_read(context, buffer);
+        let is_end = matches!(outcome, Poll::Ready(Ok(()))) && buffer.remaining() == room;
+        if is_end && !self.end_was_held_back {
+            self.end_was_held_back = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+impl TlsStream for Stream {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.inner.channel_binding()
+    }
+}

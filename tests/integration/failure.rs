@@ -1,0 +1,253 @@
+//! What goes wrong at the start, or while the collection is loaded: exit codes, words, and
+//! nothing left behind.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Uid;
+use rusqlite::Connection as Sqlite;
+
+use crate::harness::eventually;
+use crate::harness::http::Connection;
+use crate::harness::server::{Server, Setup, collection};
+
+/// Waits for the end, and looks whether it is the right one, said in one line, with no child
+/// left.
+fn assert_fails(mut server: Server, code: i32, words: &[&str]) {
+    assert_eq!(server.wait_exit(), code, "{}", server.log());
+    let log = server.log();
+    let said: Vec<&str> = log.lines().filter(|line| words.iter().all(|word| line.contains(word))).collect();
+    assert_eq!(said.len(), 1, "one line with {words:?} in:\n{log}");
+    assert!(server.workers().is_empty());
+}
+
+#[test]
+fn busy_address_ends_with_1() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = holder.local_addr().expect("an address").to_string();
+    let server = Setup::with(&collection(1)).without_flags().flag(&format!("--bind={address}")).spawn();
+    assert_fails(server, 1, &["CRITICAL", &address, "in use"]);
+}
+
+#[test]
+fn held_pid_file_ends_with_1_and_leaves_the_other_master_alone() {
+    let first = Setup::with(&collection(1));
+    let pidfile = first.path("pid").display().to_string();
+    let first = first.flag(&format!("--pid={pidfile}")).start();
+    let second = Setup::with(&collection(1)).flag(&format!("--pid={pidfile}")).spawn();
+    assert_fails(second, 1, &["CRITICAL", "another master runs", &first.pid().to_string()]);
+    assert_eq!(fs::read_to_string(&pidfile).expect("a pid file").trim(), first.pid().to_string());
+    first.assert_clean_shutdown();
+    assert!(!fs::exists(&pidfile).expect("a folder"));
+}
+
+#[test]
+fn log_that_cannot_be_opened_ends_with_2() {
+    let server = Setup::with(&collection(1)).flag("--log-file=/nowhere/at/all/log").spawn();
+    assert_fails(server, 2, &["LOG_PATH", "/nowhere/at/all/log"]);
+}
+
+#[test]
+fn unreachable_database_ends_with_4_and_hides_the_password() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let server = Setup::new(&format!("postgresql://me:geheim@127.0.0.1:{free}/music")).spawn();
+    let path = server.path("stderr");
+    assert_fails(server_log_kept(server), 4, &["CRITICAL", "music", "127.0.0.1", &free.to_string()]);
+    assert!(!fs::read_to_string(path).unwrap_or_default().contains("geheim"));
+}
+
+/// The log is looked at again after the server is gone: its folder goes with it.
+fn server_log_kept(server: Server) -> Server {
+    let log = eventually("the reason", || Some(server.log()).filter(|log| log.contains("CRITICAL")));
+    assert!(!log.contains("geheim"), "{log}");
+    server
+}
+
+#[test]
+fn database_that_never_answers_ends_with_4_after_load_timeout() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let server = Setup::new(&format!("postgresql://me@127.0.0.1:{port}/music?connect_timeout=0"))
+        .variable("AVALON_LOAD_TIMEOUT", "1")
+        .spawn();
+    assert_fails(server, 4, &["CRITICAL", "LOAD_TIMEOUT"]);
+}
+
+#[test]
+fn file_that_is_no_database_ends_with_4() {
+    let setup = Setup::with(&collection(1));
+    fs::write(setup.path("avalon.sqlite"), "this is no database, but long enough to be one").expect("a file");
+    assert_fails(setup.spawn(), 4, &["CRITICAL", "avalon.sqlite", "no SQLite database"]);
+}
+
+#[test]
+fn log_file_does_not_hide_the_reason_from_stderr() {
+    let setup = Setup::with(&collection(1));
+    fs::write(setup.path("avalon.sqlite"), "this is no database, but long enough to be one").expect("a file");
+    let log = setup.path("log");
+    let mut server = setup.flag(&format!("--log-file={}", log.display())).spawn();
+    assert_eq!(server.wait_exit(), 4);
+    assert!(server.log().contains("avalon-master: the server cannot start"), "{}", server.log());
+    assert!(fs::read_to_string(log).expect("a log").contains("no SQLite database"));
+}
+
+#[test]
+fn missing_snapshot_folder_ends_with_4() {
+    let server = Setup::with(&collection(1)).flag("--snapshot-dir=/nowhere/at/all").spawn();
+    assert_fails(server, 4, &["CRITICAL", "SNAPSHOT_DIR", "/nowhere/at/all"]);
+}
+
+#[test]
+fn snapshot_folder_holds_no_file_while_it_serves() {
+    let setup = Setup::with(&collection(20));
+    let folder = setup.path("snapshots");
+    fs::create_dir(&folder).expect("a folder");
+    let server = setup.flag(&format!("--snapshot-dir={}", folder.display())).start();
+    assert_eq!(server.get("/avalon/songs?limit=1000").success().len(), 200);
+    server.reload();
+    assert_eq!(server.get("/avalon/songs?limit=1000").success().len(), 200);
+    assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 0);
+    server.assert_clean_shutdown();
+}
+
+/// A file system of 64 kB.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(path: std::path::PathBuf) -> Option<Self> {
+        fs::create_dir(&path).expect("a folder");
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&path).status();
+        mount.is_ok_and(|status| status.success()).then_some(SmallDisk(path))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn full_disk_ends_with_4_at_the_start_and_keeps_the_old_generation_at_a_reload() {
+    let setup = Setup::with(&collection(100));
+    let Some(disk) = SmallDisk::mount(setup.path("disk")) else {
+        return eprintln!("skipped: no file system can be mounted here");
+    };
+    let flag = format!("--snapshot-dir={}", disk.0.display());
+    assert_fails(setup.flag(&flag).spawn(), 4, &["CRITICAL", "No space left"]);
+
+    let small = Setup::with(&collection(1)).flag(&flag).start();
+    let url = avalon::config::DatabaseUrl::parse(small.database_url()).expect("a URL");
+    avalon::database::replace(&url, &collection(100)).expect("rows");
+    small.signal(Signal::SIGHUP);
+    small.wait_log("No space left");
+    assert_eq!(small.get("/avalon/songs").success().len(), 10);
+}
+
+#[test]
+fn workers_that_cannot_boot_end_with_3() {
+    if !Uid::effective().is_root() {
+        return eprintln!("skipped: only root can start workers as another user");
+    }
+    let setup = readable_by_all(Setup::with(&collection(1)));
+    // The worker is the one process its user may have, so it cannot have an accept thread.
+    let setup = setup.wrapped(&["prlimit", "--nproc=1"]).flag("--user=65533").flag("--group=65533");
+    assert_fails(setup.spawn(), 3, &["CRITICAL", "a new worker did not come up"]);
+}
+
+fn readable_by_all(setup: Setup) -> Setup {
+    let folder = setup.path("");
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("permissions");
+    fs::set_permissions(setup.path("avalon.sqlite"), fs::Permissions::from_mode(0o644)).expect("permissions");
+    setup
+}
+
+#[test]
+fn workers_and_loader_become_another_user_for_good() {
+    if !Uid::effective().is_root() {
+        return eprintln!("skipped: only root can start workers as another user");
+    }
+    let setup = readable_by_all(Setup::with(&collection(1)));
+    let database = setup.path("avalon.sqlite");
+    let server = setup.flag("--user=65532").flag("--group=65531").start();
+    let status = |pid| fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    for worker in server.wait_workers(2) {
+        let status = status(worker);
+        for line in [
+            "Uid:\t65532\t65532\t65532\t65532",
+            "Gid:\t65531\t65531\t65531\t65531",
+            "Groups:\t65531 ",
+            "NoNewPrivs:\t1",
+        ] {
+            assert!(status.contains(line), "{line:?} in {status}");
+        }
+    }
+    assert!(status(server.pid()).contains("Uid:\t0\t0\t0\t0"));
+    // The loader may not read it any more, as its user; root could.
+    fs::set_permissions(database, fs::Permissions::from_mode(0o600)).expect("permissions");
+    server.signal(Signal::SIGHUP);
+    server.wait_log("reload failed, generation 1 goes on serving");
+    assert_eq!(server.get("/avalon/songs").success().len(), 10);
+}
+
+/// A lock that keeps a loader waiting.
+fn lock(setup_path: &std::path::Path) -> Sqlite {
+    let database = Sqlite::open(setup_path).expect("a database");
+    database.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
+    database
+}
+
+#[test]
+fn heartbeat_waits_until_the_collection_is_loaded() {
+    let setup = Setup::with(&collection(2));
+    let lock = lock(&setup.path("avalon.sqlite"));
+    let server = setup.spawn();
+    let line = server.wait_log("listening on http://");
+    let address = line.split("listening on ").nth(1).expect("an address").to_owned();
+    let mut waiting = Connection::open(&address).expect("a place in the queue");
+    waiting.send(b"GET /avalon/heartbeat HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    assert_eq!(server.count_log(" serves on "), 0);
+    lock.execute_batch("COMMIT").expect("unlocked");
+    assert_eq!(waiting.answer("GET").expect("an answer").text(), "OKOKOK");
+    server.wait_log(" serves on ");
+    server.assert_clean_shutdown();
+}
+
+#[test]
+fn killed_loader_ends_a_start_with_4_and_changes_nothing_at_a_reload() {
+    let setup = Setup::with(&collection(2));
+    let held = lock(&setup.path("avalon.sqlite"));
+    let server = setup.spawn();
+    let loader = server.wait_workers(1)[0];
+    kill(loader, Signal::SIGKILL).expect("a loader");
+    assert_fails(server, 4, &["CRITICAL", "killed by SIGKILL"]);
+    drop(held);
+
+    let server = Setup::with(&collection(2)).start();
+    let before = server.wait_workers(2);
+    let _held = lock(&server.path("avalon.sqlite"));
+    server.signal(Signal::SIGHUP);
+    let loader = *server.wait_workers(3).iter().find(|pid| !before.contains(pid)).expect("a loader");
+    kill(loader, Signal::SIGKILL).expect("a loader");
+    server.wait_log("reload failed, generation 1 goes on serving");
+    assert_eq!(server.wait_workers(2), before);
+    assert_eq!(server.get("/avalon/songs").success().len(), 20);
+}
+
+#[test]
+fn stop_during_the_first_load_is_a_stop() {
+    let setup = Setup::with(&collection(2));
+    let _held = lock(&setup.path("avalon.sqlite"));
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let other = Setup::new(setup.database_url());
+        let mut server = other.spawn();
+        server.wait_workers(1);
+        server.signal(signal);
+        assert_eq!(server.wait_exit(), 0, "{}", server.log());
+        assert!(server.workers().is_empty());
+    }
+}

@@ -1,0 +1,187 @@
+//! Workers that die, hang or are told to go, and masters that die.
+
+use std::fs;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::eventually;
+use crate::harness::http::{self, Connection};
+use crate::harness::server::{Server, Setup, collection};
+
+/// Waits until these processes are gone and as many others are there.
+fn wait_replaced(server: &Server, gone: &[Pid], count: usize) -> Vec<Pid> {
+    eventually("replaced workers", || {
+        let workers = server.workers();
+        (workers.len() == count && workers.iter().all(|pid| !gone.contains(pid))).then_some(workers)
+    })
+}
+
+fn wait_gone(pid: Pid) {
+    eventually("the end of a process", || {
+        let zombie = fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
+        (zombie || kill(pid, None) == Err(Errno::ESRCH)).then_some(())
+    });
+}
+
+#[test]
+fn killed_workers_are_replaced() {
+    let server = Setup::with(&collection(2)).start();
+    let workers = server.wait_workers(2);
+    kill(workers[0], Signal::SIGKILL).expect("a worker");
+    wait_replaced(&server, &workers[..1], 2);
+    assert_eq!(server.get("/avalon/songs").success().len(), 20);
+    server.wait_log("worker ended: killed by SIGKILL");
+
+    let workers = server.wait_workers(2);
+    for worker in &workers {
+        kill(*worker, Signal::SIGKILL).expect("a worker");
+    }
+    // What they had accepted is lost with them.
+    workers.iter().copied().for_each(wait_gone);
+    // A connection made now waits in the queue, which outlives all workers.
+    assert_eq!(server.get("/avalon/songs").success().len(), 20);
+    wait_replaced(&server, &workers, 2);
+}
+
+#[test]
+fn worker_that_somebody_terminates_drains_and_is_replaced_without_alarm() {
+    let server = Setup::with(&collection(2)).start();
+    let workers = server.wait_workers(2);
+    kill(workers[1], Signal::SIGTERM).expect("a worker");
+    wait_replaced(&server, &workers[1..], 2);
+    server.assert_clean_shutdown();
+}
+
+#[test]
+fn silent_worker_is_killed_and_replaced_while_others_serve() {
+    let server = Setup::with(&collection(2)).flag("--timeout=2").start();
+    let workers = server.wait_workers(2);
+    kill(workers[0], Signal::SIGSTOP).expect("a worker");
+    wait_replaced(&server, &workers[..1], 2);
+    server.wait_log("worker is silent for longer than TIMEOUT and is killed");
+    assert_eq!(server.get("/avalon/heartbeat").text(), "OKOKOK");
+    assert!(server.workers().contains(&workers[1]));
+}
+
+#[test]
+fn workers_come_and_go_by_signal() {
+    let server = Setup::with(&collection(2)).start();
+    server.wait_workers(2);
+    server.signal(Signal::SIGTTIN);
+    server.wait_workers(3);
+    server.signal(Signal::SIGTTIN);
+    let four = server.wait_workers(4);
+    server.reload();
+    // Kept over a reload, though the configuration says two.
+    wait_replaced(&server, &four, 4);
+    for left in [3, 2, 1] {
+        server.signal(Signal::SIGTTOU);
+        server.wait_workers(left);
+    }
+    server.signal(Signal::SIGTTOU);
+    server.wait_log("as far as it goes");
+    assert_eq!(server.get("/avalon/songs").success().len(), 20);
+    assert_eq!(server.wait_workers(1).len(), 1);
+    server.assert_clean_shutdown();
+}
+
+#[test]
+fn killed_master_takes_its_workers_along_and_leaves_room_for_the_next() {
+    let setup = Setup::with(&collection(2));
+    let pidfile = setup.path("pid").display().to_string();
+    let socket = format!("unix:{}", setup.path("socket").display());
+    let flags = [format!("--pid={pidfile}"), format!("--bind={socket}")];
+    let database_url = setup.database_url().to_owned();
+    let mut server = flags.iter().fold(setup.without_flags(), |setup, flag| setup.flag(flag)).start();
+    let workers = server.workers();
+    server.signal(Signal::SIGKILL);
+    server.wait_exit();
+    workers.into_iter().for_each(wait_gone);
+    assert!(fs::exists(&pidfile).expect("a folder"), "a killed master leaves its pid file");
+
+    let next =
+        flags.iter().fold(Setup::new(&database_url).without_flags(), |setup, flag| setup.flag(flag)).start();
+    assert_eq!(http::get(&socket, "/avalon/heartbeat").text(), "OKOKOK");
+    assert_eq!(fs::read_to_string(&pidfile).expect("a pid file").trim(), next.pid().to_string());
+    next.assert_clean_shutdown();
+    assert!(!fs::exists(&pidfile).expect("a folder"));
+}
+
+#[test]
+fn graceful_stop_answers_all_that_was_accepted_and_all_that_waits() {
+    // One connection at a time, so that the others wait in the queue of the kernel.
+    let mut server =
+        Setup::with(&collection(2000)).flag("--workers=1").flag("--worker-connections=1").start();
+    let mut first = Connection::open(&server.address).expect("a connection");
+    first.send(b"GET /avalon/songs HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    let mut waiting: Vec<Connection> = (0..10)
+        .map(|_| {
+            let mut connection = Connection::open(&server.address).expect("a place in the queue");
+            connection.send(b"GET /avalon/albums?limit=7 HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+            connection
+        })
+        .collect();
+    server.signal(Signal::SIGTERM);
+    server.wait_log("stopping gracefully");
+    let answer = first.answer("GET").expect("the whole answer");
+    assert_eq!(answer.success().len(), 20_000);
+    drop(first);
+    for connection in &mut waiting {
+        let answer = connection.answer("GET").expect("an answer to who waited");
+        assert_eq!(answer.success().len(), 7);
+        assert!(answer.closes());
+    }
+    assert_eq!(server.wait_exit(), 0, "{}", server.log());
+    assert!(Connection::open(&server.address).is_err(), "the address is gone");
+}
+
+#[test]
+fn termination_of_the_whole_group_is_a_graceful_stop() {
+    let mut server = Setup::with(&collection(2)).start();
+    let mut connection = Connection::open(&server.address).expect("a connection");
+    connection.get("/avalon/heartbeat").expect("an answer");
+    for worker in server.wait_workers(2) {
+        kill(worker, Signal::SIGTERM).expect("a worker");
+    }
+    server.signal(Signal::SIGTERM);
+    // An idle connection is left open until it is used, and its next answer ends it.
+    eventually("the announced end", || {
+        let answer = connection.get("/avalon/songs").expect("an answer");
+        assert_eq!(answer.success().len(), 20);
+        answer.closes().then_some(())
+    });
+    assert_eq!(server.wait_exit(), 0);
+    assert_eq!(server.count_log("[ERROR]"), 0, "{}", server.log());
+}
+
+#[test]
+fn request_that_outlasts_graceful_timeout_is_cut_and_counted() {
+    let mut server = Setup::with(&collection(3000)).flag("--graceful-timeout=1").start();
+    let mut never_reads = Connection::open(&server.address).expect("a connection");
+    never_reads.send(b"GET /avalon/songs HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    never_reads.first_byte().expect("the answer has begun");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_exit(), 0);
+    assert!(server.log().contains("GRACEFUL_TIMEOUT"), "{}", server.log());
+}
+
+#[test]
+fn retired_workers_are_replaced_without_loss() {
+    let server =
+        Setup::with(&collection(2)).flag("--max-requests=20").flag("--max-requests-jitter=5").start();
+    let first = server.wait_workers(2);
+    let mut connection = Connection::open(&server.address).expect("a connection");
+    eventually("two retired workers", || {
+        // The one connection follows the announcements of its end.
+        let answer = connection.get("/avalon/heartbeat").expect("an answer");
+        if answer.closes() {
+            connection = Connection::open(&server.address).expect("a connection");
+        }
+        server.get("/avalon/songs").success();
+        let workers = server.workers();
+        first.iter().all(|pid| !workers.contains(pid)).then_some(())
+    });
+    assert_eq!(server.count_log("[ERROR]"), 0, "{}", server.log());
+}
