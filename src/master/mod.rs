@@ -377,7 +377,10 @@ impl Master {
                 self.activated.clear();
                 self.generations.values_mut().for_each(|generation| generation.listeners.clear());
             }
-            Action::Upgrade => self.upgrade(false),
+            Action::Upgrade => {
+                // Nobody waits for it; the log says why not.
+                let _ = self.upgrade(false);
+            }
             Action::ReopenLog => self.reopen_logs(),
             Action::Log(level, message) => self.say(level, &message),
             Action::Exit(code) => self.exit = Some(code),

@@ -209,7 +209,10 @@ fn first(path: &Path) -> PathBuf {
 
 impl Master {
     /// Starts the program anew beside this one; `wanted` ends this one when that serves.
-    pub(super) fn upgrade(&mut self, wanted: bool) {
+    ///
+    /// # Errors
+    /// Why it was not started, which has been logged.
+    pub(super) fn upgrade(&mut self, wanted: bool) -> Result<(), String> {
         let serving = self.arbiter.current().and_then(|number| self.generations.get(&number));
         let started = match (&self.successor, serving) {
             (Some(_), _) => Err("a new master has been started already".to_owned()),
@@ -222,8 +225,13 @@ impl Master {
             Ok(successor) => {
                 info!(self.log.logger(), "a new master was started"; "pid" => successor.pid.as_raw());
                 self.successor = Some(successor);
+                Ok(())
             }
-            Err(reason) => self.upgraded(Err(format!("upgrade failed: {reason}"))),
+            Err(reason) => {
+                let reason = format!("upgrade failed: {reason}");
+                error!(self.log.logger(), "{}", reason);
+                Err(reason)
+            }
         }
     }
 
