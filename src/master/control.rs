@@ -20,7 +20,7 @@ use crate::control::{Command, REQUEST_MAX};
 /// Clients at the same time; more wait until one has gone.
 const CLIENTS_MAX: usize = 16;
 /// How long a client may take to send a command.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The socket and its clients.
 pub(super) struct Control {

@@ -316,8 +316,9 @@ impl Master {
         let Some(loader) = self.loader.take_if(|loader| loader.pid == pid) else {
             let slot = self.arbiter.workers().find(|worker| worker.pid == pid).map(|worker| worker.slot);
             let orderly = ended == process::Ended::Code(0);
-            self.dispatch(Event::Exited { pid, orderly, how: ended.to_string() });
-            return slot.into_iter().for_each(|slot| self.scoreboard.retire(slot));
+            // First, as the next worker may get the same slot.
+            slot.into_iter().for_each(|slot| self.scoreboard.retire(slot));
+            return self.dispatch(Event::Exited { pid, orderly, how: ended.to_string() });
         };
         let (generation, kept) = (loader.generation, loader.is_kept());
         let result = loader.finish(ended);

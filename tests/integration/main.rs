@@ -2,6 +2,7 @@
 
 mod boot;
 mod conformance;
+mod control;
 mod database;
 mod failure;
 mod harness;
