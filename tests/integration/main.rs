@@ -8,6 +8,7 @@ mod failure;
 mod harness;
 mod hostile;
 mod http;
+mod notify;
 mod reload;
 mod scan;
 mod status;

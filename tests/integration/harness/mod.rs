@@ -2,6 +2,7 @@
 
 pub(crate) mod http;
 pub(crate) mod load;
+pub(crate) mod notify;
 pub(crate) mod postgres;
 pub(crate) mod server;
 
