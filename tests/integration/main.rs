@@ -14,4 +14,5 @@ mod scan;
 mod status;
 mod telemetry;
 mod tidy;
+mod upgrade;
 mod workers;
