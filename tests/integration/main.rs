@@ -12,6 +12,7 @@ mod notify;
 mod reload;
 mod scan;
 mod status;
+mod systemd;
 mod telemetry;
 mod tidy;
 mod upgrade;
