@@ -3,16 +3,17 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, ExitStatus, Stdio};
 
 use avalon::config::DatabaseUrl;
+use avalon::control::{self, Command};
 use avalon::model::{Collection, Named, Song};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::eventually;
 use super::http::{self, Answer};
+use super::{DEADLINE, eventually};
 
 /// How to start a server.
 pub(crate) struct Setup {
@@ -79,7 +80,7 @@ impl Setup {
         let stderr = self.path("stderr");
         let words = self.wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_avalon-master")]);
         let words: Vec<&str> = words.collect();
-        let mut command = Command::new(words[0]);
+        let mut command = process::Command::new(words[0]);
         command.args(&words[1..]);
         command.env_clear().env("TMPDIR", self.folder.path()).current_dir(self.folder.path());
         command.env("AVALON_CONTROL", self.path("control"));
@@ -175,11 +176,10 @@ impl Server {
         })
     }
 
-    /// Sends SIGHUP, and waits until the next generation serves.
+    /// Reloads it, and waits until the next generation serves and no other one accepts.
     pub(crate) fn reload(&self) {
-        let served = self.count_log(" serves on ");
-        self.signal(Signal::SIGHUP);
-        self.wait_log_times(" serves on ", served + 1);
+        let answer = control::call(&self.path("control"), Command::Reload { wait: true }, Some(DEADLINE));
+        answer.unwrap_or_else(|error| panic!("reload: {error}\n{}", self.log()));
     }
 
     /// Waits for its end, and gives the exit code.
@@ -216,7 +216,7 @@ impl Drop for Server {
 
 /// Runs a binary of ours to its end, and gives exit code, stdout and stderr.
 pub(crate) fn run(binary: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
-    let mut command = Command::new(binary);
+    let mut command = process::Command::new(binary);
     command.env_clear().envs(variables.iter().copied()).args(arguments).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
