@@ -590,8 +590,14 @@ impl Arbiter {
     ) {
         let silence =
             |slot: usize| silent.iter().find(|(other, _)| *other == slot).map(|(_, silence)| *silence);
+        // One that drains shows signs of life as well, until it is on its way to be killed.
+        let may_hang = |phase: Phase| match phase {
+            Phase::Booting { .. } => false,
+            Phase::Serving => true,
+            Phase::Ending { deadline } => deadline > now + ABORT_MARGIN,
+        };
         let stuck = self.pids(|child| {
-            child.phase == Phase::Serving && silence(child.slot).is_some_and(|silence| silence > timeout)
+            may_hang(child.phase) && silence(child.slot).is_some_and(|silence| silence > timeout)
         });
         for pid in stuck {
             let Some(child) = self.children.get_mut(&pid) else { continue };

@@ -137,6 +137,7 @@ impl World {
                         | Action::Discard { .. }
                         | Action::CloseListeners
                         | Action::ReopenLog
+                        | Action::Stuck { .. }
                         | Action::Made { result: Err(_), .. }
                 ),
             "{action:?} after the stop"
