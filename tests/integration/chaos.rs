@@ -45,7 +45,7 @@ fn check(answer: &Answer) -> Result<(), String> {
     let list = answer.success();
     // Ten songs for each artist, in default order, whichever rows they are of.
     let artists = list.len() / 10;
-    let right = list.len() % 10 == 0 && (ARTISTS as usize..=2 * ARTISTS as usize).contains(&artists);
+    let right = list.len().is_multiple_of(10) && (ARTISTS as usize..=2 * ARTISTS as usize).contains(&artists);
     let in_order = list.windows(2).all(|pair| pair[0]["name"].as_str() <= pair[1]["name"].as_str());
     if right && in_order { Ok(()) } else { Err(format!("a list of {}", list.len())) }
 }
