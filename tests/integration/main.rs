@@ -4,6 +4,7 @@ mod boot;
 mod config;
 mod conformance;
 mod database;
+mod end_to_end;
 mod failure;
 mod harness;
 mod hostile;
