@@ -1,6 +1,7 @@
 //! Black-box tests: they start the real binaries.
 
 mod boot;
+mod chaos;
 mod config;
 mod conformance;
 mod database;

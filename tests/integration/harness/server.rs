@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use avalon::config::DatabaseUrl;
+use avalon::control;
 use avalon::model::{Collection, Named, Song};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -177,11 +178,11 @@ impl Server {
         })
     }
 
-    /// Sends SIGHUP, and waits until the next generation serves.
+    /// Reloads it, and waits until the next generation serves and no other one accepts.
     pub(crate) fn reload(&self) {
-        let served = self.count_log(" serves on ");
-        self.signal(Signal::SIGHUP);
-        self.wait_log_times(" serves on ", served + 1);
+        let answer =
+            control::call(&self.path("control"), control::Command::Reload { wait: true }, Some(DEADLINE));
+        answer.unwrap_or_else(|error| panic!("reload: {error}\n{}", self.log()));
     }
 
     /// Waits for its end, and gives the exit code.
