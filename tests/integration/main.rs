@@ -5,6 +5,7 @@ mod chaos;
 mod config;
 mod conformance;
 mod database;
+mod end_to_end;
 mod failure;
 mod harness;
 mod hostile;
