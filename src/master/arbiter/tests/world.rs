@@ -138,6 +138,7 @@ impl World {
                         | Action::CloseListeners
                         | Action::ReopenLog
                         | Action::Made { result: Err(_), .. }
+                        | Action::Stuck { .. }
                 ),
             "{action:?} after the stop"
         );
