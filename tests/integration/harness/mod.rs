@@ -1,7 +1,7 @@
 //! What the black-box tests share: servers, clients, databases and waiting with a deadline.
 
+pub(crate) mod clients;
 pub(crate) mod http;
-pub(crate) mod load;
 pub(crate) mod postgres;
 pub(crate) mod server;
 

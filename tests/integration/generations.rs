@@ -1,8 +1,5 @@
-//! SIGHUP: what is good replaces what was there without losing a request; what is bad
-//! changes nothing and says why.
-
-mod addresses;
-mod failed;
+//! Generations that follow each other: what each client sees of them, request by request,
+//! and what they leave behind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,8 +11,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::harness::eventually;
-use crate::harness::http;
-use crate::harness::load::{Load, Outcome, Plan};
+use crate::harness::http::{self, Connection};
+use crate::harness::clients::{Load, Outcome, Plan};
 use crate::harness::server::{Server, Setup, collection};
 
 /// A server that reads `config`, which a test may change, besides its database.
@@ -139,28 +136,6 @@ fn idle_clients_are_not_surprised_by_reloads() {
 }
 
 #[test]
-fn a_storm_of_reloads_makes_few_generations_and_leaves_nothing_behind() {
-    let server = Setup::with(&collection(2)).flag("--keep-alive=1").start();
-    let open = descriptors(server.pid());
-    let load = Load::start(&Plan::standard(&server.address, ARTISTS, version_of));
-    load.wait_answers(10);
-    fill(&server, 3);
-    for _ in 0..100 {
-        server.signal(Signal::SIGHUP);
-        load.wait_answers(1);
-    }
-    load.wait_answers(100);
-    load.stop().assert_nothing_lost(200);
-    wait_quiet(&server, 2, &open);
-    assert_eq!(server.get(ARTISTS).success().len(), 3);
-    let before = server.count_log("making generation");
-    server.reload();
-    wait_quiet(&server, 2, &open);
-    assert_eq!(server.count_log("making generation"), before + 1, "none was still waiting");
-    server.assert_clean_shutdown();
-}
-
-#[test]
 fn signals_that_come_together_make_two_generations_at_most() {
     let server = Setup::with(&collection(2)).start();
     let open = descriptors(server.pid());
@@ -195,18 +170,29 @@ fn moved_log_is_opened_anew() {
 }
 
 #[test]
-fn changed_settings_count_from_the_next_reload() {
-    let server = with_config(2, "BIND = [\"127.0.0.1:0\"]\nWORKERS = 2\n").start();
-    assert_eq!(server.wait_workers(2).len(), 2);
-    configure(&server, "BIND = [\"127.0.0.1:0\"]\nWORKERS = 3\nREQUEST_PATH = \"/music\"\n");
-    assert_eq!(server.get(ARTISTS).success().len(), 2);
-    server.reload();
-    server.wait_workers(3);
-    assert_eq!(server.get(ARTISTS).status, 404);
-    assert_eq!(server.get("/music/artists").success().len(), 2);
-    configure(&server, "BIND = [\"127.0.0.1:0\"]\nWORKERS = 1\n");
-    server.reload();
-    server.wait_workers(1);
-    assert_eq!(server.get(ARTISTS).success().len(), 2);
+fn the_queue_of_a_removed_address_is_served() {
+    let config = |bind: &str| format!("BIND = [\"{bind}\"]\nWORKERS = 1\nWORKER_CONNECTIONS = 1\n");
+    let server = with_config(2, &config("127.0.0.1:0")).start();
+    let mut first = Connection::open(&server.address).expect("a connection");
+    first.get("/avalon/heartbeat").expect("an answer");
+    // The one connection that the worker takes is taken.
+    let mut waiting: Vec<Connection> = (0..8)
+        .map(|_| {
+            let mut connection = Connection::open(&server.address).expect("a place in the queue");
+            connection.send(b"GET /avalon/artists HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+            connection
+        })
+        .collect();
+    configure(&server, &config(&format!("unix:{}", server.path("socket").display())));
+    server.signal(Signal::SIGHUP);
+    server.wait_log_times(" serves on ", 2);
+    eventually("the announced end", || {
+        first.get("/avalon/heartbeat").expect("an answer").closes().then_some(())
+    });
+    drop(first);
+    for connection in &mut waiting {
+        assert_eq!(connection.answer("GET").expect("an answer to who waited").success().len(), 2);
+    }
+    eventually("the end of the old address", || Connection::open(&server.address).is_err().then_some(()));
     server.assert_clean_shutdown();
 }
