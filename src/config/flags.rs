@@ -69,7 +69,7 @@ pub struct Flags {
     #[arg(long, value_name = "N")]
     limit_request_fields: Option<String>,
     /// Bytes of one header field
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", alias = "limit-request-field_size")]
     limit_request_field_size: Option<String>,
     /// Database of the collection, as SQLAlchemy writes it
     #[arg(short, long, value_name = "URL")]

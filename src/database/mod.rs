@@ -5,6 +5,7 @@
 mod connect;
 mod error;
 mod last_words;
+mod left_out;
 mod password;
 mod postgres;
 mod rows;
@@ -13,7 +14,8 @@ mod sqlite;
 mod tls;
 
 pub use error::DatabaseError;
-pub use rows::{LeftOut, Loaded, NamesLeftOut};
+pub use left_out::{LeftOut, NamesLeftOut};
+pub use rows::Loaded;
 
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;

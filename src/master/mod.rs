@@ -132,6 +132,8 @@ enum Message {
     Ready = 1,
     /// It has served MAX_REQUESTS.
     Retires = 2,
+    /// It accepts no connections any more.
+    Deaf = 4,
     /// A new master, started in place of this one, serves.
     TakenOver = 3,
 }
@@ -155,6 +157,7 @@ impl Message {
             1 => Some((Message::Ready, pid)),
             2 => Some((Message::Retires, pid)),
             3 => Some((Message::TakenOver, pid)),
+            4 => Some((Message::Deaf, pid)),
             _ => None,
         }
     }
@@ -261,6 +264,7 @@ impl Master {
                 match message {
                     Message::Ready => self.dispatch(Event::Ready(pid)),
                     Message::Retires => self.dispatch(Event::Retires(pid)),
+                    Message::Deaf => self.dispatch(Event::Deaf(pid)),
                     Message::TakenOver => self.taken_over(pid),
                 }
             }
@@ -442,6 +446,7 @@ impl Master {
                 notify: Box::new(move |notice| match notice {
                     Notice::Ready => Message::Ready.send(&messages),
                     Notice::Retires => Message::Retires.send(&messages),
+                    Notice::Deaf => Message::Deaf.send(&messages),
                 }),
             });
             match worker.and_then(Worker::run) {

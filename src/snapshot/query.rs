@@ -24,6 +24,16 @@ pub struct Query {
     pub page: Option<Page>,
 }
 
+impl Query {
+    /// How many of all that match, in default order, are needed to answer.
+    pub(super) fn enough(&self) -> usize {
+        match (self.order, self.page) {
+            (None, Some(page)) => page.offset.saturating_add(page.limit),
+            _ => usize::MAX,
+        }
+    }
+}
+
 /// Which album, artist or genre.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
@@ -214,6 +224,11 @@ impl<'a> Snapshot<'a> {
     /// Answers `query` with entities of `kind`. Takes time and memory by what matches,
     /// never by the size of the collection.
     pub fn select(&self, kind: Kind, query: &Query) -> Selection<'a> {
+        if let (Kind::Song, Some((field, direction))) = (kind, query.order)
+            && let Some(selection) = self.first_in_order(query, self.sorted(kind, field, direction))
+        {
+            return selection;
+        }
         let found = match kind {
             Kind::Song => self.songs_matching(query),
             _ => self.names_matching(kind, query.words.as_deref()),
@@ -232,19 +247,24 @@ impl<'a> Snapshot<'a> {
         direction: Direction,
         page: Option<Page>,
     ) -> Selection<'a> {
-        let by = self.ranks(kind, field);
-        let count = self.count(kind);
+        let all = self.sorted(kind, field, direction);
+        let count = self.count(kind) as usize;
         let indexes: Vec<u32> = match found {
-            Selection::Range(range) if range.len() == count as usize => {
-                let places = page.map_or(0..count as usize, |page| page.within(count as usize));
-                let places = places.start as u32..places.end as u32;
-                return Selection::Sorted(Sorted { by, order: self.order(kind, field), direction, places });
+            Selection::Range(range) if range.len() == count => {
+                let places = page.map_or(0..count, |page| page.within(count));
+                return Selection::Sorted(Sorted { places: places.start as u32..places.end as u32, ..all });
             }
             Selection::Range(range) => range.collect(),
             Selection::List(list) => list,
             Selection::Sorted(_) => return found,
         };
-        Selection::List(sort_indexes(indexes, by, direction, page))
+        Selection::List(sort_indexes(indexes, all.by, direction, page))
+    }
+
+    /// All entities of a kind in the order of a field.
+    fn sorted(&self, kind: Kind, field: Field, direction: Direction) -> Sorted<'a> {
+        let places = 0..self.count(kind);
+        Sorted { by: self.ranks(kind, field), order: self.order(kind, field), direction, places }
     }
 
     fn ranks(&self, kind: Kind, field: Field) -> Ranks<'a> {

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::Kind;
 use super::format::Suffix;
 use super::open::{Entities, Names, Snapshot};
-use super::query::{Filter, Query, Selection};
+use super::query::{Filter, Query, Runs, Selection, Sorted};
 use crate::text;
 
 /// Looking at one song's names costs about as much as listing this many matches.
@@ -28,7 +28,26 @@ impl<'a> Snapshot<'a> {
         let found = entities.suffixes_of(words);
         let mut set = IndexSet::new(entities.count, found.len());
         found.iter().for_each(|suffix| set.add(suffix.entity.get()));
-        Selection::List(set.into_sorted())
+        Selection::List(set.into_sorted(usize::MAX))
+    }
+
+    /// The songs of a page of an ordered answer to words alone, if so many songs match that the
+    /// first of them in this order are soon found by looking at all songs in this order.
+    pub(super) fn first_in_order(&self, query: &Query, all: Sorted<'a>) -> Option<Selection<'a>> {
+        let (words, page) = (query.words.as_deref()?, query.page?);
+        if !query.filters.is_empty() {
+            return None;
+        }
+        let IndexSet::Dense(bits) = WordMatches::of(self, words).songs(self) else { return None };
+        let matching: usize = bits.iter().map(|word| word.count_ones() as usize).sum();
+        let wanted = page.within(matching);
+        let looked_at = wanted.end.saturating_mul(self.songs.entities.count as usize) / matching.max(1);
+        if looked_at > matching {
+            return None;
+        }
+        let matching = Lookup::Dense(bits);
+        let in_order = Runs::new(Selection::Sorted(all)).flatten().filter(|&song| matching.holds(song));
+        Some(Selection::List(in_order.skip(wanted.start).take(wanted.len()).collect()))
     }
 
     /// Songs that match words and filters, in default order.
@@ -41,11 +60,11 @@ impl<'a> Snapshot<'a> {
         let Some((kind, filter_cost)) = owners.smallest(self) else {
             return match words {
                 None => Selection::Range(0..self.songs.entities.count),
-                Some(words) => Selection::List(words.songs(self).into_sorted()),
+                Some(words) => Selection::List(words.songs(self).into_sorted(query.enough())),
             };
         };
         if words_cost <= filter_cost {
-            let songs = words.map_or_else(Vec::new, |words| words.songs(self).into_sorted());
+            let songs = words.map_or_else(Vec::new, |words| words.songs(self).into_sorted(usize::MAX));
             return Selection::List(
                 songs.into_iter().filter(|&song| owners.hold(self, song, None)).collect(),
             );
@@ -286,7 +305,8 @@ impl IndexSet {
         }
     }
 
-    fn into_sorted(self) -> Vec<u32> {
+    /// The members in ascending order, the first `enough` of them at least.
+    fn into_sorted(self, enough: usize) -> Vec<u32> {
         match self {
             IndexSet::Sparse(mut list) => {
                 list.sort_unstable();
@@ -294,9 +314,12 @@ impl IndexSet {
                 list
             }
             IndexSet::Dense(words) => {
-                let count = words.iter().map(|word| word.count_ones() as usize).sum();
-                let mut list = Vec::with_capacity(count);
+                let count: usize = words.iter().map(|word| word.count_ones() as usize).sum();
+                let mut list = Vec::with_capacity(count.min(enough.saturating_add(64)));
                 for (place, mut word) in words.into_iter().enumerate() {
+                    if list.len() >= enough {
+                        break;
+                    }
                     while word != 0 {
                         list.push(place as u32 * 64 + word.trailing_zeros());
                         word &= word - 1;
@@ -311,7 +334,7 @@ impl IndexSet {
     fn lookup(self) -> Lookup {
         match self {
             IndexSet::Dense(words) => Lookup::Dense(words),
-            sparse => Lookup::Sparse(sparse.into_sorted()),
+            sparse => Lookup::Sparse(sparse.into_sorted(usize::MAX)),
         }
     }
 }

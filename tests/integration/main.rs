@@ -1,12 +1,16 @@
 //! Black-box tests: they start the real binaries.
 
 mod boot;
+mod chaos;
+mod config;
 mod conformance;
 mod database;
 mod failure;
 mod generations;
 mod harness;
+mod hostile;
 mod http;
+mod reload;
 mod scan;
 mod signals;
 mod status;

@@ -1,7 +1,7 @@
 //! A client that sees every byte: what a connection got, and how it ended.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use socket2::{Domain, Type};
@@ -177,11 +177,39 @@ impl Connection {
         }
     }
 
-    /// What comes until the server closes the connection.
+    /// What comes until the server closes the connection. A reset is an end too: the kernel
+    /// sends one when the server has not read all that came.
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();
-        self.reader.read_to_end(&mut rest)?;
-        Ok(rest)
+        match self.reader.read_to_end(&mut rest) {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error),
+            _ => Ok(rest),
+        }
+    }
+
+    /// All answers until the server closes the connection. Only the last may be cut.
+    ///
+    /// # Panics
+    /// If something else than an answer comes, or nothing for too long.
+    pub(crate) fn answers(&mut self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        loop {
+            match self.answer("GET") {
+                Ok(answer) => answers.push(answer),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => return answers,
+                    _ => panic!("after {answers:?}: {error}"),
+                },
+            }
+        }
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn end_sending(&mut self) -> io::Result<()> {
+        match self.reader.get_mut() {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
     }
 
     fn line(&mut self) -> io::Result<String> {

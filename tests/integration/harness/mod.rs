@@ -2,6 +2,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod postgres;
 pub(crate) mod server;
 

@@ -113,6 +113,25 @@ fn the_last_answer_is_sent_whatever_follows_its_request() {
     closing.assert_clean_shutdown();
 }
 
+/// As `nc -N` does.
+#[test]
+fn a_client_that_has_ended_its_side_gets_all_its_answers() {
+    let server = Setup::with(&collection(200)).start();
+    for target in [HEARTBEAT, "/avalon/songs"] {
+        let body = server.get(target).body;
+        for times in [1, 20] {
+            let mut connection = Connection::open_narrow(&server.address).expect("a connection");
+            let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(times);
+            connection.send(request.as_bytes()).expect("sent");
+            connection.end_sending().expect("ended");
+            let answers = connection.answers();
+            assert_eq!(answers.len(), times, "{target}");
+            assert!(answers.iter().all(|answer| answer.body == body), "{target}");
+        }
+    }
+    server.assert_clean_shutdown();
+}
+
 #[test]
 fn an_idle_connection_is_closed_when_its_time_is_up() {
     let server = Setup::with(&collection(100)).flag("--keep-alive=1").start();

@@ -1,0 +1,173 @@
+//! What is understood, what is refused, and that no password is ever said.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn postgres(text: &str) -> PostgresSettings {
+    match DatabaseUrl::parse(text).map(|url| url.backend) {
+        Ok(Backend::Postgres(settings)) => *settings,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[test]
+fn sqlite_paths_are_taken_literally() {
+    for (text, path) in [
+        ("sqlite:////var/lib/avalon.sqlite", "/var/lib/avalon.sqlite"),
+        ("sqlite:///avalon.sqlite", "avalon.sqlite"),
+        ("sqlite+pysqlite:///a/b", "a/b"),
+        ("sqlite:////tmp/a%20b@c:d#e.sqlite", "/tmp/a%20b@c:d#e.sqlite"),
+        ("sqlite:///a?timeout=30&check_same_thread=false", "a"),
+        ("sqlite:///file:a", "file:a"),
+    ] {
+        let url = DatabaseUrl::parse(text).unwrap();
+        assert_eq!(url.backend(), &Backend::Sqlite(path.into()), "{text}");
+    }
+    assert_eq!(DatabaseUrl::parse("sqlite:////a/b").unwrap().to_string(), "sqlite:////a/b");
+}
+
+#[test]
+fn postgres_places_are_understood() {
+    for (text, host, port, user, password, database) in [
+        ("postgresql://u:p@h:99/d", "h", 99, "u", "p", "d"),
+        ("postgres://h/d", "h", 5432, "", "", "d"),
+        ("postgresql+psycopg2://u@h", "h", 5432, "u", "", ""),
+        ("postgresql://u:p%40%2f%3A%C3%A9@h/d%20e", "h", 5432, "u", "p@/:\u{e9}", "d e"),
+        ("postgresql://u:p@w/x:y?z@h/d", "h", 5432, "u", "p@w/x:y?z", "d"),
+        ("postgresql://u:p@[::1]:99/d", "::1", 99, "u", "p", "d"),
+        ("postgresql://[2001:db8::2]/d", "2001:db8::2", 5432, "", "", "d"),
+        ("postgresql:///d?host=h&port=99&user=u&password=p", "h", 99, "u", "p", "d"),
+        ("postgresql://h?dbname=d", "h", 5432, "", "", "d"),
+        ("postgresql://u:p@h/d?host=other", "other", 5432, "u", "p", "d"),
+    ] {
+        let settings = postgres(text);
+        assert_eq!(settings.host, Host::Tcp(host.into()), "{text}");
+        assert_eq!(settings.port, port, "{text}");
+        assert_eq!(settings.user.as_deref().unwrap_or(""), user, "{text}");
+        assert_eq!(settings.password.as_ref().map_or("", Secret::reveal), password, "{text}");
+        assert_eq!(settings.database.as_deref().unwrap_or(""), database, "{text}");
+    }
+}
+
+#[test]
+fn postgres_sockets_are_folders() {
+    for (text, folder) in [
+        ("postgresql:///d", "/var/run/postgresql"),
+        ("postgresql://", "/var/run/postgresql"),
+        ("postgresql://u:p@%2Frun%2Fpg:99/d", "/run/pg"),
+        ("postgresql://u@/d?host=/run/pg", "/run/pg"),
+    ] {
+        assert_eq!(postgres(text).host, Host::Unix(folder.into()), "{text}");
+    }
+}
+
+#[test]
+fn postgres_parameters_are_understood() {
+    let settings = postgres(
+        "postgresql://h/d?sslmode=verify-full&sslrootcert=/ca.pem&sslcert=c.pem&sslkey=k.pem\
+         &connect_timeout=3&application_name=a+b&options=-c%20search_path%3Dmusic\
+         &client_encoding=UTF8&gssencmode=disable",
+    );
+    assert_eq!(settings.ssl_mode, SslMode::VerifyFull);
+    assert_eq!(settings.root_certificates, RootCertificates::File("/ca.pem".into()));
+    assert_eq!(settings.client_certificate, Some("c.pem".into()));
+    assert_eq!(settings.client_key, Some("k.pem".into()));
+    assert_eq!(settings.connect_timeout, Some(Duration::from_secs(3)));
+    assert_eq!(settings.application_name, "a b");
+    assert_eq!(settings.options.as_deref(), Some("-c search_path=music"));
+
+    let defaults = postgres("postgresql://h/d");
+    assert_eq!(defaults.ssl_mode, SslMode::Prefer);
+    assert_eq!(defaults.root_certificates, RootCertificates::Default);
+    assert_eq!(defaults.connect_timeout, Some(Duration::from_secs(10)));
+
+    assert_eq!(postgres("postgresql://h/d?connect_timeout=0").connect_timeout, None);
+    assert_eq!(postgres("postgresql://h/d?sslrootcert=system").ssl_mode, SslMode::VerifyFull);
+}
+
+#[test]
+fn what_cannot_be_used_is_named() {
+    for (text, expected) in [
+        ("", "there is no `://` after"),
+        ("/var/lib/avalon.sqlite", "there is no `://` after"),
+        ("mysql://u:p@h/d", "dialect `mysql` is not supported; supported are sqlite:////"),
+        ("mysql+pymysql://u:p@h/d", "dialect `mysql+pymysql`"),
+        ("oracle://u:p@h/d", "dialect `oracle`"),
+        ("mssql+pyodbc://dsn", "dialect `mssql+pyodbc`"),
+        ("firebird://u@h/d", "dialect `firebird`"),
+        ("sybase://u@h/d", "dialect `sybase`"),
+        ("postgresq://u@h/d", "dialect `postgresq`"),
+        ("u:hidden@h/x://", "dialect `...`"),
+        ("postgresql+x:/://u@", "there is no `://` after"),
+        ("sqlite+pysqlcipher://:p@/x", "encrypted"),
+        ("sqlite://", "in memory"),
+        ("sqlite:///", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("sqlite://var/lib/x", "three slashes"),
+        ("sqlite:///file:x?mode=memory&uri=true", "unknown parameter `mode`"),
+        ("postgresql://h:port/d", "from 1 to 65535"),
+        ("postgresql://h:0/d", "from 1 to 65535"),
+        ("postgresql://h:65536/d", "from 1 to 65535"),
+        ("postgresql://[::1/d", "one address"),
+        ("postgresql://[::1]x/d", "one address"),
+        ("postgresql://h1,h2/d", "one name"),
+        ("postgresql://a/u:p@h/d", "percent-encode it"),
+        ("postgresql://a/u:p?@h/d", "percent-encode it"),
+        ("postgresql://h/d?sslmod=require", "unknown parameter `sslmod`"),
+        ("postgresql://h/d?gssencmode=require", "unknown parameter `gssencmode`"),
+        ("postgresql://h/d?sslmode=on", "`sslmode` of the database URL must be disable, allow"),
+        ("postgresql://h/d?sslmode=require&sslrootcert=system", "verify-full with sslrootcert"),
+        ("postgresql://h/d?connect_timeout=soon", "whole seconds"),
+        ("postgresql://h/d?client_encoding=latin1", "must be utf8"),
+    ] {
+        let error = DatabaseUrl::parse(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn display_hides_the_password() {
+    for (text, shown) in [
+        ("postgresql://u:hidden@h/d", "postgresql://u:***@h:5432/d"),
+        ("postgresql://u@[::1]:99/d?password=hidden", "postgresql://u:***@[::1]:99/d"),
+        ("postgresql://:hidden@%2Frun/d", "postgresql:///run:5432/d"),
+    ] {
+        let url = DatabaseUrl::parse(text).unwrap();
+        assert_eq!(url.to_string(), shown);
+        assert!(!format!("{url:?} {:?}", url.backend()).contains("hidden"));
+    }
+}
+
+/// Everything a program could print about the outcome of a parse.
+fn said(text: &str) -> String {
+    match DatabaseUrl::parse(text) {
+        Ok(url) => format!("{url} {url:?} {:?}", url.backend()),
+        Err(error) => format!("{error} {error:?}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn parse_never_panics(text in "\\PC*", tail in "[-a-z0-9:/@?&=%\\[\\]+,.]{0,40}") {
+        for start in ["", "sqlite://", "postgresql://", "postgresql://u:p@"] {
+            said(&format!("{start}{text}"));
+            said(&format!("{start}{tail}"));
+        }
+    }
+
+    #[test]
+    fn the_password_is_never_said(
+        scheme in "(postgresql|postgres\\+x|mysql|sqlite|x y|)(://|:/|:)",
+        user in "[a-z]{0,2}[a-z/@?]{0,2}",
+        before in "[@/:?%]{0,2}",
+        after in "[@/:?%\\[,]{0,2}",
+        host in "[a-z]{0,3}(:[0-9x]{1,6})?",
+        rest in "(/d)?(\\?(sslmode=x|foo=bar|connect_timeout=x|port=q))?",
+    ) {
+        let text = format!("{scheme}{user}:{before}SeCrEt{after}@{host}{rest}");
+        // Anything may be in the path of a file, but no password.
+        let is_path = text.starts_with("sqlite:///");
+        prop_assert!(is_path || !said(&text).contains("SeCrEt"), "{} says {}", text, said(&text));
+    }
+}

@@ -1,0 +1,259 @@
+//! SIGHUP: the next generation takes over without losing a request, or nothing changes.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use avalon::config::DatabaseUrl;
+use avalon::database;
+
+use crate::harness::eventually;
+use crate::harness::http::{self, Answer, Connection};
+use crate::harness::load::{Load, Shape};
+use crate::harness::postgres::Postgres;
+use crate::harness::server::{Server, Setup, collection};
+
+fn standard_load() -> Shape {
+    Shape {
+        targets: ["songs", "artists", "songs?artist=artist%200000", "heartbeat"]
+            .map(|of| format!("/avalon/{of}"))
+            .to_vec(),
+        kept: 12,
+        fresh: 4,
+        pause: Duration::from_millis(20),
+    }
+}
+
+/// Whole answers of whatever generation: a list whose length is one that was ever right.
+fn check(answer: &Answer) -> Result<(), String> {
+    if answer.status != 200 {
+        return Err(format!("status {}", answer.status));
+    }
+    if answer.text() == "OKOKOK" {
+        return Ok(());
+    }
+    match answer.success().len() {
+        10..=20 => Ok(()),
+        100..=200 => Ok(()),
+        len => Err(format!("a list of {len}")),
+    }
+}
+
+fn store(server: &Server, artists: u32) {
+    let url = DatabaseUrl::parse(server.database_url()).expect("a URL");
+    database::replace(&url, &collection(artists)).expect("rows");
+}
+
+fn songs(server: &Server) -> usize {
+    server.get("/avalon/songs").success().len()
+}
+
+#[test]
+fn reloads_under_load_lose_nothing_and_serve_the_new_rows() {
+    let server = Setup::with(&collection(10)).flag("--workers=3").start();
+    let load = Load::start(&server.address, &standard_load(), check);
+    for artists in 11..=20 {
+        store(&server, artists);
+        server.reload();
+        // Workers of the generation before may still take what waits; soon none is left.
+        eventually("the new rows", || (songs(&server) == artists as usize * 10).then_some(()));
+    }
+    load.assert_nothing_lost();
+    assert_eq!(songs(&server), 200);
+    server.assert_clean_shutdown();
+}
+
+#[test]
+fn connections_in_their_keep_alive_outlive_reloads() {
+    let server = Setup::with(&collection(10)).flag("--keep-alive=10").start();
+    let mut idle: Vec<Connection> = (0..50)
+        .map(|_| {
+            let mut connection = Connection::open(&server.address).expect("a connection");
+            assert!(!connection.get("/avalon/heartbeat").expect("an answer").closes());
+            connection
+        })
+        .collect();
+    server.reload();
+    server.reload();
+    for connection in &mut idle {
+        // Idle since before two reloads: served, and told that it was the last time.
+        let answer = connection.get("/avalon/songs").expect("an answer to who was idle");
+        assert_eq!(answer.success().len(), 100);
+        assert!(answer.closes());
+        assert_eq!(connection.rest().expect("an orderly end"), b"");
+    }
+    server.wait_workers(2);
+    server.assert_clean_shutdown();
+}
+
+#[test]
+fn slow_reader_gets_the_whole_answer_of_its_generation() {
+    let server = Setup::with(&collection(2000)).start();
+    let whole = server.get("/avalon/songs").body;
+    let mut slow = Connection::open(&server.address).expect("a connection");
+    slow.send(b"GET /avalon/songs HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    slow.first_byte().expect("the answer has begun");
+    store(&server, 10);
+    server.reload();
+    eventually("the new rows", || (songs(&server) == 100).then_some(()));
+    let answer = slow.answer("GET").expect("the whole answer");
+    assert!(answer.body == whole, "{} bytes instead of {}", answer.body.len(), whole.len());
+    server.wait_workers(2);
+}
+
+/// A reload that must fail: with a line that says why, and the same workers as before.
+fn assert_keeps(server: &Server, before: &[Pid], reason: &str) {
+    let failed = server.count_log("reload failed, generation");
+    server.signal(Signal::SIGHUP);
+    let line = server.wait_log_times("reload failed, generation", failed + 1);
+    assert!(line.contains("[ERROR]") && line.contains(reason), "{line}");
+    let workers = eventually("the old workers", || {
+        Some(server.workers()).filter(|workers| workers.len() == before.len())
+    });
+    assert_eq!(workers, before);
+}
+
+#[test]
+fn broken_configuration_changes_nothing() {
+    let setup = Setup::with(&collection(10));
+    let file = setup.path("avalon.toml");
+    fs::write(&file, "KEEPALIVE = 5\n").expect("a file");
+    let server = setup.variable("AVALON_CONFIG", &file.display().to_string()).start();
+    let before = server.wait_workers(2);
+    let load = Load::start(&server.address, &standard_load(), check);
+    for (text, reason) in [
+        ("KEEPALIVE = \n", "avalon.toml:1"),
+        ("\nKEEPALIV = 5\n", "avalon.toml:2: unknown key \"KEEPALIV\"; did you mean KEEPALIVE?"),
+        ("BACKLOG = 0\n", "avalon.toml:1: BACKLOG: expected a whole number from 1 to 65535, got 0"),
+        ("LOG_PATH = \"/nowhere/at/all/log\"\n", "/nowhere/at/all/log"),
+    ] {
+        fs::write(&file, text).expect("a file");
+        assert_keeps(&server, &before, reason);
+    }
+    fs::remove_file(&file).expect("a file");
+    assert_keeps(&server, &before, "AVALON_CONFIG names");
+    fs::write(&file, "KEEPALIVE = 6\n").expect("a file");
+    server.reload();
+    load.assert_nothing_lost();
+}
+
+#[test]
+fn broken_sqlite_file_changes_nothing() {
+    let server = Setup::with(&collection(10)).start();
+    let before = server.wait_workers(2);
+    let load = Load::start(&server.address, &standard_load(), check);
+    let path = server.path("avalon.sqlite");
+    let good = fs::read(&path).expect("a database");
+    fs::write(&path, "this is no database, but long enough to be one").expect("a file");
+    assert_keeps(&server, &before, "no SQLite database");
+    fs::write(&path, &good[..good.len() / 2]).expect("a file");
+    assert_keeps(&server, &before, "avalon.sqlite");
+    // Pages of rubbish behind a good header.
+    let mut rubbish = good.clone();
+    rubbish[100..].fill(0xa5);
+    fs::write(&path, rubbish).expect("a file");
+    assert_keeps(&server, &before, "avalon.sqlite");
+    fs::write(&path, good).expect("a file");
+    server.reload();
+    load.assert_nothing_lost();
+}
+
+#[test]
+fn dead_postgres_changes_nothing() {
+    let postgres = Postgres::start();
+    let rows = postgres.create_database();
+    let url = DatabaseUrl::parse(&rows.url()).expect("a URL");
+    database::replace(&url, &collection(10)).expect("rows");
+    let server = Setup::new(&rows.url()).start();
+    assert_eq!(songs(&server), 100);
+    let before = server.wait_workers(2);
+    let load = Load::start(&server.address, &standard_load(), check);
+    postgres.kill();
+    assert_keeps(&server, &before, "PostgreSQL database");
+    assert_eq!(songs(&server), 100);
+    load.assert_nothing_lost();
+    assert!(!server.log().contains(Postgres::PASSWORD));
+}
+
+#[test]
+fn odd_rows_are_left_out_and_counted() {
+    let server = Setup::with(&collection(10)).start();
+    let rows = rusqlite::Connection::open(server.path("avalon.sqlite")).expect("a database");
+    rows.execute_batch(
+        "PRAGMA foreign_keys = OFF;
+         UPDATE tracks SET album_id = NULL WHERE name = 'Song 00000';
+         UPDATE tracks SET artist_id = 'x' WHERE name = 'Song 00001';
+         UPDATE tracks SET id = 'no id' WHERE name = 'Song 00002';
+         UPDATE tracks SET year = NULL, track = 'many' WHERE name = 'Song 00003';",
+    )
+    .expect("odd rows");
+    server.reload();
+    eventually("the odd rows", || (songs(&server) == 97).then_some(()));
+    let odd = server.get("/avalon/songs?order=year&limit=1").success();
+    assert_eq!((&odd[0]["name"], odd[0]["year"].is_null()), (&"Song 00003".into(), true));
+    assert_eq!(server.count_log("[WARNING]"), 1, "{}", server.log());
+}
+
+#[test]
+fn addresses_change_with_the_configuration_and_busy_ones_change_nothing() {
+    let setup = Setup::with(&collection(10));
+    let file = setup.path("avalon.toml");
+    let sockets = ["a", "b"].map(|name| format!("unix:{}", setup.path(name).display()));
+    let bind = |addresses: &[&str]| format!("BIND = {addresses:?}\nWORKERS = 2\n");
+    fs::write(&file, bind(&[&sockets[0]])).expect("a file");
+    let server = setup.without_flags().variable("AVALON_CONFIG", &file.display().to_string()).start();
+    assert_eq!(http::get(&sockets[0], "/avalon/heartbeat").text(), "OKOKOK");
+
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let busy = holder.local_addr().expect("an address").to_string();
+    fs::write(&file, bind(&[&sockets[0], &busy])).expect("a file");
+    assert_keeps(&server, &server.wait_workers(2), &busy);
+
+    fs::write(&file, bind(&[&sockets[0], &sockets[1]])).expect("a file");
+    server.reload();
+    assert_eq!(http::get(&sockets[1], "/avalon/heartbeat").text(), "OKOKOK");
+
+    fs::write(&file, bind(&[&sockets[1]])).expect("a file");
+    server.reload();
+    eventually("the end of the old address", || Connection::open(&sockets[0]).is_err().then_some(()));
+    assert_eq!(http::get(&sockets[1], "/avalon/heartbeat").text(), "OKOKOK");
+    assert!(!fs::exists(sockets[0].trim_start_matches("unix:")).expect("a folder"));
+}
+
+#[test]
+fn workers_and_request_path_change_with_the_configuration() {
+    let setup = Setup::with(&collection(10));
+    let file = setup.path("avalon.toml");
+    fs::write(&file, "WORKERS = 1\n").expect("a file");
+    let setup = setup.without_flags().flag("--bind=127.0.0.1:0");
+    let server = setup.variable("AVALON_CONFIG", &file.display().to_string()).start();
+    server.wait_workers(1);
+    fs::write(&file, "WORKERS = 3\nREQUEST_PATH = \"/music\"\n").expect("a file");
+    server.reload();
+    server.wait_workers(3);
+    assert_eq!(server.get("/music/songs").success().len(), 100);
+    assert_eq!(server.get("/avalon/songs").status, 404);
+}
+
+#[test]
+fn storm_of_reloads_leaves_no_trace() {
+    let server = Setup::with(&collection(10)).start();
+    let master = server.pid();
+    let count = |what: &str| fs::read_dir(format!("/proc/{master}/{what}")).expect("a process").count();
+    server.reload();
+    server.wait_workers(2);
+    let fds = count("fd");
+    for _ in 0..100 {
+        server.signal(Signal::SIGHUP);
+    }
+    // The last one has begun when a reload after it is done.
+    server.reload();
+    eventually("rest", || (server.workers().len() == 2 && count("fd") == fds).then_some(()));
+    assert_eq!(count("task"), 1);
+    let generations = server.count_log(" serves on ");
+    assert!(generations < 50, "{generations} generations");
+    assert_eq!(songs(&server), 100);
+    server.assert_clean_shutdown();
+}
