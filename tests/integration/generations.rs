@@ -10,9 +10,9 @@ use avalon::config::DatabaseUrl;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use crate::harness::clients::{Load, Outcome, Plan};
 use crate::harness::eventually;
 use crate::harness::http::{self, Connection};
-use crate::harness::clients::{Load, Outcome, Plan};
 use crate::harness::server::{Server, Setup, collection};
 
 /// A server that reads `config`, which a test may change, besides its database.
