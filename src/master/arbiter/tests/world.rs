@@ -139,6 +139,7 @@ impl World {
                         | Action::ReopenLog
                         | Action::Stuck { .. }
                         | Action::Made { result: Err(_), .. }
+                        | Action::Stuck { .. }
                 ),
             "{action:?} after the stop"
         );
