@@ -139,7 +139,6 @@ impl World {
                         | Action::ReopenLog
                         | Action::Stuck { .. }
                         | Action::Made { result: Err(_), .. }
-                        | Action::Stuck { .. }
                 ),
             "{action:?} after the stop"
         );
