@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,9 @@ use serde_json::{Value, json};
 
 /// Longest line that a master reads.
 pub const REQUEST_MAX: usize = 4096;
+
+/// How many workers there can be, as in the configuration.
+const WORKERS: RangeInclusive<usize> = 1..=256;
 
 /// What can be asked of a master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +62,8 @@ impl Command {
             Some("upgrade") => Ok(Command::Upgrade),
             Some("workers") => {
                 let count = request["count"].as_u64().and_then(|count| usize::try_from(count).ok());
-                count.map(Command::Workers).ok_or_else(|| "workers needs a count".to_owned())
+                let count = count.filter(|count| WORKERS.contains(count));
+                count.map(Command::Workers).ok_or_else(|| "workers needs a count from 1 to 256".to_owned())
             }
             _ => Err("unknown command; known are status, reload, stop, workers and upgrade".to_owned()),
         }
@@ -140,7 +145,14 @@ mod tests {
         ] {
             assert_eq!(Command::parse(&command.to_line()), Ok(command));
         }
-        for line in ["", "{}", "[]", "{\"command\":\"dance\"}", "{\"command\":\"workers\",\"count\":-1}"] {
+        for line in [
+            "",
+            "{}",
+            "[]",
+            "{\"command\":\"dance\"}",
+            "{\"command\":\"workers\",\"count\":-1}",
+            "{\"command\":\"workers\",\"count\":257}",
+        ] {
             assert!(Command::parse(line).is_err(), "{line}");
         }
     }

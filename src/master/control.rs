@@ -6,7 +6,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use serde_json::{Value, json};
 
@@ -17,6 +19,8 @@ use crate::control::{Command, REQUEST_MAX};
 
 /// Clients at the same time; more wait until one has gone.
 const CLIENTS_MAX: usize = 16;
+/// How long a client may take to send a command.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The socket and its clients.
 pub(super) struct Control {
@@ -27,7 +31,10 @@ pub(super) struct Control {
 
 struct Client {
     stream: UnixStream,
+    born: Instant,
     received: Vec<u8>,
+    /// Whether it has said that it will send no more.
+    ended: bool,
     /// What it waits for.
     waits_for: Option<Awaited>,
     done: bool,
@@ -83,7 +90,8 @@ impl Control {
     /// What to wait for: new clients, if there is room, and those that are there.
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let listener = (self.clients.len() < CLIENTS_MAX).then(|| self.listener.as_fd());
-        listener.into_iter().chain(self.clients.iter().map(|client| client.stream.as_fd()))
+        let clients = self.clients.iter().filter(|client| !client.ended);
+        listener.into_iter().chain(clients.map(|client| client.stream.as_fd()))
     }
 
     /// Descriptors that no child needs.
@@ -98,7 +106,7 @@ impl Control {
         while self.clients.len() < CLIENTS_MAX {
             let Ok((stream, _)) = self.listener.accept() else { break };
             if stream.set_nonblocking(true).is_ok() {
-                self.clients.push(Client { stream, received: Vec::new(), waits_for: None, done: false });
+                self.clients.push(Client::new(stream));
             }
         }
         let commands = self.clients.iter_mut().enumerate();
@@ -140,10 +148,10 @@ impl Control {
         &self.path
     }
 
-    /// Forgets the clients that have had their answer or have gone. Numbers are not valid
-    /// any more after this.
+    /// Forgets the clients that have had their answer, have gone, or do not come to the point.
+    /// Numbers are not valid any more after this.
     pub(super) fn sweep(&mut self) {
-        self.clients.retain(|client| !client.done);
+        self.clients.retain(|client| !client.done && !client.has_gone());
     }
 }
 
@@ -154,13 +162,27 @@ impl Drop for Control {
 }
 
 impl Client {
+    fn new(stream: UnixStream) -> Self {
+        let born = Instant::now();
+        Client { stream, born, received: Vec::new(), ended: false, waits_for: None, done: false }
+    }
+
+    fn has_gone(&self) -> bool {
+        if self.waits_for.is_none() {
+            return self.ended || self.born.elapsed() > PATIENCE;
+        }
+        // Who only sends no more still reads.
+        let mut fds = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
+    }
+
     fn command(&mut self) -> Option<Result<Command, String>> {
         let mut buffer = [0; 1024];
         loop {
             match self.stream.read(&mut buffer) {
                 Ok(0) => {
-                    self.done = true;
-                    return None;
+                    self.ended = true;
+                    break;
                 }
                 Ok(len) => self.received.extend_from_slice(&buffer[..len]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -204,11 +226,13 @@ impl Master {
                 }
                 Ok(Command::Reload { wait: false }) => self.wish(Wish::Reload),
                 Ok(Command::Stop) => self.wish(Wish::Stop),
-                Ok(Command::Upgrade) => {
-                    self.reply(client, Reply::OnceTakenOver);
-                    self.upgrade(true);
-                    continue;
-                }
+                Ok(Command::Upgrade) => match self.upgrade(true) {
+                    Err(reason) => json!({"error": reason}),
+                    Ok(()) => {
+                        self.reply(client, Reply::OnceTakenOver);
+                        continue;
+                    }
+                },
                 Ok(Command::Workers(count)) => self.wish(Wish::Workers(count)),
             };
             self.reply(client, Reply::Now(answer));

@@ -237,7 +237,7 @@ impl Master {
             loader: None,
             pidfile,
             control,
-            systemd: Systemd::new(),
+            systemd: Systemd::new(predecessor.is_some()),
             activated,
             kept,
             invocation: Invocation::of_this_process().map_err(system)?,
@@ -255,8 +255,9 @@ impl Master {
         self.dispatch(Event::Started(settings));
         while self.exit.is_none() {
             self.wait();
-            while let Some(arrived) = self.signals.next() {
+            while let Some((arrived, sender)) = self.signals.next() {
                 if let Arrived::Wished(wish) = arrived {
+                    self.tell_successor(wish, sender);
                     self.dispatch(Event::Wished(wish));
                 }
             }
@@ -268,6 +269,7 @@ impl Master {
                     Message::TakenOver => self.taken_over(pid),
                 }
             }
+            self.take_turn();
             self.succeed();
             while let Some((pid, ended)) = process::reap() {
                 self.reaped(pid, ended);
@@ -292,8 +294,9 @@ impl Master {
         let wait = PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
         let own = [self.signals.as_fd(), self.messages.as_fd()];
         let control = self.control.iter().flat_map(Control::fds);
+        let turn = self.predecessor.iter().filter_map(Predecessor::turn);
         let mut fds: Vec<PollFd<'_>> =
-            own.into_iter().chain(control).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            own.into_iter().chain(control).chain(turn).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         if let Err(errno) = poll(&mut fds, wait)
             && errno != Errno::EINTR
         {
@@ -317,8 +320,9 @@ impl Master {
         let Some(loader) = self.loader.take_if(|loader| loader.pid == pid) else {
             let slot = self.arbiter.workers().find(|worker| worker.pid == pid).map(|worker| worker.slot);
             let orderly = ended == process::Ended::Code(0);
-            self.dispatch(Event::Exited { pid, orderly, how: ended.to_string() });
-            return slot.into_iter().for_each(|slot| self.scoreboard.retire(slot));
+            // First, as the next worker may get the same slot.
+            slot.into_iter().for_each(|slot| self.scoreboard.retire(slot));
+            return self.dispatch(Event::Exited { pid, orderly, how: ended.to_string() });
         };
         let (generation, kept) = (loader.generation, loader.is_kept());
         let result = loader.finish(ended);
@@ -374,11 +378,14 @@ impl Master {
             }
             Action::Discard { generation } => drop(self.generations.remove(&generation)),
             Action::CloseListeners => {
-                self.systemd.stopping("stopping");
+                self.leave_systemd();
                 self.activated.clear();
                 self.generations.values_mut().for_each(|generation| generation.listeners.clear());
             }
-            Action::Upgrade => self.upgrade(false),
+            Action::Upgrade => {
+                // Nobody waits for it; the log says why not.
+                let _ = self.upgrade(false);
+            }
             Action::ReopenLog => self.reopen_logs(),
             Action::Log(level, message) => self.say(level, &message),
             Action::Exit(code) => self.exit = Some(code),
@@ -473,8 +480,17 @@ impl Master {
         let loader = self.loader.iter().flat_map(Loader::fds);
         let pidfile = self.pidfile.iter().map(PidFile::fd);
         let control = self.control.iter().flat_map(Control::raw_fds);
-        let mut fds: Vec<RawFd> =
-            own.into_iter().chain(snapshots).chain(loader).chain(pidfile).chain(control).collect();
+        let turns = self.successor.iter().filter_map(Successor::turn);
+        let turns = turns.chain(self.predecessor.iter().filter_map(Predecessor::turn));
+        let turns = turns.map(|turn| turn.as_raw_fd());
+        let mut fds: Vec<RawFd> = own
+            .into_iter()
+            .chain(snapshots)
+            .chain(loader)
+            .chain(pidfile)
+            .chain(control)
+            .chain(turns)
+            .collect();
         // Generations share listeners; nothing may be closed twice.
         fds.extend(
             self.generations.values().flat_map(|of| of.listeners.iter().map(|listener| listener.fd())),

@@ -66,19 +66,21 @@ impl Master {
         line
     }
 
-    /// Signs of life to systemd, as long as some worker shows one too.
+    /// Signs of life to systemd, as long as some worker shows one too, if there are to be any.
     pub(super) fn show_life(&mut self) {
         let state = self.arbiter.state();
         let healthy = |slot: usize| self.scoreboard.silence(slot) < HEALTHY_SILENCE;
-        if state == "starting" || state == "stopping" || self.arbiter.slots().into_iter().any(healthy) {
-            self.systemd.alive(Instant::now(), state == "starting");
+        let without = ["starting", "stopping", "drained"].contains(&state);
+        if without || self.arbiter.slots().into_iter().any(healthy) {
+            let busy = ["starting", "reloading", "stopping"].contains(&state);
+            self.systemd.alive(Instant::now(), busy);
         }
         let workers = self.arbiter.workers_serving();
         if self.titled != Some(workers) {
             self.titled = Some(workers);
             title::set(&format!("avalon: master [{workers} workers]"));
         }
-        if state == "serving" {
+        if state == "serving" || state == "drained" {
             let status = self.status_line();
             self.systemd.status(&status);
         }

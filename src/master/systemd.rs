@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 use sd_notify::NotifyState;
 
 use super::inherited::SNAPSHOT;
@@ -15,6 +15,8 @@ const EXTENSION: Duration = Duration::from_secs(10);
 /// The line to systemd.
 pub(super) struct Systemd {
     present: bool,
+    /// Whether another master speaks, so that this one must not.
+    silent: bool,
     /// Half of what the unit allows.
     watchdog: Option<Duration>,
     last_sign: Option<Instant>,
@@ -22,10 +24,11 @@ pub(super) struct Systemd {
 }
 
 impl Systemd {
-    /// Looks at `NOTIFY_SOCKET` and `WATCHDOG_USEC`.
-    pub(super) fn new() -> Self {
+    /// Looks at `NOTIFY_SOCKET` and `WATCHDOG_USEC`; silent as long as another master speaks.
+    pub(super) fn new(silent: bool) -> Self {
         Systemd {
             present: std::env::var_os("NOTIFY_SOCKET").is_some(),
+            silent,
             watchdog: sd_notify::watchdog_enabled().map(|allowed| allowed / 2),
             last_sign: None,
             status: String::new(),
@@ -61,9 +64,9 @@ impl Systemd {
         }
     }
 
-    /// A sign of life, if it is time for one. While starting it asks for more time as well:
-    /// LOAD_TIMEOUT and BOOT_TIMEOUT limit that.
-    pub(super) fn alive(&mut self, now: Instant, starting: bool) {
+    /// A sign of life, if it is time for one. `busy` asks for more time as well, for a start, a
+    /// reload or a stop: our own time-outs limit those.
+    pub(super) fn alive(&mut self, now: Instant, busy: bool) {
         let pause = self.watchdog.unwrap_or(EXTENSION / 4);
         if self.last_sign.is_some_and(|last| now.saturating_duration_since(last) < pause) {
             return;
@@ -72,14 +75,27 @@ impl Systemd {
         if self.watchdog.is_some() {
             self.tell(&[NotifyState::Watchdog]);
         }
-        if starting {
+        if busy {
             self.tell(&[NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32)]);
         }
     }
 
-    /// Another process is the main one from now on.
-    pub(super) fn main_pid(&self, pid: Pid) {
+    /// Another process is the main one from now on; only that one is heard, so this is the last
+    /// word.
+    pub(super) fn hand_over(&mut self, pid: Pid) {
         self.tell(&[NotifyState::MainPid(pid.as_raw().unsigned_abs())]);
+        self.silent = true;
+    }
+
+    /// This process has become the main one.
+    pub(super) fn speak(&mut self) {
+        self.silent = false;
+        self.last_sign = None;
+    }
+
+    /// Whether a signal from `sender` says what the manager wishes, and not a person.
+    pub(super) fn is_sender(&self, sender: Pid) -> bool {
+        self.present && sender == getppid()
     }
 
     /// How often [`Systemd::alive`] must be called at least.
@@ -89,7 +105,7 @@ impl Systemd {
 
     /// Gives a snapshot to systemd for the next start, in place of the one before.
     pub(super) fn keep(&self, snapshot: &OwnedFd) {
-        if !self.present {
+        if !self.present || self.silent {
             return;
         }
         self.tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(SNAPSHOT)]);
@@ -99,7 +115,7 @@ impl Systemd {
 
     /// A manager that does not listen is no reason not to serve.
     fn tell(&self, states: &[NotifyState<'_>]) {
-        if self.present {
+        if self.present && !self.silent {
             let _ = sd_notify::notify(states);
         }
     }

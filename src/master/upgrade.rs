@@ -10,9 +10,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::unistd::{Pid, execve, getppid};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{Pid, execve, getppid, pipe2};
 use serde_json::{Value, json};
 use slog::{error, info, warn};
 use socket2::Socket;
@@ -20,7 +21,7 @@ use socket2::Socket;
 use super::events::{Event, Wish};
 use super::inherited::own;
 use super::listeners::Listener;
-use super::{ExitCode, Master, process};
+use super::{ExitCode, Generation, Master, process};
 
 /// The variable that tells a new master what it was given. Not for people.
 const VARIABLE: &str = "_AVALON_UPGRADE";
@@ -47,20 +48,25 @@ impl Invocation {
         Ok(Invocation { program, arguments })
     }
 
-    /// Starts the program anew, with copies of the listeners and of the pipe in which it tells
-    /// that it serves.
+    /// Starts the program anew, with copies of the listeners, of the pipe in which it tells that
+    /// it serves, and of the one whose end tells it that its turn has come.
     ///
     /// # Errors
     /// If there is no process to be had. That the program cannot be executed shows in its exit
     /// code.
-    pub(super) fn start_anew(&self, listeners: &[Rc<Listener>], tell: BorrowedFd<'_>) -> io::Result<Pid> {
+    pub(super) fn start_anew(
+        &self,
+        listeners: &[Rc<Listener>],
+        tell: BorrowedFd<'_>,
+        turn: BorrowedFd<'_>,
+    ) -> io::Result<Pid> {
         let listeners: Vec<(Socket, &Rc<Listener>)> =
             listeners.iter().map(|listener| Ok((listener.share()?, listener))).collect::<io::Result<_>>()?;
-        let tell = tell.try_clone_to_owned()?;
+        let (tell, turn) = (tell.try_clone_to_owned()?, turn.try_clone_to_owned()?);
         let parent = process::own_pid();
         process::fork_only(|| {
-            let fds = listeners.iter().map(|(socket, _)| socket.as_fd()).chain([tell.as_fd()]);
-            if let Err(error) = self.execute(fds, &handover(parent, &listeners, &tell)) {
+            let fds = listeners.iter().map(|(socket, _)| socket.as_fd()).chain([tell.as_fd(), turn.as_fd()]);
+            if let Err(error) = self.execute(fds, &handover(parent, &listeners, &tell, &turn)) {
                 eprintln!("avalon-master: {} cannot be executed: {error}", self.program.display());
             }
             ExitCode::Failure
@@ -90,7 +96,7 @@ impl Invocation {
     }
 }
 
-fn handover(parent: Pid, listeners: &[(Socket, &Rc<Listener>)], tell: &OwnedFd) -> Value {
+fn handover(parent: Pid, listeners: &[(Socket, &Rc<Listener>)], tell: &OwnedFd, turn: &OwnedFd) -> Value {
     let listeners: Vec<Value> = listeners
         .iter()
         .map(|(socket, listener)| {
@@ -101,7 +107,12 @@ fn handover(parent: Pid, listeners: &[(Socket, &Rc<Listener>)], tell: &OwnedFd) 
             })
         })
         .collect();
-    json!({"parent": parent.as_raw(), "tell": tell.as_raw_fd(), "listeners": listeners})
+    json!({
+        "parent": parent.as_raw(),
+        "tell": tell.as_raw_fd(),
+        "turn": turn.as_raw_fd(),
+        "listeners": listeners,
+    })
 }
 
 /// What a former master has passed on to this one.
@@ -110,6 +121,8 @@ pub(super) struct Handover {
     pub(super) parent: Pid,
     /// Where to tell it that this one serves.
     pub(super) tell: OwnedFd,
+    /// A pipe that ends when the former master leaves systemd to this one, or is no more.
+    pub(super) turn: OwnedFd,
     /// Its listeners.
     pub(super) listeners: Vec<Rc<Listener>>,
 }
@@ -127,6 +140,7 @@ impl Handover {
         }
         let own = |fd| own(fd).map_err(|errno| format!("{VARIABLE}: descriptor {fd}: {errno}"));
         let tell = own(number(&value["tell"]).ok_or_else(wrong)?)?;
+        let turn = own(number(&value["turn"]).ok_or_else(wrong)?)?;
         let mut listeners = Vec::new();
         for listener in value["listeners"].as_array().ok_or_else(wrong)? {
             let fd = own(number(&listener["fd"]).ok_or_else(wrong)?)?;
@@ -134,7 +148,7 @@ impl Handover {
             let activated = listener["activated"].as_bool().unwrap_or(false);
             listeners.push(Rc::new(Listener::passed_on(address.ok_or_else(wrong)?, fd.into(), activated)));
         }
-        Ok(Some(Handover { parent, tell, listeners }))
+        Ok(Some(Handover { parent, tell, turn, listeners }))
     }
 }
 
@@ -144,6 +158,16 @@ pub(super) struct Successor {
     pub(super) serves: bool,
     /// Whether this master ends once the new one serves, and who waits for that.
     pub(super) wanted: bool,
+    /// Closed when the new master's turn to speak to systemd has come. Until this one begins to
+    /// go it is the main one, as it may take its place back.
+    turn: Option<OwnedFd>,
+}
+
+impl Successor {
+    /// What no child may hold open.
+    pub(super) fn turn(&self) -> Option<BorrowedFd<'_>> {
+        self.turn.as_ref().map(AsFd::as_fd)
+    }
 }
 
 /// A master that has started this one beside it.
@@ -151,12 +175,19 @@ pub(super) struct Predecessor {
     pub(super) pid: Pid,
     /// Where to tell it that this one serves; taken when that is done.
     pub(super) tell: Option<File>,
+    /// Ends when this master's turn to speak to systemd has come; then taken.
+    turn: Option<OwnedFd>,
 }
 
 impl Predecessor {
     pub(super) fn of(handover: Handover) -> (Vec<Rc<Listener>>, Predecessor) {
-        let predecessor = Predecessor { pid: handover.parent, tell: Some(handover.tell.into()) };
-        (handover.listeners, predecessor)
+        let Handover { parent, tell, turn, listeners } = handover;
+        (listeners, Predecessor { pid: parent, tell: Some(tell.into()), turn: Some(turn) })
+    }
+
+    /// What ends when it is this master's turn to speak to systemd.
+    pub(super) fn turn(&self) -> Option<BorrowedFd<'_>> {
+        self.turn.as_ref().map(AsFd::as_fd)
     }
 }
 
@@ -178,23 +209,37 @@ fn first(path: &Path) -> PathBuf {
 
 impl Master {
     /// Starts the program anew beside this one; `wanted` ends this one when that serves.
-    pub(super) fn upgrade(&mut self, wanted: bool) {
+    ///
+    /// # Errors
+    /// Why it was not started, which has been logged.
+    pub(super) fn upgrade(&mut self, wanted: bool) -> Result<(), String> {
         let serving = self.arbiter.current().and_then(|number| self.generations.get(&number));
         let started = match (&self.successor, serving) {
             (Some(_), _) => Err("a new master has been started already".to_owned()),
             (None, None) => Err("nothing serves yet".to_owned()),
             (None, Some(generation)) => {
-                let started = self.invocation.start_anew(&generation.listeners, self.messages_to.as_fd());
-                started.map_err(|error| error.to_string())
+                self.start_successor(generation, wanted).map_err(|error| error.to_string())
             }
         };
         match started {
-            Ok(pid) => {
-                info!(self.log.logger(), "a new master was started"; "pid" => pid.as_raw());
-                self.successor = Some(Successor { pid, serves: false, wanted });
+            Ok(successor) => {
+                info!(self.log.logger(), "a new master was started"; "pid" => successor.pid.as_raw());
+                self.successor = Some(successor);
+                Ok(())
             }
-            Err(reason) => self.upgraded(Err(format!("upgrade failed: {reason}"))),
+            Err(reason) => {
+                let reason = format!("upgrade failed: {reason}");
+                error!(self.log.logger(), "{}", reason);
+                Err(reason)
+            }
         }
+    }
+
+    fn start_successor(&self, serving: &Generation, wanted: bool) -> io::Result<Successor> {
+        let (its_turn, turn) = pipe2(OFlag::O_CLOEXEC)?;
+        let tell = self.messages_to.as_fd();
+        let pid = self.invocation.start_anew(&serving.listeners, tell, its_turn.as_fd())?;
+        Ok(Successor { pid, serves: false, wanted, turn: Some(turn) })
     }
 
     /// The new master serves.
@@ -205,7 +250,6 @@ impl Master {
         successor.serves = true;
         let wanted = successor.wanted;
         info!(self.log.logger(), "the new master serves"; "pid" => pid.as_raw());
-        self.systemd.main_pid(pid);
         self.own_paths(false);
         self.upgraded(Ok(()));
         if wanted {
@@ -217,7 +261,6 @@ impl Master {
     pub(super) fn successor_ended(&mut self, ended: process::Ended) {
         let served = self.successor.take().is_some_and(|successor| successor.serves);
         self.own_paths(true);
-        self.systemd.main_pid(process::own_pid());
         if served {
             warn!(self.log.logger(), "the new master has gone again ({})", ended);
         } else {
@@ -240,6 +283,45 @@ impl Master {
     fn own_paths(&self, owned: bool) {
         let listeners = self.generations.values().flat_map(|generation| &generation.listeners);
         listeners.for_each(|listener| listener.set_owned(owned));
+    }
+
+    /// systemd means all masters when it says stop, but says it to the main one.
+    pub(super) fn tell_successor(&self, wish: Wish, sender: Pid) {
+        if matches!(wish, Wish::Stop | Wish::StopNow)
+            && self.systemd.is_sender(sender)
+            && let Some(successor) = &self.successor
+        {
+            self.kill(successor.pid, Signal::SIGTERM);
+        }
+    }
+
+    /// Tells systemd that this master goes, and which one stays, if there is one.
+    pub(super) fn leave_systemd(&mut self) {
+        match self.successor.as_mut().filter(|successor| successor.serves) {
+            None => self.systemd.stopping("stopping"),
+            Some(successor) => {
+                self.systemd.hand_over(successor.pid);
+                successor.turn = None;
+            }
+        }
+    }
+
+    /// Speaks to systemd once the former master does so no more.
+    pub(super) fn take_turn(&mut self) {
+        let Some(predecessor) = &mut self.predecessor else { return };
+        let Some(turn) = &predecessor.turn else { return };
+        let mut fds = [PollFd::new(turn.as_fd(), PollFlags::POLLIN)];
+        if !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0) {
+            return;
+        }
+        predecessor.turn = None;
+        self.systemd.speak();
+        let current = self.arbiter.current().and_then(|number| self.generations.get(&number));
+        if let Some(Generation { snapshot: Some(snapshot), .. }) = current {
+            self.systemd.keep(snapshot);
+            let status = self.status_line();
+            self.systemd.ready(&status);
+        }
     }
 
     /// Takes the names of a former master once it has gone.

@@ -4,6 +4,7 @@ mod boot;
 mod chaos;
 mod config;
 mod conformance;
+mod control;
 mod database;
 mod end_to_end;
 mod failure;

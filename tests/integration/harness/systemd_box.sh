@@ -1,0 +1,94 @@
+#!/bin/bash
+# Runs a command under a real systemd that is PID 1 of private mount, PID, UTS, IPC and cgroup
+# namespaces, on a throw-away overlay of /.
+#
+#   systemd_box.sh FOLDER COMMAND [ARGUMENT...]
+#
+# FOLDER, and whatever file system COMMAND lies on, are the host's own inside; FOLDER is where
+# files can be left. The command's output goes to FOLDER/output, what systemd says to
+# FOLDER/console; its exit status is ours, and 125 says that it did not get to its end.
+#
+# Private /tmp and /var/tmp are not for tidiness: a booting systemd empties them. No unit of
+# the host is started, as udev, sysctl and their like would act on the host's kernel. The
+# network is the host's, for the loopback: use free ports. Needs root.
+set -euo pipefail
+
+# 1: its own mounts, and a control group of its own, or two boxes would share system.slice. Where
+# the host has the old hierarchy, the new one is elsewhere or nowhere, so it is mounted.
+enclose() {
+    mount --make-rprivate /
+    mount -t cgroup2 cgroup2 "$folder/cgroup"
+    mkdir "$folder/cgroup/$group"
+    echo $$ >"$folder/cgroup/$group/cgroup.procs"
+    # What the process is in becomes the root.
+    exec unshare --mount --cgroup --pid --uts --ipc --fork --kill-child "$BASH" "$0" --boot "$folder" "$@"
+}
+
+# 2: systemd as PID 1.
+boot() {
+    local layers=$folder/layers root=$folder/layers/root dir want
+    umount "$folder/cgroup"
+    mount -t tmpfs tmpfs "$layers"
+    mkdir "$layers"/{up,work,root}
+    mount -t overlay overlay -o "lowerdir=/,upperdir=$layers/up,workdir=$layers/work" "$root"
+    mount -t proc proc "$root/proc"
+    mount --rbind /sys "$root/sys"
+    mount --rbind /dev "$root/dev"
+    umount -R "$root/sys/fs/cgroup" 2>/dev/null || true
+    mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+    for dir in run tmp var/tmp; do mount -t tmpfs tmpfs "$root/$dir"; done
+    for dir in "$folder" "$(dirname "$(dirname "$1")")"; do
+        mkdir -p "$root$dir"
+        mount --bind "$dir" "$root$dir"
+    done
+    # Of the host's own boot only the journal and temporary files stay.
+    rm -rf "$root"/etc/systemd/system/*.wants
+    for want in "$root"/lib/systemd/system/*.target.wants/*; do
+        case $want in
+        *journald* | *tmpfiles-setup.service) ;;
+        *) rm -f "$want" ;;
+        esac
+    done
+    printf '%q ' "$@" >"$folder/command"
+    cat >"$root/etc/systemd/system/box.target" <<UNIT
+[Unit]
+Requires=box.service
+UNIT
+    cat >"$root/etc/systemd/system/box.service" <<UNIT
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+Environment=AVALON_SYSTEMD_BOX=$folder
+ExecStart=/bin/bash -c '. $folder/command >$folder/output 2>&1; echo \\$? >$folder/status; kill -s RTMIN+14 1'
+UNIT
+    # container= has systemd leave the machine's hardware alone.
+    exec chroot "$root" /usr/bin/env -i PATH="$PATH" container=other \
+        /lib/systemd/systemd --system --unit=box.target \
+        --log-target=console --log-level=warning --show-status=0
+}
+
+# 3: nothing runs any more.
+clean() {
+    mount --make-rprivate /
+    mount -t cgroup2 cgroup2 "$folder/cgroup"
+    find "$folder/cgroup/$group" -depth -type d -exec rmdir {} +
+}
+
+step=run
+case $1 in
+--enclose | --boot | --clean) step=${1#--} && shift ;;
+esac
+folder=$1
+shift
+group=avalon-box-${folder##*/}
+case $step in
+enclose | boot | clean) "$step" "$@" && exit ;;
+esac
+
+mkdir "$folder/cgroup" "$folder/layers"
+# systemd is told to exit with a status of its own; the command's is in the file.
+timeout -k 5 "${SYSTEMD_BOX_SECONDS:-180}" unshare --mount "$BASH" "$0" --enclose "$folder" "$@" \
+    </dev/null >"$folder/console" 2>&1 || true
+unshare --mount "$BASH" "$0" --clean "$folder" 2>>"$folder/console" || true
+exit "$(cat "$folder/status" 2>/dev/null || echo 125)"
