@@ -151,7 +151,7 @@ impl Arbiter {
             }
             Event::Ready(pid) => self.ready(pid, &mut actions),
             Event::Retires(pid) => self.retires(pid),
-            Event::Deaf(pid) => self.deaf(pid),
+            Event::Deaf(pid) => self.deaf(pid, now),
             Event::Exited { pid, orderly, how } => {
                 self.child_exited(pid, orderly, &how, now, &mut actions);
             }
@@ -442,9 +442,13 @@ impl Arbiter {
         former.into_iter().for_each(|former| self.forget(former, actions));
     }
 
-    fn deaf(&mut self, pid: Pid) {
-        if let Some(child) = self.children.get_mut(&pid) {
-            child.deaf = true;
+    fn deaf(&mut self, pid: Pid, now: Instant) {
+        let Some(child) = self.children.get_mut(&pid) else { return };
+        child.deaf = true;
+        if child.phase == Phase::Serving {
+            // Somebody else has told it to end: it is replaced while it drains.
+            let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
+            (child.phase, child.cause) = (Phase::Ending { deadline }, Some("terminated"));
         }
     }
 

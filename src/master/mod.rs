@@ -18,6 +18,7 @@ mod systemd;
 mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -394,7 +395,7 @@ impl Master {
     }
 
     fn configure(&mut self, generation: u64) -> Result<Settings, String> {
-        let config = config::load(&self.overrides).map_err(|error| error.to_string())?;
+        let config = config::load(&self.overrides).map_err(|error| chain(&error))?;
         warn_about(&config, self.log.logger());
         if config.pidfile.as_deref() != self.pidfile.as_ref().map(PidFile::path) {
             warn!(self.log.logger(), "PIDFILE is not changed by a reload");
@@ -594,6 +595,17 @@ fn open_listeners(
 /// A server can do without; a second one on the machine has to.
 fn open_control(path: &Path, log: &Logger) -> Option<Control> {
     Control::open(path).map_err(|error| warn!(log, "avalonctl cannot reach this server: {}", error)).ok()
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
 }
 
 fn settings(config: &Config) -> Settings {
