@@ -1,10 +1,14 @@
 //! Descriptors that this process was started with: sockets that systemd has bound or kept
 //! (`LISTEN_FDS`), and a snapshot that it keeps for us from one start to the next.
 
+use std::env;
+use std::fs;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+use super::process;
 use super::upgrade::Handover;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use socket2::Socket;
 
@@ -29,8 +33,7 @@ impl Inherited {
     /// What is wrong with the variables or a descriptor.
     pub(super) fn take() -> Result<Self, String> {
         let mut inherited = Inherited { handover: Handover::take()?, ..Inherited::default() };
-        let passed = sd_notify::listen_fds_with_names().map_err(|error| format!("LISTEN_FDS: {error}"))?;
-        for (fd, name) in passed {
+        for (fd, name) in passed()? {
             let fd = own(fd).map_err(|error| format!("LISTEN_FDS: descriptor {fd}: {error}"))?;
             if name == SNAPSHOT {
                 inherited.snapshot = Some(fd);
@@ -42,15 +45,40 @@ impl Inherited {
     }
 }
 
+/// The first descriptor that is passed on (sd_listen_fds(3)).
+const FIRST: RawFd = 3;
+
+/// Numbers and names of what belongs to this process; of variables that were meant for another
+/// one, a parent that did not clear them, nothing is believed.
+fn passed() -> Result<Vec<(RawFd, String)>, String> {
+    let variable = |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    if variable("LISTEN_PID").is_none_or(|pid| pid != process::own_pid().to_string()) {
+        return Ok(Vec::new());
+    }
+    let count = variable("LISTEN_FDS").unwrap_or_default();
+    let count = count.parse::<u16>().map_err(|_| format!("LISTEN_FDS: expected a number, got {count:?}"))?;
+    let mut names = vec!["unknown".to_owned(); usize::from(count)];
+    if let Some(text) = variable("LISTEN_FDNAMES") {
+        names = text.split(':').map(str::to_owned).collect();
+    }
+    if names.len() != usize::from(count) {
+        return Err(format!("LISTEN_FDNAMES: there are {} names for {count} descriptors", names.len()));
+    }
+    Ok((FIRST..).zip(names).collect())
+}
+
 /// Takes a descriptor that was passed to this process.
 #[allow(unsafe_code)]
 pub(super) fn own(fd: RawFd) -> nix::Result<OwnedFd> {
-    // SAFETY: LISTEN_PID says that the service manager has passed this descriptor to this very
-    // process, or our parent, a former master, says that it has. It is taken once, before the
-    // program opens anything of its own, so that nobody else owns it. (What is said wrongly
-    // and is not open is refused below.)
+    // What is said may be wrong.
+    if fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_err() {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: it is open, as just seen, and LISTEN_PID says that the service manager has passed
+    // it to this very process, or our parent, a former master, says that it has. It is taken
+    // once, before the program opens anything of its own, so that nobody else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // Fails if it is not open, and keeps it from whatever is executed later.
+    // Whatever is executed later does not get it.
     fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     Ok(fd)
 }

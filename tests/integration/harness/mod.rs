@@ -3,6 +3,7 @@
 pub(crate) mod clients;
 pub(crate) mod http;
 pub(crate) mod load;
+pub(crate) mod notify;
 pub(crate) mod postgres;
 pub(crate) mod server;
 

@@ -24,6 +24,7 @@ pub(crate) struct Setup {
     flags: Vec<String>,
     variables: Vec<(String, String)>,
     wrapper: Vec<String>,
+    passed: Vec<OwnedFd>,
 }
 
 impl Setup {
@@ -35,6 +36,7 @@ impl Setup {
             flags: vec!["--bind=127.0.0.1:0".to_owned(), "--workers=2".to_owned()],
             variables: Vec::new(),
             wrapper: Vec::new(),
+            passed: Vec::new(),
         }
     }
 
@@ -63,6 +65,17 @@ impl Setup {
         self
     }
 
+    /// Starts it as systemd does, with these descriptors (at most two) in LISTEN_FDS.
+    pub(crate) fn passing(mut self, passed: Vec<(&str, OwnedFd)>) -> Self {
+        // A shell, as LISTEN_PID must be that of the process itself.
+        const SCRIPT: &str = "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
+        let names: Vec<&str> = passed.iter().map(|(name, _)| *name).collect();
+        self = self.variable("LISTEN_FDS", &names.len().to_string());
+        self = self.variable("LISTEN_FDNAMES", &names.join(":"));
+        self.passed = passed.into_iter().map(|(_, fd)| fd).collect();
+        self.wrapped(&["/bin/sh", "-c", SCRIPT])
+    }
+
     /// Drops the flags that were there.
     pub(crate) fn without_flags(mut self) -> Self {
         self.flags.clear();
@@ -78,7 +91,7 @@ impl Setup {
     }
 
     /// Starts it, whatever comes of it.
-    pub(crate) fn spawn(self) -> Server {
+    pub(crate) fn spawn(mut self) -> Server {
         let stderr = self.path("stderr");
         let words = self.wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_avalon-master")]);
         let words: Vec<&str> = words.collect();
@@ -90,7 +103,9 @@ impl Setup {
         if !self.database_url.is_empty() {
             command.env("AVALON_DATABASE_URL", &self.database_url);
         }
-        command.args(&self.flags).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut passed = std::mem::take(&mut self.passed).into_iter().map(Stdio::from);
+        let mut next = || passed.next().unwrap_or_else(Stdio::null);
+        command.args(&self.flags).stdin(next()).stdout(next());
         command.stderr(fs::File::create(&stderr).expect("a file"));
         let child = command.spawn().expect("avalon-master starts");
         Server { setup: self, child, address: String::new(), addresses: Vec::new(), exited: None }
