@@ -1,8 +1,8 @@
 //! Another master in place of a running one, by signals and by avalonctl.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -74,26 +74,27 @@ fn load(address: &str) -> Load {
     Load::start(address, &shape, check)
 }
 
-/// A server that is started from a copy of the program, `program` in its folder, which can be
-/// replaced; with a pid file, and short idle connections.
+/// A server that is started by the name `program` in its folder, which can be made another
+/// program; with a pid file, and short idle connections.
 fn setup() -> Setup {
     let setup = Setup::with(&collection(2));
     install(&setup.path("program"));
     setup.flag("--pid=pid").flag("--keep-alive=1").wrapped(&["/bin/sh", "-c", "exec ./program \"$@\""])
 }
 
+/// A link, so that nothing is copied and a former program stays what it was.
 fn install(path: &Path) {
-    // A running program cannot be written to.
-    let beside = path.with_extension("new");
-    fs::copy(env!("CARGO_BIN_EXE_avalon-master"), &beside).expect("a copy");
-    fs::rename(beside, path).expect("renamed");
+    let _ = fs::remove_file(path);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_avalon-master"), path).expect("a link");
 }
 
+/// Written by a shell: a child that another test forks could hold a file of ours open, and what
+/// is open for writing cannot be executed.
 fn replace(path: &Path, content: &str) {
-    let beside = path.with_extension("new");
-    fs::write(&beside, content).expect("a file");
-    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).expect("executable");
-    fs::rename(beside, path).expect("renamed");
+    const SCRIPT: &str = "rm -f \"$1\" && printf %s \"$2\" >\"$1\" && chmod 755 \"$1\"";
+    let status =
+        Command::new("/bin/sh").args(["-c", SCRIPT, "sh"]).arg(path).arg(content).status().expect("a shell");
+    assert!(status.success());
 }
 
 /// Sends SIGUSR2, and gives the new master once it serves.
