@@ -1,6 +1,7 @@
 //! `avalon-master`: serves the collection with pre-forked workers.
 
 use std::error::Error;
+use std::io::{ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
 use avalon::config::{self, flags::Flags};
@@ -59,8 +60,14 @@ fn main() -> ExitCode {
         }
     };
     if arguments.print_config {
-        print!("{}", config.print());
-        return ExitCode::SUCCESS;
+        return match stdout().write_all(config.print().as_bytes()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                eprintln!("avalon-master: {error}");
+                ExitCode::FAILURE
+            }
+            // Also if whoever reads has seen enough.
+            _ => ExitCode::SUCCESS,
+        };
     }
     if arguments.check_config {
         config.warnings.iter().for_each(|warning| eprintln!("avalon-master: {warning}"));

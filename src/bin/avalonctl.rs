@@ -1,6 +1,7 @@
 //! `avalonctl`: tells how a running `avalon-master` is, and steers it.
 
 use std::error::Error;
+use std::io::{ErrorKind, Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -78,19 +79,27 @@ fn main() -> ExitCode {
         Action::Workers { count } => (Command::Workers(count), Some(PATIENCE)),
     };
     match control::call(&socket, command, patience) {
-        Ok(answer) => {
-            match arguments.action {
-                Action::Status { json: true } => println!("{answer:#}"),
-                Action::Status { json: false } => print!("{}", table(&answer)),
-                _ => {}
-            }
-            ExitCode::SUCCESS
-        }
+        Ok(answer) => match arguments.action {
+            Action::Status { json: true } => show(&format!("{answer:#}\n")),
+            Action::Status { json: false } => show(&table(&answer)),
+            _ => ExitCode::SUCCESS,
+        },
         Err(error) => {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             eprintln!("avalonctl: {error}{cause}");
             ExitCode::from(if matches!(error, ControlError::Refused(_)) { 1 } else { 3 })
         }
+    }
+}
+
+fn show(text: &str) -> ExitCode {
+    match stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("avalonctl: {error}");
+            ExitCode::FAILURE
+        }
+        // Also if whoever reads has seen enough.
+        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -51,6 +51,13 @@ impl Overrides {
         self.variables.push((name, value));
     }
 
+    /// A path in the environment, `-e` included; `None` if it is empty.
+    fn variable(&self, name: &str) -> Option<PathBuf> {
+        let given = self.variables.iter().rev().find(|(other, _)| other == name);
+        let value = given.map(|(_, value)| value.into()).or_else(|| std::env::var_os(name));
+        value.filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+
     fn set_by(&mut self, key: &'static str, value: Raw, flag: String) {
         self.flags.push((key, value, flag));
     }
@@ -163,7 +170,7 @@ pub struct Config {
 pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     let layers = Layers::read(overrides)?;
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
-    let database_url = database_url(&layers)?;
+    let database_url = database_url(&layers, overrides)?;
     Ok(Config {
         shown: shown(&layers, &database_url),
         database_url,
@@ -181,7 +188,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         boot_timeout: layers.seconds("BOOT_TIMEOUT", 1..=3_600)?,
         load_timeout: layers.seconds("LOAD_TIMEOUT", 1..=86_400)?,
         max_requests: max_requests(&layers)?,
-        control: control(&layers.string("CONTROL")?),
+        control: control(&layers.string("CONTROL")?, overrides),
         account: account(&layers)?,
         umask: layers.mode("UMASK")?,
         pidfile: layers.path("PIDFILE")?,
@@ -230,11 +237,11 @@ fn unknown_variable((name, nearest): &(String, Option<&'static str>)) -> String 
 }
 
 /// The URL; its default lies in TMPDIR, as Python's `tempfile.gettempdir` has it.
-fn database_url(layers: &Layers) -> Result<DatabaseUrl, ConfigError> {
+fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, ConfigError> {
     if layers.get("DATABASE_URL").origin == Origin::Default
-        && let Some(folder) = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty())
+        && let Some(folder) = overrides.variable("TMPDIR")
     {
-        return Ok(DatabaseUrl::sqlite(PathBuf::from(folder).join("avalon.sqlite")));
+        return Ok(DatabaseUrl::sqlite(folder.join("avalon.sqlite")));
     }
     layers.text("DATABASE_URL", DatabaseUrl::parse)
 }
@@ -291,8 +298,8 @@ fn max_requests(layers: &Layers) -> Result<Option<MaxRequests>, ConfigError> {
 }
 
 /// The control socket: as it is set, or where systemd or the session keeps such things.
-fn control(setting: &str) -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+fn control(setting: &str, overrides: &Overrides) -> Option<PathBuf> {
+    let folder = |name: &str| overrides.variable(name);
     match setting {
         "none" => None,
         // systemd may name several folders; the first is ours.
@@ -310,8 +317,11 @@ fn control(setting: &str) -> Option<PathBuf> {
 /// configuration is wrong.
 pub fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
     match Layers::read(overrides).and_then(|layers| layers.string("CONTROL")) {
-        Ok(setting) => control(&setting),
-        Err(_) => control(&std::env::var("AVALON_CONTROL").unwrap_or_default()),
+        Ok(setting) => control(&setting, overrides),
+        Err(_) => {
+            let setting = overrides.variable("AVALON_CONTROL").unwrap_or_default();
+            control(&setting.to_string_lossy(), overrides)
+        }
     }
 }
 

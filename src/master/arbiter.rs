@@ -59,6 +59,8 @@ struct Child {
     reopen: bool,
     /// Why it was told to end, if it is to be replaced.
     cause: Option<&'static str>,
+    /// It accepts no connections any more.
+    deaf: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +102,8 @@ pub struct Arbiter {
     retiring: VecDeque<Pid>,
     /// Another master serves: this one has no workers until its next generation does.
     drained: bool,
+    /// Generations that serve, or did, while workers of former ones may still accept connections.
+    unannounced: Vec<u64>,
     /// Deaths in a row of workers that had lived shortly, and until when to wait.
     failures: u32,
     backoff_until: Option<Instant>,
@@ -124,6 +128,7 @@ impl Arbiter {
             restarts: BTreeMap::new(),
             retiring: VecDeque::new(),
             drained: false,
+            unannounced: Vec::new(),
             failures: 0,
             backoff_until: None,
             stopping: None,
@@ -146,6 +151,7 @@ impl Arbiter {
             }
             Event::Ready(pid) => self.ready(pid, &mut actions),
             Event::Retires(pid) => self.retires(pid),
+            Event::Deaf(pid) => self.deaf(pid, now),
             Event::Exited { pid, orderly, how } => {
                 self.child_exited(pid, orderly, &how, now, &mut actions);
             }
@@ -384,7 +390,10 @@ impl Arbiter {
             _ => self.settings.boot_timeout,
         };
         let phase = Phase::Booting { deadline: now + boot_timeout };
-        self.children.insert(pid, Child { generation, slot, born: now, phase, reopen: false, cause: None });
+        self.children.insert(
+            pid,
+            Child { generation, slot, born: now, phase, reopen: false, cause: None, deaf: false },
+        );
         if !wanted || self.stopping.is_some() {
             self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
         }
@@ -418,7 +427,7 @@ impl Arbiter {
         let former = self.current.replace(next.generation);
         (self.failures, self.backoff_until) = (0, None);
         actions.push(Action::Promote { generation: next.generation });
-        actions.push(Action::Made { generation: next.generation, result: Ok(()) });
+        self.unannounced.push(next.generation);
         let old = self.pids(|child| child.generation != next.generation && child.phase == Phase::Serving);
         for pid in old {
             self.end(pid, Signal::SIGTERM, now + graceful_timeout + DRAIN_MARGIN, actions);
@@ -431,6 +440,24 @@ impl Arbiter {
         }
         // Its workers may all be dead already, and tell of its end no more.
         former.into_iter().for_each(|former| self.forget(former, actions));
+    }
+
+    fn deaf(&mut self, pid: Pid, now: Instant) {
+        let Some(child) = self.children.get_mut(&pid) else { return };
+        child.deaf = true;
+        if child.phase == Phase::Serving {
+            // Somebody else has told it to end: it is replaced while it drains.
+            let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
+            (child.phase, child.cause) = (Phase::Ending { deadline }, Some("terminated"));
+        }
+    }
+
+    /// Tells that a generation serves once nobody can meet a former one any more.
+    fn announce(&mut self, actions: &mut Vec<Action>) {
+        let children = &self.children;
+        let alone = |of: &mut u64| children.values().all(|child| child.generation >= *of || child.deaf);
+        let made = self.unannounced.extract_if(.., alone);
+        actions.extend(made.map(|generation| Action::Made { generation, result: Ok(()) }));
     }
 
     /// Begins the reload that has waited, when its time has come.
@@ -567,8 +594,14 @@ impl Arbiter {
     ) {
         let silence =
             |slot: usize| silent.iter().find(|(other, _)| *other == slot).map(|(_, silence)| *silence);
+        // One that drains shows signs of life as well, until it is on its way to be killed.
+        let may_hang = |phase: Phase| match phase {
+            Phase::Booting { .. } => false,
+            Phase::Serving => true,
+            Phase::Ending { deadline } => deadline > now + ABORT_MARGIN,
+        };
         let stuck = self.pids(|child| {
-            child.phase == Phase::Serving && silence(child.slot).is_some_and(|silence| silence > timeout)
+            may_hang(child.phase) && silence(child.slot).is_some_and(|silence| silence > timeout)
         });
         for pid in stuck {
             let Some(child) = self.children.get_mut(&pid) else { continue };
@@ -631,6 +664,7 @@ impl Arbiter {
         }
         self.complete_next(now, actions);
         self.complete_current(now, actions);
+        self.announce(actions);
         self.reload_pending(actions);
     }
 

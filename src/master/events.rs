@@ -71,6 +71,8 @@ pub enum Event {
     },
     /// A worker accepts connections.
     Ready(Pid),
+    /// A worker that was told to end accepts no connections any more.
+    Deaf(Pid),
     /// A worker has served as many requests as it may, and wishes to be replaced.
     Retires(Pid),
     /// A worker has ended.
@@ -121,7 +123,8 @@ pub enum Action {
         /// Which.
         generation: u64,
     },
-    /// Tell who waits for it what has become of a generation.
+    /// Tell who waits for it what has become of a generation: it has failed, or it serves, and no
+    /// worker of a former one accepts connections any more.
     Made {
         /// Which.
         generation: u64,

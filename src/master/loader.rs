@@ -1,7 +1,6 @@
 //! The short-lived child that turns the database into a snapshot. It may start threads,
 //! hang, crash or be killed for memory: the master only waits for its report.
 
-use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -12,8 +11,8 @@ use nix::unistd::{Pid, pipe2};
 use serde_json::{Map, Value, json};
 use slog::{error, info, warn};
 
-use super::ExitCode;
 use super::process::{self, Ended, FirstSteps};
+use super::{ExitCode, chain};
 use crate::config::Config;
 use crate::database;
 use crate::snapshot::storage::{self, Draft};
@@ -191,15 +190,4 @@ fn verify(sealed: &OwnedFd) -> Result<Value, String> {
         "bytes": snapshot.size(),
         "hash": format!("{:032x}", snapshot.hash()),
     }))
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }

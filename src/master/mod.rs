@@ -18,6 +18,7 @@ mod systemd;
 mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -134,6 +135,8 @@ enum Message {
     Ready = 1,
     /// It has served MAX_REQUESTS.
     Retires = 2,
+    /// It accepts no connections any more.
+    Deaf = 4,
     /// A new master, started in place of this one, serves.
     TakenOver = 3,
 }
@@ -157,6 +160,7 @@ impl Message {
             1 => Some((Message::Ready, pid)),
             2 => Some((Message::Retires, pid)),
             3 => Some((Message::TakenOver, pid)),
+            4 => Some((Message::Deaf, pid)),
             _ => None,
         }
     }
@@ -264,6 +268,7 @@ impl Master {
                 match message {
                     Message::Ready => self.dispatch(Event::Ready(pid)),
                     Message::Retires => self.dispatch(Event::Retires(pid)),
+                    Message::Deaf => self.dispatch(Event::Deaf(pid)),
                     Message::TakenOver => self.taken_over(pid),
                 }
             }
@@ -391,7 +396,7 @@ impl Master {
     }
 
     fn configure(&mut self, generation: u64) -> Result<Settings, String> {
-        let config = config::load(&self.overrides).map_err(|error| error.to_string())?;
+        let config = config::load(&self.overrides).map_err(|error| chain(&error))?;
         warn_about(&config, self.log.logger());
         if config.pidfile.as_deref() != self.pidfile.as_ref().map(PidFile::path) {
             warn!(self.log.logger(), "PIDFILE is not changed by a reload");
@@ -450,6 +455,7 @@ impl Master {
                 notify: Box::new(move |notice| match notice {
                     Notice::Ready => Message::Ready.send(&messages),
                     Notice::Retires => Message::Retires.send(&messages),
+                    Notice::Deaf => Message::Deaf.send(&messages),
                 }),
             });
             match worker.and_then(Worker::run) {
@@ -590,6 +596,17 @@ fn open_listeners(
 /// A server can do without; a second one on the machine has to.
 fn open_control(path: &Path, log: &Logger) -> Option<Control> {
     Control::open(path).map_err(|error| warn!(log, "avalonctl cannot reach this server: {}", error)).ok()
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
 }
 
 fn settings(config: &Config) -> Settings {

@@ -30,6 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use accept::{Accepted, Acceptors};
 use connection::{Connections, TICK, Watched};
@@ -72,6 +73,8 @@ pub enum Notice {
     Ready,
     /// It has served as many requests as it may, and goes on until it is replaced.
     Retires,
+    /// It accepts no connections any more.
+    Deaf,
 }
 
 /// How a worker's life ended.
@@ -117,8 +120,9 @@ impl Worker {
             log: log.clone(),
         });
         let connections = Arc::new(Connections::default());
+        let mut accepting = JoinSet::new();
         for accepted in channels {
-            tokio::spawn(serve_accepted(accepted, Arc::clone(&service), Arc::clone(&connections)));
+            accepting.spawn(serve_accepted(accepted, Arc::clone(&service), Arc::clone(&connections)));
         }
         (self.notify)(Notice::Ready)?;
         let mut retires_at = self.config.max_requests.map(|most| most.with_jitter());
@@ -141,6 +145,10 @@ impl Worker {
                         drain.begin(&service);
                     }
                 }
+                // Each ends when its listener is closed and all that came from there is served.
+                Some(_) = accepting.join_next() => if accepting.is_empty() {
+                    (self.notify)(Notice::Deaf)?;
+                },
                 _ = terminate.recv() => drain.begin(&service),
                 _ = interrupt.recv() => return Ok(Ending::Stopped),
                 _ = quit.recv() => return Ok(Ending::Stopped),
@@ -150,7 +158,7 @@ impl Worker {
                     }
                 }
             }
-            if let Some(ending) = drain.ending(&connections, &log) {
+            if let Some(ending) = drain.ending(accepting.is_empty(), &connections, &log) {
                 service.statsd.flush();
                 return Ok(ending);
             }
@@ -162,29 +170,28 @@ impl Worker {
 /// of its connection, idle ones are left until they are used or their time is up.
 struct Drain {
     acceptors: Option<Acceptors>,
-    stopping: Option<tokio::task::JoinHandle<()>>,
     timeout: std::time::Duration,
     deadline: Option<Instant>,
 }
 
 impl Drain {
     fn new(acceptors: Option<Acceptors>, timeout: std::time::Duration) -> Self {
-        Drain { acceptors, stopping: None, timeout, deadline: None }
+        Drain { acceptors, timeout, deadline: None }
     }
 
     fn begin(&mut self, service: &Service) {
         service.draining.store(true, Ordering::Relaxed);
         title::set("avalon: worker [draining]");
         if let Some(acceptors) = self.acceptors.take() {
-            self.stopping = Some(tokio::spawn(acceptors.stop()));
+            tokio::spawn(acceptors.stop());
             self.deadline = Some(Instant::now() + self.timeout);
         }
     }
 
-    fn ending(&self, connections: &Connections, log: &Logger) -> Option<Ending> {
+    /// Whether it is over: `deaf` when everything that was accepted is among the connections.
+    fn ending(&self, deaf: bool, connections: &Connections, log: &Logger) -> Option<Ending> {
         let deadline = self.deadline?;
-        let stopped = self.stopping.as_ref().is_none_or(tokio::task::JoinHandle::is_finished);
-        if stopped && connections.count() == 0 {
+        if deaf && connections.count() == 0 {
             return Some(Ending::Drained);
         }
         if Instant::now() < deadline {

@@ -71,6 +71,9 @@ impl Service {
         if let Some(refused) = self.refuse(request) {
             return (response::error(&refused), None);
         }
+        if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+            return (response::options(), None);
+        }
         let Some(endpoint) = routes::find(&self.request_path, request.uri().path()) else {
             return (response::error(&ApiError::NotFound), None);
         };

@@ -1,16 +1,21 @@
 //! Black-box tests: they start the real binaries.
 
 mod boot;
+mod chaos;
+mod config;
 mod conformance;
 mod control;
 mod database;
+mod end_to_end;
 mod failure;
+mod generations;
 mod harness;
 mod hostile;
 mod http;
 mod notify;
 mod reload;
 mod scan;
+mod signals;
 mod status;
 mod systemd;
 mod telemetry;

@@ -5,15 +5,17 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use avalon::config::DatabaseUrl;
+use avalon::control;
 use avalon::model::{Collection, Named, Song};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::eventually;
 use super::http::{self, Answer};
+use super::{DEADLINE, eventually};
 
 /// How to start a server.
 pub(crate) struct Setup {
@@ -191,11 +193,11 @@ impl Server {
         })
     }
 
-    /// Sends SIGHUP, and waits until the next generation serves.
+    /// Reloads it, and waits until the next generation serves and no other one accepts.
     pub(crate) fn reload(&self) {
-        let served = self.count_log(" serves on ");
-        self.signal(Signal::SIGHUP);
-        self.wait_log_times(" serves on ", served + 1);
+        let answer =
+            control::call(&self.path("control"), control::Command::Reload { wait: true }, Some(DEADLINE));
+        answer.unwrap_or_else(|error| panic!("reload: {error}\n{}", self.log()));
     }
 
     /// Waits for its end, and gives the exit code.
@@ -231,21 +233,36 @@ impl Drop for Server {
 }
 
 /// Runs a binary of ours to its end, and gives exit code, stdout and stderr.
+///
+/// # Panics
+/// If it does not end: a server has started that should not.
 pub(crate) fn run(binary: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = Command::new(binary);
     command.env_clear().envs(variables.iter().copied()).args(arguments).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
-    let (mut out, mut err) = (child.stdout.take().expect("stdout"), child.stderr.take().expect("stderr"));
-    let read_err = std::thread::spawn(move || {
-        let mut text = String::new();
-        err.read_to_string(&mut text).map(|_| text)
+    let (stdout, stderr) = (child.stdout.take().expect("stdout"), child.stderr.take().expect("stderr"));
+    let [stdout, stderr] = [OwnedFd::from(stdout), OwnedFd::from(stderr)].map(|output| {
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            fs::File::from(output).read_to_string(&mut text).map(|_| text)
+        })
     });
-    let mut stdout = String::new();
-    out.read_to_string(&mut stdout).expect("stdout in UTF-8");
-    let stderr = read_err.join().expect("a thread").expect("stderr in UTF-8");
-    let status = eventually("the end of the binary", || child.try_wait().expect("a child"));
-    (status.code().unwrap_or(-1), stdout, stderr)
+    let begin = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("a child") {
+            Some(status) => break status.code().unwrap_or(-1),
+            None if begin.elapsed() < DEADLINE => std::thread::sleep(Duration::from_millis(5)),
+            None => {
+                let _ = child.kill();
+                panic!("{binary} {arguments:?} does not end: {:?}", stderr.join());
+            }
+        }
+    };
+    let text = |output: std::thread::JoinHandle<std::io::Result<String>>| {
+        output.join().expect("a thread").expect("output in UTF-8")
+    };
+    (status, text(stdout), text(stderr))
 }
 
 fn read(path: &Path) -> String {
