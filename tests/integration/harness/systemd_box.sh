@@ -80,7 +80,11 @@ UNIT
 clean() {
     mount --make-rprivate /
     mount -t cgroup2 cgroup2 "$folder/cgroup"
-    find "$folder/cgroup/$group" -depth -type d -exec rmdir {} +
+    # The dead leave a control group a moment after they were reaped.
+    for _ in {1..100}; do
+        find "$folder/cgroup/$group" -depth -type d -exec rmdir {} + && break
+        sleep 0.02
+    done
 }
 
 step=run
@@ -89,9 +93,14 @@ case $1 in
 esac
 folder=$1
 shift
-group=avalon-box-${folder##*/}
+# Unique, as there may be other boxes at the same time.
+group=avalon-box-${folder//[^[:alnum:]]/_}
 case $step in
-enclose | boot | clean) "$step" "$@" && exit ;;
+enclose | boot | clean)
+    # Not with `&&`, which would have errors in there ignored.
+    "$step" "$@"
+    exit
+    ;;
 esac
 
 mkdir "$folder/cgroup" "$folder/layers"
