@@ -4,12 +4,18 @@
 //! `{"ok": VALUE}` or `{"error": TEXT}`.
 
 use std::fmt;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::kill;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// Longest line that a master reads.
@@ -17,6 +23,12 @@ pub const REQUEST_MAX: usize = 4096;
 
 /// How many workers there can be, as in the configuration.
 const WORKERS: RangeInclusive<usize> = 1..=256;
+
+/// Longest time that a master may take to end once it has closed its socket.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
+
+/// Longest time to wait for somebody to reap it.
+const REAPING: Duration = Duration::from_millis(100);
 
 /// What can be asked of a master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +40,11 @@ pub enum Command {
         /// Whether to answer only when it serves, or has failed.
         wait: bool,
     },
-    /// Stop gracefully, as SIGTERM does.
-    Stop,
+    /// Stop gracefully, as SIGTERM does; a master that was started beside this one as well.
+    Stop {
+        /// Whether to answer by the end of the connection only, which is that of the server.
+        wait: bool,
+    },
     /// Have so many workers.
     Workers(usize),
     /// Start the program anew, which takes over; answered when it serves, or has failed.
@@ -42,7 +57,7 @@ impl Command {
         let request = match self {
             Command::Status => json!({"command": "status"}),
             Command::Reload { wait } => json!({"command": "reload", "wait": wait}),
-            Command::Stop => json!({"command": "stop"}),
+            Command::Stop { wait } => json!({"command": "stop", "wait": wait}),
             Command::Workers(count) => json!({"command": "workers", "count": count}),
             Command::Upgrade => json!({"command": "upgrade"}),
         };
@@ -55,10 +70,11 @@ impl Command {
     /// What is wrong with it.
     pub fn parse(line: &str) -> Result<Command, String> {
         let request: Value = serde_json::from_str(line).map_err(|error| format!("no JSON: {error}"))?;
+        let wait = request["wait"].as_bool().unwrap_or(false);
         match request["command"].as_str() {
             Some("status") => Ok(Command::Status),
-            Some("reload") => Ok(Command::Reload { wait: request["wait"].as_bool().unwrap_or(false) }),
-            Some("stop") => Ok(Command::Stop),
+            Some("reload") => Ok(Command::Reload { wait }),
+            Some("stop") => Ok(Command::Stop { wait }),
             Some("upgrade") => Ok(Command::Upgrade),
             Some("workers") => {
                 let count = request["count"].as_u64().and_then(|count| usize::try_from(count).ok());
@@ -119,14 +135,36 @@ pub fn call(path: &Path, command: Command, timeout: Option<Duration>) -> Result<
 
 fn exchange(path: &Path, command: Command, timeout: Option<Duration>) -> io::Result<Value> {
     let mut stream = UnixStream::connect(path)?;
+    let master = getsockopt(&stream, PeerCredentials)?.pid();
     stream.set_read_timeout(timeout)?;
     stream.write_all(command.to_line().as_bytes())?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
+    if line.is_empty() && command == (Command::Stop { wait: true }) {
+        wait_for_end(master);
+        return Ok(json!({"ok": {}}));
+    }
     if line.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the master has gone"));
     }
     Ok(serde_json::from_str(&line)?)
+}
+
+/// A process that has closed all it had open needs another moment, and so does who reaps it; but
+/// it may be that nobody does. (Below /proc it may be hidden from us.)
+fn wait_for_end(pid: i32) {
+    let begin = Instant::now();
+    let mut dead = None;
+    while pid > 0 && begin.elapsed() < LAST_MOMENT && kill(Pid::from_raw(pid), None).is_ok() {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // After the name, which may hold anything, comes the state.
+        if stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"))
+            && dead.get_or_insert_with(Instant::now).elapsed() > REAPING
+        {
+            return;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +177,8 @@ mod tests {
             Command::Status,
             Command::Reload { wait: true },
             Command::Reload { wait: false },
-            Command::Stop,
+            Command::Stop { wait: true },
+            Command::Stop { wait: false },
             Command::Workers(7),
             Command::Upgrade,
         ] {

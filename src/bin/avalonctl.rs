@@ -39,8 +39,12 @@ enum Action {
         #[arg(long)]
         wait: bool,
     },
-    /// Stop gracefully, as SIGTERM does
-    Stop,
+    /// Stop gracefully, as SIGTERM does, also a master that an upgrade has just started
+    Stop {
+        /// Wait for the end of the server
+        #[arg(long)]
+        wait: bool,
+    },
     /// Start the program anew, with the same addresses; the new one takes over when it serves
     Upgrade,
     /// Have so many workers
@@ -70,7 +74,7 @@ fn main() -> ExitCode {
     let (command, patience) = match arguments.action {
         Action::Status { .. } => (Command::Status, Some(PATIENCE)),
         Action::Reload { wait } => (Command::Reload { wait }, (!wait).then_some(PATIENCE)),
-        Action::Stop => (Command::Stop, Some(PATIENCE)),
+        Action::Stop { wait } => (Command::Stop { wait }, (!wait).then_some(PATIENCE)),
         Action::Upgrade => (Command::Upgrade, None),
         Action::Workers { count } => (Command::Workers(count), Some(PATIENCE)),
     };

@@ -47,6 +47,8 @@ enum Awaited {
     Made(u64),
     /// The outcome of an upgrade.
     TakenOver,
+    /// The end of the connection.
+    End,
 }
 
 /// What the master says to a command.
@@ -56,6 +58,8 @@ pub(super) enum Reply {
     OnceMade(u64),
     /// When it is known whether a new master serves.
     OnceTakenOver,
+    /// By the end of this process.
+    ByItsEnd,
 }
 
 impl Control {
@@ -120,6 +124,7 @@ impl Control {
             Reply::Now(value) => client.answer(&value),
             Reply::OnceMade(generation) => client.waits_for = Some(Awaited::Made(generation)),
             Reply::OnceTakenOver => client.waits_for = Some(Awaited::TakenOver),
+            Reply::ByItsEnd => client.waits_for = Some(Awaited::End),
         }
     }
 
@@ -217,6 +222,14 @@ impl Master {
             let answer = match command {
                 Err(reason) => json!({"error": reason}),
                 Ok(Command::Status) => json!({"ok": self.status()}),
+                Ok(Command::Stop { wait }) => {
+                    self.stop_all();
+                    if wait {
+                        self.reply(client, Reply::ByItsEnd);
+                        continue;
+                    }
+                    json!({"ok": {}})
+                }
                 Ok(_) if self.arbiter.state() == "stopping" => json!({"error": "the server is stopping"}),
                 Ok(Command::Reload { wait: true }) => {
                     // Before the wish, as a configuration may fail at once.
@@ -225,7 +238,6 @@ impl Master {
                     continue;
                 }
                 Ok(Command::Reload { wait: false }) => self.wish(Wish::Reload),
-                Ok(Command::Stop) => self.wish(Wish::Stop),
                 Ok(Command::Upgrade) => match self.upgrade(true) {
                     Err(reason) => json!({"error": reason}),
                     Ok(()) => {

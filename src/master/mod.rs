@@ -124,6 +124,8 @@ struct Master {
     /// How the last attempt to make a generation went, and when.
     last_made: Option<(SystemTime, Result<(), String>)>,
     exit: Option<ExitCode>,
+    /// Whether to outlive the new master, which is to stop as well.
+    ends_last: bool,
 }
 
 /// What a child tells its master, as one atomic write of eight bytes: the kind, and its pid.
@@ -248,17 +250,17 @@ impl Master {
             begin: Instant::now(),
             last_made: None,
             exit: None,
+            ends_last: false,
         };
         Ok((master, settings))
     }
 
     fn run(mut self, settings: Settings) -> ExitCode {
         self.dispatch(Event::Started(settings));
-        while self.exit.is_none() {
+        while !self.has_ended() {
             self.wait();
-            while let Some((arrived, sender)) = self.signals.next() {
+            while let Some(arrived) = self.signals.next() {
                 if let Arrived::Wished(wish) = arrived {
-                    self.tell_successor(wish, sender);
                     self.dispatch(Event::Wished(wish));
                 }
             }
@@ -270,7 +272,6 @@ impl Master {
                     Message::TakenOver => self.taken_over(pid),
                 }
             }
-            self.take_turn();
             self.succeed();
             while let Some((pid, ended)) = process::reap() {
                 self.reaped(pid, ended);
@@ -295,7 +296,7 @@ impl Master {
         let wait = PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
         let own = [self.signals.as_fd(), self.messages.as_fd()];
         let control = self.control.iter().flat_map(Control::fds);
-        let turn = self.predecessor.iter().filter_map(Predecessor::turn);
+        let turn = self.predecessor.iter().map(Predecessor::turn);
         let mut fds: Vec<PollFd<'_>> =
             own.into_iter().chain(control).chain(turn).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         if let Err(errno) = poll(&mut fds, wait)
@@ -481,8 +482,8 @@ impl Master {
         let loader = self.loader.iter().flat_map(Loader::fds);
         let pidfile = self.pidfile.iter().map(PidFile::fd);
         let control = self.control.iter().flat_map(Control::raw_fds);
-        let turns = self.successor.iter().filter_map(Successor::turn);
-        let turns = turns.chain(self.predecessor.iter().filter_map(Predecessor::turn));
+        let turns = self.successor.iter().map(Successor::turn);
+        let turns = turns.chain(self.predecessor.iter().map(Predecessor::turn));
         let turns = turns.map(|turn| turn.as_raw_fd());
         let mut fds: Vec<RawFd> = own
             .into_iter()

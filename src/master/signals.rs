@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
 
 use super::events::Wish;
 
@@ -44,12 +43,12 @@ impl Signals {
         Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
     }
 
-    /// The next one that has arrived and means something, and who has sent it.
-    pub(super) fn next(&self) -> Option<(Arrived, Pid)> {
+    /// The next one that has arrived and means something.
+    pub(super) fn next(&self) -> Option<Arrived> {
         while let Ok(Some(info)) = self.0.read_signal() {
             let meaning = MEANINGS.iter().find(|(signal, _)| *signal as u32 == info.ssi_signo);
             if let Some((_, arrived)) = meaning {
-                return Some((*arrived, Pid::from_raw(info.ssi_pid.cast_signed())));
+                return Some(*arrived);
             }
         }
         None

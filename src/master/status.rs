@@ -51,19 +51,19 @@ impl Master {
         let current =
             self.arbiter.current().and_then(|number| Some((number, self.generations.get(&number)?)));
         let failure = self.last_made.as_ref().and_then(|(_, result)| result.as_ref().err());
-        let mut line = match current {
-            None => "loading the collection".to_owned(),
-            Some((number, current)) => format!(
-                "generation {number}: {} songs, {} workers{}",
-                current.summary.get("songs").unwrap_or(&Value::Null),
-                self.arbiter.workers_wanted(),
-                if current.stale { ", stale data" } else { "" }
-            ),
+        let Some((number, current)) = current else {
+            return match failure {
+                None => "loading the collection".to_owned(),
+                Some(reason) => format!("the server cannot start: {reason}"),
+            };
         };
-        if let Some(reason) = failure {
-            line = format!("{line}; reload failed: {reason}");
-        }
-        line
+        let songs = current.summary.get("songs").unwrap_or(&Value::Null);
+        let stale = if current.stale { ", stale data" } else { "" };
+        let failure = failure.map(|reason| format!("; reload failed: {reason}")).unwrap_or_default();
+        format!(
+            "generation {number}: {songs} songs, {} workers{stale}{failure}",
+            self.arbiter.workers_wanted()
+        )
     }
 
     /// Signs of life to systemd, as long as some worker shows one too, if there are to be any.
@@ -80,7 +80,7 @@ impl Master {
             self.titled = Some(workers);
             title::set(&format!("avalon: master [{workers} workers]"));
         }
-        if state == "serving" || state == "drained" {
+        if ["starting", "serving", "drained"].contains(&state) {
             let status = self.status_line();
             self.systemd.status(&status);
         }

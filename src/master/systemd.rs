@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::unistd::{Pid, getppid};
+use nix::unistd::Pid;
 use sd_notify::NotifyState;
 
 use super::inherited::SNAPSHOT;
@@ -87,15 +87,9 @@ impl Systemd {
         self.silent = true;
     }
 
-    /// This process has become the main one.
-    pub(super) fn speak(&mut self) {
-        self.silent = false;
-        self.last_sign = None;
-    }
-
-    /// Whether a signal from `sender` says what the manager wishes, and not a person.
-    pub(super) fn is_sender(&self, sender: Pid) -> bool {
-        self.present && sender == getppid()
+    /// This process has become the main one; says whether that is new.
+    pub(super) fn speak(&mut self) -> bool {
+        std::mem::take(&mut self.silent)
     }
 
     /// How often [`Systemd::alive`] must be called at least.

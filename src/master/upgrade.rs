@@ -4,7 +4,7 @@
 use std::env;
 use std::ffi::{CString, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ impl Invocation {
     }
 
     /// Starts the program anew, with copies of the listeners, of the pipe in which it tells that
-    /// it serves, and of the one whose end tells it that its turn has come.
+    /// it serves, and of the one in which it is told that its turn has come.
     ///
     /// # Errors
     /// If there is no process to be had. That the program cannot be executed shows in its exit
@@ -117,11 +117,10 @@ fn handover(parent: Pid, listeners: &[(Socket, &Rc<Listener>)], tell: &OwnedFd, 
 
 /// What a former master has passed on to this one.
 pub(super) struct Handover {
-    /// The former master.
-    pub(super) parent: Pid,
     /// Where to tell it that this one serves.
     pub(super) tell: OwnedFd,
-    /// A pipe that ends when the former master leaves systemd to this one, or is no more.
+    /// A pipe in which the former master writes when it leaves systemd to this one, and that ends
+    /// with it.
     pub(super) turn: OwnedFd,
     /// Its listeners.
     pub(super) listeners: Vec<Rc<Listener>>,
@@ -148,7 +147,7 @@ impl Handover {
             let activated = listener["activated"].as_bool().unwrap_or(false);
             listeners.push(Rc::new(Listener::passed_on(address.ok_or_else(wrong)?, fd.into(), activated)));
         }
-        Ok(Some(Handover { parent, tell, turn, listeners }))
+        Ok(Some(Handover { tell, turn, listeners }))
     }
 }
 
@@ -158,37 +157,58 @@ pub(super) struct Successor {
     pub(super) serves: bool,
     /// Whether this master ends once the new one serves, and who waits for that.
     pub(super) wanted: bool,
-    /// Closed when the new master's turn to speak to systemd has come. Until this one begins to
-    /// go it is the main one, as it may take its place back.
-    turn: Option<OwnedFd>,
+    /// Where to write when the new master's turn to speak to systemd has come. Until this one
+    /// begins to go it is the main one, as it may take its place back.
+    turn: File,
 }
 
 impl Successor {
     /// What no child may hold open.
-    pub(super) fn turn(&self) -> Option<BorrowedFd<'_>> {
-        self.turn.as_ref().map(AsFd::as_fd)
+    pub(super) fn turn(&self) -> BorrowedFd<'_> {
+        self.turn.as_fd()
     }
 }
 
 /// A master that has started this one beside it.
 pub(super) struct Predecessor {
-    pub(super) pid: Pid,
     /// Where to tell it that this one serves; taken when that is done.
     pub(super) tell: Option<File>,
-    /// Ends when this master's turn to speak to systemd has come; then taken.
-    turn: Option<OwnedFd>,
+    /// Holds a byte when this master's turn to speak to systemd has come, and ends with the former
+    /// master.
+    turn: File,
 }
 
 impl Predecessor {
     pub(super) fn of(handover: Handover) -> (Vec<Rc<Listener>>, Predecessor) {
-        let Handover { parent, tell, turn, listeners } = handover;
-        (listeners, Predecessor { pid: parent, tell: Some(tell.into()), turn: Some(turn) })
+        let Handover { tell, turn, listeners } = handover;
+        (listeners, Predecessor { tell: Some(tell.into()), turn: turn.into() })
     }
 
-    /// What ends when it is this master's turn to speak to systemd.
-    pub(super) fn turn(&self) -> Option<BorrowedFd<'_>> {
-        self.turn.as_ref().map(AsFd::as_fd)
+    /// What to wait for.
+    pub(super) fn turn(&self) -> BorrowedFd<'_> {
+        self.turn.as_fd()
     }
+
+    /// What the former master says, if anything.
+    fn word(&mut self) -> Option<Word> {
+        let mut fds = [PollFd::new(self.turn.as_fd(), PollFlags::POLLIN)];
+        if !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0) {
+            return None;
+        }
+        match self.turn.read(&mut [0]) {
+            Ok(0) => Some(Word::Gone),
+            Ok(_) => Some(Word::YourTurn),
+            Err(_) => None,
+        }
+    }
+}
+
+/// What a new master is told by the former one.
+enum Word {
+    /// To speak to systemd from now on.
+    YourTurn,
+    /// By its end: that it is no more.
+    Gone,
 }
 
 /// The name of a file of a new master as long as the former one has the name itself.
@@ -239,7 +259,7 @@ impl Master {
         let (its_turn, turn) = pipe2(OFlag::O_CLOEXEC)?;
         let tell = self.messages_to.as_fd();
         let pid = self.invocation.start_anew(&serving.listeners, tell, its_turn.as_fd())?;
-        Ok(Successor { pid, serves: false, wanted, turn: Some(turn) })
+        Ok(Successor { pid, serves: false, wanted, turn: turn.into() })
     }
 
     /// The new master serves.
@@ -285,37 +305,56 @@ impl Master {
         listeners.for_each(|listener| listener.set_owned(owned));
     }
 
-    /// systemd means all masters when it says stop, but says it to the main one.
-    pub(super) fn tell_successor(&self, wish: Wish, sender: Pid) {
-        if matches!(wish, Wish::Stop | Wish::StopNow)
-            && self.systemd.is_sender(sender)
-            && let Some(successor) = &self.successor
-        {
+    /// Stops this master and the one beside it, and does not end before that.
+    pub(super) fn stop_all(&mut self) {
+        self.ends_last = true;
+        self.own_paths(true);
+        if let Some(successor) = &self.successor {
             self.kill(successor.pid, Signal::SIGTERM);
         }
+        self.dispatch(Event::Wished(Wish::Stop));
+    }
+
+    /// Whether there is nothing left to wait for.
+    pub(super) fn has_ended(&self) -> bool {
+        self.exit.is_some() && !(self.ends_last && self.successor.is_some())
     }
 
     /// Tells systemd that this master goes, and which one stays, if there is one.
     pub(super) fn leave_systemd(&mut self) {
-        match self.successor.as_mut().filter(|successor| successor.serves) {
+        match self.successor.as_mut().filter(|successor| successor.serves && !self.ends_last) {
+            // What kept a server from starting stands in its status to the end.
+            None if self.arbiter.current().is_none() && self.last_made.is_some() => {
+                let status = self.status_line();
+                self.systemd.stopping(&status);
+            }
             None => self.systemd.stopping("stopping"),
             Some(successor) => {
                 self.systemd.hand_over(successor.pid);
-                successor.turn = None;
+                // If it is gone, that will be noticed.
+                let _ = successor.turn.write_all(b"!");
             }
         }
     }
 
-    /// Speaks to systemd once the former master does so no more.
-    pub(super) fn take_turn(&mut self) {
-        let Some(predecessor) = &mut self.predecessor else { return };
-        let Some(turn) = &predecessor.turn else { return };
-        let mut fds = [PollFd::new(turn.as_fd(), PollFlags::POLLIN)];
-        if !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0) {
+    /// Takes the place of a former master: speaks to systemd once that does so no more, and has
+    /// its names once it has gone.
+    pub(super) fn succeed(&mut self) {
+        match self.predecessor.as_mut().and_then(Predecessor::word) {
+            None => {}
+            Some(Word::YourTurn) => self.speak(),
+            Some(Word::Gone) => {
+                self.predecessor = None;
+                self.speak();
+                self.take_names();
+            }
+        }
+    }
+
+    fn speak(&mut self) {
+        if !self.systemd.speak() {
             return;
         }
-        predecessor.turn = None;
-        self.systemd.speak();
         let current = self.arbiter.current().and_then(|number| self.generations.get(&number));
         if let Some(Generation { snapshot: Some(snapshot), .. }) = current {
             self.systemd.keep(snapshot);
@@ -324,12 +363,7 @@ impl Master {
         }
     }
 
-    /// Takes the names of a former master once it has gone.
-    pub(super) fn succeed(&mut self) {
-        if self.predecessor.as_ref().is_none_or(|predecessor| getppid() == predecessor.pid) {
-            return;
-        }
-        self.predecessor = None;
+    fn take_names(&mut self) {
         self.own_paths(true);
         if let Some(pidfile) = &mut self.pidfile {
             pidfile.rename(&first(pidfile.path()));

@@ -219,6 +219,18 @@ fn stop_ends_the_server() {
 }
 
 #[test]
+fn stop_with_wait_returns_when_the_server_has_gone() {
+    let mut server = Setup::with(&collection(1)).flag("--keep-alive=1").start();
+    let mut connection = http::Connection::open(&server.address).expect("a connection");
+    connection.get("/avalon/heartbeat").expect("an answer");
+    // Also if it stops already.
+    server.signal(Signal::SIGTERM);
+    ctl_ok(&server, &["stop", "--wait"]);
+    assert!(http::Connection::open(&server.address).is_err());
+    assert_eq!(server.wait_exit(), 0);
+}
+
+#[test]
 fn socket_is_for_its_own_user_only() {
     let server = Setup::with(&collection(1)).flag("--umask=000").start();
     let mode = fs::metadata(server.path("control")).expect("the socket").permissions().mode();

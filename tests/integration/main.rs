@@ -17,6 +17,7 @@ mod reload;
 mod scan;
 mod signals;
 mod status;
+mod systemd;
 mod telemetry;
 mod tidy;
 mod upgrade;

@@ -40,6 +40,7 @@ fn ready_is_said_when_all_workers_accept_and_then_once() {
     let (setup, notified) = notifying(Setup::with(&collection(2)));
     let server = setup.start();
     let heard = notified.until_ready();
+    assert_eq!(heard.iter().find_map(|said| said.get("STATUS")), Some("loading the collection"));
     assert_eq!(last(&heard).status(), "generation 1: 20 songs, 2 workers");
     let states: Vec<String> = status(&server)["workers"]
         .as_array()
@@ -80,9 +81,10 @@ fn start_that_fails_is_never_ready() {
     let (setup, notified) = notifying(Setup::new("sqlite:////nowhere/at/all"));
     let mut server = setup.spawn();
     assert_eq!(server.wait_exit(), 4);
-    while let Some(said) = notified.next_within(Duration::from_millis(1)) {
-        assert_eq!(said.get("READY"), None, "{said:?}");
-    }
+    let heard: Vec<Said> = std::iter::from_fn(|| notified.next_within(Duration::from_millis(1))).collect();
+    assert_eq!(count(&heard, "READY"), 0, "{heard:?}");
+    let status = heard.iter().rev().find_map(|said| said.get("STATUS")).expect("a status");
+    assert!(status.starts_with("the server cannot start: ") && status.contains("/nowhere"), "{status}");
 }
 
 #[test]

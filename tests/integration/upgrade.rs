@@ -266,6 +266,20 @@ fn only_one_upgrade_at_a_time() {
 }
 
 #[test]
+fn stop_by_avalonctl_means_both_masters() {
+    let setup = setup();
+    let unix = format!("--bind=unix:{}", setup.path("web").display());
+    let mut server = setup.flag(&unix).start();
+    let new = usr2(&server);
+    ctl_ok(&server, &["stop", "--wait"]);
+    assert!(is_gone(new.0));
+    assert_eq!(server.wait_exit(), 0);
+    for name in ["web", "pid", "pid.2", "control", "control.2"] {
+        assert!(!server.path(name).exists(), "{name}");
+    }
+}
+
+#[test]
 fn old_master_may_go_before_the_new_one_serves() {
     let mut server = setup().start();
     let database = Connection::open(server.path("avalon.sqlite")).expect("a database");

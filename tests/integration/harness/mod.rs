@@ -6,6 +6,7 @@ pub(crate) mod load;
 pub(crate) mod notify;
 pub(crate) mod postgres;
 pub(crate) mod server;
+pub(crate) mod systemd_box;
 
 use std::time::{Duration, Instant};
 

@@ -5,8 +5,9 @@
 #   systemd_box.sh FOLDER COMMAND [ARGUMENT...]
 #
 # FOLDER, and whatever file system COMMAND lies on, are the host's own inside; FOLDER is where
-# files can be left. The command's output goes to FOLDER/output, what systemd says to
-# FOLDER/console; its exit status is ours, and 125 says that it did not get to its end.
+# files can be left. The command's output goes to FOLDER/output, what goes wrong before
+# it to FOLDER/console, what systemd says to the journal inside. Its exit status is ours, and 125
+# says that it did not get to its end.
 #
 # Private /tmp and /var/tmp are not for tidiness: a booting systemd empties them. No unit of
 # the host is started, as udev, sysctl and their like would act on the host's kernel. The
@@ -49,6 +50,9 @@ boot() {
         *) rm -f "$want" ;;
         esac
     done
+    # What the host's kernel has said is no business of the box.
+    mkdir -p "$root/etc/systemd/journald.conf.d"
+    printf '[Journal]\nReadKMsg=no\n' >"$root/etc/systemd/journald.conf.d/box.conf"
     printf '%q ' "$@" >"$folder/command"
     cat >"$root/etc/systemd/system/box.target" <<UNIT
 [Unit]
@@ -60,12 +64,16 @@ DefaultDependencies=no
 [Service]
 Type=oneshot
 Environment=AVALON_SYSTEMD_BOX=$folder
-ExecStart=/bin/bash -c '. $folder/command >$folder/output 2>&1; echo \\$? >$folder/status; kill -s RTMIN+14 1'
+ExecStart=/bin/bash -c '. $folder/command >$folder/output 2>&1; echo \$\$? >$folder/status; kill -s RTMIN+14 1'
 UNIT
+    # Not chroot, in which the kernel refuses user namespaces (PrivateUsers=).
+    cd "$root"
+    pivot_root . .
+    umount --lazy .
     # container= has systemd leave the machine's hardware alone.
-    exec chroot "$root" /usr/bin/env -i PATH="$PATH" container=other \
+    exec /usr/bin/env -i PATH="$PATH" container=other \
         /lib/systemd/systemd --system --unit=box.target \
-        --log-target=console --log-level=warning --show-status=0
+        --log-target=journal --show-status=0
 }
 
 # 3: nothing runs any more.
