@@ -89,7 +89,9 @@ case $1 in
 esac
 folder=$1
 shift
-group=avalon-box-${folder##*/}
+# Of its own, as others may run the same test at the same time: the folder is NAME/shared.
+parent=${folder%/*}
+group=avalon-box-${parent##*/}
 case $step in
 enclose | boot | clean) "$step" "$@" && exit ;;
 esac
