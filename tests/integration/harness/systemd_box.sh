@@ -89,11 +89,14 @@ case $1 in
 esac
 folder=$1
 shift
-# Of its own, as others may run the same test at the same time: the folder is NAME/shared.
-parent=${folder%/*}
-group=avalon-box-${parent##*/}
+# Unique, as there may be other boxes at the same time.
+group=avalon-box-${folder//[^[:alnum:]]/_}
 case $step in
-enclose | boot | clean) "$step" "$@" && exit ;;
+enclose | boot | clean)
+    # Not with `&&`, which would have errors in there ignored.
+    "$step" "$@"
+    exit
+    ;;
 esac
 
 mkdir "$folder/cgroup" "$folder/layers"
