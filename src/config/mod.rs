@@ -307,8 +307,9 @@ fn control(setting: &str, overrides: &Overrides) -> Option<PathBuf> {
             .and_then(|folders| {
                 folders.to_str()?.split(':').next().map(|first| Path::new(first).join("control"))
             })
-            .or_else(|| folder("XDG_RUNTIME_DIR").map(|folder| folder.join("avalon/control")))
-            .or_else(|| Uid::effective().is_root().then(|| PathBuf::from("/run/avalon/control"))),
+            // Root looks where the service is, not in its own session.
+            .or_else(|| Uid::effective().is_root().then(|| PathBuf::from("/run/avalon/control")))
+            .or_else(|| folder("XDG_RUNTIME_DIR").map(|folder| folder.join("avalon/control"))),
         path => Some(path.into()),
     }
 }
