@@ -250,7 +250,7 @@ fn storm_of_reloads_leaves_no_trace() {
     }
     // The last one has begun when a reload after it is done.
     server.reload();
-    eventually("rest", || (server.workers().len() == 2 && count("fd") == fds).then_some(()));
+    eventually("rest", || (server.workers().len() == 2 && count("fd") <= fds).then_some(()));
     assert_eq!(count("task"), 1);
     let generations = server.count_log(" serves on ");
     assert!(generations < 50, "{generations} generations");
