@@ -38,10 +38,17 @@ impl<'a> Snapshot<'a> {
         if !query.filters.is_empty() {
             return None;
         }
-        let IndexSet::Dense(bits) = WordMatches::of(self, words).songs(self) else { return None };
+        let words = WordMatches::of(self, words);
+        // At most so many match. If that is too few, nothing is listed only to be thrown away.
+        let count = self.songs.entities.count as usize;
+        let end = page.within(words.cost).end;
+        if words.cost <= count / SPARSE || end.saturating_mul(count) / words.cost.max(1) > words.cost {
+            return None;
+        }
+        let IndexSet::Dense(bits) = words.songs(self) else { return None };
         let matching: usize = bits.iter().map(|word| word.count_ones() as usize).sum();
         let wanted = page.within(matching);
-        let looked_at = wanted.end.saturating_mul(self.songs.entities.count as usize) / matching.max(1);
+        let looked_at = wanted.end.saturating_mul(count) / matching.max(1);
         if looked_at > matching {
             return None;
         }
