@@ -1,39 +1,122 @@
-//! What `ps` shows of a process: written over the arguments it was started with, which so
-//! disappear, passwords in them included.
+//! What `ps` shows of a process: written over the arguments and the environment it was started
+//! with, which so disappear from `/proc`, passwords in them included.
+//!
+//! There is no other way to a title of any length: the kernel shows what lies where it has put
+//! the arguments, and goes on into the environment if the last byte of the arguments is in use
+//! (proc(5); setproctitle(3) relies on the same).
 
+use std::ffi::{CStr, CString, c_char};
 use std::fs;
 use std::sync::OnceLock;
 
 use nix::sys::prctl;
 
-/// Where the arguments are in memory, and how many bytes.
-static ARGUMENTS: OnceLock<Option<(usize, usize)>> = OnceLock::new();
+/// The room for a title, from the first call of [`set`] on.
+static ROOM: OnceLock<Option<Room>> = OnceLock::new();
 
-/// Sets the title of this process, cut to the length of its arguments. From the first call on
-/// `std::env::args` gives titles: whoever needs the arguments must have them by then.
+/// Memory that the kernel shows, from `start` on.
+struct Room {
+    start: usize,
+    /// Bytes of the arguments, and of the environment if that could be moved.
+    len: usize,
+}
+
+/// Sets the title of this process, cut to the length of its arguments and environment. From the
+/// first call on, which has to be made while the process has one thread, `std::env::args` gives
+/// titles: whoever needs the arguments must have them by then.
 #[allow(unsafe_code)]
 pub fn set(title: &str) {
     // Shown by `ps -o comm`, at most 15 bytes.
     let name: Vec<u8> = title.bytes().filter(|byte| *byte != 0).take(15).collect();
-    if let Ok(name) = std::ffi::CString::new(name) {
+    if let Ok(name) = CString::new(name) {
         let _ = prctl::set_name(&name);
     }
-    let Some((start, len)) = *ARGUMENTS.get_or_init(find_arguments) else { return };
-    let mut text = vec![0; len];
-    // The last byte stays zero: else the kernel would show the environment as well.
-    let fits = title.len().min(len - 1);
-    text[..fits].copy_from_slice(&title.as_bytes()[..fits]);
-    // SAFETY: the kernel says (proc(5), arg_start and arg_end) that these bytes, which are
-    // writable, hold the arguments of this process; they are `len` bytes, never freed, and
-    // nobody reads them any more, as this function's documentation asks.
-    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), start as *mut u8, len) };
+    let Some(room) = ROOM.get_or_init(take_room) else { return };
+    let text = room.filled_with(title.as_bytes());
+    // SAFETY: the kernel says that these `len` bytes, which are writable, hold the arguments and,
+    // where `take_room` has moved it away, the environment of this process. They are never freed
+    // and nobody reads them any more, as this function's documentation asks.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), room.start as *mut u8, room.len) };
 }
 
-/// Fields 48 and 49 of /proc/self/stat; the second field may hold spaces and parentheses.
-fn find_arguments() -> Option<(usize, usize)> {
+impl Room {
+    /// All bytes of the room, with `title` in it.
+    fn filled_with(&self, title: &[u8]) -> Vec<u8> {
+        let mut text = vec![0; self.len];
+        // The last byte stays zero: else the kernel would show what lies behind.
+        let fits = title.len().min(self.len - 1);
+        text[..fits].copy_from_slice(&title[..fits]);
+        text
+    }
+}
+
+/// Finds the arguments, and adds the environment if it lies behind them and can be moved.
+fn take_room() -> Option<Room> {
+    let [start, end, environment_start, environment_end] = bounds()?;
+    if start == 0 || end <= start + 1 {
+        return None;
+    }
+    let follows = environment_start == end && environment_end > end;
+    let end = if follows && move_environment() { environment_end } else { end };
+    Some(Room { start, len: end - start })
+}
+
+/// Fields 48 to 51 of /proc/self/stat; the second field may hold spaces and parentheses.
+fn bounds() -> Option<[usize; 4]> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(45);
-    let start: usize = fields.next()?.parse().ok()?;
-    let end: usize = fields.next()?.parse().ok()?;
-    (start != 0 && end > start + 1).then_some((start, end - start))
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(45).map(str::parse);
+    let mut next = || fields.next()?.ok();
+    Some([next()?, next()?, next()?, next()?])
+}
+
+/// Copies all variables to the heap, where they stay for good, and makes the C library (and so
+/// `std::env`) look there. Says whether that was possible.
+#[allow(unsafe_code)]
+fn move_environment() -> bool {
+    unsafe extern "C" {
+        static mut environ: *mut *mut c_char;
+    }
+    let alone = fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1);
+    if !alone {
+        return false;
+    }
+    // SAFETY: no other thread exists, so nobody else reads or changes `environ` meanwhile.
+    let mut place = unsafe { environ };
+    if place.is_null() {
+        return true;
+    }
+    loop {
+        // SAFETY: `environ` is an array of pointers that ends with a null pointer (environ(7)),
+        // and `place` has not passed that one.
+        let variable = unsafe { *place };
+        if variable.is_null() {
+            return true;
+        }
+        // SAFETY: each of them is a string that ends with a zero byte.
+        let copy = unsafe { CStr::from_ptr(variable) }.to_owned();
+        // SAFETY: the array is writable, as setenv(3) has to be able to change it, and `place`
+        // lies in it. The copy lives for ever.
+        unsafe { *place = copy.into_raw() };
+        // SAFETY: the end has not been reached, so there is a next one.
+        place = unsafe { place.add(1) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn title_fills_the_room_and_ends_with_zero() {
+        let room = Room { start: 0, len: 8 };
+        for (title, text) in [("", "\0\0\0\0\0\0\0\0"), ("abc", "abc\0\0\0\0\0"), ("abcdefgh", "abcdefg\0")] {
+            assert_eq!(room.filled_with(title.as_bytes()), text.as_bytes(), "{title:?}");
+        }
+    }
+
+    #[test]
+    fn kernel_says_where_the_arguments_are() {
+        let [start, end, environment_start, environment_end] = bounds().unwrap();
+        assert!(start < end && end <= environment_start && environment_start <= environment_end);
+    }
 }

@@ -42,8 +42,11 @@ fn status_does_not_exist_for_others() {
 }
 
 #[test]
-fn process_titles_say_who_is_who_and_hide_the_arguments() {
-    let server = Setup::with(&collection(1)).flag("--env=AVALON_STATSD_PREFIX=sekret-argument").start();
+fn process_titles_say_who_is_who_and_hide_arguments_and_environment() {
+    let server = Setup::with(&collection(1))
+        .flag("--env=AVALON_STATSD_PREFIX=sekret-argument")
+        .variable("AVALON_SENTRY_DSN", "http://sekret-variable@127.0.0.1:9/1")
+        .start();
     let title = |pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     eventually("the master's title", || {
         let title = title(server.pid());
@@ -53,4 +56,8 @@ fn process_titles_say_who_is_who_and_hide_the_arguments() {
         server.wait_workers(2).into_iter().map(|pid| title(pid).trim_end_matches('\0').to_owned()).collect();
     titles.sort_unstable();
     assert_eq!(titles, ["avalon: worker 0 [gen 1]", "avalon: worker 1 [gen 1]"]);
+    for pid in server.workers().into_iter().chain([server.pid()]) {
+        let environment = fs::read(format!("/proc/{pid}/environ")).expect("an environment");
+        assert!(!String::from_utf8_lossy(&environment).contains("sekret"), "{pid}");
+    }
 }
