@@ -7,9 +7,12 @@
 pub mod arbiter;
 mod control;
 pub mod events;
+mod generations;
 mod inherited;
 mod listeners;
 mod loader;
+mod messages;
+mod perform;
 mod pidfile;
 mod process;
 mod signals;
@@ -20,8 +23,8 @@ mod upgrade;
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,30 +33,26 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2};
 
-use slog::{Level, Logger, error, info, warn};
-use socket2::Socket;
+use slog::{Logger, error, info, warn};
 
 use crate::scoreboard::Scoreboard;
 use arbiter::Arbiter;
 use control::Control;
-use events::{Action, Event, Settings, Wish};
+use events::{Event, Settings};
+use generations::{Generation, open_listeners, settings};
 use inherited::Inherited;
 use listeners::Listener;
-use loader::{Loader, Summary, in_words};
+use loader::{Loader, in_words};
+use messages::Message;
 use pidfile::PidFile;
-use process::FirstSteps;
 use signals::{Arrived, Signals};
 use systemd::Systemd;
 use upgrade::{Invocation, Predecessor, Successor, second};
 
-use crate::config::{self, Config, Overrides};
-use crate::snapshot::{Snapshot, Verify, storage};
-use crate::telemetry::{Log, sentry};
-use crate::title;
-use crate::worker::{Ending, Notice, Worker};
+use crate::config::{Config, Overrides};
+use crate::telemetry::Log;
 
 /// Longest time between two looks at the workers' signs of life.
 const TICK: Duration = Duration::from_millis(500);
@@ -74,25 +73,6 @@ pub enum ExitCode {
     Snapshot = 4,
     /// This program is wrong (EX_SOFTWARE).
     Panic = 70,
-}
-
-/// A generation: a configuration, its listeners and log, and, once made, its snapshot.
-struct Generation {
-    config: Config,
-    log: Log,
-    listeners: Vec<Rc<Listener>>,
-    snapshot: Option<OwnedFd>,
-    summary: Summary,
-    made: Instant,
-    /// Whether the snapshot was kept from a former master.
-    stale: bool,
-}
-
-impl Generation {
-    fn new(config: Config, log: Log, listeners: Vec<Rc<Listener>>) -> Self {
-        let (summary, made) = (Summary::new(), Instant::now());
-        Generation { config, log, listeners, snapshot: None, summary, made, stale: false }
-    }
 }
 
 struct Master {
@@ -126,44 +106,6 @@ struct Master {
     exit: Option<ExitCode>,
     /// Whether to outlive the new master, which is to stop as well.
     ends_last: bool,
-}
-
-/// What a child tells its master, as one atomic write of eight bytes: the kind, and its pid.
-#[derive(Clone, Copy)]
-enum Message {
-    /// It accepts connections.
-    Ready = 1,
-    /// It has served MAX_REQUESTS.
-    Retires = 2,
-    /// It accepts no connections any more.
-    Deaf = 4,
-    /// A new master, started in place of this one, serves.
-    TakenOver = 3,
-}
-
-impl Message {
-    fn send(self, to: &File) -> io::Result<()> {
-        let pid = process::own_pid().as_raw();
-        let mut bytes = [0; 8];
-        bytes[..4].copy_from_slice(&(self as i32).to_le_bytes());
-        bytes[4..].copy_from_slice(&pid.to_le_bytes());
-        let mut to = to;
-        to.write_all(&bytes)
-    }
-
-    fn parse(bytes: [u8; 8]) -> Option<(Message, Pid)> {
-        let number = |from: usize| {
-            i32::from_le_bytes([bytes[from], bytes[from + 1], bytes[from + 2], bytes[from + 3]])
-        };
-        let pid = Pid::from_raw(number(4));
-        match number(0) {
-            1 => Some((Message::Ready, pid)),
-            2 => Some((Message::Retires, pid)),
-            3 => Some((Message::TakenOver, pid)),
-            4 => Some((Message::Deaf, pid)),
-            _ => None,
-        }
-    }
 }
 
 /// Runs a master until it is told to stop.
@@ -353,244 +295,6 @@ impl Master {
             }
         }
     }
-
-    /// Does what the arbiter says; some of it has an answer.
-    fn perform(&mut self, action: Action) -> Option<Event> {
-        match action {
-            Action::Configure { generation } => {
-                let status = format!("reloading; {}", self.status_line());
-                self.systemd.reloading(&status);
-                return Some(Event::Configured(self.configure(generation)));
-            }
-            Action::StartLoader { generation } => {
-                let started = self.start_loader(generation);
-                return Some(Event::LoaderStarted(started.map_err(|error| error.to_string())));
-            }
-            Action::Fork { generation, slot } => {
-                let result = self.fork_worker(generation, slot).map_err(|error| error.to_string());
-                return Some(Event::Forked { generation, slot, result });
-            }
-            Action::Kill { pid, signal } => self.kill(pid, signal),
-            Action::Promote { generation } => self.promote(generation),
-            Action::Made { generation, result } => return self.made(generation, result),
-            Action::Stuck { pid, slot } => {
-                let request = self.scoreboard.slot(slot).request();
-                error!(self.log.logger(), "worker is silent for longer than TIMEOUT and is killed pid={}", pid;
-                    "request" => request.as_deref().unwrap_or("none"));
-            }
-            Action::Discard { generation } => drop(self.generations.remove(&generation)),
-            Action::CloseListeners => {
-                self.leave_systemd();
-                self.activated.clear();
-                self.generations.values_mut().for_each(|generation| generation.listeners.clear());
-            }
-            Action::Upgrade => {
-                // Nobody waits for it; the log says why not.
-                let _ = self.upgrade(false);
-            }
-            Action::ReopenLog => self.reopen_logs(),
-            Action::Log(level, message) => self.say(level, &message),
-            Action::Exit(code) => self.exit = Some(code),
-        }
-        None
-    }
-
-    fn configure(&mut self, generation: u64) -> Result<Settings, String> {
-        let config = config::load(&self.overrides).map_err(|error| chain(&error))?;
-        warn_about(&config, self.log.logger());
-        if config.pidfile.as_deref() != self.pidfile.as_ref().map(PidFile::path) {
-            warn!(self.log.logger(), "PIDFILE is not changed by a reload");
-        }
-        let log = Log::start(&config.log, "master", "avalon.master")
-            .map_err(|error| format!("LOG_PATH: {error}"))?;
-        let open: Vec<Rc<Listener>> =
-            self.generations.values().flat_map(|generation| generation.listeners.clone()).collect();
-        let listeners = open_listeners(&config, &self.activated, &open)?;
-        let settings = settings(&config);
-        self.generations.insert(generation, Generation::new(config, log, listeners));
-        Ok(settings)
-    }
-
-    fn start_loader(&mut self, generation: u64) -> io::Result<Pid> {
-        let kept = self.kept.take();
-        let close = self.descriptors();
-        let Generation { config, log, .. } = self.generation(generation)?;
-        let first = first_steps(&close, config, Signal::SIGKILL);
-        let loader = match kept {
-            Some(kept) => Loader::verify(generation, config, log, &first, kept)?,
-            None => Loader::start(generation, config, log, &first)?,
-        };
-        let pid = loader.pid;
-        self.loader = Some(loader);
-        Ok(pid)
-    }
-
-    fn fork_worker(&self, generation: u64, slot: usize) -> io::Result<Pid> {
-        let close = self.descriptors();
-        let of = self.generation(generation)?;
-        let first = first_steps(&close, &of.config, Signal::SIGTERM);
-        // Copies made before the fork: the child closes the master's own descriptors.
-        let listeners =
-            of.listeners.iter().map(|listener| listener.share()).collect::<io::Result<Vec<Socket>>>()?;
-        let snapshot =
-            of.snapshot.as_ref().ok_or_else(|| io::Error::other("the generation has no snapshot"))?;
-        let snapshot = snapshot.try_clone()?;
-        let messages = File::from(self.messages_to.try_clone()?);
-        let scoreboard_slot = self.scoreboard.slot(slot);
-        scoreboard_slot.reset();
-        process::fork(&first, || {
-            title::set(&format!("avalon: worker {slot} [gen {generation}]"));
-            let log = of.log.for_process(&format!("worker {slot}"));
-            let _sentry =
-                sentry::start(of.config.sentry_dsn.as_deref(), "worker", Some(generation), Some(slot));
-            scoreboard_slot.claim(std::process::id(), generation);
-            let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
-                config: of.config.clone(),
-                snapshot,
-                listeners,
-                scoreboard: self.scoreboard,
-                slot: scoreboard_slot,
-                log: log.clone(),
-                master: first.master,
-                notify: Box::new(move |notice| match notice {
-                    Notice::Ready => Message::Ready.send(&messages),
-                    Notice::Retires => Message::Retires.send(&messages),
-                    Notice::Deaf => Message::Deaf.send(&messages),
-                }),
-            });
-            match worker.and_then(Worker::run) {
-                Ok(Ending::Drained | Ending::Stopped) => ExitCode::Stopped,
-                Err(error) => {
-                    error!(log.logger(), "a worker cannot serve: {}", error);
-                    ExitCode::Worker
-                }
-            }
-        })
-    }
-
-    fn generation(&self, number: u64) -> io::Result<&Generation> {
-        self.generations
-            .get(&number)
-            .ok_or_else(|| io::Error::other(format!("there is no generation {number}")))
-    }
-
-    /// Descriptors that no child needs.
-    fn descriptors(&self) -> Vec<RawFd> {
-        let own = [self.signals.as_fd().as_raw_fd(), self.messages.as_raw_fd()];
-        let snapshots =
-            self.generations.values().filter_map(|of| of.snapshot.as_ref()).map(AsRawFd::as_raw_fd);
-        let loader = self.loader.iter().flat_map(Loader::fds);
-        let pidfile = self.pidfile.iter().map(PidFile::fd);
-        let control = self.control.iter().flat_map(Control::raw_fds);
-        let turns = self.successor.iter().map(Successor::turn);
-        let turns = turns.chain(self.predecessor.iter().map(Predecessor::turn));
-        let turns = turns.map(|turn| turn.as_raw_fd());
-        let mut fds: Vec<RawFd> = own
-            .into_iter()
-            .chain(snapshots)
-            .chain(loader)
-            .chain(pidfile)
-            .chain(control)
-            .chain(turns)
-            .collect();
-        // Generations share listeners; nothing may be closed twice.
-        fds.extend(
-            self.generations.values().flat_map(|of| of.listeners.iter().map(|listener| listener.fd())),
-        );
-        fds.sort_unstable();
-        fds.dedup();
-        fds
-    }
-
-    fn kill(&self, pid: Pid, signal: Signal) {
-        match kill(pid, signal) {
-            // It has ended, and will be reaped.
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => {
-                warn!(self.log.logger(), "signal not sent"; "pid" => pid.as_raw(), "error" => %errno);
-            }
-        }
-    }
-
-    fn promote(&mut self, number: u64) {
-        for (other, generation) in &mut self.generations {
-            if *other != number {
-                // Addresses that the new generation does not want close here.
-                generation.listeners.clear();
-            }
-        }
-        let Some(generation) = self.generations.get(&number) else { return };
-        self.log = generation.log.clone();
-        let addresses: Vec<String> = generation.listeners.iter().map(|listener| listener.shown()).collect();
-        info!(self.log.logger(), "generation {} serves on {}", number, addresses.join(", ");
-            "workers" => self.arbiter.workers_wanted());
-    }
-
-    /// Tells all who wait for it; a generation from a kept snapshot is followed by one from
-    /// the database.
-    fn made(&mut self, number: u64, result: Result<(), String>) -> Option<Event> {
-        if let Some(control) = &mut self.control {
-            control.made(number, &result);
-        }
-        let serves = result.is_ok();
-        if let (true, Some(predecessor)) = (serves, &mut self.predecessor)
-            && let Some(tell) = predecessor.tell.take()
-            && let Err(error) = Message::TakenOver.send(&tell)
-        {
-            warn!(self.log.logger(), "the former master cannot be told"; "error" => %error);
-        }
-        self.last_made = Some((SystemTime::now(), result));
-        let status = self.status_line();
-        if self.arbiter.current().is_some() {
-            self.systemd.ready(&status);
-        } else {
-            self.systemd.status(&status);
-        }
-        let generation = self.generations.get(&number).filter(|_| serves)?;
-        if generation.stale {
-            return Some(Event::Wished(Wish::Reload));
-        }
-        if let Some(snapshot) = &generation.snapshot {
-            self.systemd.keep(snapshot);
-        }
-        None
-    }
-
-    fn reopen_logs(&self) {
-        let logs = self.generations.values().map(|generation| &generation.log).chain([&self.log]);
-        for log in logs {
-            if let Err(error) = log.reopen() {
-                error!(self.log.logger(), "the log could not be reopened: {}", error);
-            }
-        }
-    }
-
-    /// What keeps a server from starting is said on stderr too.
-    fn say(&self, level: Level, message: &str) {
-        let log = self.log.logger();
-        match level {
-            Level::Critical => {
-                slog::crit!(log, "{}", message);
-                if self.generations.values().any(|generation| generation.config.log.path.is_some()) {
-                    eprintln!("avalon-master: {message}");
-                }
-            }
-            Level::Error => error!(log, "{}", message),
-            Level::Warning => warn!(log, "{}", message),
-            _ => info!(log, "{}", message),
-        }
-    }
-}
-
-fn open_listeners(
-    config: &Config,
-    activated: &[Rc<Listener>],
-    open: &[Rc<Listener>],
-) -> Result<Vec<Rc<Listener>>, String> {
-    if activated.is_empty() {
-        return listeners::open(&config.bind, open, config.backlog, config.umask);
-    }
-    Ok(activated.to_vec())
 }
 
 /// A server can do without; a second one on the machine has to.
@@ -607,29 +311,6 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     line
-}
-
-fn settings(config: &Config) -> Settings {
-    Settings {
-        workers: config.workers,
-        timeout: config.timeout,
-        graceful_timeout: config.graceful_timeout,
-        boot_timeout: config.boot_timeout,
-        load_timeout: config.load_timeout,
-    }
-}
-
-fn first_steps<'a>(close: &'a [RawFd], config: &'a Config, on_master_death: Signal) -> FirstSteps<'a> {
-    let account = config.account.as_ref();
-    FirstSteps { master: process::own_pid(), close, account, umask: config.umask, on_master_death }
-}
-
-/// The snapshot for the rest of the process's life. The loader has verified all of it, and
-/// it is sealed since.
-fn open_snapshot(sealed: &OwnedFd) -> io::Result<&'static Snapshot<'static>> {
-    let map: &'static memmap2::Mmap = Box::leak(Box::new(storage::map(sealed)?));
-    let snapshot = Snapshot::open(map, Verify::Structure).map_err(io::Error::other)?;
-    Ok(Box::leak(Box::new(snapshot)))
 }
 
 fn warn_about(config: &Config, log: &Logger) {

@@ -19,9 +19,10 @@ use slog::{error, info, warn};
 use socket2::Socket;
 
 use super::events::{Event, Wish};
+use super::generations::Generation;
 use super::inherited::own;
 use super::listeners::Listener;
-use super::{ExitCode, Generation, Master, process};
+use super::{ExitCode, Master, process};
 
 /// The variable that tells a new master what it was given. Not for people.
 const VARIABLE: &str = "_AVALON_UPGRADE";

@@ -1,0 +1,177 @@
+//! The next generation, from the wish for it until it serves or has failed.
+
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use slog::Level;
+
+use super::Arbiter;
+use super::children::{DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
+use crate::master::ExitCode;
+use crate::master::events::{Action, Settings};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Configuring,
+    /// Waits for the loader, if that has been forked.
+    Loading {
+        loader: Option<Pid>,
+        deadline: Instant,
+    },
+    Booting,
+}
+
+/// A generation that is being made.
+#[derive(Debug, Clone)]
+pub(super) struct Next {
+    pub(super) generation: u64,
+    pub(super) stage: Stage,
+    pub(super) settings: Settings,
+    pub(super) workers: usize,
+}
+
+impl Arbiter {
+    pub(super) fn begin_next(&mut self, settings: Settings, actions: &mut Vec<Action>) {
+        self.generations_made += 1;
+        let generation = self.generations_made;
+        self.next = Some(Next { generation, stage: Stage::Configuring, settings, workers: self.workers });
+        actions.push(Action::Log(Level::Info, format!("making generation {generation}")));
+    }
+
+    pub(super) fn configured(
+        &mut self,
+        result: Result<Settings, String>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(next) = self.next.as_mut().filter(|next| next.stage == Stage::Configuring) else { return };
+        match result {
+            Ok(settings) => {
+                // TTIN and TTOU outlive a reload unless the configuration asks for something new.
+                if settings.workers != self.settings.workers {
+                    next.workers = settings.workers;
+                }
+                next.settings = settings;
+                self.load(now, actions);
+            }
+            Err(reason) => self.fail_next(&reason, ExitCode::Configuration, now, actions),
+        }
+    }
+
+    pub(super) fn load(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(next) = &mut self.next else { return };
+        next.stage = Stage::Loading { loader: None, deadline: now + next.settings.load_timeout };
+        actions.push(Action::StartLoader { generation: next.generation });
+    }
+
+    pub(super) fn loader_started(
+        &mut self,
+        result: Result<Pid, String>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        match (result, &mut self.next) {
+            (Ok(pid), Some(Next { stage: Stage::Loading { loader, .. }, .. })) => *loader = Some(pid),
+            (Ok(pid), _) => actions.push(Action::Kill { pid, signal: Signal::SIGKILL }),
+            (Err(reason), _) => self.fail_next(&reason, ExitCode::Snapshot, now, actions),
+        }
+    }
+
+    pub(super) fn loader_ended(
+        &mut self,
+        result: Result<(), String>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(next) = self.next.as_mut().filter(|next| matches!(next.stage, Stage::Loading { .. })) else {
+            return;
+        };
+        match result {
+            // Its workers are forked when the event has been handled.
+            Ok(()) => next.stage = Stage::Booting,
+            Err(reason) => {
+                // Reaped already: its pid may be anybody's.
+                next.stage = Stage::Loading { loader: None, deadline: now };
+                self.fail_next(&reason, ExitCode::Snapshot, now, actions);
+            }
+        }
+    }
+
+    pub(super) fn complete_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(next) = self.next.as_ref().filter(|next| next.stage == Stage::Booting) else { return };
+        let (generation, workers) = (next.generation, next.workers);
+        let having = self.alive(generation).len() + self.forking(generation);
+        self.fork(generation, workers.saturating_sub(having), actions);
+        if self.serving(generation) >= workers && self.forking(generation) == 0 {
+            self.promote(now, actions);
+        }
+    }
+
+    pub(super) fn promote(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(next) = self.next.take() else { return };
+        let graceful_timeout = self.settings.graceful_timeout;
+        self.settings = next.settings;
+        self.workers = next.workers;
+        self.drained = false;
+        let former = self.current.replace(next.generation);
+        (self.failures, self.backoff_until) = (0, None);
+        actions.push(Action::Promote { generation: next.generation });
+        self.unannounced.push(next.generation);
+        let old = self.pids(|child| child.generation != next.generation && child.phase == Phase::Serving);
+        for pid in old {
+            self.end(pid, Signal::SIGTERM, now + graceful_timeout + DRAIN_MARGIN, actions);
+        }
+        let booting = self.pids(|child| {
+            child.generation != next.generation && matches!(child.phase, Phase::Booting { .. })
+        });
+        for pid in booting {
+            self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
+        }
+        // Its workers may all be dead already, and tell of its end no more.
+        former.into_iter().for_each(|former| self.forget(former, actions));
+    }
+
+    /// Tells that a generation serves once nobody can meet a former one any more.
+    pub(super) fn announce(&mut self, actions: &mut Vec<Action>) {
+        let children = &self.children;
+        let alone = |of: &mut u64| children.values().all(|child| child.generation >= *of || child.deaf);
+        let made = self.unannounced.extract_if(.., alone);
+        actions.extend(made.map(|generation| Action::Made { generation, result: Ok(()) }));
+    }
+
+    /// Gives up the next generation: the one before goes on, or there is none and the
+    /// master ends.
+    pub(super) fn fail_next(
+        &mut self,
+        reason: &str,
+        code: ExitCode,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(next) = self.next.take() else { return };
+        actions.push(Action::Made { generation: next.generation, result: Err(reason.to_owned()) });
+        if let Stage::Loading { loader: Some(pid), .. } = next.stage {
+            actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
+        }
+        let graceful = now + next.settings.graceful_timeout + DRAIN_MARGIN;
+        for pid in self.pids(|child| child.generation == next.generation) {
+            self.end(pid, Signal::SIGTERM, graceful, actions);
+        }
+        match self.current {
+            Some(current) => {
+                let message = format!("reload failed, generation {current} goes on serving: {reason}");
+                actions.push(Action::Log(Level::Error, message));
+                actions.push(Action::Discard { generation: next.generation });
+            }
+            None => {
+                actions.push(Action::Log(Level::Critical, format!("the server cannot start: {reason}")));
+                self.stop_with(code, Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions);
+            }
+        }
+    }
+
+    pub(super) fn is_next(&self, generation: u64) -> bool {
+        self.next.as_ref().is_some_and(|next| next.generation == generation)
+    }
+}

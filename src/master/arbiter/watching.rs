@@ -1,0 +1,170 @@
+//! Signs of life and of death: what workers say of themselves, time-outs, and how soon those that
+//! die are replaced.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use slog::Level;
+
+use super::Arbiter;
+use super::children::{Child, DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
+use super::making::{Next, Stage};
+use crate::master::ExitCode;
+use crate::master::events::Action;
+
+/// Between SIGABRT and SIGKILL to a silent worker.
+const ABORT_MARGIN: Duration = Duration::from_secs(2);
+/// First and longest wait before a worker that died is replaced again.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A shorter time between two ticks is no sign that the master was suspended; well above the
+/// usual one.
+const SUSPENDED_LEAST: Duration = Duration::from_secs(1);
+/// A worker that lived so long was no failure to start.
+const HEALTHY_LIFE: Duration = Duration::from_secs(10);
+
+impl Arbiter {
+    pub(super) fn ready(&mut self, pid: Pid, actions: &mut Vec<Action>) {
+        let Some(child) = self.children.get_mut(&pid) else { return };
+        if !matches!(child.phase, Phase::Booting { .. }) {
+            return;
+        }
+        child.phase = Phase::Serving;
+        if std::mem::take(&mut child.reopen) {
+            actions.push(Action::Kill { pid, signal: Signal::SIGUSR1 });
+        }
+    }
+
+    pub(super) fn deaf(&mut self, pid: Pid, now: Instant) {
+        let Some(child) = self.children.get_mut(&pid) else { return };
+        child.deaf = true;
+        if child.phase == Phase::Serving {
+            // Somebody else has told it to end: it is replaced while it drains.
+            let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
+            (child.phase, child.cause) = (Phase::Ending { deadline }, Some("terminated"));
+        }
+    }
+
+    /// One at a time, so that there is never more than one worker too many.
+    pub(super) fn retires(&mut self, pid: Pid) {
+        let serving = self.children.get(&pid).is_some_and(|child| child.phase == Phase::Serving);
+        if serving && !self.retiring.contains(&pid) {
+            self.retiring.push_back(pid);
+        }
+    }
+
+    pub(super) fn child_exited(
+        &mut self,
+        pid: Pid,
+        orderly: bool,
+        how: &str,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(child) = self.children.remove(&pid) else { return };
+        let Child { generation, slot, born, phase, cause, .. } = child;
+        let told = matches!(phase, Phase::Ending { .. });
+        let level = if told || orderly { Level::Info } else { Level::Error };
+        let cause = cause.or((!told).then_some(if orderly { "terminated" } else { "died" }));
+        if let Some(cause) = cause {
+            *self.restarts.entry(cause).or_default() += 1;
+        }
+        let age = now.saturating_duration_since(born).as_secs_f32();
+        let message = format!("worker ended: {how} worker={slot} gen={generation} pid={pid} age={age:.1}s");
+        actions.push(Action::Log(level, message));
+        if !told && self.is_next(generation) {
+            let reason = format!("a new worker did not come up: {how}");
+            self.fail_next(&reason, ExitCode::Worker, now, actions);
+        } else if !told && !orderly && age < HEALTHY_LIFE.as_secs_f32() {
+            self.back_off(now);
+        } else if !told && !orderly {
+            (self.failures, self.backoff_until) = (0, None);
+        }
+        self.forget(generation, actions);
+    }
+
+    /// The first death is repaired at once, those that follow soon after it are not.
+    pub(super) fn back_off(&mut self, now: Instant) {
+        if self.failures > 0 {
+            let wait = BACKOFF_FIRST * 2_u32.saturating_pow(self.failures - 1).min(1 << 10);
+            self.backoff_until = Some(now + wait.min(BACKOFF_MAX));
+        }
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    pub(super) fn tick(&mut self, silent: &[(usize, Duration)], now: Instant, actions: &mut Vec<Action>) {
+        let asleep = self.last_tick.is_some_and(|last| {
+            let timeout = self.settings.timeout.unwrap_or(Duration::MAX);
+            now.saturating_duration_since(last) > (timeout / 2).max(SUSPENDED_LEAST)
+        });
+        self.last_tick = Some(now);
+        if let Some(Next { stage: Stage::Loading { deadline, .. }, settings, .. }) = &self.next
+            && now >= *deadline
+        {
+            let reason = format!("the loader took longer than LOAD_TIMEOUT ({:?})", settings.load_timeout);
+            self.fail_next(&reason, ExitCode::Snapshot, now, actions);
+        }
+        self.kill_late(now, actions);
+        // A master that was itself suspended has seen no signs of life, but there may be some.
+        if let (Some(timeout), false) = (self.settings.timeout, asleep) {
+            self.abort_silent(silent, timeout, now, actions);
+        }
+    }
+
+    pub(super) fn kill_late(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let late = self.pids(|child| match child.phase {
+            Phase::Booting { deadline } | Phase::Ending { deadline } => now >= deadline,
+            Phase::Serving => false,
+        });
+        for pid in late {
+            let Some(child) = self.children.get_mut(&pid) else { continue };
+            let (booting, generation) = (matches!(child.phase, Phase::Booting { .. }), child.generation);
+            child.phase = Phase::Ending { deadline: now + IMMEDIATE_MARGIN };
+            child.cause = Some(if booting { "boot_timeout" } else { "end_timeout" });
+            let why = if booting { "did not come up within BOOT_TIMEOUT" } else { "did not end in time" };
+            actions.push(Action::Log(
+                Level::Error,
+                format!("worker {why} and is killed gen={generation} pid={pid}"),
+            ));
+            actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
+            if booting && self.is_next(generation) {
+                self.fail_next(
+                    "a new worker did not come up within BOOT_TIMEOUT",
+                    ExitCode::Worker,
+                    now,
+                    actions,
+                );
+            }
+        }
+    }
+
+    pub(super) fn abort_silent(
+        &mut self,
+        silent: &[(usize, Duration)],
+        timeout: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let silence =
+            |slot: usize| silent.iter().find(|(other, _)| *other == slot).map(|(_, silence)| *silence);
+        // One that drains shows signs of life as well, until it is on its way to be killed.
+        let may_hang = |phase: Phase| match phase {
+            Phase::Booting { .. } => false,
+            Phase::Serving => true,
+            Phase::Ending { deadline } => deadline > now + ABORT_MARGIN,
+        };
+        let stuck = self.pids(|child| {
+            may_hang(child.phase) && silence(child.slot).is_some_and(|silence| silence > timeout)
+        });
+        for pid in stuck {
+            let Some(child) = self.children.get_mut(&pid) else { continue };
+            child.cause = Some("timeout");
+            actions.push(Action::Stuck { pid, slot: child.slot });
+            if self.children.get(&pid).is_some_and(|child| self.is_next(child.generation)) {
+                self.fail_next("a new worker is silent", ExitCode::Worker, now, actions);
+            }
+            self.end(pid, Signal::SIGABRT, now + ABORT_MARGIN, actions);
+        }
+    }
+}

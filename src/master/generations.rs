@@ -1,0 +1,194 @@
+//! Generations, and the making of their parts: configuration, log and listeners, the loader, the
+//! workers.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use slog::{error, warn};
+use socket2::Socket;
+
+use super::control::Control;
+use super::events::Settings;
+use super::listeners::{self, Listener};
+use super::loader::{Loader, Summary};
+use super::messages::Message;
+use super::pidfile::PidFile;
+use super::process::{self, FirstSteps};
+use super::upgrade::{Predecessor, Successor};
+use super::{ExitCode, Master, chain, warn_about};
+use crate::config::{self, Config};
+use crate::snapshot::{Snapshot, Verify, storage};
+use crate::telemetry::{Log, sentry};
+use crate::title;
+use crate::worker::{Ending, Notice, Worker};
+
+/// A generation: a configuration, its listeners and log, and, once made, its snapshot.
+pub(super) struct Generation {
+    pub(super) config: Config,
+    pub(super) log: Log,
+    pub(super) listeners: Vec<Rc<Listener>>,
+    pub(super) snapshot: Option<OwnedFd>,
+    pub(super) summary: Summary,
+    pub(super) made: Instant,
+    /// Whether the snapshot was kept from a former master.
+    pub(super) stale: bool,
+}
+
+impl Generation {
+    pub(super) fn new(config: Config, log: Log, listeners: Vec<Rc<Listener>>) -> Self {
+        let (summary, made) = (Summary::new(), Instant::now());
+        Generation { config, log, listeners, snapshot: None, summary, made, stale: false }
+    }
+}
+
+impl Master {
+    pub(super) fn configure(&mut self, generation: u64) -> Result<Settings, String> {
+        let config = config::load(&self.overrides).map_err(|error| chain(&error))?;
+        warn_about(&config, self.log.logger());
+        if config.pidfile.as_deref() != self.pidfile.as_ref().map(PidFile::path) {
+            warn!(self.log.logger(), "PIDFILE is not changed by a reload");
+        }
+        let log = Log::start(&config.log, "master", "avalon.master")
+            .map_err(|error| format!("LOG_PATH: {error}"))?;
+        let open: Vec<Rc<Listener>> =
+            self.generations.values().flat_map(|generation| generation.listeners.clone()).collect();
+        let listeners = open_listeners(&config, &self.activated, &open)?;
+        let settings = settings(&config);
+        self.generations.insert(generation, Generation::new(config, log, listeners));
+        Ok(settings)
+    }
+
+    pub(super) fn start_loader(&mut self, generation: u64) -> io::Result<Pid> {
+        let kept = self.kept.take();
+        let close = self.descriptors();
+        let Generation { config, log, .. } = self.generation(generation)?;
+        let first = first_steps(&close, config, Signal::SIGKILL);
+        let loader = match kept {
+            Some(kept) => Loader::verify(generation, config, log, &first, kept)?,
+            None => Loader::start(generation, config, log, &first)?,
+        };
+        let pid = loader.pid;
+        self.loader = Some(loader);
+        Ok(pid)
+    }
+
+    pub(super) fn fork_worker(&self, generation: u64, slot: usize) -> io::Result<Pid> {
+        let close = self.descriptors();
+        let of = self.generation(generation)?;
+        let first = first_steps(&close, &of.config, Signal::SIGTERM);
+        // Copies made before the fork: the child closes the master's own descriptors.
+        let listeners =
+            of.listeners.iter().map(|listener| listener.share()).collect::<io::Result<Vec<Socket>>>()?;
+        let snapshot =
+            of.snapshot.as_ref().ok_or_else(|| io::Error::other("the generation has no snapshot"))?;
+        let snapshot = snapshot.try_clone()?;
+        let messages = File::from(self.messages_to.try_clone()?);
+        let scoreboard_slot = self.scoreboard.slot(slot);
+        scoreboard_slot.reset();
+        process::fork(&first, || {
+            title::set(&format!("avalon: worker {slot} [gen {generation}]"));
+            let log = of.log.for_process(&format!("worker {slot}"));
+            let _sentry =
+                sentry::start(of.config.sentry_dsn.as_deref(), "worker", Some(generation), Some(slot));
+            scoreboard_slot.claim(std::process::id(), generation);
+            let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
+                config: of.config.clone(),
+                snapshot,
+                listeners,
+                scoreboard: self.scoreboard,
+                slot: scoreboard_slot,
+                log: log.clone(),
+                master: first.master,
+                notify: Box::new(move |notice| match notice {
+                    Notice::Ready => Message::Ready.send(&messages),
+                    Notice::Retires => Message::Retires.send(&messages),
+                    Notice::Deaf => Message::Deaf.send(&messages),
+                }),
+            });
+            match worker.and_then(Worker::run) {
+                Ok(Ending::Drained | Ending::Stopped) => ExitCode::Stopped,
+                Err(error) => {
+                    error!(log.logger(), "a worker cannot serve: {}", error);
+                    ExitCode::Worker
+                }
+            }
+        })
+    }
+
+    pub(super) fn generation(&self, number: u64) -> io::Result<&Generation> {
+        self.generations
+            .get(&number)
+            .ok_or_else(|| io::Error::other(format!("there is no generation {number}")))
+    }
+
+    /// Descriptors that no child needs.
+    pub(super) fn descriptors(&self) -> Vec<RawFd> {
+        let own = [self.signals.as_fd().as_raw_fd(), self.messages.as_raw_fd()];
+        let snapshots =
+            self.generations.values().filter_map(|of| of.snapshot.as_ref()).map(AsRawFd::as_raw_fd);
+        let loader = self.loader.iter().flat_map(Loader::fds);
+        let pidfile = self.pidfile.iter().map(PidFile::fd);
+        let control = self.control.iter().flat_map(Control::raw_fds);
+        let turns = self.successor.iter().map(Successor::turn);
+        let turns = turns.chain(self.predecessor.iter().map(Predecessor::turn));
+        let turns = turns.map(|turn| turn.as_raw_fd());
+        let mut fds: Vec<RawFd> = own
+            .into_iter()
+            .chain(snapshots)
+            .chain(loader)
+            .chain(pidfile)
+            .chain(control)
+            .chain(turns)
+            .collect();
+        // Generations share listeners; nothing may be closed twice.
+        fds.extend(
+            self.generations.values().flat_map(|of| of.listeners.iter().map(|listener| listener.fd())),
+        );
+        fds.sort_unstable();
+        fds.dedup();
+        fds
+    }
+}
+
+pub(super) fn open_listeners(
+    config: &Config,
+    activated: &[Rc<Listener>],
+    open: &[Rc<Listener>],
+) -> Result<Vec<Rc<Listener>>, String> {
+    if activated.is_empty() {
+        return listeners::open(&config.bind, open, config.backlog, config.umask);
+    }
+    Ok(activated.to_vec())
+}
+
+pub(super) fn settings(config: &Config) -> Settings {
+    Settings {
+        workers: config.workers,
+        timeout: config.timeout,
+        graceful_timeout: config.graceful_timeout,
+        boot_timeout: config.boot_timeout,
+        load_timeout: config.load_timeout,
+    }
+}
+
+pub(super) fn first_steps<'a>(
+    close: &'a [RawFd],
+    config: &'a Config,
+    on_master_death: Signal,
+) -> FirstSteps<'a> {
+    let account = config.account.as_ref();
+    FirstSteps { master: process::own_pid(), close, account, umask: config.umask, on_master_death }
+}
+
+/// The snapshot for the rest of the process's life. The loader has verified all of it, and
+/// it is sealed since.
+fn open_snapshot(sealed: &OwnedFd) -> io::Result<&'static Snapshot<'static>> {
+    let map: &'static memmap2::Mmap = Box::leak(Box::new(storage::map(sealed)?));
+    let snapshot = Snapshot::open(map, Verify::Structure).map_err(io::Error::other)?;
+    Ok(Box::leak(Box::new(snapshot)))
+}

@@ -1,0 +1,134 @@
+//! What the arbiter's decisions do to the world.
+
+use std::time::SystemTime;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use slog::{Level, error, info, warn};
+
+use super::Master;
+use super::events::{Action, Event, Wish};
+use super::messages::Message;
+
+impl Master {
+    /// Does what the arbiter says; some of it has an answer.
+    pub(super) fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Configure { generation } => {
+                let status = format!("reloading; {}", self.status_line());
+                self.systemd.reloading(&status);
+                return Some(Event::Configured(self.configure(generation)));
+            }
+            Action::StartLoader { generation } => {
+                let started = self.start_loader(generation);
+                return Some(Event::LoaderStarted(started.map_err(|error| error.to_string())));
+            }
+            Action::Fork { generation, slot } => {
+                let result = self.fork_worker(generation, slot).map_err(|error| error.to_string());
+                return Some(Event::Forked { generation, slot, result });
+            }
+            Action::Kill { pid, signal } => self.kill(pid, signal),
+            Action::Promote { generation } => self.promote(generation),
+            Action::Made { generation, result } => return self.made(generation, result),
+            Action::Stuck { pid, slot } => {
+                let request = self.scoreboard.slot(slot).request();
+                error!(self.log.logger(), "worker is silent for longer than TIMEOUT and is killed pid={}", pid;
+                    "request" => request.as_deref().unwrap_or("none"));
+            }
+            Action::Discard { generation } => drop(self.generations.remove(&generation)),
+            Action::CloseListeners => {
+                self.leave_systemd();
+                self.activated.clear();
+                self.generations.values_mut().for_each(|generation| generation.listeners.clear());
+            }
+            Action::Upgrade => {
+                // Nobody waits for it; the log says why not.
+                let _ = self.upgrade(false);
+            }
+            Action::ReopenLog => self.reopen_logs(),
+            Action::Log(level, message) => self.say(level, &message),
+            Action::Exit(code) => self.exit = Some(code),
+        }
+        None
+    }
+
+    pub(super) fn kill(&self, pid: Pid, signal: Signal) {
+        match kill(pid, signal) {
+            // It has ended, and will be reaped.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => {
+                warn!(self.log.logger(), "signal not sent"; "pid" => pid.as_raw(), "error" => %errno);
+            }
+        }
+    }
+
+    pub(super) fn promote(&mut self, number: u64) {
+        for (other, generation) in &mut self.generations {
+            if *other != number {
+                // Addresses that the new generation does not want close here.
+                generation.listeners.clear();
+            }
+        }
+        let Some(generation) = self.generations.get(&number) else { return };
+        self.log = generation.log.clone();
+        let addresses: Vec<String> = generation.listeners.iter().map(|listener| listener.shown()).collect();
+        info!(self.log.logger(), "generation {} serves on {}", number, addresses.join(", ");
+            "workers" => self.arbiter.workers_wanted());
+    }
+
+    /// Tells all who wait for it; a generation from a kept snapshot is followed by one from
+    /// the database.
+    pub(super) fn made(&mut self, number: u64, result: Result<(), String>) -> Option<Event> {
+        if let Some(control) = &mut self.control {
+            control.made(number, &result);
+        }
+        let serves = result.is_ok();
+        if let (true, Some(predecessor)) = (serves, &mut self.predecessor)
+            && let Some(tell) = predecessor.tell.take()
+            && let Err(error) = Message::TakenOver.send(&tell)
+        {
+            warn!(self.log.logger(), "the former master cannot be told"; "error" => %error);
+        }
+        self.last_made = Some((SystemTime::now(), result));
+        let status = self.status_line();
+        if self.arbiter.current().is_some() {
+            self.systemd.ready(&status);
+        } else {
+            self.systemd.status(&status);
+        }
+        let generation = self.generations.get(&number).filter(|_| serves)?;
+        if generation.stale {
+            return Some(Event::Wished(Wish::Reload));
+        }
+        if let Some(snapshot) = &generation.snapshot {
+            self.systemd.keep(snapshot);
+        }
+        None
+    }
+
+    pub(super) fn reopen_logs(&self) {
+        let logs = self.generations.values().map(|generation| &generation.log).chain([&self.log]);
+        for log in logs {
+            if let Err(error) = log.reopen() {
+                error!(self.log.logger(), "the log could not be reopened: {}", error);
+            }
+        }
+    }
+
+    /// What keeps a server from starting is said on stderr too.
+    pub(super) fn say(&self, level: Level, message: &str) {
+        let log = self.log.logger();
+        match level {
+            Level::Critical => {
+                slog::crit!(log, "{}", message);
+                if self.generations.values().any(|generation| generation.config.log.path.is_some()) {
+                    eprintln!("avalon-master: {message}");
+                }
+            }
+            Level::Error => error!(log, "{}", message),
+            Level::Warning => warn!(log, "{}", message),
+            _ => info!(log, "{}", message),
+        }
+    }
+}
