@@ -45,7 +45,7 @@ Exit codes:
   0  stopped as told
   1  an address or the pid file could not be had, or the system failed
   2  wrong command line or configuration
-  3  the workers did not come up
+  3  the workers did not come up, or die again and again (MAX_FAILURES)
   4  the collection could not be loaded: the database is unreachable or broken";
 
 fn main() -> ExitCode {

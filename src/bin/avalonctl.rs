@@ -132,6 +132,12 @@ fn table(status: &Value) -> String {
     if let Some(error) = status["last_reload"]["error"].as_str() {
         lines += &format!("last reload failed: {error}\n");
     }
+    if snapshot["stale"] == true {
+        lines += "stale data: kept from a former start, as the database could not be read since\n";
+    }
+    if let Some(trouble) = status["trouble"].as_str() {
+        lines += &format!("trouble: {trouble}\n");
+    }
     for (cause, count) in status["restarts"].as_object().into_iter().flatten() {
         lines += &format!("workers replaced: {count} ({cause})\n");
     }

@@ -142,6 +142,10 @@ pub struct Config {
     pub boot_timeout: Duration,
     /// How long the loader may take.
     pub load_timeout: Duration,
+    /// How often workers may die young before the master ends; 0 for any number of times.
+    pub failures_max: usize,
+    /// How long such a death counts.
+    pub failure_window: Duration,
     /// After how many requests a worker is replaced; `None` for never.
     pub max_requests: Option<MaxRequests>,
     /// Where `avalonctl` reaches the master.
@@ -187,6 +191,8 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         graceful_timeout: layers.seconds("GRACEFUL_TIMEOUT", 1..=86_400)?,
         boot_timeout: layers.seconds("BOOT_TIMEOUT", 1..=3_600)?,
         load_timeout: layers.seconds("LOAD_TIMEOUT", 1..=86_400)?,
+        failures_max: layers.integer("MAX_FAILURES", 0..=1000)? as usize,
+        failure_window: layers.seconds("FAILURE_WINDOW", 1..=86_400)?,
         max_requests: max_requests(&layers)?,
         control: control(&layers.string("CONTROL")?, overrides),
         account: account(&layers)?,

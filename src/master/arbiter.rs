@@ -7,6 +7,7 @@
 
 mod children;
 mod making;
+mod patience;
 mod watching;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,7 @@ use super::ExitCode;
 use super::events::{Action, Event, Settings, Wish, WorkerStatus};
 use children::{Child, DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
 use making::{Next, Stage};
+use patience::Patience;
 
 /// Numbers of workers that TTIN and TTOU may lead to.
 const WORKERS: RangeInclusive<usize> = 1..=256;
@@ -49,9 +51,7 @@ pub struct Arbiter {
     drained: bool,
     /// Generations that serve, or did, while workers of former ones may still accept connections.
     unannounced: Vec<u64>,
-    /// Deaths in a row of workers that had lived shortly, and until when to wait.
-    failures: u32,
-    backoff_until: Option<Instant>,
+    patience: Patience,
     /// Set once the server stops: the exit code.
     stopping: Option<ExitCode>,
     exited: bool,
@@ -74,8 +74,7 @@ impl Arbiter {
             retiring: VecDeque::new(),
             drained: false,
             unannounced: Vec::new(),
-            failures: 0,
-            backoff_until: None,
+            patience: Patience::default(),
             stopping: None,
             exited: false,
             last_tick: None,
@@ -108,15 +107,16 @@ impl Arbiter {
 
     /// When the next tick is needed for a deadline to be kept, if any is running.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let loading = self.next.as_ref().and_then(|next| match next.stage {
+        let making = self.next.as_ref().and_then(|next| match next.stage {
             Stage::Loading { deadline, .. } => Some(deadline),
-            _ => None,
+            Stage::Proving { until } => Some(until),
+            Stage::Configuring | Stage::Booting => None,
         });
         let children = self.children.values().filter_map(|child| match child.phase {
             Phase::Booting { deadline } | Phase::Ending { deadline } => Some(deadline),
             Phase::Serving => None,
         });
-        children.chain(loading).chain(self.backoff_until).min()
+        children.chain(making).chain(self.patience.next_try()).min()
     }
 
     /// The generation that will answer a wish to reload that is made now.
@@ -138,6 +138,11 @@ impl Arbiter {
     /// The generation that serves.
     pub fn current(&self) -> Option<u64> {
         self.current
+    }
+
+    /// What is wrong with the workers, if they die again and again.
+    pub fn trouble(&self) -> Option<String> {
+        self.patience.in_words()
     }
 
     /// How many workers there should be.
@@ -285,7 +290,7 @@ impl Arbiter {
     /// Brings the numbers of workers to what is wanted, lets a generation serve that is
     /// complete, and ends the master when there is nothing left to wait for.
     fn reconcile(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.backoff_until = self.backoff_until.filter(|until| now < *until);
+        self.patience.forget_past(now);
         if let Some(code) = self.stopping {
             if self.children.is_empty() && self.forking.is_empty() && !self.exited {
                 self.exited = true;

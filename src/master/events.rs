@@ -22,6 +22,14 @@ pub struct Settings {
     pub boot_timeout: Duration,
     /// How long the loader may take.
     pub load_timeout: Duration,
+    /// How long all workers of a new generation must have lived before it takes the place of
+    /// one that serves.
+    pub probation: Duration,
+    /// How often workers may die young within `failure_window`, with nobody else to serve, before
+    /// the master ends; 0 for any number of times.
+    pub failures_max: usize,
+    /// How long a death counts.
+    pub failure_window: Duration,
 }
 
 /// What operators ask for by signals.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -26,6 +26,10 @@ use crate::snapshot::{Snapshot, Verify, storage};
 use crate::telemetry::{Log, sentry};
 use crate::title;
 use crate::worker::{Ending, Notice, Worker};
+
+/// A worker that crashes as soon as it has something to do does so within this time, and a reload
+/// takes so much longer.
+const PROBATION: Duration = Duration::from_millis(200);
 
 /// A generation: a configuration, its listeners and log, and, once made, its snapshot.
 pub(super) struct Generation {
@@ -173,6 +177,9 @@ pub(super) fn settings(config: &Config) -> Settings {
         graceful_timeout: config.graceful_timeout,
         boot_timeout: config.boot_timeout,
         load_timeout: config.load_timeout,
+        probation: PROBATION,
+        failures_max: config.failures_max,
+        failure_window: config.failure_window,
     }
 }
 

@@ -67,7 +67,7 @@ pub enum ExitCode {
     Failure = 1,
     /// A wrong command line or configuration.
     Configuration = 2,
-    /// At the first start the workers did not come up.
+    /// At the first start the workers did not come up, or they die again and again.
     Worker = 3,
     /// At the first start there was no snapshot: the database is unreachable or broken.
     Snapshot = 4,

@@ -30,9 +30,11 @@ impl Master {
             "workers_wanted": self.arbiter.workers_wanted(),
             "requests": living.sum::<u64>() + self.scoreboard.retired_answers(),
             "restarts": self.arbiter.restarts(),
+            "trouble": self.arbiter.trouble(),
             "snapshot": current.map(|current| {
                 let mut summary = current.summary.clone();
                 summary.insert("age".to_owned(), json!(seconds(now - current.made)));
+                summary.insert("stale".to_owned(), json!(current.stale));
                 summary
             }),
             "listeners": current.map(|current| {
@@ -60,8 +62,9 @@ impl Master {
         let songs = current.summary.get("songs").unwrap_or(&Value::Null);
         let stale = if current.stale { ", stale data" } else { "" };
         let failure = failure.map(|reason| format!("; reload failed: {reason}")).unwrap_or_default();
+        let trouble = self.arbiter.trouble().map(|trouble| format!("; {trouble}")).unwrap_or_default();
         format!(
-            "generation {number}: {songs} songs, {} workers{stale}{failure}",
+            "generation {number}: {songs} songs, {} workers{stale}{failure}{trouble}",
             self.arbiter.workers_wanted()
         )
     }

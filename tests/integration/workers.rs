@@ -45,6 +45,47 @@ fn killed_workers_are_replaced() {
     wait_replaced(&server, &workers, 2);
 }
 
+/// Kills each worker as soon as it serves, until there is none for good.
+fn kill_all(server: &mut Server) -> (i32, usize) {
+    let mut killed = Vec::new();
+    let code = eventually("the end of the master", || {
+        for worker in server.workers() {
+            if !killed.contains(&worker) && kill(worker, Signal::SIGKILL).is_ok() {
+                killed.push(worker);
+            }
+        }
+        server.try_exit()
+    });
+    (code, killed.len())
+}
+
+#[test]
+fn workers_that_never_live_end_the_server_with_3() {
+    let mut server = Setup::with(&collection(1)).variable("AVALON_MAX_FAILURES", "4").start();
+    let (code, killed) = kill_all(&mut server);
+    let log = server.log();
+    assert_eq!(code, 3, "{log}");
+    assert!(
+        log.contains("CRITICAL") && log.contains("killed by SIGKILL; giving up after 4 times within 60s")
+    );
+    // Two at the start, two at once after the first incident, then with waits.
+    assert!((4..=8).contains(&killed), "{killed} workers: {log}");
+}
+
+#[test]
+fn status_tells_of_workers_that_die_again_and_again() {
+    let server = Setup::with(&collection(1)).flag("--workers=1").start();
+    for gone in 1..=4 {
+        let worker = server.wait_workers(1);
+        kill(worker[0], Signal::SIGKILL).expect("a worker");
+        server.wait_log_times("worker ended: killed by SIGKILL", gone);
+    }
+    let trouble = server.status()["trouble"].as_str().unwrap_or_default().to_owned();
+    assert!(trouble.contains("4 times in a row, the last: killed by SIGKILL"), "{trouble}");
+    server.wait_workers(1);
+    assert_eq!(server.get("/avalon/songs").success().len(), 10);
+}
+
 #[test]
 fn worker_that_somebody_terminates_drains_and_is_replaced_without_alarm() {
     let server = Setup::with(&collection(2)).start();

@@ -72,9 +72,10 @@ impl Arbiter {
             }
             Err(reason) => {
                 actions.push(Action::Log(Level::Error, format!("a worker could not be forked: {reason}")));
-                return self.back_off(now);
+                return self.patience.fork_failed(now);
             }
         };
+        self.patience.forked();
         let wanted = self.is_next(generation) || self.current == Some(generation);
         let boot_timeout = match &self.next {
             Some(next) if next.generation == generation => next.settings.boot_timeout,
@@ -130,9 +131,9 @@ impl Arbiter {
         let wanted = if self.drained { 0 } else { self.workers + self.retiring.len().min(1) };
         let alive = self.alive(current);
         let having = alive.len() + self.forking(current);
-        if having < wanted && self.backoff_until.is_none() {
-            self.fork(current, wanted - having, actions);
-        }
+        let missing = wanted.saturating_sub(having);
+        let allowed = self.patience.allow(missing, now);
+        self.fork(current, allowed, actions);
         for pid in alive.into_iter().rev().take(having.saturating_sub(wanted)) {
             let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
             self.end(pid, Signal::SIGTERM, deadline, actions);

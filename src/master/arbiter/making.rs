@@ -20,6 +20,11 @@ pub(super) enum Stage {
         deadline: Instant,
     },
     Booting,
+    /// Its workers accept connections beside those of the generation that serves, which goes on
+    /// if one of them dies before this time.
+    Proving {
+        until: Instant,
+    },
 }
 
 /// A generation that is being made.
@@ -99,12 +104,24 @@ impl Arbiter {
     }
 
     pub(super) fn complete_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let Some(next) = self.next.as_ref().filter(|next| next.stage == Stage::Booting) else { return };
+        let Some(next) = &self.next else { return };
+        if !matches!(next.stage, Stage::Booting | Stage::Proving { .. }) {
+            return;
+        }
         let (generation, workers) = (next.generation, next.workers);
         let having = self.alive(generation).len() + self.forking(generation);
         self.fork(generation, workers.saturating_sub(having), actions);
-        if self.serving(generation) >= workers && self.forking(generation) == 0 {
-            self.promote(now, actions);
+        let complete = self.serving(generation) >= workers && self.forking(generation) == 0;
+        let proves = self.current.is_some();
+        let Some(next) = &mut self.next else { return };
+        match next.stage {
+            _ if !complete => next.stage = Stage::Booting,
+            Stage::Booting if proves => {
+                next.stage = Stage::Proving { until: now + next.settings.probation };
+                self.complete_next(now, actions);
+            }
+            Stage::Proving { until } if now < until => {}
+            _ => self.promote(now, actions),
         }
     }
 
@@ -115,7 +132,7 @@ impl Arbiter {
         self.workers = next.workers;
         self.drained = false;
         let former = self.current.replace(next.generation);
-        (self.failures, self.backoff_until) = (0, None);
+        self.patience.forgive();
         actions.push(Action::Promote { generation: next.generation });
         self.unannounced.push(next.generation);
         let old = self.pids(|child| child.generation != next.generation && child.phase == Phase::Serving);

@@ -429,6 +429,113 @@ fn workers_that_die_young_are_replaced_more_and_more_slowly() {
 }
 
 #[test]
+fn young_workers_that_die_together_are_all_replaced_at_once() {
+    let mut world = World::serving(4);
+    world.pass(SECOND);
+    world.die(world.untold(1)[0]);
+    world.all_ready();
+    world.pass(50 * MS);
+    // One more of the first ones a moment later has the same cause.
+    world.die(world.untold(1)[0]);
+    assert_eq!(world.untold(1).len(), 4);
+    world.all_ready();
+    world.pass(SECOND);
+    for pid in world.untold(1) {
+        world.die(pid);
+    }
+    world.pass(100 * MS);
+    assert_eq!(world.untold(1).len(), 4);
+}
+
+#[test]
+fn workers_that_do_not_live_are_tried_one_at_a_time_and_given_up() {
+    let mut world = World::serving_with(Settings { failures_max: 10, ..settings(4) });
+    let (begin, mut forks) = (world.now, 0);
+    while world.exit.is_none() && world.now < begin + 60 * SECOND {
+        let dying = world.untold(1);
+        forks += dying.len();
+        world.all_ready();
+        world.pass(50 * MS);
+        dying.into_iter().for_each(|pid| world.die(pid));
+    }
+    assert_eq!((world.exit, world.worst()), (Some(ExitCode::Worker), Level::Critical));
+    assert!(forks <= 20, "{forks} forks");
+    assert!(world.now > begin + 10 * SECOND, "{:?}", world.now - begin);
+}
+
+#[test]
+fn a_master_that_somebody_serves_for_is_never_given_up() {
+    let with = |workers| Settings { failures_max: 3, ..settings(workers) };
+    // An older worker.
+    let mut world = World::serving_with(with(2));
+    world.pass(20 * SECOND);
+    world.die(world.untold(1)[1]);
+    for _ in 0..10 {
+        world.die(world.untold(1)[1]);
+        world.pass(6 * SECOND);
+    }
+    assert_eq!((world.exit, world.untold(1).len()), (None, 2));
+    assert!(world.arbiter.trouble().is_some_and(|trouble| trouble.contains("10 times in a row")));
+    // A generation that drains.
+    let mut world = World::serving_with(with(1));
+    world.wish(Wish::Reload);
+    world.finish_reload();
+    for _ in 0..10 {
+        world.die(world.untold(2)[0]);
+        world.pass(6 * SECOND);
+    }
+    assert_eq!(world.exit, None);
+    // One that is being made.
+    let mut world = World::serving_with(with(1));
+    world.wish(Wish::Reload);
+    for _ in 0..5 {
+        world.die(world.untold(1)[0]);
+        world.pass(6 * SECOND);
+    }
+    assert_eq!(world.exit, None);
+    world.load_failed("no database");
+    world.die(world.untold(1)[0]);
+    assert_eq!(world.exit, Some(ExitCode::Worker));
+}
+
+#[test]
+fn trouble_is_over_when_workers_live() {
+    let mut world = World::serving(2);
+    for _ in 0..6 {
+        world.untold(1).into_iter().for_each(|pid| world.die(pid));
+        world.pass(6 * SECOND);
+    }
+    assert!(world.arbiter.trouble().is_some());
+    world.all_ready();
+    world.pass(11 * SECOND);
+    assert_eq!((world.arbiter.trouble(), world.untold(1).len()), (None, 2));
+}
+
+#[test]
+fn new_workers_prove_themselves_before_the_old_ones_go() {
+    let mut world = World::serving_with(Settings { probation: 200 * MS, ..settings(2) });
+    world.configuration = Ok(Settings { probation: 200 * MS, ..settings(2) });
+    let old = world.untold(1);
+    world.wish(Wish::Reload);
+    world.loaded();
+    world.all_ready();
+    world.pass(100 * MS);
+    world.die(world.untold(2)[0]);
+    assert_eq!((world.current, world.untold(1)), (Some(1), old.clone()));
+    assert_eq!(world.errors_with("a new worker did not come up"), 1);
+    world.obey();
+    world.wish(Wish::Reload);
+    world.loaded();
+    world.all_ready();
+    world.wish(Wish::MoreWorkers);
+    world.pass(201 * MS);
+    assert_eq!(world.current, Some(1), "one of three is not ready");
+    world.all_ready();
+    world.pass(201 * MS);
+    assert_eq!((world.current, world.untold(1), world.untold(3).len()), (Some(3), vec![], 3));
+}
+
+#[test]
 fn a_wait_that_nobody_needs_wakes_nobody() {
     let mut world = World::serving(2);
     for _ in 0..2 {

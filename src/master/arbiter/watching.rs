@@ -10,19 +10,15 @@ use slog::Level;
 use super::Arbiter;
 use super::children::{Child, DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
 use super::making::{Next, Stage};
+use super::patience::HEALTHY_LIFE;
 use crate::master::ExitCode;
 use crate::master::events::Action;
 
 /// Between SIGABRT and SIGKILL to a silent worker.
 const ABORT_MARGIN: Duration = Duration::from_secs(2);
-/// First and longest wait before a worker that died is replaced again.
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A shorter time between two ticks is no sign that the master was suspended; well above the
 /// usual one.
 const SUSPENDED_LEAST: Duration = Duration::from_secs(1);
-/// A worker that lived so long was no failure to start.
-const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 
 impl Arbiter {
     pub(super) fn ready(&mut self, pid: Pid, actions: &mut Vec<Action>) {
@@ -77,20 +73,33 @@ impl Arbiter {
             let reason = format!("a new worker did not come up: {how}");
             self.fail_next(&reason, ExitCode::Worker, now, actions);
         } else if !told && !orderly && age < HEALTHY_LIFE.as_secs_f32() {
-            self.back_off(now);
+            self.died_young(born, how, now, actions);
         } else if !told && !orderly {
-            (self.failures, self.backoff_until) = (0, None);
+            self.patience.forgive();
         }
         self.forget(generation, actions);
     }
 
-    /// The first death is repaired at once, those that follow soon after it are not.
-    pub(super) fn back_off(&mut self, now: Instant) {
-        if self.failures > 0 {
-            let wait = BACKOFF_FIRST * 2_u32.saturating_pow(self.failures - 1).min(1 << 10);
-            self.backoff_until = Some(now + wait.min(BACKOFF_MAX));
+    /// A worker that had not lived long has died: perhaps the next one will as well.
+    fn died_young(&mut self, born: Instant, how: &str, now: Instant, actions: &mut Vec<Action>) {
+        let window = self.settings.failure_window;
+        self.patience.died(born, how, window, now);
+        let Some(message) = self.patience.in_words() else { return };
+        let max = self.settings.failures_max;
+        if max == 0 || self.patience.incidents() < max || self.stopping.is_some() || self.somebody_serves(now)
+        {
+            return actions.push(Action::Log(Level::Warning, message));
         }
-        self.failures = self.failures.saturating_add(1);
+        let message = format!("{message}; giving up after {max} times within {}s", window.as_secs());
+        actions.push(Action::Log(Level::Critical, message));
+        self.stop_with(ExitCode::Worker, Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions);
+    }
+
+    /// Whether there is anybody whose requests would be lost, or a generation that may do better.
+    fn somebody_serves(&self, now: Instant) -> bool {
+        let old = |child: &Child| now.saturating_duration_since(child.born) >= HEALTHY_LIFE;
+        let former = |child: &Child| Some(child.generation) != self.current;
+        self.next.is_some() || self.children.values().any(|child| old(child) || former(child))
     }
 
     pub(super) fn tick(&mut self, silent: &[(usize, Duration)], now: Instant, actions: &mut Vec<Action>) {
@@ -105,6 +114,7 @@ impl Arbiter {
             let reason = format!("the loader took longer than LOAD_TIMEOUT ({:?})", settings.load_timeout);
             self.fail_next(&reason, ExitCode::Snapshot, now, actions);
         }
+        self.patience.tick(now);
         self.kill_late(now, actions);
         // A master that was itself suspended has seen no signs of life, but there may be some.
         if let (Some(timeout), false) = (self.settings.timeout, asleep) {

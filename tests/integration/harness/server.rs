@@ -200,11 +200,21 @@ impl Server {
         answer.unwrap_or_else(|error| panic!("reload: {error}\n{}", self.log()));
     }
 
+    /// What the master says of itself to avalonctl.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let answer = control::call(&self.path("control"), control::Command::Status, Some(DEADLINE));
+        answer.unwrap_or_else(|error| panic!("status: {error}\n{}", self.log()))
+    }
+
     /// Waits for its end, and gives the exit code.
     pub(crate) fn wait_exit(&mut self) -> i32 {
-        let status = eventually("the end of the master", || self.child.try_wait().expect("a child"));
-        self.exited = Some(status);
-        status.code().unwrap_or(-1)
+        eventually("the end of the master", || self.try_exit())
+    }
+
+    /// The exit code, if it has ended.
+    pub(crate) fn try_exit(&mut self) -> Option<i32> {
+        self.exited = self.child.try_wait().expect("a child");
+        self.exited.map(|status| status.code().unwrap_or(-1))
     }
 
     /// Stops it gracefully, and looks at how it went.

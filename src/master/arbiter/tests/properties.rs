@@ -113,8 +113,10 @@ fn come_to_rest(world: &mut World) {
     }
 }
 
-fn small(workers: usize, timeout_s: u64) -> Settings {
-    Settings { timeout: (timeout_s > 0).then(|| Duration::from_secs(timeout_s)), ..settings(workers) }
+fn small(workers: usize, timeout_s: u64, failures_max: usize) -> Settings {
+    let timeout = (timeout_s > 0).then(|| Duration::from_secs(timeout_s));
+    let probation = Duration::from_millis(200 * (timeout_s % 2));
+    Settings { timeout, failures_max, probation, ..settings(workers) }
 }
 
 proptest! {
@@ -122,10 +124,12 @@ proptest! {
 
     #[test]
     fn it_comes_to_rest_with_all_workers(
-        workers in 1..5_usize, timeout_s in 0..4_u64, serving: bool, steps in steps(),
+        workers in 1..5_usize, timeout_s in 0..4_u64, failures_max in 0..4_usize, serving: bool,
+        steps in steps(),
     ) {
+        let settings = small(workers, timeout_s, failures_max);
         let mut world = match serving {
-            true => World::serving_with(small(workers, timeout_s)),
+            true => World::serving_with(settings),
             false => World::new(workers),
         };
         for step in &steps {
@@ -136,7 +140,9 @@ proptest! {
         }
         come_to_rest(&mut world);
         match (world.current, world.exit) {
-            // Nothing but a failed first start ends a master that was not told to.
+            // Nothing but a failed first start, and workers that never live, ends a master that
+            // was not told to.
+            (Some(_), Some(code)) => prop_assert!(code == ExitCode::Worker && failures_max > 0),
             (None, Some(code)) => prop_assert!(code == ExitCode::Worker || code == ExitCode::Snapshot),
             (Some(current), None) => {
                 let wanted = if world.arbiter.drained { 0 } else { world.arbiter.workers };

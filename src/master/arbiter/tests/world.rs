@@ -20,6 +20,9 @@ pub(super) fn settings(workers: usize) -> Settings {
         graceful_timeout: Duration::from_secs(30),
         boot_timeout: Duration::from_secs(10),
         load_timeout: Duration::from_secs(60),
+        probation: Duration::ZERO,
+        failures_max: 0,
+        failure_window: Duration::from_secs(60),
     }
 }
 
@@ -243,7 +246,7 @@ impl World {
             let told_alone = self.processes.values().any(|process| {
                 process.generation == current && process.told.first() == Some(&Signal::SIGTERM)
             });
-            let waits = self.arbiter.backoff_until.is_some();
+            let waits = self.arbiter.patience.next_try().is_some();
             assert!(!told_alone || waits || alive >= wanted, "too many were told to end");
         }
         assert!(self.exit.is_none() || self.workers().is_empty(), "a child outlives the master");
