@@ -80,6 +80,9 @@ pub struct Flags {
     /// Folder for the snapshot instead of memory
     #[arg(long, value_name = "FOLDER")]
     snapshot_dir: Option<String>,
+    /// File that keeps the snapshot for the next start
+    #[arg(long, value_name = "FILE")]
+    snapshot_path: Option<String>,
 }
 
 impl Flags {
@@ -111,6 +114,7 @@ impl Flags {
             ("DATABASE_URL", "--database-url", self.database_url),
             ("REQUEST_PATH", "--request-path", self.request_path),
             ("SNAPSHOT_DIR", "--snapshot-dir", self.snapshot_dir),
+            ("SNAPSHOT_PATH", "--snapshot-path", self.snapshot_path),
         ] {
             if let Some(value) = value {
                 overrides.set_by(key, Raw::Untyped(value), flag.to_owned());

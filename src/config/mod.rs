@@ -158,6 +158,8 @@ pub struct Config {
     pub pidfile: Option<PathBuf>,
     /// Folder of the snapshot; `None` for memory.
     pub snapshot_dir: Option<PathBuf>,
+    /// File of the last good snapshot; `None` if none is kept.
+    pub snapshot_path: Option<PathBuf>,
     /// Who may see `status`.
     pub status_allow: Vec<IpAddr>,
     /// Limits of connections.
@@ -199,6 +201,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         umask: layers.mode("UMASK")?,
         pidfile: layers.path("PIDFILE")?,
         snapshot_dir: layers.path("SNAPSHOT_DIR")?,
+        snapshot_path: layers.path("SNAPSHOT_PATH")?,
         status_allow: status_allow(&layers)?,
         limits: limits(&layers)?,
         warnings: layers.unknown_variables.iter().map(unknown_variable).collect(),

@@ -90,6 +90,7 @@ impl Arbiter {
             Event::Configured(result) => self.configured(result, now, &mut actions),
             Event::LoaderStarted(result) => self.loader_started(result, now, &mut actions),
             Event::LoaderEnded(result) => self.loader_ended(result, now, &mut actions),
+            Event::Unchanged => self.unchanged(&mut actions),
             Event::Forked { generation, slot, result } => {
                 self.forked(generation, slot, result, now, &mut actions);
             }
@@ -122,6 +123,11 @@ impl Arbiter {
     /// The generation that will answer a wish to reload that is made now.
     pub fn reload_generation(&self) -> u64 {
         self.generations_made + 1
+    }
+
+    /// Whether a generation is being made, so that a wish to reload would wait.
+    pub fn is_making(&self) -> bool {
+        self.next.is_some() || self.draining() >= DRAINING_MAX
     }
 
     /// What the server is doing, in a word.
@@ -243,7 +249,7 @@ impl Arbiter {
     }
 
     fn reload(&mut self, actions: &mut Vec<Action>) {
-        if self.next.is_some() || self.draining() >= DRAINING_MAX {
+        if self.is_making() {
             self.reload_pending = true;
             let message = "reload waits for the one under way, or for workers that drain";
             return actions.push(Action::Log(Level::Info, message.to_owned()));
@@ -255,7 +261,7 @@ impl Arbiter {
 
     /// Begins the reload that has waited, when its time has come.
     fn reload_pending(&mut self, actions: &mut Vec<Action>) {
-        if self.reload_pending && self.next.is_none() && self.draining() < DRAINING_MAX {
+        if self.reload_pending && !self.is_making() {
             self.reload_pending = false;
             self.reload(actions);
         }

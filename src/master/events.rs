@@ -68,6 +68,8 @@ pub enum Event {
     LoaderStarted(Result<Pid, String>),
     /// The loader has ended, with a snapshot or a reason why not.
     LoaderEnded(Result<(), String>),
+    /// The loader has ended, and what it made is what is served already: nothing is to change.
+    Unchanged,
     /// The answer to [`Action::Fork`].
     Forked {
         /// Of this generation.

@@ -15,7 +15,7 @@ use socket2::Socket;
 use super::control::Control;
 use super::events::Settings;
 use super::listeners::{self, Listener};
-use super::loader::{Loader, Summary};
+use super::loader::{Loader, Source, Summary};
 use super::messages::Message;
 use super::pidfile::PidFile;
 use super::process::{self, FirstSteps};
@@ -39,14 +39,26 @@ pub(super) struct Generation {
     pub(super) snapshot: Option<OwnedFd>,
     pub(super) summary: Summary,
     pub(super) made: Instant,
-    /// Whether the snapshot was kept from a former master.
-    pub(super) stale: bool,
+    /// Where the snapshot comes from, once there is one.
+    pub(super) source: Option<Source>,
+    /// Whether the database has been found to hold the same.
+    pub(super) confirmed: bool,
 }
 
 impl Generation {
     pub(super) fn new(config: Config, log: Log, listeners: Vec<Rc<Listener>>) -> Self {
         let (summary, made) = (Summary::new(), Instant::now());
-        Generation { config, log, listeners, snapshot: None, summary, made, stale: false }
+        Generation { config, log, listeners, snapshot: None, summary, made, source: None, confirmed: false }
+    }
+
+    /// Whether the database may know better.
+    pub(super) fn is_stale(&self) -> bool {
+        self.source.is_some_and(|source| source != Source::Database) && !self.confirmed
+    }
+
+    /// The name of its content.
+    pub(super) fn hash(&self) -> Option<&str> {
+        self.summary.get("hash")?.as_str()
     }
 }
 

@@ -29,16 +29,43 @@ const REASON_MAX: usize = 2000;
 pub(super) struct Loader {
     pub(super) pid: Pid,
     pub(super) generation: u64,
-    source: Source,
+    material: Material,
     report: OwnedFd,
 }
 
-/// Where a loader's snapshot comes from.
-enum Source {
-    /// It is being made of the database.
-    Database(Draft),
-    /// It was kept from a former master, and is only verified.
-    Kept(OwnedFd),
+/// What a loader works on.
+enum Material {
+    /// To be filled from the database.
+    Draft(Draft),
+    /// To be verified.
+    Kept(Kept),
+}
+
+/// A snapshot of a former master.
+pub(super) enum Kept {
+    /// It was in systemd's descriptor store.
+    Stored(OwnedFd),
+    /// It was saved at `SNAPSHOT_PATH`.
+    Saved(OwnedFd),
+}
+
+/// Where a snapshot comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Made of what is in the database.
+    Database,
+    /// Made by a former master, so that the database may know better.
+    Stored,
+    /// The same, in a file.
+    Saved,
+}
+
+impl Kept {
+    fn snapshot(&self) -> &OwnedFd {
+        match self {
+            Kept::Stored(snapshot) | Kept::Saved(snapshot) => snapshot,
+        }
+    }
 }
 
 /// What a loader has made.
@@ -47,8 +74,6 @@ pub(super) struct Loaded {
     pub(super) snapshot: OwnedFd,
     /// What is in it: `songs`, `albums`, `artists`, `genres`, `bytes` and `hash`.
     pub(super) summary: Summary,
-    /// Whether it was kept from a former master, so that the database may know better.
-    pub(super) stale: bool,
 }
 
 /// What is known of a snapshot without looking into it.
@@ -72,7 +97,7 @@ impl Loader {
         first: &FirstSteps<'_>,
     ) -> io::Result<Loader> {
         let draft = Draft::create(config.snapshot_dir.as_deref())?;
-        Loader::fork(generation, config, log, first, Source::Database(draft))
+        Loader::fork(generation, config, log, first, Material::Draft(draft))
     }
 
     /// Forks a loader that only verifies a snapshot that was kept from a former master.
@@ -81,9 +106,9 @@ impl Loader {
         config: &Config,
         log: &Log,
         first: &FirstSteps<'_>,
-        kept: OwnedFd,
+        kept: Kept,
     ) -> io::Result<Loader> {
-        Loader::fork(generation, config, log, first, Source::Kept(kept))
+        Loader::fork(generation, config, log, first, Material::Kept(kept))
     }
 
     fn fork(
@@ -91,17 +116,21 @@ impl Loader {
         config: &Config,
         log: &Log,
         first: &FirstSteps<'_>,
-        source: Source,
+        material: Material,
     ) -> io::Result<Loader> {
         let (report, report_to) = pipe2(OFlag::O_CLOEXEC)?;
-        let body = || load(generation, config, log, &source, File::from(report_to));
+        let body = || load(generation, config, log, &material, File::from(report_to));
         let pid = process::fork(first, body)?;
-        Ok(Loader { pid, generation, source, report })
+        Ok(Loader { pid, generation, material, report })
     }
 
-    /// Whether it only verifies what was kept.
-    pub(super) fn is_kept(&self) -> bool {
-        matches!(self.source, Source::Kept(_))
+    /// Where its snapshot comes from.
+    pub(super) fn source(&self) -> Source {
+        match self.material {
+            Material::Draft(_) => Source::Database,
+            Material::Kept(Kept::Stored(_)) => Source::Stored,
+            Material::Kept(Kept::Saved(_)) => Source::Saved,
+        }
     }
 
     /// What came of it, once it has ended.
@@ -112,11 +141,11 @@ impl Loader {
             read.ok().and_then(|_| serde_json::from_str(&report).ok()).unwrap_or_default();
         match (ended, report["loaded"].take(), report["failed"].take()) {
             (Ended::Code(0), Value::Object(summary), _) => {
-                let (snapshot, stale) = match self.source {
-                    Source::Database(draft) => (draft.finish(), false),
-                    Source::Kept(snapshot) => (snapshot, true),
+                let snapshot = match self.material {
+                    Material::Draft(draft) => draft.finish(),
+                    Material::Kept(Kept::Stored(snapshot) | Kept::Saved(snapshot)) => snapshot,
                 };
-                Ok(Loaded { snapshot, summary, stale })
+                Ok(Loaded { snapshot, summary })
             }
             (_, _, Value::String(reason)) => Err(reason),
             (ended, ..) => Err(format!("the loader ended without a result ({ended})")),
@@ -125,22 +154,22 @@ impl Loader {
 
     /// Its descriptors in the master, for other children to close.
     pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
-        let source = match &self.source {
-            Source::Database(draft) => draft.fds().to_vec(),
-            Source::Kept(snapshot) => vec![snapshot.as_raw_fd()],
+        let material = match &self.material {
+            Material::Draft(draft) => draft.fds().to_vec(),
+            Material::Kept(kept) => vec![kept.snapshot().as_raw_fd()],
         };
-        source.into_iter().chain([self.report.as_raw_fd()])
+        material.into_iter().chain([self.report.as_raw_fd()])
     }
 }
 
 /// The life of the child.
-fn load(generation: u64, config: &Config, log: &Log, source: &Source, mut report: File) -> ExitCode {
+fn load(generation: u64, config: &Config, log: &Log, material: &Material, mut report: File) -> ExitCode {
     title::set(&format!("avalon: loader [gen {generation}]"));
     let log = log.for_process("loader");
     let _sentry = sentry::start(config.sentry_dsn.as_deref(), "loader", Some(generation), None);
-    let made = match source {
-        Source::Database(draft) => make(config, &log, draft),
-        Source::Kept(snapshot) => verify(snapshot),
+    let made = match material {
+        Material::Draft(draft) => make(config, &log, draft),
+        Material::Kept(kept) => verify(kept.snapshot(), Verify::Hash),
     };
     if let Err(reason) = &made {
         sentry::report_error(reason, &[]);
@@ -171,17 +200,17 @@ fn make(config: &Config, log: &Log, draft: &Draft) -> Result<Value, String> {
     snapshot::build(&loaded.collection, draft.writer()).map_err(|error| chain(&error))?;
     drop(loaded);
     draft.seal().map_err(|error| format!("the snapshot cannot be sealed: {error}"))?;
-    let summary = verify(draft.reader())?;
+    let summary = verify(draft.reader(), Verify::Full)?;
     info!(log.logger(), "collection loaded"; "database" => %config.database_url,
         "read_s" => format!("{:.3}", read.as_secs_f32()),
         "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
     Ok(summary)
 }
 
-/// Checks every byte of a snapshot that cannot change any more, and tells what is in it.
-fn verify(sealed: &OwnedFd) -> Result<Value, String> {
+/// Checks a snapshot that cannot change any more, and tells what is in it.
+fn verify(sealed: &OwnedFd, verify: Verify) -> Result<Value, String> {
     let map = storage::map(sealed).map_err(|error| format!("the snapshot cannot be mapped: {error}"))?;
-    let snapshot = Snapshot::open(&map, Verify::Full).map_err(|error| chain(&error))?;
+    let snapshot = Snapshot::open(&map, verify).map_err(|error| chain(&error))?;
     Ok(json!({
         "songs": snapshot.count(Kind::Song),
         "albums": snapshot.count(Kind::Album),

@@ -9,12 +9,15 @@ mod control;
 pub mod events;
 mod generations;
 mod inherited;
+mod kept;
 mod listeners;
 mod loader;
 mod messages;
 mod perform;
 mod pidfile;
 mod process;
+mod refresh;
+mod saver;
 mod signals;
 mod status;
 mod systemd;
@@ -33,6 +36,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use nix::unistd::{Pid, pipe2};
 
 use slog::{Logger, error, info, warn};
@@ -40,13 +44,16 @@ use slog::{Logger, error, info, warn};
 use crate::scoreboard::Scoreboard;
 use arbiter::Arbiter;
 use control::Control;
-use events::{Event, Settings};
+use events::{Event, Settings, Wish};
 use generations::{Generation, open_listeners, settings};
 use inherited::Inherited;
+use kept::saved_snapshot;
 use listeners::Listener;
-use loader::{Loader, in_words};
+use loader::{Kept, Loader, Source, in_words};
 use messages::Message;
 use pidfile::PidFile;
+use refresh::Refresh;
+use saver::Saving;
 use signals::{Arrived, Signals};
 use systemd::Systemd;
 use upgrade::{Invocation, Predecessor, Successor, second};
@@ -92,7 +99,11 @@ struct Master {
     /// Bound by systemd, in place of BIND.
     activated: Vec<Rc<Listener>>,
     /// A snapshot of a former master that nobody has looked at yet.
-    kept: Option<OwnedFd>,
+    kept: Option<Kept>,
+    refresh: Refresh,
+    /// The generation that is made only to see whether the database has something new.
+    refreshing: Option<u64>,
+    saving: Saving,
     invocation: Invocation,
     /// The number of workers that the process title shows.
     titled: Option<usize>,
@@ -152,7 +163,8 @@ impl Master {
     ) -> Result<(Self, Settings), String> {
         warn_about(&config, log.logger());
         raise_descriptor_limit(log.logger());
-        let Inherited { sockets, snapshot: kept, handover } = inherited;
+        let Inherited { sockets, snapshot, handover } = inherited;
+        let kept = snapshot.map(Kept::Stored).or_else(|| saved_snapshot(&config, log.logger()));
         let (passed_on, predecessor) = handover.map(Predecessor::of).unzip();
         let passed_on = passed_on.unwrap_or_default();
         // The names are taken until the former master has gone.
@@ -185,6 +197,9 @@ impl Master {
             systemd: Systemd::new(predecessor.is_some()),
             activated,
             kept,
+            refresh: Refresh::default(),
+            refreshing: None,
+            saving: Saving::default(),
             invocation: Invocation::of_this_process().map_err(system)?,
             titled: None,
             successor: None,
@@ -220,10 +235,15 @@ impl Master {
             }
             self.obey();
             self.show_life();
+            self.refresh();
             let silence = |slot| (slot, self.scoreboard.silence(slot));
             let silent = self.arbiter.slots().into_iter().map(silence).collect();
             self.dispatch(Event::Tick { silent });
         }
+        // Nobody needs what they make any more. Killed and reaped here, not left to whoever reaps
+        // orphans.
+        let others = self.loader.iter().map(|loader| loader.pid).chain(self.saving.saver());
+        others.for_each(process::end);
         let code = self.exit.unwrap_or(ExitCode::Failure);
         info!(self.log.logger(), "stopped"; "exit_code" => code as i32);
         code
@@ -231,7 +251,7 @@ impl Master {
 
     /// Waits for a signal, a ready worker, or the time of the next tick.
     fn wait(&self) {
-        let until = self.arbiter.next_deadline();
+        let until = self.arbiter.next_deadline().into_iter().chain(self.refresh.due()).min();
         let tick = self.systemd.pause().map_or(TICK, |pause| pause.min(TICK));
         let wait = until.map_or(tick, |until| until.saturating_duration_since(Instant::now()).min(tick));
         // One millisecond more, so that a deadline has passed when poll returns.
@@ -261,27 +281,53 @@ impl Master {
         if self.successor.as_ref().is_some_and(|successor| successor.pid == pid) {
             return self.successor_ended(ended);
         }
-        let Some(loader) = self.loader.take_if(|loader| loader.pid == pid) else {
-            let slot = self.arbiter.workers().find(|worker| worker.pid == pid).map(|worker| worker.slot);
-            let orderly = ended == process::Ended::Code(0);
-            // First, as the next worker may get the same slot.
-            slot.into_iter().for_each(|slot| self.scoreboard.retire(slot));
-            return self.dispatch(Event::Exited { pid, orderly, how: ended.to_string() });
-        };
-        let (generation, kept) = (loader.generation, loader.is_kept());
+        if self.saving.ended(pid) {
+            return self.save();
+        }
+        match self.loader.take_if(|loader| loader.pid == pid) {
+            Some(loader) => self.loader_ended(loader, ended),
+            None => self.worker_ended(pid, ended),
+        }
+    }
+
+    fn worker_ended(&mut self, pid: Pid, ended: process::Ended) {
+        let worker = self.arbiter.workers().find(|worker| worker.pid == pid);
+        let orderly = ended == process::Ended::Code(0);
+        // First, as the next worker may get the same slot.
+        worker.iter().for_each(|worker| self.scoreboard.retire(worker.slot));
+        let source = worker.and_then(|worker| self.generations.get(&worker.generation)?.source);
+        self.dispatch(Event::Exited { pid, orderly, how: ended.to_string() });
+        let from_file = source.is_some_and(|source| source != Source::Database);
+        if from_file && ended == process::Ended::Signal(Signal::SIGBUS) {
+            warn!(self.log.logger(), "the snapshot's file was cut while it was in use");
+            self.dispatch(Event::Wished(Wish::Reload));
+        }
+    }
+
+    fn loader_ended(&mut self, loader: Loader, ended: process::Ended) {
+        let (number, source) = (loader.generation, loader.source());
         let result = loader.finish(ended);
-        if let (true, Err(reason)) = (kept, &result) {
+        if let (true, Err(reason)) = (source != Source::Database, &result) {
             warn!(self.log.logger(), "the snapshot that was kept is of no use: {}", reason);
-            let started = self.start_loader(generation).map_err(|error| error.to_string());
+            let started = self.start_loader(number).map_err(|error| error.to_string());
             return self.dispatch(Event::LoaderStarted(started));
         }
+        if let Ok(loaded) = &result
+            && self.confirms(number, loaded)
+        {
+            return self.dispatch(Event::Unchanged);
+        }
         let result = result.map(|loaded| {
-            info!(self.log.logger(), "snapshot made gen={} {}", generation, in_words(&loaded.summary));
-            if let Some(generation) = self.generations.get_mut(&generation) {
+            info!(self.log.logger(), "snapshot made gen={} {}", number, in_words(&loaded.summary));
+            if let Some(generation) = self.generations.get_mut(&number) {
                 generation.snapshot = Some(loaded.snapshot);
                 generation.summary = loaded.summary;
                 generation.made = Instant::now();
-                generation.stale = loaded.stale;
+                generation.source = Some(source);
+                let path = generation.config.snapshot_path.as_deref().filter(|_| source == Source::Saved);
+                path.zip(generation.hash())
+                    .into_iter()
+                    .for_each(|(path, hash)| self.saving.holds(path, hash));
             }
         });
         self.dispatch(Event::LoaderEnded(result));

@@ -1,6 +1,6 @@
 //! What the arbiter's decisions do to the world.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -8,7 +8,8 @@ use nix::unistd::Pid;
 use slog::{Level, error, info, warn};
 
 use super::Master;
-use super::events::{Action, Event, Wish};
+use super::events::{Action, Event};
+use super::generations::Generation;
 use super::messages::Message;
 
 impl Master {
@@ -30,7 +31,7 @@ impl Master {
             }
             Action::Kill { pid, signal } => self.kill(pid, signal),
             Action::Promote { generation } => self.promote(generation),
-            Action::Made { generation, result } => return self.made(generation, result),
+            Action::Made { generation, result } => self.made(generation, result),
             Action::Stuck { pid, slot } => {
                 let request = self.scoreboard.slot(slot).request();
                 error!(self.log.logger(), "worker is silent for longer than TIMEOUT and is killed pid={}", pid;
@@ -79,7 +80,7 @@ impl Master {
 
     /// Tells all who wait for it; a generation from a kept snapshot is followed by one from
     /// the database.
-    pub(super) fn made(&mut self, number: u64, result: Result<(), String>) -> Option<Event> {
+    pub(super) fn made(&mut self, number: u64, result: Result<(), String>) {
         if let Some(control) = &mut self.control {
             control.made(number, &result);
         }
@@ -97,14 +98,11 @@ impl Master {
         } else {
             self.systemd.status(&status);
         }
-        let generation = self.generations.get(&number).filter(|_| serves)?;
-        if generation.stale {
-            return Some(Event::Wished(Wish::Reload));
+        let current = self.arbiter.current().and_then(|current| self.generations.get(&current));
+        self.refresh.made(current.is_some_and(Generation::is_stale), Instant::now());
+        if serves {
+            self.keep();
         }
-        if let Some(snapshot) = &generation.snapshot {
-            self.systemd.keep(snapshot);
-        }
-        None
     }
 
     pub(super) fn reopen_logs(&self) {

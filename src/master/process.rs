@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, getpid, getppid, initgroups, setgid, setgroups, setuid};
@@ -112,6 +113,14 @@ pub(super) fn reap() -> Option<(Pid, Ended)> {
             Ok(WaitStatus::StillAlive) | Err(_) => None,
             Ok(_) => continue,
         };
+    }
+}
+
+/// Kills a child and waits for its end.
+pub(super) fn end(pid: Pid) {
+    // It cannot refuse. If it has ended already there is nothing to wait for.
+    if kill(pid, Signal::SIGKILL).is_ok() {
+        while waitpid(pid, None) == Err(Errno::EINTR) {}
     }
 }
 

@@ -34,7 +34,7 @@ impl Master {
             "snapshot": current.map(|current| {
                 let mut summary = current.summary.clone();
                 summary.insert("age".to_owned(), json!(seconds(now - current.made)));
-                summary.insert("stale".to_owned(), json!(current.stale));
+                summary.insert("stale".to_owned(), json!(current.is_stale()));
                 summary
             }),
             "listeners": current.map(|current| {
@@ -60,7 +60,7 @@ impl Master {
             };
         };
         let songs = current.summary.get("songs").unwrap_or(&Value::Null);
-        let stale = if current.stale { ", stale data" } else { "" };
+        let stale = if current.is_stale() { ", stale data" } else { "" };
         let failure = failure.map(|reason| format!("; reload failed: {reason}")).unwrap_or_default();
         let trouble = self.arbiter.trouble().map(|trouble| format!("; {trouble}")).unwrap_or_default();
         format!(

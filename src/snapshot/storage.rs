@@ -1,8 +1,10 @@
-//! Where a snapshot's bytes live: a sealed memfd, or an unlinked file in a folder.
+//! Where a snapshot's bytes live: a sealed memfd, an unlinked file in a folder, or a file
+//! that was saved for the next start.
 //!
 //! A descriptor is all that processes pass on. Nobody can change or shorten what it
-//! shows once it is sealed: the memfd because the kernel refuses, the file because it
-//! has no name and every descriptor of it that can write is closed.
+//! shows once it is sealed: the memfd because the kernel refuses, the unlinked file because
+//! it has no name and every descriptor of it that can write is closed. A saved file is only
+//! ever replaced as a whole, and belongs to us or to root and to nobody else.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,7 +14,9 @@ use std::path::Path;
 
 use memmap2::{Mmap, MmapOptions};
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
+use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::FileStat;
 
 /// A snapshot in the making: where a loader writes it, and where it will be read.
 pub struct Draft {
@@ -78,7 +82,7 @@ impl Draft {
 fn memfd() -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     // Linux before 6.3 does not know the flag that refuses execution.
-    let noexec = MFdFlags::from_bits_retain(nix::libc::MFD_NOEXEC_SEAL);
+    let noexec = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
     let fd = memfd_create(c"avalon-snapshot", flags | noexec)
         .or_else(|_| memfd_create(c"avalon-snapshot", flags))?;
     Ok(File::from(fd))
@@ -89,8 +93,8 @@ fn memfd() -> io::Result<File> {
 fn unnamed_file(folder: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
-    match options.clone().custom_flags(nix::libc::O_TMPFILE).open(folder) {
-        Err(error) if error.raw_os_error() == Some(nix::libc::EOPNOTSUPP) => {
+    match options.clone().custom_flags(libc::O_TMPFILE).open(folder) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
             let path = folder.join(format!(".avalon-snapshot-{}", std::process::id()));
             let file = options.create_new(true).open(&path)?;
             std::fs::remove_file(&path)?;
@@ -114,7 +118,10 @@ pub fn map(sealed: impl AsFd) -> io::Result<Mmap> {
     // which the kernel enforces for ever, or that the file has no name by which anybody
     // could open it and that this descriptor cannot write; the only writable one is that
     // of a `Draft`, whose owner (our loader) writes no more once it has sealed it, and
-    // which `Draft::finish` closes. MAP_PRIVATE, because Linux
+    // which `Draft::finish` closes. For a saved file the argument is weaker: it has an owner
+    // (this user or root) who alone may write it, and does so only by putting another file in
+    // its place. Should he truncate it all the same, readers are killed by SIGBUS, and the master
+    // reloads from the database. MAP_PRIVATE, because Linux
     // before 6.7 refuses a shared mapping of a write-sealed memfd; pages that nobody
     // writes stay shared all the same.
     unsafe { MmapOptions::new().map_copy_read_only(sealed.as_fd().as_raw_fd()) }
@@ -126,8 +133,28 @@ fn is_sealed(sealed: &impl AsFd) -> io::Result<bool> {
         return Ok(seals.contains(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_WRITE));
     }
     let flags = OFlag::from_bits_retain(fcntl(sealed, FcntlArg::F_GETFL)?);
-    let unnamed = nix::sys::stat::fstat(sealed)?.st_nlink == 0;
-    Ok(unnamed && flags & OFlag::O_ACCMODE == OFlag::O_RDONLY)
+    let stat = nix::sys::stat::fstat(sealed)?;
+    let unchanging = stat.st_nlink == 0 || is_private(&stat);
+    Ok(unchanging && flags & OFlag::O_ACCMODE == OFlag::O_RDONLY)
+}
+
+/// Whether nobody but root and this user may write a file.
+fn is_private(stat: &FileStat) -> bool {
+    let owner = [0, nix::unistd::geteuid().as_raw()].contains(&stat.st_uid);
+    owner && stat.st_mode & (libc::S_IWGRP | libc::S_IWOTH) == 0
+}
+
+/// Opens a snapshot that was saved; `None` if there is none.
+///
+/// # Errors
+/// What the kernel says, or that it is no file.
+pub fn open_saved(path: &Path) -> io::Result<Option<OwnedFd>> {
+    match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(Some(file.into())),
+        Ok(_) => Err(io::Error::other("it is no file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn seals_of(file: impl AsFd) -> Option<SealFlag> {
@@ -136,7 +163,9 @@ fn seals_of(file: impl AsFd) -> Option<SealFlag> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -168,6 +197,21 @@ mod tests {
     #[test]
     fn unnamed_file_on_tmpfs_cannot_change() {
         check(Some(Path::new("/dev/shm")));
+    }
+
+    #[test]
+    fn saved_file_is_mapped_if_nobody_else_may_write_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("saved");
+        assert!(open_saved(&path).unwrap().is_none());
+        assert!(open_saved(folder.path()).is_err());
+        std::fs::write(&path, b"0123456789").unwrap();
+        for (mode, maps) in [(0o400, true), (0o644, true), (0o620, false), (0o602, false)] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let saved = open_saved(&path).unwrap().unwrap();
+            assert_eq!(map(&saved).is_ok(), maps, "{mode:o}");
+        }
+        assert!(map(OpenOptions::new().read(true).write(true).open(&path).unwrap()).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod hostile;
 mod http;
 mod notify;
 mod reload;
+mod saved;
 mod scan;
 mod signals;
 mod status;

@@ -103,6 +103,15 @@ impl Arbiter {
         }
     }
 
+    pub(super) fn unchanged(&mut self, actions: &mut Vec<Action>) {
+        let loading = |next: &mut Next| matches!(next.stage, Stage::Loading { .. });
+        let Some(Next { generation, .. }) = self.next.take_if(loading) else { return };
+        let current = self.current.unwrap_or_default();
+        actions.push(Action::Log(Level::Info, format!("nothing has changed, generation {current} goes on")));
+        actions.push(Action::Made { generation, result: Ok(()) });
+        actions.push(Action::Discard { generation });
+    }
+
     pub(super) fn complete_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Some(next) = &self.next else { return };
         if !matches!(next.stage, Stage::Booting | Stage::Proving { .. }) {

@@ -199,6 +199,19 @@ fn new_workers_of_a_failed_reload_drain() {
 }
 
 #[test]
+fn nothing_new_changes_nothing() {
+    let mut world = World::serving(2);
+    let workers = world.untold(1);
+    world.wish(Wish::Reload);
+    world.found_unchanged();
+    assert_eq!((world.current, world.untold(1)), (Some(1), workers));
+    assert!(world.told_of.contains(&2) && world.discarded.contains(&2));
+    assert_eq!(world.arbiter.state(), "serving");
+    world.reload();
+    assert_eq!((world.current, world.worst()), (Some(3), Level::Info));
+}
+
+#[test]
 fn reloads_coalesce() {
     let mut world = World::serving(2);
     for _ in 0..100 {

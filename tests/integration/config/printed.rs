@@ -105,6 +105,7 @@ fn every_flag_sets_its_key() {
         (&["-d", "sqlite:////x"], "DATABASE_URL", "\"sqlite:////x\""),
         (&["--request-path=/"], "REQUEST_PATH", "\"/\""),
         (&["--snapshot-dir=/tmp"], "SNAPSHOT_DIR", "\"/tmp\""),
+        (&["--snapshot-path=/tmp/x"], "SNAPSHOT_PATH", "\"/tmp/x\""),
         (&["--control=none"], "CONTROL", "\"none\""),
     ] {
         // Whom to become is only looked at by root.

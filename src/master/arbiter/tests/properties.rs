@@ -16,6 +16,7 @@ enum Step {
     Wish(Wish),
     Loaded,
     LoadFailed,
+    Unchanged,
     Ready(usize),
     Die(usize),
     EndOrderly(usize),
@@ -41,6 +42,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => wish.prop_map(Step::Wish),
         4 => Just(Step::Loaded),
         1 => Just(Step::LoadFailed),
+        1 => Just(Step::Unchanged),
         10 => (0..100_usize).prop_map(Step::Ready),
         3 => (0..100_usize).prop_map(Step::Die),
         1 => (0..100_usize).prop_map(Step::EndOrderly),
@@ -61,6 +63,7 @@ fn take(world: &mut World, step: &Step) {
         Step::Wish(wish) => world.wish(wish),
         Step::Loaded if world.loader().is_some() => world.loaded(),
         Step::LoadFailed if world.loader().is_some() => world.load_failed("no database"),
+        Step::Unchanged if world.loader().is_some() && world.current.is_some() => world.found_unchanged(),
         Step::Ready(index) => {
             if let Some(pid) = pick(world.booting(), index) {
                 world.ready(pid);
@@ -92,7 +95,7 @@ fn take(world: &mut World, step: &Step) {
         Step::LoaderForksFail => world.loader_forks_fail = 1,
         Step::Configuration(Some(workers)) => world.configuration = Ok(settings(workers)),
         Step::Configuration(None) => world.configuration = Err("bad syntax".to_owned()),
-        Step::Loaded | Step::LoadFailed => {}
+        Step::Loaded | Step::LoadFailed | Step::Unchanged => {}
     }
 }
 

@@ -1,0 +1,169 @@
+//! `SNAPSHOT_PATH`: the snapshot that one master saves and the next one serves.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use avalon::config::DatabaseUrl;
+use tempfile::TempDir;
+
+use crate::harness::eventually;
+use crate::harness::http::Connection;
+use crate::harness::server::{Server, Setup, collection};
+
+/// A folder that outlives its servers, with database and saved snapshot.
+struct Home(TempDir);
+
+impl Home {
+    fn with(artists: u32) -> Self {
+        let home = Home(tempfile::tempdir().expect("a folder"));
+        home.fill(artists);
+        home
+    }
+
+    /// A home with the snapshot of a former server in it.
+    fn with_saved(artists: u32) -> Self {
+        let home = Home::with(artists);
+        let server = home.start();
+        server.wait_log("snapshot saved");
+        server.assert_clean_shutdown();
+        home
+    }
+
+    fn database(&self) -> PathBuf {
+        self.0.path().join("avalon.sqlite")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("snapshot")
+    }
+
+    fn fill(&self, artists: u32) {
+        let url = DatabaseUrl::parse(&format!("sqlite:///{}", self.database().display())).expect("a URL");
+        avalon::database::replace(&url, &collection(artists)).expect("a database");
+    }
+
+    fn start(&self) -> Server {
+        Setup::new(&format!("sqlite:///{}", self.database().display()))
+            .flag(&format!("--snapshot-path={}", self.file().display()))
+            .start()
+    }
+}
+
+fn artists(server: &Server) -> usize {
+    server.get("/avalon/artists").success().len()
+}
+
+#[test]
+fn saved_snapshot_is_served_and_stays_if_the_database_holds_the_same() {
+    let home = Home::with_saved(3);
+    let before = fs::metadata(home.file()).expect("a file").modified().expect("a time");
+    let server = home.start();
+    server.wait_log("nothing has changed, generation 1 goes on");
+    assert_eq!(artists(&server), 3);
+    let status = server.status();
+    assert_eq!((&status["generation"], &status["snapshot"]["stale"]), (&1.into(), &false.into()));
+    assert_eq!(server.count_log("collection loaded"), 1, "it has looked");
+    server.wait_workers(2);
+    // An operator's reload makes a generation all the same, as the configuration may have changed.
+    server.reload();
+    assert_eq!(server.status()["generation"], 3);
+    assert_eq!(server.count_log("snapshot saved"), 0);
+    assert_eq!(fs::metadata(home.file()).expect("a file").modified().expect("a time"), before);
+    server.assert_clean_shutdown();
+}
+
+#[test]
+fn saved_snapshot_is_followed_by_what_the_database_has_now() {
+    let home = Home::with_saved(3);
+    home.fill(5);
+    let server = home.start();
+    server.wait_log("snapshot saved");
+    assert_eq!(artists(&server), 5);
+    assert_eq!(server.status()["generation"], 2);
+    server.assert_clean_shutdown();
+    fs::write(home.database(), "no database").expect("a file");
+    assert_eq!(artists(&home.start()), 5, "the new one was saved");
+}
+
+#[test]
+fn database_that_comes_back_is_noticed() {
+    let home = Home::with_saved(3);
+    let good = fs::read(home.database()).expect("a database");
+    fs::write(home.database(), "this is no database, but long enough to be one").expect("a file");
+    let server = home.start();
+    server.wait_log("reload failed");
+    assert_eq!((artists(&server), &server.status()["snapshot"]["stale"]), (3, &true.into()));
+    fs::write(home.database(), good).expect("a database");
+    home.fill(4);
+    server.wait_log("generation 3 serves");
+    eventually("the rows of the database", || (artists(&server) == 4).then_some(()));
+    assert_eq!(server.status()["snapshot"]["stale"], false);
+}
+
+#[test]
+fn file_of_no_use_is_ignored_with_a_warning() {
+    let home = Home::with_saved(3);
+    let good = fs::read(home.file()).expect("a snapshot");
+    let (middle, end) = (good.len() / 2, good.len() - 1);
+    let mut torn = good.clone();
+    torn[middle] ^= 1;
+    let mut older = good.clone();
+    older[8] = 0;
+    for (bytes, mode, reason) in [
+        (&torn[..], 0o400, "hash"),
+        (&older[..], 0o400, "format version 0"),
+        (&good[..end], 0o400, "should have"),
+        (&b""[..], 0o400, "0 bytes"),
+        (&good[..], 0o666, "not sealed"),
+    ] {
+        fs::remove_file(home.file()).expect("the former file");
+        fs::write(home.file(), bytes).expect("a file");
+        fs::set_permissions(home.file(), Permissions::from_mode(mode)).expect("a mode");
+        let server = home.start();
+        let line = server.wait_log("the snapshot that was kept is of no use");
+        assert!(line.contains("[WARNING]") && line.contains(reason), "{line}");
+        assert_eq!(artists(&server), 3);
+        // It is put right.
+        server.wait_log("snapshot saved");
+        server.assert_clean_shutdown();
+        assert_eq!(fs::read(home.file()).expect("a snapshot"), good);
+    }
+    fs::remove_file(home.file()).expect("the former file");
+    fs::create_dir(home.file()).expect("a folder");
+    let server = home.start();
+    server.wait_log("the saved snapshot is of no use: it is no file");
+    server.wait_log("the snapshot is not saved");
+    assert_eq!(artists(&server), 3);
+}
+
+#[test]
+fn file_that_is_cut_while_it_is_served_is_replaced_by_the_database() {
+    let home = Home::with_saved(300);
+    let server = home.start();
+    server.wait_log("nothing has changed");
+    // What our own programs never do.
+    fs::set_permissions(home.file(), Permissions::from_mode(0o600)).expect("a mode");
+    fs::OpenOptions::new().write(true).open(home.file()).expect("a file").set_len(0).expect("a cut file");
+    // Dies of it.
+    if let Ok(mut connection) = Connection::open(&server.address) {
+        let _ = connection.get("/avalon/songs");
+    }
+    server.wait_log("the snapshot's file was cut while it was in use");
+    server.wait_log("generation 3 serves");
+    // Workers of the first generation may still die of what they are asked.
+    let rows = |mut connection: Connection| connection.get("/avalon/artists").map(|answer| answer.success());
+    let asked = || Connection::open(&server.address).and_then(rows).ok();
+    assert_eq!(eventually("rows", asked).len(), 300);
+}
+
+#[test]
+fn folder_that_cannot_be_written_costs_a_warning_only() {
+    let setup = Setup::with(&collection(2)).flag("--snapshot-path=/nowhere/at/all/snapshot");
+    let server = setup.start();
+    let line = server.wait_log("the snapshot is not saved");
+    assert!(line.contains("/nowhere/at/all/snapshot"), "{line}");
+    assert_eq!(artists(&server), 2);
+    server.wait_workers(2);
+    server.assert_clean_shutdown();
+}
