@@ -32,6 +32,9 @@ pub struct Flags {
     /// Connections that may wait, per address
     #[arg(long, value_name = "N")]
     backlog: Option<String>,
+    /// Let other servers of the same user listen on the same TCP addresses
+    #[arg(long)]
+    reuse_port: bool,
     /// Connections that one worker serves at the same time
     #[arg(long, value_name = "N")]
     worker_connections: Option<String>,
@@ -91,6 +94,9 @@ impl Flags {
         let mut overrides = Overrides { file: self.config, variables: self.env, flags: Vec::new() };
         if !self.bind.is_empty() {
             overrides.set_by("BIND", Raw::List(self.bind), "--bind".to_owned());
+        }
+        if self.reuse_port {
+            overrides.set_by("REUSE_PORT", Raw::Boolean(true), "--reuse-port".to_owned());
         }
         for (key, flag, value) in [
             ("WORKERS", "--workers", self.workers),

@@ -24,6 +24,8 @@ pub(super) enum Raw {
     Text(String),
     /// A TOML integer.
     Integer(i64),
+    /// A TOML boolean.
+    Boolean(bool),
     /// A TOML array of strings.
     List(Vec<String>),
     /// Text of the environment or a flag, whose type its key decides.
@@ -166,7 +168,7 @@ fn raw(value: &DeValue<'_>) -> Raw {
             texts.map_or(Raw::Other("an array that holds something else than strings"), Raw::List)
         }
         DeValue::Float(_) => Raw::Other("a float"),
-        DeValue::Boolean(_) => Raw::Other("a boolean"),
+        DeValue::Boolean(truth) => Raw::Boolean(*truth),
         DeValue::Datetime(_) => Raw::Other("a date"),
         DeValue::Table(_) => Raw::Other("a table"),
     }

@@ -132,6 +132,8 @@ pub struct Config {
     pub bind: Vec<BindAddress>,
     /// Length of each accept queue.
     pub backlog: i32,
+    /// Whether other processes of the same user may listen on our TCP addresses too.
+    pub reuse_port: bool,
     /// Number of workers.
     pub workers: usize,
     /// Silence after which a worker is killed; `None` for never.
@@ -188,6 +190,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         statsd_prefix: layers.string("STATSD_PREFIX")?,
         bind: bind(&layers)?,
         backlog: layers.integer("BACKLOG", 1..=65535)? as i32,
+        reuse_port: layers.truth("REUSE_PORT")?,
         workers: layers.integer("WORKERS", 1..=256)? as usize,
         timeout: Some(layers.seconds("TIMEOUT", 0..=86_400)?).filter(|timeout| !timeout.is_zero()),
         graceful_timeout: layers.seconds("GRACEFUL_TIMEOUT", 1..=86_400)?,
@@ -223,9 +226,11 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         (Raw::Text(text) | Raw::Untyped(text), "SENTRY_DSN") if !text.is_empty() => quoted("(hidden)"),
         (Raw::Integer(number), "UMASK") => format!("0o{number:03o}"),
         (Raw::Integer(number), _) => number.to_string(),
+        (Raw::Boolean(truth), _) => truth.to_string(),
         (Raw::List(items), _) => toml::Value::from(items.clone()).to_string(),
         (Raw::Text(text), _) => quoted(text),
         (Raw::Untyped(text), "UMASK") => format!("0o{}", text.trim_start_matches("0o")),
+        (Raw::Untyped(text), "REUSE_PORT") => text.trim().to_ascii_lowercase(),
         (Raw::Untyped(text), "BIND" | "STATUS_ALLOW") => {
             toml::Value::from(text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>())
                 .to_string()

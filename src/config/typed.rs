@@ -70,6 +70,19 @@ impl Layers {
         })
     }
 
+    /// True or false, in any case outside a file, where Python's words are usual.
+    pub(super) fn truth(&self, key: &'static str) -> Result<bool, ConfigError> {
+        let setting = self.get(key);
+        let truth = match &setting.value {
+            Raw::Boolean(truth) => Some(*truth),
+            Raw::Untyped(text) => text.trim().to_ascii_lowercase().parse().ok(),
+            _ => None,
+        };
+        truth.ok_or_else(|| {
+            wrong(key, setting, format!("expected true or false, got {}", shown(&setting.value)))
+        })
+    }
+
     /// Whole seconds within `range`.
     pub(super) fn seconds(
         &self,
@@ -105,6 +118,7 @@ fn shown(raw: &Raw) -> String {
     match raw {
         Raw::Text(text) | Raw::Untyped(text) => format!("{text:?}"),
         Raw::Integer(number) => number.to_string(),
+        Raw::Boolean(_) => "a boolean".to_owned(),
         Raw::List(_) => "a list".to_owned(),
         Raw::Other(name) => (*name).to_owned(),
     }

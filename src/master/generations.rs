@@ -177,7 +177,7 @@ pub(super) fn open_listeners(
     open: &[Rc<Listener>],
 ) -> Result<Vec<Rc<Listener>>, String> {
     if activated.is_empty() {
-        return listeners::open(&config.bind, open, config.backlog, config.umask);
+        return listeners::open(&config.bind, open, config.backlog, config.umask, config.reuse_port);
     }
     Ok(activated.to_vec())
 }

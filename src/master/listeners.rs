@@ -106,23 +106,24 @@ pub(super) fn open(
     open: &[Rc<Listener>],
     backlog: i32,
     umask: u32,
+    reuse_port: bool,
 ) -> Result<Vec<Rc<Listener>>, String> {
     let find = |address: &BindAddress| open.iter().find(|listener| listener.address == *address);
     let open = |address: &BindAddress| match find(address) {
         Some(listener) => Ok(Rc::clone(listener)),
-        None => bind(address, backlog, umask)
+        None => bind(address, backlog, umask, reuse_port)
             .map(Rc::new)
             .map_err(|error| format!("cannot listen on {address}: {error}")),
     };
     addresses.iter().map(open).collect()
 }
 
-fn bind(address: &BindAddress, backlog: i32, umask: u32) -> io::Result<Listener> {
+fn bind(address: &BindAddress, backlog: i32, umask: u32, reuse_port: bool) -> io::Result<Listener> {
     match address {
         BindAddress::Tcp { host, port } => {
             let resolved = (host.as_str(), *port).to_socket_addrs()?.next();
             let resolved = resolved.ok_or_else(|| io::Error::other("the name has no address"))?;
-            let socket = bind_tcp(resolved, backlog)?;
+            let socket = bind_tcp(resolved, backlog, reuse_port)?;
             Ok(Listener::new(address.clone(), socket, false))
         }
         BindAddress::Unix(path) => {
@@ -132,9 +133,12 @@ fn bind(address: &BindAddress, backlog: i32, umask: u32) -> io::Result<Listener>
     }
 }
 
-fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
+fn bind_tcp(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    // Of the master's one socket for all workers: a socket of a worker's own would take its queue
+    // with it when it closes.
+    socket.set_reuse_port(reuse_port)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -178,20 +182,29 @@ mod tests {
 
     #[test]
     fn open_addresses_are_kept() {
-        let first = open(&[tcp()], &[], 16, 0o022).unwrap();
+        let first = open(&[tcp()], &[], 16, 0o022, false).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let unix = BindAddress::Unix(folder.path().join("socket"));
-        let second = open(&[tcp(), unix], &first, 16, 0o022).unwrap();
+        let second = open(&[tcp(), unix], &first, 16, 0o022, false).unwrap();
         assert_eq!(first[0].shown(), second[0].shown());
     }
 
     #[test]
     fn busy_address_is_named() {
-        let first = open(&[tcp()], &[], 16, 0o022).unwrap();
+        let first = open(&[tcp()], &[], 16, 0o022, false).unwrap();
         let port = first[0].socket.local_addr().unwrap().as_socket().unwrap().port();
         let busy = BindAddress::Tcp { host: "127.0.0.1".into(), port };
-        let error = open(&[busy], &[], 16, 0o022).err().unwrap();
+        let error = open(&[busy], &[], 16, 0o022, false).err().unwrap();
         assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
+    }
+
+    #[test]
+    fn address_is_shared_with_whoever_shares_it_too() {
+        let first = open(&[tcp()], &[], 16, 0o022, true).unwrap();
+        let port = first[0].socket.local_addr().unwrap().as_socket().unwrap().port();
+        let same = [BindAddress::Tcp { host: "127.0.0.1".into(), port }];
+        assert!(open(&same, &[], 16, 0o022, false).is_err());
+        assert!(open(&same, &[], 16, 0o022, true).is_ok());
     }
 
     #[test]
@@ -199,15 +212,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let address = [BindAddress::Unix(path.clone())];
-        let live = open(&address, &[], 16, 0o022).unwrap();
-        assert!(open(&address, &[], 16, 0o022).err().unwrap().contains("another process serves it"));
+        let live = open(&address, &[], 16, 0o022, false).unwrap();
+        assert!(open(&address, &[], 16, 0o022, false).err().unwrap().contains("another process serves it"));
         drop(live);
         assert!(!path.exists());
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        drop(open(&address, &[], 16, 0o022).unwrap());
+        drop(open(&address, &[], 16, 0o022, false).unwrap());
         fs::write(&path, "data").unwrap();
-        assert!(open(&address, &[], 16, 0o022).err().unwrap().contains("something else"));
+        assert!(open(&address, &[], 16, 0o022, false).err().unwrap().contains("something else"));
         assert_eq!(fs::read(&path).unwrap(), b"data");
     }
 }

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::harness::http;
-use crate::harness::load::{Load, Shape};
+use crate::harness::load::{Load, Plan, status_200};
 use crate::harness::server::{Server, Setup, collection, run};
 use crate::harness::{DEADLINE, eventually};
 
@@ -72,12 +72,9 @@ fn assert_quick(when: &str, server: &Server) {
 }
 
 fn load(server: &Server) -> Load {
-    let targets = vec!["/avalon/songs?limit=3".to_owned(), "/avalon/heartbeat".to_owned()];
-    let shape = Shape { targets, kept: 4, fresh: 2, pause: Duration::from_millis(5) };
-    Load::start(&server.address, &shape, |answer| match answer.status {
-        200 => Ok(()),
-        status => Err(format!("status {status}")),
-    })
+    let targets = ["/avalon/songs?limit=3", "/avalon/heartbeat"];
+    let plan = Plan::standard(&server.address, &targets, status_200);
+    Load::start(&plan.clients(4, 2, Duration::from_millis(5)))
 }
 
 #[test]

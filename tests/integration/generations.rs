@@ -1,18 +1,14 @@
-//! Generations that follow each other: what each client sees of them, request by request,
-//! and what they leave behind.
+//! Generations that follow each other, and what they leave behind. What clients see of them is in
+//! the acceptance scenarios.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
-use avalon::config::DatabaseUrl;
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 
-use crate::harness::clients::{Load, Outcome, Plan};
 use crate::harness::eventually;
-use crate::harness::http::{self, Connection};
+use crate::harness::http::Connection;
+use crate::harness::invariants::Baseline;
 use crate::harness::server::{Server, Setup, collection};
 
 /// A server that reads `config`, which a test may change, besides its database.
@@ -27,118 +23,10 @@ fn configure(server: &Server, config: &str) {
     fs::write(server.path("avalon.toml"), config).expect("a file");
 }
 
-/// Makes the database hold so many artists.
-fn fill(server: &Server, artists: u32) {
-    let url = DatabaseUrl::parse(server.database_url()).expect("a URL");
-    avalon::database::replace(&url, &collection(artists)).expect("rows");
-}
-
-/// Waits until new connections are answered from a collection of so many artists: for a
-/// moment after the new generation serves, workers of the old one still accept.
-fn wait_artists(address: &str, count: usize) {
-    eventually("the new collection", || {
-        let answer = http::get(address, ARTISTS);
-        (answer.status == 200 && answer.success().len() == count).then_some(())
-    });
-}
-
-const ARTISTS: &str = "/avalon/artists";
-
-/// The version of a list of artists is how many there are; each must be one that we made.
-fn version_of(body: &[u8]) -> Option<u64> {
-    let json: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let artists = json["success"].as_array()?;
-    let names: BTreeSet<&str> = artists.iter().filter_map(|artist| artist["name"].as_str()).collect();
-    let wanted: Vec<String> = (0..artists.len()).map(|at| format!("Artist {at:04}")).collect();
-    (names.iter().copied().eq(wanted.iter().map(String::as_str)) && !names.is_empty())
-        .then_some(artists.len() as u64)
-}
-
-/// What a process has open, without the numbers that differ from time to time.
-fn descriptors(pid: Pid) -> Vec<String> {
-    let links = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").flatten();
-    let links = links.filter_map(|fd| fs::read_link(fd.path()).ok());
-    let mut links: Vec<String> = links
-        .map(|link| link.display().to_string().split(":[").next().unwrap_or_default().to_owned())
-        .collect();
-    links.sort();
-    links
-}
-
-/// Waits until nothing is under way any more, and the master has open what it had before.
-fn wait_quiet(server: &Server, workers: usize, open_before: &[String]) {
-    let master = server.pid();
-    eventually("a quiet server", || {
-        let made = server.count_log("making generation");
-        let done = server.count_log(" serves on ") + server.count_log("reload failed");
-        let quiet = made == done && server.workers().len() == workers && descriptors(master) == open_before;
-        quiet.then_some(())
-    });
-    let tasks = fs::read_dir(format!("/proc/{master}/task")).expect("a process").count();
-    assert_eq!(tasks, 1, "the master has one thread");
-    for worker in server.workers() {
-        let stat = fs::read_to_string(format!("/proc/{worker}/stat")).expect("a process");
-        assert!(!stat.contains(") Z "), "a zombie: {stat}");
-        let maps = fs::read_to_string(format!("/proc/{worker}/maps")).expect("a process");
-        assert_eq!(maps.lines().filter(|line| line.contains("avalon-snapshot")).count(), 1, "{maps}");
-    }
-}
-
-fn snapshots(descriptors: &[String]) -> usize {
-    descriptors.iter().filter(|link| link.contains("avalon-snapshot")).count()
-}
-
-#[test]
-fn ten_reloads_under_load_lose_nothing() {
-    let server = Setup::with(&collection(1)).flag("--workers=4").start();
-    let open = descriptors(server.pid());
-    let load = Load::start(&Plan::standard(&server.address, ARTISTS, version_of));
-    load.wait_answers(50);
-    for artists in 2..=11 {
-        fill(&server, artists);
-        server.reload();
-        load.wait_answers(50);
-    }
-    let report = load.stop();
-    report.assert_nothing_lost(500);
-    assert!(report.announced > 0, "{report:?}");
-    // A generation may be skipped by a client, but the last one is seen by somebody.
-    assert!(report.versions.contains(&11), "{report:?}");
-    wait_artists(&server.address, 11);
-    wait_quiet(&server, 4, &open);
-    assert_eq!(server.get(ARTISTS).success().len(), 11);
-    assert_eq!(snapshots(&descriptors(server.pid())), 1);
-    server.assert_clean_shutdown();
-}
-
-#[test]
-fn idle_clients_are_not_surprised_by_reloads() {
-    let server = Setup::with(&collection(1)).flag("--keep-alive=3").start();
-    let plan = Plan {
-        kept: 60,
-        kept_pause: Duration::from_millis(1500),
-        fresh: 0,
-        keepalive: Duration::from_secs(3),
-        ..Plan::standard(&server.address, ARTISTS, version_of)
-    };
-    let load = Load::start(&plan);
-    load.wait_answers(60);
-    for artists in 2..=4 {
-        fill(&server, artists);
-        server.reload();
-        load.wait_answers(60);
-    }
-    let report = load.stop();
-    report.assert_nothing_lost(240);
-    assert_eq!(report.count(Outcome::Expired), 0, "{report:?}");
-    assert!(report.announced >= 60, "{report:?}");
-    server.assert_clean_shutdown();
-}
-
 #[test]
 fn signals_that_come_together_make_two_generations_at_most() {
     let server = Setup::with(&collection(2)).start();
-    let open = descriptors(server.pid());
+    let baseline = Baseline::of(&server, 2);
     let lock = rusqlite::Connection::open(server.path("avalon.sqlite")).expect("a database");
     lock.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
     server.signal(Signal::SIGHUP);
@@ -149,7 +37,7 @@ fn signals_that_come_together_make_two_generations_at_most() {
     server.wait_log("reload waits");
     lock.execute_batch("COMMIT").expect("unlocked");
     server.wait_log_times(" serves on ", 3);
-    wait_quiet(&server, 2, &open);
+    baseline.assert_holds(&server);
     assert_eq!(server.count_log("making generation"), 3);
     server.assert_clean_shutdown();
 }

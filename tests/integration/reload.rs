@@ -11,32 +11,26 @@ use avalon::database;
 
 use crate::harness::eventually;
 use crate::harness::http::{self, Answer, Connection};
-use crate::harness::load::{Load, Shape};
+use crate::harness::load::{Load, Plan, Verdict, status_200};
 use crate::harness::postgres::Postgres;
 use crate::harness::server::{Server, Setup, collection};
 
-fn standard_load() -> Shape {
-    Shape {
-        targets: ["songs", "artists", "songs?artist=artist%200000", "heartbeat"]
-            .map(|of| format!("/avalon/{of}"))
-            .to_vec(),
-        kept: 12,
-        fresh: 4,
-        pause: Duration::from_millis(20),
-    }
+fn start_load(server: &Server) -> Load {
+    let targets = ["songs", "artists", "songs?artist=artist%200000", "heartbeat"];
+    let targets = targets.map(|of| format!("/avalon/{of}"));
+    let plan = Plan::standard(&server.address, &targets.each_ref().map(String::as_str), check);
+    Load::start(&plan.clients(12, 4, Duration::from_millis(20)))
 }
 
 /// Whole answers of whatever generation: a list whose length is one that was ever right.
-fn check(answer: &Answer) -> Result<(), String> {
-    if answer.status != 200 {
-        return Err(format!("status {}", answer.status));
-    }
+fn check(answer: &Answer) -> Verdict {
+    status_200(answer)?;
     if answer.text() == "OKOKOK" {
-        return Ok(());
+        return Ok(None);
     }
     match answer.success().len() {
-        10..=20 => Ok(()),
-        100..=200 => Ok(()),
+        10..=20 => Ok(None),
+        100..=200 => Ok(None),
         len => Err(format!("a list of {len}")),
     }
 }
@@ -53,7 +47,7 @@ fn songs(server: &Server) -> usize {
 #[test]
 fn reloads_under_load_lose_nothing_and_serve_the_new_rows() {
     let server = Setup::with(&collection(10)).flag("--workers=3").start();
-    let load = Load::start(&server.address, &standard_load(), check);
+    let load = start_load(&server);
     for artists in 11..=20 {
         store(&server, artists);
         server.reload();
@@ -122,7 +116,7 @@ fn broken_configuration_changes_nothing() {
     fs::write(&file, "KEEPALIVE = 5\n").expect("a file");
     let server = setup.variable("AVALON_CONFIG", &file.display().to_string()).start();
     let before = server.wait_workers(2);
-    let load = Load::start(&server.address, &standard_load(), check);
+    let load = start_load(&server);
     for (text, reason) in [
         ("KEEPALIVE = \n", "avalon.toml:1"),
         ("\nKEEPALIV = 5\n", "avalon.toml:2: unknown key \"KEEPALIV\"; did you mean KEEPALIVE?"),
@@ -143,7 +137,7 @@ fn broken_configuration_changes_nothing() {
 fn broken_sqlite_file_changes_nothing() {
     let server = Setup::with(&collection(10)).start();
     let before = server.wait_workers(2);
-    let load = Load::start(&server.address, &standard_load(), check);
+    let load = start_load(&server);
     let path = server.path("avalon.sqlite");
     let good = fs::read(&path).expect("a database");
     fs::write(&path, "this is no database, but long enough to be one").expect("a file");
@@ -169,7 +163,7 @@ fn dead_postgres_changes_nothing() {
     let server = Setup::new(&rows.url()).start();
     assert_eq!(songs(&server), 100);
     let before = server.wait_workers(2);
-    let load = Load::start(&server.address, &standard_load(), check);
+    let load = start_load(&server);
     postgres.kill();
     assert_keeps(&server, &before, "PostgreSQL database");
     assert_eq!(songs(&server), 100);

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 use crate::harness::eventually;
 use crate::harness::http;
-use crate::harness::load::{Load, Shape};
+use crate::harness::load::{Load, Plan, status_200};
 use crate::harness::server::collection;
 use crate::harness::systemd_box;
 
@@ -178,12 +178,9 @@ impl Machine {
     /// Load on both sockets.
     fn load(&self) -> [Load; 2] {
         [self.address.as_str(), WEB].map(|address| {
-            let targets = vec!["/avalon/songs".to_owned(), "/avalon/heartbeat".to_owned()];
-            let shape = Shape { targets, kept: 4, fresh: 4, pause: Duration::from_millis(20) };
-            Load::start(address, &shape, |answer| match answer.status {
-                200 => Ok(()),
-                status => Err(format!("status {status}")),
-            })
+            let targets = ["/avalon/songs", "/avalon/heartbeat"];
+            let plan = Plan::standard(address, &targets, status_200);
+            Load::start(&plan.clients(4, 4, Duration::from_millis(20)))
         })
     }
 

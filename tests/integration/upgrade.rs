@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::control::{ctl, ctl_ok, status};
 use crate::harness::eventually;
-use crate::harness::http::{self, Answer};
-use crate::harness::load::{Load, Shape};
+use crate::harness::http;
+use crate::harness::load::{Load, Plan, status_200};
 use crate::harness::server::{Server, Setup, collection, run};
 
 /// The master that a server's control socket belongs to now; ended with its workers when dropped.
@@ -61,17 +61,13 @@ fn read_pid(path: &Path) -> Option<Pid> {
     fs::read_to_string(path).ok()?.trim().parse().ok().map(Pid::from_raw)
 }
 
-fn check(answer: &Answer) -> Result<(), String> {
-    match answer.status {
-        200 => Ok(()),
-        status => Err(format!("status {status}")),
-    }
-}
+/// The server's KEEPALIVE.
+const KEEPALIVE: Duration = Duration::from_secs(1);
 
 fn load(address: &str) -> Load {
-    let targets = ["songs", "artists", "heartbeat"].map(|of| format!("/avalon/{of}")).to_vec();
-    let shape = Shape { targets, kept: 6, fresh: 3, pause: Duration::from_millis(10) };
-    Load::start(address, &shape, check)
+    let targets = ["songs", "artists", "heartbeat"].map(|of| format!("/avalon/{of}"));
+    let plan = Plan::standard(address, &targets.each_ref().map(String::as_str), status_200);
+    Load::start(&Plan { keepalive: KEEPALIVE, ..plan.clients(6, 3, Duration::from_millis(10)) })
 }
 
 /// A server that is started by the name `program` in its folder, which can be made another

@@ -89,6 +89,8 @@ fn every_flag_sets_its_key() {
         (&["--graceful-timeout=9"], "GRACEFUL_TIMEOUT", "9"),
         (&["--keep-alive=9"], "KEEPALIVE", "9"),
         (&["--backlog=9"], "BACKLOG", "9"),
+        (&["--reuse-port"], "REUSE_PORT", "true"),
+        (&["-e", "AVALON_REUSE_PORT=True"], "REUSE_PORT", "true"),
         (&["--worker-connections=9"], "WORKER_CONNECTIONS", "9"),
         (&["--max-requests=9"], "MAX_REQUESTS", "9"),
         (&["--max-requests-jitter=9"], "MAX_REQUESTS_JITTER", "9"),

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use socket2::{Domain, Type};
 
@@ -76,18 +77,24 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to `http://host:port` or `unix:/path`.
     pub(crate) fn open(address: &str) -> io::Result<Self> {
+        Connection::open_within(address, DEADLINE)
+    }
+
+    /// The same; connecting over TCP, each read and each write may take so long.
+    pub(crate) fn open_within(address: &str, patience: Duration) -> io::Result<Self> {
         let stream = match address.strip_prefix("unix:") {
             Some(path) => {
                 let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(DEADLINE))?;
-                stream.set_write_timeout(Some(DEADLINE))?;
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_write_timeout(Some(patience))?;
                 Stream::Unix(stream)
             }
             None => {
-                let stream = TcpStream::connect(address.trim_start_matches("http://"))?;
+                let address = address.trim_start_matches("http://").parse().map_err(io::Error::other)?;
+                let stream = TcpStream::connect_timeout(&address, patience)?;
                 stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(DEADLINE))?;
-                stream.set_write_timeout(Some(DEADLINE))?;
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_write_timeout(Some(patience))?;
                 Stream::Tcp(stream)
             }
         };

@@ -1,29 +1,44 @@
 //! What the black-box tests share: servers, clients, databases and waiting with a deadline.
 
-pub(crate) mod clients;
 pub(crate) mod http;
+pub(crate) mod invariants;
 pub(crate) mod load;
 pub(crate) mod notify;
 pub(crate) mod postgres;
 pub(crate) mod server;
 pub(crate) mod systemd_box;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest time that anything expected may take on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// For a test that measures, or that leaves little of the machine for others: no two of these run
+/// at the same time.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<()> = Mutex::new(());
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Asks again and again until there is an answer.
 ///
 /// # Panics
 /// With `what`, if there is none before the deadline.
-pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    before_deadline(ask).unwrap_or_else(|| panic!("waited in vain: {what}"))
+}
+
+/// Asks again and again until there is an answer, or the deadline has passed.
+pub(crate) fn before_deadline<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let begin = Instant::now();
     loop {
         if let Some(answer) = ask() {
-            return answer;
+            return Some(answer);
         }
-        assert!(begin.elapsed() < DEADLINE, "waited in vain: {what}");
+        if begin.elapsed() > DEADLINE {
+            return None;
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -206,6 +206,12 @@ impl Server {
         answer.unwrap_or_else(|error| panic!("status: {error}\n{}", self.log()))
     }
 
+    /// Makes its database hold [`collection`] of so many artists, for the next reload.
+    pub(crate) fn store(&self, artists: u32) {
+        let url = DatabaseUrl::parse(self.database_url()).expect("a URL");
+        avalon::database::replace(&url, &collection(artists)).expect("rows");
+    }
+
     /// Waits for its end, and gives the exit code.
     pub(crate) fn wait_exit(&mut self) -> i32 {
         eventually("the end of the master", || self.try_exit())
@@ -277,6 +283,17 @@ pub(crate) fn run(binary: &str, arguments: &[&str], variables: &[(&str, &str)]) 
 
 fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
+/// [`collection`] with names of songs so long that a list of all has `bytes` bytes, and a snapshot
+/// of it twice as many.
+pub(crate) fn heavy_collection(artists: u32, bytes: usize) -> Collection {
+    let mut collection = collection(artists);
+    let len = bytes / collection.songs.len();
+    for song in &mut collection.songs {
+        song.name = song.name.take().map(|name| name + &"x".repeat(len));
+    }
+    collection
 }
 
 /// A small collection: `artists` artists with ten songs each.

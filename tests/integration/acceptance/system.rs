@@ -1,0 +1,97 @@
+//! The machine around: log files that are moved, and being process 1.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use avalon::control;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Uid;
+
+use crate::harness::eventually;
+use crate::harness::invariants::processes_in;
+use crate::harness::load::{Load, Plan};
+use crate::harness::server::{Setup, collection};
+
+/// Whether any process of a folder has a file open.
+fn is_open(folder: &Path, file: &Path) -> bool {
+    processes_in(folder).into_iter().any(|pid| {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        fds.into_iter().any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link == file))
+    })
+}
+
+#[test]
+fn s28_rotated_log_loses_no_line() {
+    let setup = Setup::with(&collection(3));
+    let log = setup.path("log");
+    let mut server = setup.flag(&format!("--log-file={}", log.display())).spawn();
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let line = eventually("the start", || {
+        read(&log).lines().find(|line| line.contains(" serves on ")).map(str::to_owned)
+    });
+    let address = line.split(" serves on ").nth(1).and_then(|rest| rest.split(" workers=").next());
+    let load = Load::start(&Plan::of_artists(address.expect("an address")));
+    let mut files = Vec::new();
+    let mut said = 0;
+    for round in 0..5 {
+        let moved = server.path(&format!("log.{round}"));
+        for at in 0..40 {
+            if at == 20 {
+                fs::rename(&log, &moved).expect("renamed");
+            }
+            if at == 30 {
+                server.signal(Signal::SIGUSR1);
+            }
+            // Each makes one line.
+            let count = 2 + said % 2;
+            let command = control::Command::Workers(count);
+            control::call(&server.path("control"), command, None).expect("scaled");
+            said += 1;
+        }
+        // After that logrotate may compress it.
+        let folder = server.path("");
+        eventually("the new file", || (log.exists() && !is_open(&folder, &moved)).then_some(()));
+        files.push(moved);
+        load.wait_answers(50);
+    }
+    load.assert_nothing_lost();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_exit(), 0);
+    files.push(log);
+    let lines: Vec<String> =
+        files.iter().flat_map(|file| read(file).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(lines.iter().all(|line| line.starts_with('[') && line.matches("] [").count() == 2), "{lines:#?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("workers are wanted")).count(), said);
+}
+
+#[test]
+fn s35_process_1_buries_strangers() {
+    if !Uid::effective().is_root() {
+        return eprintln!("skipped: only root can make a namespace");
+    }
+    let setup = Setup::with(&collection(1));
+    let namespaces = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).status();
+    if !namespaces.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: no namespace can be made here");
+    }
+    let mut server = setup.wrapped(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]).start();
+    let master = server.wait_workers(1)[0];
+    let children = || {
+        let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children"));
+        children.unwrap_or_default().split_whitespace().count()
+    };
+    eventually("two workers", || (children() == 2).then_some(()));
+    // Each leaves a child behind, which becomes the master's and ends badly.
+    for end in ["exit 3", "kill -9 $$", "exit 0", "exit 3"] {
+        let script = format!("sh -c '{end}' & exit 0");
+        let target = master.to_string();
+        let status = Command::new("nsenter").args(["-p", "-t", &target, "sh", "-c", &script]).status();
+        assert!(status.expect("nsenter").success());
+    }
+    assert_eq!(server.get("/avalon/songs").success().len(), 10);
+    eventually("strangers buried", || (children() == 2).then_some(()));
+    assert_eq!(server.status()["restarts"]["died"], serde_json::Value::Null);
+    kill(master, Signal::SIGTERM).expect("the master");
+    assert_eq!(server.wait_exit(), 0, "{}", server.log());
+}

@@ -1,0 +1,144 @@
+//! What must be so whenever a server has come to rest, whatever has happened to it before.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::unistd::Pid;
+
+use super::server::Server;
+use super::{before_deadline, eventually};
+
+/// How a server was at rest.
+pub(crate) struct Baseline {
+    descriptors: Vec<String>,
+    workers: usize,
+    /// Parts of log lines that may be warnings or errors.
+    expected: Vec<String>,
+}
+
+impl Baseline {
+    /// Of a server that serves with so many workers and has nothing under way.
+    pub(crate) fn of(server: &Server, workers: usize) -> Baseline {
+        server.wait_workers(workers);
+        let descriptors = eventually("descriptors that stay as they are", || {
+            let before = descriptors(server.pid());
+            (snapshots_of(server).len() == 1 && descriptors(server.pid()) == before).then_some(before)
+        });
+        Baseline { descriptors, workers, expected: Vec::new() }
+    }
+
+    /// Allows warnings and errors that hold `text`.
+    pub(crate) fn expecting(mut self, text: &str) -> Baseline {
+        self.expected.push(text.to_owned());
+        self
+    }
+
+    /// The same with another number of workers.
+    pub(crate) fn with_workers(mut self, workers: usize) -> Baseline {
+        self.workers = workers;
+        self
+    }
+
+    /// INV: waits until nothing is under way any more, and asserts that the master has one
+    /// thread and the descriptors of before, that its children are the workers and none a zombie,
+    /// that no process of this server is anybody else's child, that there is one snapshot in
+    /// memory, and that nothing unexpected was logged.
+    pub(crate) fn assert_holds(&self, server: &Server) {
+        self.wait_quiet(server);
+        let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("a process").count();
+        assert_eq!(threads, 1, "threads of the master");
+        self.assert_log(&server.log());
+    }
+
+    /// Waits until nothing is under way any more, and what is left is as it was.
+    pub(crate) fn wait_quiet(&self, server: &Server) {
+        let mut last = Vec::new();
+        let rest = before_deadline(|| {
+            last = self.differences(server);
+            last.is_empty().then_some(())
+        });
+        assert!(rest.is_some(), "no rest: {last:#?}");
+    }
+
+    /// No warning and no error but the expected ones.
+    pub(crate) fn assert_log(&self, log: &str) {
+        let levels = ["[WARNING]", "[ERROR]", "[CRITICAL]", "panicked"];
+        let alarming = log.lines().filter(|line| levels.iter().any(|level| line.contains(level)));
+        let unexpected: Vec<&str> =
+            alarming.filter(|line| !self.expected.iter().any(|text| line.contains(text))).collect();
+        assert!(unexpected.is_empty(), "unexpected in the log: {unexpected:#?}");
+    }
+
+    /// What is not as it should be, yet or for good.
+    fn differences(&self, server: &Server) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut compare = |what: &str, is: &dyn Debug, right: bool| {
+            if !right {
+                found.push(format!("{what}: {is:?}"));
+            }
+        };
+        let made = server.count_log("making generation");
+        let done = server.count_log(" serves on ") + server.count_log("reload failed, generation");
+        compare("generations made and done", &(made, done), made == done);
+        let children = server.workers();
+        compare("children", &children, children.len() == self.workers);
+        let zombies: Vec<&Pid> = children.iter().filter(|pid| is_zombie(**pid)).collect();
+        compare("zombies", &zombies, zombies.is_empty());
+        let orphans: Vec<Pid> = processes_in(&server.path(""))
+            .into_iter()
+            .filter(|pid| *pid != server.pid() && !children.contains(pid))
+            .collect();
+        compare("orphans", &orphans, orphans.is_empty());
+        let descriptors = descriptors(server.pid());
+        compare("descriptors of the master", &descriptors, descriptors == self.descriptors);
+        let snapshots = snapshots_of(server);
+        compare("snapshots", &snapshots, snapshots.len() == 1);
+        found
+    }
+}
+
+/// What a process has open, without the numbers that differ from time to time.
+pub(crate) fn descriptors(pid: Pid) -> Vec<String> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").flatten();
+    let links = links.filter_map(|fd| fs::read_link(fd.path()).ok());
+    let mut links: Vec<String> = links
+        .map(|link| link.display().to_string().split(":[").next().unwrap_or_default().to_owned())
+        .collect();
+    links.sort();
+    links
+}
+
+/// The snapshots that master and workers hold, by inode.
+pub(crate) fn snapshots_of(server: &Server) -> BTreeSet<u64> {
+    let mut all = BTreeSet::new();
+    for fd in fs::read_dir(format!("/proc/{}/fd", server.pid())).into_iter().flatten().flatten() {
+        let link = fs::read_link(fd.path()).unwrap_or_default();
+        if link.to_string_lossy().contains(SNAPSHOT) {
+            all.extend(fs::metadata(fd.path()).map(|metadata| metadata.ino()));
+        }
+    }
+    for worker in server.workers() {
+        let maps = fs::read_to_string(format!("/proc/{worker}/maps")).unwrap_or_default();
+        let inode = |line: &str| line.split_whitespace().nth(4)?.parse::<u64>().ok();
+        all.extend(maps.lines().filter(|line| line.contains(SNAPSHOT)).filter_map(inode));
+    }
+    all
+}
+
+/// Part of the name of its memory.
+pub(crate) const SNAPSHOT: &str = "avalon-snapshot";
+
+fn is_zombie(pid: Pid) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+}
+
+/// All processes that work in a folder, as every process of a server does in its own.
+pub(crate) fn processes_in(folder: &Path) -> Vec<Pid> {
+    let folder = fs::canonicalize(folder).expect("a folder");
+    let pids = fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
+    pids.filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder)).collect()
+}
