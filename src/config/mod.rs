@@ -154,6 +154,8 @@ pub struct Config {
     pub control: Option<PathBuf>,
     /// Whom to become in workers and loader.
     pub account: Option<Account>,
+    /// Whether workers are confined to what they need.
+    pub sandbox: bool,
     /// Mode bits to remove from new files.
     pub umask: u32,
     /// Where the master's pid is kept.
@@ -201,6 +203,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         max_requests: max_requests(&layers)?,
         control: control(&layers.string("CONTROL")?, overrides),
         account: account(&layers)?,
+        sandbox: layers.truth("SANDBOX")?,
         umask: layers.mode("UMASK")?,
         pidfile: layers.path("PIDFILE")?,
         snapshot_dir: layers.path("SNAPSHOT_DIR")?,
@@ -230,7 +233,7 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         (Raw::List(items), _) => toml::Value::from(items.clone()).to_string(),
         (Raw::Text(text), _) => quoted(text),
         (Raw::Untyped(text), "UMASK") => format!("0o{}", text.trim_start_matches("0o")),
-        (Raw::Untyped(text), "REUSE_PORT") => text.trim().to_ascii_lowercase(),
+        (Raw::Untyped(text), "REUSE_PORT" | "SANDBOX") => text.trim().to_ascii_lowercase(),
         (Raw::Untyped(text), "BIND" | "STATUS_ALLOW") => {
             toml::Value::from(text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>())
                 .to_string()

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
-use slog::{error, warn};
+use nix::unistd::{Pid, chown};
+use slog::{debug, error, warn};
 use socket2::Socket;
 
 use super::control::Control;
@@ -19,6 +19,7 @@ use super::loader::{Loader, Source, Summary};
 use super::messages::Message;
 use super::pidfile::PidFile;
 use super::process::{self, FirstSteps};
+use super::sandbox;
 use super::upgrade::{Predecessor, Successor};
 use super::{ExitCode, Master, chain, warn_about};
 use crate::config::{self, Config};
@@ -69,8 +70,7 @@ impl Master {
         if config.pidfile.as_deref() != self.pidfile.as_ref().map(PidFile::path) {
             warn!(self.log.logger(), "PIDFILE is not changed by a reload");
         }
-        let log = Log::start(&config.log, "master", "avalon.master")
-            .map_err(|error| format!("LOG_PATH: {error}"))?;
+        let log = open_log(&config)?;
         let open: Vec<Rc<Listener>> =
             self.generations.values().flat_map(|generation| generation.listeners.clone()).collect();
         let listeners = open_listeners(&config, &self.activated, &open)?;
@@ -109,6 +109,13 @@ impl Master {
         process::fork(&first, || {
             title::set(&format!("avalon: worker {slot} [gen {generation}]"));
             let log = of.log.for_process(&format!("worker {slot}"));
+            if of.config.sandbox {
+                match sandbox::confine(of.config.log.path.as_deref()) {
+                    Ok(how) => debug!(log.logger(), "confined"; "how" => how),
+                    // It serves all the same: the kernel may not know of it.
+                    Err(error) => warn!(log.logger(), "the worker is not fully confined: {}", error),
+                }
+            }
             let _sentry =
                 sentry::start(of.config.sentry_dsn.as_deref(), "worker", Some(generation), Some(slot));
             scoreboard_slot.claim(std::process::id(), generation);
@@ -168,6 +175,26 @@ impl Master {
         fds.sort_unstable();
         fds.dedup();
         fds
+    }
+}
+
+/// The log of a configuration.
+pub(super) fn open_log(config: &Config) -> Result<Log, String> {
+    let log = Log::start(&config.log, "master", "avalon.master");
+    let log = log.map_err(|error| format!("LOG_PATH: {error}"))?;
+    give_log(config, &log);
+    Ok(log)
+}
+
+/// A log file belongs to whoever the workers become, as with Gunicorn, so that they can open it
+/// again.
+pub(super) fn give_log(config: &Config, log: &Log) {
+    if let (Some(path), Some(account)) = (&config.log.path, &config.account)
+        && path.is_file()
+        && let Err(error) = chown(path, Some(account.uid), Some(account.gid))
+    {
+        warn!(log.logger(), "LOG_PATH cannot be given to USER, who may fail to open it again";
+            "error" => %error);
     }
 }
 

@@ -17,6 +17,7 @@ mod perform;
 mod pidfile;
 mod process;
 mod refresh;
+mod sandbox;
 mod saver;
 mod signals;
 mod status;
@@ -45,7 +46,7 @@ use crate::scoreboard::Scoreboard;
 use arbiter::Arbiter;
 use control::Control;
 use events::{Event, Settings, Wish};
-use generations::{Generation, open_listeners, settings};
+use generations::{Generation, open_listeners, open_log, settings};
 use inherited::Inherited;
 use kept::saved_snapshot;
 use listeners::Listener;
@@ -146,8 +147,7 @@ pub fn run(overrides: Overrides, config: Config) -> ExitCode {
 /// orderly way.
 fn prepare(config: &Config) -> Result<(Inherited, Log, Signals), (ExitCode, String)> {
     let inherited = Inherited::take().map_err(|message| (ExitCode::Failure, message))?;
-    let log = Log::start(&config.log, "master", "avalon.master")
-        .map_err(|error| (ExitCode::Configuration, format!("LOG_PATH: {error}")))?;
+    let log = open_log(config).map_err(|error| (ExitCode::Configuration, error))?;
     let signals = Signals::block()
         .map_err(|error| (ExitCode::Failure, format!("signals cannot be received: {error}")))?;
     Ok((inherited, log, signals))

@@ -9,7 +9,7 @@ use slog::{Level, error, info, warn};
 
 use super::Master;
 use super::events::{Action, Event};
-use super::generations::Generation;
+use super::generations::{Generation, give_log};
 use super::messages::Message;
 
 impl Master {
@@ -105,12 +105,16 @@ impl Master {
         }
     }
 
+    /// Before the workers are told, who may not be able to create a file.
     pub(super) fn reopen_logs(&self) {
-        let logs = self.generations.values().map(|generation| &generation.log).chain([&self.log]);
-        for log in logs {
-            if let Err(error) = log.reopen() {
-                error!(self.log.logger(), "the log could not be reopened: {}", error);
+        for Generation { log, config, .. } in self.generations.values() {
+            match log.reopen() {
+                Ok(()) => give_log(config, log),
+                Err(error) => error!(self.log.logger(), "the log could not be reopened: {}", error),
             }
+        }
+        if let Err(error) = self.log.reopen() {
+            error!(self.log.logger(), "the log could not be reopened: {}", error);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
@@ -182,6 +182,7 @@ fn workers_and_loader_become_another_user_for_good() {
             "Gid:\t65531\t65531\t65531\t65531",
             "Groups:\t65531 ",
             "NoNewPrivs:\t1",
+            "Seccomp:\t2",
         ] {
             assert!(status.contains(line), "{line:?} in {status}");
         }
@@ -192,6 +193,52 @@ fn workers_and_loader_become_another_user_for_good() {
     server.signal(Signal::SIGHUP);
     server.wait_log("reload failed, generation 1 goes on serving");
     assert_eq!(server.get("/avalon/songs").success().len(), 10);
+}
+
+#[test]
+fn workers_of_another_user_open_the_log_again() {
+    if !Uid::effective().is_root() {
+        return eprintln!("skipped: only root can start workers as another user");
+    }
+    let setup = readable_by_all(Setup::with(&collection(1)));
+    let (log, moved) = (setup.path("log"), setup.path("log.1"));
+    // In a folder that is not theirs.
+    let server = setup
+        .flag("--user=65532")
+        .flag("--group=65531")
+        .variable("AVALON_LOG_PATH", &log.display().to_string())
+        .spawn();
+    let line = eventually("an address", || {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        text.contains(" serves on ").then_some(text)
+    });
+    assert!(!line.contains("WARNING"), "{line}");
+    fs::rename(&log, &moved).expect("a log");
+    server.signal(Signal::SIGUSR1);
+    let open = |pid| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors");
+        files.filter_map(|file| fs::read_link(file.ok()?.path()).ok()).collect::<Vec<_>>()
+    };
+    for pid in server.wait_workers(2).into_iter().chain([server.pid()]) {
+        eventually("the new log", || {
+            let open = open(pid);
+            (open.contains(&log) && !open.contains(&moved)).then_some(())
+        });
+    }
+    assert_eq!(fs::metadata(&log).expect("a log").uid(), 65532);
+    assert!(!fs::read_to_string(&moved).expect("a log").contains("could not be reopened"));
+}
+
+#[test]
+fn workers_are_confined_unless_that_is_switched_off() {
+    for (sandbox, seccomp) in [("true", "Seccomp:\t2"), ("false", "Seccomp:\t0")] {
+        let server = Setup::with(&collection(1)).variable("AVALON_SANDBOX", sandbox).start();
+        for worker in server.wait_workers(2) {
+            let status = fs::read_to_string(format!("/proc/{worker}/status")).expect("a process");
+            assert!(status.contains(seccomp), "{sandbox}: {status}");
+        }
+        server.assert_clean_shutdown();
+    }
 }
 
 /// A lock that keeps a loader waiting.

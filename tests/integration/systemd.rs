@@ -53,13 +53,14 @@ struct Machine {
 fn scenarios() {
     let machine = Machine::install();
     type Scenario = (&'static str, fn(&Machine));
-    let all: [Scenario; 13] = [
+    let all: [Scenario; 14] = [
         ("units are flawless", Machine::units_are_flawless),
         ("exposure is small", Machine::exposure_is_small),
         ("started means serving", Machine::started_means_serving),
         ("reload tells how it went", Machine::reload_tells_how_it_went),
         ("scan reloads the server", Machine::scan_reloads_the_server),
         ("death of a worker is no death of the unit", Machine::worker_dies),
+        ("workers are confined", Machine::workers_are_confined),
         ("restart under load loses nothing", Machine::restart_under_load),
         ("upgrade under load loses nothing", Machine::upgrade_under_load),
         ("restart without a database serves what was kept", Machine::restart_without_database),
@@ -275,6 +276,11 @@ impl Machine {
         assert_eq!(show("OOMPolicy"), "continue");
         assert_active();
         self.wait_artists(4);
+    }
+
+    fn workers_are_confined(&self) {
+        let journal = sh_ok("journalctl --no-pager -u avalon.service");
+        assert!(journal.contains(" serves on ") && !journal.contains("not fully confined"), "{journal}");
     }
 
     fn restart_under_load(&self) {

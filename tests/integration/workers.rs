@@ -1,6 +1,8 @@
 //! Workers that die, hang or are told to go, and masters that die.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -84,6 +86,79 @@ fn status_tells_of_workers_that_die_again_and_again() {
     assert!(trouble.contains("4 times in a row, the last: killed by SIGKILL"), "{trouble}");
     server.wait_workers(1);
     assert_eq!(server.get("/avalon/songs").success().len(), 10);
+}
+
+/// A control group with a limit of memory; gone with the test.
+struct MemoryGroup {
+    folder: PathBuf,
+    limit: &'static str,
+    used: &'static str,
+}
+
+impl MemoryGroup {
+    /// Under whichever hierarchy controls memory here, if one does and we may use it.
+    fn create() -> Option<Self> {
+        let name = format!("avalon-test-{}", std::process::id());
+        let hierarchies = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        ];
+        hierarchies.into_iter().find_map(|(root, limit, used)| {
+            let folder = Path::new(root).join(&name);
+            fs::create_dir(&folder).ok()?;
+            let group = MemoryGroup { folder, limit, used };
+            fs::exists(group.folder.join(limit)).ok()?.then_some(group)
+        })
+    }
+
+    fn used(&self) -> u64 {
+        let used = fs::read_to_string(self.folder.join(self.used)).expect("a number");
+        used.trim().parse().expect("a number")
+    }
+
+    fn limit(&self, bytes: &str) {
+        // Refused while more than this is in use and cannot be taken back.
+        let _ = fs::write(self.folder.join(self.limit), bytes);
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        // Processes leave a moment after they have ended.
+        for _ in 0..500 {
+            if fs::remove_dir(&self.folder).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn worker_that_the_kernel_kills_for_memory_is_replaced() {
+    let Some(group) = MemoryGroup::create() else {
+        return eprintln!("skipped: this takes root and a memory controller");
+    };
+    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.folder.display());
+    let server = Setup::with(&collection(1000)).wrapped(&["sh", "-c", &enter, "sh"]).start();
+    let (victim, master) = (server.wait_workers(2)[0], server.pid());
+    fs::write(format!("/proc/{victim}/oom_score_adj"), "1000").expect("a victim");
+    eventually("a killed worker", || {
+        group.limit(&(group.used() + 65_536).to_string());
+        // An answer in another order than that of the snapshot takes memory.
+        if let Ok(mut connection) = Connection::open(&server.address) {
+            let _ = connection.get("/avalon/songs?query=a&order=year");
+        }
+        (!server.workers().contains(&victim)).then_some(())
+    });
+    // One of them is this hierarchy's word for none.
+    group.limit("-1");
+    group.limit("max");
+    server.wait_log("worker ended: killed by SIGKILL");
+    server.wait_workers(2);
+    assert_eq!((server.pid(), server.get("/avalon/songs?limit=1").success().len()), (master, 1));
+    // Before its group.
+    drop(server);
 }
 
 #[test]
