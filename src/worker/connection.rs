@@ -5,6 +5,7 @@
 //! clock) in its [`Activity`], and the worker sweeps over all of them with each tick.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
+use super::canned;
 use crate::config::Limits;
 
 /// Time between two sweeps; the resolution of all time-outs of connections.
@@ -79,6 +81,10 @@ impl Activity {
     fn wrote(&self) {
         if self.write_waits.load(Ordering::Relaxed) != 0 {
             self.write_waits.store(0, Ordering::Relaxed);
+        }
+        // The last bytes of an answer leave after it was handed over: only now it is idle.
+        if self.state.load(Ordering::Relaxed) == IDLE {
+            self.since.store(self.now(), Ordering::Relaxed);
         }
     }
 
@@ -196,15 +202,24 @@ fn has_bytes(socket: RawFd) -> bool {
     recv(socket, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT).is_ok_and(|len| len > 0)
 }
 
-/// A socket that tells what happens on it.
+/// A socket that tells what happens on it, and where hyper's own answers get their bodies.
 pub(super) struct Watched<S> {
     io: TokioIo<S>,
     activity: Arc<Activity>,
+    replacement: Option<Replacement>,
+}
+
+/// Bytes that are sent in place of others, which are done when all of these are.
+struct Replacement {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// How many bytes hyper takes them for.
+    in_place_of: usize,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(socket: S, activity: Arc<Activity>) -> Self {
-        Watched { io: TokioIo::new(socket), activity }
+        Watched { io: TokioIo::new(socket), activity, replacement: None }
     }
 
     fn note<T>(&self, result: Poll<T>) -> Poll<T> {
@@ -213,6 +228,32 @@ impl<S> Watched<S> {
             Poll::Ready(_) => self.activity.wrote(),
         }
         result
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    /// Sends a replacement for `pieces`, if there is to be one.
+    fn poll_replace<P: Deref<Target = [u8]>>(
+        &mut self,
+        context: &mut Context<'_>,
+        pieces: &[P],
+    ) -> Option<Poll<std::io::Result<usize>>> {
+        if self.replacement.is_none() {
+            let bytes = canned::replaced(pieces)?;
+            let in_place_of = pieces.iter().map(|piece| piece.len()).sum();
+            self.replacement = Some(Replacement { bytes, sent: 0, in_place_of });
+        }
+        let Replacement { bytes, sent, in_place_of } = self.replacement.as_mut()?;
+        while *sent < bytes.len() {
+            match Pin::new(&mut self.io).poll_write(context, &bytes[*sent..]) {
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Ok(0))),
+                Poll::Ready(Ok(len)) => *sent += len,
+                other => return Some(other),
+            }
+        }
+        let len = *in_place_of;
+        self.replacement = None;
+        Some(Poll::Ready(Ok(len)))
     }
 }
 
@@ -234,7 +275,10 @@ impl<S: AsyncWrite + Unpin> Write for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write(context, bytes);
+        let result = match self.poll_replace(context, &[bytes]) {
+            Some(result) => result,
+            None => Pin::new(&mut self.io).poll_write(context, bytes),
+        };
         self.note(result)
     }
 
@@ -243,7 +287,10 @@ impl<S: AsyncWrite + Unpin> Write for Watched<S> {
         context: &mut Context<'_>,
         pieces: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write_vectored(context, pieces);
+        let result = match self.poll_replace(context, pieces) {
+            Some(result) => result,
+            None => Pin::new(&mut self.io).poll_write_vectored(context, pieces),
+        };
         self.note(result)
     }
 

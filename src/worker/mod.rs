@@ -4,6 +4,7 @@
 //! `params`, the snapshot's query, and `response`.
 
 mod accept;
+mod canned;
 mod connection;
 mod error;
 mod interrupt;

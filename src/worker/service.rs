@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::IF_NONE_MATCH;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{HOST, IF_NONE_MATCH};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use slog::{Logger, error};
 
 use super::connection::Activity;
@@ -103,6 +103,11 @@ impl Service {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "The request has too many header fields",
             ));
+        }
+        // RFC 9112 3.2. There is one or none in HTTP/1.0.
+        let hosts = request.headers().get_all(HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+            return Some(refused(StatusCode::BAD_REQUEST, "The request must name one Host"));
         }
         let field_max = self.limits.request_field_size;
         let too_large = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
