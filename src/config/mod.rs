@@ -150,6 +150,8 @@ pub struct Config {
     pub failure_window: Duration,
     /// After how many requests a worker is replaced; `None` for never.
     pub max_requests: Option<MaxRequests>,
+    /// Bytes of memory of its own with which a worker is replaced; `None` for any.
+    pub max_rss: Option<u64>,
     /// Where `avalonctl` reaches the master.
     pub control: Option<PathBuf>,
     /// Whom to become in workers and loader.
@@ -201,6 +203,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         failures_max: layers.integer("MAX_FAILURES", 0..=1000)? as usize,
         failure_window: layers.seconds("FAILURE_WINDOW", 1..=86_400)?,
         max_requests: max_requests(&layers)?,
+        max_rss: Some(layers.bytes("MAX_RSS")?).filter(|bytes| *bytes > 0),
         control: control(&layers.string("CONTROL")?, overrides),
         account: account(&layers)?,
         sandbox: layers.truth("SANDBOX")?,

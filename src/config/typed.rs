@@ -83,6 +83,20 @@ impl Layers {
         })
     }
 
+    /// A number of bytes, as a number or as text with K, M or G for powers of 1024.
+    pub(super) fn bytes(&self, key: &'static str) -> Result<u64, ConfigError> {
+        let setting = self.get(key);
+        let bytes = match &setting.value {
+            Raw::Integer(number) => u64::try_from(*number).ok(),
+            Raw::Text(text) | Raw::Untyped(text) => parse_bytes(text.trim()),
+            _ => None,
+        };
+        bytes.ok_or_else(|| {
+            let got = shown(&setting.value);
+            wrong(key, setting, format!("expected a number of bytes, as 536870912 or \"512M\", got {got}"))
+        })
+    }
+
     /// Whole seconds within `range`.
     pub(super) fn seconds(
         &self,
@@ -112,6 +126,14 @@ impl Layers {
 /// An error about the value of `key`.
 pub(super) fn wrong(key: &'static str, setting: &Setting, problem: String) -> ConfigError {
     ConfigError::Value { origin: setting.origin.clone(), key, problem }
+}
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let units = [('K', 10), ('M', 20), ('G', 30)];
+    let unit = units.iter().find(|(letter, _)| text.ends_with([*letter, letter.to_ascii_lowercase()]));
+    let digits = unit.map_or(text, |_| &text[..text.len() - 1]);
+    let number: u64 = digits.parse().ok()?;
+    number.checked_mul(1 << unit.map_or(0, |(_, bits)| *bits))
 }
 
 fn shown(raw: &Raw) -> String {

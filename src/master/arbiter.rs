@@ -46,7 +46,7 @@ pub struct Arbiter {
     generations_made: u64,
     restarts: BTreeMap<&'static str, u64>,
     /// Workers that wish to be replaced; the first has, or will get, its replacement beside it.
-    retiring: VecDeque<Pid>,
+    retiring: VecDeque<(Pid, &'static str)>,
     /// Another master serves: this one has no workers until its next generation does.
     drained: bool,
     /// Generations that serve, or did, while workers of former ones may still accept connections.
@@ -95,7 +95,7 @@ impl Arbiter {
                 self.forked(generation, slot, result, now, &mut actions);
             }
             Event::Ready(pid) => self.ready(pid, &mut actions),
-            Event::Retires(pid) => self.retires(pid),
+            Event::Retires { pid, cause } => self.retires(pid, cause),
             Event::Deaf(pid) => self.deaf(pid, now),
             Event::Exited { pid, orderly, how } => {
                 self.child_exited(pid, orderly, &how, now, &mut actions);

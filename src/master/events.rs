@@ -83,8 +83,14 @@ pub enum Event {
     Ready(Pid),
     /// A worker that was told to end accepts no connections any more.
     Deaf(Pid),
-    /// A worker has served as many requests as it may, and wishes to be replaced.
-    Retires(Pid),
+    /// A worker has served as many requests, or taken as much memory, as it may, and wishes to be
+    /// replaced.
+    Retires {
+        /// Which.
+        pid: Pid,
+        /// Why, as restarts are counted.
+        cause: &'static str,
+    },
     /// A worker has ended.
     Exited {
         /// Which.

@@ -26,7 +26,7 @@ use crate::config::{self, Config};
 use crate::snapshot::{Snapshot, Verify, storage};
 use crate::telemetry::{Log, sentry};
 use crate::title;
-use crate::worker::{Ending, Notice, Worker};
+use crate::worker::{Cause, Ending, Notice, Worker};
 
 /// A worker that crashes as soon as it has something to do does so within this time, and a reload
 /// takes so much longer.
@@ -129,7 +129,8 @@ impl Master {
                 master: first.master,
                 notify: Box::new(move |notice| match notice {
                     Notice::Ready => Message::Ready.send(&messages),
-                    Notice::Retires => Message::Retires.send(&messages),
+                    Notice::Retires(Cause::Requests) => Message::RetiresForRequests.send(&messages),
+                    Notice::Retires(Cause::Memory) => Message::RetiresForMemory.send(&messages),
                     Notice::Deaf => Message::Deaf.send(&messages),
                 }),
             });

@@ -13,7 +13,9 @@ pub(super) enum Message {
     /// It accepts connections.
     Ready = 1,
     /// It has served MAX_REQUESTS.
-    Retires = 2,
+    RetiresForRequests = 2,
+    /// It has more memory than MAX_RSS.
+    RetiresForMemory = 5,
     /// It accepts no connections any more.
     Deaf = 4,
     /// A new master, started in place of this one, serves.
@@ -37,9 +39,10 @@ impl Message {
         let pid = Pid::from_raw(number(4));
         match number(0) {
             1 => Some((Message::Ready, pid)),
-            2 => Some((Message::Retires, pid)),
+            2 => Some((Message::RetiresForRequests, pid)),
             3 => Some((Message::TakenOver, pid)),
             4 => Some((Message::Deaf, pid)),
+            5 => Some((Message::RetiresForMemory, pid)),
             _ => None,
         }
     }

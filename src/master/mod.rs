@@ -224,7 +224,10 @@ impl Master {
             for (message, pid) in self.received_messages() {
                 match message {
                     Message::Ready => self.dispatch(Event::Ready(pid)),
-                    Message::Retires => self.dispatch(Event::Retires(pid)),
+                    Message::RetiresForRequests => {
+                        self.dispatch(Event::Retires { pid, cause: "max_requests" })
+                    }
+                    Message::RetiresForMemory => self.dispatch(Event::Retires { pid, cause: "max_rss" }),
                     Message::Deaf => self.dispatch(Event::Deaf(pid)),
                     Message::TakenOver => self.taken_over(pid),
                 }

@@ -10,6 +10,7 @@ mod error;
 mod interrupt;
 mod params;
 mod response;
+mod retirement;
 mod routes;
 mod service;
 mod status;
@@ -33,8 +34,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub use retirement::Cause;
+
 use accept::{Accepted, Acceptors};
 use connection::{Connections, TICK, Watched};
+use retirement::Retirement;
 use service::Service;
 use status::Peer;
 
@@ -72,8 +76,8 @@ pub struct Worker {
 pub enum Notice {
     /// It accepts connections.
     Ready,
-    /// It has served as many requests as it may, and goes on until it is replaced.
-    Retires,
+    /// It wishes to be replaced, and goes on until it is.
+    Retires(Cause),
     /// It accepts no connections any more.
     Deaf,
 }
@@ -126,7 +130,7 @@ impl Worker {
             accepting.spawn(serve_accepted(accepted, Arc::clone(&service), Arc::clone(&connections)));
         }
         (self.notify)(Notice::Ready)?;
-        let mut retires_at = self.config.max_requests.map(|most| most.with_jitter());
+        let mut retirement = Retirement::new(&self.config);
 
         let mut tick = tokio::time::interval(TICK);
         let mut drain = Drain::new(Some(acceptors), self.config.graceful_timeout);
@@ -137,9 +141,8 @@ impl Worker {
                     self.slot.set_connections(connections.count());
                     service.statsd.flush();
                     connections.sweep(&limits);
-                    if retires_at.is_some_and(|most| self.slot.answers() >= most) {
-                        retires_at = None;
-                        (self.notify)(Notice::Retires)?;
+                    if let Some(cause) = retirement.is_due(self.slot.answers()) {
+                        (self.notify)(Notice::Retires(cause))?;
                     }
                     if drain.deadline.is_none() && getppid() != self.master {
                         warn!(log, "the master is gone, draining");

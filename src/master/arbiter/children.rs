@@ -109,16 +109,16 @@ impl Arbiter {
     /// Ends the first worker that wishes to retire, once its replacement serves.
     pub(super) fn end_retiring(&mut self, current: u64, now: Instant, actions: &mut Vec<Action>) {
         let children = &self.children;
-        let serves = |pid: &Pid| {
+        let serves = |(pid, _): &(Pid, &str)| {
             let child = children.get(pid);
             child.is_some_and(|child| child.generation == current && child.phase == Phase::Serving)
         };
         self.retiring.retain(serves);
         if self.serving(current) > self.workers
-            && let Some(pid) = self.retiring.pop_front()
+            && let Some((pid, cause)) = self.retiring.pop_front()
         {
             if let Some(child) = self.children.get_mut(&pid) {
-                child.cause = Some("max_requests");
+                child.cause = Some(cause);
             }
             let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
             self.end(pid, Signal::SIGTERM, deadline, actions);

@@ -43,10 +43,10 @@ impl Arbiter {
     }
 
     /// One at a time, so that there is never more than one worker too many.
-    pub(super) fn retires(&mut self, pid: Pid) {
+    pub(super) fn retires(&mut self, pid: Pid, cause: &'static str) {
         let serving = self.children.get(&pid).is_some_and(|child| child.phase == Phase::Serving);
-        if serving && !self.retiring.contains(&pid) {
-            self.retiring.push_back(pid);
+        if serving && !self.retiring.iter().any(|(other, _)| *other == pid) {
+            self.retiring.push_back((pid, cause));
         }
     }
 

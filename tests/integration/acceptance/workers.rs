@@ -305,3 +305,23 @@ fn s25_recycled_workers_are_replaced_before_they_go() {
     baseline.assert_holds(&server);
     server.assert_clean_shutdown();
 }
+
+#[test]
+fn s25_workers_with_too_much_memory_are_replaced_before_they_go() {
+    let _machine = alone();
+    // Less than any worker has, so that each wishes to go after a second.
+    let setup = Setup::with(&collection(3)).flag("--workers=2").variable("AVALON_MAX_RSS", "64K");
+    let server = setup.start();
+    let load = Load::start(&Plan::of_artists(&server.address));
+    let (mut fewest, mut recycled) = (usize::MAX, 0);
+    while recycled < 3 {
+        let status = server.status();
+        fewest = fewest.min(workers(&status).filter(|worker| worker["state"] == "serving").count());
+        recycled = status["restarts"]["max_rss"].as_u64().unwrap_or(0);
+        assert!(load.answered() < 20_000, "nobody is recycled: {status}");
+        thread::sleep(Duration::from_millis(2));
+    }
+    load.stop().assert_nothing_lost(100);
+    assert_eq!(fewest, 2);
+    server.assert_clean_shutdown();
+}

@@ -17,7 +17,7 @@ fn refusal(home: &Home, program: &str, arguments: &[&str], variables: &[(&str, &
 }
 
 /// Each with the message; FILE stands for the path.
-const FILES: [(&str, &str); 28] = [
+const FILES: [(&str, &str); 30] = [
     ("WORKRES = 3\n", "FILE:1: unknown key \"WORKRES\"; did you mean WORKERS?"),
     ("\n# x\n  workers = 3\n", "FILE:3: unknown key \"workers\"; did you mean WORKERS?"),
     ("DATABASE = \"\"", "FILE:1: unknown key \"DATABASE\"; did you mean DATABASE_URL?"),
@@ -36,6 +36,11 @@ const FILES: [(&str, &str); 28] = [
         "FILE:1: LOG_LEVEL: expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got \"LOUD\"",
     ),
     ("SANDBOX = 0", "FILE:1: SANDBOX: expected true or false, got 0"),
+    ("MAX_RSS = -1", "FILE:1: MAX_RSS: expected a number of bytes, as 536870912 or \"512M\", got -1"),
+    (
+        "MAX_RSS = \"12T\"",
+        "FILE:1: MAX_RSS: expected a number of bytes, as 536870912 or \"512M\", got \"12T\"",
+    ),
     ("REUSE_PORT = 1", "FILE:1: REUSE_PORT: expected true or false, got 1"),
     ("LOG_FORMAT = \"%(massage)s\"", "FILE:1: LOG_FORMAT: *massage*message*"),
     ("LOG_FORMAT = \"%(message)\"", "FILE:1: LOG_FORMAT: *"),

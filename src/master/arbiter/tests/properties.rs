@@ -81,7 +81,7 @@ fn take(world: &mut World, step: &Step) {
         }
         Step::Retire(index) => {
             if let Some(pid) = pick(world.workers(), index) {
-                world.send(Event::Retires(pid));
+                world.send(Event::Retires { pid, cause: "max_requests" });
             }
         }
         Step::Obey => world.obey(),
