@@ -19,7 +19,7 @@
 //! | 9 | `reload::addresses_change_...`, `generations::the_queue_of_a_removed_address_is_served` | old pids with a busy address; all 8 that wait answered |
 //! | 10 | `stops::s10_queue_is_served_before_the_end` | 20 clients of 0.5 s, 4 at a time: 20 whole answers, exit 0, then ECONNREFUSED |
 //! | 11 | `stops::s11_stop_under_load_answers_or_refuses` | nothing but answers and refusals; exit 0, no process left |
-//! | 12 | `stops::s12_full_stops_and_starts_lose_nothing` | 4 stops and starts, the last from a kept snapshot: 0 lost, slowest answer <= stop + start + 1 s |
+//! | 12 | `stops::s12_full_stops_and_starts_lose_nothing` | 4 stops and starts, the last from a kept snapshot: 0 lost, slowest answer <= stop + start + 3 s |
 //! | 13 | `notify::ready_is_said_when_...`, `notify::slow_load_...` | one READY=1, after all accept |
 //! | 14 | `failure::*_ends_with_*`, `notify::stored_snapshot_is_served_at_once_...` | exit codes 1 to 4, one line, no child left |
 //! | 15 | `notify::reload_is_told_...`, `notify::signs_of_life_...` | order of messages; WATCHDOG=1 ends with the workers |
@@ -36,7 +36,7 @@
 //! | 25 | `workers::s25_recycled_workers_...` | 8 recycled at 90 to 110 requests: 0 lost, always 4 to 5 workers, totals exact |
 //! | 26 | `generations::signals_that_come_together_...` | 101 HUPs: 2 generations |
 //! | 27 | `reloads::s27_hundred_reloads_leave_the_master_as_it_was` | memory +- 256 KiB, descriptors, threads; INV |
-//! | 28 | `system::s28_rotated_log_loses_no_line` | 5 rotations, 200 lines: each once and whole; no process keeps the old file |
+//! | 28 | `system::s28_rotated_log_loses_no_line` | 5 rotations, 2 of them after a reload, 200 lines: each once and whole; no process keeps the old file |
 //! | 29 | `upgrade::upgrades_under_load_lose_nothing`, `upgrade::new_program_that_fails_...` | 5 upgrades: 0 lost |
 //! | 30 | `stops::s30_stop_of_the_whole_group_is_the_same` | as 11 |
 //! | 31 | `hostile::slow::half_open_connections_...`, `hostile::slow::a_head_that_trickles_in_...` | 500 half-open heads: all others are served |

@@ -6,19 +6,22 @@ use std::process::Command;
 
 use avalon::control;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Uid;
+use nix::unistd::{Pid, Uid};
 
-use crate::harness::eventually;
 use crate::harness::invariants::processes_in;
 use crate::harness::load::{Load, Plan};
 use crate::harness::server::{Setup, collection};
+use crate::harness::{before_deadline, eventually};
 
-/// Whether any process of a folder has a file open.
-fn is_open(folder: &Path, file: &Path) -> bool {
-    processes_in(folder).into_iter().any(|pid| {
-        let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        fds.into_iter().any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link == file))
-    })
+/// The processes of a folder that have a file open, by their titles.
+fn holders(folder: &Path, file: &Path) -> Vec<String> {
+    let holds = |pid: &Pid| {
+        let mut fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        fds.any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link == file))
+    };
+    let title = |pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let pids = processes_in(folder).into_iter().filter(holds);
+    pids.map(|pid| format!("{pid} {}", title(pid).trim_end_matches('\0'))).collect()
 }
 
 #[test]
@@ -43,6 +46,10 @@ fn s28_rotated_log_loses_no_line() {
             if at == 30 {
                 server.signal(Signal::SIGUSR1);
             }
+            if at == 10 && round % 2 == 1 {
+                // Workers of the next generation must not keep the file of the former one either.
+                server.reload();
+            }
             // Each makes one line.
             let count = 2 + said % 2;
             let command = control::Command::Workers(count);
@@ -51,7 +58,12 @@ fn s28_rotated_log_loses_no_line() {
         }
         // After that logrotate may compress it.
         let folder = server.path("");
-        eventually("the new file", || (log.exists() && !is_open(&folder, &moved)).then_some(()));
+        let mut left = Vec::new();
+        let closed = before_deadline(|| {
+            left = holders(&folder, &moved);
+            (log.exists() && left.is_empty()).then_some(())
+        });
+        assert!(closed.is_some(), "{left:?} hold {moved:?}; log: {}", read(&log));
         files.push(moved);
         load.wait_answers(50);
     }

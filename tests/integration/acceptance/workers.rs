@@ -74,7 +74,6 @@ fn s16_killed_workers_cost_their_own_connections_only() {
 
 #[test]
 fn s18_scaling_loses_nothing() {
-    let _machine = alone();
     let server = Setup::with(&collection(3)).start();
     let baseline = Baseline::of(&server, 2);
     let load = Load::start(&Plan::of_artists(&server.address));
@@ -280,7 +279,6 @@ fn s24_saturated_worker_holds_nobody_up() {
 
 #[test]
 fn s25_recycled_workers_are_replaced_before_they_go() {
-    let _machine = alone();
     let setup = Setup::with(&collection(3)).flag("--workers=4");
     let server = setup.flag("--max-requests=90").flag("--max-requests-jitter=20").start();
     let baseline = Baseline::of(&server, 4);
