@@ -80,6 +80,30 @@ fn s30_stop_of_the_whole_group_is_the_same() {
     });
 }
 
+#[test]
+fn s21_workers_of_a_killed_master_answer_and_go() {
+    let setup = Setup::with(&collection(3)).flag("--workers=4").flag("--keep-alive=2");
+    let (socket, pidfile) = (setup.path("socket"), setup.path("pid"));
+    let address = format!("unix:{}", socket.display());
+    let flags = [format!("--bind={address}"), format!("--pid={}", pidfile.display())];
+    let mut server = flags.iter().fold(setup.without_flags(), |setup, flag| setup.flag(flag)).start();
+    let baseline = Baseline::of(&server, 3).expecting("the master is gone, draining");
+    let load = Load::start(&Plan::of_artists(&address));
+    load.wait_answers(200);
+    let begin = Instant::now();
+    server.signal(Signal::SIGKILL);
+    server.wait_exit();
+    eventually("the end of all workers", || processes_in(&server.path("")).is_empty().then_some(()));
+    println!("workers gone after {:?}", begin.elapsed());
+    assert_answered_or_refused(&load.stop());
+    baseline.assert_log(&server.log());
+    let next = Setup::new(server.database_url()).without_flags();
+    let next = flags.iter().fold(next, |setup, flag| setup.flag(flag)).start();
+    println!("another master serves after {:?}", begin.elapsed());
+    assert_eq!(std::fs::read_to_string(&pidfile).expect("a pid file").trim(), next.pid().to_string());
+    next.assert_clean_shutdown();
+}
+
 /// Listeners that outlive the server, as systemd has them; in the last start its snapshot too.
 #[test]
 fn s12_full_stops_and_starts_lose_nothing() {

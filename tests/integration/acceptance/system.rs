@@ -1,17 +1,19 @@
-//! The machine around: log files that are moved, and being process 1.
+//! The world around: log files that are moved, clients that dawdle, and being process 1.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use avalon::control;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
-use crate::harness::invariants::processes_in;
+use crate::harness::http::Connection;
+use crate::harness::invariants::{Baseline, processes_in};
 use crate::harness::load::{Load, Plan};
 use crate::harness::server::{Setup, collection};
-use crate::harness::{before_deadline, eventually};
+use crate::harness::{alone, before_deadline, eventually};
 
 /// The processes of a folder that have a file open, by their titles.
 fn holders(folder: &Path, file: &Path) -> Vec<String> {
@@ -75,6 +77,31 @@ fn s28_rotated_log_loses_no_line() {
         files.iter().flat_map(|file| read(file).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     assert!(lines.iter().all(|line| line.starts_with('[') && line.matches("] [").count() == 2), "{lines:#?}");
     assert_eq!(lines.iter().filter(|line| line.contains("workers are wanted")).count(), said);
+}
+
+#[test]
+fn s31_half_open_connections_hold_nobody_up() {
+    const HALF_OPEN: usize = 2_000;
+    let limits = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, limits.1, limits.1).expect("as many descriptors as allowed");
+    let _machine = alone();
+    let server = Setup::with(&collection(3)).variable("AVALON_HEADER_TIMEOUT", "3").start();
+    let baseline = Baseline::of(&server, 2);
+    let load = Load::start(&Plan::of_artists(&server.address));
+    let half_open = |at: usize| {
+        let mut connection = Connection::open(&server.address).expect("a connection");
+        connection.send(&b"GET /avalon/heartbeat HTTP/1.1\r\nHost: x\r\n"[..at % 40]).expect("sent");
+        connection
+    };
+    let mut half_open: Vec<Connection> = (0..HALF_OPEN).map(half_open).collect();
+    load.wait_answers(200);
+    for connection in &mut half_open {
+        assert_eq!(connection.rest().expect("the end"), b"");
+    }
+    load.wait_answers(100);
+    load.stop().assert_nothing_lost(300);
+    baseline.assert_holds(&server);
+    server.assert_clean_shutdown();
 }
 
 #[test]

@@ -91,6 +91,24 @@ fn s18_scaling_loses_nothing() {
     server.assert_clean_shutdown();
 }
 
+/// Time that passed while the master could not look does not count against its workers.
+#[test]
+fn s20_suspended_master_kills_nobody() {
+    let server = Setup::with(&collection(3)).flag("--timeout=1").start();
+    let baseline = Baseline::of(&server, 2);
+    let before = server.wait_workers(2);
+    let load = Load::start(&Plan::of_artists(&server.address));
+    server.signal(Signal::SIGSTOP);
+    // Three times TIMEOUT, at 250 requests/s.
+    load.wait_answers(750);
+    server.signal(Signal::SIGCONT);
+    load.wait_answers(500);
+    load.assert_nothing_lost();
+    assert_eq!(server.wait_workers(2), before);
+    baseline.assert_holds(&server);
+    server.assert_clean_shutdown();
+}
+
 /// Bytes of a line of smaps(5), of the snapshot's mapping or of all.
 fn mapped(pid: Pid, field: &str, of_snapshot: bool) -> usize {
     let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
