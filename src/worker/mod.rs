@@ -126,6 +126,13 @@ impl Worker {
             accepting.spawn(serve_accepted(accepted, Arc::clone(&service), Arc::clone(&connections)));
         }
         (self.notify)(Notice::Ready)?;
+        // A master that is gone hears nothing; what is under way is answered all the same.
+        let tell = |notice| match (self.notify)(notice) {
+            Err(error) if getppid() == self.master => {
+                error!(log, "the master cannot be told"; "error" => %error);
+            }
+            _ => {}
+        };
         let mut retires_at = self.config.max_requests.map(|most| most.with_jitter());
 
         let mut tick = tokio::time::interval(TICK);
@@ -139,7 +146,7 @@ impl Worker {
                     connections.sweep(&limits);
                     if retires_at.is_some_and(|most| self.slot.answers() >= most) {
                         retires_at = None;
-                        (self.notify)(Notice::Retires)?;
+                        tell(Notice::Retires);
                     }
                     if drain.deadline.is_none() && getppid() != self.master {
                         warn!(log, "the master is gone, draining");
@@ -148,7 +155,7 @@ impl Worker {
                 }
                 // Each ends when its listener is closed and all that came from there is served.
                 Some(_) = accepting.join_next() => if accepting.is_empty() {
-                    (self.notify)(Notice::Deaf)?;
+                    tell(Notice::Deaf);
                 },
                 _ = terminate.recv() => drain.begin(&service),
                 _ = interrupt.recv() => return Ok(Ending::Stopped),
