@@ -81,7 +81,7 @@ impl Master {
 
     pub(super) fn start_loader(&mut self, generation: u64) -> io::Result<Pid> {
         let kept = self.kept.take();
-        let close = self.descriptors();
+        let close = self.descriptors(generation);
         let Generation { config, log, .. } = self.generation(generation)?;
         let first = first_steps(&close, config, Signal::SIGKILL);
         let loader = match kept {
@@ -94,7 +94,7 @@ impl Master {
     }
 
     pub(super) fn fork_worker(&self, generation: u64, slot: usize) -> io::Result<Pid> {
-        let close = self.descriptors();
+        let close = self.descriptors(generation);
         let of = self.generation(generation)?;
         let first = first_steps(&close, &of.config, Signal::SIGTERM);
         // Copies made before the fork: the child closes the master's own descriptors.
@@ -150,8 +150,8 @@ impl Master {
             .ok_or_else(|| io::Error::other(format!("there is no generation {number}")))
     }
 
-    /// Descriptors that no child needs.
-    pub(super) fn descriptors(&self) -> Vec<RawFd> {
+    /// Descriptors that no child of this generation needs.
+    pub(super) fn descriptors(&self, generation: u64) -> Vec<RawFd> {
         let own = [self.signals.as_fd().as_raw_fd(), self.messages.as_raw_fd()];
         let snapshots =
             self.generations.values().filter_map(|of| of.snapshot.as_ref()).map(AsRawFd::as_raw_fd);
@@ -173,6 +173,10 @@ impl Master {
         fds.extend(
             self.generations.values().flat_map(|of| of.listeners.iter().map(|listener| listener.fd())),
         );
+        // A child opens only the log of its own generation anew, and would keep another's file for ever.
+        let logs = self.generations.values().map(|of| &of.log).chain([&self.log]);
+        let own_log = self.generations.get(&generation).and_then(|of| of.log.fd());
+        fds.extend(logs.filter_map(Log::fd).filter(|fd| Some(*fd) != own_log));
         fds.sort_unstable();
         fds.dedup();
         fds

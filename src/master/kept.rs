@@ -49,8 +49,9 @@ impl Master {
 
     /// Writes it to `SNAPSHOT_PATH`, unless it stands there already.
     pub(super) fn save(&mut self) {
-        let close = self.descriptors();
-        let current = self.arbiter.current().and_then(|current| self.generations.get(&current));
+        let Some(number) = self.arbiter.current() else { return };
+        let close = self.descriptors(number);
+        let current = self.generations.get(&number);
         let Some(current) = current.filter(|current| !current.is_stale()) else { return };
         let snapshot = current.snapshot.as_ref().zip(current.hash());
         let Some((path, (snapshot, hash))) = current.config.snapshot_path.as_deref().zip(snapshot) else {

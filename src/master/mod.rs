@@ -132,7 +132,11 @@ pub fn run(overrides: Overrides, config: Config) -> ExitCode {
     let said_on_stderr = config.log.path.is_none();
     let logger = log.logger().clone();
     match Master::open(overrides, config, log, signals, inherited) {
-        Ok((master, settings)) => master.run(settings),
+        Ok((master, settings)) => {
+            // It would keep the first log file open for as long as the server runs.
+            drop(logger);
+            master.run(settings)
+        }
         Err(message) => {
             slog::crit!(logger, "the server cannot start: {}", message);
             if !said_on_stderr {

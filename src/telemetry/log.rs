@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,6 +79,14 @@ impl Log {
             *output.target.write().unwrap_or_else(PoisonError::into_inner) = target;
         }
         Ok(())
+    }
+
+    /// The file that lines are appended to, until it is opened anew.
+    pub fn fd(&self) -> Option<RawFd> {
+        match &*self.lines.output.target.read().unwrap_or_else(PoisonError::into_inner) {
+            Target::Stderr => None,
+            Target::File(file) => Some(file.as_raw_fd()),
+        }
     }
 
     /// How many lines this process could not write.

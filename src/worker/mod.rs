@@ -131,6 +131,13 @@ impl Worker {
         }
         (self.notify)(Notice::Ready)?;
         let mut retirement = Retirement::new(&self.config);
+        // A master that is gone hears nothing; what is under way is answered all the same.
+        let tell = |notice| match (self.notify)(notice) {
+            Err(error) if getppid() == self.master => {
+                error!(log, "the master cannot be told"; "error" => %error);
+            }
+            _ => {}
+        };
 
         let mut tick = tokio::time::interval(TICK);
         let mut drain = Drain::new(Some(acceptors), self.config.graceful_timeout);
@@ -142,7 +149,7 @@ impl Worker {
                     service.statsd.flush();
                     connections.sweep(&limits);
                     if let Some(cause) = retirement.is_due(self.slot.answers()) {
-                        (self.notify)(Notice::Retires(cause))?;
+                        tell(Notice::Retires(cause));
                     }
                     if drain.deadline.is_none() && getppid() != self.master {
                         warn!(log, "the master is gone, draining");
@@ -151,7 +158,7 @@ impl Worker {
                 }
                 // Each ends when its listener is closed and all that came from there is served.
                 Some(_) = accepting.join_next() => if accepting.is_empty() {
-                    (self.notify)(Notice::Deaf)?;
+                    tell(Notice::Deaf);
                 },
                 _ = terminate.recv() => drain.begin(&service),
                 _ = interrupt.recv() => return Ok(Ending::Stopped),

@@ -15,7 +15,6 @@ use crate::harness::server::{Server, Setup, collection, heavy_collection};
 
 /// Twenty reloads half a second apart, each with one artist more.
 fn twenty_reloads(setup: Setup) {
-    let _machine = alone();
     let server = setup.flag("--workers=4").start();
     let baseline = Baseline::of(&server, 4);
     let load = Load::start(&Plan::of_artists(&server.address));
@@ -54,7 +53,6 @@ fn s02_twenty_reloads_lose_nothing_with_reuse_port() {
 /// Three hundred clients that mostly wait: every close is announced, or comes when it is due.
 #[test]
 fn s03_idle_clients_are_not_surprised_by_reloads() {
-    let _machine = alone();
     let server = Setup::with(&collection(1)).flag("--keep-alive=4").start();
     let baseline = Baseline::of(&server, 2);
     let plan = Plan {
@@ -118,7 +116,6 @@ fn s04_slow_downloads_are_whole_and_hold_nobody_up() {
 
 #[test]
 fn s05_no_answer_of_the_old_generation_once_the_reload_is_made() {
-    let _machine = alone();
     let server = Setup::with(&collection(1)).flag("--workers=4").start();
     let baseline = Baseline::of(&server, 4);
     let load = Load::start(&Plan::of_artists(&server.address));

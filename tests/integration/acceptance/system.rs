@@ -1,24 +1,29 @@
-//! The machine around: log files that are moved, and being process 1.
+//! The world around: log files that are moved, clients that dawdle, and being process 1.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use avalon::control;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Uid;
+use nix::unistd::{Pid, Uid};
 
-use crate::harness::eventually;
-use crate::harness::invariants::processes_in;
+use crate::harness::http::Connection;
+use crate::harness::invariants::{Baseline, processes_in};
 use crate::harness::load::{Load, Plan};
 use crate::harness::server::{Setup, collection};
+use crate::harness::{alone, before_deadline, eventually};
 
-/// Whether any process of a folder has a file open.
-fn is_open(folder: &Path, file: &Path) -> bool {
-    processes_in(folder).into_iter().any(|pid| {
-        let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        fds.into_iter().any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link == file))
-    })
+/// The processes of a folder that have a file open, by their titles.
+fn holders(folder: &Path, file: &Path) -> Vec<String> {
+    let holds = |pid: &Pid| {
+        let mut fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        fds.any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link == file))
+    };
+    let title = |pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let pids = processes_in(folder).into_iter().filter(holds);
+    pids.map(|pid| format!("{pid} {}", title(pid).trim_end_matches('\0'))).collect()
 }
 
 #[test]
@@ -43,6 +48,10 @@ fn s28_rotated_log_loses_no_line() {
             if at == 30 {
                 server.signal(Signal::SIGUSR1);
             }
+            if at == 10 && round % 2 == 1 {
+                // Workers of the next generation must not keep the file of the former one either.
+                server.reload();
+            }
             // Each makes one line.
             let count = 2 + said % 2;
             let command = control::Command::Workers(count);
@@ -51,7 +60,12 @@ fn s28_rotated_log_loses_no_line() {
         }
         // After that logrotate may compress it.
         let folder = server.path("");
-        eventually("the new file", || (log.exists() && !is_open(&folder, &moved)).then_some(()));
+        let mut left = Vec::new();
+        let closed = before_deadline(|| {
+            left = holders(&folder, &moved);
+            (log.exists() && left.is_empty()).then_some(())
+        });
+        assert!(closed.is_some(), "{left:?} hold {moved:?}; log: {}", read(&log));
         files.push(moved);
         load.wait_answers(50);
     }
@@ -63,6 +77,31 @@ fn s28_rotated_log_loses_no_line() {
         files.iter().flat_map(|file| read(file).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     assert!(lines.iter().all(|line| line.starts_with('[') && line.matches("] [").count() == 2), "{lines:#?}");
     assert_eq!(lines.iter().filter(|line| line.contains("workers are wanted")).count(), said);
+}
+
+#[test]
+fn s31_half_open_connections_hold_nobody_up() {
+    const HALF_OPEN: usize = 2_000;
+    let limits = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, limits.1, limits.1).expect("as many descriptors as allowed");
+    let _machine = alone();
+    let server = Setup::with(&collection(3)).variable("AVALON_HEADER_TIMEOUT", "3").start();
+    let baseline = Baseline::of(&server, 2);
+    let load = Load::start(&Plan::of_artists(&server.address));
+    let half_open = |at: usize| {
+        let mut connection = Connection::open(&server.address).expect("a connection");
+        connection.send(&b"GET /avalon/heartbeat HTTP/1.1\r\nHost: x\r\n"[..at % 40]).expect("sent");
+        connection
+    };
+    let mut half_open: Vec<Connection> = (0..HALF_OPEN).map(half_open).collect();
+    load.wait_answers(200);
+    for connection in &mut half_open {
+        assert_eq!(connection.rest().expect("the end"), b"");
+    }
+    load.wait_answers(100);
+    load.stop().assert_nothing_lost(300);
+    baseline.assert_holds(&server);
+    server.assert_clean_shutdown();
 }
 
 #[test]

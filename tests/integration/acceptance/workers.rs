@@ -74,7 +74,6 @@ fn s16_killed_workers_cost_their_own_connections_only() {
 
 #[test]
 fn s18_scaling_loses_nothing() {
-    let _machine = alone();
     let server = Setup::with(&collection(3)).start();
     let baseline = Baseline::of(&server, 2);
     let load = Load::start(&Plan::of_artists(&server.address));
@@ -88,6 +87,24 @@ fn s18_scaling_loses_nothing() {
         scale(2);
     }
     load.assert_nothing_lost();
+    baseline.assert_holds(&server);
+    server.assert_clean_shutdown();
+}
+
+/// Time that passed while the master could not look does not count against its workers.
+#[test]
+fn s20_suspended_master_kills_nobody() {
+    let server = Setup::with(&collection(3)).flag("--timeout=1").start();
+    let baseline = Baseline::of(&server, 2);
+    let before = server.wait_workers(2);
+    let load = Load::start(&Plan::of_artists(&server.address));
+    server.signal(Signal::SIGSTOP);
+    // Three times TIMEOUT, at 250 requests/s.
+    load.wait_answers(750);
+    server.signal(Signal::SIGCONT);
+    load.wait_answers(500);
+    load.assert_nothing_lost();
+    assert_eq!(server.wait_workers(2), before);
     baseline.assert_holds(&server);
     server.assert_clean_shutdown();
 }
@@ -280,7 +297,6 @@ fn s24_saturated_worker_holds_nobody_up() {
 
 #[test]
 fn s25_recycled_workers_are_replaced_before_they_go() {
-    let _machine = alone();
     let setup = Setup::with(&collection(3)).flag("--workers=4");
     let server = setup.flag("--max-requests=90").flag("--max-requests-jitter=20").start();
     let baseline = Baseline::of(&server, 4);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// For a test that measures, or that leaves little of the machine for others: no two of these run
-/// at the same time.
+/// at the same time. A test that only counts needs it not, and would keep a thread waiting.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static MACHINE: Mutex<()> = Mutex::new(());
     MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
