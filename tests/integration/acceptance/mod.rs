@@ -34,6 +34,7 @@
 //! | 24 | `workers::s24_connections_are_shared_out_evenly` | most/least <= 1.3 (4 workers, 200) and <= 1.6 (16 workers, 1000); <= 2.2 waits of accept threads per connection |
 //! | 24 | `workers::s24_saturated_worker_holds_nobody_up` | of 100 connections at most 1 meets a stopped worker |
 //! | 25 | `workers::s25_recycled_workers_...` | 8 recycled at 90 to 110 requests: 0 lost, always 4 to 5 workers, totals exact |
+//! | 25 | `workers::s25_workers_with_too_much_memory_...` | MAX_RSS below what any worker has: 3 recycled, 0 lost, always 2 workers |
 //! | 26 | `generations::signals_that_come_together_...` | 101 HUPs: 2 generations |
 //! | 27 | `reloads::s27_hundred_reloads_leave_the_master_as_it_was` | memory +- 256 KiB, descriptors, threads; INV |
 //! | 28 | `system::s28_rotated_log_loses_no_line` | 5 rotations, 2 of them after a reload, 200 lines: each once and whole; no process keeps the old file |
