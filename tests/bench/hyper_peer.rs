@@ -48,6 +48,17 @@ struct Flags {
     /// The files to answer with
     #[arg(long)]
     folder: PathBuf,
+    /// How to get connections out of the shared queue
+    #[arg(long, default_value = "thread")]
+    accept: Accept,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Accept {
+    /// A thread that blocks in accept, as our workers do
+    Thread,
+    /// tokio's listener in each process: all of them are woken by each connection
+    Epoll,
 }
 
 /// By request path, which begins with a slash.
@@ -70,7 +81,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     for _ in 0..flags.processes {
         if fork_one()? {
             set_pdeathsig(Signal::SIGKILL)?;
-            return serve(listener, Rc::new(answers));
+            return serve(listener, flags.accept, Rc::new(answers));
         }
     }
     println!("{}", listener.local_addr()?);
@@ -100,28 +111,41 @@ fn read(folder: &Path) -> Result<Answers, Box<dyn Error>> {
     Ok(answers)
 }
 
-fn serve(listener: TcpListener, answers: Rc<Answers>) -> Result<(), Box<dyn Error>> {
-    let (hand_over, mut accepted) = mpsc::channel(1);
-    std::thread::spawn(move || accept(&listener, &hand_over));
+fn serve(listener: TcpListener, accept: Accept, answers: Rc<Answers>) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
-        while let Some(stream) = accepted.recv().await {
-            let stream = TcpStream::from_std(stream)?;
-            let answers = Rc::clone(&answers);
-            tokio::task::spawn_local(async move {
-                let service =
-                    service_fn(|request| future::ready(Ok::<_, Infallible>(answer(&answers, &request))));
-                // a client that went away is no error here
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-            });
+        match accept {
+            Accept::Thread => {
+                let (hand_over, mut accepted) = mpsc::channel(1);
+                std::thread::spawn(move || accept_blocking(&listener, &hand_over));
+                while let Some(stream) = accepted.recv().await {
+                    serve_one(TcpStream::from_std(stream)?, &answers);
+                }
+                Ok(())
+            }
+            Accept::Epoll => {
+                listener.set_nonblocking(true)?;
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                loop {
+                    serve_one(listener.accept().await?.0, &answers);
+                }
+            }
         }
-        Ok(())
     })
+}
+
+fn serve_one(stream: TcpStream, answers: &Rc<Answers>) {
+    let answers = Rc::clone(answers);
+    tokio::task::spawn_local(async move {
+        let service = service_fn(|request| future::ready(Ok::<_, Infallible>(answer(&answers, &request))));
+        // a client that went away is no error here
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    });
 }
 
 /// As our workers do it: who blocks in accept gets connections in turn, who asks epoll gets
 /// them by chance, and eight connections on one of three processes would measure chance.
-fn accept(listener: &TcpListener, hand_over: &mpsc::Sender<std::net::TcpStream>) {
+fn accept_blocking(listener: &TcpListener, hand_over: &mpsc::Sender<std::net::TcpStream>) {
     while let Ok((stream, _)) = listener.accept() {
         if stream.set_nonblocking(true).is_err() || hand_over.blocking_send(stream).is_err() {
             return;

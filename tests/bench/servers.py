@@ -139,9 +139,10 @@ def start_ours(database, workers):
         raise
 
 
-def start_hyper(folder, workers):
+def start_hyper(folder, workers, accept="thread"):
     command = [TARGET / "release" / "examples" / "hyper_peer", "--processes", workers, "--folder", folder]
-    server = Server("hyper", command, stdout=subprocess.PIPE)
+    name = "hyper" if accept == "thread" else f"hyper ({accept})"
+    server = Server(name, [*command, "--accept", accept], stdout=subprocess.PIPE)
     line = server.process.stdout.readline().decode()
     if not line:
         server.stop()

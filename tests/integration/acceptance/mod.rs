@@ -15,7 +15,7 @@
 //! | 5 | `reloads::s05_no_answer_of_the_old_generation_...` | 5 reloads: no new connection meets the old rows once `reload --wait` has returned |
 //! | 6 | `reload::broken_configuration_changes_nothing`, `control::reload_with_wait_fails_with_the_reason` | same pids, 0 lost; exit code 1 with file and line |
 //! | 7 | `reload::broken_sqlite_file_...`, `reload::dead_postgres_...`, `failure::killed_loader_...`, `failure::database_that_never_answers_...`, `failure::full_disk_...` | same pids, 0 lost; LOAD_TIMEOUT |
-//! | 8 | `master::arbiter` tests | old generation untouched, reload failed within BOOT_TIMEOUT |
+//! | 8 | `workers::s08_new_worker_that_dies_fails_the_reload`, `master::arbiter` tests | old pids, 0 lost; hanging ones are killed after BOOT_TIMEOUT |
 //! | 9 | `reload::addresses_change_...`, `generations::the_queue_of_a_removed_address_is_served` | old pids with a busy address; all 8 that wait answered |
 //! | 10 | `stops::s10_queue_is_served_before_the_end` | 20 clients of 0.5 s, 4 at a time: 20 whole answers, exit 0, then ECONNREFUSED |
 //! | 11 | `stops::s11_stop_under_load_answers_or_refuses` | nothing but answers and refusals; exit 0, no process left |
@@ -29,7 +29,7 @@
 //! | 19 | `silent_worker_is_killed_and_replaced_...` in `workers.rs`, `s24_saturated_worker_...` | killed after TIMEOUT, others serve; at most 1 connection held back |
 //! | 20 | `workers::s20_suspended_master_kills_nobody` | stopped for 3 x TIMEOUT under load: same pids, 0 lost (the clock is monotonic: nothing to step) |
 //! | 21 | `stops::s21_workers_of_a_killed_master_answer_and_go`, `killed_master_takes_...` in `workers.rs` | nothing but answers and refusals, no process left; pid file and Unix socket taken over |
-//! | 22 | `master::arbiter` tests | back-off |
+//! | 22 | `workers_that_never_live_end_the_server_with_3`, `status_tells_of_workers_that_die_...` in `workers.rs`, `master::arbiter` tests | <= 20 forks a minute, exit 3 after MAX_FAILURES, never while others serve |
 //! | 23 | `workers::s23_all_share_one_snapshot` | 128 MiB, 8 workers: PSS <= 1.05 x what was read + 8 x 15 MiB, no private dirty page, <= 2.1 snapshots during a reload and 1 after it; source overwritten and cut: all serve |
 //! | 24 | `workers::s24_connections_are_shared_out_evenly` | most/least <= 1.3 (4 workers, 200) and <= 1.6 (16 workers, 1000); <= 2.2 waits of accept threads per connection |
 //! | 24 | `workers::s24_saturated_worker_holds_nobody_up` | of 100 connections at most 1 meets a stopped worker |
@@ -43,7 +43,7 @@
 //! | 31 | `system::s31_half_open_connections_hold_nobody_up`, `hostile::slow` | 2000 half-open heads: all cut after HEADER_TIMEOUT, 0 others lost |
 //! | 32 | `http::limits`, `hostile::bytes` | no worker dies |
 //! | 33 | `control::status_is_quick_whatever_...` | median <= 50 ms |
-//! | 34 | `failure::workers_and_loader_become_another_user_for_good` | ids, groups, NoNewPrivs |
+//! | 34 | `failure::workers_and_loader_become_another_user_for_good` | ids, groups, NoNewPrivs, Seccomp; what landlock refuses: `master::sandbox` |
 //! | 35 | `system::s35_process_1_buries_strangers` | four strangers buried, no worker counted as dead |
 
 mod reloads;

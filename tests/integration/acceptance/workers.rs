@@ -341,3 +341,28 @@ fn s25_workers_with_too_much_memory_are_replaced_before_they_go() {
     assert_eq!(fewest, 2);
     server.assert_clean_shutdown();
 }
+
+#[test]
+fn s08_new_worker_that_dies_fails_the_reload() {
+    let _machine = alone();
+    let server = Setup::with(&collection(3)).flag("--workers=4").start();
+    let old = server.wait_workers(4);
+    let load = Load::start(&Plan::of_artists(&server.address));
+    for (at, signal) in [Signal::SIGKILL, Signal::SIGSEGV].into_iter().enumerate() {
+        server.signal(Signal::SIGHUP);
+        let is_new = |pid: &Pid| {
+            let title = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            !old.contains(pid) && title.starts_with("avalon: worker")
+        };
+        let new = eventually("a new worker", || server.workers().into_iter().find(is_new));
+        kill(new, signal).expect("a worker");
+        server.wait_log_times(
+            "reload failed, generation 1 goes on serving: a new worker did not come up",
+            at + 1,
+        );
+        eventually("the old workers alone", || (server.workers() == old).then_some(()));
+    }
+    load.stop().assert_nothing_lost(100);
+    server.reload();
+    assert!(server.wait_workers(4).iter().all(|pid| !old.contains(pid)));
+}
