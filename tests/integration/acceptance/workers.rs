@@ -348,7 +348,7 @@ fn s08_new_worker_that_dies_fails_the_reload() {
     let server = Setup::with(&collection(3)).flag("--workers=4").start();
     let old = server.wait_workers(4);
     let load = Load::start(&Plan::of_artists(&server.address));
-    for (at, signal) in [Signal::SIGKILL, Signal::SIGSEGV].into_iter().enumerate() {
+    for (at, signal) in [Signal::SIGKILL, Signal::SIGABRT].into_iter().enumerate() {
         server.signal(Signal::SIGHUP);
         let is_new = |pid: &Pid| {
             let title = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
