@@ -15,7 +15,7 @@
 //! | 5 | `reloads::s05_no_answer_of_the_old_generation_...` | 5 reloads: no new connection meets the old rows once `reload --wait` has returned |
 //! | 6 | `reload::broken_configuration_changes_nothing`, `control::reload_with_wait_fails_with_the_reason` | same pids, 0 lost; exit code 1 with file and line |
 //! | 7 | `reload::broken_sqlite_file_...`, `reload::dead_postgres_...`, `failure::killed_loader_...`, `failure::database_that_never_answers_...`, `failure::full_disk_...` | same pids, 0 lost; LOAD_TIMEOUT |
-//! | 8 | `workers::s08_new_worker_that_dies_fails_the_reload`, `master::arbiter` tests | old pids, 0 lost; hanging ones are killed after BOOT_TIMEOUT |
+//! | 8 | `workers::s08_new_worker_that_dies_fails_the_reload`, `master::arbiter` tests | old pids serve; hanging ones are killed after BOOT_TIMEOUT |
 //! | 9 | `reload::addresses_change_...`, `generations::the_queue_of_a_removed_address_is_served` | old pids with a busy address; all 8 that wait answered |
 //! | 10 | `stops::s10_queue_is_served_before_the_end` | 20 clients of 0.5 s, 4 at a time: 20 whole answers, exit 0, then ECONNREFUSED |
 //! | 11 | `stops::s11_stop_under_load_answers_or_refuses` | nothing but answers and refusals; exit 0, no process left |
