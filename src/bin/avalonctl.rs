@@ -1,13 +1,15 @@
 //! `avalonctl`: tells how a running `avalon-master` is, and steers it.
 
 use std::error::Error;
-use std::io::{ErrorKind, Write, stdout};
+use std::io::{Cursor, ErrorKind, Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use avalon::config::{self, Overrides};
+use avalon::config::{self, DatabaseUrl, Overrides};
 use avalon::control::{self, Command, ControlError};
+use avalon::database;
+use avalon::snapshot::{self, inspect};
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 
@@ -52,11 +54,20 @@ enum Action {
         /// How many
         count: usize,
     },
+    /// Show what a snapshot consists of, check every byte of it, and time typical queries
+    Inspect {
+        /// File of a snapshot; without it the one at SNAPSHOT_PATH, or else one that is made of the
+        /// database
+        snapshot: Option<PathBuf>,
+        /// Make a snapshot of this database (DATABASE_URL without a value)
+        #[arg(short, long, value_name = "URL", num_args = 0..=1, default_missing_value = "", conflicts_with = "snapshot")]
+        database: Option<String>,
+    },
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 the master refuses or the reload has failed (the reason is printed), \
-2 wrong command line, 3 no master answers.";
+Exit codes: 0 done, 1 the master refuses, the reload has failed or the snapshot is of no use (the \
+reason is printed), 2 wrong command line or configuration, 3 no master answers.";
 
 /// Longest wait for an answer that a master gives at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,6 +77,15 @@ fn main() -> ExitCode {
     let mut overrides = Overrides::default();
     if let Some(path) = arguments.config {
         overrides.set_file(path);
+    }
+    if let Action::Inspect { snapshot, database } = arguments.action {
+        return match inspect(&overrides, snapshot, database) {
+            Ok(text) => show(&text),
+            Err((code, message)) => {
+                eprintln!("avalonctl: {message}");
+                ExitCode::from(code)
+            }
+        };
     }
     let Some(socket) = arguments.socket.or_else(|| config::control_socket(&overrides)) else {
         eprintln!("avalonctl: the configuration names no control socket (CONTROL); use --socket");
@@ -77,6 +97,7 @@ fn main() -> ExitCode {
         Action::Stop { wait } => (Command::Stop { wait }, (!wait).then_some(PATIENCE)),
         Action::Upgrade => (Command::Upgrade, None),
         Action::Workers { count } => (Command::Workers(count), Some(PATIENCE)),
+        Action::Inspect { .. } => return ExitCode::FAILURE,
     };
     match control::call(&socket, command, patience) {
         Ok(answer) => match arguments.action {
@@ -85,11 +106,48 @@ fn main() -> ExitCode {
             _ => ExitCode::SUCCESS,
         },
         Err(error) => {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            eprintln!("avalonctl: {error}{cause}");
+            eprintln!("avalonctl: {}", chain(&error));
             ExitCode::from(if matches!(error, ControlError::Refused(_)) { 1 } else { 3 })
         }
     }
+}
+
+/// A report on the snapshot in a file, or on one that is made of a database.
+fn inspect(
+    overrides: &Overrides,
+    snapshot: Option<PathBuf>,
+    database: Option<String>,
+) -> Result<String, (u8, String)> {
+    let config = || config::load(overrides).map_err(|error| (2, chain(&error)));
+    let file = match (snapshot, &database) {
+        (None, None) => config()?.snapshot_path.filter(|path| path.exists()),
+        (file, _) => file,
+    };
+    if let Some(path) = file {
+        let bytes = std::fs::read(&path).map_err(|error| (1, format!("{}: {error}", path.display())))?;
+        return inspect::report(&bytes)
+            .map_err(|error| (1, format!("{}: {}", path.display(), chain(&error))));
+    }
+    let url = match database.filter(|url| !url.is_empty()) {
+        Some(url) => DatabaseUrl::parse(&url).map_err(|error| (2, chain(&error)))?,
+        None => config()?.database_url,
+    };
+    let begin = Instant::now();
+    let loaded = database::load(&url).map_err(|error| (1, chain(&error)))?;
+    let read = begin.elapsed();
+    let mut bytes = Cursor::new(Vec::new());
+    snapshot::build(&loaded.collection, &mut bytes).map_err(|error| (1, chain(&error)))?;
+    let built = begin.elapsed() - read;
+    drop(loaded);
+    let report = inspect::report(bytes.get_ref()).map_err(|error| (1, chain(&error)))?;
+    let (read, built) = (read.as_secs_f64(), built.as_secs_f64());
+    Ok(format!("{url}: read in {read:.3} s, snapshot built in {built:.3} s\n{report}"))
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
 fn show(text: &str) -> ExitCode {

@@ -1,18 +1,17 @@
 //! From rows to bytes: sorted, indexed, deterministic. Knows no database and no HTTP.
 
+mod search;
+mod sections;
+
 use std::cmp::Ordering;
 use std::fmt;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, Write};
 
+use search::{Postings, Search, write_sets};
+use sections::Sections;
 use serde_json::Value;
-use xxhash_rust::xxh3::Xxh3;
-use zerocopy::IntoBytes;
-use zerocopy::little_endian::{U32, U64};
 
-use super::format::{
-    ALIGNMENT, Column, ENTITIES_MAX, HEADER_LEN, Header, MAGIC, SectionEntry, Suffix, VERSION, content_hash,
-    section_id,
-};
+use super::format::{Column, ENTITIES_MAX};
 use super::{Field, Kind};
 use crate::model::{Collection, Named, Song};
 use crate::text;
@@ -74,11 +73,19 @@ pub fn build<W: Write + Seek>(collection: &Collection, out: W) -> Result<(), Bui
     let genres = SortedNames::new(Kind::Genre, &collection.genres)?;
     let songs = SortedSongs::new(collection, &albums, &artists, &genres)?;
     let mut sections = Sections::create(out)?;
+    let mut found_by = Vec::new();
     for names in [&albums, &artists, &genres] {
-        names.write(&mut sections)?;
-        songs.write_postings(names, &mut sections)?;
+        let search = names.write(&mut sections)?;
+        found_by.push((search, songs.write_postings(names, &mut sections)?));
     }
-    songs.write(&mut sections)?;
+    let search = songs.write(&mut sections)?;
+    let mut searches = vec![(&search, Postings::Itself)];
+    searches.extend(
+        found_by.iter().map(|(search, postings)| {
+            (search, Postings::Lists(&postings.offsets, postings.songs.as_deref()))
+        }),
+    );
+    write_sets(songs.songs.len() as u32, &searches, &mut sections)?;
     sections.finish()
 }
 
@@ -113,7 +120,7 @@ impl<'a> SortedNames<'a> {
         })
     }
 
-    fn write<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<(), BuildError> {
+    fn write<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<Search, BuildError> {
         let kind = self.kind;
         let json = |at: u32, text: &mut Vec<u8>| {
             let entity = self.entities[at as usize];
@@ -121,11 +128,13 @@ impl<'a> SortedNames<'a> {
         };
         out.texts(kind, Column::Json, Column::JsonOffsets, self.count(), json)?;
         out.ids(kind, self.entities.iter().map(|entity| entity.id))?;
-        write_search(out, kind, self.count(), |at| Some(&self.entities[at as usize].name))?;
+        let search = Search::new(self.count(), |at| Some(&self.entities[at as usize].name))?;
+        search.write(kind, out)?;
         self.write_lower(out)?;
         out.numbers(kind, Column::Order(Field::Id), self.by_id.iter().copied())?;
         out.numbers(kind, Column::Rank(Field::Id), self.id_rank.iter().copied())?;
-        out.numbers(kind, Column::Rank(Field::Name), self.name_rank.iter().copied())
+        out.numbers(kind, Column::Rank(Field::Name), self.name_rank.iter().copied())?;
+        Ok(search)
     }
 
     fn write_lower<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<(), BuildError> {
@@ -139,6 +148,13 @@ impl<'a> SortedNames<'a> {
     fn count(&self) -> u32 {
         self.entities.len() as u32
     }
+}
+
+/// The songs of each album, artist or genre.
+struct OwnedPostings {
+    offsets: Vec<u32>,
+    /// `None` for artists, whose songs stand together in default order.
+    songs: Option<Vec<u32>>,
 }
 
 /// Songs in default order, with the indexes of what they belong to.
@@ -183,12 +199,11 @@ impl<'a> SortedSongs<'a> {
         &self,
         names: &SortedNames<'_>,
         out: &mut Sections<W>,
-    ) -> Result<(), BuildError> {
+    ) -> Result<OwnedPostings, BuildError> {
         let owner = match names.kind {
             Kind::Album => &self.album,
             Kind::Artist => &self.artist,
-            Kind::Genre => &self.genre,
-            Kind::Song => return Ok(()),
+            Kind::Genre | Kind::Song => &self.genre,
         };
         let mut offsets = vec![0_u32; names.entities.len() + 1];
         for &entity in owner {
@@ -199,24 +214,26 @@ impl<'a> SortedSongs<'a> {
         }
         out.numbers(names.kind, Column::SongOffsets, offsets.iter().copied())?;
         if names.kind == Kind::Artist {
-            return Ok(());
+            return Ok(OwnedPostings { offsets, songs: None });
         }
-        let mut next = offsets;
+        let mut next = offsets.clone();
         let mut list = vec![0_u32; owner.len()];
         for (song, &entity) in owner.iter().enumerate() {
             let slot = &mut next[entity as usize];
             list[*slot as usize] = song as u32;
             *slot += 1;
         }
-        out.numbers(names.kind, Column::Songs, list.iter().copied())
+        out.numbers(names.kind, Column::Songs, list.iter().copied())?;
+        Ok(OwnedPostings { offsets, songs: Some(list) })
     }
 
-    fn write<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<(), BuildError> {
+    fn write<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<Search, BuildError> {
         let kind = Kind::Song;
         let count = self.songs.len() as u32;
         out.texts(kind, Column::Json, Column::JsonOffsets, count, |at, text| self.append_song(at, text))?;
         out.ids(kind, self.songs.iter().map(|song| song.id))?;
-        write_search(out, kind, count, |at| self.songs[at as usize].name.as_deref())?;
+        let search = Search::new(count, |at| self.songs[at as usize].name.as_deref())?;
+        search.write(kind, out)?;
         out.numbers(kind, Column::Album, self.album.iter().copied())?;
         out.numbers(kind, Column::Artist, self.artist.iter().copied())?;
         out.numbers(kind, Column::Genre, self.genre.iter().copied())?;
@@ -236,7 +253,7 @@ impl<'a> SortedSongs<'a> {
             let order = sorted(count, |a, b| key(a).cmp(&key(b)));
             out.numbers(kind, Column::Order(field), order.iter().copied())?;
         }
-        Ok(())
+        Ok(search)
     }
 
     /// Order and ranks by a value of the song itself.
@@ -273,65 +290,6 @@ impl<'a> SortedSongs<'a> {
                 ("genre_id", id_value(genre.id)),
             ],
         );
-    }
-}
-
-/// Search forms, and the word suffixes sorted by their text.
-fn write_search<'a, W: Write + Seek>(
-    out: &mut Sections<W>,
-    kind: Kind,
-    count: u32,
-    name: impl Fn(u32) -> Option<&'a str>,
-) -> Result<(), BuildError> {
-    let mut forms = Vec::new();
-    let mut starts = vec![0_usize];
-    let mut suffixes = Vec::new();
-    for at in 0..count {
-        let form = name(at).map(text::index_form).unwrap_or_default();
-        if u32::try_from(form.len()).is_err() {
-            return Err(BuildError::NameTooLong { len: form.len() });
-        }
-        let words = text::word_starts(&form);
-        suffixes.extend(words.map(|start| SortedSuffix::new(&form, at, start)));
-        forms.extend_from_slice(&form);
-        starts.push(forms.len());
-    }
-    let rest = |suffix: &SortedSuffix| {
-        let at = suffix.entity as usize;
-        &forms[starts[at] + suffix.start as usize..starts[at + 1]]
-    };
-    suffixes.sort_unstable_by(|a, b| {
-        let by_text = a.key.cmp(&b.key).then_with(|| rest(a).cmp(rest(b)));
-        by_text.then(a.entity.cmp(&b.entity)).then(a.start.cmp(&b.start))
-    });
-    out.texts(kind, Column::Forms, Column::FormOffsets, count, |at, text| {
-        text.extend_from_slice(&forms[starts[at as usize]..starts[at as usize + 1]]);
-    })?;
-    out.begin(kind, Column::Suffixes, size_of::<Suffix>())?;
-    for suffix in &suffixes {
-        let suffix = Suffix { entity: suffix.entity.into(), start: suffix.start.into() };
-        out.append(suffix.as_bytes())?;
-    }
-    out.end();
-    Ok(())
-}
-
-/// A suffix with the beginning of its text as a number, so that most comparisons touch
-/// no text.
-struct SortedSuffix {
-    key: u64,
-    entity: u32,
-    start: u32,
-}
-
-impl SortedSuffix {
-    /// `start` fits, as the length of the form was checked.
-    fn new(form: &[u8], entity: u32, start: usize) -> Self {
-        let mut key = [0; 8];
-        let rest = &form[start..];
-        let len = rest.len().min(key.len());
-        key[..len].copy_from_slice(&rest[..len]);
-        SortedSuffix { key: u64::from_be_bytes(key), entity, start: start as u32 }
     }
 }
 
@@ -380,135 +338,4 @@ fn append_json(text: &mut Vec<u8>, fields: &[(&str, Value)]) {
         text.extend_from_slice(format!("\"{name}\":{value}").as_bytes());
     }
     text.extend_from_slice(b"},");
-}
-
-/// Bytes that are gathered before they are hashed and written.
-const BUFFER_LEN: usize = 1 << 20;
-
-/// Writes sections one after the other and remembers where they are.
-struct Sections<W> {
-    out: W,
-    buffer: Vec<u8>,
-    position: u64,
-    hash: Xxh3,
-    table: Vec<SectionEntry>,
-}
-
-impl<W: Write + Seek> Sections<W> {
-    fn create(mut out: W) -> Result<Self, BuildError> {
-        out.seek(SeekFrom::Start(0))?;
-        out.write_all(&[0; HEADER_LEN])?;
-        let buffer = Vec::with_capacity(BUFFER_LEN);
-        Ok(Sections { out, buffer, position: HEADER_LEN as u64, hash: Xxh3::new(), table: Vec::new() })
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
-        self.buffer.extend_from_slice(bytes);
-        self.position += bytes.len() as u64;
-        if self.buffer.len() >= BUFFER_LEN { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<(), BuildError> {
-        self.out.write_all(&self.buffer)?;
-        self.hash.update(&self.buffer);
-        self.buffer.clear();
-        Ok(())
-    }
-
-    fn align(&mut self) -> Result<(), BuildError> {
-        let gap = self.position.next_multiple_of(ALIGNMENT) - self.position;
-        self.append(&[0; ALIGNMENT as usize][..gap as usize])
-    }
-
-    /// Begins the section of `column`; what is appended until [`Sections::end`] is in it.
-    fn begin(&mut self, kind: Kind, column: Column, width: usize) -> Result<(), BuildError> {
-        self.align()?;
-        self.table.push(SectionEntry {
-            id: section_id(kind, column).into(),
-            width: (width as u32).into(),
-            offset: self.position.into(),
-            size: 0.into(),
-        });
-        Ok(())
-    }
-
-    fn end(&mut self) {
-        if let Some(entry) = self.table.last_mut() {
-            entry.size = (self.position - entry.offset.get()).into();
-        }
-    }
-
-    fn numbers(
-        &mut self,
-        kind: Kind,
-        column: Column,
-        numbers: impl Iterator<Item = u32>,
-    ) -> Result<(), BuildError> {
-        self.begin(kind, column, 4)?;
-        for number in numbers {
-            self.append(U32::new(number).as_bytes())?;
-        }
-        self.end();
-        Ok(())
-    }
-
-    fn ids(&mut self, kind: Kind, ids: impl Iterator<Item = uuid::Uuid>) -> Result<(), BuildError> {
-        self.begin(kind, Column::Ids, 16)?;
-        for id in ids {
-            self.append(id.as_bytes())?;
-        }
-        self.end();
-        Ok(())
-    }
-
-    /// `count` texts without gaps, and where each begins.
-    fn texts(
-        &mut self,
-        kind: Kind,
-        texts: Column,
-        offsets: Column,
-        count: u32,
-        append: impl Fn(u32, &mut Vec<u8>),
-    ) -> Result<(), BuildError> {
-        let mut starts = Vec::with_capacity(count as usize + 1);
-        let mut buffer = Vec::new();
-        self.begin(kind, texts, 1)?;
-        let begin = self.position;
-        for at in 0..count {
-            starts.push(U64::new(self.position - begin));
-            buffer.clear();
-            append(at, &mut buffer);
-            self.append(&buffer)?;
-        }
-        starts.push(U64::new(self.position - begin));
-        self.end();
-        self.begin(kind, offsets, 8)?;
-        self.append(starts.as_slice().as_bytes())?;
-        self.end();
-        Ok(())
-    }
-
-    /// The table, and last the header: a snapshot that was torn has none.
-    fn finish(mut self) -> Result<(), BuildError> {
-        self.align()?;
-        let table = self.position;
-        self.table.sort_unstable_by_key(|entry| entry.id.get());
-        let entries = std::mem::take(&mut self.table);
-        self.append(entries.as_slice().as_bytes())?;
-        self.flush()?;
-        let mut header = Header {
-            magic: MAGIC,
-            version: VERSION.into(),
-            sections: (entries.len() as u32).into(),
-            length: self.position.into(),
-            hash: [0; 16],
-            table: table.into(),
-            reserved: [0; 16],
-        };
-        header.hash = content_hash(self.hash, &header);
-        self.out.seek(SeekFrom::Start(0))?;
-        self.out.write_all(header.as_bytes())?;
-        self.out.flush()?;
-        Ok(())
-    }
 }

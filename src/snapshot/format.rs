@@ -69,6 +69,10 @@ pub(super) enum Column {
     Album,
     Artist,
     Genre,
+    Prefixes,
+    PrefixOffsets,
+    PrefixSets,
+    PrefixCounts,
     Order(Field),
     Rank(Field),
 }
@@ -90,10 +94,53 @@ impl Column {
             Column::Album => 12,
             Column::Artist => 13,
             Column::Genre => 14,
+            Column::Prefixes => 15,
+            Column::PrefixOffsets => 16,
+            Column::PrefixSets => 17,
+            Column::PrefixCounts => 18,
             Column::Order(field) => 32 + field as u32,
             Column::Rank(field) => 64 + field as u32,
         }
     }
+}
+
+/// What the section with an id holds.
+pub(super) fn section_of(id: u32) -> Option<(Kind, Column)> {
+    use Column::*;
+    const PLAIN: [Column; 18] = [
+        Json,
+        JsonOffsets,
+        Ids,
+        Forms,
+        FormOffsets,
+        Suffixes,
+        Lower,
+        LowerOffsets,
+        ByLower,
+        SongOffsets,
+        Songs,
+        Album,
+        Artist,
+        Genre,
+        Prefixes,
+        PrefixOffsets,
+        PrefixSets,
+        PrefixCounts,
+    ];
+    let by_field = Field::ALL.into_iter().flat_map(|field| [Order(field), Rank(field)]);
+    let columns = PLAIN.into_iter().chain(by_field);
+    let mut all = columns.flat_map(|column| Kind::ALL.map(|kind| (kind, column)));
+    all.find(|(kind, column)| section_id(*kind, *column) == id)
+}
+
+/// Characters of the longest beginning of a word whose songs are kept as a set.
+pub(super) const PREFIX_CHARS: usize = 3;
+/// A set with more than one member per this many entities is a bitmap, a smaller one a list.
+const SPARSE: usize = 64;
+
+/// Whether a set of `count` out of `all` entities is a bitmap.
+pub(super) fn is_dense(count: usize, all: u32) -> bool {
+    count > all as usize / SPARSE
 }
 
 /// The id of a section.

@@ -3,8 +3,10 @@
 //! [`mod@build`] makes it of rows, [`storage`] keeps and maps it, [`open`] checks it,
 //! [`query`] asks it. The bytes are specified in [`mod@format`].
 
+mod bits;
 pub mod build;
 pub mod format;
+pub mod inspect;
 pub mod open;
 pub mod query;
 mod select;

@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::Xxh3;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use super::bits::Bits;
 use super::format::{
     Column, ENTITIES_MAX, HEADER_LEN, Header, MAGIC, SectionEntry, Suffix, VERSION, content_hash, section_id,
 };
@@ -149,6 +150,27 @@ pub(super) struct Songs<'a> {
     pub(super) year_rank: &'a [U32],
     /// By number of the field; empty for artist, whose order is the default order.
     pub(super) orders: [&'a [U32]; Field::ALL.len()],
+    pub(super) sets: Sets<'a>,
+}
+
+/// The songs that the commonest beginnings of words match.
+#[derive(Debug, Clone)]
+pub(super) struct Sets<'a> {
+    /// The beginnings, ascending.
+    pub(super) prefixes: Texts<'a>,
+    pub(super) counts: &'a [U32],
+    /// One bitmap after the other.
+    words: &'a [U64],
+    /// Words of each.
+    width: usize,
+}
+
+impl<'a> Sets<'a> {
+    /// The set of a beginning.
+    pub(super) fn get(&self, at: u32) -> Bits<'a> {
+        let begin = at as usize * self.width;
+        Bits::mapped(&self.words[begin..begin + self.width], self.counts[at as usize].get())
+    }
 }
 
 impl<'a> Snapshot<'a> {
@@ -183,6 +205,19 @@ impl<'a> Snapshot<'a> {
     /// Its bytes.
     pub fn size(&self) -> usize {
         self.len
+    }
+
+    /// The sections: id, bytes of an item, bytes in all.
+    pub(super) fn sections(bytes: &[u8]) -> Result<Vec<(u32, usize, usize)>, OpenError> {
+        let table = table(bytes, &check_header(bytes)?)?;
+        let line = |entry: &SectionEntry| {
+            (
+                entry.id.get(),
+                entry.width.get() as usize,
+                usize::try_from(entry.size.get()).unwrap_or(usize::MAX),
+            )
+        };
+        Ok(table.iter().map(line).collect())
     }
 
     /// How many entities of `kind` there are.
@@ -367,6 +402,7 @@ impl<'a> Reader<'a> {
             orders[field as usize] = numbers(Column::Order(field), count)?;
         }
         Ok(Songs {
+            sets: self.sets(count)?,
             album: numbers(Column::Album, albums.entities.count)?,
             artist: numbers(Column::Artist, artists.entities.count)?,
             genre: numbers(Column::Genre, genres.entities.count)?,
@@ -376,6 +412,30 @@ impl<'a> Reader<'a> {
             orders,
             entities,
         })
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn sets(&self, songs: u32) -> Result<Sets<'a>, OpenError> {
+        let kind = Kind::Song;
+        let counts: &[U32] = self.items(kind, Column::PrefixCounts, 4)?;
+        let count = u32::try_from(counts.len()).ok().filter(|count| *count < u32::MAX);
+        let count = count.ok_or_else(|| error(kind, Column::PrefixCounts, "has too many items"))?;
+        let prefixes = self.texts(kind, Column::Prefixes, Column::PrefixOffsets, count, 1)?;
+        let words: &[U64] = self.items(kind, Column::PrefixSets, 8)?;
+        let width = songs.div_ceil(64) as usize;
+        if Some(words.len()) != counts.len().checked_mul(width) {
+            return Err(error(kind, Column::PrefixSets, "has another number of bitmaps than of counts"));
+        }
+        let sets = Sets { prefixes, counts, words, width };
+        let is_right = |at: u32| {
+            let bits = sets.get(at);
+            bits.iter().count() == bits.len() && bits.iter().last().is_none_or(|last| last < songs)
+        };
+        if self.verify == Verify::Full && !(0..count).all(is_right) {
+            return Err(error(kind, Column::PrefixSets, "holds songs that do not exist, or not so many"));
+        }
+        Ok(sets)
     }
 }
 

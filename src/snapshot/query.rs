@@ -8,6 +8,7 @@ use std::ops::Range;
 use uuid::Uuid;
 use zerocopy::little_endian::U32;
 
+use super::bits::{Bits, Cursor};
 use super::open::Snapshot;
 use super::{Field, Kind};
 
@@ -78,6 +79,24 @@ pub enum Selection<'a> {
     List(Vec<u32>),
     /// A part of all entities, sorted by a field.
     Sorted(Sorted<'a>),
+    /// A part of a set, in default order.
+    Members(Members<'a>),
+    /// A whole set, sorted by a field.
+    Chosen(Chosen<'a>),
+}
+
+/// The members of a set from one place to another, counted from 0 in default order.
+#[derive(Debug, Clone)]
+pub struct Members<'a> {
+    pub(super) bits: Bits<'a>,
+    pub(super) places: Range<usize>,
+}
+
+/// Those of all sorted entities that belong to a set.
+#[derive(Debug, Clone)]
+pub struct Chosen<'a> {
+    pub(super) sorted: Sorted<'a>,
+    pub(super) bits: Bits<'a>,
 }
 
 impl Selection<'_> {
@@ -90,6 +109,8 @@ impl Selection<'_> {
             Selection::Range(range) => range.len(),
             Selection::List(list) => list.len(),
             Selection::Sorted(sorted) => sorted.places.len(),
+            Selection::Members(members) => members.places.len(),
+            Selection::Chosen(chosen) => chosen.bits.len(),
         }
     }
 
@@ -127,8 +148,89 @@ impl Ranks<'_> {
 /// Walks through a [`Selection`], as runs of neighbours in default order.
 #[derive(Debug)]
 pub struct Runs<'a> {
-    selection: Selection<'a>,
-    next: usize,
+    /// Entities that are still to come.
+    left: usize,
+    /// An entity that did not belong to the run before.
+    waiting: Option<u32>,
+    walk: Walk<'a>,
+}
+
+/// Where the next entity, or the next run, is found.
+#[derive(Debug)]
+enum Walk<'a> {
+    Range(Range<u32>),
+    List(std::vec::IntoIter<u32>),
+    Sorted(SortedWalk<'a>),
+    Members(Bits<'a>, Cursor),
+    Chosen(SortedWalk<'a>, Bits<'a>),
+}
+
+impl<'a> Runs<'a> {
+    /// Begins at the first entity.
+    pub fn new(selection: Selection<'a>) -> Self {
+        let left = selection.len();
+        let walk = match selection {
+            Selection::Range(range) => Walk::Range(range),
+            Selection::List(list) => Walk::List(list.into_iter()),
+            Selection::Sorted(sorted) => Walk::Sorted(SortedWalk::new(sorted)),
+            Selection::Members(Members { bits, places }) => {
+                let cursor = bits.cursor(places.start);
+                Walk::Members(bits, cursor)
+            }
+            Selection::Chosen(Chosen { sorted, bits }) => Walk::Chosen(SortedWalk::new(sorted), bits),
+        };
+        Runs { left, waiting: None, walk }
+    }
+
+    /// The next entity, where they come one by one.
+    fn next_single(&mut self) -> Option<u32> {
+        match &mut self.walk {
+            Walk::List(list) => list.next(),
+            Walk::Sorted(walk) => walk.next(),
+            Walk::Chosen(walk, bits) => walk.find(|at| bits.holds(*at)),
+            Walk::Range(_) | Walk::Members(..) => None,
+        }
+    }
+
+    fn next_run(&mut self) -> Option<Range<u32>> {
+        match &mut self.walk {
+            Walk::Range(range) => Some(range.clone()),
+            Walk::Members(bits, cursor) => bits.next_run(cursor, self.left),
+            _ => {
+                let first = self.waiting.take().or_else(|| self.next_single())?;
+                let mut run = first..first + 1;
+                while run.len() < self.left {
+                    match self.next_single()? {
+                        next if next == run.end => run.end += 1,
+                        next => {
+                            self.waiting = Some(next);
+                            break;
+                        }
+                    }
+                }
+                Some(run)
+            }
+        }
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Range<u32>;
+
+    fn next(&mut self) -> Option<Range<u32>> {
+        if self.left == 0 {
+            return None;
+        }
+        let run = self.next_run()?;
+        self.left -= run.len();
+        Some(run)
+    }
+}
+
+/// Walks through sorted entities, one by one.
+#[derive(Debug)]
+pub(super) struct SortedWalk<'a> {
+    sorted: Sorted<'a>,
     group: Group,
 }
 
@@ -140,53 +242,26 @@ struct Group {
     descending: Range<u32>,
 }
 
-impl<'a> Runs<'a> {
-    /// Begins at the first entity.
-    pub fn new(selection: Selection<'a>) -> Self {
-        Runs { selection, next: 0, group: Group::default() }
-    }
-
-    fn at(&mut self, place: usize) -> u32 {
-        match &self.selection {
-            Selection::Range(range) => range.start + place as u32,
-            Selection::List(list) => list[place],
-            Selection::Sorted(sorted) => {
-                let place = sorted.places.start + place as u32;
-                match sorted.direction {
-                    Direction::Ascending => sorted.ascending(place),
-                    Direction::Descending => {
-                        if !self.group.descending.contains(&place) {
-                            self.group = sorted.group_of(place);
-                        }
-                        let within = place - self.group.descending.start;
-                        sorted.ascending(self.group.ascending.start + within)
-                    }
-                }
-            }
-        }
+impl<'a> SortedWalk<'a> {
+    pub(super) fn new(sorted: Sorted<'a>) -> Self {
+        SortedWalk { sorted, group: Group::default() }
     }
 }
 
-impl Iterator for Runs<'_> {
-    type Item = Range<u32>;
+impl Iterator for SortedWalk<'_> {
+    type Item = u32;
 
-    fn next(&mut self) -> Option<Range<u32>> {
-        let len = self.selection.len();
-        if self.next >= len {
-            return None;
+    fn next(&mut self) -> Option<u32> {
+        let sorted = &mut self.sorted;
+        let place = sorted.places.next()?;
+        if sorted.direction == Direction::Ascending {
+            return Some(sorted.ascending(place));
         }
-        if let Selection::Range(range) = &self.selection {
-            self.next = len;
-            return Some(range.clone());
+        if !self.group.descending.contains(&place) {
+            self.group = sorted.group_of(place);
         }
-        let first = self.at(self.next);
-        let mut run = first..first + 1;
-        self.next += 1;
-        while self.next < len && self.at(self.next) == run.end {
-            run.end += 1;
-            self.next += 1;
-        }
-        Some(run)
+        let within = place - self.group.descending.start;
+        Some(sorted.ascending(self.group.ascending.start + within))
     }
 }
 
@@ -224,11 +299,6 @@ impl<'a> Snapshot<'a> {
     /// Answers `query` with entities of `kind`. Takes time and memory by what matches,
     /// never by the size of the collection.
     pub fn select(&self, kind: Kind, query: &Query) -> Selection<'a> {
-        if let (Kind::Song, Some((field, direction))) = (kind, query.order)
-            && let Some(selection) = self.first_in_order(query, self.sorted(kind, field, direction))
-        {
-            return selection;
-        }
         let found = match kind {
             Kind::Song => self.songs_matching(query),
             _ => self.names_matching(kind, query.words.as_deref()),
@@ -236,6 +306,22 @@ impl<'a> Snapshot<'a> {
         match query.order {
             None => cut(found, query.page),
             Some((field, direction)) => self.sort(kind, found, field, direction, query.page),
+        }
+    }
+
+    /// Bytes of the JSON texts of an answer, each with the comma behind it.
+    pub fn json_len(&self, kind: Kind, selection: &Selection<'a>) -> u64 {
+        let len = |run: Range<u32>| self.json_run(kind, run.start, run.end).len() as u64 + 1;
+        match selection {
+            _ if selection.is_empty() => 0,
+            Selection::Range(range) => len(range.clone()),
+            Selection::Sorted(sorted) if sorted.places == (0..self.count(kind)) => len(sorted.places.clone()),
+            // In any order they are as long, and in default order they are neighbours.
+            Selection::Chosen(Chosen { bits, .. }) => {
+                let members = Members { bits: bits.clone(), places: 0..bits.len() };
+                Runs::new(Selection::Members(members)).map(len).sum()
+            }
+            _ => Runs::new(selection.clone()).map(len).sum(),
         }
     }
 
@@ -249,16 +335,25 @@ impl<'a> Snapshot<'a> {
     ) -> Selection<'a> {
         let all = self.sorted(kind, field, direction);
         let count = self.count(kind) as usize;
-        let indexes: Vec<u32> = match found {
-            Selection::Range(range) if range.len() == count => {
+        match (found, page) {
+            (Selection::Range(range), page) if range.len() == count => {
                 let places = page.map_or(0..count, |page| page.within(count));
-                return Selection::Sorted(Sorted { places: places.start as u32..places.end as u32, ..all });
+                Selection::Sorted(Sorted { places: places.start as u32..places.end as u32, ..all })
             }
-            Selection::Range(range) => range.collect(),
-            Selection::List(list) => list,
-            Selection::Sorted(_) => return found,
-        };
-        Selection::List(sort_indexes(indexes, all.by, direction, page))
+            (Selection::Range(range), page) => Selection::List(sort_indexes(range, all.by, direction, page)),
+            (Selection::List(list), page) => {
+                Selection::List(sort_indexes(list.into_iter(), all.by, direction, page))
+            }
+            (Selection::Members(Members { bits, .. }), None) => {
+                Selection::Chosen(Chosen { sorted: all, bits })
+            }
+            (Selection::Members(Members { bits, .. }), Some(page)) => {
+                let page = chosen_page(&all, &bits, page)
+                    .unwrap_or_else(|| sort_indexes(bits.iter(), all.by, direction, Some(page)));
+                Selection::List(page)
+            }
+            (sorted, _) => sorted,
+        }
     }
 
     /// All entities of a kind in the order of a field.
@@ -296,6 +391,29 @@ impl<'a> Snapshot<'a> {
     }
 }
 
+/// A page of the members of a set, found by walking through all entities in their order. `None` if
+/// that goes on for longer than it takes to look at all members instead.
+fn chosen_page(all: &Sorted<'_>, bits: &Bits<'_>, page: Page) -> Option<Vec<u32>> {
+    let wanted = page.within(bits.len());
+    let mut list = Vec::with_capacity(wanted.len());
+    let mut passed = 0;
+    for (looked_at, at) in SortedWalk::new(all.clone()).enumerate() {
+        if passed == wanted.end {
+            break;
+        }
+        if looked_at > bits.len() {
+            return None;
+        }
+        if bits.holds(at) {
+            if passed >= wanted.start {
+                list.push(at);
+            }
+            passed += 1;
+        }
+    }
+    Some(list)
+}
+
 /// The part of `found`, which is in its final order, that `page` asks for.
 fn cut(found: Selection<'_>, page: Option<Page>) -> Selection<'_> {
     let Some(page) = page else { return found };
@@ -309,12 +427,18 @@ fn cut(found: Selection<'_>, page: Option<Page>) -> Selection<'_> {
             list.drain(..places.start);
             Selection::List(list)
         }
-        Selection::Sorted(_) => found,
+        Selection::Members(Members { bits, .. }) => Selection::Members(Members { bits, places }),
+        found => found,
     }
 }
 
 /// Sorts by rank, ties by index; only as much as the page needs.
-fn sort_indexes(indexes: Vec<u32>, by: Ranks<'_>, direction: Direction, page: Option<Page>) -> Vec<u32> {
+fn sort_indexes(
+    indexes: impl Iterator<Item = u32>,
+    by: Ranks<'_>,
+    direction: Direction,
+    page: Option<Page>,
+) -> Vec<u32> {
     let key = |at: u32| {
         let rank = match direction {
             Direction::Ascending => by.rank(at),
@@ -322,7 +446,7 @@ fn sort_indexes(indexes: Vec<u32>, by: Ranks<'_>, direction: Direction, page: Op
         };
         u64::from(rank) << 32 | u64::from(at)
     };
-    let mut keys: Vec<u64> = indexes.into_iter().map(key).collect();
+    let mut keys: Vec<u64> = indexes.map(key).collect();
     let places = page.map_or(0..keys.len(), |page| page.within(keys.len()));
     if places.is_empty() {
         return Vec::new();

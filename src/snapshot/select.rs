@@ -8,15 +8,14 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::Kind;
-use super::format::Suffix;
-use super::open::{Entities, Names, Snapshot};
-use super::query::{Filter, Query, Runs, Selection, Sorted};
+use super::bits::Bits;
+use super::format::{PREFIX_CHARS, Suffix, is_dense};
+use super::open::{Entities, Names, Snapshot, Songs};
+use super::query::{Filter, Members, Query, Runs, Selection};
 use crate::text;
 
 /// Looking at one song's names costs about as much as listing this many matches.
 const TEST_COST: usize = 16;
-/// A set with more than one member per this many entities is made as a bitmap.
-const SPARSE: usize = 64;
 
 impl<'a> Snapshot<'a> {
     /// Albums, artists or genres whose name matches, all without `words`.
@@ -28,33 +27,7 @@ impl<'a> Snapshot<'a> {
         let found = entities.suffixes_of(words);
         let mut set = IndexSet::new(entities.count, found.len());
         found.iter().for_each(|suffix| set.add(suffix.entity.get()));
-        Selection::List(set.into_sorted(usize::MAX))
-    }
-
-    /// The songs of a page of an ordered answer to words alone, if so many songs match that the
-    /// first of them in this order are soon found by looking at all songs in this order.
-    pub(super) fn first_in_order(&self, query: &Query, all: Sorted<'a>) -> Option<Selection<'a>> {
-        let (words, page) = (query.words.as_deref()?, query.page?);
-        if !query.filters.is_empty() {
-            return None;
-        }
-        let words = WordMatches::of(self, words);
-        // At most so many match. If that is too few, nothing is listed only to be thrown away.
-        let count = self.songs.entities.count as usize;
-        let end = page.within(words.cost).end;
-        if words.cost <= count / SPARSE || end.saturating_mul(count) / words.cost.max(1) > words.cost {
-            return None;
-        }
-        let IndexSet::Dense(bits) = words.songs(self) else { return None };
-        let matching: usize = bits.iter().map(|word| word.count_ones() as usize).sum();
-        let wanted = page.within(matching);
-        let looked_at = wanted.end.saturating_mul(count) / matching.max(1);
-        if looked_at > matching {
-            return None;
-        }
-        let matching = Lookup::Dense(bits);
-        let in_order = Runs::new(Selection::Sorted(all)).flatten().filter(|&song| matching.holds(song));
-        Some(Selection::List(in_order.skip(wanted.start).take(wanted.len()).collect()))
+        set.into_selection(usize::MAX)
     }
 
     /// Songs that match words and filters, in default order.
@@ -67,14 +40,14 @@ impl<'a> Snapshot<'a> {
         let Some((kind, filter_cost)) = owners.smallest(self) else {
             return match words {
                 None => Selection::Range(0..self.songs.entities.count),
-                Some(words) => Selection::List(words.songs(self).into_sorted(query.enough())),
+                Some(words) => words.songs(self).into_selection(query.enough()),
             };
         };
         if words_cost <= filter_cost {
-            let songs = words.map_or_else(Vec::new, |words| words.songs(self).into_sorted(usize::MAX));
-            return Selection::List(
-                songs.into_iter().filter(|&song| owners.hold(self, song, None)).collect(),
-            );
+            let Some(words) = words else { return Selection::EMPTY };
+            let songs = words.songs(self).into_selection(usize::MAX);
+            let held = Runs::new(songs).flatten().filter(|&song| owners.hold(self, song, None));
+            return Selection::List(held.collect());
         }
         self.songs_of_owners(kind, &owners, words.as_ref(), filter_cost)
     }
@@ -84,7 +57,7 @@ impl<'a> Snapshot<'a> {
         &self,
         kind: Kind,
         owners: &Owners,
-        words: Option<&WordMatches<'_>>,
+        words: Option<&WordMatches<'_, 'a>>,
         cost: usize,
     ) -> Selection<'a> {
         let listed = owners.get(kind).unwrap_or_default();
@@ -251,31 +224,47 @@ impl Owners {
 }
 
 /// What of the collection some words match.
-struct WordMatches<'a> {
-    words: &'a str,
-    songs: &'a [Suffix],
-    owners: [&'a [Suffix]; 3],
+struct WordMatches<'q, 'a> {
+    words: &'q str,
+    found: Found<'a>,
     /// How many songs it takes to list them, the same song counted as often as it matches.
     cost: usize,
 }
 
-impl<'a> WordMatches<'a> {
-    fn of(snapshot: &Snapshot<'a>, words: &'a str) -> Self {
+enum Found<'a> {
+    /// The set was made with the snapshot.
+    Set(Bits<'a>),
+    Suffixes {
+        songs: &'a [Suffix],
+        owners: [&'a [Suffix]; 3],
+    },
+}
+
+impl<'q, 'a> WordMatches<'q, 'a> {
+    fn of(snapshot: &Snapshot<'a>, words: &'q str) -> Self {
+        if let Some(set) = snapshot.songs.set_of(words) {
+            return WordMatches { words, cost: set.len(), found: Found::Set(set) };
+        }
         let owners = OWNER_KINDS.map(|kind| snapshot.entities(kind).suffixes_of(words));
         let songs = snapshot.songs.entities.suffixes_of(words);
         let listed = OWNER_KINDS.iter().zip(owners).map(|(&kind, found)| {
             let names = snapshot.names(kind);
             found.iter().map(|suffix| names.songs_range(suffix.entity.get()).len() + 1).sum::<usize>()
         });
-        WordMatches { words, songs, owners, cost: songs.len() + listed.sum::<usize>() }
+        let cost = songs.len() + listed.sum::<usize>();
+        WordMatches { words, found: Found::Suffixes { songs, owners }, cost }
     }
 
-    fn songs(&self, snapshot: &Snapshot<'_>) -> IndexSet {
+    fn songs(&self, snapshot: &Snapshot<'a>) -> IndexSet<'a> {
+        let (songs, owners) = match &self.found {
+            Found::Set(set) => return IndexSet::Ready(set.clone()),
+            Found::Suffixes { songs, owners } => (songs, owners),
+        };
         let mut set = IndexSet::new(snapshot.songs.entities.count, self.cost);
-        self.songs.iter().for_each(|suffix| set.add(suffix.entity.get()));
-        for (kind, found) in OWNER_KINDS.into_iter().zip(self.owners) {
+        songs.iter().for_each(|suffix| set.add(suffix.entity.get()));
+        for (kind, found) in OWNER_KINDS.into_iter().zip(owners) {
             let names = snapshot.names(kind);
-            for suffix in found {
+            for suffix in *found {
                 names.each_song(suffix.entity.get(), |song| set.add(song));
             }
         }
@@ -284,79 +273,109 @@ impl<'a> WordMatches<'a> {
 
     /// The same for one song, by its names.
     fn hold(&self, snapshot: &Snapshot<'_>, song: u32) -> bool {
+        if let Found::Set(set) = &self.found {
+            return set.holds(song);
+        }
         let words = self.words.as_bytes();
         let owner_holds = |kind: Kind| snapshot.entities(kind).name_holds(snapshot.owner(kind, song), words);
         snapshot.songs.entities.name_holds(song, words) || OWNER_KINDS.into_iter().any(owner_holds)
     }
 }
 
-/// A set of indexes in the making.
-enum IndexSet {
-    Sparse(Vec<u32>),
-    Dense(Vec<u64>),
+impl<'a> Songs<'a> {
+    /// The songs that match words as short as this, if those are kept as a set.
+    fn set_of(&self, words: &str) -> Option<Bits<'a>> {
+        if words.chars().nth(PREFIX_CHARS).is_some() {
+            return None;
+        }
+        let sets = &self.sets;
+        let (mut low, mut high) = (0, sets.counts.len() as u32);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match sets.prefixes.get(middle).cmp(words.as_bytes()) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Some(sets.get(middle)),
+            }
+        }
+        None
+    }
 }
 
-impl IndexSet {
+/// A set of indexes in the making.
+enum IndexSet<'a> {
+    Sparse(Vec<u32>),
+    Dense(Vec<u64>),
+    Ready(Bits<'a>),
+}
+
+impl<'a> IndexSet<'a> {
     /// For indexes below `count`, of which at most `expected` are added.
     fn new(count: u32, expected: usize) -> Self {
-        if expected > count as usize / SPARSE {
+        if is_dense(expected, count) {
             return IndexSet::Dense(vec![0; (count as usize).div_ceil(64)]);
         }
         IndexSet::Sparse(Vec::with_capacity(expected))
     }
 
+    /// Adds to a set that is not ready yet.
     fn add(&mut self, at: u32) {
         match self {
             IndexSet::Sparse(list) => list.push(at),
             IndexSet::Dense(words) => words[at as usize / 64] |= 1 << (at % 64),
+            IndexSet::Ready(_) => {}
         }
     }
 
     /// The members in ascending order, the first `enough` of them at least.
-    fn into_sorted(self, enough: usize) -> Vec<u32> {
-        match self {
-            IndexSet::Sparse(mut list) => {
-                list.sort_unstable();
-                list.dedup();
-                list
-            }
-            IndexSet::Dense(words) => {
-                let count: usize = words.iter().map(|word| word.count_ones() as usize).sum();
-                let mut list = Vec::with_capacity(count.min(enough.saturating_add(64)));
-                for (place, mut word) in words.into_iter().enumerate() {
-                    if list.len() >= enough {
-                        break;
-                    }
-                    while word != 0 {
-                        list.push(place as u32 * 64 + word.trailing_zeros());
-                        word &= word - 1;
-                    }
-                }
-                list
-            }
-        }
+    fn into_selection(self, enough: usize) -> Selection<'a> {
+        let bits = match self {
+            IndexSet::Sparse(list) => return Selection::List(smallest(list, enough)),
+            IndexSet::Dense(words) => Bits::made(words),
+            IndexSet::Ready(bits) => bits,
+        };
+        Selection::Members(Members { places: 0..bits.len(), bits })
     }
 
     /// The set, ready to be asked.
-    fn lookup(self) -> Lookup {
+    fn lookup(self) -> Lookup<'a> {
         match self {
-            IndexSet::Dense(words) => Lookup::Dense(words),
-            sparse => Lookup::Sparse(sparse.into_sorted(usize::MAX)),
+            IndexSet::Sparse(list) => Lookup::Sparse(smallest(list, usize::MAX)),
+            IndexSet::Dense(words) => Lookup::Dense(Bits::made(words)),
+            IndexSet::Ready(bits) => Lookup::Dense(bits),
         }
     }
 }
 
-/// A finished set of indexes.
-enum Lookup {
-    Sparse(Vec<u32>),
-    Dense(Vec<u64>),
+/// The members of `list` in ascending order, each once, the smallest `enough` of them at least.
+fn smallest(mut list: Vec<u32>, enough: usize) -> Vec<u32> {
+    // Most songs match by few of their names, so that few are listed more than a few times.
+    let first = enough.saturating_mul(4);
+    if first < list.len() / 4 {
+        let (before, _, _) = list.select_nth_unstable(first);
+        before.sort_unstable();
+        let mut before = before.to_vec();
+        before.dedup();
+        if before.len() >= enough {
+            return before;
+        }
+    }
+    list.sort_unstable();
+    list.dedup();
+    list
 }
 
-impl Lookup {
+/// A finished set of indexes.
+enum Lookup<'a> {
+    Sparse(Vec<u32>),
+    Dense(Bits<'a>),
+}
+
+impl Lookup<'_> {
     fn holds(&self, at: u32) -> bool {
         match self {
             Lookup::Sparse(list) => list.binary_search(&at).is_ok(),
-            Lookup::Dense(words) => words[at as usize / 64] >> (at % 64) & 1 == 1,
+            Lookup::Dense(bits) => bits.holds(at),
         }
     }
 }

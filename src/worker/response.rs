@@ -201,10 +201,7 @@ struct ListBody {
 
 impl ListBody {
     fn new(snapshot: &'static Snapshot<'static>, kind: Kind, selection: Selection<'static>) -> Self {
-        let runs = || Runs::new(selection.clone());
-        // Each run has its commas, and needs one more to the run before it.
-        let entities: u64 =
-            runs().map(|run| snapshot.json_run(kind, run.start, run.end).len() as u64 + 1).sum();
+        let entities = snapshot.json_len(kind, &selection);
         let left = (LIST_HEAD.len() + LIST_TAIL.len()) as u64 + entities.saturating_sub(1);
         let runs = Runs::new(selection);
         ListBody { snapshot, kind, runs, borrowed: None, begun: false, listed_some: false, left }

@@ -155,7 +155,8 @@ fn assert_explained(report: &Report, kills: u64, clients: u64) {
 }
 
 /// What may be said while such things happen.
-const EXPECTED: [&str; 7] = [
+const EXPECTED: [&str; 8] = [
+    "workers die soon after their start",
     "reload failed, generation",
     "worker ended: ",
     "worker is silent for longer than TIMEOUT",

@@ -310,3 +310,32 @@ fn workers_are_recycled_after_max_requests_without_loss() {
     assert!(first.iter().all(|old| !server.workers().contains(old)));
     assert_eq!(http::get(&server.address, "/avalon/heartbeat").status, 200);
 }
+
+#[test]
+fn inspect_tells_of_a_database_and_of_a_saved_snapshot() {
+    let setup = Setup::with(&collection(20));
+    let saved = setup.path("saved");
+    let server = setup.flag(&format!("--snapshot-path={}", saved.display())).start();
+    server.wait_log("snapshot saved");
+    let hash = server.status()["snapshot"]["hash"].as_str().expect("a hash").to_owned();
+    let inspect =
+        |arguments: &[&str]| run(env!("CARGO_BIN_EXE_avalonctl"), &[&["inspect"], arguments].concat(), &[]);
+    let saved = saved.display().to_string();
+    for arguments in [&[saved.as_str()][..], &["--database", server.database_url()]] {
+        let (code, text, errors) = inspect(arguments);
+        assert_eq!(code, 0, "{errors}");
+        assert!(text.contains(&hash) && text.contains("200 songs") && text.contains("songs Json"), "{text}");
+    }
+    let mut torn = fs::read(&saved).expect("a snapshot");
+    torn[1000] ^= 1;
+    let file = server.path("torn").display().to_string();
+    fs::write(&file, torn).expect("a file");
+    for (arguments, code, words) in [
+        (&[file.as_str()][..], 1, "hash"),
+        (&["/nowhere/at/all"], 1, "/nowhere/at/all"),
+        (&["--database", "mysql://me:geheim@x/y"], 2, "mysql"),
+    ] {
+        let (ended, _, errors) = inspect(arguments);
+        assert!(ended == code && errors.contains(words) && !errors.contains("geheim"), "{ended} {errors}");
+    }
+}

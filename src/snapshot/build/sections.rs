@@ -1,0 +1,148 @@
+//! Writes sections one after the other, with the table and the header that tell where they are.
+
+use std::io::{Seek, SeekFrom, Write};
+
+use xxhash_rust::xxh3::Xxh3;
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U32, U64};
+
+use super::BuildError;
+use crate::snapshot::Kind;
+use crate::snapshot::format::{
+    ALIGNMENT, Column, HEADER_LEN, Header, MAGIC, SectionEntry, VERSION, content_hash, section_id,
+};
+
+/// Bytes that are gathered before they are hashed and written.
+const BUFFER_LEN: usize = 1 << 20;
+
+/// Writes sections one after the other and remembers where they are.
+pub(super) struct Sections<W> {
+    out: W,
+    buffer: Vec<u8>,
+    position: u64,
+    hash: Xxh3,
+    table: Vec<SectionEntry>,
+}
+
+impl<W: Write + Seek> Sections<W> {
+    pub(super) fn create(mut out: W) -> Result<Self, BuildError> {
+        out.seek(SeekFrom::Start(0))?;
+        out.write_all(&[0; HEADER_LEN])?;
+        let buffer = Vec::with_capacity(BUFFER_LEN);
+        Ok(Sections { out, buffer, position: HEADER_LEN as u64, hash: Xxh3::new(), table: Vec::new() })
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
+        self.buffer.extend_from_slice(bytes);
+        self.position += bytes.len() as u64;
+        if self.buffer.len() >= BUFFER_LEN { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), BuildError> {
+        self.out.write_all(&self.buffer)?;
+        self.hash.update(&self.buffer);
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn align(&mut self) -> Result<(), BuildError> {
+        let gap = self.position.next_multiple_of(ALIGNMENT) - self.position;
+        self.append(&[0; ALIGNMENT as usize][..gap as usize])
+    }
+
+    /// Begins the section of `column`; what is appended until [`Sections::end`] is in it.
+    pub(super) fn begin(&mut self, kind: Kind, column: Column, width: usize) -> Result<(), BuildError> {
+        self.align()?;
+        self.table.push(SectionEntry {
+            id: section_id(kind, column).into(),
+            width: (width as u32).into(),
+            offset: self.position.into(),
+            size: 0.into(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self) {
+        if let Some(entry) = self.table.last_mut() {
+            entry.size = (self.position - entry.offset.get()).into();
+        }
+    }
+
+    pub(super) fn numbers(
+        &mut self,
+        kind: Kind,
+        column: Column,
+        numbers: impl Iterator<Item = u32>,
+    ) -> Result<(), BuildError> {
+        self.begin(kind, column, 4)?;
+        for number in numbers {
+            self.append(U32::new(number).as_bytes())?;
+        }
+        self.end();
+        Ok(())
+    }
+
+    pub(super) fn ids(
+        &mut self,
+        kind: Kind,
+        ids: impl Iterator<Item = uuid::Uuid>,
+    ) -> Result<(), BuildError> {
+        self.begin(kind, Column::Ids, 16)?;
+        for id in ids {
+            self.append(id.as_bytes())?;
+        }
+        self.end();
+        Ok(())
+    }
+
+    /// `count` texts without gaps, and where each begins.
+    pub(super) fn texts(
+        &mut self,
+        kind: Kind,
+        texts: Column,
+        offsets: Column,
+        count: u32,
+        append: impl Fn(u32, &mut Vec<u8>),
+    ) -> Result<(), BuildError> {
+        let mut starts = Vec::with_capacity(count as usize + 1);
+        let mut buffer = Vec::new();
+        self.begin(kind, texts, 1)?;
+        let begin = self.position;
+        for at in 0..count {
+            starts.push(U64::new(self.position - begin));
+            buffer.clear();
+            append(at, &mut buffer);
+            self.append(&buffer)?;
+        }
+        starts.push(U64::new(self.position - begin));
+        self.end();
+        self.begin(kind, offsets, 8)?;
+        self.append(starts.as_slice().as_bytes())?;
+        self.end();
+        Ok(())
+    }
+
+    /// The table, and last the header: a snapshot that was torn has none.
+    pub(super) fn finish(mut self) -> Result<(), BuildError> {
+        self.align()?;
+        let table = self.position;
+        self.table.sort_unstable_by_key(|entry| entry.id.get());
+        let entries = std::mem::take(&mut self.table);
+        self.append(entries.as_slice().as_bytes())?;
+        self.flush()?;
+        let mut header = Header {
+            magic: MAGIC,
+            version: VERSION.into(),
+            sections: (entries.len() as u32).into(),
+            length: self.position.into(),
+            hash: [0; 16],
+            table: table.into(),
+            reserved: [0; 16],
+        };
+        header.hash = content_hash(self.hash, &header);
+        self.out.seek(SeekFrom::Start(0))?;
+        self.out.write_all(header.as_bytes())?;
+        self.out.flush()?;
+        Ok(())
+    }
+}
