@@ -166,6 +166,8 @@ pub struct Config {
     pub snapshot_dir: Option<PathBuf>,
     /// File of the last good snapshot; `None` if none is kept.
     pub snapshot_path: Option<PathBuf>,
+    /// Bytes from which on answers are compressed; `None` for never.
+    pub compress_from: Option<u64>,
     /// Who may see `status`.
     pub status_allow: Vec<IpAddr>,
     /// Limits of connections.
@@ -211,6 +213,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         pidfile: layers.path("PIDFILE")?,
         snapshot_dir: layers.path("SNAPSHOT_DIR")?,
         snapshot_path: layers.path("SNAPSHOT_PATH")?,
+        compress_from: Some(layers.bytes("COMPRESS_FROM")?).filter(|bytes| *bytes > 0),
         status_allow: status_allow(&layers)?,
         limits: limits(&layers)?,
         warnings: layers.unknown_variables.iter().map(unknown_variable).collect(),

@@ -4,7 +4,9 @@
 //! `params`, the snapshot's query, and `response`.
 
 mod accept;
+mod body;
 mod canned;
+mod compression;
 mod connection;
 mod error;
 mod interrupt;
@@ -117,6 +119,7 @@ impl Worker {
             snapshot: self.snapshot,
             request_path: self.config.request_path.clone(),
             limits: limits.clone(),
+            compress_from: self.config.compress_from,
             draining: AtomicBool::new(false),
             scoreboard: self.scoreboard,
             status_allow: self.config.status_allow.clone(),

@@ -11,9 +11,11 @@ use hyper::header::{HOST, IF_NONE_MATCH};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use slog::{Logger, error};
 
+use super::body::Payload;
+use super::compression::Accepted;
 use super::connection::Activity;
 use super::error::ApiError;
-use super::response::{self, Payload};
+use super::response;
 use super::routes::{self, Endpoint};
 use super::status::{self, Peer};
 use super::{VERSION, params};
@@ -27,6 +29,8 @@ pub(super) struct Service {
     pub(super) snapshot: &'static Snapshot<'static>,
     pub(super) request_path: String,
     pub(super) limits: Limits,
+    /// Bytes from which on bodies are compressed for clients that accept it.
+    pub(super) compress_from: Option<u64>,
     pub(super) draining: AtomicBool,
     pub(super) scoreboard: Scoreboard,
     pub(super) status_allow: Vec<IpAddr>,
@@ -132,10 +136,17 @@ impl Service {
         let query = params::parse(kind, query_string)?;
         let tag = response::tag(self.snapshot.hash(), kind, query_string);
         let known = request.headers().get_all(IF_NONE_MATCH);
-        if known.iter().any(|known| response::matches_tag(known, &tag)) {
-            return Ok(response::not_modified(&tag));
+        let mut response = match known.iter().find_map(|known| response::matches_tag(known, &tag)) {
+            Some(coding) => response::not_modified(&tag, coding),
+            None => {
+                let coding = self.compress_from.and_then(|least| Accepted::of(request.headers(), least));
+                response::list(self.snapshot, kind, self.snapshot.select(kind, &query), &tag, coding)
+            }
+        };
+        if self.compress_from.is_some() {
+            response::vary(&mut response);
         }
-        Ok(response::list(self.snapshot, kind, self.snapshot.select(kind, &query), &tag))
+        Ok(response)
     }
 }
 

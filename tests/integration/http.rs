@@ -1,6 +1,7 @@
 //! The API over HTTP, as a client sees it: heads and bodies byte by byte. What the lists
 //! hold is told by the recorded cases.
 
+mod compression;
 mod connections;
 mod entity_tags;
 mod limits;

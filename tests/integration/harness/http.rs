@@ -143,11 +143,32 @@ impl Connection {
     pub(crate) fn answer(&mut self, method: &str) -> io::Result<Answer> {
         let mut answer = self.head()?;
         let bodyless = method == "HEAD" || answer.status == 304 || answer.status == 204;
-        if !bodyless {
+        if !bodyless && answer.header("transfer-encoding") == Some("chunked") {
+            answer.body = self.chunks()?;
+        } else if !bodyless {
             answer.body = vec![0; answer.len().ok_or_else(|| io::Error::other("no Content-Length"))?];
             self.reader.read_exact(&mut answer.body)?;
         }
         Ok(answer)
+    }
+
+    /// Reads a body in chunks, with an empty one at its end and no trailers.
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line()?;
+            let len = usize::from_str_radix(&line, 16);
+            let len = len.map_err(|_| io::Error::other(format!("length of a chunk: {line:?}")))?;
+            let begin = body.len();
+            body.resize(begin + len, 0);
+            self.reader.read_exact(&mut body[begin..])?;
+            if !self.line()?.is_empty() {
+                return Err(io::Error::other("a chunk is longer than it says"));
+            }
+            if len == 0 {
+                return Ok(body);
+            }
+        }
     }
 
     /// Reads an answer up to its body.

@@ -1,0 +1,237 @@
+//! Bodies: one piece, slices of the snapshot, or what compression makes of them.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::compression::{self, Coding, Packed};
+use super::connection::Activity;
+use crate::snapshot::query::Runs;
+use crate::snapshot::{Kind, Selection, Snapshot};
+
+const LIST_HEAD: &[u8] = b"{\"errors\":[],\"success\":[";
+const LIST_TAIL: &[u8] = b"],\"warnings\":[]}";
+
+/// Bytes that are gathered into one piece of a body.
+const PIECE: usize = 64 * 1024;
+/// Runs of at least so many bytes are sent from the mapping, not copied.
+const BORROWED_LEAST: usize = 16 * 1024;
+
+/// A body: one piece, or a list that is gathered while it is sent.
+pub(super) struct Payload {
+    kind: PayloadKind,
+    activity: Option<Arc<Activity>>,
+}
+
+enum PayloadKind {
+    Whole(Bytes),
+    List(ListBody),
+    /// What compresses, what is to be, and what of it has been taken already.
+    Packed(Box<(Packed, ListBody, Bytes)>),
+}
+
+impl Payload {
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Payload { kind: PayloadKind::Whole(bytes), activity: None }
+    }
+
+    /// Short lists are gathered at once, so that head and body leave in one write.
+    pub(super) fn of(mut list: ListBody, coding: Option<Coding>) -> Self {
+        let short = list.left <= PIECE as u64;
+        let kind = match coding {
+            None if short => PayloadKind::Whole(list.gather(usize::MAX)),
+            None => PayloadKind::List(list),
+            Some(coding) if short => PayloadKind::Whole(compression::whole(coding, &list.gather(usize::MAX))),
+            Some(coding) => PayloadKind::Packed(Box::new((Packed::new(coding), list, Bytes::new()))),
+        };
+        Payload { kind, activity: None }
+    }
+
+    /// Marks the connection as idle once this body has been handed over.
+    pub(super) fn watched(mut self, activity: Arc<Activity>) -> Self {
+        self.activity = Some(activity);
+        self
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if let Some(activity) = &self.activity {
+            activity.answered();
+        }
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = match &mut self.kind {
+            PayloadKind::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
+            PayloadKind::List(list) => list.next_piece(),
+            PayloadKind::Packed(body) => {
+                let (packed, list, taken) = &mut **body;
+                if taken.is_empty() {
+                    *taken = list.next_piece().unwrap_or_default();
+                }
+                let piece = taken.split_to(taken.len().min(PIECE));
+                let packed = if piece.is_empty() { packed.finish() } else { packed.push(&piece) };
+                if packed.as_ref().is_some_and(Bytes::is_empty) {
+                    // Nothing has come out yet. Others have their turn before the next piece: this
+                    // one has taken a third of a millisecond or so.
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                packed
+            }
+        };
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.size_hint().exact() == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            PayloadKind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            PayloadKind::List(list) => SizeHint::with_exact(list.left),
+            PayloadKind::Packed(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A list envelope on its way out.
+pub(super) struct ListBody {
+    snapshot: &'static Snapshot<'static>,
+    kind: Kind,
+    runs: Runs<'static>,
+    /// A long run that waits for its turn.
+    borrowed: Option<&'static [u8]>,
+    /// Whether the head has been given out, and whether any entity has.
+    begun: bool,
+    listed_some: bool,
+    /// Bytes that are still to come.
+    left: u64,
+}
+
+impl ListBody {
+    pub(super) fn new(
+        snapshot: &'static Snapshot<'static>,
+        kind: Kind,
+        selection: Selection<'static>,
+    ) -> Self {
+        let entities = snapshot.json_len(kind, &selection);
+        let left = (LIST_HEAD.len() + LIST_TAIL.len()) as u64 + entities.saturating_sub(1);
+        let runs = Runs::new(selection);
+        ListBody { snapshot, kind, runs, borrowed: None, begun: false, listed_some: false, left }
+    }
+
+    /// Bytes that are still to come.
+    pub(super) fn len(&self) -> u64 {
+        self.left
+    }
+
+    fn next_piece(&mut self) -> Option<Bytes> {
+        if self.left == 0 {
+            return None;
+        }
+        let piece = match self.borrowed.take() {
+            Some(run) => Bytes::from_static(run),
+            None => self.gather(BORROWED_LEAST),
+        };
+        self.left -= piece.len() as u64;
+        Some(piece)
+    }
+
+    /// The next runs in one piece, up to one of `borrowed_least` bytes, which is borrowed.
+    fn gather(&mut self, borrowed_least: usize) -> Bytes {
+        let mut piece = Vec::with_capacity(PIECE.min(self.left as usize));
+        if !self.begun {
+            piece.extend_from_slice(LIST_HEAD);
+            self.begun = true;
+        }
+        while piece.len() < PIECE {
+            let Some(run) = self.runs.next() else {
+                piece.extend_from_slice(LIST_TAIL);
+                break;
+            };
+            if self.listed_some {
+                piece.push(b',');
+            }
+            self.listed_some = true;
+            let json = self.snapshot.json_run(self.kind, run.start, run.end);
+            if json.len() >= borrowed_least {
+                self.borrowed = Some(json);
+                break;
+            }
+            piece.extend_from_slice(json);
+        }
+        piece.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{Collection, Named};
+    use crate::snapshot::{self, Verify};
+
+    /// Albums whose names are short, long enough to be borrowed in runs, or by themselves.
+    fn snapshot(lengths: &[usize]) -> &'static Snapshot<'static> {
+        let named = |(at, len): (usize, &usize)| Named {
+            id: Uuid::from_u128(at as u128),
+            name: format!("{at:05}{}", "x".repeat(*len)),
+        };
+        let albums = lengths.iter().enumerate().map(named).collect();
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        snapshot::build(&Collection { albums, ..Collection::default() }, &mut bytes).unwrap();
+        let bytes: &'static [u8] = bytes.into_inner().leak();
+        Box::leak(Box::new(Snapshot::open(bytes, Verify::Full).unwrap()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn bodies_are_the_whole_list_and_as_long_as_announced(
+            lengths in prop::collection::vec(prop_oneof![0..40_usize, 10_000..40_000_usize], 1..30),
+            picked in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+            neighbours in any::<bool>(),
+        ) {
+            let snapshot = snapshot(&lengths);
+            let count = lengths.len() as u32;
+            let selection = if neighbours {
+                Selection::Range(picked.len() as u32 % count..count)
+            } else {
+                Selection::List(picked.iter().map(|at| at.index(lengths.len()) as u32).collect())
+            };
+            let single: Vec<&[u8]> = Runs::new(selection.clone())
+                .flat_map(|run| run.map(|at| snapshot.json_run(Kind::Album, at, at + 1)))
+                .collect();
+            let expected = [LIST_HEAD, &single.join(&b","[..]), LIST_TAIL].concat();
+            let mut payload = Payload::of(ListBody::new(snapshot, Kind::Album, selection), None);
+            prop_assert_eq!(payload.size_hint().exact(), Some(expected.len() as u64));
+            let mut sent = Vec::new();
+            let mut context = Context::from_waker(Waker::noop());
+            while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut payload).poll_frame(&mut context) {
+                sent.extend_from_slice(&frame.into_data().unwrap());
+                prop_assert_eq!(payload.size_hint().exact(), Some((expected.len() - sent.len()) as u64));
+            }
+            prop_assert!(sent == expected, "{} bytes instead of {}", sent.len(), expected.len());
+        }
+    }
+}
