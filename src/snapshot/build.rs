@@ -8,6 +8,8 @@ mod sections;
 use std::cmp::Ordering;
 use std::fmt;
 use std::io::{self, Seek, Write};
+use std::panic::resume_unwind;
+use std::thread;
 
 use order::{Ranked, by_rank, inverse, ranked, sorted, text_key};
 use search::{Postings, Search, write_sets};
@@ -229,9 +231,13 @@ impl<'a> SortedSongs<'a> {
     fn write<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<Search, BuildError> {
         let kind = Kind::Song;
         let count = self.songs.len() as u32;
-        out.texts(kind, Column::Json, Column::JsonOffsets, count, |at, text| self.append_song(at, text))?;
+        let search = || Search::new(count, |at| self.songs[at as usize].name.as_deref());
+        let (search, written) = at_once(search, || {
+            out.texts(kind, Column::Json, Column::JsonOffsets, count, |at, text| self.append_song(at, text))
+        });
+        written?;
+        let search = search?;
         out.ids(kind, self.songs.iter().map(|song| song.id))?;
-        let search = Search::new(count, |at| self.songs[at as usize].name.as_deref())?;
         search.write(kind, out)?;
         out.numbers(kind, Column::Album, self.album.iter().copied())?;
         out.numbers(kind, Column::Artist, self.artist.iter().copied())?;
@@ -290,6 +296,17 @@ fn name_ranks(entities: &[&Named]) -> Vec<u32> {
         ranks[place] = rank;
     }
     ranks
+}
+
+/// Does `one` in a thread of its own, if there can be one, and `other` here.
+fn at_once<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, &one) {
+        Ok(one) => {
+            let done = other();
+            (one.join().unwrap_or_else(|panic| resume_unwind(panic)), done)
+        }
+        Err(_) => (one(), other()),
+    })
 }
 
 fn check_count(kind: Kind, count: usize) -> Result<(), BuildError> {
