@@ -115,7 +115,7 @@ fn beginning(text: &[u8], chars: usize) -> Option<&[u8]> {
     Some(&text[..last + char.len_utf8()])
 }
 
-/// The songs of an entity, as [`Sets`] asks for them.
+/// The songs of an entity, as [`write_sets`] asks for them.
 pub(super) enum Postings<'a> {
     /// The entity is the song.
     Itself,
