@@ -30,6 +30,9 @@ fn is_separator(c: char) -> bool {
 /// The form in which names and queries are compared: NFD, category Mn removed, lower case,
 /// final sigma as sigma, trimmed, each run of White_Space one space. Empty for blank text.
 pub fn search_form(text: &str) -> String {
+    if is_plain(text) {
+        return text.to_ascii_lowercase();
+    }
     if text.is_ascii() {
         return join_words(&text.to_ascii_lowercase(), char::is_whitespace);
     }
@@ -44,7 +47,7 @@ pub fn search_form(text: &str) -> String {
 /// from the second on.
 pub fn index_form(name: &str) -> Vec<u8> {
     let form = search_form(name);
-    let spaced = form.contains(is_separator).then(|| join_words(&form, is_space));
+    let spaced = form.bytes().any(|byte| is_separator(byte.into())).then(|| join_words(&form, is_space));
     let mut bytes = form.into_bytes();
     if let Some(spaced) = spaced {
         bytes.push(SECOND_TEXT);
@@ -59,6 +62,19 @@ pub fn word_starts(index_form: &[u8]) -> impl Iterator<Item = usize> + '_ {
     let spaces = (last_text..index_form.len()).filter(|at| index_form[*at] == b' ');
     let first = (!index_form.is_empty()).then_some(0);
     first.into_iter().chain(spaces.map(|at| at + 1))
+}
+
+/// Whether it is ASCII whose search form differs in case only: words with a space between them, as
+/// nearly all names are.
+fn is_plain(text: &str) -> bool {
+    let mut before = b' ';
+    for &byte in text.as_bytes() {
+        if !(b' '..0x7f).contains(&byte) || (byte == b' ' && before == b' ') {
+            return false;
+        }
+        before = byte;
+    }
+    before != b' ' || text.is_empty()
 }
 
 fn is_nonspacing_mark(c: char) -> bool {
@@ -96,6 +112,13 @@ mod tests {
             ("한", "\u{1112}\u{1161}\u{11ab}"),
             ("\u{3000}\u{1c}", ""),
             ("\u{301}", ""),
+            ("Plain Words", "plain words"),
+            ("Two  Spaces", "two spaces"),
+            (" Before", "before"),
+            ("Behind ", "behind"),
+            (" ", ""),
+            ("", ""),
+            ("Delete\u{7f}", "delete\u{7f}"),
         ] {
             assert_eq!(search_form(text), form, "{text:?}");
         }

@@ -1,15 +1,19 @@
 //! From rows to bytes: sorted, indexed, deterministic. Knows no database and no HTTP.
 
+mod json;
+mod order;
 mod search;
 mod sections;
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::io::{self, Seek, Write};
+use std::panic::resume_unwind;
+use std::thread;
 
+use order::{Ranked, by_rank, inverse, ranked, sorted, text_key};
 use search::{Postings, Search, write_sets};
 use sections::Sections;
-use serde_json::Value;
 
 use super::format::{Column, ENTITIES_MAX};
 use super::{Field, Kind};
@@ -102,18 +106,17 @@ struct SortedNames<'a> {
 
 impl<'a> SortedNames<'a> {
     fn new(kind: Kind, list: &'a [Named]) -> Result<Self, BuildError> {
-        let order = sorted(check_count(kind, list.len())?, |a, b| {
+        check_count(kind, list.len())?;
+        let order = sorted(list.iter().map(|named| text_key(named.name.as_bytes())), |a, b| {
             let (a, b) = (&list[a as usize], &list[b as usize]);
             a.name.cmp(&b.name).then(a.id.cmp(&b.id))
         });
         let entities: Vec<&Named> = order.iter().map(|&at| &list[at as usize]).collect();
-        let count = order.len() as u32;
-        let same_order: Vec<u32> = (0..count).collect();
-        let by_id = sorted(count, |a, b| entities[a as usize].id.cmp(&entities[b as usize].id));
+        let by_id = sorted(entities.iter().map(|named| named.id), |a, b| a.cmp(&b));
         Ok(SortedNames {
             kind,
             moved: inverse(&order),
-            name_rank: dense_rank(&same_order, |at| &entities[at as usize].name),
+            name_rank: name_ranks(&entities),
             id_rank: inverse(&by_id),
             by_id,
             entities,
@@ -122,10 +125,7 @@ impl<'a> SortedNames<'a> {
 
     fn write<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<Search, BuildError> {
         let kind = self.kind;
-        let json = |at: u32, text: &mut Vec<u8>| {
-            let entity = self.entities[at as usize];
-            append_json(text, &[("id", id_value(entity.id)), ("name", entity.name.as_str().into())]);
-        };
+        let json = |at: u32, text: &mut Vec<u8>| json::append_named(text, self.entities[at as usize]);
         out.texts(kind, Column::Json, Column::JsonOffsets, self.count(), json)?;
         out.ids(kind, self.entities.iter().map(|entity| entity.id))?;
         let search = Search::new(self.count(), |at| Some(&self.entities[at as usize].name))?;
@@ -139,7 +139,8 @@ impl<'a> SortedNames<'a> {
 
     fn write_lower<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<(), BuildError> {
         let lower: Vec<String> = self.entities.iter().map(|entity| text::lower(&entity.name)).collect();
-        let by_lower = sorted(self.count(), |a, b| lower[a as usize].cmp(&lower[b as usize]));
+        let keys = lower.iter().map(|lower| text_key(lower.as_bytes()));
+        let by_lower = sorted(keys, |a, b| lower[a as usize].cmp(&lower[b as usize]));
         let append = |at: u32, text: &mut Vec<u8>| text.extend_from_slice(lower[at as usize].as_bytes());
         out.texts(self.kind, Column::Lower, Column::LowerOffsets, self.count(), append)?;
         out.numbers(self.kind, Column::ByLower, by_lower.iter().copied())
@@ -176,11 +177,11 @@ impl<'a> SortedSongs<'a> {
         genres: &'a SortedNames<'a>,
     ) -> Result<Self, BuildError> {
         let list = &collection.songs;
+        check_count(Kind::Song, list.len())?;
         let place = |song: &Song| (artists.moved[song.artist as usize], albums.moved[song.album as usize]);
-        let order = sorted(check_count(Kind::Song, list.len())?, |a, b| {
+        let order = sorted(list.iter().map(|song| (place(song), song.track)), |a, b| {
             let (a, b) = (&list[a as usize], &list[b as usize]);
-            let by_place = place(a).cmp(&place(b)).then(a.track.cmp(&b.track));
-            by_place.then_with(|| a.name.cmp(&b.name)).then(a.id.cmp(&b.id))
+            a.name.cmp(&b.name).then(a.id.cmp(&b.id))
         });
         let songs: Vec<&Song> = order.iter().map(|&at| &list[at as usize]).collect();
         Ok(SortedSongs {
@@ -230,18 +231,31 @@ impl<'a> SortedSongs<'a> {
     fn write<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<Search, BuildError> {
         let kind = Kind::Song;
         let count = self.songs.len() as u32;
-        out.texts(kind, Column::Json, Column::JsonOffsets, count, |at, text| self.append_song(at, text))?;
+        let search = || Search::new(count, |at| self.songs[at as usize].name.as_deref());
+        let (search, written) = at_once(search, || {
+            out.texts(kind, Column::Json, Column::JsonOffsets, count, |at, text| self.append_song(at, text))
+        });
+        written?;
+        let search = search?;
         out.ids(kind, self.songs.iter().map(|song| song.id))?;
-        let search = Search::new(count, |at| self.songs[at as usize].name.as_deref())?;
         search.write(kind, out)?;
         out.numbers(kind, Column::Album, self.album.iter().copied())?;
         out.numbers(kind, Column::Artist, self.artist.iter().copied())?;
         out.numbers(kind, Column::Genre, self.genre.iter().copied())?;
-        self.write_order(out, Field::Id, |song| song.id)?;
-        self.write_order(out, Field::Name, |song| song.name.as_deref())?;
-        self.write_order(out, Field::Length, |song| song.length)?;
-        self.write_order(out, Field::Track, |song| song.track)?;
-        self.write_order(out, Field::Year, |song| song.year)?;
+        self.write_orders(out)?;
+        Ok(search)
+    }
+
+    fn write_orders<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<(), BuildError> {
+        let name = |at: u32| self.songs[at as usize].name.as_deref();
+        let name_key = |song: &&Song| song.name.as_deref().map(|name| text_key(name.as_bytes()));
+        let same = |_, _| Ordering::Equal;
+        let songs = &self.songs;
+        write_order(out, Field::Id, &ranked(songs.iter().map(|song| song.id), same))?;
+        write_order(out, Field::Name, &ranked(songs.iter().map(name_key), |a, b| name(a).cmp(&name(b))))?;
+        write_order(out, Field::Length, &ranked(songs.iter().map(|song| song.length), same))?;
+        write_order(out, Field::Track, &ranked(songs.iter().map(|song| song.track), same))?;
+        write_order(out, Field::Year, &ranked(songs.iter().map(|song| song.year), same))?;
         for (field, owner, rank) in [
             (Field::Album, &self.album, &self.albums.name_rank),
             (Field::AlbumId, &self.album, &self.albums.id_rank),
@@ -249,93 +263,55 @@ impl<'a> SortedSongs<'a> {
             (Field::Genre, &self.genre, &self.genres.name_rank),
             (Field::GenreId, &self.genre, &self.genres.id_rank),
         ] {
-            let key = |at: u32| rank[owner[at as usize] as usize];
-            let order = sorted(count, |a, b| key(a).cmp(&key(b)));
-            out.numbers(kind, Column::Order(field), order.iter().copied())?;
+            let order = by_rank(rank.len(), owner.iter().map(|&at| rank[at as usize]));
+            out.numbers(Kind::Song, Column::Order(field), order.iter().copied())?;
         }
-        Ok(search)
-    }
-
-    /// Order and ranks by a value of the song itself.
-    fn write_order<'s, W: Write + Seek, V: Ord>(
-        &'s self,
-        out: &mut Sections<W>,
-        field: Field,
-        value: impl Fn(&'s Song) -> V,
-    ) -> Result<(), BuildError> {
-        let value = |at: u32| value(self.songs[at as usize]);
-        let order = sorted(self.songs.len() as u32, |a, b| value(a).cmp(&value(b)));
-        out.numbers(Kind::Song, Column::Order(field), order.iter().copied())?;
-        out.numbers(Kind::Song, Column::Rank(field), dense_rank(&order, value).into_iter())
+        Ok(())
     }
 
     fn append_song(&self, at: u32, text: &mut Vec<u8>) {
-        let song = self.songs[at as usize];
         let album = self.albums.entities[self.album[at as usize] as usize];
         let artist = self.artists.entities[self.artist[at as usize] as usize];
         let genre = self.genres.entities[self.genre[at as usize] as usize];
-        append_json(
-            text,
-            &[
-                ("id", id_value(song.id)),
-                ("name", song.name.as_deref().into()),
-                ("length", song.length.into()),
-                ("track", song.track.into()),
-                ("year", song.year.into()),
-                ("album", album.name.as_str().into()),
-                ("album_id", id_value(album.id)),
-                ("artist", artist.name.as_str().into()),
-                ("artist_id", id_value(artist.id)),
-                ("genre", genre.name.as_str().into()),
-                ("genre_id", id_value(genre.id)),
-            ],
-        );
+        json::append_song(text, self.songs[at as usize], [album, artist, genre]);
     }
 }
 
-/// Indexes below `count` in the order of `compare`, ties by index.
-fn sorted(count: u32, compare: impl Fn(u32, u32) -> Ordering) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..count).collect();
-    order.sort_unstable_by(|&a, &b| compare(a, b).then(a.cmp(&b)));
-    order
+/// Order and ranks by a value of the song itself.
+fn write_order<W: Write + Seek>(
+    out: &mut Sections<W>,
+    field: Field,
+    ranked: &Ranked,
+) -> Result<(), BuildError> {
+    out.numbers(Kind::Song, Column::Order(field), ranked.order.iter().copied())?;
+    out.numbers(Kind::Song, Column::Rank(field), ranked.rank.iter().copied())
 }
 
-/// Where each index stands in `order`, a permutation.
-fn inverse(order: &[u32]) -> Vec<u32> {
-    let mut places = vec![0; order.len()];
-    for (place, &at) in order.iter().enumerate() {
-        places[at as usize] = place as u32;
-    }
-    places
-}
-
-/// Ranks of the values of all indexes, which `order` sorts by value.
-fn dense_rank<V: PartialEq>(order: &[u32], value: impl Fn(u32) -> V) -> Vec<u32> {
-    let mut ranks = vec![0; order.len()];
+/// Ranks of the names of entities that are sorted by name.
+fn name_ranks(entities: &[&Named]) -> Vec<u32> {
     let mut rank = 0;
-    for pair in order.windows(2) {
-        rank += u32::from(value(pair[0]) != value(pair[1]));
-        ranks[pair[1] as usize] = rank;
+    let mut ranks = vec![0; entities.len()];
+    for (pair, place) in entities.windows(2).zip(1..) {
+        rank += u32::from(pair[0].name != pair[1].name);
+        ranks[place] = rank;
     }
     ranks
 }
 
-fn check_count(kind: Kind, count: usize) -> Result<u32, BuildError> {
+/// Does `one` in a thread of its own, if there can be one, and `other` here.
+fn at_once<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, &one) {
+        Ok(one) => {
+            let done = other();
+            (one.join().unwrap_or_else(|panic| resume_unwind(panic)), done)
+        }
+        Err(_) => (one(), other()),
+    })
+}
+
+fn check_count(kind: Kind, count: usize) -> Result<(), BuildError> {
     if count > ENTITIES_MAX {
         return Err(BuildError::TooMany { kind, count });
     }
-    Ok(count as u32)
-}
-
-fn id_value(id: uuid::Uuid) -> Value {
-    Value::String(id.hyphenated().to_string())
-}
-
-/// Appends a JSON object, its fields in this order, and a comma.
-fn append_json(text: &mut Vec<u8>, fields: &[(&str, Value)]) {
-    for (place, (name, value)) in fields.iter().enumerate() {
-        text.push(if place == 0 { b'{' } else { b',' });
-        text.extend_from_slice(format!("\"{name}\":{value}").as_bytes());
-    }
-    text.extend_from_slice(b"},");
+    Ok(())
 }

@@ -31,6 +31,8 @@ const NAMES: &[&str] = &[
     "하",
     "\u{1f}Unit\u{1c}Band",
     "a",
+    "a\0",
+    "a\0b",
     "a a",
     "A b a",
     "ab",

@@ -9,6 +9,7 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
 use super::BuildError;
+use super::order::text_key;
 use super::sections::Sections;
 use crate::snapshot::Kind;
 use crate::snapshot::format::{Column, PREFIX_CHARS, Suffix, is_dense};
@@ -24,7 +25,7 @@ pub(super) struct Search {
 /// A suffix with the beginning of its text as a number, so that most comparisons touch
 /// no text.
 struct SortedSuffix {
-    key: u64,
+    key: u128,
     entity: u32,
     start: u32,
 }
@@ -71,15 +72,23 @@ impl Search {
         Ok(())
     }
 
+    /// The key tells it of all short texts, except of those that may end before a zero byte.
+    fn begins_with(&self, suffix: &SortedSuffix, prefix: &[u8]) -> bool {
+        if prefix.len() > size_of_val(&suffix.key) || prefix.contains(&0) {
+            return self.text(suffix).starts_with(prefix);
+        }
+        suffix.key.to_be_bytes().starts_with(prefix)
+    }
+
     /// The beginnings of one to [`PREFIX_CHARS`] characters, each with its suffixes.
     fn prefixes(&self, mut visit: impl FnMut(&[u8], Range<usize>)) {
         for chars in 1..=PREFIX_CHARS {
             let mut group: Option<(&[u8], usize)> = None;
             for (at, suffix) in self.suffixes.iter().enumerate() {
-                let text = self.text(suffix);
-                if group.is_some_and(|(prefix, _)| text.starts_with(prefix)) {
+                if group.is_some_and(|(prefix, _)| self.begins_with(suffix, prefix)) {
                     continue;
                 }
+                let text = self.text(suffix);
                 if let Some((prefix, begin)) = group.take() {
                     visit(prefix, begin..at);
                 }
@@ -95,11 +104,7 @@ impl Search {
 impl SortedSuffix {
     /// `start` fits, as the length of the form was checked.
     fn new(form: &[u8], entity: u32, start: usize) -> Self {
-        let mut key = [0; 8];
-        let rest = &form[start..];
-        let len = rest.len().min(key.len());
-        key[..len].copy_from_slice(&rest[..len]);
-        SortedSuffix { key: u64::from_be_bytes(key), entity, start: start as u32 }
+        SortedSuffix { key: text_key(&form[start..]), entity, start: start as u32 }
     }
 }
 

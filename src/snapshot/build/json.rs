@@ -1,0 +1,117 @@
+//! The JSON texts of entities, as the API answers them.
+
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
+use crate::model::{Named, Song};
+
+/// Appends an album, an artist or a genre, and a comma.
+pub(super) fn append_named(text: &mut Vec<u8>, named: &Named) {
+    append_id(text, "{\"id\":", named.id);
+    append_text(text, ",\"name\":", Some(&named.name));
+    text.extend_from_slice(b"},");
+}
+
+/// Appends a song of this album, artist and genre, and a comma.
+pub(super) fn append_song(text: &mut Vec<u8>, song: &Song, [album, artist, genre]: [&Named; 3]) {
+    append_id(text, "{\"id\":", song.id);
+    append_text(text, ",\"name\":", song.name.as_deref());
+    append_number(text, ",\"length\":", song.length);
+    append_number(text, ",\"track\":", song.track);
+    append_number(text, ",\"year\":", song.year);
+    append_text(text, ",\"album\":", Some(&album.name));
+    append_id(text, ",\"album_id\":", album.id);
+    append_text(text, ",\"artist\":", Some(&artist.name));
+    append_id(text, ",\"artist_id\":", artist.id);
+    append_text(text, ",\"genre\":", Some(&genre.name));
+    append_id(text, ",\"genre_id\":", genre.id);
+    text.extend_from_slice(b"},");
+}
+
+fn append_id(text: &mut Vec<u8>, before: &str, id: Uuid) {
+    let mut buffer = [0; Hyphenated::LENGTH];
+    text.extend_from_slice(before.as_bytes());
+    text.push(b'"');
+    text.extend_from_slice(id.hyphenated().encode_lower(&mut buffer).as_bytes());
+    text.push(b'"');
+}
+
+fn append_number(text: &mut Vec<u8>, before: &str, number: Option<i64>) {
+    text.extend_from_slice(before.as_bytes());
+    match number {
+        None => text.extend_from_slice(b"null"),
+        Some(number) => text.extend_from_slice(number.to_string().as_bytes()),
+    }
+}
+
+/// Runs that need no escape are copied whole: nearly every name is one such run.
+fn append_text(text: &mut Vec<u8>, before: &str, value: Option<&str>) {
+    text.extend_from_slice(before.as_bytes());
+    let Some(value) = value else {
+        return text.extend_from_slice(b"null");
+    };
+    text.push(b'"');
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(|&byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        text.extend_from_slice(&rest[..at]);
+        append_escape(text, rest[at]);
+        rest = &rest[at + 1..];
+    }
+    text.extend_from_slice(rest);
+    text.push(b'"');
+}
+
+fn append_escape(text: &mut Vec<u8>, byte: u8) {
+    let short = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        b'\t' => b't',
+        b'\n' => b'n',
+        0x0c => b'f',
+        b'\r' => b'r',
+        _ => return text.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+    };
+    text.extend_from_slice(&[b'\\', short]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_escaped_as_serde_json_does() {
+        let all: String = (0..0x250_u32).chain([0x2028, 0x1_0348]).filter_map(char::from_u32).collect();
+        for value in ["", "\"", "a\\", "\u{0}\u{1f} \u{7f}", "tab\tnew\n", &all] {
+            let mut text = Vec::new();
+            append_text(&mut text, "", Some(value));
+            assert_eq!(String::from_utf8(text).unwrap(), serde_json::to_string(value).unwrap());
+        }
+    }
+
+    #[test]
+    fn entities_have_their_fields_in_the_order_of_the_api() {
+        let named = |byte, name: &str| Named { id: Uuid::from_bytes([byte; 16]), name: name.to_owned() };
+        let song = Song {
+            id: Uuid::from_bytes([0xab; 16]),
+            name: None,
+            length: Some(i64::MIN),
+            track: Some(0),
+            year: None,
+            album: 0,
+            artist: 0,
+            genre: 0,
+        };
+        let mut text = Vec::new();
+        append_song(&mut text, &song, [&named(1, "B \"Sides\""), &named(2, ""), &named(3, "Ska")]);
+        append_named(&mut text, &named(3, "Ska"));
+        let expected = concat!(
+            r#"{"id":"abababab-abab-abab-abab-abababababab","name":null,"#,
+            r#""length":-9223372036854775808,"track":0,"year":null,"#,
+            r#""album":"B \"Sides\"","album_id":"01010101-0101-0101-0101-010101010101","#,
+            r#""artist":"","artist_id":"02020202-0202-0202-0202-020202020202","#,
+            r#""genre":"Ska","genre_id":"03030303-0303-0303-0303-030303030303"},"#,
+            r#"{"id":"03030303-0303-0303-0303-030303030303","name":"Ska"},"#,
+        );
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+}
