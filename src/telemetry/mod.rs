@@ -6,6 +6,7 @@
 
 mod date;
 mod format;
+mod format_error;
 mod log;
 mod percent;
 pub mod sentry;
@@ -17,7 +18,8 @@ use std::path::PathBuf;
 use slog::Level;
 
 pub use date::check_date_format;
-pub use format::{FormatError, LogFormat, LogRecord};
+pub use format::{LogFormat, LogRecord};
+pub use format_error::FormatError;
 pub use log::{Log, LogError};
 pub use statsd::{Statsd, StatsdError};
 
