@@ -1,27 +1,23 @@
 //! The log: one record, one line, one `write`, to stderr or to the file at `LOG_PATH`.
 //!
 //! It is used in the master before and after every fork, so there is no thread, no queue and no buffer that
-//! outlives a record; the only lock is taken around the `write`, so it is free whenever a process of one
-//! thread forks. A line that cannot be written is counted and forgotten: logging never stops a request.
+//! outlives a record. A line that cannot be written is counted and forgotten: logging never stops a request.
 
 use std::cell::Cell;
 use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use nix::errno::Errno;
-use slog::{Level, Logger, Never, OwnedKVList, Record};
+use slog::{Level, Logger, Never, OwnedKVList, Record, error, warn};
 
 use super::date::{Clock, check_date_format};
 use super::format::LogRecord;
+use super::output::{Output, Patience};
 use super::values::Values;
-use super::{LogFormat, LogSettings, sentry};
+use super::{LogFormat, LogSettings, json, sentry};
 
 /// Lines longer than this do not keep their buffer.
 const BUFFER_KEPT_MAX: usize = 64 * 1024;
@@ -34,21 +30,37 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log. `process_name` and `logger_name` are what `%(processName)s` and `%(name)s` print.
+    /// Opens the log of a server, which never waits for whoever reads it. `process_name` and `logger_name` are
+    /// what `%(processName)s` and `%(name)s` print.
     ///
     /// # Errors
     /// The file cannot be opened for appending, or the date format is not one of strftime.
     pub fn start(settings: &LogSettings, process_name: &str, logger_name: &str) -> Result<Log, LogError> {
+        Log::open(settings, process_name, logger_name, Patience::Never)
+    }
+
+    /// Opens the log of a command, which waits for a slow reader rather than lose a line.
+    ///
+    /// # Errors
+    /// As with [`Log::start`].
+    pub fn start_patient(
+        settings: &LogSettings,
+        process_name: &str,
+        logger_name: &str,
+    ) -> Result<Log, LogError> {
+        Log::open(settings, process_name, logger_name, Patience::Waits)
+    }
+
+    fn open(
+        settings: &LogSettings,
+        process_name: &str,
+        logger_name: &str,
+        patience: Patience,
+    ) -> Result<Log, LogError> {
         check_date_format(&settings.date_format)
             .map_err(|reason| LogError::DateFormat { format: settings.date_format.clone(), reason })?;
-        let target = match &settings.path {
-            Some(path) => Target::open(path)?,
-            None => Target::Stderr,
-        };
-        let output =
-            Output { target: RwLock::new(target), path: settings.path.clone(), lost: AtomicU64::new(0) };
         Ok(Log::over(Lines {
-            output: Arc::new(output),
+            output: Arc::new(Output::open(settings.path.as_deref(), patience)?),
             format: settings.format.clone(),
             clock: Clock::local(&settings.date_format),
             level: settings.level,
@@ -73,79 +85,28 @@ impl Log {
     /// # Errors
     /// The file cannot be opened; the old one stays in use.
     pub fn reopen(&self) -> Result<(), LogError> {
-        let output = &self.lines.output;
-        if let Some(path) = &output.path {
-            let target = Target::open(path)?;
-            *output.target.write().unwrap_or_else(PoisonError::into_inner) = target;
-        }
-        Ok(())
+        self.lines.output.reopen()
     }
 
-    /// The file that lines are appended to, until it is opened anew.
+    /// Opens the file at `LOG_PATH` anew if it was moved or removed. A record does so before it is written; a
+    /// process that has nothing to say does it here, lest it hold a file for ever that was removed to make
+    /// room. May be called often: it looks once a second at most.
+    pub fn follow(&self) {
+        self.lines.follow();
+    }
+
+    /// The descriptor of its file, if it has one of its own.
     pub fn fd(&self) -> Option<RawFd> {
-        match &*self.lines.output.target.read().unwrap_or_else(PoisonError::into_inner) {
-            Target::Stderr => None,
-            Target::File(file) => Some(file.as_raw_fd()),
-        }
+        self.lines.output.fd()
     }
 
     /// How many lines this process could not write.
     pub fn lost(&self) -> u64 {
-        self.lines.output.lost.load(Ordering::Relaxed)
+        self.lines.output.lost()
     }
 
     fn over(lines: Lines) -> Log {
         Log { logger: Logger::root(lines.clone(), slog::o!()), lines }
-    }
-}
-
-/// Where lines go.
-#[derive(Debug)]
-struct Output {
-    target: RwLock<Target>,
-    path: Option<PathBuf>,
-    lost: AtomicU64,
-}
-
-#[derive(Debug)]
-enum Target {
-    Stderr,
-    File(File),
-}
-
-impl Target {
-    fn open(path: &Path) -> Result<Target, LogError> {
-        let opened = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
-        opened.map(Target::File).map_err(|reason| LogError::Open { path: path.to_owned(), reason })
-    }
-
-    fn write(&self, line: &[u8]) -> Result<(), Errno> {
-        match self {
-            Target::Stderr => write_all(io::stderr().as_fd(), line),
-            Target::File(file) => write_all(file.as_fd(), line),
-        }
-    }
-}
-
-/// One `write`; more only when the kernel took a part.
-fn write_all(descriptor: BorrowedFd<'_>, mut line: &[u8]) -> Result<(), Errno> {
-    while !line.is_empty() {
-        match nix::unistd::write(descriptor, line) {
-            Ok(0) => return Err(Errno::EIO),
-            Ok(count) => line = &line[count..],
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-impl Output {
-    fn write(&self, line: &str) {
-        let target = self.target.read().unwrap_or_else(PoisonError::into_inner);
-        if target.write(line.as_bytes()).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }
 
@@ -173,9 +134,11 @@ impl slog::Drain for Lines {
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
         scratch.values.collect(record, context);
-        scratch.values.write_message(record.msg(), &mut scratch.message);
         self.render(record, &mut scratch);
-        self.output.write(&scratch.line);
+        self.follow();
+        if self.output.write(&scratch.line) {
+            self.tell_lost();
+        }
         sentry::capture_record(record, &scratch.values);
         if scratch.line.capacity() <= BUFFER_KEPT_MAX {
             // A thread that is ending has no place for it any more; then it is dropped.
@@ -190,7 +153,29 @@ impl slog::Drain for Lines {
 }
 
 impl Lines {
+    fn follow(&self) {
+        if let Err(error) = self.output.follow() {
+            error!(self.logger(), "the log could not be reopened: {}", error);
+        }
+    }
+
+    /// Says what was lost once lines can be written again.
+    fn tell_lost(&self) {
+        let lost = self.output.take_lost();
+        if lost > 0 {
+            warn!(self.logger(), "log lines were lost"; "count" => lost);
+        }
+    }
+
+    fn logger(&self) -> Logger {
+        Logger::root(self.clone(), slog::o!())
+    }
+
     fn render(&self, record: &Record<'_>, scratch: &mut Scratch) {
+        match self.format.is_json() {
+            true => Values::write_bare_message(record.msg(), &mut scratch.message),
+            false => scratch.values.write_message(record.msg(), &mut scratch.message),
+        }
         let now = Timestamp::now();
         if self.format.uses_time() {
             self.clock.write(now, &mut scratch.asctime);
@@ -207,7 +192,8 @@ impl Lines {
             levelname: level_name(record.level()),
             levelno: level_number(record.level()),
             lineno: record.line().into(),
-            module: record.module(),
+            // Python's is the file without its suffix; here the file may be called mod.rs.
+            module: record.module().rsplit("::").next().unwrap_or_default(),
             msecs: f64::from(now.subsec_nanosecond() / 1_000_000),
             message: &scratch.message,
             name: &self.logger_name,
@@ -223,7 +209,10 @@ impl Lines {
                 None => "Thread",
             },
         };
-        self.format.render(&fields, &mut scratch.line);
+        match self.format.is_json() {
+            true => json::write(now, &fields, &scratch.values, &mut scratch.line),
+            false => self.format.render(&fields, &mut scratch.line),
+        }
         scratch.line.push('\n');
     }
 }
@@ -312,8 +301,9 @@ impl std::error::Error for LogError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slog::{crit, debug, error, info, o, warn};
-    use std::fs::read_to_string;
+    use slog::{crit, debug, info, o};
+    use std::fs::{File, OpenOptions, read_to_string};
+    use std::path::Path;
 
     fn settings(format: &str, path: &Path) -> LogSettings {
         LogSettings {
@@ -339,9 +329,7 @@ mod tests {
         let line = line!() + 1;
         info!(log.logger(), "ready"; "songs" => 3);
         let process = std::process::id();
-        let expected = format!(
-            "[{process}] [INFO    ] master avalon log.rs avalon::telemetry::log::tests {line} ready songs=3\n"
-        );
+        let expected = format!("[{process}] [INFO    ] master avalon log.rs tests {line} ready songs=3\n");
         assert_eq!(read_to_string(&path).unwrap(), expected);
     }
 
@@ -414,6 +402,89 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_moved_is_left_as_soon_as_another_has_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+        let log = log("%(message)s", &path);
+        let look = || {
+            log.lines.output.forget_looking();
+            log.follow();
+        };
+        look();
+        info!(log.logger(), "one");
+        std::fs::rename(&path, &moved).unwrap();
+        look();
+        info!(log.logger(), "two");
+        // Whoever moved it may be about to make the new one.
+        assert!(!path.exists());
+        File::create(&path).unwrap();
+        log.lines.output.forget_looking();
+        info!(log.logger(), "three");
+        assert_eq!(read_to_string(&moved).unwrap(), "one\ntwo\n");
+        assert_eq!(read_to_string(&path).unwrap(), "three\n");
+
+        std::fs::remove_file(&path).unwrap();
+        look();
+        look();
+        info!(log.logger(), "four");
+        assert_eq!(read_to_string(&path).unwrap(), "four\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_followed_is_named_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+        let log = log("%(levelname)s %(message)s", &path);
+        std::fs::rename(&path, &moved).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        for _ in 0..3 {
+            log.lines.output.forget_looking();
+            log.follow();
+        }
+        info!(log.logger(), "goes on");
+        let text = read_to_string(&moved).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("ERROR the log could not be reopened: cannot append to "), "{text}");
+        assert_eq!(lines[1..], ["INFO goes on"]);
+    }
+
+    /// `copytruncate`: the same file, which is appended to wherever its end is.
+    #[test]
+    fn a_file_that_was_emptied_is_written_from_its_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = log("%(message)s", &path);
+        info!(log.logger(), "one");
+        OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
+        info!(log.logger(), "two");
+        assert_eq!(read_to_string(&path).unwrap(), "two\n");
+    }
+
+    #[test]
+    fn json_has_what_the_program_wrote_as_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = log("json", &path);
+        let line = line!() + 2;
+        let logger = log.logger().new(o!("worker" => 3, "gen" => 1));
+        info!(logger, "bad {}", "tag\n\u{202e}"; "songs" => 3_u64, "share" => 0.5, "ok" => true, "none" => None::<u8>,
+            "gen" => 2, "title" => "say \"hi\"\u{1b}[0m\u{9b}", "nan" => f64::NAN, "level" => "mine");
+        let text = read_to_string(&path).unwrap();
+        assert!(text.ends_with("}\n") && text.lines().count() == 1 && text.is_ascii(), "{text}");
+        let mut object: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let time: Timestamp = object["ts"].take().as_str().unwrap().parse().unwrap();
+        assert!(Timestamp::now().duration_since(time).as_secs().abs() < 60);
+        let thread = std::thread::current().name().map(str::to_owned);
+        let expected = serde_json::json!({
+            "ts": null, "level": "INFO", "msg": "bad tag\n\u{202e}", "name": "avalon",
+            "process": std::process::id(), "processName": "master", "threadName": thread,
+            "module": "tests", "lineno": line, "worker": 3, "gen": 2, "songs": 3, "share": 0.5,
+            "ok": true, "none": null, "title": "say \"hi\"\u{1b}[0m\u{9b}", "nan": "NaN", "level_": "mine",
+        });
+        assert_eq!(object, expected);
+    }
+
+    #[test]
     fn lines_that_cannot_be_written_are_counted() {
         let log = log("%(message)s", Path::new("/dev/full"));
         info!(log.logger(), "lost");
@@ -427,9 +498,7 @@ mod tests {
         use nix::fcntl::OFlag;
         let (read, write) = nix::unistd::pipe2(OFlag::O_DIRECT | OFlag::O_NONBLOCK).unwrap();
         let Log { lines, .. } = log("[%(levelname)s] %(message)s", Path::new("/dev/null"));
-        let target = RwLock::new(Target::File(write.into()));
-        let output = Arc::new(Output { target, path: None, lost: AtomicU64::new(0) });
-        let log = Log::over(Lines { output, ..lines });
+        let log = Log::over(Lines { output: Arc::new(Output::into_file(write.into())), ..lines });
         info!(log.logger(), "first"; "key" => "some value");
         warn!(log.logger(), "second");
         let mut bytes = [0; 4096];
@@ -440,6 +509,30 @@ mod tests {
         while log.lost() == 0 {
             info!(log.logger(), "nobody reads");
         }
+        info!(log.logger(), "nobody reads still");
+        while nix::unistd::read(&read, &mut bytes).is_ok() {}
+        info!(log.logger(), "read again");
+        for expected in ["[INFO] read again\n", "[WARNING] log lines were lost count=2\n"] {
+            let count = nix::unistd::read(&read, &mut bytes).unwrap();
+            assert_eq!(std::str::from_utf8(&bytes[..count]), Ok(expected));
+        }
+        assert_eq!(log.lost(), 2);
+    }
+
+    /// A pipe takes what fits of a line that is longer than its pages.
+    #[test]
+    fn a_line_that_was_cut_off_does_not_run_into_the_next() {
+        use nix::fcntl::OFlag;
+        let (read, write) = nix::unistd::pipe2(OFlag::O_NONBLOCK).unwrap();
+        let Log { lines, .. } = log("%(message)s", Path::new("/dev/null"));
+        let log = Log::over(Lines { output: Arc::new(Output::into_file(write.into())), ..lines });
+        info!(log.logger(), "{}", "x".repeat(1 << 20));
+        assert_eq!(log.lost(), 1);
+        let mut bytes = [0; 1 << 16];
+        while nix::unistd::read(&read, &mut bytes).is_ok() {}
+        info!(log.logger(), "whole");
+        let count = nix::unistd::read(&read, &mut bytes).unwrap();
+        assert_eq!(std::str::from_utf8(&bytes[..count]), Ok("\nwhole\nlog lines were lost count=1\n"));
     }
 
     #[test]

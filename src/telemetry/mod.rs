@@ -7,7 +7,9 @@
 mod date;
 mod format;
 mod format_error;
+mod json;
 mod log;
+mod output;
 mod percent;
 pub mod sentry;
 mod statsd;
