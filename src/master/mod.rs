@@ -243,6 +243,7 @@ impl Master {
             self.obey();
             self.show_life();
             self.refresh();
+            self.follow_logs();
             let silence = |slot| (slot, self.scoreboard.silence(slot));
             let silent = self.arbiter.slots().into_iter().map(silence).collect();
             self.dispatch(Event::Tick { silent });

@@ -76,6 +76,16 @@ impl Master {
         let addresses: Vec<String> = generation.listeners.iter().map(|listener| listener.shown()).collect();
         info!(self.log.logger(), "generation {} serves on {}", number, addresses.join(", ");
             "workers" => self.arbiter.workers_wanted());
+        let (user, group) = generation.config.account_names();
+        info!(
+            self.log.logger(),
+            "Avalon Music Server {} running with request path {} as {}:{} using {:.1} MB memory",
+            env!("CARGO_PKG_VERSION"),
+            generation.config.request_path,
+            user,
+            group,
+            self.memory() as f64 / 1_000_000.0
+        );
     }
 
     /// Tells all who wait for it; a generation from a kept snapshot is followed by one from
@@ -103,6 +113,16 @@ impl Master {
         if serves {
             self.keep();
         }
+    }
+
+    /// Goes after log files that were moved.
+    pub(super) fn follow_logs(&self) {
+        for Generation { log, config, .. } in self.generations.values() {
+            if log.follow() {
+                give_log(config, log);
+            }
+        }
+        self.log.follow();
     }
 
     /// Before the workers are told, who may not be able to create a file.

@@ -90,9 +90,9 @@ impl Log {
 
     /// Opens the file at `LOG_PATH` anew if it was moved or removed. A record does so before it is written; a
     /// process that has nothing to say does it here, lest it hold a file for ever that was removed to make
-    /// room. May be called often: it looks once a second at most.
-    pub fn follow(&self) {
-        self.lines.follow();
+    /// room. May be called often: it looks once a second at most. Says whether it was opened.
+    pub fn follow(&self) -> bool {
+        self.lines.follow()
     }
 
     /// The descriptor of its file, if it has one of its own.
@@ -153,10 +153,11 @@ impl slog::Drain for Lines {
 }
 
 impl Lines {
-    fn follow(&self) {
-        if let Err(error) = self.output.follow() {
+    fn follow(&self) -> bool {
+        self.output.follow().unwrap_or_else(|error| {
             error!(self.logger(), "the log could not be reopened: {}", error);
-        }
+            false
+        })
     }
 
     /// Says what was lost once lines can be written again.

@@ -35,8 +35,8 @@ pub(super) struct Output {
     looked_ms: AtomicU64,
     /// At the last look there was nothing at the path.
     missing: AtomicBool,
-    /// The file that is there now could not be opened, which has been said.
-    stuck: AtomicBool,
+    /// How often in a row the file that is there now could not be opened.
+    failures: AtomicU64,
     lost: AtomicU64,
     lost_untold: AtomicU64,
     /// The last line was cut off in the middle.
@@ -76,7 +76,7 @@ impl Output {
             begin: Instant::now(),
             looked_ms: AtomicU64::new(0),
             missing: AtomicBool::new(false),
-            stuck: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             lost_untold: AtomicU64::new(0),
             torn: AtomicBool::new(false),
@@ -123,14 +123,15 @@ impl Output {
         let target = Target::open(path, self.patience)?;
         *self.target.write().unwrap_or_else(PoisonError::into_inner) = target;
         self.missing.store(false, Ordering::Relaxed);
-        self.stuck.store(false, Ordering::Relaxed);
+        self.failures.store(0, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Opens the file anew if another one has its name, or none; looks once a second at most. That it cannot be
-    /// opened is said once.
-    pub(super) fn follow(&self) -> Result<(), LogError> {
-        let Some(path) = self.path.as_deref().filter(|_| self.is_time_to_look()) else { return Ok(()) };
+    /// Opens the file anew if another one has its name, or none, and says whether it did; looks once a second
+    /// at most. That it cannot be opened is said once, at the second time: a file that was just made may not
+    /// have been given to this user yet.
+    pub(super) fn follow(&self) -> Result<bool, LogError> {
+        let Some(path) = self.path.as_deref().filter(|_| self.is_time_to_look()) else { return Ok(false) };
         let moved = match metadata(path) {
             Ok(found) => self.is_another(&found),
             // logrotate makes the new file a moment after it has moved the old one, and would put away one
@@ -142,11 +143,12 @@ impl Output {
             Err(_) => false,
         };
         if !moved {
-            return Ok(());
+            return Ok(false);
         }
         match self.reopen() {
-            Err(_) if self.stuck.swap(true, Ordering::Relaxed) => Ok(()),
-            result => result,
+            Ok(()) => Ok(true),
+            Err(error) if self.failures.fetch_add(1, Ordering::Relaxed) == 1 => Err(error),
+            Err(_) => Ok(false),
         }
     }
 

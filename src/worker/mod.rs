@@ -147,6 +147,7 @@ impl Worker {
                     self.slot.beat();
                     self.slot.set_connections(connections.count());
                     service.statsd.flush();
+                    self.log.follow();
                     connections.sweep(&limits);
                     if let Some(cause) = retirement.is_due(self.slot.answers()) {
                         tell(Notice::Retires(cause));
