@@ -470,7 +470,7 @@ mod tests {
         if dsn().is_some() {
             let before = threads();
             let log = child_log();
-            let statsd = Statsd::start("127.0.0.1", 8125, "avalon");
+            let statsd = Statsd::start("127.0.0.1", 8125, "avalon", log.logger());
             let guard = start(None, "worker", Some(1), Some(1));
             assert!(!is_enabled());
             error!(log.logger(), "nobody is told");

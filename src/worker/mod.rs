@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use nix::unistd::{Pid, getppid};
-use slog::{Logger, error, info, warn};
+use slog::{Logger, error, warn};
 use socket2::Socket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -121,7 +121,12 @@ impl Worker {
             scoreboard: self.scoreboard,
             status_allow: self.config.status_allow.clone(),
             slot: self.slot,
-            statsd: start_statsd(&self.config, &log),
+            statsd: Statsd::start(
+                &self.config.statsd_host,
+                self.config.statsd_port,
+                &self.config.statsd_prefix,
+                &log,
+            ),
             log: log.clone(),
         });
         let connections = Arc::new(Connections::default());
@@ -216,14 +221,6 @@ impl Drain {
         warn!(log, "requests took longer than GRACEFUL_TIMEOUT and were cut off"; "requests" => cut);
         Some(Ending::Stopped)
     }
-}
-
-fn start_statsd(config: &Config, log: &Logger) -> Statsd {
-    let statsd = Statsd::start(&config.statsd_host, config.statsd_port, &config.statsd_prefix);
-    if let Some(error) = statsd.error() {
-        info!(log, "no metrics are sent"; "error" => %error);
-    }
-    statsd
 }
 
 async fn serve_accepted(

@@ -61,6 +61,7 @@ impl Service {
         }
         let took = begin.elapsed();
         self.slot.end_request(response.status().as_u16(), took);
+        self.statsd.answered(response.status().as_u16());
         if let Some(endpoint @ Endpoint::List(_)) = endpoint {
             self.statsd.request(endpoint.name(), took);
         }
