@@ -21,6 +21,7 @@ pub use error::{ConfigError, Origin};
 use layers::{KEYS, Layers, PREFIX, Raw};
 use nix::unistd::{Gid, Group, Uid, User};
 
+use crate::telemetry::sentry::SentrySettings;
 use crate::telemetry::{self, LogFormat, LogSettings};
 
 /// The defaults with their documentation, as `avalon-echo-config` prints them.
@@ -121,7 +122,7 @@ pub struct Config {
     /// Prefix of all endpoints, such as `/avalon`, or `/`.
     pub request_path: String,
     /// Where errors are reported.
-    pub sentry_dsn: Option<String>,
+    pub sentry: SentrySettings,
     /// Host of the statsd server; empty for none.
     pub statsd_host: String,
     /// Port of the statsd server.
@@ -188,7 +189,10 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         database_url,
         log: log_settings(&layers)?,
         request_path: layers.text("REQUEST_PATH", request_path)?,
-        sentry_dsn: optional(layers.text("SENTRY_DSN", sentry_dsn)?),
+        sentry: SentrySettings {
+            dsn: optional(layers.text("SENTRY_DSN", sentry_dsn)?),
+            environment: layers.string("SENTRY_ENVIRONMENT")?,
+        },
         statsd_host: layers.string("STATSD_HOST")?,
         statsd_port: port(layers.integer("STATSD_PORT", 1..=65535)?),
         statsd_prefix: layers.string("STATSD_PREFIX")?,

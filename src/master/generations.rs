@@ -116,8 +116,7 @@ impl Master {
                     Err(error) => warn!(log.logger(), "the worker is not fully confined: {}", error),
                 }
             }
-            let _sentry =
-                sentry::start(of.config.sentry_dsn.as_deref(), "worker", Some(generation), Some(slot));
+            let _sentry = sentry::start(&of.config.sentry, "worker", Some(generation), Some(slot));
             scoreboard_slot.claim(std::process::id(), generation);
             let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
                 config: of.config.clone(),

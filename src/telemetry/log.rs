@@ -17,7 +17,7 @@ use super::date::{Clock, check_date_format};
 use super::format::LogRecord;
 use super::output::{Output, Patience};
 use super::values::Values;
-use super::{LogFormat, LogSettings, json, sentry};
+use super::{LogFormat, LogSettings, json, report};
 
 /// Lines longer than this do not keep their buffer.
 const BUFFER_KEPT_MAX: usize = 64 * 1024;
@@ -139,7 +139,7 @@ impl slog::Drain for Lines {
         if self.output.write(&scratch.line) {
             self.tell_lost();
         }
-        sentry::capture_record(record, &scratch.values);
+        report::capture_record(record, &scratch.values);
         if scratch.line.capacity() <= BUFFER_KEPT_MAX {
             // A thread that is ending has no place for it any more; then it is dropped.
             let _ = SCRATCH.try_with(|kept| kept.set(scratch));

@@ -11,6 +11,7 @@ mod json;
 mod log;
 mod output;
 mod percent;
+mod report;
 pub mod sentry;
 pub mod statsd;
 mod values;

@@ -1,11 +1,11 @@
 //! Errors and panics of one process as events at Sentry; nothing at all without a DSN.
 //!
-//! Started in a worker or in the loader, after the fork: the client has a thread that sends. Nothing here
-//! waits for the network except the end of the process, and that for at most [`FLUSH_MAX`].
+//! The client is started in a worker or another child, after the fork, as it has a thread that sends. Nothing
+//! here waits for the network except the end of the process, and that for at most [`FLUSH_MAX`].
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Once};
 use std::thread;
@@ -13,30 +13,27 @@ use std::time::Duration;
 
 use sentry::integrations::backtrace::ProcessStacktraceIntegration;
 use sentry::integrations::contexts::ContextIntegration;
-use sentry::integrations::panic::PanicIntegration;
-use sentry::protocol::Event;
 use sentry::transports::{UreqHttpTransport, UreqHttpTransportOptions};
 use sentry::types::{Dsn, ParseDsnError};
-use sentry::{
-    Breadcrumb, Client, ClientOptions, Envelope, Hub, Transport, TransportFactory, TransportOptions,
-};
-use slog::Record;
+use sentry::{Client, ClientOptions, Envelope, Hub, Transport, TransportFactory, TransportOptions};
 
-use super::values::Values;
+use super::report::{ENABLED, capture_panic, lay_aside};
+pub use super::report::{Laid, REPORTED, catch, request, take_laid};
+
+/// What the configuration says about Sentry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentrySettings {
+    /// `SENTRY_DSN`, which passed [`check_dsn`].
+    pub dsn: Option<String>,
+    /// `SENTRY_ENVIRONMENT`.
+    pub environment: String,
+}
 
 /// How long the end of a process waits for the last events.
 pub const FLUSH_MAX: Duration = Duration::from_secs(2);
 
-/// A log record with this tag is not made an event, because its cause already is one: the record of a panic
-/// that was caught. As in `error!(log, #REPORTED, "..")`.
-pub const REPORTED: &str = "reported";
-
 /// How long one event may take on its way; then the next one has its turn.
 const SEND_MAX: Duration = Duration::from_secs(10);
-
-/// Whether a client was started. Asked before anything of the `sentry` crate is touched, so that a master,
-/// which starts none, stays clear of it.
-static ENABLED: AtomicBool = AtomicBool::new(false);
 
 /// Says what is wrong with a DSN, without repeating it.
 ///
@@ -47,19 +44,21 @@ pub fn check_dsn(dsn: &str) -> Result<(), SentryDsnError> {
 }
 
 /// Starts reporting from this process, unless there is no DSN. Events carry the process's role and, where
-/// given, its generation and its worker number as tags.
+/// given, its generation and its worker number as tags. What a master has laid aside before the fork remains
+/// its own.
 ///
 /// A DSN that [`check_dsn`] refuses is taken for none.
 pub fn start(
-    dsn: Option<&str>,
+    settings: &SentrySettings,
     process: &'static str,
     generation: Option<u64>,
     worker: Option<usize>,
 ) -> SentryGuard {
-    let Some(dsn) = dsn.and_then(|dsn| parse_dsn(dsn).ok()) else {
+    lay_aside(false);
+    let Some(dsn) = settings.dsn.as_deref().and_then(|dsn| parse_dsn(dsn).ok()) else {
         return SentryGuard { client: None };
     };
-    let client = Arc::new(Client::with_options(options(dsn)));
+    let client = Arc::new(Client::with_options(options(dsn, &settings.environment)));
     let hub = Hub::main();
     hub.bind_client(Some(Arc::clone(&client)));
     hub.configure_scope(|scope| {
@@ -76,47 +75,12 @@ pub fn start(
     SentryGuard { client: Some(client) }
 }
 
-/// Whether events are sent from this process.
-pub fn is_enabled() -> bool {
-    ENABLED.load(Ordering::Acquire)
-}
-
-/// Sends an event of level error with tags of its own, for what is no log record.
-pub fn report_error(message: &str, tags: &[(&str, &str)]) {
-    if is_enabled() {
-        let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let message = Some(message.to_owned());
-        Hub::main().capture_event(Event { level: sentry::Level::Error, message, tags, ..Event::default() });
-    }
-}
-
-/// Makes an event of a log record of ERROR and above, and a breadcrumb of the next event of any other. The
-/// message stays free of the values, because Sentry groups events by it.
-pub(super) fn capture_record(record: &Record<'_>, values: &Values) {
-    if !is_enabled() || record.tag() == REPORTED {
-        return;
-    }
-    let message = Some(record.msg().to_string());
-    let values = values.iter().map(|(key, value)| (key.to_owned(), value.into()));
-    let level = level(record.level());
-    if record.level().is_at_least(slog::Level::Error) {
-        let logger = Some(record.module().to_owned());
-        let extra = values.collect();
-        Hub::main().capture_event(Event { level, message, logger, extra, ..Event::default() });
-    } else {
-        let category = Some(record.module().to_owned());
-        let data = values.collect();
-        Hub::main().add_breadcrumb(Breadcrumb { level, message, category, data, ..Breadcrumb::default() });
-    }
-}
-
-fn level(level: slog::Level) -> sentry::Level {
-    match level {
-        slog::Level::Critical => sentry::Level::Fatal,
-        slog::Level::Error => sentry::Level::Error,
-        slog::Level::Warning => sentry::Level::Warning,
-        slog::Level::Info => sentry::Level::Info,
-        slog::Level::Debug | slog::Level::Trace => sentry::Level::Debug,
+/// Lays events aside in this process, which is to have no thread, if there is a DSN: [`take_laid`] gives them to
+/// a child that sends them.
+pub fn start_aside(settings: &SentrySettings) {
+    lay_aside(settings.dsn.is_some());
+    if settings.dsn.is_some() {
+        report_panics();
     }
 }
 
@@ -145,11 +109,11 @@ impl fmt::Debug for SentryGuard {
 
 /// The crate's defaults read the environment, which is the configuration's business alone, and its panic hook
 /// waits for the network inside the panicking request; so all is said here.
-fn options(dsn: Dsn) -> ClientOptions {
+fn options(dsn: Dsn, environment: &str) -> ClientOptions {
     let mut options = ClientOptions::default();
     options.dsn = Some(dsn);
     options.release = Some(Cow::Borrowed(concat!(env!("CARGO_PKG_NAME"), "@", env!("CARGO_PKG_VERSION"))));
-    options.environment = Some(Cow::Borrowed("production"));
+    options.environment = Some(Cow::Owned(environment.to_owned()));
     options.default_integrations = false;
     // The contexts also set the server's name.
     options.integrations =
@@ -164,11 +128,9 @@ fn report_panics() {
     ONCE.call_once(|| {
         let next = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if is_enabled() {
-                // Not waited for: a panic that is caught must not hold up the other requests, and one that
-                // is not ends the process, which drops the guard.
-                Hub::main().capture_event(PanicIntegration::new().event_from_panic_info(info));
-            }
+            // Not waited for: a panic that is caught must not hold up the other requests, and one that is
+            // not ends the process, which drops the guard.
+            capture_panic(info);
             next(info);
         }));
     });
@@ -260,6 +222,10 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
     use std::time::Instant;
 
+    fn settings(dsn: Option<&str>) -> SentrySettings {
+        SentrySettings { dsn: dsn.map(str::to_owned), environment: "testing".to_owned() }
+    }
+
     const DSN: &str = "AVALON_TEST_SENTRY_DSN";
     const LOG: &str = "AVALON_TEST_SENTRY_LOG";
     const KEY: &str = "0123456789abcdefkey";
@@ -350,13 +316,13 @@ mod tests {
     #[test]
     fn error_records_arrive_with_their_tags_and_values() {
         if let Some(dsn) = dsn() {
-            let _guard = start(Some(&dsn), "worker", Some(7), Some(3));
+            let _guard = start(&settings(Some(&dsn)), "worker", Some(7), Some(3));
             let log = child_log().logger().new(o!("slot" => 3));
             info!(log, "worker ready"; "pid" => 4711);
             error!(log, "cannot read {}", "this"; "reason" => "no such file");
             error!(log, #REPORTED, "request panicked");
             crit!(log, "giving up");
-            report_error("worker killed", &[("cause", "timeout")]);
+            error!(log, "worker killed"; "gen" => 8, "worker" => 1, "request" => "GET /avalon/songs?key=x");
             return;
         }
         let (dsn, bodies) = ingest();
@@ -370,7 +336,7 @@ mod tests {
         assert_eq!(first["extra"], serde_json::json!({"slot": "3", "reason": "no such file"}));
         assert_eq!(first["logger"], module_path!());
         assert_eq!(first["release"], concat!("avalon-music-server@", env!("CARGO_PKG_VERSION")));
-        assert_eq!(first["environment"], "production");
+        assert_eq!(first["environment"], "testing");
         assert!(first["server_name"].as_str().is_some_and(|name| !name.is_empty()));
         let crumbs = &first["breadcrumbs"]["values"];
         assert_eq!(crumbs[0]["message"], "worker ready");
@@ -379,16 +345,69 @@ mod tests {
         let second = event(&bodies);
         assert_eq!((&second["message"], &second["level"]), (&"giving up".into(), &"fatal".into()));
         let third = event(&bodies);
+        // Of a process that has them its own count.
+        let tags = serde_json::json!({"process": "worker", "generation": "7", "worker": "3"});
+        assert_eq!((&third["message"], &third["tags"]), (&"worker killed".into(), &tags));
+        assert_eq!(third["request"]["url"], "http://localhost/avalon/songs?key=[Filtered]");
+    }
+
+    #[test]
+    fn a_process_without_a_thread_lays_events_aside_for_a_child() {
+        if let Some(dsn) = dsn() {
+            let settings = settings(Some(&dsn));
+            start_aside(&settings);
+            let before = threads();
+            let log = child_log();
+            (0..60).for_each(|at| info!(log.logger(), "line {}", at));
+            error!(log.logger(), "worker ended"; "worker" => 2, "gen" => 5);
+            assert!(std::panic::catch_unwind(|| panic!("the master is broken")).is_err());
+            (0..20).for_each(|at| error!(log.logger(), "error {}", at));
+            assert_eq!(threads(), before);
+            let laid = take_laid();
+            assert_eq!((laid.count(), laid.dropped), (16, 6));
+            assert_eq!((take_laid().count(), take_laid().dropped), (0, 0));
+            error!(log.logger(), "remains the master's own");
+            let _guard = start(&settings, "master", None, None);
+            laid.send();
+            return;
+        }
+        let (dsn, bodies) = ingest();
+        run_child("a_process_without_a_thread_lays_events_aside_for_a_child", &dsn);
+        let first = event(&bodies);
+        assert_eq!(first["message"], "worker ended");
+        assert_eq!(first["tags"], serde_json::json!({"process": "master", "generation": "5", "worker": "2"}));
+        let crumbs = first["breadcrumbs"]["values"].as_array().unwrap();
         assert_eq!(
-            (&third["message"], &third["tags"]["cause"]),
-            (&"worker killed".into(), &"timeout".into())
+            (crumbs.len(), &crumbs[0]["message"], &crumbs[49]["message"]),
+            (50, &"line 10".into(), &"line 59".into())
         );
+        assert_eq!(event(&bodies)["exception"]["values"][0]["value"], "the master is broken");
+        (0..14).for_each(|at| assert_eq!(event(&bodies)["message"], format!("error {at}")));
+    }
+
+    #[test]
+    fn a_panic_in_a_request_arrives_with_the_request() {
+        if let Some(dsn) = dsn() {
+            let _guard = start(&settings(Some(&dsn)), "worker", Some(1), Some(0));
+            let describe =
+                || request("GET", "/avalon/songs?query=x&password=geheim", &hyper::HeaderMap::new());
+            assert!(catch(|| panic!("broken"), describe).is_err());
+            assert_eq!(catch(|| 5, describe).ok(), Some(5));
+            return;
+        }
+        let (dsn, bodies) = ingest();
+        run_child("a_panic_in_a_request_arrives_with_the_request", &dsn);
+        let event = event(&bodies);
+        assert_eq!(event["exception"]["values"][0]["value"], "broken");
+        assert_eq!(event["request"]["method"], "GET");
+        assert_eq!(event["request"]["url"], "http://localhost/avalon/songs?query=x&password=[Filtered]");
+        assert!(!event.to_string().contains("geheim"));
     }
 
     #[test]
     fn a_panic_that_is_caught_arrives() {
         if let Some(dsn) = dsn() {
-            let _guard = start(Some(&dsn), "worker", Some(1), Some(0));
+            let _guard = start(&settings(Some(&dsn)), "worker", Some(1), Some(0));
             let request = std::panic::catch_unwind(|| panic!("index {} out of bounds", 5));
             assert!(request.is_err());
             return;
@@ -408,7 +427,7 @@ mod tests {
     fn a_panic_that_ends_the_process_arrives_because_it_drops_the_guard() {
         if let Some(dsn) = dsn() {
             let ended = thread::spawn(move || {
-                let _guard = start(Some(&dsn), "loader", None, None);
+                let _guard = start(&settings(Some(&dsn)), "loader", None, None);
                 panic!("the loader is broken");
             });
             assert!(ended.join().is_err());
@@ -424,7 +443,7 @@ mod tests {
     #[test]
     fn an_endpoint_that_hangs_delays_nothing_but_the_end() {
         if let Some(dsn) = dsn() {
-            let guard = start(Some(&dsn), "worker", None, None);
+            let guard = start(&settings(Some(&dsn)), "worker", None, None);
             let log = child_log();
             let started = Instant::now();
             // More than the transport's queue holds.
@@ -449,8 +468,8 @@ mod tests {
     #[test]
     fn an_https_endpoint_is_spoken_to_in_tls() {
         if let Some(dsn) = dsn() {
-            let _guard = start(Some(&dsn), "worker", None, None);
-            report_error("secret", &[]);
+            let _guard = start(&settings(Some(&dsn)), "worker", None, None);
+            error!(child_log().logger(), "secret");
             return;
         }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -471,17 +490,17 @@ mod tests {
             let before = threads();
             let log = child_log();
             let statsd = Statsd::start("127.0.0.1", 8125, "avalon", log.logger());
-            let guard = start(None, "worker", Some(1), Some(1));
-            assert!(!is_enabled());
+            let guard = start(&settings(None), "worker", Some(1), Some(1));
+            assert!(!ENABLED.load(Ordering::Acquire));
             error!(log.logger(), "nobody is told");
-            report_error("nobody is told", &[]);
             statsd.request("songs", Duration::from_millis(1));
             statsd.flush();
             assert_eq!(threads(), before);
             drop(guard);
             // What the count above would have seen.
-            let _guard = start(Some(&format!("http://{KEY}@127.0.0.1:9/42")), "worker", None, None);
-            assert!(is_enabled() && threads() > before);
+            let _guard =
+                start(&settings(Some(&format!("http://{KEY}@127.0.0.1:9/42"))), "worker", None, None);
+            assert!(ENABLED.load(Ordering::Acquire) && threads() > before);
             return;
         }
         run_child("without_a_dsn_nothing_starts", "none");
