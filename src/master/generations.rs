@@ -167,6 +167,7 @@ impl Master {
             .chain(pidfile)
             .chain(control)
             .chain(turns)
+            .chain(self.errands.fds())
             .collect();
         // Generations share listeners; nothing may be closed twice.
         fds.extend(
@@ -232,6 +233,7 @@ pub(super) fn first_steps<'a>(
     on_master_death: Signal,
 ) -> FirstSteps<'a> {
     let account = config.account.as_ref();
+    let on_master_death = Some(on_master_death);
     FirstSteps { master: process::own_pid(), close, account, umask: config.umask, on_master_death }
 }
 

@@ -1,6 +1,8 @@
 //! What leaves the processes beside answers: metrics, errors, log lines.
 
+mod ingest;
 mod log;
+mod sentry;
 
 use std::net::UdpSocket;
 
