@@ -87,9 +87,6 @@ impl Master {
         if self.metrics.configure(&generation.config) {
             self.errands.forget_host();
         }
-        let addresses: Vec<String> = generation.listeners.iter().map(|listener| listener.shown()).collect();
-        info!(self.log.logger(), "generation {} serves on {}", number, addresses.join(", ");
-            "workers" => self.arbiter.workers_wanted());
         let (user, group) = generation.config.account_names();
         info!(
             self.log.logger(),
@@ -100,6 +97,9 @@ impl Master {
             group,
             self.memory() as f64 / 1_000_000.0
         );
+        let addresses: Vec<String> = generation.listeners.iter().map(|listener| listener.shown()).collect();
+        info!(self.log.logger(), "generation {} serves on {}", number, addresses.join(", ");
+            "workers" => self.arbiter.workers_wanted());
     }
 
     /// Tells all who wait for it; a generation from a kept snapshot is followed by one from

@@ -25,7 +25,7 @@ fn start(setup: Setup) -> Server {
     let (log, socket) = (setup.path("log"), format!("unix:{}", setup.path("socket").display()));
     let setup = setup.without_flags().flag("--workers=2").flag(&format!("--log-file={}", log.display()));
     let server = setup.variable("AVALON_BIND", &socket).spawn();
-    eventually("the start", || read(&log).contains(" running with request path ").then_some(()));
+    eventually("the start", || read(&log).contains(" serves on ").then_some(()));
     server
 }
 
