@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use nix::unistd::{Pid, getppid};
-use slog::{Logger, error, warn};
+use slog::{Logger, error, info, warn};
 use socket2::Socket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -177,6 +177,9 @@ impl Worker {
             }
             if let Some(ending) = drain.ending(accepting.is_empty(), &connections, &log) {
                 service.statsd.flush();
+                if service.statsd.lost() > 0 {
+                    info!(log, "metrics were lost"; "datagrams" => service.statsd.lost());
+                }
                 return Ok(ending);
             }
         }
