@@ -2,14 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::{Pid, Uid, mkfifo};
 use serde_json::Value;
 
 use crate::harness::eventually;
@@ -90,6 +90,31 @@ fn log_is_rotated_by_the_real_logrotate() {
     let entries = fs::read_dir(server.path("")).expect("a folder").flatten();
     let logs = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("log")).count();
     assert_eq!(logs, 4 + ["logrotate.conf", "logrotate.state"].len());
+}
+
+/// The new file is root's, until the master has given it to the workers' account.
+#[test]
+fn log_of_another_user_is_rotated_without_a_signal() {
+    if !Uid::effective().is_root() {
+        return eprintln!("skipped: only root can start workers as another user");
+    }
+    let setup = Setup::with(&collection(1)).flag("--user=65532").flag("--group=65531");
+    let (log, moved) = (setup.path("log"), setup.path("log.1"));
+    fs::set_permissions(setup.path(""), fs::Permissions::from_mode(0o755)).expect("a folder to pass");
+    fs::set_permissions(setup.path("avalon.sqlite"), fs::Permissions::from_mode(0o644)).expect("a database");
+    let server = setup.flag(&format!("--log-file={}", log.display())).spawn();
+    eventually("the start", || read(&log).contains(" serves on ").then_some(()));
+    fs::rename(&log, &moved).expect("renamed");
+    File::create(&log)
+        .expect("a new log")
+        .set_permissions(fs::Permissions::from_mode(0o640))
+        .expect("its mode");
+    wait_closed(&server, &moved);
+    assert_eq!(log.metadata().expect("a log").uid(), 65532);
+    for pid in server.wait_workers(2) {
+        eventually("the new log is open", || open_by(pid, &log).then_some(()));
+    }
+    assert!(!(read(&log) + &read(&moved)).contains("could not be reopened"), "{}", read(&log));
 }
 
 /// The lines of the original, which those who watch its log look for.
