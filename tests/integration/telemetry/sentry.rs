@@ -5,11 +5,12 @@ use std::net::TcpListener;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::ingest::{Ingest, KEY};
 use crate::harness::eventually;
-use crate::harness::server::{Setup, collection};
+use crate::harness::server::{Server, Setup, collection};
 
 fn setup(ingest: &Ingest) -> Setup {
     let setup = Setup::with(&collection(1)).variable("AVALON_SENTRY_DSN", &ingest.dsn);
@@ -94,16 +95,32 @@ fn start_that_fails_before_there_is_a_master_is_reported() {
 fn more_errors_than_reporters_are_all_told() {
     let ingest = Ingest::start();
     let server = setup(&ingest).start();
-    for _ in 0..4 {
-        let victims = server.wait_workers(2);
-        victims.iter().for_each(|victim| kill(*victim, Signal::SIGKILL).expect("a worker"));
-        eventually("others", || {
-            victims.iter().all(|victim| !server.workers().contains(victim)).then_some(())
+    let mut killed: Vec<Pid> = Vec::new();
+    for _ in 0..2 {
+        let victims = eventually("two other workers", || {
+            // Not just any children: reporters are some too.
+            let serving = serving(&server);
+            (serving.len() == 2 && serving.iter().all(|pid| !killed.contains(pid))).then_some(serving)
         });
-        for _ in &victims {
-            ingest.wait("worker ended: killed by SIGKILL");
-        }
+        victims.iter().for_each(|victim| kill(*victim, Signal::SIGKILL).expect("a worker"));
+        killed.extend(victims);
     }
+    let mut told: Vec<String> = Vec::new();
+    for _ in &killed {
+        let event = ingest.wait("worker ended: killed by SIGKILL");
+        told.extend(event["extra"]["pid"].as_str().map(str::to_owned));
+    }
+    told.sort();
+    let mut killed: Vec<String> = killed.iter().map(Pid::to_string).collect();
+    killed.sort();
+    assert_eq!(told, killed);
+}
+
+fn serving(server: &Server) -> Vec<Pid> {
+    let status = server.status();
+    let workers = status["workers"].as_array().expect("workers").iter();
+    let serving = workers.filter(|worker| worker["state"] == "serving");
+    serving.map(|worker| Pid::from_raw(worker["pid"].as_i64().expect("a pid") as i32)).collect()
 }
 
 /// The kernel accepts connections, and nobody answers them.
