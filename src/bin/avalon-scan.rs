@@ -81,7 +81,7 @@ fn run(arguments: Arguments) -> Exit {
     if arguments.quiet {
         config.log.level = Level::Error;
     }
-    let log = match Log::start(&config.log, "avalon-scan", "avalon.scan") {
+    let log = match Log::start_patient(&config.log, "avalon-scan", "avalon.scan") {
         Ok(log) => log,
         Err(error) => return say(Exit::Failed, &error),
     };

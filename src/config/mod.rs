@@ -21,6 +21,7 @@ pub use error::{ConfigError, Origin};
 use layers::{KEYS, Layers, PREFIX, Raw};
 use nix::unistd::{Gid, Group, Uid, User};
 
+use crate::telemetry::sentry::SentrySettings;
 use crate::telemetry::{self, LogFormat, LogSettings};
 
 /// The defaults with their documentation, as `avalon-echo-config` prints them.
@@ -121,7 +122,7 @@ pub struct Config {
     /// Prefix of all endpoints, such as `/avalon`, or `/`.
     pub request_path: String,
     /// Where errors are reported.
-    pub sentry_dsn: Option<String>,
+    pub sentry: SentrySettings,
     /// Host of the statsd server; empty for none.
     pub statsd_host: String,
     /// Port of the statsd server.
@@ -190,7 +191,10 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         database_url,
         log: log_settings(&layers)?,
         request_path: layers.text("REQUEST_PATH", request_path)?,
-        sentry_dsn: optional(layers.text("SENTRY_DSN", sentry_dsn)?),
+        sentry: SentrySettings {
+            dsn: optional(layers.text("SENTRY_DSN", sentry_dsn)?),
+            environment: layers.string("SENTRY_ENVIRONMENT")?,
+        },
         statsd_host: layers.string("STATSD_HOST")?,
         statsd_port: port(layers.integer("STATSD_PORT", 1..=65535)?),
         statsd_prefix: layers.string("STATSD_PREFIX")?,
@@ -221,6 +225,15 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
 }
 
 impl Config {
+    /// Whom workers and the loader run as, by names where there are any.
+    pub fn account_names(&self) -> (String, String) {
+        let own = || (Uid::effective(), Gid::effective());
+        let (uid, gid) = self.account.as_ref().map_or_else(own, |account| (account.uid, account.gid));
+        let user = User::from_uid(uid).ok().flatten().map(|user| user.name);
+        let group = Group::from_gid(gid).ok().flatten().map(|group| group.name);
+        (user.unwrap_or_else(|| uid.to_string()), group.unwrap_or_else(|| gid.to_string()))
+    }
+
     /// Every key with the value that counts, as TOML comments and lines; the database
     /// password and the Sentry key are hidden.
     pub fn print(&self) -> String {
@@ -274,12 +287,22 @@ fn log_settings(layers: &Layers) -> Result<LogSettings, ConfigError> {
         format: layers.text("LOG_FORMAT", LogFormat::parse)?,
         date_format: layers
             .text("LOG_DATE_FORMAT", |text| telemetry::check_date_format(text).map(|()| text.to_owned()))?,
-        level: layers.text("LOG_LEVEL", |text| {
-            telemetry::parse_level(text)
-                .ok_or_else(|| format!("expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got {text:?}"))
-        })?,
+        level: log_level(layers)?,
         path: layers.path("LOG_PATH")?,
     })
+}
+
+/// By name or by Python's number.
+fn log_level(layers: &Layers) -> Result<slog::Level, ConfigError> {
+    let parse = |text: &str| {
+        telemetry::parse_level(text)
+            .ok_or_else(|| format!("expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got {text:?}"))
+    };
+    match &layers.get("LOG_LEVEL").value {
+        Raw::Integer(number) => parse(&number.to_string())
+            .map_err(|problem| typed::wrong("LOG_LEVEL", layers.get("LOG_LEVEL"), problem)),
+        _ => layers.text("LOG_LEVEL", parse),
+    }
 }
 
 fn request_path(text: &str) -> Result<String, String> {

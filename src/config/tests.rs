@@ -21,7 +21,7 @@ fn defaults_are_those_of_the_original() {
     assert_eq!(config.request_path, "/avalon");
     assert_eq!((config.statsd_host.as_str(), config.statsd_port), ("localhost", 8125));
     assert_eq!(config.statsd_prefix, "avalon");
-    assert_eq!(config.sentry_dsn, None);
+    assert_eq!(config.sentry.dsn, None);
     assert_eq!(config.log.path, None);
     assert_eq!(config.workers, 3);
 }

@@ -127,6 +127,21 @@ pub enum Action {
         /// On this slot.
         slot: usize,
     },
+    /// Log that a worker has ended.
+    WorkerEnded {
+        /// An error if nobody had told it to.
+        level: Level,
+        /// Of this generation.
+        generation: u64,
+        /// On this slot.
+        slot: usize,
+        /// Which.
+        pid: Pid,
+        /// How, in words.
+        how: String,
+        /// How long it lived.
+        age: Duration,
+    },
     /// Send a signal.
     Kill {
         /// To this child.

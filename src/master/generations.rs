@@ -116,8 +116,7 @@ impl Master {
                     Err(error) => warn!(log.logger(), "the worker is not fully confined: {}", error),
                 }
             }
-            let _sentry =
-                sentry::start(of.config.sentry_dsn.as_deref(), "worker", Some(generation), Some(slot));
+            let _sentry = sentry::start(&of.config.sentry, "worker", Some(generation), Some(slot));
             scoreboard_slot.claim(std::process::id(), generation);
             let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
                 config: of.config.clone(),
@@ -168,6 +167,7 @@ impl Master {
             .chain(pidfile)
             .chain(control)
             .chain(turns)
+            .chain(self.errands.fds())
             .collect();
         // Generations share listeners; nothing may be closed twice.
         fds.extend(
@@ -233,6 +233,7 @@ pub(super) fn first_steps<'a>(
     on_master_death: Signal,
 ) -> FirstSteps<'a> {
     let account = config.account.as_ref();
+    let on_master_death = Some(on_master_death);
     FirstSteps { master: process::own_pid(), close, account, umask: config.umask, on_master_death }
 }
 

@@ -166,14 +166,12 @@ impl Loader {
 fn load(generation: u64, config: &Config, log: &Log, material: &Material, mut report: File) -> ExitCode {
     title::set(&format!("avalon: loader [gen {generation}]"));
     let log = log.for_process("loader");
-    let _sentry = sentry::start(config.sentry_dsn.as_deref(), "loader", Some(generation), None);
+    let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None);
     let made = match material {
         Material::Draft(draft) => make(config, &log, draft),
         Material::Kept(kept) => verify(kept.snapshot(), Verify::Hash),
     };
-    if let Err(reason) = &made {
-        sentry::report_error(reason, &[]);
-    }
+    made.iter().for_each(|summary| tell(summary, &log));
     let (line, code) = match made {
         Ok(summary) => (json!({ "loaded": summary }), ExitCode::Stopped),
         Err(reason) => {
@@ -205,6 +203,16 @@ fn make(config: &Config, log: &Log, draft: &Draft) -> Result<Value, String> {
         "read_s" => format!("{:.3}", read.as_secs_f32()),
         "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
     Ok(summary)
+}
+
+/// The lines of the original, for those who look for them.
+fn tell(summary: &Value, log: &Log) {
+    for (kind, name) in
+        [("songs", "tracks"), ("albums", "albums"), ("artists", "artists"), ("genres", "genres")]
+    {
+        info!(log.logger(), "Loaded {} {}", summary[kind], name);
+    }
+    info!(log.logger(), "Using {} bytes of index", summary["bytes"]);
 }
 
 /// Checks a snapshot that cannot change any more, and tells what is in it.

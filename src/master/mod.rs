@@ -6,6 +6,7 @@
 
 pub mod arbiter;
 mod control;
+mod errands;
 pub mod events;
 mod generations;
 mod inherited;
@@ -13,6 +14,7 @@ mod kept;
 mod listeners;
 mod loader;
 mod messages;
+mod metrics;
 mod perform;
 mod pidfile;
 mod process;
@@ -29,6 +31,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -40,11 +43,12 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, pipe2};
 
-use slog::{Logger, error, info, warn};
+use slog::{Logger, crit, error, info, warn};
 
 use crate::scoreboard::Scoreboard;
 use arbiter::Arbiter;
 use control::Control;
+use errands::{Errand, Errands, report_last};
 use events::{Event, Settings, Wish};
 use generations::{Generation, open_listeners, open_log, settings};
 use inherited::Inherited;
@@ -52,6 +56,7 @@ use kept::saved_snapshot;
 use listeners::Listener;
 use loader::{Kept, Loader, Source, in_words};
 use messages::Message;
+use metrics::Metrics;
 use pidfile::PidFile;
 use refresh::Refresh;
 use saver::Saving;
@@ -60,7 +65,7 @@ use systemd::Systemd;
 use upgrade::{Invocation, Predecessor, Successor, second};
 
 use crate::config::{Config, Overrides};
-use crate::telemetry::Log;
+use crate::telemetry::{Log, sentry};
 
 /// Longest time between two looks at the workers' signs of life.
 const TICK: Duration = Duration::from_millis(500);
@@ -105,6 +110,8 @@ struct Master {
     /// The generation that is made only to see whether the database has something new.
     refreshing: Option<u64>,
     saving: Saving,
+    errands: Errands,
+    metrics: Metrics,
     invocation: Invocation,
     /// The number of workers that the process title shows.
     titled: Option<usize>,
@@ -129,17 +136,18 @@ pub fn run(overrides: Overrides, config: Config) -> ExitCode {
             return code;
         }
     };
-    let said_on_stderr = config.log.path.is_none();
     let logger = log.logger().clone();
+    let first = config.clone();
     match Master::open(overrides, config, log, signals, inherited) {
         Ok((master, settings)) => {
             // It would keep the first log file open for as long as the server runs.
             drop(logger);
-            master.run(settings)
+            catch_unwind(AssertUnwindSafe(|| master.run(settings))).unwrap_or_else(|_| panicked(&first))
         }
         Err(message) => {
-            slog::crit!(logger, "the server cannot start: {}", message);
-            if !said_on_stderr {
+            crit!(logger, "the server cannot start: {}", message);
+            report_last(&first, &logger);
+            if first.log.path.is_some() {
                 eprintln!("avalon-master: {message}");
             }
             ExitCode::Failure
@@ -147,11 +155,21 @@ pub fn run(overrides: Overrides, config: Config) -> ExitCode {
     }
 }
 
+/// The end of a master that is wrong; its workers see that it has gone, and drain.
+fn panicked(first: &Config) -> ExitCode {
+    if let Ok(log) = open_log(first) {
+        crit!(log.logger(), #sentry::REPORTED, "the master panicked");
+        report_last(first, log.logger());
+    }
+    ExitCode::Panic
+}
+
 /// What was passed on, log and signals: what must be there before anything can fail in an
 /// orderly way.
 fn prepare(config: &Config) -> Result<(Inherited, Log, Signals), (ExitCode, String)> {
     let inherited = Inherited::take().map_err(|message| (ExitCode::Failure, message))?;
     let log = open_log(config).map_err(|error| (ExitCode::Configuration, error))?;
+    sentry::start_aside(&config.sentry);
     let signals = Signals::block()
         .map_err(|error| (ExitCode::Failure, format!("signals cannot be received: {error}")))?;
     Ok((inherited, log, signals))
@@ -185,6 +203,7 @@ impl Master {
             pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(|errno| system(errno.into()))?;
         let settings = settings(&config);
         let control = config.control.as_deref().and_then(|path| open_control(&beside(path), log.logger()));
+        let metrics = Metrics::new(&config);
         let first = Generation::new(config, log.clone(), listeners);
         let master = Master {
             overrides,
@@ -204,6 +223,8 @@ impl Master {
             refresh: Refresh::default(),
             refreshing: None,
             saving: Saving::default(),
+            errands: Errands::default(),
+            metrics,
             invocation: Invocation::of_this_process().map_err(system)?,
             titled: None,
             successor: None,
@@ -243,6 +264,9 @@ impl Master {
             self.obey();
             self.show_life();
             self.refresh();
+            self.follow_logs();
+            self.run_errands();
+            self.measure();
             let silence = |slot| (slot, self.scoreboard.silence(slot));
             let silent = self.arbiter.slots().into_iter().map(silence).collect();
             self.dispatch(Event::Tick { silent });
@@ -250,8 +274,10 @@ impl Master {
         // Nobody needs what they make any more. Killed and reaped here, not left to whoever reaps
         // orphans.
         let others = self.loader.iter().map(|loader| loader.pid).chain(self.saving.saver());
+        let others = others.chain(self.errands.looking_up());
         others.for_each(process::end);
         let code = self.exit.unwrap_or(ExitCode::Failure);
+        self.end_errands();
         info!(self.log.logger(), "stopped"; "exit_code" => code as i32);
         code
     }
@@ -290,6 +316,11 @@ impl Master {
         }
         if self.saving.ended(pid) {
             return self.save();
+        }
+        match self.errands.ended(pid) {
+            Some(Errand::Told) => return,
+            Some(Errand::Found(address)) => return self.metrics.found(address),
+            None => {}
         }
         match self.loader.take_if(|loader| loader.pid == pid) {
             Some(loader) => self.loader_ended(loader, ended),

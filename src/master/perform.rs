@@ -11,12 +11,14 @@ use super::Master;
 use super::events::{Action, Event};
 use super::generations::{Generation, give_log};
 use super::messages::Message;
+use crate::telemetry::sentry;
 
 impl Master {
     /// Does what the arbiter says; some of it has an answer.
     pub(super) fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Configure { generation } => {
+                self.metrics.reload_begun();
                 let status = format!("reloading; {}", self.status_line());
                 self.systemd.reloading(&status);
                 return Some(Event::Configured(self.configure(generation)));
@@ -30,12 +32,20 @@ impl Master {
                 return Some(Event::Forked { generation, slot, result });
             }
             Action::Kill { pid, signal } => self.kill(pid, signal),
+            Action::WorkerEnded { level, generation, slot, pid, how, age } => {
+                let log = self.log.logger().new(slog::o!("worker" => slot, "gen" => generation,
+                    "pid" => pid.as_raw(), "age" => format!("{:.1}s", age.as_secs_f32())));
+                match level {
+                    Level::Error => error!(log, "worker ended: {}", how),
+                    _ => info!(log, "worker ended: {}", how),
+                }
+            }
             Action::Promote { generation } => self.promote(generation),
             Action::Made { generation, result } => self.made(generation, result),
             Action::Stuck { pid, slot } => {
                 let request = self.scoreboard.slot(slot).request();
                 error!(self.log.logger(), "worker is silent for longer than TIMEOUT and is killed pid={}", pid;
-                    "request" => request.as_deref().unwrap_or("none"));
+                    "worker" => slot, "request" => request.as_deref().unwrap_or("none"));
             }
             Action::Discard { generation } => drop(self.generations.remove(&generation)),
             Action::CloseListeners => {
@@ -73,6 +83,20 @@ impl Master {
         }
         let Some(generation) = self.generations.get(&number) else { return };
         self.log = generation.log.clone();
+        sentry::start_aside(&generation.config.sentry);
+        if self.metrics.configure(&generation.config) {
+            self.errands.forget_host();
+        }
+        let (user, group) = generation.config.account_names();
+        info!(
+            self.log.logger(),
+            "Avalon Music Server {} running with request path {} as {}:{} using {:.1} MB memory",
+            env!("CARGO_PKG_VERSION"),
+            generation.config.request_path,
+            user,
+            group,
+            self.memory() as f64 / 1_000_000.0
+        );
         let addresses: Vec<String> = generation.listeners.iter().map(|listener| listener.shown()).collect();
         info!(self.log.logger(), "generation {} serves on {}", number, addresses.join(", ");
             "workers" => self.arbiter.workers_wanted());
@@ -85,6 +109,7 @@ impl Master {
             control.made(number, &result);
         }
         let serves = result.is_ok();
+        self.metrics.made(serves);
         if let (true, Some(predecessor)) = (serves, &mut self.predecessor)
             && let Some(tell) = predecessor.tell.take()
             && let Err(error) = Message::TakenOver.send(&tell)
@@ -103,6 +128,16 @@ impl Master {
         if serves {
             self.keep();
         }
+    }
+
+    /// Goes after log files that were moved.
+    pub(super) fn follow_logs(&self) {
+        for Generation { log, config, .. } in self.generations.values() {
+            if log.follow() {
+                give_log(config, log);
+            }
+        }
+        self.log.follow();
     }
 
     /// Before the workers are told, who may not be able to create a file.

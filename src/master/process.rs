@@ -25,8 +25,8 @@ pub(super) struct FirstSteps<'a> {
     pub(super) account: Option<&'a Account>,
     /// Mode bits to remove from new files.
     pub(super) umask: u32,
-    /// What it gets when its master dies.
-    pub(super) on_master_death: Signal,
+    /// What it gets when its master dies, if anything.
+    pub(super) on_master_death: Option<Signal>,
 }
 
 /// Forks a child that takes its first steps, runs `body` and exits with its code. All

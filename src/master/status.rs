@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use super::Master;
 use super::events::WorkerStatus;
+use super::{Master, process};
 use crate::title;
 
 /// A worker that has been silent for longer does not count as a sign of life to systemd.
@@ -89,6 +89,12 @@ impl Master {
         }
     }
 
+    /// Bytes of memory of all processes together, each page counted once; as far as the kernel tells.
+    pub(super) fn memory(&self) -> u64 {
+        let workers = self.arbiter.workers().map(|worker| worker.pid);
+        workers.chain([process::own_pid()]).filter_map(|pid| rollup(pid, &["Pss"])).sum()
+    }
+
     fn worker_status(&self, worker: &WorkerStatus, now: Instant) -> Value {
         let slot = self.scoreboard.slot(worker.slot);
         let age = now - worker.born;
@@ -122,18 +128,21 @@ fn unix_time(when: SystemTime) -> u64 {
     when.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Bytes of a process that nobody else, and that others have too (proc(5), smaps_rollup).
+/// Bytes of a process that nobody else, and that others have too.
 fn memory(pid: Pid) -> Option<(u64, u64)> {
+    let private = rollup(pid, &["Private_Clean", "Private_Dirty"])?;
+    Some((private, rollup(pid, &["Shared_Clean", "Shared_Dirty"])?))
+}
+
+/// The sum of some lines of smaps_rollup (proc(5)), in bytes.
+fn rollup(pid: Pid, names: &[&str]) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let sum = |names: [&str; 2]| {
-        let kilobytes = rollup.lines().filter_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            if !names.contains(&name) {
-                return None;
-            }
-            value.trim().trim_end_matches(" kB").parse::<u64>().ok()
-        });
-        kilobytes.sum::<u64>() * 1024
-    };
-    Some((sum(["Private_Clean", "Private_Dirty"]), sum(["Shared_Clean", "Shared_Dirty"])))
+    let kilobytes = rollup.lines().filter_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        if !names.contains(&name) {
+            return None;
+        }
+        value.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    });
+    Some(kilobytes.sum::<u64>() * 1024)
 }

@@ -91,6 +91,22 @@ mod tests {
         }
     }
 
+    /// What Python made of hundreds of formats; `generate.py` beside the file tells how.
+    #[test]
+    fn dates_are_those_that_python_wrote() {
+        let cases = include_str!("../../tests/fixtures/logging/dates.jsonl").lines();
+        assert!(cases.clone().count() >= 400);
+        for case in cases {
+            let (format, zone, seconds, msecs, expected): (String, String, i64, i32, String) =
+                serde_json::from_str(case).unwrap();
+            let zone = TimeZone::posix(&zone).unwrap();
+            let time = Timestamp::new(seconds, msecs * 1_000_000).unwrap();
+            let mut got = String::new();
+            Clock::in_zone(&format, zone).write(time, &mut got);
+            assert_eq!(got, expected, "{case}");
+        }
+    }
+
     #[test]
     fn the_time_zone_counts_with_its_daylight_saving() {
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();

@@ -1,27 +1,23 @@
 //! The log: one record, one line, one `write`, to stderr or to the file at `LOG_PATH`.
 //!
 //! It is used in the master before and after every fork, so there is no thread, no queue and no buffer that
-//! outlives a record; the only lock is taken around the `write`, so it is free whenever a process of one
-//! thread forks. A line that cannot be written is counted and forgotten: logging never stops a request.
+//! outlives a record. A line that cannot be written is counted and forgotten: logging never stops a request.
 
 use std::cell::Cell;
 use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use nix::errno::Errno;
-use slog::{Level, Logger, Never, OwnedKVList, Record};
+use slog::{Level, Logger, Never, OwnedKVList, Record, error, warn};
 
 use super::date::{Clock, check_date_format};
 use super::format::LogRecord;
+use super::output::{Output, Patience};
 use super::values::Values;
-use super::{LogFormat, LogSettings, sentry};
+use super::{LogFormat, LogSettings, json, report};
 
 /// Lines longer than this do not keep their buffer.
 const BUFFER_KEPT_MAX: usize = 64 * 1024;
@@ -34,21 +30,37 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log. `process_name` and `logger_name` are what `%(processName)s` and `%(name)s` print.
+    /// Opens the log of a server, which never waits for whoever reads it. `process_name` and `logger_name` are
+    /// what `%(processName)s` and `%(name)s` print.
     ///
     /// # Errors
     /// The file cannot be opened for appending, or the date format is not one of strftime.
     pub fn start(settings: &LogSettings, process_name: &str, logger_name: &str) -> Result<Log, LogError> {
+        Log::open(settings, process_name, logger_name, Patience::Never)
+    }
+
+    /// Opens the log of a command, which waits for a slow reader rather than lose a line.
+    ///
+    /// # Errors
+    /// As with [`Log::start`].
+    pub fn start_patient(
+        settings: &LogSettings,
+        process_name: &str,
+        logger_name: &str,
+    ) -> Result<Log, LogError> {
+        Log::open(settings, process_name, logger_name, Patience::Waits)
+    }
+
+    fn open(
+        settings: &LogSettings,
+        process_name: &str,
+        logger_name: &str,
+        patience: Patience,
+    ) -> Result<Log, LogError> {
         check_date_format(&settings.date_format)
             .map_err(|reason| LogError::DateFormat { format: settings.date_format.clone(), reason })?;
-        let target = match &settings.path {
-            Some(path) => Target::open(path)?,
-            None => Target::Stderr,
-        };
-        let output =
-            Output { target: RwLock::new(target), path: settings.path.clone(), lost: AtomicU64::new(0) };
         Ok(Log::over(Lines {
-            output: Arc::new(output),
+            output: Arc::new(Output::open(settings.path.as_deref(), patience)?),
             format: settings.format.clone(),
             clock: Clock::local(&settings.date_format),
             level: settings.level,
@@ -73,79 +85,28 @@ impl Log {
     /// # Errors
     /// The file cannot be opened; the old one stays in use.
     pub fn reopen(&self) -> Result<(), LogError> {
-        let output = &self.lines.output;
-        if let Some(path) = &output.path {
-            let target = Target::open(path)?;
-            *output.target.write().unwrap_or_else(PoisonError::into_inner) = target;
-        }
-        Ok(())
+        self.lines.output.reopen()
     }
 
-    /// The file that lines are appended to, until it is opened anew.
+    /// Opens the file at `LOG_PATH` anew if it was moved or removed. A record does so before it is written; a
+    /// process that has nothing to say does it here, lest it hold a file for ever that was removed to make
+    /// room. May be called often: it looks once a second at most. Says whether it was opened.
+    pub fn follow(&self) -> bool {
+        self.lines.follow()
+    }
+
+    /// The descriptor of its file, if it has one of its own.
     pub fn fd(&self) -> Option<RawFd> {
-        match &*self.lines.output.target.read().unwrap_or_else(PoisonError::into_inner) {
-            Target::Stderr => None,
-            Target::File(file) => Some(file.as_raw_fd()),
-        }
+        self.lines.output.fd()
     }
 
     /// How many lines this process could not write.
     pub fn lost(&self) -> u64 {
-        self.lines.output.lost.load(Ordering::Relaxed)
+        self.lines.output.lost()
     }
 
     fn over(lines: Lines) -> Log {
         Log { logger: Logger::root(lines.clone(), slog::o!()), lines }
-    }
-}
-
-/// Where lines go.
-#[derive(Debug)]
-struct Output {
-    target: RwLock<Target>,
-    path: Option<PathBuf>,
-    lost: AtomicU64,
-}
-
-#[derive(Debug)]
-enum Target {
-    Stderr,
-    File(File),
-}
-
-impl Target {
-    fn open(path: &Path) -> Result<Target, LogError> {
-        let opened = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
-        opened.map(Target::File).map_err(|reason| LogError::Open { path: path.to_owned(), reason })
-    }
-
-    fn write(&self, line: &[u8]) -> Result<(), Errno> {
-        match self {
-            Target::Stderr => write_all(io::stderr().as_fd(), line),
-            Target::File(file) => write_all(file.as_fd(), line),
-        }
-    }
-}
-
-/// One `write`; more only when the kernel took a part.
-fn write_all(descriptor: BorrowedFd<'_>, mut line: &[u8]) -> Result<(), Errno> {
-    while !line.is_empty() {
-        match nix::unistd::write(descriptor, line) {
-            Ok(0) => return Err(Errno::EIO),
-            Ok(count) => line = &line[count..],
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-impl Output {
-    fn write(&self, line: &str) {
-        let target = self.target.read().unwrap_or_else(PoisonError::into_inner);
-        if target.write(line.as_bytes()).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }
 
@@ -173,10 +134,12 @@ impl slog::Drain for Lines {
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
         scratch.values.collect(record, context);
-        scratch.values.write_message(record.msg(), &mut scratch.message);
         self.render(record, &mut scratch);
-        self.output.write(&scratch.line);
-        sentry::capture_record(record, &scratch.values);
+        self.follow();
+        if self.output.write(&scratch.line) {
+            self.tell_lost();
+        }
+        report::capture_record(record, &scratch.values);
         if scratch.line.capacity() <= BUFFER_KEPT_MAX {
             // A thread that is ending has no place for it any more; then it is dropped.
             let _ = SCRATCH.try_with(|kept| kept.set(scratch));
@@ -190,7 +153,30 @@ impl slog::Drain for Lines {
 }
 
 impl Lines {
+    fn follow(&self) -> bool {
+        self.output.follow().unwrap_or_else(|error| {
+            error!(self.logger(), "the log could not be reopened: {}", error);
+            false
+        })
+    }
+
+    /// Says what was lost once lines can be written again.
+    fn tell_lost(&self) {
+        let lost = self.output.take_lost();
+        if lost > 0 {
+            warn!(self.logger(), "log lines were lost"; "count" => lost);
+        }
+    }
+
+    fn logger(&self) -> Logger {
+        Logger::root(self.clone(), slog::o!())
+    }
+
     fn render(&self, record: &Record<'_>, scratch: &mut Scratch) {
+        match self.format.is_json() {
+            true => Values::write_bare_message(record.msg(), &mut scratch.message),
+            false => scratch.values.write_message(record.msg(), &mut scratch.message),
+        }
         let now = Timestamp::now();
         if self.format.uses_time() {
             self.clock.write(now, &mut scratch.asctime);
@@ -207,7 +193,8 @@ impl Lines {
             levelname: level_name(record.level()),
             levelno: level_number(record.level()),
             lineno: record.line().into(),
-            module: record.module(),
+            // Python's is the file without its suffix; here the file may be called mod.rs.
+            module: record.module().rsplit("::").next().unwrap_or_default(),
             msecs: f64::from(now.subsec_nanosecond() / 1_000_000),
             message: &scratch.message,
             name: &self.logger_name,
@@ -223,7 +210,10 @@ impl Lines {
                 None => "Thread",
             },
         };
-        self.format.render(&fields, &mut scratch.line);
+        match self.format.is_json() {
+            true => json::write(now, &fields, &scratch.values, &mut scratch.line),
+            false => self.format.render(&fields, &mut scratch.line),
+        }
         scratch.line.push('\n');
     }
 }
@@ -310,171 +300,4 @@ impl fmt::Display for LogError {
 impl std::error::Error for LogError {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use slog::{crit, debug, error, info, o, warn};
-    use std::fs::read_to_string;
-
-    fn settings(format: &str, path: &Path) -> LogSettings {
-        LogSettings {
-            format: LogFormat::parse(format).unwrap(),
-            date_format: "%Y".to_owned(),
-            level: Level::Info,
-            path: Some(path.to_owned()),
-        }
-    }
-
-    fn log(format: &str, path: &Path) -> Log {
-        Log::start(&settings(format, path), "master", "avalon").unwrap()
-    }
-
-    #[test]
-    fn a_record_is_one_line_with_the_attributes_of_its_place_and_process() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let log = log(
-            "[%(process)d] [%(levelname)-8s] %(processName)s %(name)s %(filename)s %(module)s %(lineno)d %(message)s",
-            &path,
-        );
-        let line = line!() + 1;
-        info!(log.logger(), "ready"; "songs" => 3);
-        let process = std::process::id();
-        let expected = format!(
-            "[{process}] [INFO    ] master avalon log.rs avalon::telemetry::log::tests {line} ready songs=3\n"
-        );
-        assert_eq!(read_to_string(&path).unwrap(), expected);
-    }
-
-    #[test]
-    fn levels_have_the_names_and_numbers_of_python_and_those_below_are_not_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let log = log("%(levelname)s %(levelno)d %(message)s", &path);
-        debug!(log.logger(), "d");
-        info!(log.logger(), "i");
-        warn!(log.logger(), "w");
-        error!(log.logger(), "e");
-        crit!(log.logger(), "c");
-        let expected = "INFO 20 i\nWARNING 30 w\nERROR 40 e\nCRITICAL 50 c\n";
-        assert_eq!(read_to_string(&path).unwrap(), expected);
-    }
-
-    #[test]
-    fn times_are_of_now() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let before = seconds(Timestamp::now());
-        info!(log("%(created).6f %(msecs)d %(relativeCreated)d %(asctime)s", &path).logger(), "");
-        let text = read_to_string(&path).unwrap();
-        let fields: Vec<f64> = text.split_whitespace().map(|field| field.parse().unwrap()).collect();
-        assert!(fields[0] >= before - 1e-5 && fields[0] < before + 60.0, "{text}");
-        assert_eq!(fields[1], (fields[0].fract() * 1000.0 + 1e-4).floor(), "{text}");
-        assert!(fields[2] < 60_000.0 && fields[3] >= 2026.0, "{text}");
-    }
-
-    #[test]
-    fn a_process_has_its_own_name_in_the_same_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let master = log("%(processName)s %(message)s", &path);
-        let worker = master.for_process("worker 3");
-        info!(worker.logger().new(o!("gen" => 2)), "a");
-        info!(master.logger(), "b");
-        assert_eq!(read_to_string(&path).unwrap(), "worker 3 a gen=2\nmaster b\n");
-    }
-
-    #[test]
-    fn a_log_is_appended_to_and_only_its_owner_may_write() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        info!(log("%(message)s", &path).logger(), "first");
-        info!(log("%(message)s", &path).logger(), "second");
-        assert_eq!(read_to_string(&path).unwrap(), "first\nsecond\n");
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o133, 0);
-    }
-
-    #[test]
-    fn reopen_follows_a_moved_file_and_keeps_the_old_one_if_it_cannot() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
-        let log = log("%(message)s", &path);
-        info!(log.logger(), "one");
-        std::fs::rename(&path, &moved).unwrap();
-        info!(log.logger(), "two");
-        std::fs::create_dir(&path).unwrap();
-        let error = log.reopen().unwrap_err().to_string();
-        assert!(error.starts_with(&format!("cannot append to the log file {}: ", path.display())), "{error}");
-        info!(log.logger(), "three");
-        std::fs::remove_dir(&path).unwrap();
-        log.reopen().unwrap();
-        info!(log.logger(), "four");
-        assert_eq!(read_to_string(&moved).unwrap(), "one\ntwo\nthree\n");
-        assert_eq!(read_to_string(&path).unwrap(), "four\n");
-    }
-
-    #[test]
-    fn lines_that_cannot_be_written_are_counted() {
-        let log = log("%(message)s", Path::new("/dev/full"));
-        info!(log.logger(), "lost");
-        error!(log.logger(), "lost too");
-        assert_eq!(log.lost(), 2);
-    }
-
-    /// A pipe with O_DIRECT keeps writes apart: a read gives what one write wrote.
-    #[test]
-    fn a_record_is_one_write_and_a_full_pipe_is_not_waited_for() {
-        use nix::fcntl::OFlag;
-        let (read, write) = nix::unistd::pipe2(OFlag::O_DIRECT | OFlag::O_NONBLOCK).unwrap();
-        let Log { lines, .. } = log("[%(levelname)s] %(message)s", Path::new("/dev/null"));
-        let target = RwLock::new(Target::File(write.into()));
-        let output = Arc::new(Output { target, path: None, lost: AtomicU64::new(0) });
-        let log = Log::over(Lines { output, ..lines });
-        info!(log.logger(), "first"; "key" => "some value");
-        warn!(log.logger(), "second");
-        let mut bytes = [0; 4096];
-        for expected in ["[INFO] first key=\"some value\"\n", "[WARNING] second\n"] {
-            let count = nix::unistd::read(&read, &mut bytes).unwrap();
-            assert_eq!(std::str::from_utf8(&bytes[..count]), Ok(expected));
-        }
-        while log.lost() == 0 {
-            info!(log.logger(), "nobody reads");
-        }
-    }
-
-    #[test]
-    fn threads_and_values_that_log_themselves_do_not_mix_lines() {
-        struct Logs<'a>(&'a Logger);
-        impl fmt::Display for Logs<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                info!(self.0, "inner");
-                f.write_str("logs")
-            }
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let log = log("%(message)s.", &path);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| (0..100).for_each(|_| info!(log.logger(), "outer {}", Logs(log.logger()))));
-            }
-        });
-        let text = read_to_string(&path).unwrap();
-        let count = |line| text.lines().filter(|found| *found == line).count();
-        assert_eq!((count("inner."), count("outer logs."), text.lines().count()), (400, 400, 800));
-        assert_eq!(log.lost(), 0);
-    }
-
-    #[test]
-    fn a_log_that_cannot_be_opened_says_path_and_reason() {
-        let failed =
-            |settings: LogSettings| Log::start(&settings, "master", "avalon").unwrap_err().to_string();
-        assert_eq!(
-            failed(settings("%(message)s", Path::new("/nowhere/log"))),
-            "cannot append to the log file /nowhere/log: No such file or directory (os error 2)"
-        );
-        let bad_date =
-            LogSettings { date_format: "%!".into(), ..settings("%(message)s", Path::new("/dev/null")) };
-        assert!(failed(bad_date).starts_with("bad date format \"%!\": "));
-    }
-}
+mod tests;

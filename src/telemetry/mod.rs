@@ -1,15 +1,19 @@
 //! Logging, Sentry and statsd: one `start` each; called by all rooms, calls none.
 //!
 //! `log` may be started anywhere, also in the master: it has no thread and nothing that a fork could double.
-//! `sentry` (one thread, with a DSN) and `statsd` (no thread, but a buffer) are started in a worker or in the
-//! loader, after the fork.
+//! `sentry` (one thread, with a DSN) is started in a worker or another child, after the fork, and so is `statsd`
+//! (a thread where its host has to be looked up, and a buffer); the master has a `statsd` without a thread.
 
 mod date;
 mod format;
+mod format_error;
+mod json;
 mod log;
+mod output;
 mod percent;
+mod report;
 pub mod sentry;
-mod statsd;
+pub mod statsd;
 mod values;
 
 use std::path::PathBuf;
@@ -17,9 +21,10 @@ use std::path::PathBuf;
 use slog::Level;
 
 pub use date::check_date_format;
-pub use format::{FormatError, LogFormat, LogRecord};
+pub use format::{LogFormat, LogRecord};
+pub use format_error::FormatError;
 pub use log::{Log, LogError};
-pub use statsd::{Statsd, StatsdError};
+pub use statsd::Statsd;
 
 /// What the configuration says about the log.
 #[derive(Debug, Clone, PartialEq)]

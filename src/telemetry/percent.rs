@@ -76,11 +76,12 @@ impl Spec {
         spec.width = number(bytes, &mut at)?;
         if bytes.get(at) == Some(&b'.') {
             at += 1;
-            // The operator takes a bare point for 0, Python's logging refuses it.
-            if !bytes.get(at).is_some_and(u8::is_ascii_digit) {
-                return Err(SpecError::Conversion(text[at..].chars().next()));
-            }
+            // A bare point is one with 0.
             spec.precision = Some(number(bytes, &mut at)?);
+        }
+        // C's length of a number means nothing here.
+        if bytes.get(at).is_some_and(|byte| b"hlL".contains(byte)) {
+            at += 1;
         }
         match bytes.get(at) {
             Some(&conversion) if b"sracdiuoxXeEfFgG".contains(&conversion) => {

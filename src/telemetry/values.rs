@@ -13,7 +13,23 @@ use super::percent::push_escaped;
 pub(super) struct Values {
     text: String,
     /// slog hands them over last first.
-    pairs: Vec<(slog::Key, Range<usize>)>,
+    pairs: Vec<Pair>,
+}
+
+#[derive(Debug)]
+struct Pair {
+    key: slog::Key,
+    value: Range<usize>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    /// A number or a truth value: JSON as it is written.
+    Literal,
+    /// Nothing: no text, and `null` in JSON.
+    Null,
 }
 
 impl Values {
@@ -27,6 +43,12 @@ impl Values {
         // A value that refuses to be printed is printed as far as it went.
         let _ = record.kv().serialize(record, self);
         let _ = context.serialize(record, self);
+    }
+
+    /// Appends the message alone, not escaped.
+    pub(super) fn write_bare_message(message: &fmt::Arguments<'_>, out: &mut String) {
+        // A value that refuses to be printed is printed as far as it went.
+        let _ = write!(out, "{message}");
     }
 
     /// Appends the message and the key-values as `message key=value key="some value"`.
@@ -44,16 +66,61 @@ impl Values {
 
     /// The pairs as they were written, not escaped.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs.iter().rev().map(|(key, range)| (AsRef::<str>::as_ref(key), &self.text[range.clone()]))
+        self.pairs.iter().rev().map(|pair| (pair.key(), &self.text[pair.value.clone()]))
     }
+
+    /// The pairs, and whether the value is JSON as it is.
+    pub(super) fn typed(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        self.pairs.iter().rev().map(|pair| match pair.kind {
+            Kind::Text => (pair.key(), &self.text[pair.value.clone()], false),
+            Kind::Literal => (pair.key(), &self.text[pair.value.clone()], true),
+            Kind::Null => (pair.key(), "null", true),
+        })
+    }
+
+    fn push(&mut self, key: slog::Key, value: impl fmt::Display, kind: Kind) -> slog::Result {
+        let start = self.text.len();
+        let _ = write!(self.text, "{value}");
+        self.pairs.push(Pair { key, value: start..self.text.len(), kind });
+        Ok(())
+    }
+}
+
+impl Pair {
+    fn key(&self) -> &str {
+        AsRef::<str>::as_ref(&self.key)
+    }
+}
+
+/// Methods for values whose text is JSON.
+macro_rules! literals {
+    ($($method:ident: $type:ty),*) => {
+        $(fn $method(&mut self, key: slog::Key, value: $type) -> slog::Result {
+            self.push(key, value, Kind::Literal)
+        })*
+    };
 }
 
 impl slog::Serializer for Values {
     fn emit_arguments(&mut self, key: slog::Key, value: &fmt::Arguments<'_>) -> slog::Result {
-        let start = self.text.len();
-        let _ = write!(self.text, "{value}");
-        self.pairs.push((key, start..self.text.len()));
-        Ok(())
+        self.push(key, value, Kind::Text)
+    }
+
+    literals!(emit_bool: bool, emit_usize: usize, emit_isize: isize, emit_u8: u8, emit_i8: i8, emit_u16: u16,
+        emit_i16: i16, emit_u32: u32, emit_i32: i32, emit_u64: u64, emit_i64: i64, emit_u128: u128,
+        emit_i128: i128);
+
+    fn emit_f32(&mut self, key: slog::Key, value: f32) -> slog::Result {
+        // JSON has no infinity.
+        self.push(key, value, if value.is_finite() { Kind::Literal } else { Kind::Text })
+    }
+
+    fn emit_f64(&mut self, key: slog::Key, value: f64) -> slog::Result {
+        self.push(key, value, if value.is_finite() { Kind::Literal } else { Kind::Text })
+    }
+
+    fn emit_none(&mut self, key: slog::Key) -> slog::Result {
+        self.push(key, "", Kind::Null)
     }
 }
 
@@ -67,9 +134,11 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
-/// Whether a character could end the line early or steer the terminal that shows it.
-fn is_unsafe(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+/// Whether a character could end the line early, steer the terminal that shows it, or turn the order of what
+/// stands around it.
+pub(super) fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn escape(text: &str, out: &mut String) {
@@ -152,9 +221,9 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped_and_other_text_is_kept() {
-        let hostile = "a\nb\r\tc\u{1b}[31m\0\u{7f}\u{9b}\u{2028}d é 😀 \\n";
+        let hostile = "a\nb\r\tc\u{1b}[31m\0\u{7f}\u{9b}\u{2028}\u{202e}d é 😀 \\n";
         let line = message(o!().into(), &record!(slog::Level::Info, "", &format_args!("{hostile}"), b!()));
-        assert_eq!(line, "a\\nb\\r\\tc\\x1b[31m\\x00\\x7f\\x9b\\u2028d é 😀 \\n");
+        assert_eq!(line, "a\\nb\\r\\tc\\x1b[31m\\x00\\x7f\\x9b\\u2028\\u202ed é 😀 \\n");
     }
 
     #[test]

@@ -124,7 +124,12 @@ impl Worker {
             scoreboard: self.scoreboard,
             status_allow: self.config.status_allow.clone(),
             slot: self.slot,
-            statsd: start_statsd(&self.config, &log),
+            statsd: Statsd::start(
+                &self.config.statsd_host,
+                self.config.statsd_port,
+                &self.config.statsd_prefix,
+                &log,
+            ),
             log: log.clone(),
         });
         let connections = Arc::new(Connections::default());
@@ -150,6 +155,7 @@ impl Worker {
                     self.slot.beat();
                     self.slot.set_connections(connections.count());
                     service.statsd.flush();
+                    self.log.follow();
                     connections.sweep(&limits);
                     if let Some(cause) = retirement.is_due(self.slot.answers()) {
                         tell(Notice::Retires(cause));
@@ -174,6 +180,9 @@ impl Worker {
             }
             if let Some(ending) = drain.ending(accepting.is_empty(), &connections, &log) {
                 service.statsd.flush();
+                if service.statsd.lost() > 0 {
+                    info!(log, "metrics were lost"; "datagrams" => service.statsd.lost());
+                }
                 return Ok(ending);
             }
         }
@@ -218,14 +227,6 @@ impl Drain {
         warn!(log, "requests took longer than GRACEFUL_TIMEOUT and were cut off"; "requests" => cut);
         Some(Ending::Stopped)
     }
-}
-
-fn start_statsd(config: &Config, log: &Logger) -> Statsd {
-    let statsd = Statsd::start(&config.statsd_host, config.statsd_port, &config.statsd_prefix);
-    if let Some(error) = statsd.error() {
-        info!(log, "no metrics are sent"; "error" => %error);
-    }
-    statsd
 }
 
 async fn serve_accepted(

@@ -1,7 +1,6 @@
 //! A request in, an answer out. Touches nothing but the snapshot and counters.
 
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -22,7 +21,7 @@ use super::{VERSION, params};
 use crate::config::Limits;
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::{Kind, Snapshot};
-use crate::telemetry::{self, Statsd};
+use crate::telemetry::{Statsd, sentry};
 
 /// What all connections of a worker share.
 pub(super) struct Service {
@@ -51,9 +50,12 @@ impl Service {
         let begin = Instant::now();
         let target = request.uri().path_and_query().map_or("", |target| target.as_str());
         self.slot.begin_request(request.method().as_str(), target);
-        let caught = catch_unwind(AssertUnwindSafe(|| self.route(request, peer)));
+        let caught = sentry::catch(
+            || self.route(request, peer),
+            || sentry::request(request.method().as_str(), target, request.headers()),
+        );
         let (mut response, endpoint) = caught.unwrap_or_else(|_| {
-            error!(self.log, #telemetry::sentry::REPORTED, "a request panicked";
+            error!(self.log, #sentry::REPORTED, "a request panicked";
                 "method" => %request.method(), "target" => %request.uri());
             (response::error(&ApiError::Unknown), None)
         });
@@ -65,6 +67,7 @@ impl Service {
         }
         let took = begin.elapsed();
         self.slot.end_request(response.status().as_u16(), took);
+        self.statsd.answered(response.status().as_u16());
         if let Some(endpoint @ Endpoint::List(_)) = endpoint {
             self.statsd.request(endpoint.name(), took);
         }

@@ -66,13 +66,12 @@ impl Arbiter {
         if let Some(cause) = cause {
             *self.restarts.entry(cause).or_default() += 1;
         }
-        let age = now.saturating_duration_since(born).as_secs_f32();
-        let message = format!("worker ended: {how} worker={slot} gen={generation} pid={pid} age={age:.1}s");
-        actions.push(Action::Log(level, message));
+        let age = now.saturating_duration_since(born);
+        actions.push(Action::WorkerEnded { level, generation, slot, pid, how: how.to_owned(), age });
         if !told && self.is_next(generation) {
             let reason = format!("a new worker did not come up: {how}");
             self.fail_next(&reason, ExitCode::Worker, now, actions);
-        } else if !told && !orderly && age < HEALTHY_LIFE.as_secs_f32() {
+        } else if !told && !orderly && age < HEALTHY_LIFE {
             self.died_young(born, how, now, actions);
         } else if !told && !orderly {
             self.patience.forgive();

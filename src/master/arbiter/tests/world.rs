@@ -139,6 +139,7 @@ impl World {
                     action,
                     Action::Kill { .. }
                         | Action::Log(..)
+                        | Action::WorkerEnded { .. }
                         | Action::Exit(_)
                         | Action::Discard { .. }
                         | Action::CloseListeners
@@ -187,7 +188,7 @@ impl World {
                 self.stopping = true;
             }
             Action::ReopenLog => self.logs_reopened += 1,
-            Action::Log(..) => {}
+            Action::Log(..) | Action::WorkerEnded { .. } => {}
             Action::Exit(code) => {
                 assert_eq!(self.exit.replace(code), None, "ended twice");
                 assert_eq!(self.workers(), [], "workers were left behind");
@@ -397,14 +398,18 @@ impl World {
     /// The worst level that was logged.
     pub(super) fn worst(&self) -> Level {
         let levels = self.trace.iter().filter_map(|action| match action {
-            Action::Log(level, _) => Some(*level),
+            Action::Log(level, _) | Action::WorkerEnded { level, .. } => Some(*level),
             _ => None,
         });
         levels.min_by_key(|level| level.as_usize()).unwrap_or(Level::Info)
     }
 
     pub(super) fn errors_with(&self, text: &str) -> usize {
-        let is = |action: &&Action| matches!(action, Action::Log(Level::Error, line) if line.contains(text));
+        let is = |action: &&Action| match action {
+            Action::Log(Level::Error, line) => line.contains(text),
+            Action::WorkerEnded { level: Level::Error, .. } => "worker ended".contains(text),
+            _ => false,
+        };
         self.trace.iter().filter(is).count()
     }
 }

@@ -1,0 +1,104 @@
+//! What is wrong with a `LOG_FORMAT`, in words.
+
+use std::fmt;
+
+use super::format::attributes;
+use super::percent::SIZE_MAX;
+
+/// Why a log format is refused. `column` counts characters from 1 and is that of the percent sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FormatError {
+    /// The text has no field at all.
+    NoAttribute,
+    /// A percent sign followed by neither a name in parentheses nor another percent sign.
+    NoName {
+        /// Where.
+        column: usize,
+    },
+    /// A name without its closing parenthesis.
+    Unclosed {
+        /// Where.
+        column: usize,
+    },
+    /// A name that is no attribute.
+    Unknown {
+        /// Where.
+        column: usize,
+        /// The name as written.
+        name: String,
+        /// What was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// A field without a conversion type.
+    Conversion {
+        /// Where.
+        column: usize,
+        /// The attribute.
+        name: String,
+        /// What stands there instead; none at the end of the text.
+        found: Option<char>,
+    },
+    /// A conversion that does not fit the attribute.
+    Type {
+        /// Where.
+        column: usize,
+        /// The attribute.
+        name: String,
+        /// The conversion type as written.
+        conversion: char,
+        /// What the attribute is.
+        got: &'static str,
+    },
+    /// A width or precision that is too large.
+    Size {
+        /// Where.
+        column: usize,
+        /// The attribute.
+        name: String,
+    },
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAttribute => f.write_str("no attribute in it, expected at least one such as %(message)s"),
+            Self::NoName { column } => write!(
+                f,
+                "% at column {column} without a name, expected one as in %(message)s, or %% for a percent sign"
+            ),
+            Self::Unclosed { column } => {
+                write!(f, "%( at column {column} without its closing parenthesis")
+            }
+            Self::Unknown { column, name, nearest: Some(nearest) } => {
+                write!(f, "unknown attribute {name:?} at column {column}, did you mean {nearest:?}?")
+            }
+            Self::Unknown { column, name, nearest: None } => {
+                let known: Vec<&str> = attributes().collect();
+                write!(
+                    f,
+                    "unknown attribute {name:?} at column {column}, expected one of {}",
+                    known.join(" ")
+                )
+            }
+            Self::Conversion { column, name, found } => {
+                write!(f, "%({name}) at column {column} without a conversion type such as s or d, ")?;
+                match found {
+                    Some('*') => f.write_str("and a width cannot be taken from an argument (*)"),
+                    Some(found) => write!(f, "found {found:?}"),
+                    None => f.write_str("found the end"),
+                }
+            }
+            Self::Type { column, name, conversion, got } => {
+                write!(
+                    f,
+                    "%({name}) at column {column} is {got}, which {conversion:?} cannot convert, expected s"
+                )
+            }
+            Self::Size { column, name } => {
+                write!(f, "width or precision of %({name}) at column {column} is above {SIZE_MAX}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FormatError {}

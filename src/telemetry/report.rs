@@ -1,0 +1,262 @@
+//! What Sentry is told: events of log records and panics, with the lines before them and the request they
+//! belong to. A process with a client sends them; the master, which has none, lays them aside for a child.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, HOST, HeaderMap, IF_NONE_MATCH, USER_AGENT};
+use sentry::integrations::panic::PanicIntegration;
+use sentry::protocol::{Event, Request};
+use sentry::{Breadcrumb, Hub};
+use slog::Record;
+
+use super::values::Values;
+
+/// A log record with this tag is not made an event, because its cause already is one: the record of a panic
+/// that was caught. As in `error!(log, #REPORTED, "..")`.
+pub const REPORTED: &str = "reported";
+
+/// The most events that are laid aside, and the most lines that go with one.
+const EVENTS_MAX: usize = 16;
+const BREADCRUMBS_MAX: usize = 50;
+
+/// Whether a client was started. Asked before anything of the `sentry` crate is touched.
+pub(super) static ENABLED: AtomicBool = AtomicBool::new(false);
+
+/// What the master has laid aside; none where nothing is to be. It has one thread, so the lock is free
+/// whenever it forks.
+static ASIDE: Mutex<Option<Aside>> = Mutex::new(None);
+
+#[derive(Debug, Default)]
+struct Aside {
+    breadcrumbs: VecDeque<Breadcrumb>,
+    events: Vec<Event<'static>>,
+    dropped: u64,
+}
+
+/// Events that were laid aside, to be sent by somebody else.
+#[derive(Debug, Default)]
+pub struct Laid {
+    events: Vec<Event<'static>>,
+    /// How many more there were.
+    pub dropped: u64,
+}
+
+impl Laid {
+    /// Sends them from this process, which has started a client.
+    pub fn send(self) {
+        for event in self.events {
+            Hub::main().capture_event(event);
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.events.len()
+    }
+}
+
+/// Lays events aside from now on, or stops to.
+pub(super) fn lay_aside(wanted: bool) {
+    let mut aside = aside();
+    if wanted != aside.is_some() {
+        *aside = wanted.then(Aside::default);
+    }
+}
+
+/// What was laid aside since the last time.
+pub fn take_laid() -> Laid {
+    let mut aside = aside();
+    let Some(aside) = aside.as_mut() else { return Laid::default() };
+    Laid { events: std::mem::take(&mut aside.events), dropped: std::mem::take(&mut aside.dropped) }
+}
+
+fn aside() -> MutexGuard<'static, Option<Aside>> {
+    ASIDE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_enabled() -> bool {
+    ENABLED.load(Ordering::Acquire)
+}
+
+/// Sends an event, or lays it aside, or neither.
+fn capture(mut event: Event<'static>) {
+    if is_enabled() {
+        Hub::main().capture_event(event);
+    } else if let Some(aside) = aside().as_mut() {
+        if aside.events.len() == EVENTS_MAX {
+            aside.dropped += 1;
+            return;
+        }
+        event.breadcrumbs.values = aside.breadcrumbs.iter().cloned().collect();
+        aside.events.push(event);
+    }
+}
+
+fn remember(breadcrumb: Breadcrumb) {
+    if is_enabled() {
+        Hub::main().add_breadcrumb(breadcrumb);
+    } else if let Some(aside) = aside().as_mut() {
+        if aside.breadcrumbs.len() == BREADCRUMBS_MAX {
+            aside.breadcrumbs.pop_front();
+        }
+        aside.breadcrumbs.push_back(breadcrumb);
+    }
+}
+
+/// Makes an event of a log record of ERROR and above, and a breadcrumb of the next event of any other. The
+/// message stays free of the values, because Sentry groups events by it.
+pub(super) fn capture_record(record: &Record<'_>, values: &Values) {
+    if record.tag() == REPORTED || !(is_enabled() || aside().is_some()) {
+        return;
+    }
+    let message = Some(record.msg().to_string());
+    let level = level(record.level());
+    if record.level().is_at_least(slog::Level::Error) {
+        let logger = Some(record.module().to_owned());
+        let mut event = Event { level, message, logger, ..Event::default() };
+        values.iter().for_each(|(key, value)| add(key, value, &mut event));
+        capture(event);
+    } else {
+        let category = Some(record.module().to_owned());
+        let data = values.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+        remember(Breadcrumb { level, message, category, data, ..Breadcrumb::default() });
+    }
+}
+
+/// A key-value as what Sentry has for it: worker and generation can be searched for, a request has its place.
+fn add(key: &str, value: &str, event: &mut Event<'static>) {
+    match key {
+        "worker" => drop(event.tags.insert("worker".to_owned(), value.to_owned())),
+        "gen" => drop(event.tags.insert("generation".to_owned(), value.to_owned())),
+        "request" if value.contains(' ') => {
+            let (method, target) = value.split_once(' ').unwrap_or_default();
+            event.request = Some(request(method, target, &HeaderMap::new()));
+        }
+        _ => drop(event.extra.insert(key.to_owned(), value.into())),
+    }
+}
+
+fn level(level: slog::Level) -> sentry::Level {
+    match level {
+        slog::Level::Critical => sentry::Level::Fatal,
+        slog::Level::Error => sentry::Level::Error,
+        slog::Level::Warning => sentry::Level::Warning,
+        slog::Level::Info => sentry::Level::Info,
+        slog::Level::Debug | slog::Level::Trace => sentry::Level::Debug,
+    }
+}
+
+thread_local! {
+    /// Whether this thread answers a request whose panics [`catch`] reports.
+    static CATCHES: Cell<bool> = const { Cell::new(false) };
+    /// The panic that it has caught.
+    static CAUGHT: RefCell<Option<Event<'static>>> = const { RefCell::new(None) };
+}
+
+/// Does something for a request. Should it panic, that is an event with the request in it.
+///
+/// # Errors
+/// What was panicked with.
+pub fn catch<T>(
+    work: impl FnOnce() -> T,
+    describe: impl FnOnce() -> Request,
+) -> Result<T, Box<dyn Any + Send>> {
+    CATCHES.set(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    CATCHES.set(false);
+    if done.is_err()
+        && let Some(mut event) = CAUGHT.take()
+    {
+        event.request = Some(describe());
+        capture(event);
+    }
+    done
+}
+
+/// Part of the panic hook.
+pub(super) fn capture_panic(info: &PanicHookInfo<'_>) {
+    if !is_enabled() && aside().is_none() {
+        return;
+    }
+    let event = PanicIntegration::new().event_from_panic_info(info);
+    if CATCHES.get() {
+        CAUGHT.set(Some(event));
+    } else {
+        capture(event);
+    }
+}
+
+/// A request as Sentry shows it, without what may be secret: who asks, and values of parameters that are none
+/// of the API's.
+pub fn request(method: &str, target: &str, headers: &HeaderMap) -> Request {
+    let header = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    // A target may be a whole URL, with a password in it.
+    let path = match path.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |begin| &rest[begin..]),
+        None => path,
+    };
+    let query = query.map(without_secrets);
+    let host = header(HOST).unwrap_or_else(|| "localhost".to_owned());
+    let whole = query.as_ref().map_or(path.to_owned(), |query| format!("{path}?{query}"));
+    let shown = [HOST, USER_AGENT, ACCEPT, ACCEPT_ENCODING, IF_NONE_MATCH];
+    Request {
+        url: format!("http://{host}{whole}").parse().ok(),
+        method: Some(method.to_owned()),
+        query_string: query,
+        headers: shown
+            .into_iter()
+            .filter_map(|name| Some((name.as_str().to_owned(), header(name)?)))
+            .collect(),
+        ..Request::default()
+    }
+}
+
+/// The parameters of the API, whose values are no secrets.
+const PARAMETERS: [&str; 11] = [
+    "query",
+    "order",
+    "direction",
+    "limit",
+    "offset",
+    "album",
+    "artist",
+    "genre",
+    "album_id",
+    "artist_id",
+    "genre_id",
+];
+
+fn without_secrets(query: &str) -> String {
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if !PARAMETERS.contains(&name) => format!("{name}=[Filtered]"),
+        _ => pair.to_owned(),
+    });
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_shown_without_secrets() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("host", "music:8000"), ("user-agent", "curl"), ("authorization", "Basic c2VjcmV0")]
+        {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let shown = request("GET", "http://me:secret@other/avalon/songs?query=a+b&token=secret&x", &headers);
+        let expected = "query=a+b&token=[Filtered]&x";
+        assert_eq!(shown.url.unwrap().as_str(), format!("http://music:8000/avalon/songs?{expected}"));
+        assert_eq!(shown.query_string.as_deref(), Some(expected));
+        assert_eq!(shown.headers.len(), 2);
+        assert_eq!(request("OPTIONS", "*", &HeaderMap::new()).method.as_deref(), Some("OPTIONS"));
+    }
+}
