@@ -489,6 +489,23 @@ fn damage_in_every_section_is_refused() {
     }
 }
 
+/// The structure is what every worker checks, so it must cost the same for any collection.
+#[test]
+fn places_of_songs_are_read_by_the_full_check_only() {
+    use zerocopy::FromBytes;
+    let genres = (1..=3).map(|number| Named { id: Uuid::from_u128(number), name: number.to_string() });
+    let mut bytes = snapshot_bytes(&Collection { genres: genres.collect(), ..Collection::default() });
+    let header = format::Header::read_from_prefix(&bytes).unwrap().0;
+    let table = <[format::SectionEntry]>::ref_from_bytes(&bytes[header.table.get() as usize..]).unwrap();
+    let id = format::section_id(Kind::Genre, format::Column::SongOffsets);
+    let entry = table.iter().find(|entry| entry.id.get() == id).unwrap();
+    let second = entry.offset.get() as usize + 4;
+    bytes[second..second + 4].copy_from_slice(&1_u32.to_le_bytes());
+    sign(&mut bytes);
+    assert!(matches!(Snapshot::open(&bytes, Verify::Full), Err(OpenError::Section { .. })));
+    assert!(Snapshot::open(&bytes, Verify::Structure).is_ok());
+}
+
 #[test]
 fn default_order_is_artist_album_track() {
     let bytes = snapshot_bytes(&small());
