@@ -1,14 +1,17 @@
 //! Generations, and the making of their parts: configuration, log and listeners, the loader, the
 //! workers.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, chown};
+use nix::unistd::{Pid, fchown};
 use slog::{debug, error, warn};
 use socket2::Socket;
 
@@ -22,7 +25,7 @@ use super::process::{self, FirstSteps};
 use super::sandbox;
 use super::upgrade::{Predecessor, Successor};
 use super::{ExitCode, Master, chain, warn_about};
-use crate::config::{self, Config};
+use crate::config::{self, Account, Config};
 use crate::snapshot::{Snapshot, Verify, storage};
 use crate::telemetry::{Log, sentry};
 use crate::title;
@@ -195,12 +198,26 @@ pub(super) fn open_log(config: &Config) -> Result<Log, String> {
 /// again.
 pub(super) fn give_log(config: &Config, log: &Log) {
     if let (Some(path), Some(account)) = (&config.log.path, &config.account)
-        && path.is_file()
-        && let Err(error) = chown(path, Some(account.uid), Some(account.gid))
+        && let Err(error) = give(path, account)
     {
         warn!(log.logger(), "LOG_PATH cannot be given to USER, who may fail to open it again";
             "error" => %error);
     }
+}
+
+/// Only a file that has this name alone: an account that may write the folder could else have root
+/// give it any file, by a link under this name.
+fn give(path: &Path, account: &Account) -> io::Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().append(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(());
+    }
+    if metadata.nlink() != 1 {
+        return Err(io::Error::other("the file has other names as well"));
+    }
+    Ok(fchown(&file, Some(account.uid), Some(account.gid))?)
 }
 
 pub(super) fn open_listeners(

@@ -278,9 +278,13 @@ impl Sorted<'_> {
     fn group_of(&self, place: u32) -> Group {
         let count = self.count();
         let rank = |place: u32| self.by.rank(self.ascending(place));
-        let sought = rank(count - 1 - place);
+        let mirrored = count - 1 - place;
+        let sought = rank(mirrored);
         let start = partition_point(count, |place| rank(place) < sought);
         let end = partition_point(count, |place| rank(place) <= sought);
+        // Always so where the order is that of the ranks, which nobody has checked.
+        let (start, end) =
+            if (start..end).contains(&mirrored) { (start, end) } else { (mirrored, mirrored + 1) };
         Group { ascending: start..end, descending: count - end..count - start }
     }
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -30,8 +30,7 @@ pub(super) struct Payload {
 enum PayloadKind {
     Whole(Bytes),
     List(ListBody),
-    /// What compresses, what is to be, and what of it has been taken already.
-    Packed(Box<(Packed, ListBody, Bytes)>),
+    Packed(Box<PackedBody>),
 }
 
 impl Payload {
@@ -46,7 +45,7 @@ impl Payload {
             None if short => PayloadKind::Whole(list.gather(usize::MAX)),
             None => PayloadKind::List(list),
             Some(coding) if short => PayloadKind::Whole(compression::whole(coding, &list.gather(usize::MAX))),
-            Some(coding) => PayloadKind::Packed(Box::new((Packed::new(coding), list, Bytes::new()))),
+            Some(coding) => PayloadKind::Packed(Box::new(PackedBody::new(coding, list))),
         };
         Payload { kind, activity: None }
     }
@@ -77,21 +76,10 @@ impl Body for Payload {
         let piece = match &mut self.kind {
             PayloadKind::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
             PayloadKind::List(list) => list.next_piece(),
-            PayloadKind::Packed(body) => {
-                let (packed, list, taken) = &mut **body;
-                if taken.is_empty() {
-                    *taken = list.next_piece().unwrap_or_default();
-                }
-                let piece = taken.split_to(taken.len().min(PIECE));
-                let packed = if piece.is_empty() { packed.finish() } else { packed.push(&piece) };
-                if packed.as_ref().is_some_and(Bytes::is_empty) {
-                    // Nothing has come out yet. Others have their turn before the next piece: this
-                    // one has taken a third of a millisecond or so.
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                packed
-            }
+            PayloadKind::Packed(body) => match body.next(context) {
+                Poll::Ready(piece) => piece,
+                Poll::Pending => return Poll::Pending,
+            },
         };
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
@@ -105,6 +93,42 @@ impl Body for Payload {
             PayloadKind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             PayloadKind::List(list) => SizeHint::with_exact(list.left),
             PayloadKind::Packed(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A list that is compressed while it is sent.
+struct PackedBody {
+    packed: Packed,
+    list: ListBody,
+    /// What has been taken from the list and waits to be compressed.
+    taken: Bytes,
+    /// While it waits until the other connections of the worker have had their turn: a piece takes
+    /// a third of a millisecond or so, and hyper asks for one after the other as long as the client
+    /// is quick enough. tokio's own way to yield, as it looks for what has arrived on the others; a
+    /// task that wakes itself is polled dozens of times before that.
+    rest: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl PackedBody {
+    fn new(coding: Coding, list: ListBody) -> Self {
+        PackedBody { packed: Packed::new(coding), list, taken: Bytes::new(), rest: None }
+    }
+
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(rest) = &mut self.rest {
+            ready!(rest.as_mut().poll(context));
+        }
+        self.rest = Some(Box::pin(tokio::task::yield_now()));
+        if self.taken.is_empty() {
+            self.taken = self.list.next_piece().unwrap_or_default();
+        }
+        let piece = self.taken.split_to(self.taken.len().min(PIECE));
+        let packed = if piece.is_empty() { self.packed.finish() } else { self.packed.push(&piece) };
+        match packed {
+            // Nothing has come out yet.
+            Some(bytes) if bytes.is_empty() => self.next(context),
+            packed => Poll::Ready(packed),
         }
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn replaced<P: Deref<Target = [u8]>>(pieces: &[P]) -> Option<Vec<u8>>
         return None;
     }
     let begin = last.len().saturating_sub(HEAD_MAX);
-    let begin = begin + find_last(&last[begin..], b"HTTP/1.1 4")?;
+    // In the version of the request before.
+    let begin = begin + find_last(&last[begin..], b"HTTP/1.")?;
     let head = std::str::from_utf8(&last[begin..]).ok()?;
     let status = match head.get(9..12)? {
         "400" => StatusCode::BAD_REQUEST,
@@ -71,6 +72,12 @@ mod tests {
         let expected = [&before[..], &whole].concat();
         assert_eq!(replaced(&[&[&before[..], CANNED].concat()[..]]).unwrap(), expected);
         assert_eq!(replaced(&[before, CANNED, b""]).unwrap(), expected);
+        // hyper keeps the version of the request before.
+        let old = [b"HTTP/1.0", &CANNED[8..]].concat();
+        assert!(
+            replaced(&[&old[..]])
+                .is_some_and(|bytes| bytes.starts_with(b"HTTP/1.0 400") && bytes.ends_with(b"}"))
+        );
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Packed {
     }
 
     /// Takes a piece, and gives what is ready to be sent, perhaps nothing. `None` at an end that
-    /// was too early, for which memory must have run out: the client sees that its answer is torn.
+    /// was too early, for which memory must have run out: the coding's own end is missing then.
     pub(super) fn push(&mut self, piece: &[u8]) -> Option<Bytes> {
         let pushed = match self.0.as_mut()? {
             Encoder::Gzip(encoder) => encoder.write_all(piece).map(|()| std::mem::take(encoder.get_mut())),

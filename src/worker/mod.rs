@@ -46,12 +46,17 @@ use status::Peer;
 
 use crate::config::Config;
 use crate::scoreboard::{Scoreboard, Slot};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Kind, Snapshot};
 use crate::telemetry::{Log, Statsd};
 use crate::title;
 
 /// What `version` answers.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Whether a query string is answered with entities of `kind`, and not with an error.
+pub fn accepts(kind: Kind, query_string: &str) -> bool {
+    params::parse(kind, query_string).is_ok()
+}
 
 /// What a worker is given by its master.
 pub struct Worker {

@@ -229,6 +229,31 @@ fn workers_of_another_user_open_the_log_again() {
     assert!(!fs::read_to_string(&moved).expect("a log").contains("could not be reopened"));
 }
 
+/// Whoever may write the folder of the log could have root give it another file.
+#[test]
+fn links_in_place_of_the_log_are_not_given_to_anybody() {
+    if !Uid::effective().is_root() {
+        return eprintln!("skipped: only root can start workers as another user");
+    }
+    for hard in [false, true] {
+        let setup = readable_by_all(Setup::with(&collection(1)));
+        let (log, target) = (setup.path("log"), setup.path("shadow"));
+        fs::write(&target, "").expect("a file");
+        match hard {
+            false => std::os::unix::fs::symlink(&target, &log).expect("a link"),
+            true => fs::hard_link(&target, &log).expect("a link"),
+        }
+        let server =
+            setup.flag("--user=65532").variable("AVALON_LOG_PATH", &log.display().to_string()).spawn();
+        eventually("a warning", || {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            text.contains("LOG_PATH cannot be given to USER").then_some(())
+        });
+        assert_eq!(fs::metadata(&target).expect("a file").uid(), 0);
+        drop(server);
+    }
+}
+
 #[test]
 fn workers_are_confined_unless_that_is_switched_off() {
     for (sandbox, seccomp) in [("true", "Seccomp:\t2"), ("false", "Seccomp:\t0")] {

@@ -1,0 +1,84 @@
+//! What must hold for any bytes at all: no panic, no read out of bounds.
+
+#![allow(dead_code)]
+
+use avalon::snapshot::query::Runs;
+use avalon::snapshot::{Direction, Field, Filter, Kind, Page, Query, Snapshot, Verify};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Bytes of a snapshot's header, and of the hash in it (src/snapshot/FORMAT.md).
+const HEADER: usize = 64;
+const HASH: std::ops::Range<usize> = 24..40;
+
+/// Bytes that may be a snapshot: they are refused, or every question is answered. Once as they are,
+/// and once with the hash that they should have, as few of them get further otherwise.
+pub(crate) fn open(bytes: &[u8]) {
+    ask_all(bytes, true);
+    if bytes.len() >= HEADER {
+        ask_all(&signed(bytes), false);
+    }
+}
+
+/// A query string, of which the first byte says of what.
+pub(crate) fn params(bytes: &[u8]) {
+    let Some((kind, query_string)) = bytes.split_first() else { return };
+    let kind = Kind::ALL[usize::from(*kind) % Kind::ALL.len()];
+    // What HTTP lets through.
+    if let Ok(query_string) = std::str::from_utf8(query_string) {
+        avalon::worker::accepts(kind, query_string);
+    }
+}
+
+fn signed(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[HASH].fill(0);
+    let mut hash = Xxh3::new();
+    hash.update(&bytes[HEADER..]);
+    hash.update(&bytes[..HEADER]);
+    bytes[HASH].copy_from_slice(&hash.digest128().to_be_bytes());
+    bytes
+}
+
+/// Of `honest` bytes the length of an answer is known before it is read; forged ones may hold the
+/// same song twice.
+fn ask_all(bytes: &[u8], honest: bool) {
+    let Ok(snapshot) = Snapshot::open(bytes, Verify::Full) else { return };
+    for query in questions() {
+        for kind in Kind::ALL {
+            if kind != Kind::Song
+                && query.order.is_some_and(|(field, _)| Field::parse(kind, field.name()).is_none())
+            {
+                continue;
+            }
+            let selection = snapshot.select(kind, &query);
+            let len = snapshot.json_len(kind, &selection);
+            let entities = selection.len();
+            let runs: Vec<_> = Runs::new(selection).collect();
+            let read: u64 =
+                runs.iter().map(|run| snapshot.json_run(kind, run.start, run.end).len() as u64 + 1).sum();
+            assert_eq!(entities, runs.iter().map(|run| run.len()).sum::<usize>());
+            assert!(!honest || len == read, "{len} bytes announced, {read} there");
+        }
+    }
+}
+
+fn questions() -> impl Iterator<Item = Query> {
+    let words = [None, Some("a"), Some("so"), Some("song 1"), Some("limon")];
+    let pages = [None, Some(Page { limit: 3, offset: 2 })];
+    let orders = [None, Some(Field::Year), Some(Field::Name), Some(Field::Genre), Some(Field::Id)];
+    let filters = [vec![], vec![(Kind::Genre, Filter::LowerName("ska".to_owned()))]];
+    words.into_iter().flat_map(move |words| {
+        let filters = filters.clone();
+        pages.into_iter().flat_map(move |page| {
+            let filters = filters.clone();
+            orders.into_iter().flat_map(move |order| {
+                filters.clone().into_iter().map(move |filters| Query {
+                    words: words.map(str::to_owned),
+                    filters,
+                    order: order.map(|field| (field, Direction::Descending)),
+                    page,
+                })
+            })
+        })
+    })
+}
