@@ -20,6 +20,8 @@ const LIST_TAIL: &[u8] = b"],\"warnings\":[]}";
 const PIECE: usize = 64 * 1024;
 /// Runs of at least so many bytes are sent from the mapping, not copied.
 const BORROWED_LEAST: usize = 16 * 1024;
+/// Bytes of such a run that are handed to the kernel at once: some tens of microseconds of copying.
+const SLICE: usize = 256 * 1024;
 
 /// A body: one piece, or a list that is gathered while it is sent.
 pub(super) struct Payload {
@@ -29,8 +31,7 @@ pub(super) struct Payload {
 
 enum PayloadKind {
     Whole(Bytes),
-    List(ListBody),
-    Packed(Box<PackedBody>),
+    Stream(Box<Stream>),
 }
 
 impl Payload {
@@ -43,9 +44,8 @@ impl Payload {
         let short = list.left <= PIECE as u64;
         let kind = match coding {
             None if short => PayloadKind::Whole(list.gather(usize::MAX)),
-            None => PayloadKind::List(list),
             Some(coding) if short => PayloadKind::Whole(compression::whole(coding, &list.gather(usize::MAX))),
-            Some(coding) => PayloadKind::Packed(Box::new(PackedBody::new(coding, list))),
+            _ => PayloadKind::Stream(Box::new(Stream::new(list, coding))),
         };
         Payload { kind, activity: None }
     }
@@ -75,11 +75,7 @@ impl Body for Payload {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = match &mut self.kind {
             PayloadKind::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
-            PayloadKind::List(list) => list.next_piece(),
-            PayloadKind::Packed(body) => match body.next(context) {
-                Poll::Ready(piece) => piece,
-                Poll::Pending => return Poll::Pending,
-            },
+            PayloadKind::Stream(stream) => ready!(stream.next(context)),
         };
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
@@ -91,28 +87,28 @@ impl Body for Payload {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             PayloadKind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            PayloadKind::List(list) => SizeHint::with_exact(list.left),
-            PayloadKind::Packed(_) => SizeHint::default(),
+            PayloadKind::Stream(stream) => stream.len().map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }
 
-/// A list that is compressed while it is sent.
-struct PackedBody {
-    packed: Packed,
+/// A long list, sent or compressed and sent piece by piece.
+struct Stream {
     list: ListBody,
-    /// What has been taken from the list and waits to be compressed.
+    /// What compresses it, if anything does.
+    packed: Option<Packed>,
+    /// What has been taken from the list and is still to be sent or compressed.
     taken: Bytes,
-    /// While it waits until the other connections of the worker have had their turn: a piece takes
-    /// a third of a millisecond or so, and hyper asks for one after the other as long as the client
-    /// is quick enough. tokio's own way to yield, as it looks for what has arrived on the others; a
-    /// task that wakes itself is polled dozens of times before that.
+    /// While it waits until the other connections of the worker have had their turn: hyper asks for
+    /// one piece after the other as long as the client is quick enough. It is tokio's own way to
+    /// yield, which looks for what has arrived on the others; a task that wakes itself is polled
+    /// dozens of times before that.
     rest: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-impl PackedBody {
-    fn new(coding: Coding, list: ListBody) -> Self {
-        PackedBody { packed: Packed::new(coding), list, taken: Bytes::new(), rest: None }
+impl Stream {
+    fn new(list: ListBody, coding: Option<Coding>) -> Self {
+        Stream { list, packed: coding.map(Packed::new), taken: Bytes::new(), rest: None }
     }
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -123,13 +119,23 @@ impl PackedBody {
         if self.taken.is_empty() {
             self.taken = self.list.next_piece().unwrap_or_default();
         }
-        let piece = self.taken.split_to(self.taken.len().min(PIECE));
-        let packed = if piece.is_empty() { self.packed.finish() } else { self.packed.push(&piece) };
-        match packed {
+        let len_max = if self.packed.is_some() { PIECE } else { SLICE };
+        let piece = self.taken.split_to(self.taken.len().min(len_max));
+        let piece = match &mut self.packed {
+            None => Some(piece).filter(|piece| !piece.is_empty()),
+            Some(packed) if piece.is_empty() => packed.finish(),
+            Some(packed) => packed.push(&piece),
+        };
+        match piece {
             // Nothing has come out yet.
             Some(bytes) if bytes.is_empty() => self.next(context),
-            packed => Poll::Ready(packed),
+            piece => Poll::Ready(piece),
         }
+    }
+
+    /// Bytes that are still to come, if that is known.
+    fn len(&self) -> Option<u64> {
+        self.packed.is_none().then(|| self.list.left + self.taken.len() as u64)
     }
 }
 
@@ -251,8 +257,13 @@ mod tests {
             prop_assert_eq!(payload.size_hint().exact(), Some(expected.len() as u64));
             let mut sent = Vec::new();
             let mut context = Context::from_waker(Waker::noop());
-            while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut payload).poll_frame(&mut context) {
-                sent.extend_from_slice(&frame.into_data().unwrap());
+            loop {
+                match Pin::new(&mut payload).poll_frame(&mut context) {
+                    // Others have their turn.
+                    Poll::Pending => continue,
+                    Poll::Ready(Some(Ok(frame))) => sent.extend_from_slice(&frame.into_data().unwrap()),
+                    Poll::Ready(_) => break,
+                }
                 prop_assert_eq!(payload.size_hint().exact(), Some((expected.len() - sent.len()) as u64));
             }
             prop_assert!(sent == expected, "{} bytes instead of {}", sent.len(), expected.len());

@@ -8,9 +8,9 @@ selective queries on one connection, whose latencies are told with and without t
 
 import argparse
 import http.client
+import multiprocessing
 import socket
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -50,7 +50,8 @@ def heavy(port, stop, at, done):
         while not stop.is_set() and response.read(1 << 20):
             pass
         connection.close()
-        done.append(path)
+        with done.get_lock():
+            done.value += 1
 
 
 def selective(port, seconds):
@@ -81,17 +82,18 @@ def main():
     options = parser.parse_args()
     database = run_generate(options.songs)
     server, _, _ = start_ours(database, 1)
-    stop, done = threading.Event(), []
-    threads = [threading.Thread(target=slow, args=(server.port, stop)) for _ in range(10)]
-    threads += [threading.Thread(target=heavy, args=(server.port, stop, at, done)) for at in range(10)]
+    # Processes, or the clients would hold each other up.
+    stop, done = multiprocessing.Event(), multiprocessing.Value("i", 0)
+    clients = [multiprocessing.Process(target=slow, args=(server.port, stop)) for _ in range(10)]
+    clients += [multiprocessing.Process(target=heavy, args=(server.port, stop, at, done)) for at in range(10)]
     try:
         shown("alone", selective(server.port, options.seconds))
-        for thread in threads:
-            thread.daemon = True
-            thread.start()
+        for client in clients:
+            client.daemon = True
+            client.start()
         time.sleep(1)
         shown("beside ten slow downloads and ten heavy clients", selective(server.port, options.seconds))
-        print(f"{len(done)} heavy answers meanwhile")
+        print(f"{done.value} heavy answers meanwhile")
     finally:
         stop.set()
         server.stop()
