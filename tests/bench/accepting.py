@@ -92,7 +92,7 @@ def accepting(options, wrk):
     (folder / "avalon" / "heartbeat").write_text("OKOKOK")
     lines = ["## Accepting", "", *HEAD]
     heartbeat = lambda server, connections, headers, seconds: drive(
-        wrk, server, "/avalon/heartbeat", headers, seconds, connections
+        wrk, server, ["/avalon/heartbeat"], headers, seconds, connections
     )
     for processes in (3, 8):
         say(f"accepting with {processes} processes")

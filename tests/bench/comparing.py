@@ -1,54 +1,80 @@
-"""One size of collection: ours, bare hyper and nginx in one run, start times and memory."""
+"""One size of collection: ours, bare hyper and nginx in one run, and what the size costs."""
 
-import statistics
+from dataclasses import dataclass
 
-from load import CONNECTIONS, measure, row_seconds
+import compressing
+import steady
+from load import CONNECTIONS, measure, measure_alone, row_seconds
 from prepare import collection, say
 from rows import check_conditional, requests, save_answers, take_answer
 from servers import start_hyper, start_nginx, start_ours
-from tables import memory_table, table, told
+from tables import alone_table, cost, size_figures, table
+
+STEADY_ROW = "songs?query=(rare word)"
+
+
+@dataclass
+class Result:
+    """What one size gave."""
+
+    songs: int
+    lines: list  # of the report
+    main: list  # its main table
+    size: list  # (what, figure) of memory and times
+    costs: dict  # request: microseconds of processor time
 
 
 def bench(songs, options, wrk, nginx):
-    """All lines of the report on one size."""
     database = collection(songs)
     rows = requests(database, songs)
-    starts = [start_time(database, options.workers) for _ in range(options.rounds - 1)]
-    ours, seconds, peak = start_ours(database, options.workers)
+    starts = [start_once(database, options.workers) for _ in range(options.rounds - 1)]
+    ours, start = start_ours(database, options.workers)
     servers = [ours]
     try:
-        before = ours.memory()
+        memory = {"idle": ours.memory()}
         for row in rows:
             take_answer(row, ours.port)
             if row.conditional:
                 check_conditional(row, ours.port)
         folder = save_answers(songs, rows)
         servers += [start_hyper(folder, options.workers), start_nginx(nginx, folder, options.workers)]
-        total = options.rounds * len(servers) * sum(row_seconds(row, options.seconds) + 0.2 for row in rows)
+        total = options.rounds * (len(servers) + 1) * sum(row_seconds(row, options.seconds) + 0.2 for row in rows)
         say(f"{songs:,} songs: about {total / 60:.0f} minutes")
+        alone = measure_alone(wrk, ours, rows, options.rounds, options.seconds)
         loads = measure(wrk, servers, rows, options.rounds, options.seconds)
-        after = ours.memory()
+        memory["loaded"] = ours.memory()
         peers = {server.name: sum(pss for pss, _ in server.memory()) for server in servers[1:]}
+        whole = [row.path for row in rows if row.name.endswith("(all)")]
+        packed = compressing.report(ours, whole, options.rounds)
+        path = next(row.paths[0] for row in rows if row.name == STEADY_ROW)
+        say("  reloads under a steady load")
+        reloads = steady.reload(ours, options.workers, path, options.rounds, options.seconds)
         log = ours.log.read_text(errors="replace")
     finally:
         for server in servers:
             server.stop()
-    start = statistics.median([*starts, seconds])
-    return [
+    main = table(rows, loads)
+    size = size_figures(songs, [*starts, start], log, memory, reloads, peers)
+    lines = [
         f"## {songs:,} songs, {options.workers} workers, {CONNECTIONS} connections",
         "",
-        *table(rows, loads),
+        *main,
         "",
-        f"Start to first answer: {start:.3f} s" + told(log, peak, songs) + ".",
+        "One connection, ours alone: server time is p50 less that of the heartbeat in the same round.",
         "",
-        *memory_table(before, after),
+        *alone_table(rows, alone),
         "",
-        "Peers after the load: " + ", ".join(f"{name} {pss / 1e6:.1f} MB PSS" for name, pss in peers.items()),
+        *packed,
+        "",
+        "| | |",
+        "|---|--:|",
+        *(f"| {what} | {figure} |" for what, figure in size),
         "",
     ]
+    return Result(songs, lines, main, size, {row.name: cost(alone[row.name]) for row in rows})
 
 
-def start_time(database, workers):
-    server, seconds, _ = start_ours(database, workers)
+def start_once(database, workers):
+    server, start = start_ours(database, workers)
     server.stop()
-    return seconds
+    return start

@@ -30,17 +30,25 @@ def table(rows, loads):
     return lines
 
 
+def alone_table(rows, alone):
+    """Latencies of a single connection, what they have beyond a heartbeat, and processor time."""
+    lines = ["| request | p50 us | server time us | processor us |", "|---|--:|--:|--:|"]
+    idle = [load.p50 for load, _ in alone["heartbeat"]]
+    for row in rows:
+        p50s = [load.p50 for load, _ in alone[row.name]]
+        beyond = statistics.median(p50 - least for p50, least in zip(p50s, idle))
+        cells = (statistics.median(p50s) * 1000, max(0, beyond) * 1000, cost(alone[row.name]))
+        lines.append(f"| `{row.name}` | {' | '.join(f'{cell:,.0f}' for cell in cells)} |")
+    return lines
+
+
+def cost(measured):
+    """Microseconds of processor time that one request takes of the workers."""
+    return statistics.median(spent for _, spent in measured)
+
+
 def rate(number):
     return f"{number:,.0f}" if number >= 100 else f"{number:.1f}"
-
-
-def memory_table(before, after):
-    cell = lambda sizes: " | ".join(f"{size / 1e6:.1f}" for size in sizes)
-    lines = ["| MB | PSS before | USS before | PSS after | USS after |", "|---|--:|--:|--:|--:|"]
-    for at, (then, now) in enumerate(zip(before, after)):
-        lines.append(f"| {'master' if at == 0 else f'worker {at}'} | {cell(then)} | {cell(now)} |")
-    total = [sum(column) for column in zip(*(then + now for then, now in zip(before, after)))]
-    return [*lines, f"| sum | {cell(total)} |"]
 
 
 def machine():
@@ -50,10 +58,26 @@ def machine():
     return f"{git.stdout.strip()}, Linux {platform.release()}, {os.cpu_count()} x {cpu}"
 
 
-def told(log, peak, songs):
-    """What else is known of a start: our log's own figures, and the loader's memory."""
-    figure = lambda key: (re.search(rf"\b{key}=([\d.]+)", log) or [None, None])[1]
-    read, built, size = figure("read_s"), figure("build_s"), figure("bytes")
-    text = f"; database read in {read} s, snapshot built in {built} s" if read and built else ""
-    text += f"; snapshot of {int(size) / 1e6:.1f} MB, {int(size) / songs:.0f} bytes per song" if size else ""
-    return text + (f"; peak memory of the loader {peak / 1e6:.0f} MB" if peak else "")
+def size_figures(songs, starts, log, memory, reloads, peers):
+    """(what, figure): what a collection of that size costs in memory, at the start, in a reload."""
+    figure = lambda key: float((re.search(rf"\b{key}=([\d.]+)", log) or [0, "nan"])[1])
+    seen = lambda what: [getattr(start, what) for start in starts if getattr(start, what) is not None]
+    middle = lambda what: statistics.median(seen(what) or [float("nan")])
+    (before, after, during), retries = reloads
+    sums = {when: [sum(column) / 1e6 for column in zip(*sizes)] for when, sizes in memory.items()}
+    workers = {when: max(uss for _, uss in sizes[1:]) / 1e6 for when, sizes in memory.items()}
+    rows = {
+        "start to first answer, s": f"{middle('seconds'):.3f}",
+        "of which database read / snapshot built by the loader, s": f"{figure('read_s'):.3f} / {figure('build_s'):.3f}",
+        "of which workers forked and ready, s": f"{middle('after_loader'):.3f}",
+        "loader's peak memory, MB": f"{middle('loader_peak') / 1e6:.0f}",
+        "snapshot, MB": f"{figure('bytes') / 1e6:.1f}",
+        "snapshot, bytes per song": f"{figure('bytes') / songs:.0f}",
+        "PSS of all, idle / after the load, MB": f"{sums['idle'][0]:.1f} / {sums['loaded'][0]:.1f}",
+        "USS of a worker at most, idle / after the load, MB": f"{workers['idle']:.1f} / {workers['loaded']:.1f}",
+        "p99 at a steady load, before / during a reload, ms": f"{before:.2f} / {after:.2f}",
+        "reload until the former workers are gone, s": f"{during:.2f}",
+        "requests sent again during reloads": f"{retries}",
+        "PSS of peers after the load, MB": ", ".join(f"{name} {pss / 1e6:.1f}" for name, pss in peers.items()),
+    }
+    return list(rows.items())
