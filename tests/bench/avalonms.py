@@ -31,7 +31,8 @@ PINNED = [
     "Werkzeug==1.0.1",
 ]
 PYTHONS = ("python3.11", "python3.10", "python3.9", "python3")
-# the requests of the main table that are compared, and the ratio that is aimed at
+AIMED = 100_000
+# the requests of the main table that are compared, and the ratio that is aimed at with so many songs
 TARGETS = {
     "heartbeat": None,
     "songs?query=(rare word)": 55,
@@ -119,7 +120,7 @@ def compare(songs, options, wrk):
         f" {CONNECTIONS} connections",
         "",
         *HEAD,
-        *(line(row, loads) for row in rows),
+        *(line(row, loads, songs) for row in rows),
         "",
         f"Start to first answer: ours {begin.seconds:.2f} s, avalonms {seconds:.1f} s."
         f" Sum of PSS after the load: ours {memory[0]:.0f} MB, avalonms {memory[1]:.0f} MB.",
@@ -140,11 +141,11 @@ def measure(wrk, servers, rows, options):
     return loads
 
 
-def line(row, loads):
+def line(row, loads, songs):
     ours, theirs = (loads[row.name, name] for name in ("ours", "avalonms"))
     middle = lambda of: statistics.median(load.rate for load in of)
     ratio = statistics.median(our.rate / its.rate for our, its in zip(ours, theirs))
-    aim = TARGETS[row.name]
+    aim = TARGETS[row.name] if songs == AIMED else None
     return (
         f"| `{row.name}` | {middle(ours):,.0f} | {middle(theirs):,.1f} | {ratio:,.0f}"
         f" | {f'{aim:,}' if aim else ''} |"

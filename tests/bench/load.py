@@ -84,14 +84,15 @@ def measure(wrk, servers, rows, rounds, seconds):
 
 def measure_alone(wrk, server, rows, rounds, seconds):
     """{row name: (load, microseconds of processor time per request) by round} of ours, with a
-    single connection: nothing waits for anything but its own answer."""
+    single connection on a single processor: nothing waits for anything but its own answer."""
     loads = {row.name: [] for row in rows}
     for turn in range(rounds):
         say(f"  alone, round {turn + 1} of {rounds}")
         for row in rows:
-            before = server.worker_time()
-            load = drive(wrk, server, row.paths, row.request_headers(), row_seconds(row, seconds), 1)
-            spent = server.worker_time() - before
+            with server.on_one_processor():
+                before = server.worker_time()
+                load = drive(wrk, server, row.paths, row.request_headers(), max(1, seconds // 2), 1)
+                spent = server.worker_time() - before
             loads[row.name].append((load, spent * 1e6 / load.requests))
     return loads
 

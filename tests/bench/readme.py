@@ -30,23 +30,35 @@ def write(results, measured, further):
         "",
         *shown.main,
         "",
-        *by_size(results),
+        *shown.packed,
+        "",
+        *by_size(results, (result.size for result in results)),
+        "",
+        "Server time in microseconds, the p50 of a single connection beyond that of a heartbeat:",
+        "",
+        *by_size(results, (times(result) for result in results)),
         "",
         "What a request costs as the collection grows:",
         "",
         f"![processor time per request against songs]({PLOT.relative_to(ROOT)})",
         "",
-        *further,
+        *(line.replace("## ", "### ") for line in further),
         END,
     ]
     write_plot(results, PLOT)
     README.write_text(before + "\n".join(lines) + after)
 
 
-def by_size(results):
-    """The tables of sizes side by side."""
+def by_size(results, tables):
+    """Tables of (what, figure), one for each size, side by side. A large collection may lack a row."""
+    tables = [dict(table) for table in tables]
+    names = dict.fromkeys(name for table in tables for name in table)
     titles = " | ".join(f"{result.songs:,} songs" for result in results)
     lines = [f"| | {titles} |", "|---" + "|--:" * len(results) + "|"]
-    for cells in zip(*(result.size for result in results)):
-        lines.append(f"| {cells[0][0]} | {' | '.join(value for _, value in cells)} |")
+    for name in names:
+        lines.append(f"| {name} | {' | '.join(table.get(name, '') for table in tables)} |")
     return lines
+
+
+def times(result):
+    return [(f"`{name}`", f"{time:,.0f}") for name, time in result.times.items() if name != "heartbeat"]

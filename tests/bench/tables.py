@@ -33,13 +33,17 @@ def table(rows, loads):
 def alone_table(rows, alone):
     """Latencies of a single connection, what they have beyond a heartbeat, and processor time."""
     lines = ["| request | p50 us | server time us | processor us |", "|---|--:|--:|--:|"]
-    idle = [load.p50 for load, _ in alone["heartbeat"]]
     for row in rows:
-        p50s = [load.p50 for load, _ in alone[row.name]]
-        beyond = statistics.median(p50 - least for p50, least in zip(p50s, idle))
-        cells = (statistics.median(p50s) * 1000, max(0, beyond) * 1000, cost(alone[row.name]))
+        p50 = statistics.median(load.p50 for load, _ in alone[row.name]) * 1000
+        cells = (p50, server_time(row.name, alone), cost(alone[row.name]))
         lines.append(f"| `{row.name}` | {' | '.join(f'{cell:,.0f}' for cell in cells)} |")
     return lines
+
+
+def server_time(name, alone):
+    """Microseconds that the p50 of a request has beyond that of a heartbeat in the same round."""
+    rounds = zip(alone[name], alone["heartbeat"])
+    return 1000 * max(0, statistics.median(load.p50 - least.p50 for (load, _), (least, _) in rounds))
 
 
 def cost(measured):
