@@ -38,6 +38,7 @@ TARGETS = {
     "songs?query=(rare word)": 55,
     "songs?artist=(name)": 55,
     "songs?query=(3 letters)&limit=20": 1500,
+    "songs?query=(1 letter)&limit=20": None,
     "songs?limit=20&offset=(half)&order=year": 3500,
     "albums (all)": 300,
 }

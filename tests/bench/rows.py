@@ -11,6 +11,7 @@ from servers import WORK, Failure, fetch
 
 RARE_WORD = "xylographica"  # tests/bench/names.rs
 WHOLE_SONGS = 2_000_000  # no list of all songs above: gigabytes in one answer tell nothing new
+PARSED_BYTES = 50_000_000  # beyond that Python takes gigabytes to parse an answer
 FIELDS = "id name length track year album album_id artist artist_id genre genre_id".split()
 
 
@@ -113,9 +114,12 @@ def take_answer(row, port):
         raise Failure(f"{row.path}: status {response.status}, headers {response.getheaders()}")
     if row.path == "heartbeat":
         return
+    entities = row.body.count(b'"id":')  # within a text the quotes would be escaped
+    if row.rows is not None and entities != row.rows:
+        raise Failure(f"{row.path}: {entities} entities, but the database has {row.rows}")
+    if len(row.body) > PARSED_BYTES:
+        return
     answer = json.loads(row.body)["success"]
-    if row.rows is not None and len(answer) != row.rows:
-        raise Failure(f"{row.path}: {len(answer)} entities, but the database has {row.rows}")
     if row.values and [entity[row.values[0]] for entity in answer] != row.values[1]:
         raise Failure(f"{row.path}: not the {row.values[0]}s that the database gives")
     for path in row.others:
