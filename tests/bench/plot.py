@@ -35,12 +35,15 @@ def amount(value, units):
 
 
 def labels(ends):
-    """Heights for the labels of lines that end at these heights, in order, none on another."""
+    """Heights for the labels of lines that end at these heights, from top to bottom, none on another."""
     placed = []
     for end in ends:
         placed.append(max(end, placed[-1] + LABEL_HEIGHT) if placed else end)
-    over = max(0, placed[-1] - (HEIGHT - BOTTOM))
-    return [height - over for height in placed]
+    lowest = HEIGHT - BOTTOM
+    for at in reversed(range(len(placed))):
+        placed[at] = min(placed[at], lowest)
+        lowest = placed[at] - LABEL_HEIGHT
+    return placed
 
 
 def grid(x, y):
