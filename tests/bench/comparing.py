@@ -18,6 +18,7 @@ class Result:
     """What one size gave."""
 
     songs: int
+    title: str
     lines: list  # of the report
     main: list  # its main table
     size: list  # (what, figure) of memory and times
@@ -57,8 +58,9 @@ def bench(songs, options, wrk, nginx):
             server.stop()
     main = table(rows, loads)
     size = size_figures(songs, [*starts, start], log, memory, reloads, peers)
+    title = f"{songs:,} songs, {options.workers} workers, {CONNECTIONS} connections"
     lines = [
-        f"## {songs:,} songs, {options.workers} workers, {CONNECTIONS} connections",
+        f"## {title}",
         "",
         *main,
         "",
@@ -75,7 +77,7 @@ def bench(songs, options, wrk, nginx):
     ]
     costs = {row.name: cost(alone[row.name]) for row in rows}
     times = {row.name: server_time(row.name, alone) for row in rows}
-    return Result(songs, lines, main, size, packed, costs, times)
+    return Result(songs, title, lines, main, size, packed, costs, times)
 
 
 def start_once(database, workers):

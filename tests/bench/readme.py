@@ -26,7 +26,7 @@ def write(results, measured, further):
         BEGIN,
         measured,
         "",
-        f"{shown.songs:,} songs:",
+        f"{shown.title}, wrk beside the servers, medians of the rounds:",
         "",
         *shown.main,
         "",
