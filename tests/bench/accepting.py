@@ -8,6 +8,10 @@ import statistics
 import time
 from pathlib import Path
 
+from load import drive
+from prepare import collection, say
+from servers import WORK, start_hyper, start_ours
+
 KEPT = 200  # connections that are opened and kept, at PACE a second
 PACE = 100
 
@@ -78,3 +82,26 @@ HEAD = [
     " | p99 ms | most/fewest of 200 | wake-ups per connection |",
     "|--:|---|--:|--:|--:|--:|--:|--:|",
 ]
+
+
+def accepting(options, wrk):
+    """All lines of the report on how connections get to workers."""
+    database = collection(10_000)
+    folder = WORK / "answers-accepting"
+    (folder / "avalon").mkdir(parents=True, exist_ok=True)
+    (folder / "avalon" / "heartbeat").write_text("OKOKOK")
+    lines = ["## Accepting", "", *HEAD]
+    heartbeat = lambda server, connections, headers, seconds: drive(
+        wrk, server, ["/avalon/heartbeat"], headers, seconds, connections
+    )
+    for processes in (3, 8):
+        say(f"accepting with {processes} processes")
+        servers = []
+        try:
+            servers.append(start_ours(database, processes)[0])
+            servers += [start_hyper(folder, processes, how) for how in ("thread", "epoll")]
+            lines += report(processes, servers, heartbeat, options.rounds, options.seconds)
+        finally:
+            for server in servers:
+                server.stop()
+    return [*lines, ""]

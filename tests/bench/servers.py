@@ -7,6 +7,8 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -78,6 +80,30 @@ class Server:
         """(PSS, USS) in bytes of the first process and of each child."""
         return [memory_of(pid) for pid in [self.process.pid, *self.children()]]
 
+    def worker_time(self):
+        """Seconds of processor time, the kernel's for them included, of all children so far."""
+        tasks = [path for pid in self.children() for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        return sum(int(path.read_text().split()[0]) for path in tasks) / 1e9
+
+    @contextmanager
+    def on_one_processor(self):
+        """All children, and what this process starts meanwhile, on the last processor: whether a
+        request wakes up another processor is luck that costs more than most requests."""
+        processors = os.sched_getaffinity(0)
+        try:
+            self.bind({max(processors)})
+            yield
+        finally:
+            self.bind(processors)
+
+    def bind(self, processors):
+        os.sched_setaffinity(0, processors)
+        for task in (path for pid in self.children() for path in Path(f"/proc/{pid}/task").iterdir()):
+            try:
+                os.sched_setaffinity(int(task.name), processors)
+            except ProcessLookupError:
+                pass  # a thread that has ended since
+
     def stop(self):
         if self.process.poll() is None:
             self.process.terminate()
@@ -108,12 +134,21 @@ def memory_of(pid):
     return kib("Pss"), kib("Private_Clean") + kib("Private_Dirty")
 
 
-class LoaderPeak(threading.Thread):
-    """Watches the children of a starting master for the greatest memory of each."""
+@dataclass
+class Start:
+    """How a server of ours started. Seconds and bytes; None where it was too quick to be seen."""
+
+    seconds: float  # to the first answer
+    after_loader: float | None  # of which after the end of the loader: forking and getting ready
+    loader_peak: int | None
+
+
+class LoaderWatch(threading.Thread):
+    """Watches the children of a starting master: the greatest memory and the end of each."""
 
     def __init__(self, server):
         super().__init__(daemon=True)
-        self.server, self.peaks, self.done = server, {}, threading.Event()
+        self.server, self.peaks, self.seen, self.done = server, {}, {}, threading.Event()
 
     def run(self):
         while not self.done.wait(0.005):
@@ -125,17 +160,21 @@ class LoaderPeak(threading.Thread):
                 peak = re.search(r"^VmHWM:\s+(\d+) kB", status, re.M)
                 if peak:
                     self.peaks[pid] = int(peak[1]) * 1024
+                    self.seen[pid] = time.monotonic()
 
-    def finish(self):
-        """The peak of those that are gone by now: loaders. None if none was seen."""
+    def finish(self, begun):
+        """What was seen of those that are gone by now: loaders."""
+        answered = time.monotonic()
         self.done.set()
         self.join()
-        alive = self.server.children()
-        return max((peak for pid, peak in self.peaks.items() if pid not in alive), default=None)
+        gone = self.peaks.keys() - set(self.server.children())
+        peak = max((self.peaks[pid] for pid in gone), default=None)
+        end = max((self.seen[pid] for pid in gone), default=None)
+        return Start(answered - begun, end and answered - end, peak)
 
 
 def start_ours(database, workers):
-    """Our server, its seconds to the first answer, and the peak memory of its loader."""
+    """Our server, and how it started."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("AVALON_")}
     # no statsd: its datagram per request is no work that the peers do
     env |= {"AVALON_DATABASE_URL": f"sqlite:///{database}", "AVALON_STATSD_HOST": ""}
@@ -144,10 +183,10 @@ def start_ours(database, workers):
     master = TARGET / "release" / "avalon-master"
     server = Server("ours", [master, "--workers", workers, "--bind", f"127.0.0.1:{port}"], port, env)
     try:
-        peak = LoaderPeak(server)
-        peak.start()
+        watch = LoaderWatch(server)
+        watch.start()
         server.await_heartbeat()
-        return server, time.monotonic() - begun, peak.finish()
+        return server, watch.finish(begun)
     except BaseException:
         server.stop()
         raise

@@ -1,0 +1,153 @@
+"""The predecessor as a peer: avalonms 0.6.0 under Gunicorn on the same SQLite file.
+
+It is installed from PyPI into target/bench/avalonms with the last versions of Flask and
+SQLAlchemy that it runs with. It answers requests in orders of magnitude fewer a second, so it
+is measured with requests of its own, apart from the peers that are near.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import time
+
+from load import CONNECTIONS, drive
+from prepare import collection, run, say
+from rows import requests
+from servers import WORK, Failure, Server, fetch, free_port, start_ours
+
+PINNED = [
+    "avalonms==0.6.0",
+    "click==7.1.2",
+    "Flask==1.1.4",
+    "gunicorn==23.0.0",
+    "itsdangerous==1.1.0",
+    "Jinja2==2.11.3",
+    "MarkupSafe==2.0.1",
+    "mutagen==1.47.0",
+    "setuptools==69.5.1",
+    "simplejson==3.19.3",
+    "SQLAlchemy==1.3.24",
+    "Werkzeug==1.0.1",
+]
+PYTHONS = ("python3.11", "python3.10", "python3.9", "python3")
+AIMED = 100_000
+# the requests of the main table that are compared, and the ratio that is aimed at with so many songs
+TARGETS = {
+    "heartbeat": None,
+    "songs?query=(rare word)": 55,
+    "songs?artist=(name)": 55,
+    "songs?query=(3 letters)&limit=20": 1500,
+    "songs?query=(1 letter)&limit=20": None,
+    "songs?limit=20&offset=(half)&order=year": 3500,
+    "albums (all)": 300,
+}
+SLOW_SECONDS = 10  # its typeahead takes a quarter of a second, its pages half of one, eight at a time
+HEAD = [
+    "| request | ours req/s | avalonms req/s | ours/avalonms | aim |",
+    "|---|--:|--:|--:|--:|",
+]
+
+
+def install():
+    """The Gunicorn of an environment with avalonms, made unless it is there."""
+    folder = WORK / "avalonms"
+    stamp = folder / "pinned.txt"
+    pinned = "\n".join(PINNED)
+    if not stamp.exists() or stamp.read_text() != pinned:
+        say("installing avalonms from PyPI")
+        python = next(filter(None, map(shutil.which, PYTHONS)), None)
+        shutil.rmtree(folder, ignore_errors=True)
+        run(python, "-m", "venv", folder)
+        run(folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *PINNED)
+        stamp.write_text(pinned)
+    return folder / "bin" / "gunicorn"
+
+
+def start(gunicorn, database, workers):
+    """Gunicorn with avalonms, and its seconds to the first answer."""
+    settings = WORK / "avalonms.py"
+    settings.write_text(f"DATABASE_URL = {'sqlite:///' + str(database)!r}\nLOG_LEVEL = 30\n")
+    port = free_port()
+    command = [gunicorn, "--preload", "--workers", workers, "--timeout", 120, "--bind", f"127.0.0.1:{port}"]
+    begun = time.monotonic()
+    env = os.environ | {"AVALON_CONFIG": str(settings)}
+    server = Server("avalonms", [*command, "avalon.app.wsgi"], port, env)
+    try:
+        server.await_heartbeat()
+        return server, time.monotonic() - begun
+    except BaseException:
+        server.stop()
+        raise
+
+
+def same_answer(path, servers):
+    """Both answer the same entities, if not in the same order: theirs is arbitrary without one."""
+    answers = []
+    for server in servers:
+        response, body = fetch(server.port, path)
+        if response.status != 200:
+            raise Failure(f"{server.name} answers {path} with status {response.status}")
+        answers.append([] if path.endswith("heartbeat") else json.loads(body)["success"])
+    ours, theirs = answers
+    if len(ours) != len(theirs):
+        raise Failure(f"{path}: ours has {len(ours)} entities, avalonms {len(theirs)}")
+    key = lambda entity: entity["id"]
+    if "limit" not in path and sorted(ours, key=key) != sorted(theirs, key=key):
+        raise Failure(f"{path}: ours has other entities than avalonms")
+
+
+def compare(songs, options, wrk):
+    """All lines of the report on one size."""
+    gunicorn = install()
+    database = collection(songs)
+    rows = [row for row in requests(database, songs) if row.name in TARGETS]
+    servers = []
+    try:
+        ours, begin = start_ours(database, options.workers)
+        servers.append(ours)
+        say(f"avalonms with {songs:,} songs starts; it takes its time")
+        theirs, seconds = start(gunicorn, database, options.workers)
+        servers.append(theirs)
+        for row in rows:
+            same_answer(row.paths[0], servers)
+        loads = measure(wrk, servers, rows, options)
+        memory = [sum(pss for pss, _ in server.memory()) / 1e6 for server in servers]
+    finally:
+        for server in servers:
+            server.stop()
+    return [
+        f"## {songs:,} songs, against avalonms 0.6.0 under Gunicorn, {options.workers} workers,"
+        f" {CONNECTIONS} connections",
+        "",
+        *HEAD,
+        *(line(row, loads, songs) for row in rows),
+        "",
+        f"Start to first answer: ours {begin.seconds:.2f} s, avalonms {seconds:.1f} s."
+        f" Sum of PSS after the load: ours {memory[0]:.0f} MB, avalonms {memory[1]:.0f} MB.",
+        "",
+    ]
+
+
+def measure(wrk, servers, rows, options):
+    """{(row name, server name): loads by round}, in turn."""
+    loads = {(row.name, server.name): [] for row in rows for server in servers}
+    for turn in range(options.rounds):
+        say(f"  avalonms, round {turn + 1} of {options.rounds}")
+        for row in rows:
+            for server in servers[:: 1 if turn % 2 == 0 else -1]:
+                quick = server is servers[0] or options.quick
+                seconds = options.seconds if quick else max(options.seconds, SLOW_SECONDS)
+                loads[row.name, server.name].append(drive(wrk, server, row.paths, {}, seconds))
+    return loads
+
+
+def line(row, loads, songs):
+    ours, theirs = (loads[row.name, name] for name in ("ours", "avalonms"))
+    middle = lambda of: statistics.median(load.rate for load in of)
+    ratio = statistics.median(our.rate / its.rate for our, its in zip(ours, theirs))
+    aim = TARGETS[row.name] if songs == AIMED else None
+    return (
+        f"| `{row.name}` | {middle(ours):,.0f} | {middle(theirs):,.1f} | {ratio:,.0f}"
+        f" | {f'{aim:,}' if aim else ''} |"
+    )

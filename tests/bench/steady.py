@@ -1,0 +1,84 @@
+"""A reload of unchanged rows under a steady load: latencies before it and while it goes on."""
+
+import http.client
+import signal
+import statistics
+import time
+
+from servers import Failure
+
+RATE = 400  # requests a second, on CONNECTIONS that are kept
+CONNECTIONS = 8
+
+
+class Steady:
+    """Asks at a fixed pace, whether answers come or not: a latency counts from the moment at
+    which its request was due, so that those that wait behind a slow one are seen."""
+
+    def __init__(self, port, path):
+        self.path, self.retries = path, 0
+        connect = lambda: http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self.connections = [connect() for _ in range(CONNECTIONS)]
+
+    def ask(self, connection):
+        try:
+            connection.request("GET", self.path)
+            response = connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionError):
+            # a kept connection may be closed between two requests at any time
+            self.retries += 1
+            connection.close()
+            connection.request("GET", self.path)
+            response = connection.getresponse()
+        response.read()
+        if response.status != 200:
+            raise Failure(f"{self.path}: status {response.status} during a reload")
+
+    def go(self, until):
+        """Latencies in milliseconds, until `until` says so."""
+        latencies = []
+        begin = time.perf_counter()
+        while not until():
+            due = begin + len(latencies) / RATE
+            time.sleep(max(0, due - time.perf_counter()))
+            self.ask(self.connections[len(latencies) % CONNECTIONS])
+            latencies.append((time.perf_counter() - due) * 1e3)
+        return latencies
+
+    def close(self):
+        for connection in self.connections:
+            connection.close()
+
+
+def p99(latencies):
+    return statistics.quantiles(latencies, n=100)[98]
+
+
+def reload(server, workers, path, rounds, seconds):
+    """Medians of (p99 before, p99 during a reload, seconds of a reload), and retried requests."""
+    client = Steady(server.port, path)
+    figures = []
+    try:
+        for _ in range(rounds):
+            end = time.monotonic() + seconds
+            before = client.go(lambda: time.monotonic() > end)
+            made = generations(server)
+            begin = time.monotonic()
+            server.process.send_signal(signal.SIGHUP)
+            during = client.go(lambda: drained(server, workers, made, begin))
+            figures.append((p99(before), p99(during), time.monotonic() - begin))
+    finally:
+        client.close()
+    return [statistics.median(column) for column in zip(*figures)], client.retries
+
+
+def generations(server):
+    """How many the log says have come to serve."""
+    return server.log.read_text(errors="replace").count(" serves on ")
+
+
+def drained(server, workers, made, begin):
+    """Whether a generation has come since, and nobody but its workers is left."""
+    if time.monotonic() > begin + 120:
+        raise Failure(f"{server.name} did not reload within 120 s; see {server.log}")
+    return generations(server) > made and len(server.children()) == workers
