@@ -33,7 +33,8 @@ def tools():
 
 
 def build():
-    run("cargo", "build", "--release", "--bins", "--example", "generate", "--example", "hyper_peer", cwd=ROOT)
+    command = "cargo build --release --bin avalon-master --example generate --example hyper_peer"
+    run(*command.split(), cwd=ROOT)
 
 
 def collection(songs):

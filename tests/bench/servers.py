@@ -114,20 +114,6 @@ class Server:
                 self.process.wait()
 
 
-def run_generate(songs, seed=1):
-    """The SQLite file with the collection of that size, made unless it is there."""
-    path = WORK / f"collection-{songs}-{seed}.sqlite"
-    if not path.exists():
-        new = path.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        command = [TARGET / "release" / "examples" / "generate", "--songs", songs, "--seed", seed]
-        done = subprocess.run([str(part) for part in [*command, "--database", f"sqlite:///{new}"]])
-        if done.returncode != 0:
-            raise Failure(f"{command[0]} ended with exit code {done.returncode}")
-        new.rename(path)
-    return path
-
-
 def memory_of(pid):
     sizes = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M))
     kib = lambda key: int(sizes.get(key, 0)) * 1024

@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.dont_write_bytecode = True
-from servers import Failure, run_generate, start_ours  # noqa: E402
+from prepare import collection  # noqa: E402
+from servers import Failure, start_ours  # noqa: E402
 
 SLOW_BYTES_PER_SECOND = 1_000_000
 HEAVY = [
@@ -80,7 +81,7 @@ def main():
     parser.add_argument("--songs", type=int, default=100_000)
     parser.add_argument("--seconds", type=int, default=10)
     options = parser.parse_args()
-    database = run_generate(options.songs)
+    database = collection(options.songs)
     server, _, _ = start_ours(database, 1)
     # Processes, or the clients would hold each other up.
     stop, done = multiprocessing.Event(), multiprocessing.Value("i", 0)
