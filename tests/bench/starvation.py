@@ -82,7 +82,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=10)
     options = parser.parse_args()
     database = collection(options.songs)
-    server, _, _ = start_ours(database, 1)
+    server, _ = start_ours(database, 1)
     # Processes, or the clients would hold each other up.
     stop, done = multiprocessing.Event(), multiprocessing.Value("i", 0)
     clients = [multiprocessing.Process(target=slow, args=(server.port, stop)) for _ in range(10)]
