@@ -290,7 +290,7 @@ impl Sorted<'_> {
 }
 
 /// The first place below `count` where `before` does not hold.
-fn partition_point(count: u32, before: impl Fn(u32) -> bool) -> u32 {
+pub(super) fn partition_point(count: u32, before: impl Fn(u32) -> bool) -> u32 {
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = low + (high - low) / 2;

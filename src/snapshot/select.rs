@@ -11,7 +11,7 @@ use super::Kind;
 use super::bits::Bits;
 use super::format::{PREFIX_CHARS, Suffix, is_dense};
 use super::open::{Entities, Names, Snapshot, Songs};
-use super::query::{Filter, Members, Query, Runs, Selection};
+use super::query::{Filter, Members, Query, Runs, Selection, partition_point};
 use crate::text;
 
 /// Looking at one song's names costs about as much as listing this many matches.
@@ -289,16 +289,9 @@ impl<'a> Songs<'a> {
             return None;
         }
         let sets = &self.sets;
-        let (mut low, mut high) = (0, sets.counts.len() as u32);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match sets.prefixes.get(middle).cmp(words.as_bytes()) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Greater => high = middle,
-                Ordering::Equal => return Some(sets.get(middle)),
-            }
-        }
-        None
+        let count = sets.counts.len() as u32;
+        let at = partition_point(count, |at| sets.prefixes.get(at) < words.as_bytes());
+        (at < count && sets.prefixes.get(at) == words.as_bytes()).then(|| sets.get(at))
     }
 }
 
