@@ -40,6 +40,8 @@ Signals:
   INT, QUIT  stop at once
   TTIN, TTOU one worker more, one worker less
   USR1       reopen log files
+  USR2       start the program anew beside this one; `avalonctl upgrade` does all of it
+  WINCH      drain all workers; HUP brings them back
 
 Exit codes:
   0  stopped as told
