@@ -81,7 +81,8 @@ impl Chaos {
         self.outage = false;
     }
 
-    /// Hits a worker, if there is one; it may be booting, serving or ending, or just have ended.
+    /// Hits a child, if there is one; it may be booting, serving or ending, or just have ended, and
+    /// it may be a loader.
     fn hit(&mut self, signal: Signal) {
         let workers = self.server.workers();
         if !workers.is_empty() {
@@ -106,7 +107,7 @@ impl Chaos {
                 return "worker killed";
             }
             9 => {
-                // Silent for longer than TIMEOUT, unless it ends before.
+                // Silent for longer than TIMEOUT, or than it may take to boot or to load.
                 self.kills += 1;
                 self.hit(Signal::SIGSTOP);
                 return "worker stopped";
@@ -155,13 +156,14 @@ fn assert_explained(report: &Report, kills: u64, clients: u64) {
 }
 
 /// What may be said while such things happen.
-const EXPECTED: [&str; 8] = [
+const EXPECTED: [&str; 9] = [
     "workers die soon after their start",
     "reload failed, generation",
     "worker ended: ",
     "worker is silent for longer than TIMEOUT",
     // Stopped, and then told to end.
     "worker did not end in time and is killed",
+    "worker did not come up within BOOT_TIMEOUT and is killed",
     "workers are as far as it goes",
     "reload waits",
     "GRACEFUL_TIMEOUT",
@@ -180,6 +182,8 @@ fn chaos_loses_nothing_but_the_connections_of_killed_workers() {
         .flag("--workers=3")
         .flag("--timeout=2")
         .flag("--keep-alive=2")
+        .variable("AVALON_BOOT_TIMEOUT", "3")
+        .variable("AVALON_LOAD_TIMEOUT", "5")
         .start();
     let baseline = EXPECTED.iter().fold(Baseline::of(&server, 3), |baseline, text| baseline.expecting(text));
     let good = fs::read(server.path("avalon.sqlite")).expect("a database");
