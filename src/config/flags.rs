@@ -65,6 +65,21 @@ pub struct Flags {
     /// File that log lines are appended to
     #[arg(long, value_name = "FILE")]
     log_file: Option<String>,
+    /// File that a line is appended to for each request (`-`: standard output)
+    #[arg(long, value_name = "FILE")]
+    access_logfile: Option<String>,
+    /// Format of these lines: Gunicorn's atoms, or `json`
+    #[arg(long, value_name = "FORMAT")]
+    access_logformat: Option<String>,
+    /// Proxies that are believed when they name a client, separated by commas
+    #[arg(long, value_name = "ADDRESSES")]
+    forwarded_allow_ips: Option<String>,
+    /// Expect PROXY headers from these proxies
+    #[arg(long)]
+    proxy_protocol: bool,
+    /// Proxies that send PROXY headers, separated by commas
+    #[arg(long, value_name = "ADDRESSES")]
+    proxy_allow_from: Option<String>,
     /// Bytes of a request line
     #[arg(long, value_name = "BYTES")]
     limit_request_line: Option<String>,
@@ -98,6 +113,9 @@ impl Flags {
         if self.reuse_port {
             overrides.set_by("REUSE_PORT", Raw::Boolean(true), "--reuse-port".to_owned());
         }
+        if self.proxy_protocol {
+            overrides.set_by("PROXY_PROTOCOL", Raw::Boolean(true), "--proxy-protocol".to_owned());
+        }
         for (key, flag, value) in [
             ("WORKERS", "--workers", self.workers),
             ("TIMEOUT", "--timeout", self.timeout),
@@ -114,6 +132,10 @@ impl Flags {
             ("UMASK", "--umask", self.umask),
             ("LOG_LEVEL", "--log-level", self.log_level),
             ("LOG_PATH", "--log-file", self.log_file),
+            ("ACCESS_LOGFILE", "--access-logfile", self.access_logfile),
+            ("ACCESS_LOGFORMAT", "--access-logformat", self.access_logformat),
+            ("FORWARDED_ALLOW_IPS", "--forwarded-allow-ips", self.forwarded_allow_ips),
+            ("PROXY_ALLOW_IPS", "--proxy-allow-from", self.proxy_allow_from),
             ("LIMIT_REQUEST_LINE", "--limit-request-line", self.limit_request_line),
             ("LIMIT_REQUEST_FIELDS", "--limit-request-fields", self.limit_request_fields),
             ("LIMIT_REQUEST_FIELD_SIZE", "--limit-request-field-size", self.limit_request_field_size),

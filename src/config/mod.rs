@@ -8,6 +8,8 @@ pub mod database_url;
 mod error;
 pub mod flags;
 mod layers;
+mod telemetry;
+mod trusted;
 mod typed;
 
 use std::hash::{BuildHasher, RandomState};
@@ -20,9 +22,11 @@ pub use database_url::DatabaseUrl;
 pub use error::{ConfigError, Origin};
 use layers::{KEYS, Layers, PREFIX, Raw};
 use nix::unistd::{Gid, Group, Uid, User};
+pub use trusted::Trusted;
+use trusted::TrustedItem;
 
 use crate::telemetry::sentry::SentrySettings;
-use crate::telemetry::{self, LogFormat, LogSettings};
+use crate::telemetry::{AccessSettings, LogSettings};
 
 /// The defaults with their documentation, as `avalon-echo-config` prints them.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -85,6 +89,27 @@ pub struct Limits {
     pub request_head: usize,
 }
 
+/// What is believed of those who ask for others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxies {
+    /// Whose header fields are believed.
+    pub forwarded_by: Trusted,
+    /// Which of them.
+    pub forwarded_headers: ForwardedHeaders,
+    /// Who begins connections with a PROXY header, and must; `None` for nobody.
+    pub proxy_protocol: Option<Trusted>,
+}
+
+/// Header fields that name the client of a proxy. Only those of one kind are believed: a proxy
+/// that sets one kind passes the other on from whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedHeaders {
+    /// `X-Forwarded-For` and `X-Forwarded-Proto`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
 /// After how many requests a worker is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxRequests {
@@ -119,6 +144,12 @@ pub struct Config {
     pub database_url: DatabaseUrl,
     /// How log lines look and where they go.
     pub log: LogSettings,
+    /// How requests are logged; `None` if they are not.
+    pub access_log: Option<AccessSettings>,
+    /// Name of the field that identifies requests, in lower case; `None` if they are not.
+    pub request_id_header: Option<String>,
+    /// Whether answers tell how long their making took.
+    pub debug_headers: bool,
     /// Prefix of all endpoints, such as `/avalon`, or `/`.
     pub request_path: String,
     /// Where errors are reported.
@@ -171,6 +202,8 @@ pub struct Config {
     pub compress_from: Option<u64>,
     /// Who may see `status`.
     pub status_allow: Vec<IpAddr>,
+    /// Who may tell whom they ask for, and how.
+    pub proxies: Proxies,
     /// Limits of connections.
     pub limits: Limits,
     /// Sentences about what looks like a mistake but stops nothing.
@@ -189,10 +222,13 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     Ok(Config {
         shown: shown(&layers, &database_url),
         database_url,
-        log: log_settings(&layers)?,
+        log: telemetry::log_settings(&layers)?,
+        access_log: telemetry::access_log(&layers)?,
+        request_id_header: layers.text("REQUEST_ID_HEADER", telemetry::header_name)?,
+        debug_headers: layers.truth("DEBUG_HEADERS")?,
         request_path: layers.text("REQUEST_PATH", request_path)?,
         sentry: SentrySettings {
-            dsn: optional(layers.text("SENTRY_DSN", sentry_dsn)?),
+            dsn: optional(layers.text("SENTRY_DSN", telemetry::sentry_dsn)?),
             environment: layers.string("SENTRY_ENVIRONMENT")?,
         },
         statsd_host: layers.string("STATSD_HOST")?,
@@ -219,6 +255,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         snapshot_path: layers.path("SNAPSHOT_PATH")?,
         compress_from: Some(layers.bytes("COMPRESS_FROM")?).filter(|bytes| *bytes > 0),
         status_allow: status_allow(&layers)?,
+        proxies: proxies(&layers)?,
         limits: limits(&layers)?,
         warnings: layers.unknown_variables.iter().map(unknown_variable).collect(),
     })
@@ -252,8 +289,10 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         (Raw::List(items), _) => toml::Value::from(items.clone()).to_string(),
         (Raw::Text(text), _) => quoted(text),
         (Raw::Untyped(text), "UMASK") => format!("0o{}", text.trim_start_matches("0o")),
-        (Raw::Untyped(text), "REUSE_PORT" | "SANDBOX") => text.trim().to_ascii_lowercase(),
-        (Raw::Untyped(text), "BIND" | "STATUS_ALLOW") => {
+        (Raw::Untyped(text), "REUSE_PORT" | "SANDBOX" | "DEBUG_HEADERS" | "PROXY_PROTOCOL") => {
+            text.trim().to_ascii_lowercase()
+        }
+        (Raw::Untyped(text), "BIND" | "STATUS_ALLOW" | "FORWARDED_ALLOW_IPS" | "PROXY_ALLOW_IPS") => {
             toml::Value::from(text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>())
                 .to_string()
         }
@@ -282,29 +321,6 @@ fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, C
     layers.text("DATABASE_URL", DatabaseUrl::parse)
 }
 
-fn log_settings(layers: &Layers) -> Result<LogSettings, ConfigError> {
-    Ok(LogSettings {
-        format: layers.text("LOG_FORMAT", LogFormat::parse)?,
-        date_format: layers
-            .text("LOG_DATE_FORMAT", |text| telemetry::check_date_format(text).map(|()| text.to_owned()))?,
-        level: log_level(layers)?,
-        path: layers.path("LOG_PATH")?,
-    })
-}
-
-/// By name or by Python's number.
-fn log_level(layers: &Layers) -> Result<slog::Level, ConfigError> {
-    let parse = |text: &str| {
-        telemetry::parse_level(text)
-            .ok_or_else(|| format!("expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got {text:?}"))
-    };
-    match &layers.get("LOG_LEVEL").value {
-        Raw::Integer(number) => parse(&number.to_string())
-            .map_err(|problem| typed::wrong("LOG_LEVEL", layers.get("LOG_LEVEL"), problem)),
-        _ => layers.text("LOG_LEVEL", parse),
-    }
-}
-
 fn request_path(text: &str) -> Result<String, String> {
     let path = text.strip_prefix('/').ok_or_else(|| format!("must begin with \"/\", got {text:?}"))?;
     if path.is_empty() {
@@ -315,13 +331,6 @@ fn request_path(text: &str) -> Result<String, String> {
     }
     if path.contains(|c: char| c.is_control() || "?#<>".contains(c)) {
         return Err(format!("must not hold \"?\", \"#\", \"<\", \">\" or control characters, got {text:?}"));
-    }
-    Ok(text.to_owned())
-}
-
-fn sentry_dsn(text: &str) -> Result<String, String> {
-    if !text.is_empty() {
-        telemetry::sentry::check_dsn(text).map_err(|error| error.to_string())?;
     }
     Ok(text.to_owned())
 }
@@ -378,6 +387,21 @@ fn status_allow(layers: &Layers) -> Result<Vec<IpAddr>, ConfigError> {
         text => text.parse().map(Some).map_err(|_| "expected an IP address".to_owned()),
     };
     Ok(layers.list("STATUS_ALLOW", parse)?.into_iter().flatten().collect())
+}
+
+fn proxies(layers: &Layers) -> Result<Proxies, ConfigError> {
+    let trusted = |key| layers.list(key, TrustedItem::parse).map(Trusted::parse);
+    let headers = |text: &str| match text.to_ascii_lowercase().as_str() {
+        "x-forwarded" => Ok(ForwardedHeaders::XForwarded),
+        "forwarded" => Ok(ForwardedHeaders::Forwarded),
+        _ => Err(format!("expected \"x-forwarded\" or \"forwarded\", got {text:?}")),
+    };
+    let proxy_allow = trusted("PROXY_ALLOW_IPS")?;
+    Ok(Proxies {
+        forwarded_by: trusted("FORWARDED_ALLOW_IPS")?,
+        forwarded_headers: layers.text("FORWARDED_HEADERS", headers)?,
+        proxy_protocol: layers.truth("PROXY_PROTOCOL")?.then_some(proxy_allow),
+    })
 }
 
 fn limits(layers: &Layers) -> Result<Limits, ConfigError> {

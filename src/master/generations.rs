@@ -1,17 +1,15 @@
 //! Generations, and the making of their parts: configuration, log and listeners, the loader, the
 //! workers.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::libc;
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, fchown};
+use nix::unistd::Pid;
 use slog::{debug, error, warn};
 use socket2::Socket;
 
@@ -19,15 +17,16 @@ use super::control::Control;
 use super::events::Settings;
 use super::listeners::{self, Listener};
 use super::loader::{Loader, Source, Summary};
+use super::logs::{open_access_log, open_log};
 use super::messages::Message;
 use super::pidfile::PidFile;
 use super::process::{self, FirstSteps};
 use super::sandbox;
 use super::upgrade::{Predecessor, Successor};
 use super::{ExitCode, Master, chain, warn_about};
-use crate::config::{self, Account, Config};
+use crate::config::{self, Config};
 use crate::snapshot::{Snapshot, Verify, storage};
-use crate::telemetry::{Log, sentry};
+use crate::telemetry::{AccessLog, Log, sentry};
 use crate::title;
 use crate::worker::{Cause, Ending, Notice, Worker};
 
@@ -35,10 +34,11 @@ use crate::worker::{Cause, Ending, Notice, Worker};
 /// takes so much longer.
 const PROBATION: Duration = Duration::from_millis(200);
 
-/// A generation: a configuration, its listeners and log, and, once made, its snapshot.
+/// A generation: a configuration, its listeners and logs, and, once made, its snapshot.
 pub(super) struct Generation {
     pub(super) config: Config,
     pub(super) log: Log,
+    pub(super) access_log: Option<Arc<AccessLog>>,
     pub(super) listeners: Vec<Rc<Listener>>,
     pub(super) snapshot: Option<OwnedFd>,
     pub(super) summary: Summary,
@@ -50,14 +50,33 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    pub(super) fn new(config: Config, log: Log, listeners: Vec<Rc<Listener>>) -> Self {
-        let (summary, made) = (Summary::new(), Instant::now());
-        Generation { config, log, listeners, snapshot: None, summary, made, source: None, confirmed: false }
+    pub(super) fn new(
+        config: Config,
+        log: Log,
+        access_log: Option<AccessLog>,
+        listeners: Vec<Rc<Listener>>,
+    ) -> Self {
+        Generation {
+            config,
+            log,
+            access_log: access_log.map(Arc::new),
+            listeners,
+            snapshot: None,
+            summary: Summary::new(),
+            made: Instant::now(),
+            source: None,
+            confirmed: false,
+        }
     }
 
     /// Whether the database may know better.
     pub(super) fn is_stale(&self) -> bool {
         self.source.is_some_and(|source| source != Source::Database) && !self.confirmed
+    }
+
+    /// Descriptors of its logs, as far as they have any.
+    fn log_fds(&self) -> [Option<RawFd>; 2] {
+        [self.log.fd(), self.access_log.as_ref().and_then(|log| log.fd())]
     }
 
     /// The name of its content.
@@ -74,11 +93,12 @@ impl Master {
             warn!(self.log.logger(), "PIDFILE is not changed by a reload");
         }
         let log = open_log(&config)?;
+        let access_log = open_access_log(&config, log.logger())?;
         let open: Vec<Rc<Listener>> =
             self.generations.values().flat_map(|generation| generation.listeners.clone()).collect();
         let listeners = open_listeners(&config, &self.activated, &open)?;
         let settings = settings(&config);
-        self.generations.insert(generation, Generation::new(config, log, listeners));
+        self.generations.insert(generation, Generation::new(config, log, access_log, listeners));
         Ok(settings)
     }
 
@@ -113,7 +133,7 @@ impl Master {
             title::set(&format!("avalon: worker {slot} [gen {generation}]"));
             let log = of.log.for_process(&format!("worker {slot}"));
             if of.config.sandbox {
-                match sandbox::confine(of.config.log.path.as_deref()) {
+                match sandbox::confine(of.config.log_files()) {
                     Ok(how) => debug!(log.logger(), "confined"; "how" => how),
                     // It serves all the same: the kernel may not know of it.
                     Err(error) => warn!(log.logger(), "the worker is not fully confined: {}", error),
@@ -128,6 +148,7 @@ impl Master {
                 scoreboard: self.scoreboard,
                 slot: scoreboard_slot,
                 log: log.clone(),
+                access_log: of.access_log.clone(),
                 master: first.master,
                 notify: Box::new(move |notice| match notice {
                     Notice::Ready => Message::Ready.send(&messages),
@@ -177,47 +198,13 @@ impl Master {
             self.generations.values().flat_map(|of| of.listeners.iter().map(|listener| listener.fd())),
         );
         // A child opens only the log of its own generation anew, and would keep another's file for ever.
-        let logs = self.generations.values().map(|of| &of.log).chain([&self.log]);
-        let own_log = self.generations.get(&generation).and_then(|of| of.log.fd());
-        fds.extend(logs.filter_map(Log::fd).filter(|fd| Some(*fd) != own_log));
+        let own = self.generations.get(&generation).map(Generation::log_fds).unwrap_or_default();
+        let others = self.generations.values().flat_map(Generation::log_fds).chain([self.log.fd()]);
+        fds.extend(others.flatten().filter(|fd| !own.contains(&Some(*fd))));
         fds.sort_unstable();
         fds.dedup();
         fds
     }
-}
-
-/// The log of a configuration.
-pub(super) fn open_log(config: &Config) -> Result<Log, String> {
-    let log = Log::start(&config.log, "master", "avalon.master");
-    let log = log.map_err(|error| format!("LOG_PATH: {error}"))?;
-    give_log(config, &log);
-    Ok(log)
-}
-
-/// A log file belongs to whoever the workers become, as with Gunicorn, so that they can open it
-/// again.
-pub(super) fn give_log(config: &Config, log: &Log) {
-    if let (Some(path), Some(account)) = (&config.log.path, &config.account)
-        && let Err(error) = give(path, account)
-    {
-        warn!(log.logger(), "LOG_PATH cannot be given to USER, who may fail to open it again";
-            "error" => %error);
-    }
-}
-
-/// Only a file that has this name alone: an account that may write the folder could else have root
-/// give it any file, by a link under this name.
-fn give(path: &Path, account: &Account) -> io::Result<()> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = OpenOptions::new().append(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Ok(());
-    }
-    if metadata.nlink() != 1 {
-        return Err(io::Error::other("the file has other names as well"));
-    }
-    Ok(fchown(&file, Some(account.uid), Some(account.gid))?)
 }
 
 pub(super) fn open_listeners(

@@ -13,6 +13,7 @@ mod inherited;
 mod kept;
 mod listeners;
 mod loader;
+mod logs;
 mod messages;
 mod metrics;
 mod perform;
@@ -50,11 +51,12 @@ use arbiter::Arbiter;
 use control::Control;
 use errands::{Errand, Errands, report_last};
 use events::{Event, Settings, Wish};
-use generations::{Generation, open_listeners, open_log, settings};
+use generations::{Generation, open_listeners, settings};
 use inherited::Inherited;
 use kept::saved_snapshot;
 use listeners::Listener;
 use loader::{Kept, Loader, Source, in_words};
+use logs::{open_access_log, open_log};
 use messages::Message;
 use metrics::Metrics;
 use pidfile::PidFile;
@@ -65,7 +67,7 @@ use systemd::Systemd;
 use upgrade::{Invocation, Predecessor, Successor, second};
 
 use crate::config::{Config, Overrides};
-use crate::telemetry::{Log, sentry};
+use crate::telemetry::{AccessLog, Log, sentry};
 
 /// Longest time between two looks at the workers' signs of life.
 const TICK: Duration = Duration::from_millis(500);
@@ -129,16 +131,16 @@ struct Master {
 
 /// Runs a master until it is told to stop.
 pub fn run(overrides: Overrides, config: Config) -> ExitCode {
-    let (inherited, log, signals) = match prepare(&config) {
+    let prepared = match Prepared::of(&config) {
         Ok(prepared) => prepared,
         Err((code, message)) => {
             eprintln!("avalon-master: {message}");
             return code;
         }
     };
-    let logger = log.logger().clone();
+    let logger = prepared.log.logger().clone();
     let first = config.clone();
-    match Master::open(overrides, config, log, signals, inherited) {
+    match Master::open(overrides, config, prepared) {
         Ok((master, settings)) => {
             // It would keep the first log file open for as long as the server runs.
             drop(logger);
@@ -164,25 +166,30 @@ fn panicked(first: &Config) -> ExitCode {
     ExitCode::Panic
 }
 
-/// What was passed on, log and signals: what must be there before anything can fail in an
-/// orderly way.
-fn prepare(config: &Config) -> Result<(Inherited, Log, Signals), (ExitCode, String)> {
-    let inherited = Inherited::take().map_err(|message| (ExitCode::Failure, message))?;
-    let log = open_log(config).map_err(|error| (ExitCode::Configuration, error))?;
-    sentry::start_aside(&config.sentry);
-    let signals = Signals::block()
-        .map_err(|error| (ExitCode::Failure, format!("signals cannot be received: {error}")))?;
-    Ok((inherited, log, signals))
+/// What must be there before anything can fail in an orderly way.
+struct Prepared {
+    inherited: Inherited,
+    log: Log,
+    access_log: Option<AccessLog>,
+    signals: Signals,
+}
+
+impl Prepared {
+    fn of(config: &Config) -> Result<Prepared, (ExitCode, String)> {
+        let inherited = Inherited::take().map_err(|message| (ExitCode::Failure, message))?;
+        let log = open_log(config).map_err(|error| (ExitCode::Configuration, error))?;
+        let access_log =
+            open_access_log(config, log.logger()).map_err(|error| (ExitCode::Configuration, error))?;
+        sentry::start_aside(&config.sentry);
+        let signals = Signals::block()
+            .map_err(|error| (ExitCode::Failure, format!("signals cannot be received: {error}")))?;
+        Ok(Prepared { inherited, log, access_log, signals })
+    }
 }
 
 impl Master {
-    fn open(
-        overrides: Overrides,
-        config: Config,
-        log: Log,
-        signals: Signals,
-        inherited: Inherited,
-    ) -> Result<(Self, Settings), String> {
+    fn open(overrides: Overrides, config: Config, prepared: Prepared) -> Result<(Self, Settings), String> {
+        let Prepared { inherited, log, access_log, signals } = prepared;
         warn_about(&config, log.logger());
         raise_descriptor_limit(log.logger());
         let Inherited { sockets, snapshot, handover } = inherited;
@@ -204,7 +211,7 @@ impl Master {
         let settings = settings(&config);
         let control = config.control.as_deref().and_then(|path| open_control(&beside(path), log.logger()));
         let metrics = Metrics::new(&config);
-        let first = Generation::new(config, log.clone(), listeners);
+        let first = Generation::new(config, log.clone(), access_log, listeners);
         let master = Master {
             overrides,
             arbiter: Arbiter::new(settings.clone()),

@@ -9,7 +9,7 @@ use slog::{Level, error, info, warn};
 
 use super::Master;
 use super::events::{Action, Event};
-use super::generations::{Generation, give_log};
+use super::generations::Generation;
 use super::messages::Message;
 use crate::telemetry::sentry;
 
@@ -127,29 +127,6 @@ impl Master {
         self.refresh.made(current.is_some_and(Generation::is_stale), Instant::now());
         if serves {
             self.keep();
-        }
-    }
-
-    /// Goes after log files that were moved.
-    pub(super) fn follow_logs(&self) {
-        for Generation { log, config, .. } in self.generations.values() {
-            if log.follow() {
-                give_log(config, log);
-            }
-        }
-        self.log.follow();
-    }
-
-    /// Before the workers are told, who may not be able to create a file.
-    pub(super) fn reopen_logs(&self) {
-        for Generation { log, config, .. } in self.generations.values() {
-            match log.reopen() {
-                Ok(()) => give_log(config, log),
-                Err(error) => error!(self.log.logger(), "the log could not be reopened: {}", error),
-            }
-        }
-        if let Err(error) = self.log.reopen() {
-            error!(self.log.logger(), "the log could not be reopened: {}", error);
         }
     }
 

@@ -99,13 +99,13 @@ const REFUSED: [libc::c_long; 50] = [
     libc::SYS_vhangup,
 ];
 
-/// Confines this process, which must have one thread, for good; `log` is the file that it
+/// Confines this process, which must have one thread, for good; `logs` are the files that it
 /// appends to and opens again. Says how far the kernel went along.
 ///
 /// # Errors
 /// What is missing, in words; the process may be confined in part.
-pub(super) fn confine(log: Option<&Path>) -> Result<&'static str, String> {
-    let reached = restrict_reach(log).map_err(|error| format!("landlock: {error}"))?;
+pub(super) fn confine<'a>(logs: impl Iterator<Item = &'a Path>) -> Result<&'static str, String> {
+    let reached = restrict_reach(logs).map_err(|error| format!("landlock: {error}"))?;
     refuse_calls().map_err(|error| format!("seccomp: {error}"))?;
     Ok(match reached {
         RulesetStatus::FullyEnforced => "full",
@@ -114,7 +114,7 @@ pub(super) fn confine(log: Option<&Path>) -> Result<&'static str, String> {
     })
 }
 
-fn restrict_reach(log: Option<&Path>) -> Result<RulesetStatus, RulesetError> {
+fn restrict_reach<'a>(logs: impl Iterator<Item = &'a Path>) -> Result<RulesetStatus, RulesetError> {
     let abi = ABI::V6;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let write = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::MakeReg;
@@ -126,7 +126,7 @@ fn restrict_reach(log: Option<&Path>) -> Result<RulesetStatus, RulesetError> {
     for path in readable() {
         rules = allow(rules, &path, read)?;
     }
-    if let Some(log) = log {
+    for log in logs {
         let folder = log.parent().filter(|folder| !folder.as_os_str().is_empty());
         rules = allow(rules, folder.unwrap_or(Path::new(".")), write)?;
     }
@@ -192,7 +192,7 @@ mod tests {
         let log = folder.join("log/avalon.log");
         // In a thread, as the test has more than one; it stands for the process.
         std::thread::spawn(move || {
-            confine(Some(&log)).unwrap();
+            confine([log.as_path()].into_iter()).unwrap();
             for file in
                 ["/etc/shadow", "/etc/passwd"].map(PathBuf::from).iter().chain([&folder.join("secret")])
             {

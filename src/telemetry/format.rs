@@ -5,7 +5,8 @@
 use std::fmt;
 
 use super::FormatError;
-use super::percent::{Kind, Spec, SpecError, Value};
+use super::fields::{Piece, compile};
+use super::percent::{Kind, Value};
 
 /// The format that is none of Python's: a line is a JSON object.
 const JSON: &str = "json";
@@ -14,13 +15,7 @@ const JSON: &str = "json";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFormat {
     source: String,
-    pieces: Vec<Piece>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
-    Literal(String),
-    Field(Attribute, Spec),
+    pieces: Vec<Piece<Attribute>>,
 }
 
 /// The values of one record, as plain data. Names and meanings are those of Python's LogRecord.
@@ -123,31 +118,9 @@ impl LogFormat {
             return Ok(LogFormat { source: JSON.to_owned(), pieces: Vec::new() });
         }
         let source = if text.is_empty() { DEFAULT } else { text };
-        let mut pieces = Vec::new();
-        let mut literal = String::new();
-        let mut rest = source;
-        while let Some(percent) = rest.find('%') {
-            literal.push_str(&rest[..percent]);
-            let at = source.len() - rest.len() + percent;
-            let column = source[..at].chars().count() + 1;
-            let (field, length) = parse_field(&source[at..], column)?;
-            match field {
-                None => literal.push('%'),
-                Some((attribute, spec)) => {
-                    if !literal.is_empty() {
-                        pieces.push(Piece::Literal(std::mem::take(&mut literal)));
-                    }
-                    pieces.push(Piece::Field(attribute, spec));
-                }
-            }
-            rest = &source[at + length..];
-        }
-        if pieces.is_empty() {
+        let pieces = compile(source, find)?;
+        if !pieces.iter().any(|piece| matches!(piece, Piece::Field(..))) {
             return Err(FormatError::NoAttribute);
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            pieces.push(Piece::Literal(literal));
         }
         Ok(LogFormat { source: source.to_owned(), pieces })
     }
@@ -205,39 +178,13 @@ impl<'a> LogRecord<'a> {
     }
 }
 
-/// A field and its length in bytes; no field for a percent sign. `text` starts with `%`.
-fn parse_field(text: &str, column: usize) -> Result<(Option<(Attribute, Spec)>, usize), FormatError> {
-    if text.starts_with("%%") {
-        return Ok((None, 2));
-    }
-    let Some(named) = text.strip_prefix("%(") else {
-        return Err(FormatError::NoName { column });
-    };
-    let Some((name, rest)) = named.split_once(')') else {
-        return Err(FormatError::Unclosed { column });
-    };
-    let (attribute, kind) = find(name, column)?;
-    let (spec, length) = Spec::parse(rest).map_err(|error| match error {
-        SpecError::Conversion(found) => FormatError::Conversion { column, name: name.to_owned(), found },
-        SpecError::Size => FormatError::Size { column, name: name.to_owned() },
-    })?;
-    if !spec.accepts(kind) {
-        let conversion = spec.conversion();
-        return Err(FormatError::Type { column, name: name.to_owned(), conversion, got: kind.noun() });
-    }
-    let length = "%(".len() + name.len() + ")".len() + length;
-    Ok((Some((attribute, spec)), length))
-}
-
-/// The names of all attributes.
-pub(super) fn attributes() -> impl Iterator<Item = &'static str> {
-    ATTRIBUTES.iter().map(|(name, ..)| *name)
-}
-
 fn find(name: &str, column: usize) -> Result<(Attribute, Kind), FormatError> {
     match ATTRIBUTES.iter().find(|(known, ..)| *known == name) {
         Some((_, attribute, kind)) => Ok((*attribute, *kind)),
-        None => Err(FormatError::Unknown { column, name: name.to_owned(), nearest: nearest(name) }),
+        None => {
+            let known = ATTRIBUTES.map(|(name, ..)| name).join(" ");
+            Err(FormatError::Unknown { column, name: name.to_owned(), nearest: nearest(name), known })
+        }
     }
 }
 
@@ -349,12 +296,9 @@ mod tests {
         for (format, expected) in [
             ("plain", "no attribute in it, expected at least one such as %(message)s"),
             ("100%%", "no attribute in it, expected at least one such as %(message)s"),
-            (
-                "%(message)s %s",
-                "% at column 13 without a name, expected one as in %(message)s, or %% for a percent sign",
-            ),
-            ("%5%", "% at column 1 without a name, expected one as in %(message)s, or %% for a percent sign"),
-            ("é%", "% at column 2 without a name, expected one as in %(message)s, or %% for a percent sign"),
+            ("%(message)s %s", "% at column 13 without a name in parentheses, or %% for a percent sign"),
+            ("%5%", "% at column 1 without a name in parentheses, or %% for a percent sign"),
+            ("é%", "% at column 2 without a name in parentheses, or %% for a percent sign"),
             ("[%(message", "%( at column 2 without its closing parenthesis"),
             ("[%(levlname)s]", "unknown attribute \"levlname\" at column 2, did you mean \"levelname\"?"),
             ("%(threadname)s", "unknown attribute \"threadname\" at column 1, did you mean \"threadName\"?"),

@@ -1,11 +1,10 @@
-//! What is wrong with a `LOG_FORMAT`, in words.
+//! What is wrong with a `LOG_FORMAT` or an `ACCESS_LOGFORMAT`, in words.
 
 use std::fmt;
 
-use super::format::attributes;
 use super::percent::SIZE_MAX;
 
-/// Why a log format is refused. `column` counts characters from 1 and is that of the percent sign.
+/// Why a format is refused. `column` counts characters from 1 and is that of the percent sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FormatError {
     /// The text has no field at all.
@@ -28,6 +27,8 @@ pub enum FormatError {
         name: String,
         /// What was probably meant.
         nearest: Option<&'static str>,
+        /// The names that there are.
+        known: String,
     },
     /// A field without a conversion type.
     Conversion {
@@ -62,23 +63,17 @@ impl fmt::Display for FormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAttribute => f.write_str("no attribute in it, expected at least one such as %(message)s"),
-            Self::NoName { column } => write!(
-                f,
-                "% at column {column} without a name, expected one as in %(message)s, or %% for a percent sign"
-            ),
+            Self::NoName { column } => {
+                write!(f, "% at column {column} without a name in parentheses, or %% for a percent sign")
+            }
             Self::Unclosed { column } => {
                 write!(f, "%( at column {column} without its closing parenthesis")
             }
-            Self::Unknown { column, name, nearest: Some(nearest) } => {
+            Self::Unknown { column, name, nearest: Some(nearest), .. } => {
                 write!(f, "unknown attribute {name:?} at column {column}, did you mean {nearest:?}?")
             }
-            Self::Unknown { column, name, nearest: None } => {
-                let known: Vec<&str> = attributes().collect();
-                write!(
-                    f,
-                    "unknown attribute {name:?} at column {column}, expected one of {}",
-                    known.join(" ")
-                )
+            Self::Unknown { column, name, nearest: None, known } => {
+                write!(f, "unknown attribute {name:?} at column {column}, expected one of {known}")
             }
             Self::Conversion { column, name, found } => {
                 write!(f, "%({name}) at column {column} without a conversion type such as s or d, ")?;

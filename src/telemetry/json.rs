@@ -52,7 +52,7 @@ fn push_text(key: &str, text: &str, out: &mut String) {
 }
 
 /// A JSON string in which also those characters are escaped that JSON lets pass and terminals obey.
-fn push_string(text: &str, out: &mut String) {
+pub(super) fn push_string(text: &str, out: &mut String) {
     for character in Json::from(text).to_string().chars() {
         if is_unsafe(character) {
             let _ = write!(out, "\\u{:04x}", u32::from(character));

@@ -15,7 +15,7 @@ use slog::{Level, Logger, Never, OwnedKVList, Record, error, warn};
 
 use super::date::{Clock, check_date_format};
 use super::format::LogRecord;
-use super::output::{Output, Patience};
+use super::output::{Output, Patience, Stream};
 use super::values::Values;
 use super::{LogFormat, LogSettings, json, report};
 
@@ -60,7 +60,7 @@ impl Log {
         check_date_format(&settings.date_format)
             .map_err(|reason| LogError::DateFormat { format: settings.date_format.clone(), reason })?;
         Ok(Log::over(Lines {
-            output: Arc::new(Output::open(settings.path.as_deref(), patience)?),
+            output: Arc::new(Output::open(settings.path.as_deref(), Stream::Stderr, patience)?),
             format: settings.format.clone(),
             clock: Clock::local(&settings.date_format),
             level: settings.level,

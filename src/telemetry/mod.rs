@@ -4,7 +4,11 @@
 //! `sentry` (one thread, with a DSN) is started in a worker or another child, after the fork, and so is `statsd`
 //! (a thread where its host has to be looked up, and a buffer); the master has a `statsd` without a thread.
 
+mod access;
+mod access_format;
+mod access_json;
 mod date;
+mod fields;
 mod format;
 mod format_error;
 mod json;
@@ -20,6 +24,8 @@ use std::path::PathBuf;
 
 use slog::Level;
 
+pub use access::{AccessLog, AccessSettings};
+pub use access_format::{AccessFormat, AccessLine, AccessRecord};
 pub use date::check_date_format;
 pub use format::{LogFormat, LogRecord};
 pub use format_error::FormatError;

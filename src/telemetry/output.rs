@@ -1,15 +1,15 @@
-//! Where log lines go: stderr, or the file at `LOG_PATH`, which is followed when it is moved.
+//! Where log lines go: stderr or stdout, or a file, which is followed when it is moved.
 //!
 //! No line is waited for in a server: what a full pipe or a full disk does not take is counted and lost. A
 //! regular file is written as the kernel writes files.
 
 use std::fs::{File, Metadata, OpenOptions, metadata};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -20,6 +20,8 @@ use super::LogError;
 
 /// How often a process looks at most whether its log was moved.
 const LOOK_MS: u64 = 1000;
+/// The most bytes that a pipe takes as a whole, whoever else writes to it (Linux's PIPE_BUF).
+const PIPE_WHOLE: usize = 4096;
 /// How a socket is written to without waiting for its reader.
 const AT_ONCE: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
@@ -28,6 +30,7 @@ const AT_ONCE: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 #[derive(Debug)]
 pub(super) struct Output {
     target: RwLock<Target>,
+    /// The file to append to, if it is one.
     path: Option<PathBuf>,
     patience: Patience,
     begin: Instant,
@@ -52,22 +55,34 @@ pub(super) enum Patience {
     Never,
 }
 
+/// One of the streams that a process is started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
 #[derive(Debug)]
 enum Target {
     /// As it was inherited.
-    Stderr,
-    /// stderr, if it is a socket: under systemd that of the journal.
-    Socket,
-    /// `LOG_PATH` with what tells it from another file there; or stderr opened anew, as whether a pipe or a
-    /// terminal is waited for is shared with all who have the same descriptor.
-    File(File, (u64, u64)),
+    Inherited(Stream),
+    /// The same, if it is a socket: under systemd that of the journal.
+    Socket(Stream),
+    /// A file with what tells it from another one at its path; or a stream opened anew, as whether a pipe or
+    /// a terminal is waited for is shared with all who have the same descriptor.
+    File(File, Identity),
 }
 
+/// Device and inode: a file keeps them when it is moved, and no other gets them while it is open. A stream
+/// that was opened anew has none.
+type Identity = Option<(u64, u64)>;
+
 impl Output {
-    pub(super) fn open(path: Option<&Path>, patience: Patience) -> Result<Output, LogError> {
+    /// The file at `path`, else the stream.
+    pub(super) fn open(path: Option<&Path>, stream: Stream, patience: Patience) -> Result<Output, LogError> {
         let target = match path {
             Some(path) => Target::open(path, patience)?,
-            None => Target::stderr(patience),
+            None => Target::stream(stream, patience),
         };
         Ok(Output {
             target: RwLock::new(target),
@@ -83,27 +98,47 @@ impl Output {
         })
     }
 
-    /// Writes a line with its newline, or counts it. Says whether it was written.
+    /// Writes lines that each end with a newline, in pieces that nobody else's lines get into. Says whether
+    /// all were written.
+    pub(super) fn write_lines(&self, lines: &str) -> bool {
+        // Only what is appended to a file stays together whatever its size.
+        let whole = matches!(&*self.target(), Target::File(_, Some(_)));
+        let mut rest = lines;
+        let mut written = true;
+        while !rest.is_empty() {
+            let len = if whole { rest.len() } else { whole_lines(rest) };
+            let (piece, others) = rest.split_at(len);
+            written &= self.write(piece);
+            rest = others;
+        }
+        written
+    }
+
+    /// Writes a line, or several, with their newlines, or counts those that were not written. Says whether
+    /// all were.
     pub(super) fn write(&self, line: &str) -> bool {
-        let target = self.target.read().unwrap_or_else(PoisonError::into_inner);
-        let written = if self.torn.swap(false, Ordering::Relaxed) {
-            // What is left of another line stays a line of its own.
-            target.write(format!("\n{line}").as_bytes())
-        } else {
-            target.write(line.as_bytes())
-        };
+        // What is left of another line stays a line of its own.
+        let mended = self.torn.swap(false, Ordering::Relaxed).then(|| format!("\n{line}"));
+        let bytes = mended.as_deref().unwrap_or(line).as_bytes();
+        let written = self.target().write(bytes);
         if let Err(part) = written {
-            self.torn.store(part > 0, Ordering::Relaxed);
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            self.lost_untold.fetch_add(1, Ordering::Relaxed);
+            self.torn.store(part > 0 && bytes[part - 1] != b'\n', Ordering::Relaxed);
+            let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let lost = lines(&bytes[part..]);
+            self.lost.fetch_add(lost, Ordering::Relaxed);
+            self.lost_untold.fetch_add(lost, Ordering::Relaxed);
         }
         written.is_ok()
     }
 
+    fn target(&self) -> RwLockReadGuard<'_, Target> {
+        self.target.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn fd(&self) -> Option<RawFd> {
-        match &*self.target.read().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.target() {
             Target::File(file, _) => Some(file.as_raw_fd()),
-            Target::Stderr | Target::Socket => None,
+            Target::Inherited(_) | Target::Socket(_) => None,
         }
     }
 
@@ -160,15 +195,20 @@ impl Output {
     }
 
     fn is_another(&self, found: &Metadata) -> bool {
-        let target = self.target.read().unwrap_or_else(PoisonError::into_inner);
         self.missing.store(false, Ordering::Relaxed);
-        matches!(&*target, Target::File(_, open) if *open != identity(found))
+        matches!(&*self.target(), Target::File(_, open) if *open != identity(found))
     }
 }
 
-/// A file keeps it when it is moved, and no other gets it while it is open.
-fn identity(file: &Metadata) -> (u64, u64) {
-    (file.dev(), file.ino())
+fn identity(file: &Metadata) -> Identity {
+    Some((file.dev(), file.ino()))
+}
+
+/// Bytes of as many whole lines as a pipe takes as a whole, at least one.
+fn whole_lines(lines: &str) -> usize {
+    let within = &lines.as_bytes()[..lines.len().min(PIPE_WHOLE)];
+    let last = within.iter().rposition(|byte| *byte == b'\n');
+    last.or_else(|| lines.find('\n')).map_or(lines.len(), |at| at + 1)
 }
 
 impl Target {
@@ -185,28 +225,44 @@ impl Target {
         opened.map_err(|reason| LogError::Open { path: path.to_owned(), reason })
     }
 
-    fn stderr(patience: Patience) -> Target {
-        const PATH: &str = "/proc/self/fd/2";
-        let kind = metadata(PATH).map(|stderr| stderr.file_type());
+    fn stream(stream: Stream, patience: Patience) -> Target {
+        let path = match stream {
+            Stream::Stdout => "/proc/self/fd/1",
+            Stream::Stderr => "/proc/self/fd/2",
+        };
+        let kind = metadata(path).map(|found| found.file_type());
         match kind {
-            _ if patience == Patience::Waits => Target::Stderr,
-            Ok(kind) if kind.is_socket() => Target::Socket,
+            _ if patience == Patience::Waits => Target::Inherited(stream),
+            Ok(kind) if kind.is_socket() => Target::Socket(stream),
             Ok(kind) if kind.is_fifo() || kind.is_char_device() => {
                 let mut options = OpenOptions::new();
                 options.write(true).custom_flags(O_NONBLOCK | O_NOCTTY);
                 // Another user's terminal may be written to, but not be opened.
-                options.open(PATH).map_or(Target::Stderr, |file| Target::File(file, (0, 0)))
+                options.open(path).map_or(Target::Inherited(stream), |file| Target::File(file, None))
             }
-            _ => Target::Stderr,
+            _ => Target::Inherited(stream),
         }
     }
 
-    /// Or how much of the line was written.
-    fn write(&self, line: &[u8]) -> Result<(), usize> {
+    /// Or how many bytes were written.
+    fn write(&self, lines: &[u8]) -> Result<(), usize> {
         match self {
-            Target::Stderr => write_all(line, |rest| nix::unistd::write(io::stderr().as_fd(), rest)),
-            Target::Socket => write_all(line, |rest| send(io::stderr().as_raw_fd(), rest, AT_ONCE)),
-            Target::File(file, _) => write_all(line, |rest| nix::unistd::write(file.as_fd(), rest)),
+            Target::Inherited(stream) => {
+                stream.borrowed(|fd| write_all(lines, |rest| nix::unistd::write(fd, rest)))
+            }
+            Target::Socket(stream) => {
+                stream.borrowed(|fd| write_all(lines, |rest| send(fd.as_raw_fd(), rest, AT_ONCE)))
+            }
+            Target::File(file, _) => write_all(lines, |rest| nix::unistd::write(file.as_fd(), rest)),
+        }
+    }
+}
+
+impl Stream {
+    fn borrowed<T>(self, work: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+        match self {
+            Stream::Stdout => work(io::stdout().as_fd()),
+            Stream::Stderr => work(io::stderr().as_fd()),
         }
     }
 }
@@ -229,8 +285,8 @@ fn write_all(line: &[u8], write: impl Fn(&[u8]) -> Result<usize, Errno>) -> Resu
 impl Output {
     /// Lines into a descriptor that a test reads.
     pub(super) fn into_file(file: File) -> Output {
-        let output = Output::open(None, Patience::Never).unwrap();
-        *output.target.write().unwrap() = Target::File(file, (0, 0));
+        let output = Output::open(None, Stream::Stderr, Patience::Never).unwrap();
+        *output.target.write().unwrap() = Target::File(file, None);
         output
     }
 

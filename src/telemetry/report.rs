@@ -158,13 +158,21 @@ thread_local! {
     static CAUGHT: RefCell<Option<Event<'static>>> = const { RefCell::new(None) };
 }
 
+/// What Sentry is told of a request.
+pub struct Description {
+    /// The request itself.
+    pub request: Request,
+    /// What its events can be found by.
+    pub tags: Vec<(&'static str, String)>,
+}
+
 /// Does something for a request. Should it panic, that is an event with the request in it.
 ///
 /// # Errors
 /// What was panicked with.
 pub fn catch<T>(
     work: impl FnOnce() -> T,
-    describe: impl FnOnce() -> Request,
+    describe: impl FnOnce() -> Description,
 ) -> Result<T, Box<dyn Any + Send>> {
     CATCHES.set(true);
     let done = catch_unwind(AssertUnwindSafe(work));
@@ -172,7 +180,9 @@ pub fn catch<T>(
     if done.is_err()
         && let Some(mut event) = CAUGHT.take()
     {
-        event.request = Some(describe());
+        let Description { request, tags } = describe();
+        event.request = Some(request);
+        event.tags.extend(tags.into_iter().map(|(name, value)| (name.to_owned(), value)));
         capture(event);
     }
     done

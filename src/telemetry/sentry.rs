@@ -17,8 +17,8 @@ use sentry::transports::{UreqHttpTransport, UreqHttpTransportOptions};
 use sentry::types::{Dsn, ParseDsnError};
 use sentry::{Client, ClientOptions, Envelope, Hub, Transport, TransportFactory, TransportOptions};
 
+pub use super::report::{Description, Laid, REPORTED, catch, request, take_laid};
 use super::report::{ENABLED, capture_panic, lay_aside};
-pub use super::report::{Laid, REPORTED, catch, request, take_laid};
 
 /// What the configuration says about Sentry.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,14 +2,13 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::compression::{self, Coding, Packed};
-use super::connection::Activity;
+use super::exchange::Exchange;
 use crate::snapshot::query::Runs;
 use crate::snapshot::{Kind, Selection, Snapshot};
 
@@ -26,7 +25,7 @@ const SLICE: usize = 256 * 1024;
 /// A body: one piece, or a list that is gathered while it is sent.
 pub(super) struct Payload {
     kind: PayloadKind,
-    activity: Option<Arc<Activity>>,
+    exchange: Option<Exchange>,
 }
 
 enum PayloadKind {
@@ -36,7 +35,7 @@ enum PayloadKind {
 
 impl Payload {
     pub(super) fn whole(bytes: Bytes) -> Self {
-        Payload { kind: PayloadKind::Whole(bytes), activity: None }
+        Payload { kind: PayloadKind::Whole(bytes), exchange: None }
     }
 
     /// Short lists are gathered at once, so that head and body leave in one write.
@@ -47,21 +46,13 @@ impl Payload {
             Some(coding) if short => PayloadKind::Whole(compression::whole(coding, &list.gather(usize::MAX))),
             _ => PayloadKind::Stream(Box::new(Stream::new(list, coding))),
         };
-        Payload { kind, activity: None }
+        Payload { kind, exchange: None }
     }
 
-    /// Marks the connection as idle once this body has been handed over.
-    pub(super) fn watched(mut self, activity: Arc<Activity>) -> Self {
-        self.activity = Some(activity);
+    /// Ends the exchange once this body has been handed over.
+    pub(super) fn ending(mut self, exchange: Exchange) -> Self {
+        self.exchange = Some(exchange);
         self
-    }
-}
-
-impl Drop for Payload {
-    fn drop(&mut self) {
-        if let Some(activity) = &self.activity {
-            activity.answered();
-        }
     }
 }
 
@@ -77,6 +68,9 @@ impl Body for Payload {
             PayloadKind::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
             PayloadKind::Stream(stream) => ready!(stream.next(context)),
         };
+        if let (Some(exchange), Some(piece)) = (&mut self.exchange, &piece) {
+            exchange.sent(piece.len());
+        }
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 

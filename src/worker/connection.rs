@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::{MsgFlags, recv};
@@ -206,6 +207,8 @@ fn has_bytes(socket: RawFd) -> bool {
 pub(super) struct Watched<S> {
     io: TokioIo<S>,
     activity: Arc<Activity>,
+    /// What was read before hyper reads.
+    early: Bytes,
     replacement: Option<Replacement>,
 }
 
@@ -218,8 +221,9 @@ struct Replacement {
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(socket: S, activity: Arc<Activity>) -> Self {
-        Watched { io: TokioIo::new(socket), activity, replacement: None }
+    /// A socket from which `early` was read already.
+    pub(super) fn new(socket: S, activity: Arc<Activity>, early: Bytes) -> Self {
+        Watched { io: TokioIo::new(socket), activity, early, replacement: None }
     }
 
     fn note<T>(&self, result: Poll<T>) -> Poll<T> {
@@ -261,8 +265,15 @@ impl<S: AsyncRead + Unpin> Read for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if !self.early.is_empty() {
+            let len = self.early.len().min(buffer.remaining());
+            buffer.put_slice(&self.early[..len]);
+            self.early.advance(len);
+            self.activity.read_some();
+            return Poll::Ready(Ok(()));
+        }
         let result = ready!(Pin::new(&mut self.io).poll_read(context, buffer));
         self.activity.read_some();
         Poll::Ready(result)

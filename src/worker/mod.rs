@@ -9,13 +9,18 @@ mod canned;
 mod compression;
 mod connection;
 mod error;
+mod exchange;
+mod forwarded;
 mod interrupt;
 mod params;
+mod proxy_protocol;
+mod request_id;
 mod response;
 mod retirement;
 mod routes;
 mod service;
 mod status;
+mod trace_context;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -28,7 +33,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use nix::unistd::{Pid, getppid};
-use slog::{Logger, error, info, warn};
+use slog::{Logger, debug, error, info, warn};
 use socket2::Socket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -40,6 +45,7 @@ pub use retirement::Cause;
 
 use accept::{Accepted, Acceptors};
 use connection::{Connections, TICK, Watched};
+use request_id::RequestIds;
 use retirement::Retirement;
 use service::Service;
 use status::Peer;
@@ -47,7 +53,7 @@ use status::Peer;
 use crate::config::Config;
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::{Kind, Snapshot};
-use crate::telemetry::{Log, Statsd};
+use crate::telemetry::{AccessLog, Log, Statsd};
 use crate::title;
 
 /// What `version` answers.
@@ -72,6 +78,8 @@ pub struct Worker {
     pub slot: &'static Slot,
     /// Where it logs.
     pub log: Log,
+    /// Where it logs requests, if it does.
+    pub access_log: Option<Arc<AccessLog>>,
     /// The process that must be its parent.
     pub master: Pid,
     /// Tells the master something.
@@ -106,9 +114,12 @@ impl Worker {
     /// If it cannot begin to serve.
     pub fn run(self) -> io::Result<Ending> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (access_log, log) = (self.access_log.clone(), self.log.clone());
         let ending = runtime.block_on(self.serve());
-        // Threads that still block in accept end with the process.
+        // Threads that still block in accept end with the process. Connections that are left end here, and
+        // their requests with them.
         runtime.shutdown_background();
+        access_log.iter().for_each(|access_log| access_log.flush(log.logger()));
         ending
     }
 
@@ -125,6 +136,10 @@ impl Worker {
             request_path: self.config.request_path.clone(),
             limits: limits.clone(),
             compress_from: self.config.compress_from,
+            debug_headers: self.config.debug_headers,
+            request_ids: self.config.request_id_header.as_deref().and_then(RequestIds::new),
+            proxies: self.config.proxies.clone(),
+            access_log: self.access_log.clone(),
             draining: AtomicBool::new(false),
             scoreboard: self.scoreboard,
             status_allow: self.config.status_allow.clone(),
@@ -161,6 +176,7 @@ impl Worker {
                     self.slot.set_connections(connections.count());
                     service.statsd.flush();
                     self.log.follow();
+                    self.access_log.iter().for_each(|access_log| access_log.flush(&log));
                     connections.sweep(&limits);
                     if let Some(cause) = retirement.is_due(self.slot.answers()) {
                         tell(Notice::Retires(cause));
@@ -178,8 +194,9 @@ impl Worker {
                 _ = interrupt.recv() => return Ok(Ending::Stopped),
                 _ = quit.recv() => return Ok(Ending::Stopped),
                 _ = reopen.recv() => {
-                    if let Err(error) = self.log.reopen() {
-                        error!(log, "the log could not be reopened"; "error" => %error);
+                    let reopened = [Some(self.log.reopen()), self.access_log.as_ref().map(|log| log.reopen())];
+                    for error in reopened.into_iter().flatten().filter_map(Result::err) {
+                        error!(log, "a log could not be reopened"; "error" => %error);
                     }
                 }
             }
@@ -268,7 +285,16 @@ fn spawn<S>(
     let id = registration.id();
     let service = Arc::clone(service);
     let task = tokio::spawn(async move {
-        let io = Watched::new(socket, Arc::clone(&registration.activity));
+        let mut socket = socket;
+        let proxies = service.proxies.proxy_protocol.as_ref();
+        let (peer, early) = match proxy_protocol::client(&mut socket, peer, proxies).await {
+            Ok((client, early)) => (client, early.into()),
+            Err(error) => {
+                debug!(service.log, "a proxy's connection is refused"; "error" => %error);
+                return;
+            }
+        };
+        let io = Watched::new(socket, Arc::clone(&registration.activity), early);
         let activity = Arc::clone(&registration.activity);
         let mut builder = http1::Builder::new();
         builder.max_buf_size(service.limits.request_head).header_read_timeout(None);

@@ -1,5 +1,7 @@
 //! Answers: heads and entity tags.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{
@@ -75,6 +77,15 @@ pub(super) fn list(
 /// What an answer is chosen by, beside its target.
 pub(super) fn vary(response: &mut Response<Payload>) {
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+}
+
+/// Tells how long it took to find what is listed, and to make the beginning of the list.
+pub(super) fn timing(response: &mut Response<Payload>, query: Duration, render: Duration) {
+    let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
+    let text = format!("query;dur={:.3}, render;dur={:.3}", milliseconds(query), milliseconds(render));
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+        response.headers_mut().insert("server-timing", value);
+    }
 }
 
 /// What a client that has it already gets: the tag of what it has.

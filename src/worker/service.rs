@@ -6,22 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{HOST, IF_NONE_MATCH};
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::header::{HOST, HeaderValue, IF_NONE_MATCH};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use slog::{Logger, error};
 
 use super::body::Payload;
 use super::compression::Accepted;
 use super::connection::Activity;
 use super::error::ApiError;
-use super::response;
+use super::exchange::Exchange;
+use super::request_id::RequestIds;
 use super::routes::{self, Endpoint};
 use super::status::{self, Peer};
-use super::{VERSION, params};
-use crate::config::Limits;
+use super::{VERSION, forwarded, params, response, trace_context};
+use crate::config::{Limits, Proxies};
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::{Kind, Snapshot};
-use crate::telemetry::{Statsd, sentry};
+use crate::telemetry::{AccessLine, AccessLog, AccessRecord, Statsd, sentry};
 
 /// What all connections of a worker share.
 pub(super) struct Service {
@@ -30,6 +31,11 @@ pub(super) struct Service {
     pub(super) limits: Limits,
     /// Bytes from which on bodies are compressed for clients that accept it.
     pub(super) compress_from: Option<u64>,
+    /// Whether lists tell how long their making took.
+    pub(super) debug_headers: bool,
+    pub(super) request_ids: Option<RequestIds>,
+    pub(super) proxies: Proxies,
+    pub(super) access_log: Option<Arc<AccessLog>>,
     pub(super) draining: AtomicBool,
     pub(super) scoreboard: Scoreboard,
     pub(super) status_allow: Vec<IpAddr>,
@@ -50,15 +56,19 @@ impl Service {
         let begin = Instant::now();
         let target = request.uri().path_and_query().map_or("", |target| target.as_str());
         self.slot.begin_request(request.method().as_str(), target);
-        let caught = sentry::catch(
-            || self.route(request, peer),
-            || sentry::request(request.method().as_str(), target, request.headers()),
-        );
+        let id = self.request_ids.as_ref().map(|ids| (ids.header(), ids.of(request.headers())));
+        let caught =
+            sentry::catch(|| self.route(request, peer), || describe(request, id.as_ref().map(|(_, id)| id)));
         let (mut response, endpoint) = caught.unwrap_or_else(|_| {
-            error!(self.log, #sentry::REPORTED, "a request panicked";
-                "method" => %request.method(), "target" => %request.uri());
+            let id = id.as_ref().and_then(|(_, id)| id.to_str().ok());
+            let trace = trace_context::parent(request.headers()).map(|(trace, _)| trace);
+            error!(self.log, #sentry::REPORTED, "a request panicked"; "method" => %request.method(),
+                "target" => %request.uri(), "request_id" => id, "trace_id" => trace);
             (response::error(&ApiError::Unknown), None)
         });
+        if let Some((header, id)) = &id {
+            response.headers_mut().insert(*header, id.clone());
+        }
         if request.method() == Method::HEAD {
             response = response::without_body(response);
         }
@@ -71,7 +81,35 @@ impl Service {
         if let Some(endpoint @ Endpoint::List(_)) = endpoint {
             self.statsd.request(endpoint.name(), took);
         }
-        response.map(|body| body.watched(Arc::clone(activity)))
+        let line = self.access_log.as_ref().map(|log| {
+            let id = id.as_ref().map(|(_, id)| id.as_bytes()).unwrap_or_default();
+            (Arc::clone(log), self.begin_line(log, request, peer, &response, id))
+        });
+        response.map(|body| body.ending(Exchange::new(Arc::clone(activity), begin, line)))
+    }
+
+    /// The line of a request in the access log, as far as it can be written before the body is sent.
+    fn begin_line(
+        &self,
+        log: &AccessLog,
+        request: &Request<Incoming>,
+        peer: Peer,
+        response: &Response<Payload>,
+        request_id: &[u8],
+    ) -> AccessLine {
+        let client = forwarded::client(peer, request.headers(), &self.proxies);
+        log.begin(&AccessRecord {
+            client: client.address,
+            scheme: client.scheme,
+            method: request.method().as_str(),
+            target: request.uri().path_and_query().map_or("", |target| target.as_str()),
+            protocol: if request.version() == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            status: response.status().as_u16(),
+            request_id,
+            trace: trace_context::parent(request.headers()),
+            request_header: &|name| last_value(request.headers(), name),
+            response_header: &|name| last_value(response.headers(), name),
+        })
     }
 
     fn route(&self, request: &Request<Incoming>, peer: Peer) -> (Response<Payload>, Option<Endpoint>) {
@@ -136,6 +174,7 @@ impl Service {
 
     fn list(&self, kind: Kind, request: &Request<Incoming>) -> Result<Response<Payload>, ApiError> {
         let query_string = request.uri().query().unwrap_or_default();
+        let begin = Instant::now();
         let query = params::parse(kind, query_string)?;
         let tag = response::tag(self.snapshot.hash(), kind, query_string);
         let known = request.headers().get_all(IF_NONE_MATCH);
@@ -143,7 +182,13 @@ impl Service {
             Some(coding) => response::not_modified(&tag, coding),
             None => {
                 let coding = self.compress_from.and_then(|least| Accepted::of(request.headers(), least));
-                response::list(self.snapshot, kind, self.snapshot.select(kind, &query), &tag, coding)
+                let selection = self.snapshot.select(kind, &query);
+                let selected = begin.elapsed();
+                let mut response = response::list(self.snapshot, kind, selection, &tag, coding);
+                if self.debug_headers {
+                    response::timing(&mut response, selected, begin.elapsed() - selected);
+                }
+                response
             }
         };
         if self.compress_from.is_some() {
@@ -151,6 +196,21 @@ impl Service {
         }
         Ok(response)
     }
+}
+
+fn describe(request: &Request<Incoming>, id: Option<&HeaderValue>) -> sentry::Description {
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let id = id.and_then(|id| id.to_str().ok()).map(|id| ("request_id", id.to_owned()));
+    let trace = trace_context::parent(request.headers()).map(|(trace, _)| ("trace_id", trace.to_owned()));
+    sentry::Description {
+        request: sentry::request(request.method().as_str(), target, request.headers()),
+        tags: id.into_iter().chain(trace).collect(),
+    }
+}
+
+/// The value that counts of a field that is given several times, as in Gunicorn's access log.
+fn last_value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    headers.get_all(name).iter().next_back().map(HeaderValue::as_bytes)
 }
 
 const BODY: ApiError = refused(StatusCode::PAYLOAD_TOO_LARGE, "A request to this server has no body");

@@ -174,7 +174,10 @@ fn a_process_without_a_thread_lays_events_aside_for_a_child() {
 fn a_panic_in_a_request_arrives_with_the_request() {
     if let Some(dsn) = dsn() {
         let _guard = start(&settings(Some(&dsn)), "worker", Some(1), Some(0));
-        let describe = || request("GET", "/avalon/songs?query=x&password=geheim", &hyper::HeaderMap::new());
+        let describe = || Description {
+            request: request("GET", "/avalon/songs?query=x&password=geheim", &hyper::HeaderMap::new()),
+            tags: vec![("request_id", "r-7".to_owned())],
+        };
         assert!(catch(|| panic!("broken"), describe).is_err());
         assert_eq!(catch(|| 5, describe).ok(), Some(5));
         return;
@@ -183,6 +186,7 @@ fn a_panic_in_a_request_arrives_with_the_request() {
     run_child("a_panic_in_a_request_arrives_with_the_request", &dsn);
     let event = event(&bodies);
     assert_eq!(event["exception"]["values"][0]["value"], "broken");
+    assert_eq!(event["tags"]["request_id"], "r-7");
     assert_eq!(event["request"]["method"], "GET");
     assert_eq!(event["request"]["url"], "http://localhost/avalon/songs?query=x&password=[Filtered]");
     assert!(!event.to_string().contains("geheim"));

@@ -1,0 +1,63 @@
+//! What the configuration says about logs and Sentry.
+
+use std::path::Path;
+
+use super::Config;
+use super::error::ConfigError;
+use super::layers::{Layers, Raw};
+use super::typed;
+use crate::telemetry::{self, AccessFormat, AccessSettings, LogFormat, LogSettings};
+
+impl Config {
+    /// The files that processes append to.
+    pub fn log_files(&self) -> impl Iterator<Item = &Path> {
+        let access_log = self.access_log.as_ref().and_then(|settings| settings.path.as_deref());
+        self.log.path.as_deref().into_iter().chain(access_log)
+    }
+}
+
+pub(super) fn log_settings(layers: &Layers) -> Result<LogSettings, ConfigError> {
+    Ok(LogSettings {
+        format: layers.text("LOG_FORMAT", LogFormat::parse)?,
+        date_format: layers
+            .text("LOG_DATE_FORMAT", |text| telemetry::check_date_format(text).map(|()| text.to_owned()))?,
+        level: log_level(layers)?,
+        path: layers.path("LOG_PATH")?,
+    })
+}
+
+/// By name or by Python's number.
+fn log_level(layers: &Layers) -> Result<slog::Level, ConfigError> {
+    let parse = |text: &str| {
+        telemetry::parse_level(text)
+            .ok_or_else(|| format!("expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got {text:?}"))
+    };
+    match &layers.get("LOG_LEVEL").value {
+        Raw::Integer(number) => parse(&number.to_string())
+            .map_err(|problem| typed::wrong("LOG_LEVEL", layers.get("LOG_LEVEL"), problem)),
+        _ => layers.text("LOG_LEVEL", parse),
+    }
+}
+
+/// The access log, if there is to be one; its format is checked in any case.
+pub(super) fn access_log(layers: &Layers) -> Result<Option<AccessSettings>, ConfigError> {
+    let format = layers.text("ACCESS_LOGFORMAT", AccessFormat::parse)?;
+    let path = layers.path("ACCESS_LOGFILE")?;
+    Ok(path.map(|path| AccessSettings { path: Some(path).filter(|path| *path != Path::new("-")), format }))
+}
+
+/// The name of a header field, in lower case; `None` for the empty text.
+pub(super) fn header_name(text: &str) -> Result<Option<String>, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match text.bytes().all(is_token) {
+        true => Ok(Some(text.to_ascii_lowercase()).filter(|name| !name.is_empty())),
+        false => Err(format!("expected the name of a header field, got {text:?}")),
+    }
+}
+
+pub(super) fn sentry_dsn(text: &str) -> Result<String, String> {
+    if !text.is_empty() {
+        telemetry::sentry::check_dsn(text).map_err(|error| error.to_string())?;
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,87 @@
+//! Peers that are trusted to tell who has asked, as Gunicorn's `forwarded_allow_ips` names them.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// A set of addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trusted {
+    /// `*`.
+    All,
+    /// Addresses, as networks of one, and networks.
+    Networks(Vec<IpNet>),
+}
+
+impl Trusted {
+    /// Reads a list of addresses and networks, or one `*`; empty texts count for nothing.
+    pub(super) fn parse(items: Vec<TrustedItem>) -> Trusted {
+        if items.contains(&TrustedItem::All) {
+            return Trusted::All;
+        }
+        Trusted::Networks(items.into_iter().filter_map(TrustedItem::network).collect())
+    }
+
+    /// Whether a peer is among them. Whoever may open a Unix socket is, as with Gunicorn.
+    pub fn contains(&self, peer: Option<IpAddr>) -> bool {
+        match (self, peer) {
+            (Trusted::All, _) | (_, None) => true,
+            (Trusted::Networks(networks), Some(peer)) => {
+                networks.iter().any(|network| network.contains(&peer.to_canonical()))
+            }
+        }
+    }
+}
+
+/// One text of such a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TrustedItem {
+    Nothing,
+    All,
+    Network(IpNet),
+}
+
+impl TrustedItem {
+    pub(super) fn parse(text: &str) -> Result<TrustedItem, String> {
+        if let "" | "*" = text {
+            return Ok(if text.is_empty() { TrustedItem::Nothing } else { TrustedItem::All });
+        }
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map(TrustedItem::Network).map_err(|_| {
+            "expected an IP address, a network such as 10.0.0.0/8, or \"*\" for everybody".to_owned()
+        })
+    }
+
+    fn network(self) -> Option<IpNet> {
+        match self {
+            TrustedItem::Network(network) => Some(network),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_networks_and_everybody_are_trusted() {
+        let of = |items: &[&str]| {
+            Trusted::parse(items.iter().map(|item| TrustedItem::parse(item).unwrap()).collect())
+        };
+        let peer = |text: &str| Some(text.parse().unwrap());
+        let some = of(&["127.0.0.1", "::1", "10.0.0.0/8", "2001:db8::/32", ""]);
+        for trusted in ["127.0.0.1", "::1", "10.255.0.1", "2001:db8:1::1", "::ffff:10.1.1.1"] {
+            assert!(some.contains(peer(trusted)), "{trusted}");
+        }
+        for other in ["127.0.0.2", "11.0.0.1", "2001:db9::1", "::ffff:11.1.1.1", "::"] {
+            assert!(!some.contains(peer(other)), "{other}");
+        }
+        assert!(some.contains(None));
+        assert!(of(&["*"]).contains(peer("192.0.2.1")) && of(&["::1", "*"]).contains(None));
+        assert!(!of(&[""]).contains(peer("127.0.0.1")));
+        for wrong in ["x", "10.0.0.0/33", "10.0.0", "127.0.0.1:80", "*.*"] {
+            assert!(TrustedItem::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

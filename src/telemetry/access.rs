@@ -1,0 +1,141 @@
+//! The access log: a line for each request, gathered in memory and written a few times a second.
+//!
+//! Opened in the master, as files may belong to root, and written by workers, each with lines of its own: what
+//! is gathered must be nothing when a process forks. A line that cannot be written is counted and lost.
+
+use std::fmt;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use slog::{Logger, warn};
+
+use super::LogError;
+use super::access_format::{AccessFormat, AccessLine, AccessRecord};
+use super::date::Clock;
+use super::output::{Output, Patience, Stream};
+
+/// Bytes that are gathered before they are written without waiting for the next flush.
+const GATHERED_MAX: usize = 32 * 1024;
+/// As Apache and Gunicorn write the time.
+const APACHE: &str = "[%d/%b/%Y:%H:%M:%S %z]";
+
+/// What the configuration says about the access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessSettings {
+    /// `ACCESS_LOGFILE`: the file to append to; none for stdout.
+    pub path: Option<PathBuf>,
+    /// `ACCESS_LOGFORMAT`.
+    pub format: AccessFormat,
+}
+
+/// An access log. Clones write to the same file, and gather for themselves.
+pub struct AccessLog {
+    output: Arc<Output>,
+    format: AccessFormat,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    lines: String,
+    /// The time as the last line has it, and its second: writing it out costs more than all the rest.
+    time: String,
+    second: i64,
+}
+
+impl AccessLog {
+    /// Opens an access log.
+    ///
+    /// # Errors
+    /// The file cannot be opened for appending.
+    pub fn open(settings: &AccessSettings) -> Result<AccessLog, LogError> {
+        Ok(AccessLog {
+            output: Arc::new(Output::open(settings.path.as_deref(), Stream::Stdout, Patience::Never)?),
+            format: settings.format.clone(),
+            clock: Clock::local(APACHE),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Begins the line of a request that has just been answered; [`AccessLog::finish`] takes it.
+    pub fn begin(&self, record: &AccessRecord<'_>) -> AccessLine {
+        let now = Timestamp::now();
+        if self.format.is_json() {
+            return self.format.begin(record, &format!("{now:.6}"));
+        }
+        let mut state = self.state();
+        if state.second != now.as_second() {
+            state.second = now.as_second();
+            state.time.clear();
+            self.clock.write(now, &mut state.time);
+        }
+        self.format.begin(record, &state.time)
+    }
+
+    /// Ends a line when the body has left, or its connection has ended before: so many bytes of it were sent,
+    /// and it took so long since the request had arrived.
+    pub fn finish(&self, line: &AccessLine, bytes: u64, took: Duration) {
+        let mut state = self.state();
+        self.format.finish(line, bytes, took, &mut state.lines);
+        if state.lines.len() >= GATHERED_MAX {
+            self.write(&mut state);
+        }
+    }
+
+    /// Writes what was gathered, to another file if the one of before was moved. Says in `log` what was lost
+    /// once lines can be written again.
+    pub fn flush(&self, log: &Logger) {
+        self.follow(log);
+        let mut state = self.state();
+        if !state.lines.is_empty() && self.write(&mut state) {
+            let lost = self.output.take_lost();
+            if lost > 0 {
+                warn!(log, "lines of the access log were lost"; "count" => lost);
+            }
+        }
+    }
+
+    /// Opens its file anew, after it was moved or removed.
+    ///
+    /// # Errors
+    /// The file cannot be opened; the old one stays in use.
+    pub fn reopen(&self) -> Result<(), LogError> {
+        self.output.reopen()
+    }
+
+    /// Opens its file anew if it was moved or removed; looks once a second at most. Says whether it did.
+    pub fn follow(&self, log: &Logger) -> bool {
+        self.output.follow().unwrap_or_else(|error| {
+            warn!(log, "the access log could not be reopened: {}", error);
+            false
+        })
+    }
+
+    /// The descriptor of its file, if it has one of its own.
+    pub fn fd(&self) -> Option<RawFd> {
+        self.output.fd()
+    }
+
+    fn write(&self, state: &mut State) -> bool {
+        let written = self.output.write_lines(&state.lines);
+        state.lines.clear();
+        written
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for AccessLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessLog").field("output", &self.output).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! A request whose answer is on its way: who must know how much has left, and when it is over.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::connection::Activity;
+use crate::telemetry::{AccessLine, AccessLog};
+
+/// Belongs to the body of an answer, and ends with it: handed over whole, or cut.
+pub(super) struct Exchange {
+    activity: Arc<Activity>,
+    begin: Instant,
+    /// Bytes of the body that have been handed over.
+    sent: u64,
+    line: Option<(Arc<AccessLog>, AccessLine)>,
+}
+
+impl Exchange {
+    /// Of a request that has arrived at `begin`, and its line in the access log.
+    pub(super) fn new(
+        activity: Arc<Activity>,
+        begin: Instant,
+        line: Option<(Arc<AccessLog>, AccessLine)>,
+    ) -> Self {
+        Exchange { activity, begin, sent: 0, line }
+    }
+
+    /// A piece of the body is handed over.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.activity.answered();
+        if let Some((log, line)) = self.line.take() {
+            log.finish(&line, self.sent, self.begin.elapsed());
+        }
+    }
+}
