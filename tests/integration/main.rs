@@ -15,6 +15,7 @@ mod harness;
 mod hostile;
 mod http;
 mod notify;
+mod proxies;
 mod reload;
 mod saved;
 mod scan;

@@ -1,5 +1,6 @@
 //! What leaves the processes beside answers: metrics, errors, log lines.
 
+mod access;
 mod ingest;
 mod log;
 mod sentry;
