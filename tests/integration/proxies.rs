@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-
 use crate::harness::eventually;
 use crate::harness::http::Connection;
 use crate::harness::server::{Server, Setup, collection};
@@ -155,7 +154,8 @@ fn the_real_haproxy_names_its_clients() {
             .spawn()
             .expect("haproxy: scripts/install-test-deps installs it");
         let _haproxy = Killed(haproxy);
-        let request = "PROXY TCP4 192.0.2.9 192.0.2.1 4660 80\r\nGET /avalon/version HTTP/1.1\r\nHost: x\r\n\r\n";
+        let request =
+            "PROXY TCP4 192.0.2.9 192.0.2.1 4660 80\r\nGET /avalon/version HTTP/1.1\r\nHost: x\r\n\r\n";
         let answer = eventually("an answer through HAProxy", || {
             let mut connection = Connection::open(&format!("unix:{}", front.display())).ok()?;
             connection.send(request.as_bytes()).ok()?;

@@ -183,11 +183,16 @@ fn nothing_that_is_quoted_back_becomes_a_header() {
         format!("/avalon/{lines}"),
         format!("/avalon/songs?{lines}={lines}&limit=1"),
     ] {
-        for fields in ["", "If-None-Match: \"\r\nX-Forwarded-Host: evil\r\n", "Origin: http://evil\r\n"] {
+        for fields in [
+            "",
+            "If-None-Match: \"\r\nX-Forwarded-Host: evil\r\nX-Request-Id: <evil>\r\n",
+            "Origin: http://evil\r\n",
+        ] {
             let request = format!("GET {target} HTTP/1.1\r\nHost: evil\r\n{fields}Connection: close\r\n\r\n");
             let answers = watched.answers(request.as_bytes());
             assert_eq!(answers.len(), 1, "{request:?}");
-            let known = ["content-type", "content-length", "connection", "date", "etag", "vary"];
+            let known =
+                ["content-type", "content-length", "connection", "date", "etag", "vary", "x-request-id"];
             for (name, value) in &answers[0].headers {
                 assert!(known.contains(&name.as_str()), "{name}: {value}");
                 assert!(!value.contains("Injected") && !value.contains("evil"), "{name}: {value}");

@@ -87,7 +87,8 @@ fn json_lines_tell_ids_traces_and_clients() {
     let (setup, log) = with_access_log(Setup::with(&collection(2)));
     let server = setup.flag("--access-logformat=json").start();
     let traceparent = format!("traceparent: 00-{TRACE}-{SPAN}-01");
-    let fields = ["X-Request-Id: r-7", &traceparent, "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https"];
+    let fields =
+        ["X-Request-Id: r-7", &traceparent, "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https"];
     let mut connection = connect(&server);
     let answer = connection.request("GET", "/avalon/songs?limit=1", &fields).expect("an answer");
     assert_eq!(answer.header("x-request-id"), Some("r-7"));
@@ -134,7 +135,8 @@ fn cut_answers_are_logged_with_what_was_sent() {
     assert_eq!(server.wait_exit(), 0);
     let lines = lines(&log, 3);
     let sent = |part: &str| -> usize {
-        let line = lines.iter().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {lines:?}"));
+        let line =
+            lines.iter().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {lines:?}"));
         line.rsplit(' ').next().and_then(|bytes| bytes.parse().ok()).expect("bytes")
     };
     assert_eq!(sent("/songs HTTP"), whole);
@@ -224,7 +226,11 @@ fn log_that_cannot_be_opened_is_a_configuration_error() {
     assert!(server.log().contains("ACCESS_LOGFILE: cannot append to the log file /nonexistent/access.log"));
     let mut server = Setup::with(&collection(1)).flag("--access-logformat=%(z)s").spawn();
     assert_eq!(server.wait_exit(), 2);
-    assert!(server.log().contains("ACCESS_LOGFORMAT") && server.log().contains("column 1"), "{}", server.log());
+    assert!(
+        server.log().contains("ACCESS_LOGFORMAT") && server.log().contains("column 1"),
+        "{}",
+        server.log()
+    );
 }
 
 /// Its folder is root's, the file is given to the account of the workers.
