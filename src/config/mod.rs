@@ -129,6 +129,10 @@ pub struct Config {
     pub statsd_port: u16,
     /// Prefix of all metrics.
     pub statsd_prefix: String,
+    /// Whether there are metrics for Prometheus.
+    pub metrics: bool,
+    /// Addresses for them alone; none: they stand beside the other endpoints.
+    pub metrics_bind: Vec<BindAddress>,
     /// Addresses to serve on, at least one.
     pub bind: Vec<BindAddress>,
     /// Length of each accept queue.
@@ -169,7 +173,7 @@ pub struct Config {
     pub snapshot_path: Option<PathBuf>,
     /// Bytes from which on answers are compressed; `None` for never.
     pub compress_from: Option<u64>,
-    /// Who may see `status`.
+    /// Who may see `status` and `metrics`.
     pub status_allow: Vec<IpAddr>,
     /// Limits of connections.
     pub limits: Limits,
@@ -186,6 +190,10 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     let layers = Layers::read(overrides)?;
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
     let database_url = database_url(&layers, overrides)?;
+    let bind = bind(&layers)?;
+    let metrics = layers.truth("METRICS")?;
+    // Without metrics nothing would be answered there.
+    let metrics_bind = metrics_bind(&layers, &bind)?.into_iter().filter(|_| metrics).collect();
     Ok(Config {
         shown: shown(&layers, &database_url),
         database_url,
@@ -198,7 +206,9 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         statsd_host: layers.string("STATSD_HOST")?,
         statsd_port: port(layers.integer("STATSD_PORT", 1..=65535)?),
         statsd_prefix: layers.string("STATSD_PREFIX")?,
-        bind: bind(&layers)?,
+        metrics,
+        metrics_bind,
+        bind,
         backlog: layers.integer("BACKLOG", 1..=65535)? as i32,
         reuse_port: layers.truth("REUSE_PORT")?,
         workers: layers.integer("WORKERS", 1..=256)? as usize,
@@ -252,8 +262,8 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         (Raw::List(items), _) => toml::Value::from(items.clone()).to_string(),
         (Raw::Text(text), _) => quoted(text),
         (Raw::Untyped(text), "UMASK") => format!("0o{}", text.trim_start_matches("0o")),
-        (Raw::Untyped(text), "REUSE_PORT" | "SANDBOX") => text.trim().to_ascii_lowercase(),
-        (Raw::Untyped(text), "BIND" | "STATUS_ALLOW") => {
+        (Raw::Untyped(text), "REUSE_PORT" | "SANDBOX" | "METRICS") => text.trim().to_ascii_lowercase(),
+        (Raw::Untyped(text), "BIND" | "METRICS_BIND" | "STATUS_ALLOW") => {
             toml::Value::from(text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>())
                 .to_string()
         }
@@ -327,14 +337,28 @@ fn sentry_dsn(text: &str) -> Result<String, String> {
 }
 
 fn bind(layers: &Layers) -> Result<Vec<BindAddress>, ConfigError> {
-    let mut addresses = layers.list("BIND", str::parse)?;
-    let mut seen = std::collections::HashSet::new();
-    addresses.retain(|address: &BindAddress| seen.insert(address.clone()));
+    let addresses = distinct(layers.list("BIND", str::parse)?);
     if addresses.is_empty() {
         let problem = "expected at least one address".to_owned();
         return Err(typed::wrong("BIND", layers.get("BIND"), problem));
     }
     Ok(addresses)
+}
+
+fn metrics_bind(layers: &Layers, bind: &[BindAddress]) -> Result<Vec<BindAddress>, ConfigError> {
+    let parse = |text: &str| match text {
+        "" => Ok(None),
+        text => match text.parse() {
+            Ok(address) if bind.contains(&address) => Err("is an address of BIND".to_owned()),
+            parsed => parsed.map(Some),
+        },
+    };
+    Ok(distinct(layers.list("METRICS_BIND", parse)?.into_iter().flatten()))
+}
+
+fn distinct(addresses: impl IntoIterator<Item = BindAddress>) -> Vec<BindAddress> {
+    let mut seen = std::collections::HashSet::new();
+    addresses.into_iter().filter(|address| seen.insert(address.clone())).collect()
 }
 
 fn max_requests(layers: &Layers) -> Result<Option<MaxRequests>, ConfigError> {

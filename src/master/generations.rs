@@ -13,7 +13,6 @@ use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, fchown};
 use slog::{debug, error, warn};
-use socket2::Socket;
 
 use super::control::Control;
 use super::events::Settings;
@@ -25,11 +24,11 @@ use super::process::{self, FirstSteps};
 use super::sandbox;
 use super::upgrade::{Predecessor, Successor};
 use super::{ExitCode, Master, chain, warn_about};
-use crate::config::{self, Account, Config};
+use crate::config::{self, Account, BindAddress, Config};
 use crate::snapshot::{Snapshot, Verify, storage};
 use crate::telemetry::{Log, sentry};
 use crate::title;
-use crate::worker::{Cause, Ending, Notice, Worker};
+use crate::worker::{Cause, Ending, Notice, Role, Worker};
 
 /// A worker that crashes as soon as it has something to do does so within this time, and a reload
 /// takes so much longer.
@@ -43,6 +42,8 @@ pub(super) struct Generation {
     pub(super) snapshot: Option<OwnedFd>,
     pub(super) summary: Summary,
     pub(super) made: Instant,
+    /// How long its loader took; zero for a snapshot that was kept.
+    pub(super) build: Duration,
     /// Where the snapshot comes from, once there is one.
     pub(super) source: Option<Source>,
     /// Whether the database has been found to hold the same.
@@ -51,13 +52,36 @@ pub(super) struct Generation {
 
 impl Generation {
     pub(super) fn new(config: Config, log: Log, listeners: Vec<Rc<Listener>>) -> Self {
-        let (summary, made) = (Summary::new(), Instant::now());
-        Generation { config, log, listeners, snapshot: None, summary, made, source: None, confirmed: false }
+        Generation {
+            config,
+            log,
+            listeners,
+            snapshot: None,
+            summary: Summary::new(),
+            made: Instant::now(),
+            build: Duration::ZERO,
+            source: None,
+            confirmed: false,
+        }
     }
 
     /// Whether the database may know better.
     pub(super) fn is_stale(&self) -> bool {
         self.source.is_some_and(|source| source != Source::Database) && !self.confirmed
+    }
+
+    /// What an address is for: another configuration may use it otherwise.
+    pub(super) fn role(&self, listener: &Listener) -> Role {
+        match self.config.metrics_bind.contains(listener.address()) {
+            true => Role::Metrics,
+            false => Role::Api,
+        }
+    }
+
+    /// The addresses that are for this, with the ports that were really bound.
+    pub(super) fn shown(&self, role: Role) -> Vec<String> {
+        let with_role = self.listeners.iter().filter(|listener| self.role(listener) == role);
+        with_role.map(|listener| listener.shown()).collect()
     }
 
     /// The name of its content.
@@ -101,14 +125,13 @@ impl Master {
         let of = self.generation(generation)?;
         let first = first_steps(&close, &of.config, Signal::SIGTERM);
         // Copies made before the fork: the child closes the master's own descriptors.
-        let listeners =
-            of.listeners.iter().map(|listener| listener.share()).collect::<io::Result<Vec<Socket>>>()?;
+        let share = |listener: &Rc<Listener>| Ok((listener.share()?, of.role(listener)));
+        let listeners = of.listeners.iter().map(share).collect::<io::Result<Vec<_>>>()?;
         let snapshot =
             of.snapshot.as_ref().ok_or_else(|| io::Error::other("the generation has no snapshot"))?;
         let snapshot = snapshot.try_clone()?;
         let messages = File::from(self.messages_to.try_clone()?);
-        let scoreboard_slot = self.scoreboard.slot(slot);
-        scoreboard_slot.reset();
+        let scoreboard_slot = self.scoreboard.assign(slot);
         process::fork(&first, || {
             title::set(&format!("avalon: worker {slot} [gen {generation}]"));
             let log = of.log.for_process(&format!("worker {slot}"));
@@ -220,15 +243,24 @@ fn give(path: &Path, account: &Account) -> io::Result<()> {
     Ok(fchown(&file, Some(account.uid), Some(account.gid))?)
 }
 
+/// What a configuration wants to be open: what is `activated` takes the place of `BIND`, but for what
+/// `METRICS_BIND` names, and what is `open` already is used again.
 pub(super) fn open_listeners(
     config: &Config,
     activated: &[Rc<Listener>],
     open: &[Rc<Listener>],
 ) -> Result<Vec<Rc<Listener>>, String> {
-    if activated.is_empty() {
-        return listeners::open(&config.bind, open, config.backlog, config.umask, config.reuse_port);
+    let bind = |addresses: &[BindAddress], open: &[Rc<Listener>]| {
+        listeners::open(addresses, open, config.backlog, config.umask, config.reuse_port)
+    };
+    let metrics = bind(&config.metrics_bind, &[activated, open].concat())?;
+    let is_other = |listener: &&Rc<Listener>| !config.metrics_bind.contains(listener.address());
+    let mut listeners: Vec<_> = activated.iter().filter(is_other).cloned().collect();
+    if listeners.is_empty() {
+        listeners = bind(&config.bind, open)?;
     }
-    Ok(activated.to_vec())
+    listeners.extend(metrics);
+    Ok(listeners)
 }
 
 pub(super) fn settings(config: &Config) -> Settings {

@@ -10,6 +10,8 @@ mod compression;
 mod connection;
 mod error;
 mod interrupt;
+mod memory;
+mod metrics;
 mod params;
 mod response;
 mod retirement;
@@ -36,6 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub use memory::Memory;
 pub use retirement::Cause;
 
 use accept::{Accepted, Acceptors};
@@ -64,8 +67,8 @@ pub struct Worker {
     pub config: Config,
     /// The snapshot of its generation, verified.
     pub snapshot: &'static Snapshot<'static>,
-    /// Its own copies of the listeners, blocking.
-    pub listeners: Vec<Socket>,
+    /// Its own copies of the listeners, blocking, and what each is for.
+    pub listeners: Vec<(Socket, Role)>,
     /// Where all workers say how they are, and its own place there.
     pub scoreboard: Scoreboard,
     /// Its place.
@@ -76,6 +79,15 @@ pub struct Worker {
     pub master: Pid,
     /// Tells the master something.
     pub notify: Box<dyn Fn(Notice) -> io::Result<()>>,
+}
+
+/// What an address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// For all endpoints.
+    Api,
+    /// For `METRICS_BIND`: for metrics, and nothing else.
+    Metrics,
 }
 
 /// What a worker has to say to its master.
@@ -128,6 +140,7 @@ impl Worker {
             draining: AtomicBool::new(false),
             scoreboard: self.scoreboard,
             status_allow: self.config.status_allow.clone(),
+            metrics_beside: self.config.metrics && self.config.metrics_bind.is_empty(),
             slot: self.slot,
             statsd: Statsd::start(
                 &self.config.statsd_host,
@@ -158,11 +171,14 @@ impl Worker {
             tokio::select! {
                 _ = tick.tick() => {
                     self.slot.beat();
-                    self.slot.set_connections(connections.count());
+                    let (open, in_flight) = connections.counts();
+                    self.slot.set_connections(open, in_flight);
                     service.statsd.flush();
                     self.log.follow();
                     connections.sweep(&limits);
-                    if let Some(cause) = retirement.is_due(self.slot.answers()) {
+                    let memory = retirement.look();
+                    memory.iter().for_each(|of| self.slot.set_memory(of.resident, of.private));
+                    if let Some(cause) = retirement.is_due(self.slot.answers(), memory) {
                         tell(Notice::Retires(cause));
                     }
                     if drain.deadline.is_none() && getppid() != self.master {
@@ -247,10 +263,10 @@ async fn serve_accepted(
 }
 
 fn begin(accepted: Accepted, service: &Arc<Service>, connections: &Arc<Connections>) -> io::Result<()> {
-    let Accepted { socket, peer, permit } = accepted;
+    let Accepted { socket, peer, role, permit } = accepted;
     match peer {
-        None => spawn(UnixStream::from_std(socket.into())?, peer, permit, service, connections),
-        Some(_) => spawn(TcpStream::from_std(socket.into())?, peer, permit, service, connections),
+        None => spawn(UnixStream::from_std(socket.into())?, peer, role, permit, service, connections),
+        Some(_) => spawn(TcpStream::from_std(socket.into())?, peer, role, permit, service, connections),
     }
     Ok(())
 }
@@ -258,6 +274,7 @@ fn begin(accepted: Accepted, service: &Arc<Service>, connections: &Arc<Connectio
 fn spawn<S>(
     socket: S,
     peer: Peer,
+    role: Role,
     permit: tokio::sync::OwnedSemaphorePermit,
     service: &Arc<Service>,
     connections: &Arc<Connections>,
@@ -277,7 +294,9 @@ fn spawn<S>(
         // Clients may end their side before they read (`nc -N`); the answer goes out all the same.
         builder.max_headers(service.limits.request_fields + 1).half_close(true);
         let answer = service_fn(|request: Request<Incoming>| {
-            std::future::ready(Ok::<_, std::convert::Infallible>(service.answer(&request, peer, &activity)))
+            std::future::ready(Ok::<_, std::convert::Infallible>(
+                service.answer(&request, peer, role, &activity),
+            ))
         });
         let connection = builder.serve_connection(io, answer);
         // Both end with the connection, also when its task is aborted.

@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::response;
 use super::routes::{self, Endpoint};
 use super::status::{self, Peer};
-use super::{VERSION, params};
+use super::{Role, VERSION, metrics, params};
 use crate::config::Limits;
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::{Kind, Snapshot};
@@ -33,6 +33,8 @@ pub(super) struct Service {
     pub(super) draining: AtomicBool,
     pub(super) scoreboard: Scoreboard,
     pub(super) status_allow: Vec<IpAddr>,
+    /// Whether metrics stand beside the other endpoints, for those who may see the status.
+    pub(super) metrics_beside: bool,
     pub(super) slot: &'static Slot,
     pub(super) statsd: Statsd,
     pub(super) log: Logger,
@@ -44,6 +46,7 @@ impl Service {
         &self,
         request: &Request<Incoming>,
         peer: Peer,
+        role: Role,
         activity: &Arc<Activity>,
     ) -> Response<Payload> {
         activity.asked();
@@ -51,7 +54,7 @@ impl Service {
         let target = request.uri().path_and_query().map_or("", |target| target.as_str());
         self.slot.begin_request(request.method().as_str(), target);
         let caught = sentry::catch(
-            || self.route(request, peer),
+            || self.route(request, peer, role),
             || sentry::request(request.method().as_str(), target, request.headers()),
         );
         let (mut response, endpoint) = caught.unwrap_or_else(|_| {
@@ -66,7 +69,8 @@ impl Service {
             response::close(&mut response);
         }
         let took = begin.elapsed();
-        self.slot.end_request(response.status().as_u16(), took);
+        self.slot.end_request(routes::number(endpoint), response.status().as_u16(), took);
+        self.slot.sent(response.body().size_hint().exact().unwrap_or_default());
         self.statsd.answered(response.status().as_u16());
         if let Some(endpoint @ Endpoint::List(_)) = endpoint {
             self.statsd.request(endpoint.name(), took);
@@ -74,20 +78,26 @@ impl Service {
         response.map(|body| body.watched(Arc::clone(activity)))
     }
 
-    fn route(&self, request: &Request<Incoming>, peer: Peer) -> (Response<Payload>, Option<Endpoint>) {
+    fn route(
+        &self,
+        request: &Request<Incoming>,
+        peer: Peer,
+        role: Role,
+    ) -> (Response<Payload>, Option<Endpoint>) {
         if let Some(refused) = self.refuse(request) {
             return (response::error(&refused), None);
         }
         if request.method() == Method::OPTIONS && request.uri().path() == "*" {
             return (response::options(), None);
         }
-        let Some(endpoint) = routes::find(&self.request_path, request.uri().path()) else {
+        let endpoint = match role {
+            Role::Metrics => routes::find_metrics(&self.request_path, request.uri().path()),
+            Role::Api => routes::find(&self.request_path, request.uri().path())
+                .filter(|endpoint| self.exists(*endpoint, peer, request)),
+        };
+        let Some(endpoint) = endpoint else {
             return (response::error(&ApiError::NotFound), None);
         };
-        // To those who may not see it, it is not there.
-        if endpoint == Endpoint::Status && !status::may_see(peer, request.headers(), &self.status_allow) {
-            return (response::error(&ApiError::NotFound), None);
-        }
         let response = match *request.method() {
             Method::GET | Method::HEAD if !request.body().is_end_stream() => response::error(&BODY),
             Method::GET | Method::HEAD => self.endpoint(endpoint, request),
@@ -95,6 +105,16 @@ impl Service {
             _ => response::error(&ApiError::MethodNotAllowed),
         };
         (response, Some(endpoint))
+    }
+
+    /// To those who may not see it, an endpoint is not there.
+    fn exists(&self, endpoint: Endpoint, peer: Peer, request: &Request<Incoming>) -> bool {
+        let may_see = || status::may_see(peer, request.headers(), &self.status_allow);
+        match endpoint {
+            Endpoint::Status => may_see(),
+            Endpoint::Metrics => self.metrics_beside && may_see(),
+            _ => true,
+        }
     }
 
     /// Limits on heads that hyper leaves to us.
@@ -130,6 +150,7 @@ impl Service {
             Endpoint::Version => response::text(VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
             Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot).to_string()),
+            Endpoint::Metrics => response::metrics(metrics::render(&self.scoreboard)),
             Endpoint::List(kind) => self.list(kind, request).unwrap_or_else(|error| response::error(&error)),
         }
     }

@@ -2,5 +2,6 @@
 
 mod ingest;
 mod log;
+mod prometheus;
 mod sentry;
 mod statsd;
