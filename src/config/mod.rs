@@ -191,9 +191,6 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
     let database_url = database_url(&layers, overrides)?;
     let bind = bind(&layers)?;
-    let metrics = layers.truth("METRICS")?;
-    // Without metrics nothing would be answered there.
-    let metrics_bind = metrics_bind(&layers, &bind)?.into_iter().filter(|_| metrics).collect();
     Ok(Config {
         shown: shown(&layers, &database_url),
         database_url,
@@ -206,8 +203,8 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         statsd_host: layers.string("STATSD_HOST")?,
         statsd_port: port(layers.integer("STATSD_PORT", 1..=65535)?),
         statsd_prefix: layers.string("STATSD_PREFIX")?,
-        metrics,
-        metrics_bind,
+        metrics: layers.truth("METRICS")?,
+        metrics_bind: metrics_bind(&layers, &bind)?,
         bind,
         backlog: layers.integer("BACKLOG", 1..=65535)? as i32,
         reuse_port: layers.truth("REUSE_PORT")?,

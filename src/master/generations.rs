@@ -244,7 +244,9 @@ fn give(path: &Path, account: &Account) -> io::Result<()> {
 }
 
 /// What a configuration wants to be open: what is `activated` takes the place of `BIND`, but for what
-/// `METRICS_BIND` names, and what is `open` already is used again.
+/// `METRICS_BIND` names, and what is `open` already is used again. Without metrics none of
+/// `METRICS_BIND` is opened; what is activated stays, for metrics that are not there: whoever reaches
+/// it was not meant to reach the rest.
 pub(super) fn open_listeners(
     config: &Config,
     activated: &[Rc<Listener>],
@@ -253,7 +255,11 @@ pub(super) fn open_listeners(
     let bind = |addresses: &[BindAddress], open: &[Rc<Listener>]| {
         listeners::open(addresses, open, config.backlog, config.umask, config.reuse_port)
     };
-    let metrics = bind(&config.metrics_bind, &[activated, open].concat())?;
+    let is_wanted = |address: &&BindAddress| {
+        config.metrics || activated.iter().any(|listener| listener.address() == *address)
+    };
+    let metrics: Vec<_> = config.metrics_bind.iter().filter(is_wanted).cloned().collect();
+    let metrics = bind(&metrics, &[activated, open].concat())?;
     let is_other = |listener: &&Rc<Listener>| !config.metrics_bind.contains(listener.address());
     let mut listeners: Vec<_> = activated.iter().filter(is_other).cloned().collect();
     if listeners.is_empty() {

@@ -140,7 +140,10 @@ impl Worker {
             draining: AtomicBool::new(false),
             scoreboard: self.scoreboard,
             status_allow: self.config.status_allow.clone(),
-            metrics_beside: self.config.metrics && self.config.metrics_bind.is_empty(),
+            metrics: self.config.metrics.then_some(match self.config.metrics_bind.is_empty() {
+                true => Role::Api,
+                false => Role::Metrics,
+            }),
             slot: self.slot,
             statsd: Statsd::start(
                 &self.config.statsd_host,

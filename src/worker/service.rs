@@ -33,8 +33,9 @@ pub(super) struct Service {
     pub(super) draining: AtomicBool,
     pub(super) scoreboard: Scoreboard,
     pub(super) status_allow: Vec<IpAddr>,
-    /// Whether metrics stand beside the other endpoints, for those who may see the status.
-    pub(super) metrics_beside: bool,
+    /// At which addresses there are metrics: among the other endpoints only for those who may see
+    /// the status.
+    pub(super) metrics: Option<Role>,
     pub(super) slot: &'static Slot,
     pub(super) statsd: Statsd,
     pub(super) log: Logger,
@@ -91,7 +92,8 @@ impl Service {
             return (response::options(), None);
         }
         let endpoint = match role {
-            Role::Metrics => routes::find_metrics(&self.request_path, request.uri().path()),
+            Role::Metrics => routes::find_metrics(&self.request_path, request.uri().path())
+                .filter(|_| self.metrics == Some(Role::Metrics)),
             Role::Api => routes::find(&self.request_path, request.uri().path())
                 .filter(|endpoint| self.exists(*endpoint, peer, request)),
         };
@@ -112,7 +114,7 @@ impl Service {
         let may_see = || status::may_see(peer, request.headers(), &self.status_allow);
         match endpoint {
             Endpoint::Status => may_see(),
-            Endpoint::Metrics => self.metrics_beside && may_see(),
+            Endpoint::Metrics => self.metrics == Some(Role::Api) && may_see(),
             _ => true,
         }
     }

@@ -355,10 +355,11 @@ fn one_of_systemds_sockets_may_be_for_metrics() {
     let (web, metrics) = (bind(), bind());
     let shown = |listener: &TcpListener| listener.local_addr().expect("an address").to_string();
     let (web_address, metrics_address) = (shown(&web), shown(&metrics));
-    let server = Setup::with(&collection(1))
-        .variable("AVALON_METRICS_BIND", &format!("{metrics_address},127.0.0.2:0"))
-        .passing(vec![("metrics", metrics.into()), ("web", web.into())])
-        .start();
+    let setup = Setup::with(&collection(1)).flag("--config=avalon.toml");
+    let file = setup.path("avalon.toml");
+    let settings = format!("METRICS_BIND = [\"{metrics_address}\", \"127.0.0.2:0\"]\n");
+    fs::write(&file, &settings).expect("a file");
+    let server = setup.passing(vec![("metrics", metrics.into()), ("web", web.into())]).start();
     assert_eq!(server.addresses, [format!("http://{web_address}")]);
     assert_eq!(server.get("/avalon/metrics").status, 404);
     let addresses = metrics_addresses(&server);
@@ -366,6 +367,14 @@ fn one_of_systemds_sockets_may_be_for_metrics() {
     server.reload();
     assert_eq!(metrics_addresses(&server), addresses);
     addresses.iter().for_each(|address| assert_metrics_alone(address));
+    assert_eq!(server.get("/avalon/heartbeat").text(), "OKOKOK");
+    // Without metrics it is still not for the rest.
+    fs::write(&file, settings + "METRICS = false\n").expect("a file");
+    server.reload();
+    assert_eq!(metrics_addresses(&server), addresses[..1]);
+    for path in ["/metrics", "/avalon/metrics", "/avalon/heartbeat"] {
+        assert_eq!(http::get(&metrics_address, path).status, 404, "{path}");
+    }
     assert_eq!(server.get("/avalon/heartbeat").text(), "OKOKOK");
 }
 
