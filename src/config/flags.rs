@@ -17,6 +17,12 @@ pub struct Flags {
     /// Address to serve on: `host:port`, `[v6]:port` or `unix:/path`; may be repeated
     #[arg(short, long, value_name = "ADDRESS")]
     bind: Vec<String>,
+    /// Address for metrics alone; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_bind: Vec<String>,
+    /// Whether there are metrics for Prometheus: true or false
+    #[arg(long, value_name = "BOOLEAN")]
+    metrics: Option<String>,
     /// Number of worker processes
     #[arg(short, long, value_name = "N")]
     workers: Option<String>,
@@ -110,6 +116,9 @@ impl Flags {
         if !self.bind.is_empty() {
             overrides.set_by("BIND", Raw::List(self.bind), "--bind".to_owned());
         }
+        if !self.metrics_bind.is_empty() {
+            overrides.set_by("METRICS_BIND", Raw::List(self.metrics_bind), "--metrics-bind".to_owned());
+        }
         if self.reuse_port {
             overrides.set_by("REUSE_PORT", Raw::Boolean(true), "--reuse-port".to_owned());
         }
@@ -117,6 +126,7 @@ impl Flags {
             overrides.set_by("PROXY_PROTOCOL", Raw::Boolean(true), "--proxy-protocol".to_owned());
         }
         for (key, flag, value) in [
+            ("METRICS", "--metrics", self.metrics),
             ("WORKERS", "--workers", self.workers),
             ("TIMEOUT", "--timeout", self.timeout),
             ("GRACEFUL_TIMEOUT", "--graceful-timeout", self.graceful_timeout),

@@ -160,6 +160,10 @@ pub struct Config {
     pub statsd_port: u16,
     /// Prefix of all metrics.
     pub statsd_prefix: String,
+    /// Whether there are metrics for Prometheus.
+    pub metrics: bool,
+    /// Addresses for them alone; none: they stand beside the other endpoints.
+    pub metrics_bind: Vec<BindAddress>,
     /// Addresses to serve on, at least one.
     pub bind: Vec<BindAddress>,
     /// Length of each accept queue.
@@ -200,7 +204,7 @@ pub struct Config {
     pub snapshot_path: Option<PathBuf>,
     /// Bytes from which on answers are compressed; `None` for never.
     pub compress_from: Option<u64>,
-    /// Who may see `status`.
+    /// Who may see `status` and `metrics`.
     pub status_allow: Vec<IpAddr>,
     /// Who may tell whom they ask for, and how.
     pub proxies: Proxies,
@@ -219,6 +223,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     let layers = Layers::read(overrides)?;
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
     let database_url = database_url(&layers, overrides)?;
+    let bind = bind(&layers)?;
     Ok(Config {
         shown: shown(&layers, &database_url),
         database_url,
@@ -234,7 +239,9 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         statsd_host: layers.string("STATSD_HOST")?,
         statsd_port: port(layers.integer("STATSD_PORT", 1..=65535)?),
         statsd_prefix: layers.string("STATSD_PREFIX")?,
-        bind: bind(&layers)?,
+        metrics: layers.truth("METRICS")?,
+        metrics_bind: metrics_bind(&layers, &bind)?,
+        bind,
         backlog: layers.integer("BACKLOG", 1..=65535)? as i32,
         reuse_port: layers.truth("REUSE_PORT")?,
         workers: layers.integer("WORKERS", 1..=256)? as usize,
@@ -289,13 +296,14 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         (Raw::List(items), _) => toml::Value::from(items.clone()).to_string(),
         (Raw::Text(text), _) => quoted(text),
         (Raw::Untyped(text), "UMASK") => format!("0o{}", text.trim_start_matches("0o")),
-        (Raw::Untyped(text), "REUSE_PORT" | "SANDBOX" | "DEBUG_HEADERS" | "PROXY_PROTOCOL") => {
+        (Raw::Untyped(text), "REUSE_PORT" | "SANDBOX" | "METRICS" | "DEBUG_HEADERS" | "PROXY_PROTOCOL") => {
             text.trim().to_ascii_lowercase()
         }
-        (Raw::Untyped(text), "BIND" | "STATUS_ALLOW" | "FORWARDED_ALLOW_IPS" | "PROXY_ALLOW_IPS") => {
-            toml::Value::from(text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>())
-                .to_string()
-        }
+        (
+            Raw::Untyped(text),
+            "BIND" | "METRICS_BIND" | "STATUS_ALLOW" | "FORWARDED_ALLOW_IPS" | "PROXY_ALLOW_IPS",
+        ) => toml::Value::from(text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>())
+            .to_string(),
         (Raw::Untyped(text), _) => {
             text.trim().parse::<i64>().map_or_else(|_| quoted(text), |n| n.to_string())
         }
@@ -336,14 +344,28 @@ fn request_path(text: &str) -> Result<String, String> {
 }
 
 fn bind(layers: &Layers) -> Result<Vec<BindAddress>, ConfigError> {
-    let mut addresses = layers.list("BIND", str::parse)?;
-    let mut seen = std::collections::HashSet::new();
-    addresses.retain(|address: &BindAddress| seen.insert(address.clone()));
+    let addresses = distinct(layers.list("BIND", str::parse)?);
     if addresses.is_empty() {
         let problem = "expected at least one address".to_owned();
         return Err(typed::wrong("BIND", layers.get("BIND"), problem));
     }
     Ok(addresses)
+}
+
+fn metrics_bind(layers: &Layers, bind: &[BindAddress]) -> Result<Vec<BindAddress>, ConfigError> {
+    let parse = |text: &str| match text {
+        "" => Ok(None),
+        text => match text.parse() {
+            Ok(address) if bind.contains(&address) => Err("is an address of BIND".to_owned()),
+            parsed => parsed.map(Some),
+        },
+    };
+    Ok(distinct(layers.list("METRICS_BIND", parse)?.into_iter().flatten()))
+}
+
+fn distinct(addresses: impl IntoIterator<Item = BindAddress>) -> Vec<BindAddress> {
+    let mut seen = std::collections::HashSet::new();
+    addresses.into_iter().filter(|address| seen.insert(address.clone())).collect()
 }
 
 fn max_requests(layers: &Layers) -> Result<Option<MaxRequests>, ConfigError> {

@@ -24,6 +24,8 @@ use children::{Child, DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
 use making::{Next, Stage};
 use patience::Patience;
 
+use crate::scoreboard::RestartCause;
+
 /// Numbers of workers that TTIN and TTOU may lead to.
 const WORKERS: RangeInclusive<usize> = 1..=256;
 /// Generations that may drain at the same time: each pins its snapshot. A reload waits until
@@ -44,9 +46,9 @@ pub struct Arbiter {
     /// Slots and generations of workers that have been asked for but not been forked yet.
     forking: Vec<(usize, u64)>,
     generations_made: u64,
-    restarts: BTreeMap<&'static str, u64>,
+    restarts: BTreeMap<RestartCause, u64>,
     /// Workers that wish to be replaced; the first has, or will get, its replacement beside it.
-    retiring: VecDeque<(Pid, &'static str)>,
+    retiring: VecDeque<(Pid, RestartCause)>,
     /// Another master serves: this one has no workers until its next generation does.
     drained: bool,
     /// Generations that serve, or did, while workers of former ones may still accept connections.
@@ -162,7 +164,7 @@ impl Arbiter {
     }
 
     /// How often a worker was replaced, by cause.
-    pub fn restarts(&self) -> &BTreeMap<&'static str, u64> {
+    pub fn restarts(&self) -> &BTreeMap<RestartCause, u64> {
         &self.restarts
     }
 

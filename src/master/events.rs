@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use slog::Level;
 
 use super::ExitCode;
+use crate::scoreboard::RestartCause;
 
 /// What the arbiter needs to know of a configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +90,7 @@ pub enum Event {
         /// Which.
         pid: Pid,
         /// Why, as restarts are counted.
-        cause: &'static str,
+        cause: RestartCause,
     },
     /// A worker has ended.
     Exited {

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use slog::{debug, error, warn};
-use socket2::Socket;
 
 use super::control::Control;
 use super::events::Settings;
@@ -24,11 +23,11 @@ use super::process::{self, FirstSteps};
 use super::sandbox;
 use super::upgrade::{Predecessor, Successor};
 use super::{ExitCode, Master, chain, warn_about};
-use crate::config::{self, Config};
+use crate::config::{self, BindAddress, Config};
 use crate::snapshot::{Snapshot, Verify, storage};
 use crate::telemetry::{AccessLog, Log, sentry};
 use crate::title;
-use crate::worker::{Cause, Ending, Notice, Worker};
+use crate::worker::{Cause, Ending, Notice, Role, Worker};
 
 /// A worker that crashes as soon as it has something to do does so within this time, and a reload
 /// takes so much longer.
@@ -43,6 +42,8 @@ pub(super) struct Generation {
     pub(super) snapshot: Option<OwnedFd>,
     pub(super) summary: Summary,
     pub(super) made: Instant,
+    /// How long its loader took; zero for a snapshot that was kept.
+    pub(super) build: Duration,
     /// Where the snapshot comes from, once there is one.
     pub(super) source: Option<Source>,
     /// Whether the database has been found to hold the same.
@@ -64,6 +65,7 @@ impl Generation {
             snapshot: None,
             summary: Summary::new(),
             made: Instant::now(),
+            build: Duration::ZERO,
             source: None,
             confirmed: false,
         }
@@ -77,6 +79,20 @@ impl Generation {
     /// Descriptors of its logs, as far as they have any.
     fn log_fds(&self) -> [Option<RawFd>; 2] {
         [self.log.fd(), self.access_log.as_ref().and_then(|log| log.fd())]
+    }
+
+    /// What an address is for: another configuration may use it otherwise.
+    pub(super) fn role(&self, listener: &Listener) -> Role {
+        match self.config.metrics_bind.contains(listener.address()) {
+            true => Role::Metrics,
+            false => Role::Api,
+        }
+    }
+
+    /// The addresses that are for this, with the ports that were really bound.
+    pub(super) fn shown(&self, role: Role) -> Vec<String> {
+        let with_role = self.listeners.iter().filter(|listener| self.role(listener) == role);
+        with_role.map(|listener| listener.shown()).collect()
     }
 
     /// The name of its content.
@@ -121,14 +137,13 @@ impl Master {
         let of = self.generation(generation)?;
         let first = first_steps(&close, &of.config, Signal::SIGTERM);
         // Copies made before the fork: the child closes the master's own descriptors.
-        let listeners =
-            of.listeners.iter().map(|listener| listener.share()).collect::<io::Result<Vec<Socket>>>()?;
+        let share = |listener: &Rc<Listener>| Ok((listener.share()?, of.role(listener)));
+        let listeners = of.listeners.iter().map(share).collect::<io::Result<Vec<_>>>()?;
         let snapshot =
             of.snapshot.as_ref().ok_or_else(|| io::Error::other("the generation has no snapshot"))?;
         let snapshot = snapshot.try_clone()?;
         let messages = File::from(self.messages_to.try_clone()?);
-        let scoreboard_slot = self.scoreboard.slot(slot);
-        scoreboard_slot.reset();
+        let scoreboard_slot = self.scoreboard.assign(slot);
         process::fork(&first, || {
             title::set(&format!("avalon: worker {slot} [gen {generation}]"));
             let log = of.log.for_process(&format!("worker {slot}"));
@@ -207,15 +222,30 @@ impl Master {
     }
 }
 
+/// What a configuration wants to be open: what is `activated` takes the place of `BIND`, but for what
+/// `METRICS_BIND` names, and what is `open` already is used again. Without metrics none of
+/// `METRICS_BIND` is opened; what is activated stays, for metrics that are not there: whoever reaches
+/// it was not meant to reach the rest.
 pub(super) fn open_listeners(
     config: &Config,
     activated: &[Rc<Listener>],
     open: &[Rc<Listener>],
 ) -> Result<Vec<Rc<Listener>>, String> {
-    if activated.is_empty() {
-        return listeners::open(&config.bind, open, config.backlog, config.umask, config.reuse_port);
+    let bind = |addresses: &[BindAddress], open: &[Rc<Listener>]| {
+        listeners::open(addresses, open, config.backlog, config.umask, config.reuse_port)
+    };
+    let is_wanted = |address: &&BindAddress| {
+        config.metrics || activated.iter().any(|listener| listener.address() == *address)
+    };
+    let metrics: Vec<_> = config.metrics_bind.iter().filter(is_wanted).cloned().collect();
+    let metrics = bind(&metrics, &[activated, open].concat())?;
+    let is_other = |listener: &&Rc<Listener>| !config.metrics_bind.contains(listener.address());
+    let mut listeners: Vec<_> = activated.iter().filter(is_other).cloned().collect();
+    if listeners.is_empty() {
+        listeners = bind(&config.bind, open)?;
     }
-    Ok(activated.to_vec())
+    listeners.extend(metrics);
+    Ok(listeners)
 }
 
 pub(super) fn settings(config: &Config) -> Settings {

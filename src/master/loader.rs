@@ -29,6 +29,7 @@ const REASON_MAX: usize = 2000;
 pub(super) struct Loader {
     pub(super) pid: Pid,
     pub(super) generation: u64,
+    pub(super) begin: Instant,
     material: Material,
     report: OwnedFd,
 }
@@ -119,9 +120,10 @@ impl Loader {
         material: Material,
     ) -> io::Result<Loader> {
         let (report, report_to) = pipe2(OFlag::O_CLOEXEC)?;
+        let begin = Instant::now();
         let body = || load(generation, config, log, &material, File::from(report_to));
         let pid = process::fork(first, body)?;
-        Ok(Loader { pid, generation, material, report })
+        Ok(Loader { pid, generation, begin, material, report })
     }
 
     /// Where its snapshot comes from.

@@ -1,18 +1,24 @@
-//! What only the master knows, for statsd. It has its own socket rather than a worker's: that workers
-//! die again and again must be told also when there is none.
+//! What only the master knows: for statsd, and on the scoreboard for Prometheus, which asks workers.
+//! Statsd has a socket of the master's own rather than a worker's: that workers die again and again
+//! must be told also when there is none.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::Master;
 use crate::config::Config;
+use crate::scoreboard::{Header, RestartCause};
 use crate::telemetry::Statsd;
+use crate::worker::Memory;
 
 /// How often gauges are sent that have not changed: as often as statsd passes them on.
 const GAUGES_EVERY: Duration = Duration::from_secs(10);
+
+/// Time between two looks at the master's own memory, as workers look at theirs.
+const MEMORY_EVERY: Duration = Duration::from_secs(1);
 
 /// What was sent last.
 pub(super) struct Metrics {
@@ -20,10 +26,11 @@ pub(super) struct Metrics {
     /// Host, port and prefix that `statsd` was made of.
     target: (String, u16, String),
     found: Option<SocketAddr>,
-    restarts: BTreeMap<&'static str, u64>,
+    restarts: BTreeMap<RestartCause, u64>,
     gauges: [u64; 3],
     gauges_due: Instant,
     reload_begun: Option<Instant>,
+    memory_due: Instant,
 }
 
 impl Metrics {
@@ -37,6 +44,7 @@ impl Metrics {
             gauges: [0; 3],
             gauges_due: Instant::now(),
             reload_begun: None,
+            memory_due: Instant::now(),
         }
     }
 
@@ -73,19 +81,25 @@ impl Metrics {
     }
 
     /// A generation has been made, or has not. The first one is no reload.
-    pub(super) fn made(&mut self, serves: bool) {
+    fn made(&mut self, serves: bool, header: &Header) {
         let Some(begun) = self.reload_begun.take() else { return };
         match serves {
-            true => self.statsd.time("reload.duration", begun.elapsed()),
-            false => self.statsd.count("reload.failed", 1),
+            true => {
+                header.reloads_made.add(1);
+                self.statsd.time("reload.duration", begun.elapsed());
+            }
+            false => {
+                header.reloads_failed.add(1);
+                self.statsd.count("reload.failed", 1);
+            }
         }
     }
 
-    fn restarted(&mut self, restarts: &BTreeMap<&'static str, u64>) {
+    fn restarted(&mut self, restarts: &BTreeMap<RestartCause, u64>) {
         for (cause, count) in restarts {
-            let sent = self.restarts.insert(cause, *count).unwrap_or_default();
+            let sent = self.restarts.insert(*cause, *count).unwrap_or_default();
             if *count > sent {
-                self.statsd.count(&format!("worker.restart.{cause}"), count - sent);
+                self.statsd.count(&format!("worker.restart.{}", cause.name()), count - sent);
             }
         }
     }
@@ -106,14 +120,62 @@ fn target(config: &Config) -> (String, u16, String) {
     (config.statsd_host.clone(), config.statsd_port, config.statsd_prefix.clone())
 }
 
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
 impl Master {
+    /// Tells how the attempt to make a generation went.
+    pub(super) fn record_made(&mut self, serves: bool) {
+        let header = self.scoreboard.header();
+        self.metrics.made(serves, header);
+        header.last_made_ms.set(now_ms());
+        header.last_made_serves.set(serves.into());
+        // Before whoever waits for a reload hears of it: he may ask at once.
+        self.publish();
+    }
+
     /// Sends what has changed.
     pub(super) fn measure(&mut self) {
+        self.publish();
+        let header = self.scoreboard.header();
         self.metrics.restarted(self.arbiter.restarts());
-        let generation = self.arbiter.current().unwrap_or_default();
-        let songs = self.generations.get(&generation).and_then(|of| of.summary.get("songs"));
-        let songs = songs.and_then(Value::as_u64).unwrap_or_default();
-        self.metrics.gauges([self.arbiter.workers_serving() as u64, songs, generation]);
+        self.metrics.gauges([header.workers.get(), header.songs.get(), header.generation.get()]);
         self.metrics.statsd.flush();
+    }
+
+    /// Writes on the scoreboard how things are.
+    fn publish(&mut self) {
+        let header = self.scoreboard.header();
+        header.workers.set(self.arbiter.workers_serving() as u64);
+        header.workers_wanted.set(self.arbiter.workers_wanted() as u64);
+        for (cause, count) in self.arbiter.restarts() {
+            header.restarts[*cause as usize].set(*count);
+        }
+        if let Some(number) = self.arbiter.current()
+            && let Some(current) = self.generations.get(&number)
+        {
+            header.generation.set(number);
+            header.stale.set(current.is_stale().into());
+            header.build_ms.set(current.build.as_millis() as u64);
+            for (key, number) in [
+                ("bytes", &header.snapshot_bytes),
+                ("songs", &header.songs),
+                ("albums", &header.albums),
+                ("artists", &header.artists),
+                ("genres", &header.genres),
+            ] {
+                number.set(current.summary.get(key).and_then(Value::as_u64).unwrap_or_default());
+            }
+        }
+        let now = Instant::now();
+        if now >= self.metrics.memory_due
+            && let Some(memory) = Memory::own()
+        {
+            self.metrics.memory_due = now + MEMORY_EVERY;
+            header.memory_resident.set(memory.resident);
+            header.memory_private.set(memory.private);
+        }
     }
 }

@@ -46,7 +46,7 @@ use nix::unistd::{Pid, pipe2};
 
 use slog::{Logger, crit, error, info, warn};
 
-use crate::scoreboard::Scoreboard;
+use crate::scoreboard::{RestartCause, Scoreboard};
 use arbiter::Arbiter;
 use control::Control;
 use errands::{Errand, Errands, report_last};
@@ -211,6 +211,8 @@ impl Master {
         let settings = settings(&config);
         let control = config.control.as_deref().and_then(|path| open_control(&beside(path), log.logger()));
         let metrics = Metrics::new(&config);
+        let scoreboard = Scoreboard::create().map_err(system)?;
+        scoreboard.header().started_ms.set(metrics::now_ms());
         let first = Generation::new(config, log.clone(), access_log, listeners);
         let master = Master {
             overrides,
@@ -218,7 +220,7 @@ impl Master {
             generations: BTreeMap::from([(1, first)]),
             log,
             signals,
-            scoreboard: Scoreboard::create().map_err(system)?,
+            scoreboard,
             messages: messages.into(),
             messages_to,
             loader: None,
@@ -257,9 +259,11 @@ impl Master {
                 match message {
                     Message::Ready => self.dispatch(Event::Ready(pid)),
                     Message::RetiresForRequests => {
-                        self.dispatch(Event::Retires { pid, cause: "max_requests" })
+                        self.dispatch(Event::Retires { pid, cause: RestartCause::MaxRequests })
                     }
-                    Message::RetiresForMemory => self.dispatch(Event::Retires { pid, cause: "max_rss" }),
+                    Message::RetiresForMemory => {
+                        self.dispatch(Event::Retires { pid, cause: RestartCause::MaxRss })
+                    }
                     Message::Deaf => self.dispatch(Event::Deaf(pid)),
                     Message::TakenOver => self.taken_over(pid),
                 }
@@ -339,7 +343,7 @@ impl Master {
         let worker = self.arbiter.workers().find(|worker| worker.pid == pid);
         let orderly = ended == process::Ended::Code(0);
         // First, as the next worker may get the same slot.
-        worker.iter().for_each(|worker| self.scoreboard.retire(worker.slot));
+        worker.iter().for_each(|worker| self.scoreboard.slot(worker.slot).release());
         let source = worker.and_then(|worker| self.generations.get(&worker.generation)?.source);
         self.dispatch(Event::Exited { pid, orderly, how: ended.to_string() });
         let from_file = source.is_some_and(|source| source != Source::Database);
@@ -350,7 +354,7 @@ impl Master {
     }
 
     fn loader_ended(&mut self, loader: Loader, ended: process::Ended) {
-        let (number, source) = (loader.generation, loader.source());
+        let (number, source, took) = (loader.generation, loader.source(), loader.begin.elapsed());
         let result = loader.finish(ended);
         if let (true, Err(reason)) = (source != Source::Database, &result) {
             warn!(self.log.logger(), "the snapshot that was kept is of no use: {}", reason);
@@ -368,6 +372,7 @@ impl Master {
                 generation.snapshot = Some(loaded.snapshot);
                 generation.summary = loaded.summary;
                 generation.made = Instant::now();
+                generation.build = if source == Source::Database { took } else { Duration::ZERO };
                 generation.source = Some(source);
                 let path = generation.config.snapshot_path.as_deref().filter(|_| source == Source::Saved);
                 path.zip(generation.hash())

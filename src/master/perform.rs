@@ -12,6 +12,7 @@ use super::events::{Action, Event};
 use super::generations::Generation;
 use super::messages::Message;
 use crate::telemetry::sentry;
+use crate::worker::Role;
 
 impl Master {
     /// Does what the arbiter says; some of it has an answer.
@@ -97,19 +98,22 @@ impl Master {
             group,
             self.memory() as f64 / 1_000_000.0
         );
-        let addresses: Vec<String> = generation.listeners.iter().map(|listener| listener.shown()).collect();
-        info!(self.log.logger(), "generation {} serves on {}", number, addresses.join(", ");
+        info!(self.log.logger(), "generation {} serves on {}", number, generation.shown(Role::Api).join(", ");
             "workers" => self.arbiter.workers_wanted());
+        let metrics = generation.shown(Role::Metrics);
+        if !metrics.is_empty() {
+            info!(self.log.logger(), "generation {} gives metrics on {}", number, metrics.join(", "));
+        }
     }
 
     /// Tells all who wait for it; a generation from a kept snapshot is followed by one from
     /// the database.
     pub(super) fn made(&mut self, number: u64, result: Result<(), String>) {
+        let serves = result.is_ok();
+        self.record_made(serves);
         if let Some(control) = &mut self.control {
             control.made(number, &result);
         }
-        let serves = result.is_ok();
-        self.metrics.made(serves);
         if let (true, Some(predecessor)) = (serves, &mut self.predecessor)
             && let Some(tell) = predecessor.tell.take()
             && let Err(error) = Message::TakenOver.send(&tell)

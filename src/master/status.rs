@@ -1,5 +1,6 @@
 //! What a master says of itself and its workers when it is asked.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use super::events::WorkerStatus;
 use super::{Master, process};
 use crate::title;
+use crate::worker::Role;
 
 /// A worker that has been silent for longer does not count as a sign of life to systemd.
 const HEALTHY_SILENCE: Duration = Duration::from_millis(1500);
@@ -19,7 +21,7 @@ impl Master {
         let now = Instant::now();
         let workers: Vec<Value> =
             self.arbiter.workers().map(|worker| self.worker_status(&worker, now)).collect();
-        let living = self.arbiter.slots().into_iter().map(|slot| self.scoreboard.slot(slot).answers());
+        let restarts = self.arbiter.restarts().iter().map(|(cause, count)| (cause.name(), json!(count)));
         let current = self.arbiter.current().and_then(|number| self.generations.get(&number));
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -28,8 +30,8 @@ impl Master {
             "uptime": seconds(now - self.begin),
             "generation": self.arbiter.current(),
             "workers_wanted": self.arbiter.workers_wanted(),
-            "requests": living.sum::<u64>() + self.scoreboard.retired_answers(),
-            "restarts": self.arbiter.restarts(),
+            "requests": self.scoreboard.answers(),
+            "restarts": restarts.collect::<BTreeMap<_, Value>>(),
             "trouble": self.arbiter.trouble(),
             "snapshot": current.map(|current| {
                 let mut summary = current.summary.clone();
@@ -37,9 +39,8 @@ impl Master {
                 summary.insert("stale".to_owned(), json!(current.is_stale()));
                 summary
             }),
-            "listeners": current.map(|current| {
-                current.listeners.iter().map(|listener| listener.shown()).collect::<Vec<_>>()
-            }),
+            "listeners": current.map(|current| current.shown(Role::Api)),
+            "metrics_listeners": current.map(|current| current.shown(Role::Metrics)),
             "last_reload": self.last_made.as_ref().map(|(when, result)| json!({
                 "time": unix_time(*when),
                 "error": result.as_ref().err(),

@@ -24,8 +24,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::interrupt;
 use super::status::Peer;
+use super::{Role, interrupt};
 
 /// How long to wait before the next try when descriptors or memory have run out.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
@@ -38,6 +38,8 @@ pub(super) struct Accepted {
     pub(super) socket: Socket,
     /// Who has called.
     pub(super) peer: Peer,
+    /// What the address is for.
+    pub(super) role: Role,
     pub(super) permit: OwnedSemaphorePermit,
 }
 
@@ -54,7 +56,7 @@ impl Acceptors {
     /// # Errors
     /// If a thread or the handler of the waking signal cannot be had.
     pub(super) fn start(
-        listeners: Vec<Socket>,
+        listeners: Vec<(Socket, Role)>,
         connections_max: usize,
         log: &Logger,
     ) -> io::Result<(Self, Vec<mpsc::Receiver<Accepted>>)> {
@@ -62,11 +64,12 @@ impl Acceptors {
         let room = Arc::new(Semaphore::new(connections_max));
         let stop = Arc::new(AtomicBool::new(false));
         let mut channels = Vec::new();
-        let spawn = |listener| {
+        let spawn = |(listener, role)| {
             let (hand_over, accepted) = mpsc::channel(1);
             channels.push(accepted);
             let acceptor = Acceptor {
                 listener,
+                role,
                 room: Arc::clone(&room),
                 hand_over,
                 stop: Arc::clone(&stop),
@@ -96,6 +99,7 @@ pub(super) const WAKE: Signal = Signal::SIGURG;
 
 struct Acceptor {
     listener: Socket,
+    role: Role,
     room: Arc<Semaphore>,
     hand_over: mpsc::Sender<Accepted>,
     stop: Arc<AtomicBool>,
@@ -118,7 +122,7 @@ impl Acceptor {
                 Ok((socket, address)) => {
                     short_before = false;
                     let peer = address.as_socket().map(|address| address.ip());
-                    slot.send(Accepted { socket, peer, permit });
+                    slot.send(Accepted { socket, peer, role: self.role, permit });
                 }
                 Err(error) if is_shortage(&error) => {
                     if !short_before {

@@ -127,6 +127,12 @@ struct Watch {
     task: Option<AbortHandle>,
 }
 
+impl Watch {
+    fn is_answered(&self) -> bool {
+        self.activity.state.load(Ordering::Relaxed) == ANSWERING
+    }
+}
+
 /// Takes a connection off the list when it ends, before its socket is closed.
 pub(super) struct Registration {
     connections: Arc<Connections>,
@@ -173,8 +179,13 @@ impl Connections {
         for task in list.values().filter_map(|watch| watch.task.as_ref()) {
             task.abort();
         }
-        let busy = |watch: &&Watch| watch.activity.state.load(Ordering::Relaxed) == ANSWERING;
-        list.values().filter(busy).count()
+        list.values().filter(|watch| watch.is_answered()).count()
+    }
+
+    /// How many there are, and how many of them are in the middle of a request.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let list = self.list();
+        (list.len(), list.values().filter(|watch| watch.is_answered()).count())
     }
 
     /// How many there are.

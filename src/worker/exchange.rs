@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::connection::Activity;
+use crate::scoreboard::Slot;
 use crate::telemetry::{AccessLine, AccessLog};
 
 /// Belongs to the body of an answer, and ends with it: handed over whole, or cut.
 pub(super) struct Exchange {
     activity: Arc<Activity>,
+    slot: &'static Slot,
     begin: Instant,
     /// Bytes of the body that have been handed over.
     sent: u64,
@@ -19,15 +21,17 @@ impl Exchange {
     /// Of a request that has arrived at `begin`, and its line in the access log.
     pub(super) fn new(
         activity: Arc<Activity>,
+        slot: &'static Slot,
         begin: Instant,
         line: Option<(Arc<AccessLog>, AccessLine)>,
     ) -> Self {
-        Exchange { activity, begin, sent: 0, line }
+        Exchange { activity, slot, begin, sent: 0, line }
     }
 
     /// A piece of the body is handed over.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+        self.slot.sent(bytes as u64);
     }
 }
 

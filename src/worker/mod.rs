@@ -12,6 +12,8 @@ mod error;
 mod exchange;
 mod forwarded;
 mod interrupt;
+mod memory;
+mod metrics;
 mod params;
 mod proxy_protocol;
 mod request_id;
@@ -41,6 +43,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub use memory::Memory;
 pub use retirement::Cause;
 
 use accept::{Accepted, Acceptors};
@@ -70,8 +73,8 @@ pub struct Worker {
     pub config: Config,
     /// The snapshot of its generation, verified.
     pub snapshot: &'static Snapshot<'static>,
-    /// Its own copies of the listeners, blocking.
-    pub listeners: Vec<Socket>,
+    /// Its own copies of the listeners, blocking, and what each is for.
+    pub listeners: Vec<(Socket, Role)>,
     /// Where all workers say how they are, and its own place there.
     pub scoreboard: Scoreboard,
     /// Its place.
@@ -84,6 +87,15 @@ pub struct Worker {
     pub master: Pid,
     /// Tells the master something.
     pub notify: Box<dyn Fn(Notice) -> io::Result<()>>,
+}
+
+/// What an address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// For all endpoints.
+    Api,
+    /// For `METRICS_BIND`: for metrics, and nothing else.
+    Metrics,
 }
 
 /// What a worker has to say to its master.
@@ -143,6 +155,10 @@ impl Worker {
             draining: AtomicBool::new(false),
             scoreboard: self.scoreboard,
             status_allow: self.config.status_allow.clone(),
+            metrics: self.config.metrics.then_some(match self.config.metrics_bind.is_empty() {
+                true => Role::Api,
+                false => Role::Metrics,
+            }),
             slot: self.slot,
             statsd: Statsd::start(
                 &self.config.statsd_host,
@@ -173,12 +189,15 @@ impl Worker {
             tokio::select! {
                 _ = tick.tick() => {
                     self.slot.beat();
-                    self.slot.set_connections(connections.count());
+                    let (open, in_flight) = connections.counts();
+                    self.slot.set_connections(open, in_flight);
                     service.statsd.flush();
                     self.log.follow();
                     self.access_log.iter().for_each(|access_log| access_log.flush(&log));
                     connections.sweep(&limits);
-                    if let Some(cause) = retirement.is_due(self.slot.answers()) {
+                    let memory = retirement.look();
+                    memory.iter().for_each(|of| self.slot.set_memory(of.resident, of.private));
+                    if let Some(cause) = retirement.is_due(self.slot.answers(), memory) {
                         tell(Notice::Retires(cause));
                     }
                     if drain.deadline.is_none() && getppid() != self.master {
@@ -264,10 +283,10 @@ async fn serve_accepted(
 }
 
 fn begin(accepted: Accepted, service: &Arc<Service>, connections: &Arc<Connections>) -> io::Result<()> {
-    let Accepted { socket, peer, permit } = accepted;
+    let Accepted { socket, peer, role, permit } = accepted;
     match peer {
-        None => spawn(UnixStream::from_std(socket.into())?, peer, permit, service, connections),
-        Some(_) => spawn(TcpStream::from_std(socket.into())?, peer, permit, service, connections),
+        None => spawn(UnixStream::from_std(socket.into())?, peer, role, permit, service, connections),
+        Some(_) => spawn(TcpStream::from_std(socket.into())?, peer, role, permit, service, connections),
     }
     Ok(())
 }
@@ -275,6 +294,7 @@ fn begin(accepted: Accepted, service: &Arc<Service>, connections: &Arc<Connectio
 fn spawn<S>(
     socket: S,
     peer: Peer,
+    role: Role,
     permit: tokio::sync::OwnedSemaphorePermit,
     service: &Arc<Service>,
     connections: &Arc<Connections>,
@@ -286,7 +306,7 @@ fn spawn<S>(
     let service = Arc::clone(service);
     let task = tokio::spawn(async move {
         let mut socket = socket;
-        let proxies = service.proxies.proxy_protocol.as_ref();
+        let proxies = service.proxies.proxy_protocol.as_ref().filter(|_| role == Role::Api);
         let (peer, early) = match proxy_protocol::client(&mut socket, peer, proxies).await {
             Ok((client, early)) => (client, early.into()),
             Err(error) => {
@@ -303,7 +323,9 @@ fn spawn<S>(
         // Clients may end their side before they read (`nc -N`); the answer goes out all the same.
         builder.max_headers(service.limits.request_fields + 1).half_close(true);
         let answer = service_fn(|request: Request<Incoming>| {
-            std::future::ready(Ok::<_, std::convert::Infallible>(service.answer(&request, peer, &activity)))
+            std::future::ready(Ok::<_, std::convert::Infallible>(
+                service.answer(&request, peer, role, &activity),
+            ))
         });
         let connection = builder.serve_connection(io, answer);
         // Both end with the connection, also when its task is aborted.

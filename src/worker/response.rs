@@ -19,6 +19,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 /// As recorded from the original, whose documentation calls it plain text.
 const TEXT: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
+/// Prometheus' text format.
+const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
 /// A plain text.
 pub(super) fn text(body: &'static str) -> Response<Payload> {
     whole(StatusCode::OK, TEXT, Bytes::from_static(body.as_bytes()))
@@ -27,6 +30,11 @@ pub(super) fn text(body: &'static str) -> Response<Payload> {
 /// A JSON text that was made for this request.
 pub(super) fn json(body: String) -> Response<Payload> {
     whole(StatusCode::OK, JSON, body.into())
+}
+
+/// Metrics as Prometheus reads them.
+pub(super) fn metrics(body: String) -> Response<Payload> {
+    whole(StatusCode::OK, METRICS, body.into())
 }
 
 /// The answer to OPTIONS.

@@ -1,14 +1,10 @@
 //! When a worker has served enough, and wishes to be replaced before anything goes wrong.
 
-use std::fs;
-
+use super::memory::Memory;
 use crate::config::{Config, MaxRequests};
 
 /// Ticks between two looks at the memory: one second.
 const MEMORY_TICKS: u32 = 4;
-/// Bytes of a page on every machine this runs on (getconf PAGE_SIZE); a larger page makes the
-/// limit come later, not wrong.
-const PAGE: u64 = 4096;
 
 /// Why a worker retires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,30 +33,26 @@ impl Retirement {
         }
     }
 
-    /// With each tick: whether it is time, after so many answers.
-    pub(super) fn is_due(&mut self, answers: u64) -> Option<Cause> {
+    /// With each tick: the memory that this process has, if it is time to look. Not at once: whoever
+    /// has set a limit below what a worker begins with would get nothing but new workers.
+    pub(super) fn look(&mut self) -> Option<Memory> {
         self.ticks = self.ticks.wrapping_add(1);
+        self.ticks.is_multiple_of(MEMORY_TICKS).then(Memory::own).flatten()
+    }
+
+    /// Whether it is time, after so many answers and with so much memory, as far as that is known.
+    pub(super) fn is_due(&mut self, answers: u64, memory: Option<Memory>) -> Option<Cause> {
         if self.wished {
             return None;
         }
         let cause = if self.requests_max.is_some_and(|most| answers >= most) {
             Cause::Requests
         } else {
-            let most = self.memory_max.filter(|_| self.ticks.is_multiple_of(MEMORY_TICKS))?;
-            (private_memory()? > most).then_some(Cause::Memory)?
+            (memory?.private > self.memory_max?).then_some(Cause::Memory)?
         };
         self.wished = true;
         Some(cause)
     }
-}
-
-/// Bytes of memory that nobody shares with this process: what is resident less what belongs to
-/// files and shared memory, the snapshot among it (proc(5), statm).
-fn private_memory() -> Option<u64> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let mut pages = statm.split_whitespace().skip(1).map(str::parse::<u64>);
-    let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
-    Some(resident.saturating_sub(shared) * PAGE)
 }
 
 #[cfg(test)]
@@ -74,25 +66,27 @@ mod tests {
     #[test]
     fn requests_are_counted_and_the_wish_is_told_once() {
         let mut retirement = retirement(Some(10), None);
-        let asked: Vec<_> = [0, 9, 10, 11].into_iter().map(|answers| retirement.is_due(answers)).collect();
+        let asked: Vec<_> =
+            [0, 9, 10, 11].into_iter().map(|answers| retirement.is_due(answers, None)).collect();
         assert_eq!(asked, [None, None, Some(Cause::Requests), None]);
     }
 
     #[test]
     fn memory_is_looked_at_once_a_second() {
-        let mut small = retirement(None, Some(1));
-        let asked: Vec<_> = (0..8).map(|_| small.is_due(0)).collect();
-        assert_eq!(asked.iter().position(Option::is_some), Some(3));
-        assert_eq!(asked[3], Some(Cause::Memory));
-        let mut large = retirement(None, Some(1 << 40));
-        assert!((0..8).all(|_| large.is_due(0).is_none()));
+        let mut any = retirement(None, None);
+        let looked: Vec<bool> = (0..8).map(|_| any.look().is_some()).collect();
+        assert_eq!(looked, [false, false, false, true, false, false, false, true]);
     }
 
     #[test]
-    fn private_memory_grows_with_what_is_written() {
-        let before = private_memory().unwrap();
-        let block = vec![1_u8; 64 << 20];
-        assert!(private_memory().unwrap() > before + (32 << 20));
-        drop(block);
+    fn only_more_private_memory_than_the_limit_is_too_much() {
+        let memory = |private| Some(Memory { resident: 1 << 40, private });
+        let mut limited = retirement(None, Some(100));
+        let asked: Vec<_> = [None, memory(100), memory(101), memory(102)]
+            .into_iter()
+            .map(|memory| limited.is_due(0, memory))
+            .collect();
+        assert_eq!(asked, [None, None, Some(Cause::Memory), None]);
+        assert_eq!(retirement(None, None).is_due(0, memory(1 << 39)), None);
     }
 }

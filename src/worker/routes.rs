@@ -2,6 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
+use crate::scoreboard::ENDPOINTS;
 use crate::snapshot::Kind;
 
 /// What can be asked.
@@ -10,14 +11,21 @@ pub(super) enum Endpoint {
     Version,
     Heartbeat,
     Status,
+    Metrics,
     List(Kind),
 }
 
+/// The name, in metrics, of what is asked where no endpoint is.
+const NONE: &str = "none";
+// Each has a number on the scoreboard, and what is none has the last.
+const _: () = assert!(Endpoint::ALL.len() < ENDPOINTS);
+
 impl Endpoint {
-    const ALL: [Endpoint; 7] = [
+    const ALL: [Endpoint; 8] = [
         Endpoint::Version,
         Endpoint::Heartbeat,
         Endpoint::Status,
+        Endpoint::Metrics,
         Endpoint::List(Kind::Album),
         Endpoint::List(Kind::Artist),
         Endpoint::List(Kind::Genre),
@@ -30,6 +38,7 @@ impl Endpoint {
             Endpoint::Version => "version",
             Endpoint::Heartbeat => "heartbeat",
             Endpoint::Status => "status",
+            Endpoint::Metrics => "metrics",
             Endpoint::List(Kind::Album) => "albums",
             Endpoint::List(Kind::Artist) => "artists",
             Endpoint::List(Kind::Genre) => "genres",
@@ -44,6 +53,23 @@ pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
     let rest = strip_prefix(path, request_path)?;
     let name = rest.strip_prefix('/')?;
     Endpoint::ALL.into_iter().find(|endpoint| same_segment(name, endpoint.name()))
+}
+
+/// The same at an address of `METRICS_BIND`, where it also stands at `/metrics`, as scrapers expect.
+pub(super) fn find_metrics(request_path: &str, path: &str) -> Option<Endpoint> {
+    let at = |request_path| find(request_path, path).filter(|endpoint| *endpoint == Endpoint::Metrics);
+    at("/").or_else(|| at(request_path))
+}
+
+/// The number by which an endpoint, or what is none, is counted.
+pub(super) fn number(endpoint: Option<Endpoint>) -> usize {
+    let position = endpoint.and_then(|endpoint| Endpoint::ALL.iter().position(|other| *other == endpoint));
+    position.unwrap_or(Endpoint::ALL.len())
+}
+
+/// The numbers by which endpoints are counted, with their names.
+pub(super) fn numbered() -> impl Iterator<Item = (usize, &'static str)> {
+    Endpoint::ALL.iter().map(|endpoint| endpoint.name()).chain([NONE]).enumerate()
 }
 
 fn strip_prefix<'p>(mut path: &'p str, request_path: &str) -> Option<&'p str> {
@@ -89,5 +115,31 @@ mod tests {
         ] {
             assert_eq!(find(request_path, path), endpoint, "{path} under {request_path}");
         }
+    }
+
+    #[test]
+    fn metrics_alone_stand_at_their_own_address() {
+        for (path, found) in [
+            ("/metrics", true),
+            ("/avalon/metrics", true),
+            ("/avalon/%6detrics", true),
+            ("/", false),
+            ("/metrics/", false),
+            ("/avalon/status", false),
+            ("/heartbeat", false),
+            ("/avalon/metrics/metrics", false),
+        ] {
+            assert_eq!(find_metrics("/avalon", path), found.then_some(Endpoint::Metrics), "{path}");
+        }
+    }
+
+    #[test]
+    fn endpoints_are_counted_under_their_names() {
+        let names: Vec<_> = numbered().collect();
+        for endpoint in Endpoint::ALL {
+            assert!(names.contains(&(number(Some(endpoint)), endpoint.name())), "{endpoint:?}");
+        }
+        assert_eq!(names.last(), Some(&(number(None), NONE)));
+        assert!(names.len() <= ENDPOINTS);
     }
 }

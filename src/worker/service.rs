@@ -18,7 +18,7 @@ use super::exchange::Exchange;
 use super::request_id::RequestIds;
 use super::routes::{self, Endpoint};
 use super::status::{self, Peer};
-use super::{VERSION, forwarded, params, response, trace_context};
+use super::{Role, VERSION, forwarded, metrics, params, response, trace_context};
 use crate::config::{Limits, Proxies};
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::{Kind, Snapshot};
@@ -39,6 +39,9 @@ pub(super) struct Service {
     pub(super) draining: AtomicBool,
     pub(super) scoreboard: Scoreboard,
     pub(super) status_allow: Vec<IpAddr>,
+    /// At which addresses there are metrics: among the other endpoints only for those who may see
+    /// the status.
+    pub(super) metrics: Option<Role>,
     pub(super) slot: &'static Slot,
     pub(super) statsd: Statsd,
     pub(super) log: Logger,
@@ -50,6 +53,7 @@ impl Service {
         &self,
         request: &Request<Incoming>,
         peer: Peer,
+        role: Role,
         activity: &Arc<Activity>,
     ) -> Response<Payload> {
         activity.asked();
@@ -57,8 +61,10 @@ impl Service {
         let target = request.uri().path_and_query().map_or("", |target| target.as_str());
         self.slot.begin_request(request.method().as_str(), target);
         let id = self.request_ids.as_ref().map(|ids| (ids.header(), ids.of(request.headers())));
-        let caught =
-            sentry::catch(|| self.route(request, peer), || describe(request, id.as_ref().map(|(_, id)| id)));
+        let caught = sentry::catch(
+            || self.route(request, peer, role),
+            || describe(request, id.as_ref().map(|(_, id)| id)),
+        );
         let (mut response, endpoint) = caught.unwrap_or_else(|_| {
             let id = id.as_ref().and_then(|(_, id)| id.to_str().ok());
             let trace = trace_context::parent(request.headers()).map(|(trace, _)| trace);
@@ -76,7 +82,7 @@ impl Service {
             response::close(&mut response);
         }
         let took = begin.elapsed();
-        self.slot.end_request(response.status().as_u16(), took);
+        self.slot.end_request(routes::number(endpoint), response.status().as_u16(), took);
         self.statsd.answered(response.status().as_u16());
         if let Some(endpoint @ Endpoint::List(_)) = endpoint {
             self.statsd.request(endpoint.name(), took);
@@ -85,7 +91,7 @@ impl Service {
             let id = id.as_ref().map(|(_, id)| id.as_bytes()).unwrap_or_default();
             (Arc::clone(log), self.begin_line(log, request, peer, &response, id))
         });
-        response.map(|body| body.ending(Exchange::new(Arc::clone(activity), begin, line)))
+        response.map(|body| body.ending(Exchange::new(Arc::clone(activity), self.slot, begin, line)))
     }
 
     /// The line of a request in the access log, as far as it can be written before the body is sent.
@@ -112,20 +118,27 @@ impl Service {
         })
     }
 
-    fn route(&self, request: &Request<Incoming>, peer: Peer) -> (Response<Payload>, Option<Endpoint>) {
+    fn route(
+        &self,
+        request: &Request<Incoming>,
+        peer: Peer,
+        role: Role,
+    ) -> (Response<Payload>, Option<Endpoint>) {
         if let Some(refused) = self.refuse(request) {
             return (response::error(&refused), None);
         }
         if request.method() == Method::OPTIONS && request.uri().path() == "*" {
             return (response::options(), None);
         }
-        let Some(endpoint) = routes::find(&self.request_path, request.uri().path()) else {
+        let endpoint = match role {
+            Role::Metrics => routes::find_metrics(&self.request_path, request.uri().path())
+                .filter(|_| self.metrics == Some(Role::Metrics)),
+            Role::Api => routes::find(&self.request_path, request.uri().path())
+                .filter(|endpoint| self.exists(*endpoint, peer, request)),
+        };
+        let Some(endpoint) = endpoint else {
             return (response::error(&ApiError::NotFound), None);
         };
-        // To those who may not see it, it is not there.
-        if endpoint == Endpoint::Status && !status::may_see(peer, request.headers(), &self.status_allow) {
-            return (response::error(&ApiError::NotFound), None);
-        }
         let response = match *request.method() {
             Method::GET | Method::HEAD if !request.body().is_end_stream() => response::error(&BODY),
             Method::GET | Method::HEAD => self.endpoint(endpoint, request),
@@ -133,6 +146,16 @@ impl Service {
             _ => response::error(&ApiError::MethodNotAllowed),
         };
         (response, Some(endpoint))
+    }
+
+    /// To those who may not see it, an endpoint is not there.
+    fn exists(&self, endpoint: Endpoint, peer: Peer, request: &Request<Incoming>) -> bool {
+        let may_see = || status::may_see(peer, request.headers(), &self.status_allow);
+        match endpoint {
+            Endpoint::Status => may_see(),
+            Endpoint::Metrics => self.metrics == Some(Role::Api) && may_see(),
+            _ => true,
+        }
     }
 
     /// Limits on heads that hyper leaves to us.
@@ -168,6 +191,7 @@ impl Service {
             Endpoint::Version => response::text(VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
             Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot).to_string()),
+            Endpoint::Metrics => response::metrics(metrics::render(&self.scoreboard)),
             Endpoint::List(kind) => self.list(kind, request).unwrap_or_else(|error| response::error(&error)),
         }
     }

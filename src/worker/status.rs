@@ -13,7 +13,7 @@ use crate::snapshot::{Kind, Snapshot};
 /// Who is at the other end of a connection; `None` for a Unix socket.
 pub(super) type Peer = Option<IpAddr>;
 
-/// Whether it may see the status: a peer that is allowed to, and that asks for itself. A
+/// Whether it may see the status, or the metrics: a peer that is allowed to, and that asks for itself. A
 /// proxy on this machine asks for anybody, and says so.
 pub(super) fn may_see(peer: Peer, headers: &HeaderMap, allowed: &[IpAddr]) -> bool {
     let proxied = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
@@ -38,7 +38,6 @@ pub(super) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value 
             })
         })
         .collect();
-    let requests: u64 = scoreboard.living().map(|(_, slot)| slot.answers()).sum();
     json!({
         "version": VERSION,
         "hash": format!("{:032x}", snapshot.hash()),
@@ -46,7 +45,7 @@ pub(super) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value 
         "albums": snapshot.count(Kind::Album),
         "artists": snapshot.count(Kind::Artist),
         "genres": snapshot.count(Kind::Genre),
-        "requests": requests + scoreboard.retired_answers(),
+        "requests": scoreboard.answers(),
         "workers": workers,
     })
 }

@@ -3,5 +3,6 @@
 mod access;
 mod ingest;
 mod log;
+mod prometheus;
 mod sentry;
 mod statsd;

@@ -241,6 +241,30 @@ fn upgrade_reads_the_configuration_of_now() {
     drop(new);
 }
 
+/// The address for metrics goes over as the others do; what is counted begins anew with the master.
+#[test]
+fn metrics_go_on_at_their_address() {
+    let mut server = setup().flag("--metrics-bind=127.0.0.2:0").start();
+    let address = server.status()["metrics_listeners"][0].as_str().expect("an address").to_owned();
+    let scrape = || http::get(&address, "/metrics").text().to_owned();
+    let count = "avalon_http_request_duration_seconds_count{endpoint=\"heartbeat\",code=\"200\"} ";
+    let begin = |page: &str| {
+        let line = page.lines().find_map(|line| line.strip_prefix("process_start_time_seconds "));
+        line.and_then(|begin| begin.parse::<f64>().ok()).expect("a time")
+    };
+    server.get("/avalon/heartbeat");
+    let before = scrape();
+    assert!(before.contains(&format!("{count}1\n")), "{before}");
+    ctl_ok(&server, &["upgrade"]);
+    let new = Successor::of(&server, server.pid());
+    assert_eq!(server.wait_exit(), 0);
+    let after = scrape();
+    assert!(!after.contains(count) && begin(&after) > begin(&before), "{after}");
+    assert_eq!(server.get("/avalon/metrics").status, 404);
+    drop(new);
+    assert!(http::Connection::open(&address).is_err());
+}
+
 #[test]
 fn only_one_upgrade_at_a_time() {
     let server = setup().start();

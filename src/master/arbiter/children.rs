@@ -11,7 +11,7 @@ use slog::Level;
 use super::Arbiter;
 use crate::master::ExitCode;
 use crate::master::events::Action;
-use crate::scoreboard::SLOTS;
+use crate::scoreboard::{RestartCause, SLOTS};
 
 /// What a worker gets after its own deadline before it is killed, so that it can end by itself.
 pub(super) const DRAIN_MARGIN: Duration = Duration::from_secs(2);
@@ -39,7 +39,7 @@ pub(super) struct Child {
     /// Logs were reopened while it could not be told, as it did not handle signals yet.
     pub(super) reopen: bool,
     /// Why it was told to end, if it is to be replaced.
-    pub(super) cause: Option<&'static str>,
+    pub(super) cause: Option<RestartCause>,
     /// It accepts no connections any more.
     pub(super) deaf: bool,
 }
@@ -109,7 +109,7 @@ impl Arbiter {
     /// Ends the first worker that wishes to retire, once its replacement serves.
     pub(super) fn end_retiring(&mut self, current: u64, now: Instant, actions: &mut Vec<Action>) {
         let children = &self.children;
-        let serves = |(pid, _): &(Pid, &str)| {
+        let serves = |(pid, _): &(Pid, RestartCause)| {
             let child = children.get(pid);
             child.is_some_and(|child| child.generation == current && child.phase == Phase::Serving)
         };

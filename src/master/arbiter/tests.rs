@@ -726,7 +726,7 @@ fn strangers_are_ignored() {
     let mut world = World::serving(1);
     let before = world.trace.len();
     world.send(Event::Ready(Pid::from_raw(99_999)));
-    world.send(Event::Retires { pid: Pid::from_raw(99_999), cause: "max_requests" });
+    world.send(Event::Retires { pid: Pid::from_raw(99_999), cause: RestartCause::MaxRequests });
     world.send(Event::Exited { pid: Pid::from_raw(99_999), orderly: false, how: reason("exit code 3") });
     world.send(Event::LoaderEnded(Ok(())));
     world.send(Event::Configured(Ok(settings(7))));
@@ -756,7 +756,7 @@ fn a_worker_that_somebody_else_ended_is_replaced_and_no_failure() {
         world.end_orderly(world.untold(1)[0]);
         assert_eq!(world.untold(1).len(), 2);
     }
-    assert_eq!((world.worst(), world.arbiter.restarts()["terminated"]), (Level::Info, 5));
+    assert_eq!((world.worst(), world.arbiter.restarts()[&RestartCause::Terminated]), (Level::Info, 5));
 }
 
 #[test]
@@ -764,15 +764,15 @@ fn workers_retire_one_by_one_each_beside_its_replacement() {
     let mut world = World::serving(3);
     let old = world.untold(1);
     for pid in &old {
-        world.send(Event::Retires { pid: *pid, cause: "max_requests" });
-        world.send(Event::Retires { pid: *pid, cause: "max_requests" });
+        world.send(Event::Retires { pid: *pid, cause: RestartCause::MaxRequests });
+        world.send(Event::Retires { pid: *pid, cause: RestartCause::MaxRequests });
     }
     for (retired, pid) in old.iter().enumerate() {
         assert_eq!((world.untold(1).len(), world.booting().len()), (4, 1));
         world.ready(world.booting()[0]);
         assert_eq!(world.told(*pid), [Signal::SIGTERM]);
         world.die(*pid);
-        assert_eq!(world.arbiter.restarts()["max_requests"], retired as u64 + 1);
+        assert_eq!(world.arbiter.restarts()[&RestartCause::MaxRequests], retired as u64 + 1);
     }
     assert_eq!((world.alive().len(), world.booting()), (3, vec![]));
     assert_eq!(world.worst(), Level::Info);
@@ -782,10 +782,10 @@ fn workers_retire_one_by_one_each_beside_its_replacement() {
 fn a_worker_that_retires_is_the_first_to_go() {
     let mut world = World::serving(3);
     let old = world.untold(1);
-    world.send(Event::Retires { pid: old[0], cause: "max_requests" });
+    world.send(Event::Retires { pid: old[0], cause: RestartCause::MaxRequests });
     world.wish(Wish::FewerWorkers);
     assert_eq!((world.told(old[0]), world.booting()), (vec![Signal::SIGTERM], vec![]));
-    world.send(Event::Retires { pid: old[1], cause: "max_requests" });
+    world.send(Event::Retires { pid: old[1], cause: RestartCause::MaxRequests });
     world.reload();
     assert_eq!((world.untold(2).len(), world.alive().len()), (2, 2));
     // A reload has replaced it.

@@ -13,6 +13,7 @@ use super::making::{Next, Stage};
 use super::patience::HEALTHY_LIFE;
 use crate::master::ExitCode;
 use crate::master::events::Action;
+use crate::scoreboard::RestartCause;
 
 /// Between SIGABRT and SIGKILL to a silent worker.
 const ABORT_MARGIN: Duration = Duration::from_secs(2);
@@ -38,12 +39,12 @@ impl Arbiter {
         if child.phase == Phase::Serving {
             // Somebody else has told it to end: it is replaced while it drains.
             let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
-            (child.phase, child.cause) = (Phase::Ending { deadline }, Some("terminated"));
+            (child.phase, child.cause) = (Phase::Ending { deadline }, Some(RestartCause::Terminated));
         }
     }
 
     /// One at a time, so that there is never more than one worker too many.
-    pub(super) fn retires(&mut self, pid: Pid, cause: &'static str) {
+    pub(super) fn retires(&mut self, pid: Pid, cause: RestartCause) {
         let serving = self.children.get(&pid).is_some_and(|child| child.phase == Phase::Serving);
         if serving && !self.retiring.iter().any(|(other, _)| *other == pid) {
             self.retiring.push_back((pid, cause));
@@ -62,7 +63,8 @@ impl Arbiter {
         let Child { generation, slot, born, phase, cause, .. } = child;
         let told = matches!(phase, Phase::Ending { .. });
         let level = if told || orderly { Level::Info } else { Level::Error };
-        let cause = cause.or((!told).then_some(if orderly { "terminated" } else { "died" }));
+        let cause =
+            cause.or((!told).then_some(if orderly { RestartCause::Terminated } else { RestartCause::Died }));
         if let Some(cause) = cause {
             *self.restarts.entry(cause).or_default() += 1;
         }
@@ -130,7 +132,7 @@ impl Arbiter {
             let Some(child) = self.children.get_mut(&pid) else { continue };
             let (booting, generation) = (matches!(child.phase, Phase::Booting { .. }), child.generation);
             child.phase = Phase::Ending { deadline: now + IMMEDIATE_MARGIN };
-            child.cause = Some(if booting { "boot_timeout" } else { "end_timeout" });
+            child.cause = Some(if booting { RestartCause::BootTimeout } else { RestartCause::EndTimeout });
             let why = if booting { "did not come up within BOOT_TIMEOUT" } else { "did not end in time" };
             actions.push(Action::Log(
                 Level::Error,
@@ -168,7 +170,7 @@ impl Arbiter {
         });
         for pid in stuck {
             let Some(child) = self.children.get_mut(&pid) else { continue };
-            child.cause = Some("timeout");
+            child.cause = Some(RestartCause::Timeout);
             actions.push(Action::Stuck { pid, slot: child.slot });
             if self.children.get(&pid).is_some_and(|child| self.is_next(child.generation)) {
                 self.fail_next("a new worker is silent", ExitCode::Worker, now, actions);

@@ -17,7 +17,7 @@ fn refusal(home: &Home, program: &str, arguments: &[&str], variables: &[(&str, &
 }
 
 /// Each with the message; FILE stands for the path.
-const FILES: [(&str, &str); 30] = [
+const FILES: [(&str, &str); 32] = [
     ("WORKRES = 3\n", "FILE:1: unknown key \"WORKRES\"; did you mean WORKERS?"),
     ("\n# x\n  workers = 3\n", "FILE:3: unknown key \"workers\"; did you mean WORKERS?"),
     ("DATABASE = \"\"", "FILE:1: unknown key \"DATABASE\"; did you mean DATABASE_URL?"),
@@ -51,6 +51,11 @@ const FILES: [(&str, &str); 30] = [
     ),
     ("REQUEST_PATH = \"avalon\"", "FILE:1: REQUEST_PATH: must begin with \"/\", got \"avalon\""),
     ("BIND = [\"127.0.0.1:99999\"]", "FILE:1: BIND: \"127.0.0.1:99999\": \"99999\" is no port (0 to 65535)"),
+    ("METRICS = \"yes\"", "FILE:1: METRICS: expected true or false, got \"yes\""),
+    (
+        "BIND = [\"[::1]:1\"]\nMETRICS_BIND = [\"[::1]:1\"]",
+        "FILE:2: METRICS_BIND: \"[::1]:1\": is an address of BIND",
+    ),
     ("UMASK = 0o1000", "FILE:1: UMASK: expected mode bits from 0o000 to 0o777, got 512"),
     ("USER = \"nobody-of-this-name\"", "FILE:1: USER: there is no user \"nobody-of-this-name\""),
     ("DATABASE_URL = \"mysql://me:geheim@db/x\"", "FILE:1: DATABASE_URL: *mysql*sqlite*postgresql*"),

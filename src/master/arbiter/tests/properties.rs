@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::world::{World, settings};
 use crate::master::ExitCode;
 use crate::master::arbiter::{Event, Settings, Wish};
+use crate::scoreboard::RestartCause;
 
 /// Something that happens; indices are taken modulo what there is.
 #[derive(Debug, Clone)]
@@ -81,7 +82,7 @@ fn take(world: &mut World, step: &Step) {
         }
         Step::Retire(index) => {
             if let Some(pid) = pick(world.workers(), index) {
-                world.send(Event::Retires { pid, cause: "max_requests" });
+                world.send(Event::Retires { pid, cause: RestartCause::MaxRequests });
             }
         }
         Step::Obey => world.obey(),

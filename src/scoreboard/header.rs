@@ -1,0 +1,125 @@
+//! What the master says of itself and of all, for workers to pass on.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that one process writes and others read.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub struct Number(AtomicU64);
+
+impl Number {
+    /// Writes it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Adds to it.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Reads it.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a worker was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RestartCause {
+    /// It died, by a signal or with an exit code, and nobody had told it to.
+    Died,
+    /// Somebody else than the master had told it to end, and it did so in good order.
+    Terminated,
+    /// It was silent for `TIMEOUT`.
+    Timeout,
+    /// It did not come up within `BOOT_TIMEOUT`.
+    BootTimeout,
+    /// It did not end in time.
+    EndTimeout,
+    /// It had answered `MAX_REQUESTS`.
+    MaxRequests,
+    /// It had more memory than `MAX_RSS`.
+    MaxRss,
+}
+
+impl RestartCause {
+    /// All of them, each at its own number.
+    pub const ALL: [RestartCause; 7] = [
+        RestartCause::Died,
+        RestartCause::Terminated,
+        RestartCause::Timeout,
+        RestartCause::BootTimeout,
+        RestartCause::EndTimeout,
+        RestartCause::MaxRequests,
+        RestartCause::MaxRss,
+    ];
+
+    /// Its name in metrics and in the status.
+    pub fn name(self) -> &'static str {
+        match self {
+            RestartCause::Died => "died",
+            RestartCause::Terminated => "terminated",
+            RestartCause::Timeout => "timeout",
+            RestartCause::BootTimeout => "boot_timeout",
+            RestartCause::EndTimeout => "end_timeout",
+            RestartCause::MaxRequests => "max_requests",
+            RestartCause::MaxRss => "max_rss",
+        }
+    }
+}
+
+/// Written by the master. Times are milliseconds since 1970, or how many of them.
+#[derive(Debug, Default)]
+#[repr(C, align(128))]
+pub struct Header {
+    /// When the master was started.
+    pub started_ms: Number,
+    /// The generation that serves; 0 before the first.
+    pub generation: Number,
+    /// Workers of it that accept connections.
+    pub workers: Number,
+    /// How many there should be.
+    pub workers_wanted: Number,
+    /// Workers that were replaced, by cause.
+    pub restarts: [Number; RestartCause::ALL.len()],
+    /// Reloads after which a new generation served.
+    pub reloads_made: Number,
+    /// Reloads that changed nothing, as something was wrong.
+    pub reloads_failed: Number,
+    /// When the last generation was made, or was found to be wrong; the first one included.
+    pub last_made_ms: Number,
+    /// Whether it serves: 1 or 0.
+    pub last_made_serves: Number,
+    /// How long the last snapshot took, from the start of its loader to its end; 0 if it was kept
+    /// from a former master.
+    pub build_ms: Number,
+    /// Whether the snapshot that serves is a kept one that the database has not confirmed: 1 or 0.
+    pub stale: Number,
+    /// Bytes of the snapshot that serves.
+    pub snapshot_bytes: Number,
+    /// Songs in it.
+    pub songs: Number,
+    /// Albums in it.
+    pub albums: Number,
+    /// Artists in it.
+    pub artists: Number,
+    /// Genres in it.
+    pub genres: Number,
+    /// Memory of the master that is resident, in bytes.
+    pub memory_resident: Number,
+    /// What of it nobody shares with the master.
+    pub memory_private: Number,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_stand_at_their_numbers() {
+        for (number, cause) in RestartCause::ALL.into_iter().enumerate() {
+            assert_eq!(cause as usize, number);
+        }
+    }
+}

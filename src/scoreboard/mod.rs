@@ -1,0 +1,215 @@
+//! Shared memory in which every worker has a slot, and the master a header: plain atomics, no
+//! pointers, no locks. Each writes its own, anybody reads.
+//!
+//! What a worker says of itself begins anew with each worker that gets the slot. What is counted for
+//! the metrics does not: a slot goes on where its last worker has ended, so that the sum over all
+//! slots never goes back, however a worker ends and whoever reads meanwhile. Moving the counts of
+//! the dead elsewhere could not give that without a lock: a reader in between would miss them, or
+//! see them twice.
+
+mod header;
+mod histogram;
+mod slot;
+
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use memmap2::MmapOptions;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::ftruncate;
+
+pub use header::{Header, Number, RestartCause};
+pub use histogram::{BOUNDS, Reading};
+pub use slot::{CODES, ENDPOINTS, Slot};
+
+/// Slots of workers: those of the largest WORKERS, of the generation that serves, of one
+/// being built and of two being drained.
+pub const SLOTS: usize = 1024;
+
+/// What is shared. All zero bytes are a valid value of it, in which no slot is used.
+#[derive(Debug)]
+#[repr(C)]
+struct Board {
+    header: Header,
+    /// One more than the highest slot that was ever used. What lies beyond is not even read: the
+    /// kernel would give it memory.
+    used: AtomicUsize,
+    slots: [Slot; SLOTS],
+}
+
+/// All slots, and the header. Lives as long as the process.
+#[derive(Debug, Clone, Copy)]
+pub struct Scoreboard {
+    board: &'static Board,
+}
+
+/// When the first scoreboard of this process, or of its master, was made.
+static BEGIN: OnceLock<Instant> = OnceLock::new();
+
+impl Scoreboard {
+    /// Makes a scoreboard that processes forked from now on share.
+    ///
+    /// # Errors
+    /// If the kernel has no memory for it.
+    #[allow(unsafe_code)]
+    pub fn create() -> io::Result<Self> {
+        BEGIN.get_or_init(Instant::now);
+        let len = size_of::<Board>();
+        let fd = memfd_create(c"avalon-scoreboard", MFdFlags::MFD_CLOEXEC)?;
+        ftruncate(&fd, len as i64)?;
+        let map = MmapOptions::new().len(len).map_raw(&fd)?;
+        let first = map.as_mut_ptr().cast::<Board>();
+        std::mem::forget(map);
+        // SAFETY: the mapping has exactly the bytes of a board, is page-aligned, writable and never
+        // unmapped, as it was forgotten. It is zeroed by the kernel, which is a valid value of the
+        // atomics a board is made of, and all access goes through those atomics, so that writes of
+        // other processes are no data races. No other descriptor is left by which the memory could
+        // be shortened: `fd` is closed here, and it has no name.
+        let board = unsafe { &*first };
+        Ok(Scoreboard { board })
+    }
+
+    /// What the master says of itself and of all.
+    pub fn header(&self) -> &'static Header {
+        &self.board.header
+    }
+
+    /// The slot of this number.
+    ///
+    /// # Panics
+    /// If `number` is not below [`SLOTS`].
+    pub fn slot(&self, number: usize) -> &'static Slot {
+        &self.board.slots[number]
+    }
+
+    /// Makes the slot of this number that of a new worker, which counts as alive from now on.
+    ///
+    /// # Panics
+    /// If `number` is not below [`SLOTS`].
+    pub fn assign(&self, number: usize) -> &'static Slot {
+        let slot = self.slot(number);
+        slot.reset();
+        self.board.used.fetch_max(number + 1, Ordering::Relaxed);
+        slot
+    }
+
+    /// How long the slot's worker has given no sign of life.
+    pub fn silence(&self, number: usize) -> Duration {
+        Duration::from_millis(now_ms().saturating_sub(self.slot(number).beat_ms()))
+    }
+
+    /// Slots of living workers, with their numbers.
+    pub fn living(&self) -> impl Iterator<Item = (usize, &'static Slot)> {
+        self.used().iter().enumerate().filter(|(_, slot)| slot.pid() != 0)
+    }
+
+    /// Answers of all workers there have been.
+    pub fn answers(&self) -> u64 {
+        self.used().iter().map(Slot::counted).sum()
+    }
+
+    /// Bytes of bodies that all workers there have been have sent.
+    pub fn sent(&self) -> u64 {
+        self.used().iter().map(Slot::bytes_sent).sum()
+    }
+
+    /// How long the answers of all workers there have been took to make, of one endpoint by its
+    /// number (below [`ENDPOINTS`]) and one of the [`CODES`], by its index.
+    pub fn durations(&self, endpoint: usize, code: usize) -> Reading {
+        let mut sum = Reading::default();
+        self.used().iter().for_each(|slot| sum.add(slot.durations(endpoint, code)));
+        sum
+    }
+
+    fn used(&self) -> &'static [Slot] {
+        let used = self.board.used.load(Ordering::Relaxed);
+        &self.board.slots[..used.min(SLOTS)]
+    }
+}
+
+fn now_ms() -> u64 {
+    BEGIN.get().map_or(0, |begin| begin.elapsed().as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn micros(micros: u64) -> Duration {
+        Duration::from_micros(micros)
+    }
+
+    #[test]
+    fn slots_count_and_are_reset() {
+        let board = Scoreboard::create().unwrap();
+        let slot = board.assign(SLOTS - 1);
+        slot.claim(7, 3);
+        assert_eq!(
+            board.living().map(|(number, slot)| (number, slot.generation())).collect::<Vec<_>>(),
+            [(SLOTS - 1, 3)]
+        );
+        for status in [200, 404, 999] {
+            slot.end_request(0, status, micros(5));
+        }
+        slot.set_connections(7, 2);
+        assert_eq!((slot.answers(), slot.connections(), slot.in_flight()), (3, 7, 2));
+        assert!(board.silence(SLOTS - 1) < Duration::from_secs(60));
+        slot.release();
+        assert_eq!(board.living().count(), 0);
+        board.assign(SLOTS - 1);
+        assert_eq!((slot.answers(), slot.connections(), slot.in_flight()), (0, 0, 0));
+    }
+
+    /// Whatever becomes of workers, and whoever gets their slots.
+    #[test]
+    fn what_was_counted_outlives_workers() {
+        let board = Scoreboard::create().unwrap();
+        assert_eq!((board.answers(), board.sent()), (0, 0));
+        let first = board.assign(0);
+        first.claim(7, 1);
+        first.end_request(ENDPOINTS - 1, 200, micros(3));
+        first.end_request(2, 404, micros(20));
+        first.sent(100);
+        let second = board.assign(1);
+        second.claim(8, 1);
+        second.end_request(2, 404, micros(30));
+        second.sent(11);
+        let not_found = |board: &Scoreboard| board.durations(2, slot::code(404));
+        let before = not_found(&board);
+        assert_eq!((before.count(), before.sum()), (2, micros(50)));
+        // One ends and is replaced, the other ends for good, as after TTOU.
+        first.release();
+        second.release();
+        assert_eq!((board.answers(), board.sent()), (3, 111));
+        board.assign(0).claim(9, 2);
+        assert_eq!((board.answers(), board.sent(), first.answers()), (3, 111, 0));
+        first.end_request(2, 404, micros(50));
+        let after = not_found(&board);
+        assert_eq!((after.count(), after.sum()), (3, micros(100)));
+        assert_eq!(board.durations(ENDPOINTS - 1, slot::code(200)).count(), 1);
+        assert_eq!(board.durations(2, slot::code(200)).count(), 0);
+    }
+
+    /// A slot costs memory once it is used, and reading costs none: the kernel counts pages.
+    #[test]
+    fn what_is_not_used_is_not_touched() {
+        let board = Scoreboard::create().unwrap();
+        let resident = || {
+            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let begin = format!("{:x}-", std::ptr::from_ref(board.board).addr());
+            let of = maps.split(&begin).nth(1).expect("the mapping");
+            let line = of.lines().find(|line| line.starts_with("Rss:")).expect("a line");
+            line.split_whitespace().nth(1).and_then(|kb| kb.parse::<usize>().ok()).expect("a number") * 1024
+        };
+        board.assign(0).claim(7, 1);
+        board.assign(1).end_request(0, 200, micros(1));
+        for (endpoint, code) in [(0, 0), (ENDPOINTS - 1, CODES.len() - 1)] {
+            board.durations(endpoint, code);
+        }
+        assert_eq!((board.living().count(), board.answers(), board.sent()), (1, 1, 0));
+        let touched = resident();
+        assert!(touched < 3 * size_of::<Slot>() + size_of::<Header>() + 2 * 4096, "{touched} bytes");
+    }
+}
