@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::harness::eventually;
 use crate::harness::http::{self, Connection};
+use crate::harness::load::{Load, Outcome, Plan};
 use crate::harness::server::{Server, Setup, collection};
 
 const DASHBOARD: &str = include_str!("../../../config/grafana-dashboard.json");
@@ -270,6 +271,38 @@ fn counts_outlive_workers_and_generations() {
                 + page.value("avalon_snapshot_build_duration_seconds")
     );
     assert_counted(&page, 4);
+}
+
+/// While workers come and go on the same slots, all the time, and generations with them.
+#[test]
+fn no_counter_ever_goes_back() {
+    let setup = Setup::with(&collection(3)).flag("--workers=4");
+    let server = setup.flag("--max-requests=40").flag("--max-requests-jitter=20").start();
+    let load = Load::start(&Plan::of_artists(&server.address));
+    let (mut before, mut scrapes, mut recycled) = (scrape(&server), 1, 0.0);
+    while recycled < 20.0 || before.value("avalon_generation") < 3.0 {
+        assert!(scrapes < 20_000, "nothing happens: {}", before.text);
+        if scrapes % 100 == 0 && before.value("avalon_generation") < 3.0 {
+            server.signal(Signal::SIGHUP);
+        }
+        let page = scrape(&server);
+        scrapes += 1;
+        let counters = before.series.iter().filter(|(series, _)| {
+            series.starts_with(DURATION)
+                || series.split('{').next().is_some_and(|name| name.ends_with("_total"))
+        });
+        for (series, value) in counters {
+            assert!(page.value(series) >= *value, "{series} goes back from {value}: {}", page.text);
+        }
+        recycled = page.value("avalon_worker_restarts_total{cause=\"max_requests\"}");
+        before = page;
+    }
+    let report = load.stop();
+    report.assert_nothing_lost(100);
+    let page = scrape(&server);
+    assert_eq!(page.count("artists", 200), report.count(Outcome::Ok) as f64);
+    assert_eq!(page.count("metrics", 200), f64::from(scrapes));
+    server.assert_clean_shutdown();
 }
 
 #[test]
