@@ -32,7 +32,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  the collection was stored
   1  the database or the log failed; the old collection is still there
-  2  the command line or the configuration is wrong
+  2  the command line or the configuration is wrong, or no folder is named at all
   3  a PATH does not exist, is no folder or cannot be listed, or no audio was found
      anywhere; the old collection is still there
 
@@ -45,8 +45,8 @@ a scan may be interrupted at any time.";
 #[derive(Debug, Parser)]
 #[command(name = "avalon-scan", version, args_override_self = true, after_help = AFTER_HELP)]
 struct Arguments {
-    /// Folders that hold the music
-    #[arg(required = true, value_name = "PATH")]
+    /// Folders that hold the music; none: those of COLLECTION in the configuration
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Database to store in, as SQLAlchemy writes it [env: AVALON_DATABASE_URL]
     #[arg(short, long, visible_alias = "database-url", value_name = "URL")]
@@ -78,6 +78,11 @@ fn run(arguments: Arguments) -> Exit {
         Ok(config) => config,
         Err(error) => return say(Exit::Usage, &error),
     };
+    let paths = if arguments.paths.is_empty() { &config.collection } else { &arguments.paths };
+    if paths.is_empty() {
+        return say(Exit::Usage, &NoFolder);
+    }
+    let paths = paths.clone();
     if arguments.quiet {
         config.log.level = Level::Error;
     }
@@ -95,7 +100,7 @@ fn run(arguments: Arguments) -> Exit {
         if config.log.path.is_some() { say(exit, error) } else { exit }
     };
     let empty = if arguments.allow_empty { Empty::Allowed } else { Empty::Refused };
-    let scanned = match collect(&arguments.paths, empty, arguments.quiet, log.logger()) {
+    let scanned = match collect(&paths, empty, arguments.quiet, log.logger()) {
         Ok(scanned) => scanned,
         Err(error) => return fail(Exit::NothingToScan, &error),
     };
@@ -116,6 +121,20 @@ fn collect(paths: &[PathBuf], empty: Empty, quiet: bool, log: &Logger) -> Result
     bar.end();
     scanned
 }
+
+/// Neither the command line nor the configuration names a folder.
+#[derive(Debug, Clone, Copy)]
+struct NoFolder;
+
+impl std::fmt::Display for NoFolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(
+            "no PATH is given and COLLECTION names none; expected folders of music, as in: avalon-scan ~/Music",
+        )
+    }
+}
+
+impl Error for NoFolder {}
 
 /// Tells an error on stderr.
 fn say(exit: Exit, error: &dyn Error) -> Exit {

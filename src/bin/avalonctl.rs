@@ -193,6 +193,9 @@ fn table(status: &Value) -> String {
     if snapshot["stale"] == true {
         lines += "stale data: kept from a former start, as the database could not be read since\n";
     }
+    if snapshot["empty"] == true {
+        lines += "the collection is empty: nothing has been scanned yet\n";
+    }
     if let Some(trouble) = status["trouble"].as_str() {
         lines += &format!("trouble: {trouble}\n");
     }

@@ -142,6 +142,8 @@ pub struct Account {
 pub struct Config {
     /// Where the collection is kept.
     pub database_url: DatabaseUrl,
+    /// Folders of music that are scanned when no others are named.
+    pub collection: Vec<PathBuf>,
     /// How log lines look and where they go.
     pub log: LogSettings,
     /// How requests are logged; `None` if they are not.
@@ -227,6 +229,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     Ok(Config {
         shown: shown(&layers, &database_url),
         database_url,
+        collection: collection(&layers)?,
         log: telemetry::log_settings(&layers)?,
         access_log: telemetry::access_log(&layers)?,
         request_id_header: layers.text("REQUEST_ID_HEADER", telemetry::header_name)?,
@@ -301,7 +304,12 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         }
         (
             Raw::Untyped(text),
-            "BIND" | "METRICS_BIND" | "STATUS_ALLOW" | "FORWARDED_ALLOW_IPS" | "PROXY_ALLOW_IPS",
+            "BIND"
+            | "COLLECTION"
+            | "METRICS_BIND"
+            | "STATUS_ALLOW"
+            | "FORWARDED_ALLOW_IPS"
+            | "PROXY_ALLOW_IPS",
         ) => toml::Value::from(text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>())
             .to_string(),
         (Raw::Untyped(text), _) => {
@@ -327,6 +335,11 @@ fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, C
         return Ok(DatabaseUrl::sqlite(folder.join("avalon.sqlite")));
     }
     layers.text("DATABASE_URL", DatabaseUrl::parse)
+}
+
+fn collection(layers: &Layers) -> Result<Vec<PathBuf>, ConfigError> {
+    let folder = |text: &str| Ok(Some(PathBuf::from(text)).filter(|_| !text.is_empty()));
+    Ok(layers.list("COLLECTION", folder)?.into_iter().flatten().collect())
 }
 
 fn request_path(text: &str) -> Result<String, String> {

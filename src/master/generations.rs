@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use serde_json::Value;
 use slog::{debug, error, warn};
 
 use super::control::Control;
@@ -74,6 +75,11 @@ impl Generation {
     /// Whether the database may know better.
     pub(super) fn is_stale(&self) -> bool {
         self.source.is_some_and(|source| source != Source::Database) && !self.confirmed
+    }
+
+    /// Whether there are no songs, as before the first scan.
+    pub(super) fn is_empty(&self) -> bool {
+        self.summary.get("songs").and_then(Value::as_u64) == Some(0)
     }
 
     /// Descriptors of its logs, as far as they have any.

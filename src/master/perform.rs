@@ -100,6 +100,12 @@ impl Master {
         );
         info!(self.log.logger(), "generation {} serves on {}", number, generation.shown(Role::Api).join(", ");
             "workers" => self.arbiter.workers_wanted());
+        if generation.is_empty() {
+            warn!(
+                self.log.logger(),
+                "the collection is empty: nothing has been scanned yet (avalon-scan FOLDER, then SIGHUP)"
+            );
+        }
         let metrics = generation.shown(Role::Metrics);
         if !metrics.is_empty() {
             info!(self.log.logger(), "generation {} gives metrics on {}", number, metrics.join(", "));

@@ -37,6 +37,7 @@ impl Master {
                 let mut summary = current.summary.clone();
                 summary.insert("age".to_owned(), json!(seconds(now - current.made)));
                 summary.insert("stale".to_owned(), json!(current.is_stale()));
+                summary.insert("empty".to_owned(), json!(current.is_empty()));
                 summary
             }),
             "listeners": current.map(|current| current.shown(Role::Api)),
@@ -62,10 +63,11 @@ impl Master {
         };
         let songs = current.summary.get("songs").unwrap_or(&Value::Null);
         let stale = if current.is_stale() { ", stale data" } else { "" };
+        let empty = if current.is_empty() { "; nothing has been scanned yet" } else { "" };
         let failure = failure.map(|reason| format!("; reload failed: {reason}")).unwrap_or_default();
         let trouble = self.arbiter.trouble().map(|trouble| format!("; {trouble}")).unwrap_or_default();
         format!(
-            "generation {number}: {songs} songs, {} workers{stale}{failure}{trouble}",
+            "generation {number}: {songs} songs, {} workers{stale}{empty}{failure}{trouble}",
             self.arbiter.workers_wanted()
         )
     }

@@ -14,6 +14,11 @@ use crate::snapshot::{Kind, Selection, Snapshot};
 
 const LIST_HEAD: &[u8] = b"{\"errors\":[],\"success\":[";
 const LIST_TAIL: &[u8] = b"],\"warnings\":[]}";
+/// The same while nothing has been scanned yet: else nobody could tell that from a question to which
+/// nothing matches.
+const EMPTY_TAIL: &[u8] = b"],\"warnings\":[{\"code\":200,\"message\":\"The collection is empty; \
+    nothing has been scanned yet\",\"message_key\":\"avalon.service.warning.empty_collection\",\
+    \"payload\":{}}]}";
 
 /// Bytes that are gathered into one piece of a body.
 const PIECE: usize = 64 * 1024;
@@ -137,6 +142,7 @@ impl Stream {
 pub(super) struct ListBody {
     snapshot: &'static Snapshot<'static>,
     kind: Kind,
+    tail: &'static [u8],
     runs: Runs<'static>,
     /// A long run that waits for its turn.
     borrowed: Option<&'static [u8]>,
@@ -154,9 +160,10 @@ impl ListBody {
         selection: Selection<'static>,
     ) -> Self {
         let entities = snapshot.json_len(kind, &selection);
-        let left = (LIST_HEAD.len() + LIST_TAIL.len()) as u64 + entities.saturating_sub(1);
+        let tail = if snapshot.count(Kind::Song) == 0 { EMPTY_TAIL } else { LIST_TAIL };
+        let left = (LIST_HEAD.len() + tail.len()) as u64 + entities.saturating_sub(1);
         let runs = Runs::new(selection);
-        ListBody { snapshot, kind, runs, borrowed: None, begun: false, listed_some: false, left }
+        ListBody { snapshot, kind, tail, runs, borrowed: None, begun: false, listed_some: false, left }
     }
 
     /// Bytes that are still to come.
@@ -185,7 +192,7 @@ impl ListBody {
         }
         while piece.len() < PIECE {
             let Some(run) = self.runs.next() else {
-                piece.extend_from_slice(LIST_TAIL);
+                piece.extend_from_slice(self.tail);
                 break;
             };
             if self.listed_some {
@@ -246,7 +253,8 @@ mod tests {
             let single: Vec<&[u8]> = Runs::new(selection.clone())
                 .flat_map(|run| run.map(|at| snapshot.json_run(Kind::Album, at, at + 1)))
                 .collect();
-            let expected = [LIST_HEAD, &single.join(&b","[..]), LIST_TAIL].concat();
+            // There are albums, but no songs.
+            let expected = [LIST_HEAD, &single.join(&b","[..]), EMPTY_TAIL].concat();
             let mut payload = Payload::of(ListBody::new(snapshot, Kind::Album, selection), None);
             prop_assert_eq!(payload.size_hint().exact(), Some(expected.len() as u64));
             let mut sent = Vec::new();

@@ -252,6 +252,26 @@ fn paths_that_cannot_be_scanned_change_nothing() {
     assert_eq!(home.songs(), []);
 }
 
+/// Folders of the configuration are scanned when the command line names none, and only then.
+#[test]
+fn the_configuration_names_the_folders() {
+    let home = Home::new();
+    let song = home.add("song.mp3");
+    fs::create_dir(home.path("other")).expect("folder");
+    fs::copy(&song, home.path("other/more.mp3")).expect("a copy");
+    let folders = format!("COLLECTION = [{:?}, {:?}]\n", home.music(), home.path("other"));
+    fs::write(home.path("avalon.toml"), folders).expect("file");
+    let config = home.path("avalon.toml").display().to_string();
+    Scan::of(home.command().args(["-c", &config])).assert_exited(0);
+    assert_eq!(home.songs().len(), 2);
+    Scan::of(home.command().args(["-c", &config]).arg(home.music())).assert_exited(0);
+    assert_eq!(home.ids(), [id(&song)]);
+    Scan::of(home.command().env("AVALON_COLLECTION", "/no/such/folder"))
+        .assert_exited(3)
+        .assert_says("/no/such/folder");
+    assert_eq!(home.ids(), [id(&song)]);
+}
+
 #[test]
 fn a_wrong_command_line_or_configuration_ends_with_2() {
     let home = Home::new();

@@ -120,13 +120,24 @@ fn an_empty_collection_is_served() {
     for list in super::LISTS {
         for query in ["", "?query=x", "?order=name&direction=desc", "?limit=5&offset=2", "?album=x"] {
             let answer = server.get(&format!("{list}{query}"));
-            assert_eq!(answer.json(), json!({"errors": [], "success": [], "warnings": []}), "{list}{query}");
+            let json = answer.json();
+            assert_eq!((&json["errors"], &json["success"]), (&json!([]), &json!([])), "{list}{query}");
+            let warnings = json["warnings"].as_array().expect("a list");
+            assert_eq!(warnings.len(), 1, "{list}{query}");
+            assert_eq!(warnings[0]["message_key"], "avalon.service.warning.empty_collection");
         }
         super::assert_error(&server.get(&format!("{list}?order=x")), 400, 100, "invalid_input_name");
     }
     let id = "/avalon/songs?album_id=00000000-0000-0000-0000-000000000001";
     assert_eq!(server.get(id).success(), Vec::<Value>::new());
-    assert_eq!(server.count_log("[WARNING]"), 0);
+    assert_eq!(server.count_log("[WARNING] the collection is empty"), 1);
+    assert_eq!(server.count_log("[WARNING]"), 1);
+    assert_eq!(server.status()["snapshot"]["empty"], true);
+    // Nobody is warned any more once there is something.
+    server.store(1);
+    server.reload();
+    assert_eq!(server.get("/avalon/songs?query=x").json()["warnings"], json!([]));
+    assert_eq!(server.status()["snapshot"]["empty"], false);
     server.assert_clean_shutdown();
 }
 
