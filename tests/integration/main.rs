@@ -16,6 +16,7 @@ mod hostile;
 mod http;
 mod notify;
 mod proxies;
+mod readme;
 mod reload;
 mod saved;
 mod scan;
