@@ -17,6 +17,7 @@ mod http;
 mod notify;
 mod proxies;
 mod readme;
+mod release;
 mod reload;
 mod saved;
 mod scan;
