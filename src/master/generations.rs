@@ -126,9 +126,11 @@ impl Master {
 
     pub(super) fn start_loader(&mut self, generation: u64) -> io::Result<Pid> {
         let kept = self.kept.take();
+        // Nobody waits for the first one in vain; later ones have workers beside them.
+        let gives_way = self.arbiter.current().is_some() || self.predecessor.is_some();
         let close = self.descriptors(generation);
         let Generation { config, log, .. } = self.generation(generation)?;
-        let first = first_steps(&close, config, Signal::SIGKILL);
+        let first = FirstSteps { gives_way, ..first_steps(&close, config, Signal::SIGKILL) };
         let loader = match kept {
             Some(kept) => Loader::verify(generation, config, log, &first, kept)?,
             None => Loader::start(generation, config, log, &first)?,
@@ -274,7 +276,14 @@ pub(super) fn first_steps<'a>(
 ) -> FirstSteps<'a> {
     let account = config.account.as_ref();
     let on_master_death = Some(on_master_death);
-    FirstSteps { master: process::own_pid(), close, account, umask: config.umask, on_master_death }
+    FirstSteps {
+        master: process::own_pid(),
+        close,
+        account,
+        umask: config.umask,
+        on_master_death,
+        gives_way: false,
+    }
 }
 
 /// The snapshot for the rest of the process's life. The loader has verified all of it, and

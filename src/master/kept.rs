@@ -10,6 +10,7 @@ use super::Master;
 use super::events::{Event, Wish};
 use super::generations::first_steps;
 use super::loader::{Kept, Loaded};
+use super::process::FirstSteps;
 use crate::config::Config;
 use crate::snapshot::storage;
 
@@ -57,7 +58,7 @@ impl Master {
         let Some((path, (snapshot, hash))) = current.config.snapshot_path.as_deref().zip(snapshot) else {
             return;
         };
-        let first = first_steps(&close, &current.config, Signal::SIGKILL);
+        let first = FirstSteps { gives_way: true, ..first_steps(&close, &current.config, Signal::SIGKILL) };
         if let Err(error) = self.saving.save(snapshot, hash, path, &current.log, &first) {
             warn!(self.log.logger(), "the snapshot cannot be saved: {}", error);
         }

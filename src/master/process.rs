@@ -27,7 +27,13 @@ pub(super) struct FirstSteps<'a> {
     pub(super) umask: u32,
     /// What it gets when its master dies, if anything.
     pub(super) on_master_death: Option<Signal>,
+    /// Whether workers that serve meanwhile go before it.
+    pub(super) gives_way: bool,
 }
+
+/// How much nicer than workers is what gives way to them: a tenth of a processor that they want as
+/// well, so that it is done some time also under full load.
+const NICE: i32 = 10;
 
 /// Forks a child that takes its first steps, runs `body` and exits with its code. All
 /// signals must be blocked.
@@ -71,6 +77,10 @@ fn leave(code: ExitCode) -> ! {
 fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
     for fd in first.close {
         let _ = nix::unistd::close(*fd);
+    }
+    if first.gives_way {
+        // The thread, and all that it will start.
+        rustix::process::nice(NICE)?;
     }
     umask(Mode::from_bits_truncate(first.umask));
     if let Some(account) = first.account {

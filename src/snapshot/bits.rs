@@ -35,6 +35,7 @@ impl<'a> Bits<'a> {
         self.count as usize
     }
 
+    #[inline]
     pub(super) fn holds(&self, at: u32) -> bool {
         self.word(at as usize / 64) >> (at % 64) & 1 == 1
     }
@@ -46,6 +47,7 @@ impl<'a> Bits<'a> {
         }
     }
 
+    #[inline]
     fn word(&self, at: usize) -> u64 {
         match &self.words {
             Words::Mapped(words) => words[at].get(),

@@ -97,6 +97,7 @@ fn typical(snapshot: &Snapshot<'_>) -> Vec<(String, Kind, Query)> {
     let middle = count / 2;
     let page = |offset| Some(Page { limit: 20, offset });
     let by = |field| Some((field, Direction::Ascending));
+    let down = |field| Some((field, Direction::Descending));
     let mut all = Vec::new();
     let mut add = |name: String, query: Query| all.push((name, Kind::Song, query));
     let songs = &snapshot.songs;
@@ -124,6 +125,17 @@ fn typical(snapshot: &Snapshot<'_>) -> Vec<(String, Kind, Query)> {
             add(format!("{name}&order={}&limit=20", field.name()), query);
         }
     }
+    for (name, filter) in genres(snapshot) {
+        for words in (1..=4).filter_map(|chars| commonest(snapshot, chars)) {
+            for (order, direction) in
+                [("", None), ("&order=year", by(Field::Year)), ("&order=id&direction=desc", down(Field::Id))]
+            {
+                let name = format!("songs?query={words}&genre_id=({name}){order}&limit=20");
+                let (words, filters) = (Some(words.clone()), vec![filter.clone()]);
+                add(name, Query { words, filters, order: direction, page: page(0) });
+            }
+        }
+    }
     for field in Field::ALL {
         let half = middle as usize;
         let query = Query { order: by(field), page: page(half), ..Query::default() };
@@ -131,6 +143,20 @@ fn typical(snapshot: &Snapshot<'_>) -> Vec<(String, Kind, Query)> {
     }
     add("songs".to_owned(), Query::default());
     all
+}
+
+/// The genre with the most songs, and the one whose songs are as near to a hundredth of all as can be.
+fn genres(snapshot: &Snapshot<'_>) -> Vec<(String, (Kind, Filter))> {
+    let genres = &snapshot.genres;
+    let songs = |at: u32| genres.songs_range(at).len();
+    let hundredth = snapshot.count(Kind::Song) as usize / 100;
+    let all = || 0..genres.entities.count;
+    let picked = [all().max_by_key(|at| songs(*at)), all().min_by_key(|at| songs(*at).abs_diff(hundredth))];
+    let filter = |at: u32| {
+        let id = Uuid::from_bytes(genres.entities.ids[at as usize]);
+        (format!("of {} songs", songs(at)), (Kind::Genre, Filter::Id(id)))
+    };
+    picked.into_iter().flatten().map(filter).collect()
 }
 
 /// The beginning of so many characters that most songs match. Longer ones than are kept as sets

@@ -7,9 +7,12 @@ mod bits;
 pub mod build;
 pub mod format;
 pub mod inspect;
+mod matching;
 pub mod open;
+mod page;
 pub mod query;
 mod select;
+mod sets;
 pub mod storage;
 
 pub use build::build;

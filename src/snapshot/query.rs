@@ -9,7 +9,9 @@ use uuid::Uuid;
 use zerocopy::little_endian::U32;
 
 use super::bits::{Bits, Cursor};
+use super::matching::Matching;
 use super::open::Snapshot;
+use super::page::{First, part};
 use super::{Field, Kind};
 
 /// A question. Everything in it narrows the answer; an empty one asks for all.
@@ -23,16 +25,6 @@ pub struct Query {
     pub order: Option<(Field, Direction)>,
     /// Part of the answer to give.
     pub page: Option<Page>,
-}
-
-impl Query {
-    /// How many of all that match, in default order, are needed to answer.
-    pub(super) fn enough(&self) -> usize {
-        match (self.order, self.page) {
-            (None, Some(page)) => page.offset.saturating_add(page.limit),
-            _ => usize::MAX,
-        }
-    }
 }
 
 /// Which album, artist or genre.
@@ -63,10 +55,15 @@ pub struct Page {
 }
 
 impl Page {
+    /// How many of all stand before its end.
+    pub(super) fn end(self) -> usize {
+        self.offset.saturating_add(self.limit)
+    }
+
     /// The places of this page among `len`.
     pub(super) fn within(self, len: usize) -> Range<usize> {
         let from = self.offset.min(len);
-        from..self.offset.saturating_add(self.limit).min(len)
+        from..self.end().min(len)
     }
 }
 
@@ -139,9 +136,20 @@ pub(super) struct Ranks<'a> {
 }
 
 impl Ranks<'_> {
+    #[inline]
     pub(super) fn rank(&self, at: u32) -> u32 {
         let at = self.owner.map_or(at, |owner| owner[at as usize].get());
         self.ranks[at as usize].get()
+    }
+
+    /// What compares as the entities stand in an order; its lower half is the index.
+    #[inline]
+    pub(super) fn key(&self, at: u32, direction: Direction) -> u64 {
+        let rank = match direction {
+            Direction::Ascending => self.rank(at),
+            Direction::Descending => !self.rank(at),
+        };
+        u64::from(rank) << 32 | u64::from(at)
     }
 }
 
@@ -266,6 +274,17 @@ impl Iterator for SortedWalk<'_> {
 }
 
 impl Sorted<'_> {
+    /// Whether it is the default order.
+    pub(super) fn is_default(&self) -> bool {
+        self.order.is_none() && self.direction == Direction::Ascending
+    }
+
+    /// What compares as the entities stand in it; the lower half is the index.
+    #[inline]
+    pub(super) fn key(&self, at: u32) -> u64 {
+        self.by.key(at, self.direction)
+    }
+
     fn ascending(&self, place: u32) -> u32 {
         self.order.map_or(place, |order| order[place as usize].get())
     }
@@ -280,11 +299,9 @@ impl Sorted<'_> {
         let rank = |place: u32| self.by.rank(self.ascending(place));
         let mirrored = count - 1 - place;
         let sought = rank(mirrored);
-        let start = partition_point(count, |place| rank(place) < sought);
-        let end = partition_point(count, |place| rank(place) <= sought);
-        // Always so where the order is that of the ranks, which nobody has checked.
-        let (start, end) =
-            if (start..end).contains(&mirrored) { (start, end) } else { (mirrored, mirrored + 1) };
+        // Most groups are small, so the neighbours are looked at first.
+        let start = mirrored - reach(mirrored, |by| rank(mirrored - by) == sought);
+        let end = mirrored + 1 + reach(count - 1 - mirrored, |by| rank(mirrored + by) == sought);
         Group { ascending: start..end, descending: count - end..count - start }
     }
 }
@@ -299,12 +316,28 @@ pub(super) fn partition_point(count: u32, before: impl Fn(u32) -> bool) -> u32 {
     low
 }
 
+/// How far from 1 on, up to `most`, it holds: in doubled steps, then between the last two of them.
+fn reach(most: u32, holds: impl Fn(u32) -> bool) -> u32 {
+    let mut beyond = 1_u32;
+    while beyond <= most && holds(beyond) {
+        beyond = beyond.saturating_mul(2);
+    }
+    let reached = beyond / 2;
+    reached + partition_point(beyond.min(most + 1) - reached - 1, |by| holds(reached + 1 + by))
+}
+
 impl<'a> Snapshot<'a> {
-    /// Answers `query` with entities of `kind`. Takes time and memory by what matches,
-    /// never by the size of the collection.
+    /// Answers `query` with entities of `kind`. Takes time and memory by what matches and what is
+    /// asked of it, never by the size of the collection.
     pub fn select(&self, kind: Kind, query: &Query) -> Selection<'a> {
         let found = match kind {
-            Kind::Song => self.songs_matching(query),
+            Kind::Song => {
+                let Some(matching) = Matching::of(self, query) else { return Selection::EMPTY };
+                if let Some(page) = query.page.and_then(|page| matching.page(query.order, page)) {
+                    return Selection::List(page);
+                }
+                matching.all()
+            }
             _ => self.names_matching(kind, query.words.as_deref()),
         };
         match query.order {
@@ -352,16 +385,21 @@ impl<'a> Snapshot<'a> {
                 Selection::Chosen(Chosen { sorted: all, bits })
             }
             (Selection::Members(Members { bits, .. }), Some(page)) => {
-                let page = chosen_page(&all, &bits, page)
-                    .unwrap_or_else(|| sort_indexes(bits.iter(), all.by, direction, Some(page)));
-                Selection::List(page)
+                let wanted = page.within(bits.len()).len();
+                // Up to here a walk costs no more than looking at all members.
+                let walk = SortedWalk::new(all.clone()).take(bits.len());
+                let walked = part(walk.filter(|at| bits.holds(*at)), page);
+                if walked.len() == wanted {
+                    return Selection::List(walked);
+                }
+                Selection::List(sort_indexes(bits.iter(), all.by, direction, Some(page)))
             }
             (sorted, _) => sorted,
         }
     }
 
     /// All entities of a kind in the order of a field.
-    fn sorted(&self, kind: Kind, field: Field, direction: Direction) -> Sorted<'a> {
+    pub(super) fn sorted(&self, kind: Kind, field: Field, direction: Direction) -> Sorted<'a> {
         let places = 0..self.count(kind);
         Sorted { by: self.ranks(kind, field), order: self.order(kind, field), direction, places }
     }
@@ -395,29 +433,6 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// A page of the members of a set, found by walking through all entities in their order. `None` if
-/// that goes on for longer than it takes to look at all members instead.
-fn chosen_page(all: &Sorted<'_>, bits: &Bits<'_>, page: Page) -> Option<Vec<u32>> {
-    let wanted = page.within(bits.len());
-    let mut list = Vec::with_capacity(wanted.len());
-    let mut passed = 0;
-    for (looked_at, at) in SortedWalk::new(all.clone()).enumerate() {
-        if passed == wanted.end {
-            break;
-        }
-        if looked_at > bits.len() {
-            return None;
-        }
-        if bits.holds(at) {
-            if passed >= wanted.start {
-                list.push(at);
-            }
-            passed += 1;
-        }
-    }
-    Some(list)
-}
-
 /// The part of `found`, which is in its final order, that `page` asks for.
 fn cut(found: Selection<'_>, page: Option<Page>) -> Selection<'_> {
     let Some(page) = page else { return found };
@@ -443,26 +458,8 @@ fn sort_indexes(
     direction: Direction,
     page: Option<Page>,
 ) -> Vec<u32> {
-    let key = |at: u32| {
-        let rank = match direction {
-            Direction::Ascending => by.rank(at),
-            Direction::Descending => !by.rank(at),
-        };
-        u64::from(rank) << 32 | u64::from(at)
-    };
-    let mut keys: Vec<u64> = indexes.map(key).collect();
-    let places = page.map_or(0..keys.len(), |page| page.within(keys.len()));
-    if places.is_empty() {
-        return Vec::new();
-    }
-    if places.end < keys.len() {
-        keys.select_nth_unstable(places.end - 1);
-        keys.truncate(places.end);
-    }
-    if places.start > 0 {
-        keys.select_nth_unstable(places.start);
-    }
-    let page = &mut keys[places.start..];
-    page.sort_unstable();
-    page.iter().map(|key| *key as u32).collect()
+    let page = page.unwrap_or(Page { limit: usize::MAX, offset: 0 });
+    let mut first = First::new(page, false);
+    first.extend(indexes.map(|at| by.key(at, direction)));
+    first.into_page()
 }

@@ -8,6 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use uuid::Uuid;
 
+use super::matching::Matching;
 use super::query::Runs;
 use super::*;
 use crate::model::{Collection, Named, Song};
@@ -302,7 +303,7 @@ fn model_answer(collection: &Collection, question: &Question) -> Vec<serde_json:
     rows.iter().skip(page.offset).take(page.limit).map(Row::json).collect()
 }
 
-fn answer(snapshot: &Snapshot<'_>, collection: &Collection, question: &Question) -> Vec<serde_json::Value> {
+fn query_of(collection: &Collection, question: &Question) -> Query {
     let filter = |(kind, wanted): &(Kind, Wanted)| {
         let list = list_of(collection, *kind);
         let filter = match wanted {
@@ -312,12 +313,16 @@ fn answer(snapshot: &Snapshot<'_>, collection: &Collection, question: &Question)
         };
         (*kind, filter)
     };
-    let query = Query {
+    Query {
         words: question.words.as_deref().map(crate::text::search_form),
         filters: question.filters.iter().map(filter).collect(),
         order: question.order,
         page: question.page,
-    };
+    }
+}
+
+fn answer(snapshot: &Snapshot<'_>, collection: &Collection, question: &Question) -> Vec<serde_json::Value> {
+    let query = query_of(collection, question);
     shown(snapshot, question.kind, snapshot.select(question.kind, &query))
 }
 
@@ -346,6 +351,40 @@ proptest! {
                 model_answer(&collection, question),
                 "{:?}", question
             );
+        }
+    }
+
+    /// Which one is taken depends on what it is expected to cost, so each is tried.
+    #[test]
+    fn every_way_leads_to_the_same_page(
+        collection in collection(),
+        questions in prop::collection::vec(question(), 1..12),
+        most in 0..150_usize,
+    ) {
+        let bytes = snapshot_bytes(&collection);
+        let snapshot = Snapshot::open(&bytes, Verify::Full).unwrap();
+        for question in questions.iter().filter(|question| question.kind == Kind::Song) {
+            let Some(page) = question.page else { continue };
+            let query = query_of(&collection, question);
+            let Some(matching) = Matching::of(&snapshot, &query) else { continue };
+            let model = model_answer(&collection, question);
+            let (field, direction) = question.order.unwrap_or((Field::Artist, Direction::Ascending));
+            let order = snapshot.sorted(Kind::Song, field, direction);
+            let shown = |page| shown(&snapshot, Kind::Song, Selection::List(page));
+            for source in matching.sources() {
+                // Whether words are looked up in names or in a set depends on the share.
+                for share in [0.001, 1.0] {
+                    let page = matching.list(source, &order, page, share);
+                    prop_assert_eq!(shown(page), model.clone(), "{:?} by {:?}", question, source);
+                }
+            }
+            for expected in [0.5, 1e6] {
+                let walked = matching.walk(&order, page, expected, usize::MAX);
+                prop_assert_eq!(walked.map(shown), Some(model.clone()), "{:?}", question);
+            }
+            if let Some(page) = matching.walk(&order, page, 9.0, most) {
+                prop_assert_eq!(shown(page), model, "{:?} within {}", question, most);
+            }
         }
     }
 
@@ -513,6 +552,65 @@ fn default_order_is_artist_album_track() {
     let songs = shown(&snapshot, Kind::Song, snapshot.select(Kind::Song, &Query::default()));
     let names: Vec<_> = songs.iter().map(|song| song["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["Song 12", "Song 10", "Song 11"]);
+}
+
+/// So many songs that each way is the cheapest for some questions. Years and genres go together, so
+/// that some walks find nothing for long and are given up.
+#[test]
+fn pages_are_parts_of_the_whole_answer() {
+    let named = |number: u32, name: &str| Named {
+        id: Uuid::from_u128(u128::from(number) << 64 | 7),
+        name: format!("{name} {number}"),
+    };
+    let song = |number: u32| Song {
+        id: Uuid::from_u128(u128::from(number.wrapping_mul(0x9e37_79b9)) << 96),
+        name: Some(format!("{} {}", ["Sun", "Stars", "Moon"][number as usize % 3], number % 1000)),
+        length: Some(i64::from(number * 7 % 300)),
+        track: Some(i64::from(number % 13)),
+        year: Some(i64::from(number * 60 / 6000)),
+        album: number * 5 % 400,
+        artist: number * 3 % 50,
+        genre: (number * 4 / 6000).pow(2) % 6,
+    };
+    let collection = Collection {
+        albums: (0..400).map(|number| named(number, "Silver")).collect(),
+        artists: (0..50).map(|number| named(number, "Band")).collect(),
+        genres: (0..6).map(|number| named(number, "Rock")).collect(),
+        songs: (0..6000).map(song).collect(),
+    };
+    let bytes = snapshot_bytes(&collection);
+    let snapshot = Snapshot::open(&bytes, Verify::Full).unwrap();
+    let genre = |number: u32| (Kind::Genre, Filter::LowerName(format!("rock {number}")));
+    let filters = [
+        vec![],
+        vec![genre(0)],
+        vec![genre(1)],
+        vec![genre(4), (Kind::Artist, Filter::LowerName("band 3".into()))],
+    ];
+    let orders = Field::ALL.into_iter().flat_map(|field| {
+        [Direction::Ascending, Direction::Descending].map(|direction| Some((field, direction)))
+    });
+    let orders: Vec<_> = orders.chain([None]).collect();
+    for words in
+        [None, Some("s"), Some("star"), Some("rock 4"), Some("rock"), Some("silver 39"), Some("moon 77")]
+    {
+        for (filters, order) in
+            filters.iter().flat_map(|filters| orders.iter().map(move |order| (filters, order)))
+        {
+            let query = |page| {
+                let (words, filters) = (words.map(str::to_owned), filters.clone());
+                Query { words, filters, order: *order, page }
+            };
+            let listed =
+                |page| Runs::new(snapshot.select(Kind::Song, &query(page))).flatten().collect::<Vec<_>>();
+            let whole = listed(None);
+            for (limit, offset) in [(1, 0), (20, 0), (20, 45), (20, 400), (3000, 1)] {
+                let expected: Vec<u32> = whole.iter().skip(offset).take(limit).copied().collect();
+                let page = Some(Page { limit, offset });
+                assert_eq!(listed(page), expected, "{:?}", query(page));
+            }
+        }
+    }
 }
 
 #[test]

@@ -311,6 +311,35 @@ fn killed_loader_ends_a_start_with_4_and_changes_nothing_at_a_reload() {
 }
 
 #[test]
+fn loader_gives_way_only_to_workers_that_serve() {
+    let nice = |pid: nix::unistd::Pid| -> i64 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+        let mut fields = stat.rsplit(')').next().expect("fields behind the name").split_whitespace();
+        fields.nth(16).expect("a priority").parse().expect("a number")
+    };
+    let setup = Setup::with(&collection(2));
+    let held = lock(&setup.path("avalon.sqlite"));
+    let server = setup.spawn();
+    let loader = server.wait_workers(1)[0];
+    let master = nice(server.pid());
+    // What it is called is the first it says of itself, after its first steps.
+    let title = || fs::read(format!("/proc/{loader}/cmdline")).expect("a process");
+    eventually("the loader reads", || String::from_utf8_lossy(&title()).contains("loader").then_some(()));
+    assert_eq!(nice(loader), master);
+    drop(held);
+    server.wait_log(" serves on ");
+    let workers = server.wait_workers(2);
+    let held = lock(&server.path("avalon.sqlite"));
+    server.signal(Signal::SIGHUP);
+    let loader = *server.wait_workers(3).iter().find(|pid| !workers.contains(pid)).expect("a loader");
+    eventually("the loader is nicer", || (nice(loader) == (master + 10).min(19)).then_some(()));
+    drop(held);
+    server.wait_log("generation 2 serves on ");
+    assert!(server.wait_workers(2).iter().all(|worker| nice(*worker) == master));
+    server.assert_clean_shutdown();
+}
+
+#[test]
 fn stop_during_the_first_load_is_a_stop() {
     let setup = Setup::with(&collection(2));
     let _held = lock(&setup.path("avalon.sqlite"));
