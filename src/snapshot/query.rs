@@ -317,7 +317,7 @@ pub(super) fn partition_point(count: u32, before: impl Fn(u32) -> bool) -> u32 {
 }
 
 /// How far from 1 on, up to `most`, it holds: in doubled steps, then between the last two of them.
-fn reach(most: u32, holds: impl Fn(u32) -> bool) -> u32 {
+pub(super) fn reach(most: u32, holds: impl Fn(u32) -> bool) -> u32 {
     let mut beyond = 1_u32;
     while beyond <= most && holds(beyond) {
         beyond = beyond.saturating_mul(2);

@@ -9,7 +9,7 @@ use super::Kind;
 use super::bits::Bits;
 use super::format::{PREFIX_CHARS, Suffix};
 use super::open::{Entities, Names, Snapshot, Songs};
-use super::query::{Selection, partition_point};
+use super::query::{Selection, partition_point, reach};
 use super::sets::IndexSet;
 use crate::text;
 
@@ -44,6 +44,13 @@ impl<'a> Snapshot<'a> {
     }
 }
 
+/// How many items at the beginning of a sorted slice it holds for: mostly few, so that a second
+/// binary search would look at many more.
+fn leading<T>(sorted: &[T], holds: impl Fn(&T) -> bool) -> usize {
+    // Entities and their words are numbered in 32 bits.
+    reach(sorted.len() as u32, |by| holds(&sorted[by as usize - 1])) as usize
+}
+
 impl<'a> Entities<'a> {
     /// The suffixes that begin with `words`, none for blank words.
     pub(super) fn suffixes_of(&self, words: &str) -> &'a [Suffix] {
@@ -58,8 +65,8 @@ impl<'a> Entities<'a> {
             text[..text.len().min(words.len())].cmp(words)
         };
         let start = self.suffixes.partition_point(|suffix| compare(suffix) == Ordering::Less);
-        let matching = self.suffixes[start..].partition_point(|suffix| compare(suffix) == Ordering::Equal);
-        &self.suffixes[start..start + matching]
+        let rest = &self.suffixes[start..];
+        &rest[..leading(rest, |suffix| compare(suffix) == Ordering::Equal)]
     }
 
     pub(super) fn index_of(&self, id: &[u8; 16]) -> Option<u32> {
@@ -112,8 +119,8 @@ impl Names<'_> {
     pub(super) fn with_lower_name(&self, name: &str) -> impl Iterator<Item = u32> {
         let text = |at: u32| self.lower.get(at);
         let start = self.by_lower.partition_point(|at| text(at.get()) < name.as_bytes());
-        let equal = self.by_lower[start..].partition_point(|at| text(at.get()) == name.as_bytes());
-        self.by_lower[start..start + equal].iter().map(|at| at.get())
+        let rest = &self.by_lower[start..];
+        rest[..leading(rest, |at| text(at.get()) == name.as_bytes())].iter().map(|at| at.get())
     }
 }
 

@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod exchange;
 mod forwarded;
+mod hex;
 mod interrupt;
 mod memory;
 mod metrics;

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 
+use super::hex;
+
 /// The longest that is taken from a client.
 const LEN_MAX: usize = 128;
 
@@ -40,13 +42,10 @@ impl RequestIds {
     }
 
     fn make(&self) -> HeaderValue {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let mut text = [0; 32];
-        let id = u128::from(self.worker) << 64 | u128::from(number);
-        for (digit, byte) in text.chunks_exact_mut(2).zip(id.to_be_bytes()) {
-            digit.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        }
+        text[..16].copy_from_slice(&hex::digits(self.worker));
+        text[16..].copy_from_slice(&hex::digits(number));
         // Hexadecimal digits are always a valid header value.
         HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
     }

@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::body::{ListBody, Payload};
 use super::compression::{Accepted, Coding};
 use super::error::{self, ApiError};
+use super::hex;
 use crate::snapshot::{Kind, Selection, Snapshot};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -63,7 +64,7 @@ pub(super) fn list(
     snapshot: &'static Snapshot<'static>,
     kind: Kind,
     selection: Selection<'static>,
-    tag: &str,
+    tag: &Tag,
     coding: Option<Accepted>,
 ) -> Response<Payload> {
     let body = ListBody::new(snapshot, kind, selection);
@@ -97,7 +98,7 @@ pub(super) fn timing(response: &mut Response<Payload>, query: Duration, render: 
 }
 
 /// What a client that has it already gets: the tag of what it has.
-pub(super) fn not_modified(tag: &str, coding: Option<Coding>) -> Response<Payload> {
+pub(super) fn not_modified(tag: &Tag, coding: Option<Coding>) -> Response<Payload> {
     let mut response = Response::new(Payload::whole(Bytes::new()));
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     response.headers_mut().insert(ETAG, tag_value(tag, coding));
@@ -116,30 +117,41 @@ pub(super) fn without_body(response: Response<Payload>) -> Response<Payload> {
 
 /// What a strong entity tag says of what the snapshot holds and what was asked of it: the same on
 /// every server that has the same rows.
-pub(super) fn tag(snapshot_hash: u128, kind: Kind, query_string: &str) -> String {
-    let request = xxh3_64(query_string.as_bytes());
-    format!("{snapshot_hash:032x}-{}{request:016x}", kind as u8)
+pub(super) fn tag(snapshot_hash: u128, kind: Kind, query_string: &str) -> Tag {
+    let mut tag = [b'-'; 50];
+    tag[..16].copy_from_slice(&hex::digits((snapshot_hash >> 64) as u64));
+    tag[16..32].copy_from_slice(&hex::digits(snapshot_hash as u64));
+    tag[33] = b'0' + kind as u8;
+    tag[34..].copy_from_slice(&hex::digits(xxh3_64(query_string.as_bytes())));
+    tag
 }
 
+/// An entity tag without its quotes.
+pub(super) type Tag = [u8; 50];
+
 /// The tag in quotes. Other bytes need another one, so a coding is part of it.
-fn tag_value(tag: &str, coding: Option<Coding>) -> HeaderValue {
-    let text = match coding {
-        None => format!("\"{tag}\""),
-        Some(coding) => format!("\"{tag}-{}\"", coding.name()),
-    };
+fn tag_value(tag: &Tag, coding: Option<Coding>) -> HeaderValue {
+    let mut text = Vec::with_capacity(64);
+    text.push(b'"');
+    text.extend_from_slice(tag);
+    if let Some(coding) = coding {
+        text.push(b'-');
+        text.extend_from_slice(coding.name().as_bytes());
+    }
+    text.push(b'"');
     // Hexadecimal digits and letters are always a valid header value.
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// Whether `If-None-Match` names `tag`, and in which coding the client has it (RFC 9110 13.1.2: a
 /// weak comparison).
-pub(super) fn matches_tag(if_none_match: &HeaderValue, tag: &str) -> Option<Option<Coding>> {
+pub(super) fn matches_tag(if_none_match: &HeaderValue, tag: &Tag) -> Option<Option<Coding>> {
     if_none_match.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).find_map(|candidate| {
         if candidate == b"*" {
             return Some(None);
         }
         let strong = candidate.strip_prefix(b"W/").unwrap_or(candidate);
-        let rest = strong.strip_prefix(b"\"")?.strip_suffix(b"\"")?.strip_prefix(tag.as_bytes())?;
+        let rest = strong.strip_prefix(b"\"")?.strip_suffix(b"\"")?.strip_prefix(&tag[..])?;
         match rest {
             b"" => Some(None),
             _ => Some(Some(Coding::named(rest.strip_prefix(b"-")?)?)),
@@ -163,7 +175,9 @@ mod tests {
     #[test]
     fn tags_are_compared_weakly() {
         let ours = tag(0xabc, Kind::Song, "limit=1");
-        assert_eq!(ours.len(), 32 + 1 + 1 + 16);
+        let request = xxh3_64(b"limit=1");
+        let text = format!("{:032x}-{}{request:016x}", 0xabc, Kind::Song as u8);
+        assert_eq!(String::from_utf8_lossy(&ours), text);
         let matches = |candidate: &str| matches_tag(&HeaderValue::from_str(candidate).unwrap(), &ours);
         for coding in [None, Some(Coding::Gzip), Some(Coding::Zstd)] {
             let text = tag_value(&ours, coding).to_str().unwrap().to_owned();
@@ -172,7 +186,7 @@ mod tests {
             }
         }
         assert_eq!(matches("*"), Some(None));
-        for candidate in ["", "\"\"", "\"x\"", &ours, &format!("\"{ours}-\""), &format!("\"{ours}-br\"")] {
+        for candidate in ["", "\"\"", "\"x\"", &text, &format!("\"{text}-\""), &format!("\"{text}-br\"")] {
             assert_eq!(matches(candidate), None, "{candidate}");
         }
         assert_ne!(ours, tag(0xabc, Kind::Song, "limit=2"));
