@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::buffers;
 use super::compression::{self, Coding, Packed};
 use super::exchange::Exchange;
 use crate::snapshot::query::Runs;
@@ -185,7 +186,7 @@ impl ListBody {
 
     /// The next runs in one piece, up to one of `borrowed_least` bytes, which is borrowed.
     fn gather(&mut self, borrowed_least: usize) -> Bytes {
-        let mut piece = Vec::with_capacity(PIECE.min(self.left as usize));
+        let mut piece = buffers::take(PIECE.min(self.left as usize));
         if !self.begun {
             piece.extend_from_slice(LIST_HEAD);
             self.begun = true;
@@ -206,7 +207,7 @@ impl ListBody {
             }
             piece.extend_from_slice(json);
         }
-        piece.into()
+        buffers::freeze(piece)
     }
 }
 

@@ -50,6 +50,11 @@ impl Endpoint {
 /// The endpoint at `path`, under `request_path`. Percent-encoded letters are the letters;
 /// an encoded slash separates nothing.
 pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
+    // As nearly all write it; with a request path of "/" nothing stands before the slash.
+    let plain = path.strip_prefix(request_path.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
+    if let Some(endpoint) = plain.and_then(|name| Endpoint::ALL.into_iter().find(|of| of.name() == name)) {
+        return Some(endpoint);
+    }
     let rest = strip_prefix(path, request_path)?;
     let name = rest.strip_prefix('/')?;
     Endpoint::ALL.into_iter().find(|endpoint| same_segment(name, endpoint.name()))

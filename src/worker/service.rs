@@ -198,7 +198,7 @@ impl Service {
 
     fn list(&self, kind: Kind, request: &Request<Incoming>) -> Result<Response<Payload>, ApiError> {
         let query_string = request.uri().query().unwrap_or_default();
-        let begin = Instant::now();
+        let begin = self.debug_headers.then(Instant::now);
         let query = params::parse(kind, query_string)?;
         let tag = response::tag(self.snapshot.hash(), kind, query_string);
         let known = request.headers().get_all(IF_NONE_MATCH);
@@ -207,9 +207,9 @@ impl Service {
             None => {
                 let coding = self.compress_from.and_then(|least| Accepted::of(request.headers(), least));
                 let selection = self.snapshot.select(kind, &query);
-                let selected = begin.elapsed();
+                let selected = begin.map(|begin| begin.elapsed());
                 let mut response = response::list(self.snapshot, kind, selection, &tag, coding);
-                if self.debug_headers {
+                if let (Some(begin), Some(selected)) = (begin, selected) {
                     response::timing(&mut response, selected, begin.elapsed() - selected);
                 }
                 response
