@@ -3,13 +3,14 @@
 //!
 //! Nothing else in the program reads the environment for settings.
 
+mod account;
 mod bind;
 pub mod database_url;
 mod error;
 pub mod flags;
 mod layers;
+mod proxies;
 mod telemetry;
-mod trusted;
 mod typed;
 
 use std::hash::{BuildHasher, RandomState};
@@ -17,13 +18,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use account::Account;
 pub use bind::BindAddress;
 pub use database_url::DatabaseUrl;
 pub use error::{ConfigError, Origin};
 use layers::{KEYS, Layers, PREFIX, Raw};
-use nix::unistd::{Gid, Group, Uid, User};
-pub use trusted::Trusted;
-use trusted::TrustedItem;
+use nix::unistd::Uid;
+pub use proxies::{ForwardedHeaders, Proxies, Trusted};
 
 use crate::telemetry::sentry::SentrySettings;
 use crate::telemetry::{AccessSettings, LogSettings};
@@ -89,27 +90,6 @@ pub struct Limits {
     pub request_head: usize,
 }
 
-/// What is believed of those who ask for others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxies {
-    /// Whose header fields are believed.
-    pub forwarded_by: Trusted,
-    /// Which of them.
-    pub forwarded_headers: ForwardedHeaders,
-    /// Who begins connections with a PROXY header, and must; `None` for nobody.
-    pub proxy_protocol: Option<Trusted>,
-}
-
-/// Header fields that name the client of a proxy. Only those of one kind are believed: a proxy
-/// that sets one kind passes the other on from whoever asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForwardedHeaders {
-    /// `X-Forwarded-For` and `X-Forwarded-Proto`.
-    XForwarded,
-    /// `Forwarded` (RFC 7239).
-    Forwarded,
-}
-
 /// After how many requests a worker is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxRequests {
@@ -124,17 +104,6 @@ impl MaxRequests {
         let random = RandomState::new().hash_one(std::process::id());
         self.least + random % (self.jitter + 1)
     }
-}
-
-/// Whom workers and the loader run as.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// User id.
-    pub uid: Uid,
-    /// Group id.
-    pub gid: Gid,
-    /// Name of the user, for supplementary groups; `None` when it has no entry.
-    pub user: Option<String>,
 }
 
 /// A checked configuration.
@@ -257,7 +226,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         max_requests: max_requests(&layers)?,
         max_rss: Some(layers.bytes("MAX_RSS")?).filter(|bytes| *bytes > 0),
         control: control(&layers.string("CONTROL")?, overrides),
-        account: account(&layers)?,
+        account: account::account(&layers)?,
         sandbox: layers.truth("SANDBOX")?,
         umask: layers.mode("UMASK")?,
         pidfile: layers.path("PIDFILE")?,
@@ -265,22 +234,13 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         snapshot_path: layers.path("SNAPSHOT_PATH")?,
         compress_from: Some(layers.bytes("COMPRESS_FROM")?).filter(|bytes| *bytes > 0),
         status_allow: status_allow(&layers)?,
-        proxies: proxies(&layers)?,
+        proxies: proxies::proxies(&layers)?,
         limits: limits(&layers)?,
         warnings: layers.unknown_variables.iter().map(unknown_variable).collect(),
     })
 }
 
 impl Config {
-    /// Whom workers and the loader run as, by names where there are any.
-    pub fn account_names(&self) -> (String, String) {
-        let own = || (Uid::effective(), Gid::effective());
-        let (uid, gid) = self.account.as_ref().map_or_else(own, |account| (account.uid, account.gid));
-        let user = User::from_uid(uid).ok().flatten().map(|user| user.name);
-        let group = Group::from_gid(gid).ok().flatten().map(|group| group.name);
-        (user.unwrap_or_else(|| uid.to_string()), group.unwrap_or_else(|| gid.to_string()))
-    }
-
     /// Every key with the value that counts, as TOML comments and lines; the database
     /// password and the Sentry key are hidden.
     pub fn print(&self) -> String {
@@ -424,21 +384,6 @@ fn status_allow(layers: &Layers) -> Result<Vec<IpAddr>, ConfigError> {
     Ok(layers.list("STATUS_ALLOW", parse)?.into_iter().flatten().collect())
 }
 
-fn proxies(layers: &Layers) -> Result<Proxies, ConfigError> {
-    let trusted = |key| layers.list(key, TrustedItem::parse).map(Trusted::parse);
-    let headers = |text: &str| match text.to_ascii_lowercase().as_str() {
-        "x-forwarded" => Ok(ForwardedHeaders::XForwarded),
-        "forwarded" => Ok(ForwardedHeaders::Forwarded),
-        _ => Err(format!("expected \"x-forwarded\" or \"forwarded\", got {text:?}")),
-    };
-    let proxy_allow = trusted("PROXY_ALLOW_IPS")?;
-    Ok(Proxies {
-        forwarded_by: trusted("FORWARDED_ALLOW_IPS")?,
-        forwarded_headers: layers.text("FORWARDED_HEADERS", headers)?,
-        proxy_protocol: layers.truth("PROXY_PROTOCOL")?.then_some(proxy_allow),
-    })
-}
-
 fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
     let count = |key, range| layers.integer(key, range).map(|number| number as usize);
     Ok(Limits {
@@ -451,58 +396,6 @@ fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
         request_field_size: count("LIMIT_REQUEST_FIELD_SIZE", 64..=65_536)?,
         request_head: count("LIMIT_REQUEST_HEAD", 8_192..=1_048_576)?,
     })
-}
-
-/// USER and GROUP looked up. A user without GROUP brings its own group, and a number
-/// needs no entry in the user database.
-fn account(layers: &Layers) -> Result<Option<Account>, ConfigError> {
-    let user = layers.string("USER")?;
-    let group = layers.string("GROUP")?;
-    if user.is_empty() && group.is_empty() {
-        return Ok(None);
-    }
-    let entry = if user.is_empty() { Ok(None) } else { find_user(&user) };
-    let entry = entry.map_err(|problem| typed::wrong("USER", layers.get("USER"), problem))?;
-    let gid = if group.is_empty() { Ok(None) } else { find_group(&group).map(Some) };
-    let gid = gid.map_err(|problem| typed::wrong("GROUP", layers.get("GROUP"), problem))?;
-    let own_group = entry.as_ref().and_then(|(_, own)| own.as_ref().map(|entry| entry.gid));
-    let account = Account {
-        uid: entry.as_ref().map_or_else(Uid::effective, |(uid, _)| *uid),
-        gid: gid.or(own_group).unwrap_or_else(Gid::effective),
-        user: entry.and_then(|(_, own)| own).map(|own| own.name),
-    };
-    if account.uid == Uid::effective() && account.gid == Gid::effective() {
-        return Ok(None);
-    }
-    if !Uid::effective().is_root() {
-        let problem = "changing user or group needs a master started as root".to_owned();
-        let key = if user.is_empty() { "GROUP" } else { "USER" };
-        return Err(typed::wrong(key, layers.get(key), problem));
-    }
-    Ok(Some(account))
-}
-
-fn find_user(text: &str) -> Result<Option<(Uid, Option<User>)>, String> {
-    let failed = |error| format!("user {text:?} could not be looked up: {error}");
-    if let Ok(number) = text.parse() {
-        let uid = Uid::from_raw(number);
-        return Ok(Some((uid, User::from_uid(uid).map_err(failed)?)));
-    }
-    match User::from_name(text).map_err(failed)? {
-        Some(user) => Ok(Some((user.uid, Some(user)))),
-        None => Err(format!("there is no user {text:?}")),
-    }
-}
-
-fn find_group(text: &str) -> Result<Gid, String> {
-    if let Ok(number) = text.parse() {
-        return Ok(Gid::from_raw(number));
-    }
-    match Group::from_name(text) {
-        Ok(Some(group)) => Ok(group.gid),
-        Ok(None) => Err(format!("there is no group {text:?}")),
-        Err(error) => Err(format!("group {text:?} could not be looked up: {error}")),
-    }
 }
 
 /// `number` was checked to be a port.

@@ -1,8 +1,47 @@
-//! Peers that are trusted to tell who has asked, as Gunicorn's `forwarded_allow_ips` names them.
+//! Proxies that are trusted to tell who has asked, as Gunicorn's `forwarded_allow_ips` names them.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+use super::error::ConfigError;
+use super::layers::Layers;
+
+/// What is believed of those who ask for others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxies {
+    /// Whose header fields are believed.
+    pub forwarded_by: Trusted,
+    /// Which of them.
+    pub forwarded_headers: ForwardedHeaders,
+    /// Who begins connections with a PROXY header, and must; `None` for nobody.
+    pub proxy_protocol: Option<Trusted>,
+}
+
+/// Header fields that name the client of a proxy. Only those of one kind are believed: a proxy
+/// that sets one kind passes the other on from whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedHeaders {
+    /// `X-Forwarded-For` and `X-Forwarded-Proto`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+pub(super) fn proxies(layers: &Layers) -> Result<Proxies, ConfigError> {
+    let trusted = |key| layers.list(key, TrustedItem::parse).map(Trusted::parse);
+    let headers = |text: &str| match text.to_ascii_lowercase().as_str() {
+        "x-forwarded" => Ok(ForwardedHeaders::XForwarded),
+        "forwarded" => Ok(ForwardedHeaders::Forwarded),
+        _ => Err(format!("expected \"x-forwarded\" or \"forwarded\", got {text:?}")),
+    };
+    let proxy_allow = trusted("PROXY_ALLOW_IPS")?;
+    Ok(Proxies {
+        forwarded_by: trusted("FORWARDED_ALLOW_IPS")?,
+        forwarded_headers: layers.text("FORWARDED_HEADERS", headers)?,
+        proxy_protocol: layers.truth("PROXY_PROTOCOL")?.then_some(proxy_allow),
+    })
+}
 
 /// A set of addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +54,7 @@ pub enum Trusted {
 
 impl Trusted {
     /// Reads a list of addresses and networks, or one `*`; empty texts count for nothing.
-    pub(super) fn parse(items: Vec<TrustedItem>) -> Trusted {
+    fn parse(items: Vec<TrustedItem>) -> Trusted {
         if items.contains(&TrustedItem::All) {
             return Trusted::All;
         }
@@ -35,14 +74,14 @@ impl Trusted {
 
 /// One text of such a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TrustedItem {
+enum TrustedItem {
     Nothing,
     All,
     Network(IpNet),
 }
 
 impl TrustedItem {
-    pub(super) fn parse(text: &str) -> Result<TrustedItem, String> {
+    fn parse(text: &str) -> Result<TrustedItem, String> {
         if let "" | "*" = text {
             return Ok(if text.is_empty() { TrustedItem::Nothing } else { TrustedItem::All });
         }

@@ -1,0 +1,82 @@
+//! `USER` and `GROUP`: whom workers and the loader run as.
+
+use nix::unistd::{Gid, Group, Uid, User};
+
+use super::Config;
+use super::error::ConfigError;
+use super::layers::Layers;
+use super::typed;
+
+/// Whom workers and the loader run as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// User id.
+    pub uid: Uid,
+    /// Group id.
+    pub gid: Gid,
+    /// Name of the user, for supplementary groups; `None` when it has no entry.
+    pub user: Option<String>,
+}
+
+impl Config {
+    /// Whom workers and the loader run as, by names where there are any.
+    pub fn account_names(&self) -> (String, String) {
+        let own = || (Uid::effective(), Gid::effective());
+        let (uid, gid) = self.account.as_ref().map_or_else(own, |account| (account.uid, account.gid));
+        let user = User::from_uid(uid).ok().flatten().map(|user| user.name);
+        let group = Group::from_gid(gid).ok().flatten().map(|group| group.name);
+        (user.unwrap_or_else(|| uid.to_string()), group.unwrap_or_else(|| gid.to_string()))
+    }
+}
+
+/// USER and GROUP looked up. A user without GROUP brings its own group, and a number
+/// needs no entry in the user database.
+pub(super) fn account(layers: &Layers) -> Result<Option<Account>, ConfigError> {
+    let user = layers.string("USER")?;
+    let group = layers.string("GROUP")?;
+    if user.is_empty() && group.is_empty() {
+        return Ok(None);
+    }
+    let entry = if user.is_empty() { Ok(None) } else { find_user(&user) };
+    let entry = entry.map_err(|problem| typed::wrong("USER", layers.get("USER"), problem))?;
+    let gid = if group.is_empty() { Ok(None) } else { find_group(&group).map(Some) };
+    let gid = gid.map_err(|problem| typed::wrong("GROUP", layers.get("GROUP"), problem))?;
+    let own_group = entry.as_ref().and_then(|(_, own)| own.as_ref().map(|entry| entry.gid));
+    let account = Account {
+        uid: entry.as_ref().map_or_else(Uid::effective, |(uid, _)| *uid),
+        gid: gid.or(own_group).unwrap_or_else(Gid::effective),
+        user: entry.and_then(|(_, own)| own).map(|own| own.name),
+    };
+    if account.uid == Uid::effective() && account.gid == Gid::effective() {
+        return Ok(None);
+    }
+    if !Uid::effective().is_root() {
+        let problem = "changing user or group needs a master started as root".to_owned();
+        let key = if user.is_empty() { "GROUP" } else { "USER" };
+        return Err(typed::wrong(key, layers.get(key), problem));
+    }
+    Ok(Some(account))
+}
+
+fn find_user(text: &str) -> Result<Option<(Uid, Option<User>)>, String> {
+    let failed = |error| format!("user {text:?} could not be looked up: {error}");
+    if let Ok(number) = text.parse() {
+        let uid = Uid::from_raw(number);
+        return Ok(Some((uid, User::from_uid(uid).map_err(failed)?)));
+    }
+    match User::from_name(text).map_err(failed)? {
+        Some(user) => Ok(Some((user.uid, Some(user)))),
+        None => Err(format!("there is no user {text:?}")),
+    }
+}
+
+fn find_group(text: &str) -> Result<Gid, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(Gid::from_raw(number));
+    }
+    match Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid),
+        Ok(None) => Err(format!("there is no group {text:?}")),
+        Err(error) => Err(format!("group {text:?} could not be looked up: {error}")),
+    }
+}
