@@ -14,8 +14,12 @@ use super::open::Snapshot;
 use super::query::{Filter, Query, Runs, Selection};
 use super::sets::{IndexSet, Lookup};
 
-/// Looking at one song's names costs about as much as listing this many matches.
-pub(super) const NAMES_COST: f64 = 16.0;
+/// What steps cost, counted in songs that are listed: to ask a set, to put a song or a name into one, to look
+/// for the words in a song's name, and to ask the sets of all its names.
+const ASK_COST: f64 = 1.0;
+const ADD_COST: f64 = 2.0;
+const NAME_COST: f64 = 40.0;
+const ASK_NAMES_COST: f64 = 24.0;
 
 /// What songs must match, looked up.
 pub(super) struct Matching<'q, 'a> {
@@ -114,9 +118,7 @@ impl<'q, 'a> Matching<'q, 'a> {
     /// What so many tests of the words cost, counted in songs that are listed.
     pub(super) fn words_cost(&self, listed: Option<Source>, tests: f64) -> f64 {
         match &self.words {
-            Some(words) if listed != Some(Source::Words) && !words.is_set() => {
-                (tests * NAMES_COST).min(words.cost as f64)
-            }
+            Some(words) if listed != Some(Source::Words) => words.test_cost(tests).1,
             _ => 0.0,
         }
     }
@@ -124,24 +126,19 @@ impl<'q, 'a> Matching<'q, 'a> {
     /// The test of everything but what is listed, for about so many songs.
     pub(super) fn test(&self, listed: Option<Source>, tests: f64) -> Test<'_, 'a> {
         let words = match &self.words {
-            None => WordTest::None,
-            Some(_) if listed == Some(Source::Words) => WordTest::None,
-            Some(words) if words.is_set() || words.cost as f64 <= tests * NAMES_COST => {
-                WordTest::Set(words.set(self.snapshot).lookup())
-            }
-            Some(words) => WordTest::Names(words),
+            Some(words) if listed != Some(Source::Words) => words.test(self.snapshot, tests),
+            _ => WordTest::None,
         };
         let owners = OWNER_KINDS.map(|kind| {
             let owners = self.owners.get(kind).filter(|_| listed != Some(Source::Owners(kind)))?;
             Some((self.snapshot.owners(kind), owners))
         });
-        Test { snapshot: self.snapshot, owners, words }
+        Test { owners, words }
     }
 }
 
 /// A test whether a song matches.
 pub(super) struct Test<'m, 'a> {
-    snapshot: &'m Snapshot<'a>,
     /// The owner of each song, and those that are wanted, where not all are.
     owners: [Option<(&'a [U32], &'m [u32])>; 3],
     words: WordTest<'m, 'a>,
@@ -150,7 +147,30 @@ pub(super) struct Test<'m, 'a> {
 enum WordTest<'m, 'a> {
     None,
     Set(Lookup<'a>),
-    Names(&'m WordMatches<'m, 'a>),
+    Names(Box<ByNames<'m, 'a>>),
+}
+
+/// Whether words match a song by one of its names, where that costs less than to list all such songs:
+/// a genre that matches may have more songs than are tested.
+struct ByNames<'m, 'a> {
+    /// The songs that match by their own names; those are looked at if there is none.
+    songs: Option<Lookup<'a>>,
+    /// The owner of each song, and those that match.
+    owners: [(&'a [U32], Lookup<'a>); 3],
+    matches: &'m WordMatches<'m, 'a>,
+    snapshot: &'m Snapshot<'a>,
+}
+
+impl ByNames<'_, '_> {
+    fn holds(&self, song: u32) -> bool {
+        // All are asked, as the tables are large: the processor waits for them together.
+        let owner_holds = |held, (of, set): &(&[U32], Lookup<'_>)| held | set.holds(of[song as usize].get());
+        self.owners.iter().fold(false, owner_holds)
+            || match &self.songs {
+                Some(set) => set.holds(song),
+                None => self.snapshot.songs.entities.name_holds(song, self.matches.words.as_bytes()),
+            }
+    }
 }
 
 impl Test<'_, '_> {
@@ -164,28 +184,33 @@ impl Test<'_, '_> {
 
     /// Leaves the songs that match.
     pub(super) fn retain(&self, songs: &mut Vec<u32>) {
-        match (self.set_alone(), &self.words) {
-            (Some(set), _) => retain(songs, |song| set.holds(song)),
-            (None, WordTest::None) if self.owners.iter().all(Option::is_none) => {}
-            _ => retain(songs, |song| self.holds(song)),
+        for (of, wanted) in self.owners.iter().flatten() {
+            retain(songs, |song| is_among(of[song as usize].get(), wanted));
+        }
+        match &self.words {
+            WordTest::None => {}
+            WordTest::Set(set) => retain(songs, |song| set.holds(song)),
+            WordTest::Names(names) => retain(songs, |song| names.holds(song)),
         }
     }
 
     #[inline]
     pub(super) fn holds(&self, song: u32) -> bool {
-        let wanted = |(of, wanted): &(&[U32], &[u32])| {
-            let owner = of[song as usize].get();
-            match wanted {
-                [only] => *only == owner,
-                wanted => wanted.binary_search(&owner).is_ok(),
-            }
-        };
+        let wanted = |(of, wanted): &(&[U32], &[u32])| is_among(of[song as usize].get(), wanted);
         self.owners.iter().flatten().all(wanted)
             && match &self.words {
                 WordTest::None => true,
                 WordTest::Set(set) => set.holds(song),
-                WordTest::Names(words) => words.hold(self.snapshot, song),
+                WordTest::Names(names) => names.holds(song),
             }
+    }
+}
+
+#[inline]
+fn is_among(owner: u32, wanted: &[u32]) -> bool {
+    match wanted {
+        [only] => *only == owner,
+        wanted => wanted.binary_search(&owner).is_ok(),
     }
 }
 
@@ -306,12 +331,36 @@ impl<'q, 'a> WordMatches<'q, 'a> {
         set
     }
 
-    /// Whether a song is among them, by its names.
-    fn hold(&self, snapshot: &Snapshot<'_>, song: u32) -> bool {
-        let words = self.words.as_bytes();
-        let owner_holds = |kind: Kind| {
-            snapshot.entities(kind).name_holds(snapshot.owners(kind)[song as usize].get(), words)
+    /// Whether so many tests are better made by names than by a set of all songs that match, and what they cost.
+    fn test_cost(&self, tests: f64) -> (bool, f64) {
+        let Found::Suffixes { songs, owners } = &self.found else {
+            return (false, tests * ASK_COST);
         };
-        snapshot.songs.entities.name_holds(song, words) || OWNER_KINDS.into_iter().any(owner_holds)
+        let owners = owners.iter().map(|found| found.len()).sum::<usize>() as f64 * ADD_COST;
+        let own = (songs.len() as f64 * ADD_COST).min(tests * NAME_COST);
+        let (by_names, by_set) =
+            (owners + own + tests * ASK_NAMES_COST, self.cost as f64 * ADD_COST + tests * ASK_COST);
+        if by_names < by_set { (true, by_names) } else { (false, by_set) }
+    }
+
+    fn test<'m>(&'m self, snapshot: &'m Snapshot<'a>, tests: f64) -> WordTest<'m, 'a> {
+        let Found::Suffixes { songs, owners } = &self.found else {
+            return WordTest::Set(self.set(snapshot).lookup());
+        };
+        if !self.test_cost(tests).0 {
+            return WordTest::Set(self.set(snapshot).lookup());
+        }
+        let set = |kind: Kind, found: &[Suffix]| {
+            let mut set = IndexSet::new(snapshot.count(kind), found.len());
+            found.iter().for_each(|suffix| set.add(suffix.entity.get()));
+            set.lookup()
+        };
+        let few = songs.len() as f64 * ADD_COST <= tests * NAME_COST;
+        WordTest::Names(Box::new(ByNames {
+            songs: few.then(|| set(Kind::Song, songs)),
+            owners: [0, 1, 2].map(|at| (snapshot.owners(OWNER_KINDS[at]), set(OWNER_KINDS[at], owners[at]))),
+            matches: self,
+            snapshot,
+        }))
     }
 }

@@ -11,10 +11,13 @@ use super::query::{Direction, Page, Sorted, SortedWalk};
 use super::{Field, Kind};
 
 /// Looking at a song on a walk through an order costs as much as listing this many: they lie strewn
-/// over the tables.
-const WALK_COST: f64 = 2.0;
+/// over the tables. So does the place of one that matches in the order.
+const WALK_COST: f64 = 4.0;
+const KEY_COST: f64 = 4.0;
+/// Songs that are listed by words that are no set come strewn too, and more than once.
+const REPEATED_COST: f64 = 4.0;
 /// A walk goes on for so many times what was expected, as songs that match stand together.
-const WALK_PATIENCE: f64 = 16.0;
+const WALK_PATIENCE: f64 = 8.0;
 /// A walk may cost this share of the other way, which is gone if it finds too little.
 const WALK_SHARE: f64 = 0.5;
 /// The largest share of all that match for which the first ones are kept, and not all.
@@ -72,9 +75,14 @@ impl<'a> Matching<'_, 'a> {
 
     /// What it costs to list the songs of `source`, of which a `share` is needed if they come in order.
     fn list_cost(&self, source: Source, order: &Sorted<'_>, share: f64) -> f64 {
-        let ends_early = order.is_default() && self.is_ascending(source);
-        let listed = self.len(source) as f64 * if ends_early { share } else { 1.0 };
-        listed + self.words_cost(Some(source), listed)
+        if order.is_default() && self.is_ascending(source) {
+            let listed = self.len(source) as f64 * share;
+            return listed + self.words_cost(Some(source), listed);
+        }
+        let strewn = if self.is_ascending(source) { 1.0 } else { REPEATED_COST };
+        let listed = self.len(source) as f64;
+        let keys = if order.is_default() { 0.0 } else { self.expected().min(listed) * KEY_COST };
+        listed * strewn + self.words_cost(Some(source), listed) + keys
     }
 
     /// Lists the songs of `source`.
