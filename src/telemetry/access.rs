@@ -3,7 +3,7 @@
 //! Opened in the master, as files may belong to root, and written by workers, each with lines of its own: what
 //! is gathered must be nothing when a process forks. A line that cannot be written is counted and lost.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +19,9 @@ use super::output::{Output, Patience, Stream};
 
 /// Bytes that are gathered before they are written without waiting for the next flush.
 const GATHERED_MAX: usize = 32 * 1024;
+/// Buffers that are kept for lines to come, and their size at most.
+const SPARE: usize = 16;
+const SPARE_BYTES: usize = 4096;
 /// As Apache and Gunicorn write the time.
 const APACHE: &str = "[%d/%b/%Y:%H:%M:%S %z]";
 
@@ -45,6 +48,8 @@ struct State {
     /// The time as the last line has it, and its second: writing it out costs more than all the rest.
     time: String,
     second: i64,
+    /// Buffers of lines that have been finished.
+    spare: Vec<String>,
 }
 
 impl AccessLog {
@@ -64,23 +69,38 @@ impl AccessLog {
     /// Begins the line of a request that has just been answered; [`AccessLog::finish`] takes it.
     pub fn begin(&self, record: &AccessRecord<'_>) -> AccessLine {
         let now = Timestamp::now();
-        if self.format.is_json() {
-            return self.format.begin(record, &format!("{now:.6}"));
-        }
         let mut state = self.state();
+        let buffer = state.spare.pop().unwrap_or_default();
         if state.second != now.as_second() {
             state.second = now.as_second();
             state.time.clear();
-            self.clock.write(now, &mut state.time);
+            if self.format.is_json() {
+                // Writing to a String cannot fail.
+                let _ = write!(state.time, "{now:.0}");
+                // The Z, which stands behind the fraction.
+                state.time.pop();
+            } else {
+                self.clock.write(now, &mut state.time);
+            }
         }
-        self.format.begin(record, &state.time)
+        match self.format.is_json() {
+            false => self.format.begin(record, &state.time, buffer),
+            true => {
+                let micros = now.subsec_microsecond();
+                self.format.begin(record, &format_args!("{}.{micros:06}Z", state.time), buffer)
+            }
+        }
     }
 
     /// Ends a line when the body has left, or its connection has ended before: so many bytes of it were sent,
     /// and it took so long since the request had arrived.
-    pub fn finish(&self, line: &AccessLine, bytes: u64, took: Duration) {
+    pub fn finish(&self, mut line: AccessLine, bytes: u64, took: Duration) {
         let mut state = self.state();
-        self.format.finish(line, bytes, took, &mut state.lines);
+        self.format.finish(&line, bytes, took, &mut state.lines);
+        if state.spare.len() < SPARE && line.text.capacity() <= SPARE_BYTES {
+            line.text.clear();
+            state.spare.push(line.text);
+        }
         if state.lines.len() >= GATHERED_MAX {
             self.write(&mut state);
         }

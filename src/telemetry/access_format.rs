@@ -3,7 +3,7 @@
 //! A line is begun when the answer is made, from what the request and the answer's head say, and finished
 //! when the body has left: how long that took and how much it was is written into gaps that were left.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -113,25 +113,30 @@ impl AccessFormat {
     /// atoms, of which Gunicorn would make a dash; and a width or a precision above 1000.
     pub fn parse(text: &str) -> Result<AccessFormat, FormatError> {
         let json = text.eq_ignore_ascii_case(JSON);
-        let pieces = if json { Vec::new() } else { compile(text, find)? };
+        let pieces = if json { Vec::new() } else { compile(&text.replace(GAP, "\\x00"), find)? };
         Ok(AccessFormat { source: text.to_owned(), pieces, json })
     }
 
-    /// Begins a line. `time` is the beginning of the request, in Apache's form or, for JSON, in RFC 3339's.
-    pub(super) fn begin(&self, record: &AccessRecord<'_>, time: &str) -> AccessLine {
-        let mut line = AccessLine { text: String::with_capacity(160), gaps: Vec::new() };
+    /// Begins a line in an empty buffer. `time` is the beginning of the request, in Apache's form or, for
+    /// JSON, in RFC 3339's.
+    pub(super) fn begin(
+        &self,
+        record: &AccessRecord<'_>,
+        time: &dyn fmt::Display,
+        mut text: String,
+    ) -> AccessLine {
         if self.json {
-            super::access_json::begin(record, time, &mut line.text);
-            return line;
+            super::access_json::begin(record, time, &mut text);
+            return AccessLine { text };
         }
         for piece in &self.pieces {
             match piece {
-                Piece::Literal(text) => line.text.push_str(text),
-                Piece::Field(Atom::Late(_), _) => line.gaps.push(line.text.len()),
-                Piece::Field(atom, spec) => write_early(atom, spec, record, time, &mut line.text),
+                Piece::Literal(literal) => text.push_str(literal),
+                Piece::Field(Atom::Late(_), _) => text.push(GAP),
+                Piece::Field(atom, spec) => write_early(atom, spec, record, time, &mut text),
             }
         }
-        line
+        AccessLine { text }
     }
 
     /// Appends a line that was begun, with its newline.
@@ -140,17 +145,18 @@ impl AccessFormat {
             out.push_str(&line.text);
             super::access_json::finish(bytes, took, out);
         } else {
-            let late = self.pieces.iter().filter_map(|piece| match piece {
+            let mut late = self.pieces.iter().filter_map(|piece| match piece {
                 Piece::Field(Atom::Late(late), spec) => Some((*late, spec)),
                 _ => None,
             });
-            let mut written = 0;
-            for ((late, spec), gap) in late.zip(&line.gaps) {
-                out.push_str(&line.text[written..*gap]);
-                written = *gap;
-                write_late(late, spec, bytes, took, out);
+            let mut parts = line.text.split(GAP);
+            out.push_str(parts.next().unwrap_or_default());
+            for part in parts {
+                if let Some((late, spec)) = late.next() {
+                    write_late(late, spec, bytes, took, out);
+                }
+                out.push_str(part);
             }
-            out.push_str(&line.text[written..]);
         }
         out.push('\n');
     }
@@ -167,12 +173,14 @@ impl fmt::Display for AccessFormat {
     }
 }
 
+/// Stands where something belongs that is known only at the end. No text has it, as control characters are
+/// escaped; those of the format itself as well.
+const GAP: char = '\0';
+
 /// A line without what is known only at the end.
 #[derive(Debug)]
 pub struct AccessLine {
-    text: String,
-    /// Where that belongs.
-    gaps: Vec<usize>,
+    pub(super) text: String,
 }
 
 fn find(name: &str, column: usize) -> Result<(Atom, Kind), FormatError> {
@@ -190,18 +198,37 @@ fn find(name: &str, column: usize) -> Result<(Atom, Kind), FormatError> {
     Err(FormatError::Unknown { column, name: name.to_owned(), nearest: None, known })
 }
 
-fn write_early(atom: &Atom, spec: &Spec, record: &AccessRecord<'_>, time: &str, out: &mut String) {
+fn write_early(
+    atom: &Atom,
+    spec: &Spec,
+    record: &AccessRecord<'_>,
+    time: &dyn fmt::Display,
+    out: &mut String,
+) {
     let header = |name| (record.request_header)(name).unwrap_or(b"-");
     let path = || record.target.split('?').next().unwrap_or_default();
     let query = || record.target.split_once('?').map_or("", |(_, query)| query);
     match atom {
         Atom::Client => match record.client {
+            // Writing to a String cannot fail.
+            Some(client) if spec.is_plain() => drop(write!(out, "{client}")),
             Some(client) => spec.write(Value::Text(&client.to_string()), out),
             None => spec.write(Value::Text("-"), out),
         },
         Atom::Dash => spec.write(Value::Text("-"), out),
-        Atom::User => write_bytes(spec, &user(record).unwrap_or_else(|| b"-".to_vec()), out),
-        Atom::Time => spec.write(Value::Text(time), out),
+        Atom::User => match user(record) {
+            Some(user) => write_bytes(spec, &user, out),
+            None => spec.write(Value::Text("-"), out),
+        },
+        Atom::Time if spec.is_plain() => drop(write!(out, "{time}")),
+        Atom::Time => spec.write(Value::Text(&time.to_string()), out),
+        Atom::RequestLine if spec.is_plain() => {
+            write_bytes(spec, record.method.as_bytes(), out);
+            out.push(' ');
+            write_bytes(spec, record.target.as_bytes(), out);
+            out.push(' ');
+            out.push_str(record.protocol);
+        }
         Atom::RequestLine => {
             let line = [record.method, " ", record.target, " ", record.protocol].concat();
             write_bytes(spec, line.as_bytes(), out);
@@ -210,6 +237,7 @@ fn write_early(atom: &Atom, spec: &Spec, record: &AccessRecord<'_>, time: &str, 
         Atom::Path => write_bytes(spec, &percent_decode_str(path()).collect::<Vec<u8>>(), out),
         Atom::Query => write_bytes(spec, query().as_bytes(), out),
         Atom::Protocol => spec.write(Value::Text(record.protocol), out),
+        Atom::Status if spec.is_plain() => drop(write!(out, "{}", record.status)),
         Atom::Status => spec.write(Value::Text(&record.status.to_string()), out),
         Atom::Referer => write_bytes(spec, header("referer"), out),
         Atom::Agent => write_bytes(spec, header("user-agent"), out),
@@ -225,6 +253,7 @@ fn write_late(late: Late, spec: &Spec, bytes: u64, took: Duration, out: &mut Str
     let int = |number: u128| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
     match late {
         Late::Bytes => spec.write(int(bytes.into()), out),
+        Late::BytesText if spec.is_plain() => drop(write!(out, "{bytes}")),
         Late::BytesText => spec.write(Value::Text(&bytes.to_string()), out),
         Late::Seconds => spec.write(int(took.as_secs().into()), out),
         Late::Milliseconds => spec.write(int(took.as_millis()), out),

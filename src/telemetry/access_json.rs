@@ -1,23 +1,21 @@
 //! `ACCESS_LOGFORMAT = "json"`: a request as one line of JSON.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use super::access_format::AccessRecord;
 use super::json::push_string;
 
 /// Appends an object up to what is known only at the end. What there is none of is left out.
-pub(super) fn begin(record: &AccessRecord<'_>, time: &str, out: &mut String) {
+pub(super) fn begin(record: &AccessRecord<'_>, time: &dyn Display, out: &mut String) {
     let (path, query) = match record.target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (record.target, None),
     };
     let header = |name| (record.request_header)(name).map(String::from_utf8_lossy);
-    out.push_str("{\"ts\":\"");
-    out.push_str(time);
-    out.push('"');
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{{\"ts\":\"{time}\"");
     if let Some(client) = record.client {
-        // Writing to a String cannot fail.
         let _ = write!(out, ",\"client\":\"{client}\"");
     }
     push("scheme", Some(record.scheme), out);

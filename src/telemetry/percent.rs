@@ -103,6 +103,11 @@ impl Spec {
         }
     }
 
+    /// Whether a text is written as it is.
+    pub(super) fn is_plain(&self) -> bool {
+        self.conversion == b's' && self.width == 0 && self.precision.is_none()
+    }
+
     /// The conversion type as written.
     pub(super) fn conversion(&self) -> char {
         self.conversion.into()

@@ -39,7 +39,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.activity.answered();
         if let Some((log, line)) = self.line.take() {
-            log.finish(&line, self.sent, self.begin.elapsed());
+            log.finish(line, self.sent, self.begin.elapsed());
         }
     }
 }

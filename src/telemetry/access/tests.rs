@@ -30,7 +30,7 @@ fn discard() -> Logger {
 
 fn answer(log: &AccessLog, target: &str) {
     let line = log.begin(&record(target));
-    log.finish(&line, 7, Duration::ZERO);
+    log.finish(line, 7, Duration::ZERO);
 }
 
 #[test]
