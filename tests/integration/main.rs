@@ -7,6 +7,7 @@ mod config;
 mod conformance;
 mod control;
 mod database;
+mod deploy;
 mod end_to_end;
 mod failure;
 mod fuzz;
