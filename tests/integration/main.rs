@@ -10,6 +10,7 @@ mod database;
 mod deploy;
 mod end_to_end;
 mod failure;
+mod fronts;
 mod fuzz;
 mod generations;
 mod harness;
