@@ -134,7 +134,7 @@ fn release_that_took_over_is_replaced_by_the_former_one() {
     fs::copy(hosts.path("build-1/avalonctl"), programs.join("avalonctl")).expect("a copy");
     hosts.deploy_ok(&["install", "-H", "one"], &programs);
     let mut restart = hosts.command(&["restart", "-H", "one"], &programs);
-    let output = restart.env("DEPLOY_PATIENCE", "5").output().expect("scripts/deploy");
+    let output = restart.env("DEPLOY_PATIENCE", "10").output().expect("scripts/deploy");
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(5), "{said}");
     assert!(said.contains("is /opt/other: the service has to start /opt/avalon/current/bin/"), "{said}");

@@ -15,8 +15,9 @@ use tempfile::TempDir;
 use super::server::collection;
 use super::{eventually, free_port};
 
-/// Makes the host's folders its own, and becomes its sshd.
+/// Makes the host's folders its own, with nothing in that of the user, and becomes its sshd.
 const BOX: &str = "mount --bind \"$1/opt\" /opt && mount --bind \"$1/run\" /run && \
+    mount -t tmpfs tmpfs /root && \
     exec /usr/sbin/sshd -D -e -f \"$1/sshd_config\"";
 
 /// How a host starts its service where none runs: in the background, as a user who is not the one
@@ -44,7 +45,8 @@ impl Hosts {
         keygen(&key);
         let mut client = format!(
             "Host *\n  User root\n  HostName 127.0.0.1\n  IdentityFile {}\n  IdentitiesOnly yes\n  \
-             UserKnownHostsFile {}\n  LogLevel ERROR\n",
+             UserKnownHostsFile {}\n  LogLevel ERROR\n  \
+             KexAlgorithms curve25519-sha256\n  GSSAPIAuthentication no\n",
             key.display(),
             folder.path().join("known_hosts").display()
         );
