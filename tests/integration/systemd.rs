@@ -1,6 +1,8 @@
 //! The units in a real systemd, from start to stop. One boot for all, in an order in which each
 //! scenario finds a server that serves and leaves one.
 
+mod deploys;
+
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
@@ -53,7 +55,7 @@ struct Machine {
 fn scenarios() {
     let machine = Machine::install();
     type Scenario = (&'static str, fn(&Machine));
-    let all: [Scenario; 14] = [
+    let all: [Scenario; 15] = [
         ("units are flawless", Machine::units_are_flawless),
         ("exposure is small", Machine::exposure_is_small),
         ("started means serving", Machine::started_means_serving),
@@ -63,6 +65,7 @@ fn scenarios() {
         ("workers are confined", Machine::workers_are_confined),
         ("restart under load loses nothing", Machine::restart_under_load),
         ("upgrade under load loses nothing", Machine::upgrade_under_load),
+        ("deploys under load lose nothing", Machine::deploys_under_load),
         ("restart without a database serves what was kept", Machine::restart_without_database),
         ("stopped master is restarted by the watchdog", Machine::watchdog),
         ("upgrade that nobody has decided about is stopped too", Machine::stop_during_upgrade),

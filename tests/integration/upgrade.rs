@@ -17,11 +17,11 @@ use crate::harness::load::{Load, Plan, status_200};
 use crate::harness::server::{Server, Setup, collection, run};
 
 /// The master that a server's control socket belongs to now; ended with its workers when dropped.
-struct Successor(Pid);
+pub(crate) struct Successor(Pid);
 
 impl Successor {
     /// Waits until the socket is that of another master than `before`.
-    fn of(server: &Server, before: Pid) -> Successor {
+    pub(crate) fn of(server: &Server, before: Pid) -> Successor {
         let socket = server.path("control");
         let pid = eventually("another master", || master_at(&socket).filter(|pid| *pid != before));
         Successor(pid)

@@ -1,7 +1,7 @@
 //! A client that sees every byte: what a connection got, and how it ended.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -107,6 +107,19 @@ impl Connection {
         let address: SocketAddr = address.trim_start_matches("http://").parse().map_err(io::Error::other)?;
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_recv_buffer_size(1)?;
+        socket.connect(&address.into())?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        Ok(Connection { reader: BufReader::new(Stream::Tcp(stream)) })
+    }
+
+    /// Connects over TCP from this address.
+    pub(crate) fn open_from(address: &str, client: &str) -> io::Result<Self> {
+        let address: SocketAddr = address.trim_start_matches("http://").parse().map_err(io::Error::other)?;
+        let client: IpAddr = client.parse().map_err(io::Error::other)?;
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(client, 0).into())?;
         socket.connect(&address.into())?;
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(DEADLINE))?;

@@ -1,5 +1,6 @@
 //! What the black-box tests share: servers, clients, databases and waiting with a deadline.
 
+pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod invariants;
 pub(crate) mod load;
@@ -8,6 +9,7 @@ pub(crate) mod postgres;
 pub(crate) mod server;
 pub(crate) mod systemd_box;
 
+use std::net::TcpListener;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,4 +43,10 @@ pub(crate) fn before_deadline<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A port of 127.0.0.1 that nobody uses, or did not a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
+    listener.local_addr().expect("local address").port()
 }

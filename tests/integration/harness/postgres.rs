@@ -8,7 +8,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +18,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::unistd::{User, geteuid};
+
+use super::free_port;
 
 /// A start on a busy machine may take long; a server that hangs must not stop the tests.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -328,11 +329,6 @@ fn binary(name: &str) -> PathBuf {
 
 fn version_of(path: &Path) -> Option<u32> {
     path.ancestors().nth(2)?.file_name()?.to_str()?.parse().ok()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
-    listener.local_addr().expect("local address").port()
 }
 
 fn run(command: &mut Command) {
