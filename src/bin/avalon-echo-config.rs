@@ -9,7 +9,7 @@ use clap::Parser;
 /// Prints every setting with its default and its documentation, as a TOML file to start from.
 #[derive(Parser)]
 #[command(name = "avalon-echo-config", version)]
-struct Arguments {}
+pub(crate) struct Arguments {}
 
 fn main() -> ExitCode {
     Arguments::parse();

@@ -11,7 +11,7 @@ use clap::Parser;
 /// Serves the metadata of a music collection as JSON, with pre-forked worker processes.
 #[derive(Parser)]
 #[command(name = "avalon-master", version, args_override_self = true, after_help = SIGNALS, after_long_help = LONG)]
-struct Arguments {
+pub(crate) struct Arguments {
     /// Check the configuration and exit
     #[arg(long)]
     check_config: bool,

@@ -44,7 +44,7 @@ a scan may be interrupted at any time.";
 /// everything that was there.
 #[derive(Debug, Parser)]
 #[command(name = "avalon-scan", version, args_override_self = true, after_help = AFTER_HELP)]
-struct Arguments {
+pub(crate) struct Arguments {
     /// Folders that hold the music; none: those of COLLECTION in the configuration
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,

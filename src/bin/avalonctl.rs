@@ -16,7 +16,7 @@ use serde_json::Value;
 /// Tells how a running avalon-master is, and steers it.
 #[derive(Parser)]
 #[command(name = "avalonctl", version, args_override_self = true, after_help = EXIT_CODES)]
-struct Arguments {
+pub(crate) struct Arguments {
     /// Socket of the master; without it CONTROL of the configuration
     #[arg(short, long, value_name = "PATH")]
     socket: Option<PathBuf>,

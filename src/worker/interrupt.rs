@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::thread::RawPthread;
 
 use nix::libc::c_int;
-use nix::sys::pthread::pthread_kill;
+use nix::sys::pthread::{Pthread, pthread_kill};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
 
 use super::accept::WAKE;
@@ -23,7 +23,8 @@ pub(super) fn prepare() -> io::Result<()> {
 /// Interrupts what `thread`, which has not been joined, waits for. A thread that has ended
 /// is no error.
 pub(super) fn wake(thread: RawPthread) {
-    let _ = pthread_kill(thread, WAKE);
+    // The same number for std and for the C library, which with musl calls it a pointer.
+    let _ = pthread_kill(thread as Pthread, WAKE);
 }
 
 extern "C" fn nothing(_: c_int) {}
