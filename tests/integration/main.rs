@@ -17,6 +17,7 @@ mod harness;
 mod hostile;
 mod http;
 mod notify;
+mod package;
 mod proxies;
 mod readme;
 mod release;

@@ -4,11 +4,9 @@
 mod deploys;
 
 use std::fs;
-use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use avalon::config::DatabaseUrl;
@@ -20,7 +18,7 @@ use crate::harness::eventually;
 use crate::harness::http;
 use crate::harness::load::{Load, Plan, status_200};
 use crate::harness::server::collection;
-use crate::harness::systemd_box;
+use crate::harness::systemd_box::{self, Scenario, sh, sh_ok, show};
 
 const DATABASE: &str = "/var/lib/avalon/avalon.sqlite";
 const CONFIG: &str = "/etc/avalon/avalon.toml";
@@ -32,19 +30,7 @@ fn in_a_real_systemd() {
     if systemd_box::is_inside() {
         return scenarios();
     }
-    if let Some(obstacle) = systemd_box::obstacle() {
-        // Past the capture of output, as nobody would know otherwise.
-        let _ = writeln!(std::io::stderr(), "systemd::in_a_real_systemd is skipped: {obstacle}");
-        return;
-    }
-    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
-    let program = std::env::current_exe().expect("this program");
-    let program = program.to_str().expect("UTF-8");
-    let begin = Instant::now();
-    let command = [program, "--exact", "systemd::in_a_real_systemd", "--nocapture"];
-    let (code, output, console) = systemd_box::run(folder.path(), &command);
-    assert_eq!(code, 0, "{output}\nsystemd:\n{console}");
-    println!("{output}\nall in {:?}", begin.elapsed());
+    systemd_box::run_test("systemd::in_a_real_systemd", Path::new("/"), |_| ());
 }
 
 /// The machine with everything installed.
@@ -54,8 +40,7 @@ struct Machine {
 
 fn scenarios() {
     let machine = Machine::install();
-    type Scenario = (&'static str, fn(&Machine));
-    let all: [Scenario; 15] = [
+    let all: [Scenario<Machine>; 15] = [
         ("units are flawless", Machine::units_are_flawless),
         ("exposure is small", Machine::exposure_is_small),
         ("started means serving", Machine::started_means_serving),
@@ -72,33 +57,7 @@ fn scenarios() {
         ("stop leaves nothing behind", Machine::stop),
         ("wrong configuration is not tried again", Machine::wrong_configuration),
     ];
-    for (name, scenario) in all {
-        let begin = Instant::now();
-        let result = std::panic::catch_unwind(|| scenario(&machine));
-        println!("{name}: {} in {:.1?}", if result.is_ok() { "ok" } else { "FAILED" }, begin.elapsed());
-        if result.is_err() {
-            println!("{}", sh("systemctl status --no-pager -n 0 'avalon*'; journalctl --no-pager -n 150").1);
-            panic!("{name}");
-        }
-    }
-}
-
-/// Runs a line of shell: exit code and output.
-fn sh(line: &str) -> (i32, String) {
-    let output = Command::new("/bin/sh").args(["-c", line]).output().expect("a shell");
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
-}
-
-fn sh_ok(line: &str) -> String {
-    let (code, text) = sh(line);
-    assert_eq!(code, 0, "{line}: {text}");
-    text
-}
-
-/// A property of the service.
-fn show(name: &str) -> String {
-    sh_ok(&format!("systemctl show avalon.service --value -p {name}")).trim().to_owned()
+    systemd_box::play(&machine, &all);
 }
 
 fn main_pid() -> Pid {

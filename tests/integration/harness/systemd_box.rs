@@ -1,20 +1,28 @@
-//! A real systemd in namespaces, on a throw-away overlay of the machine's files.
+//! A real systemd in namespaces, on a throw-away overlay of the machine's files or of another root.
 
 use std::fs;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 const SCRIPT: &str = include_str!("systemd_box.sh");
 /// Set inside: the folder that is shared with the outside.
 const VARIABLE: &str = "AVALON_SYSTEMD_BOX";
 
-/// Why there can be no box on this machine, if so.
-pub(crate) fn obstacle() -> Option<String> {
+/// A scenario, and what it shows.
+pub(crate) type Scenario<M> = (&'static str, fn(&M));
+
+/// Why there can be no box on `root` on this machine, if so.
+fn obstacle(root: &Path) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("it needs root".to_owned());
     }
     if !Path::new("/lib/systemd/systemd").exists() {
         return Some("systemd is not installed (Debian: apt-get install systemd)".to_owned());
+    }
+    if !root.exists() {
+        return Some(format!("there is no {} (scripts/install-test-deps makes it)", root.display()));
     }
     // What the box does first: namespaces, an overlay and control groups.
     const TRY: &str = "mount --make-rprivate / && mount -t tmpfs tmpfs /mnt && \
@@ -37,14 +45,76 @@ pub(crate) fn is_inside() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
-/// Runs `command` in a box that shares `folder` with the outside: its exit code, its output, and
-/// what systemd had to say.
-pub(crate) fn run(folder: &Path, command: &[&str]) -> (i32, String, String) {
-    let script = folder.join("systemd_box.sh");
-    fs::write(&script, SCRIPT).expect("a file");
-    let shared = folder.join("shared");
+/// The folder that is shared with the outside.
+///
+/// # Panics
+/// Outside.
+pub(crate) fn shared() -> PathBuf {
+    PathBuf::from(std::env::var_os(VARIABLE).expect("a box"))
+}
+
+/// Runs the test `name` once more, in a box on `root` whose shared folder `fill` has filled. Says so
+/// where there can be none.
+///
+/// # Panics
+/// With the output, if the test fails.
+pub(crate) fn run_test(name: &str, root: &Path, fill: impl FnOnce(&Path)) {
+    if let Some(obstacle) = obstacle(root) {
+        // Past the capture of output, as nobody would know otherwise.
+        let _ = writeln!(std::io::stderr(), "{name} is skipped: {obstacle}");
+        return;
+    }
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    let shared = folder.path().join("shared");
     fs::create_dir(&shared).expect("a folder");
-    let status = Command::new("/bin/bash").arg(&script).arg(&shared).args(command).status().expect("bash");
+    fill(&shared);
+    let script = folder.path().join("systemd_box.sh");
+    fs::write(&script, SCRIPT).expect("a file");
+    let program = std::env::current_exe().expect("this program");
+    let begin = Instant::now();
+    let mut command = Command::new("/bin/bash");
+    command.arg(&script).args([root, &shared, &program]).args(["--exact", name, "--nocapture"]);
+    let status = command.status().expect("bash");
     let read = |name| String::from_utf8_lossy(&fs::read(shared.join(name)).unwrap_or_default()).into_owned();
-    (status.code().unwrap_or(-1), read("output"), read("console"))
+    assert!(status.success(), "{status}: {}\nsystemd:\n{}", read("output"), read("console"));
+    println!("{}\nall in {:?}", read("output"), begin.elapsed());
+}
+
+/// Plays scenarios inside, one after the other.
+///
+/// # Panics
+/// With the name of the first that fails; what the units have said is printed before.
+pub(crate) fn play<M>(machine: &M, scenarios: &[Scenario<M>]) {
+    for (name, scenario) in scenarios {
+        let begin = Instant::now();
+        let played = std::panic::AssertUnwindSafe(|| scenario(machine));
+        let result = std::panic::catch_unwind(played);
+        println!("{name}: {} in {:.1?}", if result.is_ok() { "ok" } else { "FAILED" }, begin.elapsed());
+        if result.is_err() {
+            println!("{}", sh("systemctl status --no-pager -n 0 'avalon*'; journalctl --no-pager -n 150").1);
+            panic!("{name}");
+        }
+    }
+}
+
+/// Runs a line of shell: exit code and output.
+pub(crate) fn sh(line: &str) -> (i32, String) {
+    let output = Command::new("/bin/sh").args(["-c", line]).output().expect("a shell");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The output of a line of shell.
+///
+/// # Panics
+/// If it fails.
+pub(crate) fn sh_ok(line: &str) -> String {
+    let (code, text) = sh(line);
+    assert_eq!(code, 0, "{line}: {text}");
+    text
+}
+
+/// A property of avalon.service.
+pub(crate) fn show(name: &str) -> String {
+    sh_ok(&format!("systemctl show avalon.service --value -p {name}")).trim().to_owned()
 }

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Runs a command under a real systemd that is PID 1 of private mount, PID, UTS, IPC and cgroup
-# namespaces, on a throw-away overlay of /.
+# namespaces, on a throw-away overlay of ROOT: / for the machine's own files.
 #
-#   systemd_box.sh FOLDER COMMAND [ARGUMENT...]
+#   systemd_box.sh ROOT FOLDER COMMAND [ARGUMENT...]
 #
 # FOLDER, and whatever file system COMMAND lies on, are the host's own inside; FOLDER is where
 # files can be left. The command's output goes to FOLDER/output, what goes wrong before
@@ -22,7 +22,7 @@ enclose() {
     mkdir "$folder/cgroup/$group"
     echo $$ >"$folder/cgroup/$group/cgroup.procs"
     # What the process is in becomes the root.
-    exec unshare --mount --cgroup --pid --uts --ipc --fork --kill-child "$BASH" "$0" --boot "$folder" "$@"
+    exec unshare --mount --cgroup --pid --uts --ipc --fork --kill-child "$BASH" "$0" --boot "$lower" "$folder" "$@"
 }
 
 # 2: systemd as PID 1.
@@ -31,7 +31,7 @@ boot() {
     umount "$folder/cgroup"
     mount -t tmpfs tmpfs "$layers"
     mkdir "$layers"/{up,work,root}
-    mount -t overlay overlay -o "lowerdir=/,upperdir=$layers/up,workdir=$layers/work" "$root"
+    mount -t overlay overlay -o "lowerdir=$lower,upperdir=$layers/up,workdir=$layers/work" "$root"
     mount -t proc proc "$root/proc"
     mount --rbind /sys "$root/sys"
     mount --rbind /dev "$root/dev"
@@ -91,8 +91,8 @@ step=run
 case $1 in
 --enclose | --boot | --clean) step=${1#--} && shift ;;
 esac
-folder=$1
-shift
+lower=$1 folder=$2
+shift 2
 # Unique, as there may be other boxes at the same time.
 group=avalon-box-${folder//[^[:alnum:]]/_}
 case $step in
@@ -105,7 +105,7 @@ esac
 
 mkdir "$folder/cgroup" "$folder/layers"
 # systemd is told to exit with a status of its own; the command's is in the file.
-timeout -k 5 "${SYSTEMD_BOX_SECONDS:-180}" unshare --mount "$BASH" "$0" --enclose "$folder" "$@" \
+timeout -k 5 "${SYSTEMD_BOX_SECONDS:-180}" unshare --mount "$BASH" "$0" --enclose "$lower" "$folder" "$@" \
     </dev/null >"$folder/console" 2>&1 || true
-unshare --mount "$BASH" "$0" --clean "$folder" 2>>"$folder/console" || true
+unshare --mount "$BASH" "$0" --clean "$lower" "$folder" 2>>"$folder/console" || true
 exit "$(cat "$folder/status" 2>/dev/null || echo 125)"

@@ -1,0 +1,225 @@
+//! What `scripts/package` makes, of the programs that the tests have: what is in it, and its life in
+//! a clean Debian under a real systemd, from the installation to the last trace.
+
+mod life;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::harness::systemd_box;
+
+/// The programs, in the order of a sorted list.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("avalon-echo-config", env!("CARGO_BIN_EXE_avalon-echo-config")),
+    ("avalon-master", env!("CARGO_BIN_EXE_avalon-master")),
+    ("avalon-scan", env!("CARGO_BIN_EXE_avalon-scan")),
+    ("avalonctl", env!("CARGO_BIN_EXE_avalonctl")),
+];
+
+/// Two versions of the same programs.
+const VERSIONS: [&str; 2] = ["1.0.0", "1.0.1"];
+
+/// The first version, made once for all tests.
+static FIRST: LazyLock<PathBuf> = LazyLock::new(|| package("first", VERSIONS[0], "exec"));
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().expect("a program");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// A folder with the programs, without what only a debugger reads, which would take long to pack.
+static BINARIES: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
+    fs::create_dir_all(&folder).expect("a folder");
+    for (name, program) in PROGRAMS {
+        run(Command::new("objcopy").arg("--strip-debug").arg(program).arg(folder.join(name)));
+    }
+    folder
+});
+
+/// Packages into the folder `name`, by a line of shell that ends in the script.
+fn package(name: &str, version: &str, line: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &format!("{line} \"$0\"")]).arg(root().join("scripts/package"));
+    command.current_dir(root()).env("PACKAGE_BINARIES", BINARIES.as_path());
+    // How small they are is of no interest.
+    command.env("PACKAGE_FOLDER", &folder).env("PACKAGE_VERSION", version).env("PACKAGE_QUICK", "1");
+    // What cargo tells a test about its package would have it build dependencies again that look at it.
+    for (variable, _) in std::env::vars_os() {
+        let own = ["CARGO_MANIFEST", "CARGO_PKG", "CARGO_CRATE", "CARGO_PRIMARY"];
+        if variable.to_str().is_some_and(|variable| own.iter().any(|prefix| variable.starts_with(prefix))) {
+            command.env_remove(variable);
+        }
+    }
+    run(&mut command);
+    folder
+}
+
+/// The names of the files in a folder.
+fn names(folder: &Path) -> BTreeSet<String> {
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
+    let text = |entry| name(entry).into_string().expect("UTF-8");
+    fs::read_dir(folder).expect("a folder").map(text).collect()
+}
+
+/// The one file in a folder whose name ends so.
+fn file(folder: &Path, end: &str) -> PathBuf {
+    let mut all = names(folder);
+    all.retain(|name| name.ends_with(end));
+    assert_eq!(all.len(), 1, "{all:?}");
+    folder.join(all.pop_first().expect("a file"))
+}
+
+#[test]
+fn the_same_programs_give_the_same_bytes() {
+    // Called elsewhere, by somebody with other habits.
+    let again = package("again", VERSIONS[0], "cd src && umask 077 && TZ=Asia/Tokyo LC_ALL=C.UTF-8");
+    let all = names(&FIRST);
+    assert_eq!(all, names(&again));
+    assert_eq!(all.len(), 4, "{all:?}");
+    for name in all {
+        assert!(
+            fs::read(FIRST.join(&name)).expect("a file") == fs::read(again.join(&name)).expect("a file"),
+            "{name}"
+        );
+    }
+    run(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(&again));
+}
+
+/// Paths below /usr that both packages have.
+fn contents() -> Vec<String> {
+    let mut all = Vec::new();
+    for (name, _) in PROGRAMS {
+        all.push(format!("bin/{name}"));
+        all.push(format!("share/bash-completion/completions/{name}"));
+        all.push(format!("share/zsh/vendor-completions/_{name}"));
+        all.push(format!("share/fish/vendor_completions.d/{name}.fish"));
+    }
+    for page in [
+        "man1/avalon-echo-config.1",
+        "man5/avalon.toml.5",
+        "man8/avalon-master.8",
+        "man8/avalon-scan.8",
+        "man8/avalonctl.8",
+    ] {
+        all.push(format!("share/man/{page}"));
+    }
+    for unit in ["avalon.service", "avalon.socket", "avalon-scan.service", "avalon-scan.timer"] {
+        all.push(format!("lib/systemd/system/{unit}"));
+    }
+    all.extend(["lib/sysusers.d/avalon.conf", "lib/tmpfiles.d/avalon.conf"].map(str::to_owned));
+    all
+}
+
+#[test]
+fn the_debian_package_has_everything() {
+    let deb = file(&FIRST, ".deb");
+    let list = run(Command::new("dpkg-deb").arg("--contents").arg(&deb));
+    let has = |path: &str| list.lines().find(|line| line.ends_with(&format!(" ./{path}")));
+    for path in contents() {
+        let path = format!("usr/{path}{}", if path.starts_with("share/man") { ".gz" } else { "" });
+        let line = has(&path).unwrap_or_else(|| panic!("{path}: {list}"));
+        let mode = if path.contains("/bin/") { "-rwxr-xr-x" } else { "-rw-r--r--" };
+        assert!(line.starts_with(&format!("{mode} root/root")), "{line}");
+    }
+    assert!(
+        has("etc/avalon/avalon.toml").is_some()
+            && has("usr/share/doc/avalon-music-server/copyright").is_some()
+    );
+    let field =
+        |name: &str| run(Command::new("dpkg-deb").arg("--field").arg(&deb).arg(name)).trim().to_owned();
+    assert_eq!(
+        (field("Package"), field("Version")),
+        ("avalon-music-server".to_owned(), VERSIONS[0].to_owned())
+    );
+    assert!(field("Depends").starts_with("libc6 (>= 2."), "{}", field("Depends"));
+}
+
+#[test]
+fn the_archive_has_everything_and_says_what_it_needs() {
+    let archive = file(&FIRST, ".tar.gz");
+    let folder = tempfile::tempdir().expect("a folder");
+    run(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(folder.path()));
+    let name = archive.file_name().expect("a name").to_str().expect("UTF-8").trim_end_matches(".tar.gz");
+    let tree = folder.path().join(name);
+    let mut all = contents();
+    all.extend(
+        ["LICENSE", "README.md", "INSTALL.md", "etc/avalon.toml", "etc/default.toml"].map(str::to_owned),
+    );
+    for path in all {
+        let mode = fs::metadata(tree.join(&path)).expect(&path).permissions().mode() & 0o777;
+        assert_eq!(mode, if path.starts_with("bin/") { 0o755 } else { 0o644 }, "{path}");
+    }
+    // The tests' programs use the system's C library, and the name tells the oldest that will do.
+    let glibc = name.split_once("-linux-glibc").expect("a version of glibc").1;
+    let install = fs::read_to_string(tree.join("INSTALL.md")).expect("notes");
+    assert!(install.contains(&format!("need glibc {glibc} or newer")) && !install.contains('@'), "{install}");
+    for unit in names(&tree.join("lib/systemd/system")) {
+        let text = fs::read_to_string(tree.join("lib/systemd/system").join(&unit)).expect("a unit");
+        assert!(!text.contains("/usr/bin/avalon"), "{unit}: {text}");
+    }
+}
+
+/// The shape that CycloneDX 1.5 asks for, and that it is about these programs.
+#[test]
+fn the_bill_of_materials_is_whole() {
+    let text = fs::read(file(&FIRST, ".cdx.json")).expect("a file");
+    let bill: Value = serde_json::from_slice(&text).expect("JSON");
+    assert_eq!(
+        (&bill["bomFormat"], &bill["specVersion"], &bill["version"]),
+        (&"CycloneDX".into(), &"1.5".into(), &1.into())
+    );
+    let serial =
+        bill["serialNumber"].as_str().and_then(|serial| serial.strip_prefix("urn:uuid:")).expect("a serial");
+    uuid::Uuid::parse_str(serial).expect("a UUID");
+    let own = bill["metadata"]["component"]["bom-ref"].as_str().expect("a reference");
+    assert_eq!(own, "pkg:cargo/avalon-music-server@1.0.0");
+    let mut refs = BTreeSet::from([own]);
+    for component in bill["components"].as_array().expect("components") {
+        for key in ["name", "version", "purl"] {
+            assert!(component[key].as_str().is_some_and(|text| !text.is_empty()), "{component}");
+        }
+        assert_eq!(component["hashes"][0]["content"].as_str().map(str::len), Some(64), "{component}");
+        assert!(component["licenses"][0]["expression"].is_string(), "{component}");
+        assert!(refs.insert(component["bom-ref"].as_str().expect("a reference")), "{component}");
+    }
+    let name = |name: &str| refs.iter().any(|found| found.starts_with(&format!("pkg:cargo/{name}@")));
+    assert!(name("hyper") && name("libsqlite3-sys") && name("zstd-sys"));
+    assert!(!name("proptest") && !name("clap_mangen"), "what only tests use is no part of the programs");
+    let dependencies = bill["dependencies"].as_array().expect("dependencies");
+    assert_eq!(dependencies.len(), refs.len());
+    for dependency in dependencies {
+        let used = dependency["dependsOn"].as_array().expect("a list").iter().chain([&dependency["ref"]]);
+        for used in used {
+            assert!(refs.contains(used.as_str().expect("a reference")), "{used}");
+        }
+    }
+}
+
+#[test]
+fn in_a_clean_debian() {
+    if systemd_box::is_inside() {
+        return life::play();
+    }
+    let clean = root().join("target/peers/debian");
+    systemd_box::run_test("package::in_a_clean_debian", &clean, |shared| {
+        let second = package("second", VERSIONS[1], "exec");
+        for (from, to) in
+            [(FIRST.as_path(), "first"), (&second, "second"), (&root().join("scripts/sample-music"), "music")]
+        {
+            run(Command::new("cp").arg("-r").arg(from).arg(shared.join(to)));
+        }
+    });
+}

@@ -1,0 +1,230 @@
+//! The life of both packages on a machine, inside the box: one boot, in an order in which each
+//! scenario finds what the one before has left.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+
+use crate::harness::load::{Load, Plan, status_200};
+use crate::harness::systemd_box::{self, Scenario, sh, sh_ok, shared, show};
+use crate::harness::{eventually, http};
+
+const CONFIG: &str = "/etc/avalon/avalon.toml";
+
+/// A machine with nothing of ours on it.
+struct Machine {
+    address: String,
+    /// Every file, and the accounts, before anything was installed.
+    before: (BTreeSet<String>, String),
+}
+
+pub(super) fn play() {
+    sh_ok(&format!("cp -r {}/music /srv/music", shared().display()));
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let machine = Machine { address: format!("127.0.0.1:{port}"), before: state() };
+    let all: [Scenario<Machine>; 10] = [
+        ("package is installed and starts nothing", Machine::installed),
+        ("two commands and the music is served", Machine::two_commands),
+        ("boot starts what was enabled", Machine::booted),
+        ("upgrade under load loses nothing", Machine::upgraded),
+        ("upgrade that cannot start changes nothing", Machine::failed_upgrade),
+        ("removal stops, and keeps settings and rows", Machine::removed),
+        ("purge leaves nothing", Machine::purged),
+        ("archive is installed by its notes", Machine::archive_installed),
+        ("archive is upgraded by its notes", Machine::archive_upgraded),
+        ("archive is removed by its notes", Machine::archive_removed),
+    ];
+    systemd_box::play(&machine, &all);
+}
+
+/// All files but the system's own accounts of what was done, and the users.
+fn state() -> (BTreeSet<String>, String) {
+    const BOOKS: [&str; 6] = [
+        "/etc/passwd-",
+        "/etc/group-",
+        "/etc/shadow-",
+        "/etc/gshadow-",
+        "/etc/.pwd.lock",
+        "/var/lib/systemd/timers",
+    ];
+    let files = sh_ok("find / -xdev -path /var/lib/dpkg -prune -o -path /var/log -prune -o -print");
+    let files = files.lines().filter(|file| !BOOKS.contains(file)).map(str::to_owned).collect();
+    (files, sh_ok("cat /etc/passwd /etc/group /etc/shadow /etc/gshadow"))
+}
+
+/// The packages of a version.
+fn folder(version: &str) -> PathBuf {
+    shared().join(version)
+}
+
+fn install(version: &str) -> String {
+    sh_ok(&format!("dpkg -i {}", super::file(&folder(version), ".deb").display()))
+}
+
+fn version() -> String {
+    sh_ok("dpkg-query --show --showformat='${Version} ${db:Status-Abbrev}' avalon-music-server")
+        .trim()
+        .to_owned()
+}
+
+/// Runs the commands below a heading of the archive's notes, as they stand there.
+fn follow(version: &str, heading: &str) {
+    let archive = super::file(&folder(version), ".tar.gz");
+    let notes = format!("tar -xzOf {} --wildcards '*/INSTALL.md'", archive.display());
+    let notes = sh_ok(&notes);
+    let section = notes.split("\n## ").find_map(|section| section.strip_prefix(heading)).expect("a section");
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    assert!(commands.len() > 3, "{notes}");
+    sh_ok(&format!("set -e; cd {}\n{}", folder(version).display(), commands.join("\n")));
+}
+
+/// The program that the service runs.
+fn program() -> String {
+    sh_ok(&format!("readlink /proc/{}/exe", show("MainPID"))).trim().to_owned()
+}
+
+impl Machine {
+    /// As `systemctl edit avalon.socket` would, for a port that is free.
+    fn choose_port(&self) {
+        fs::create_dir_all("/etc/systemd/system/avalon.socket.d").expect("a folder");
+        let text = format!("[Socket]\nListenStream=\nListenStream={}\n", self.address);
+        fs::write("/etc/systemd/system/avalon.socket.d/override.conf", text).expect("a drop-in");
+        sh_ok("systemctl daemon-reload");
+    }
+
+    fn load(&self) -> Load {
+        let plan = Plan::standard(&self.address, &["/avalon/songs", "/avalon/heartbeat"], status_200);
+        Load::start(&plan)
+    }
+
+    fn assert_serves_the_music(&self) {
+        assert_eq!(http::get(&self.address, "/avalon/songs").success().len(), 24);
+    }
+
+    fn assert_nothing_left(&self) {
+        let (files, accounts) = state();
+        let left: Vec<&String> = files.symmetric_difference(&self.before.0).collect();
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(accounts, self.before.1);
+        let units = sh_ok(
+            "systemctl list-units --all --no-legend 'avalon*'; systemctl list-unit-files --no-legend 'avalon*' || true",
+        );
+        assert_eq!(units, "");
+        assert!(TcpStream::connect(&self.address).is_err());
+        assert!(!Path::new("/run/avalon").exists());
+    }
+
+    fn installed(&self) {
+        install("first");
+        assert_eq!(version(), "1.0.0 ii");
+        assert_eq!(sh_ok("dpkg --verify avalon-music-server"), "");
+        assert_eq!(
+            sh_ok(&format!("stat -c '%a %U %G' {CONFIG} /var/lib/avalon")),
+            "640 root avalon\n750 avalon avalon\n"
+        );
+        let units = "avalon.service avalon.socket avalon-scan.service avalon-scan.timer";
+        assert_eq!(sh(&format!("systemd-analyze verify --man=no {units}")), (0, String::new()));
+        let (_, active) = sh(&format!("systemctl is-active {units}"));
+        assert_eq!(active, "inactive\n".repeat(4));
+        let (_, enabled) = sh("systemctl is-enabled avalon.service avalon.socket avalon-scan.timer");
+        assert_eq!(enabled, "disabled\n".repeat(3));
+    }
+
+    fn two_commands(&self) {
+        self.choose_port();
+        sh_ok("systemctl enable --now avalon.socket avalon-scan.timer");
+        sh_ok("systemctl start avalon-scan.service");
+        self.assert_serves_the_music();
+        assert_eq!(program(), "/usr/bin/avalon-master");
+    }
+
+    /// The targets of a boot, with what hangs on them.
+    fn booted(&self) {
+        sh_ok("systemctl stop avalon-scan.timer avalon.socket avalon.service");
+        assert!(TcpStream::connect(&self.address).is_err());
+        sh_ok("systemctl start sockets.target timers.target");
+        self.assert_serves_the_music();
+        assert_eq!(sh_ok("systemctl is-active avalon-scan.timer"), "active\n");
+    }
+
+    fn upgraded(&self) {
+        let settings = fs::read_to_string(CONFIG).expect("settings").replace("WORKERS = 3", "WORKERS = 2");
+        fs::write(CONFIG, &settings).expect("settings");
+        sh_ok("systemctl reload avalon.service");
+        let (before, starts) = (show("MainPID"), show("NRestarts"));
+        let load = self.load();
+        install("second");
+        assert_eq!(version(), "1.0.1 ii");
+        eventually("another main process", || (show("MainPID") != before).then_some(()));
+        eventually("the end of the former one", || {
+            (!Path::new("/proc").join(&before).exists()).then_some(())
+        });
+        load.assert_nothing_lost();
+        // What dpkg has just put there, and not what it has deleted.
+        assert_eq!(program(), "/usr/bin/avalon-master");
+        assert_eq!((show("ActiveState"), show("NRestarts")), ("active".to_owned(), starts));
+        assert_eq!(fs::read_to_string(CONFIG).expect("settings"), settings);
+        assert_eq!(sh_ok(&format!("stat -c '%a %U %G' {CONFIG}")), "640 root avalon\n");
+        assert_eq!(sh_ok("systemctl is-enabled avalon.socket"), "enabled\n");
+        self.assert_serves_the_music();
+    }
+
+    fn failed_upgrade(&self) {
+        eventually("the names taken over", || (sh("avalonctl status").0 == 0).then_some(()));
+        let settings = fs::read_to_string(CONFIG).expect("settings");
+        fs::write(CONFIG, "WORKERS = many\n").expect("settings");
+        let before = show("MainPID");
+        let load = self.load();
+        let said = install("second");
+        assert!(said.contains("the former version goes on serving"), "{said}");
+        assert_eq!((version(), show("MainPID")), ("1.0.1 ii".to_owned(), before));
+        load.assert_nothing_lost();
+        fs::write(CONFIG, settings).expect("settings");
+    }
+
+    fn removed(&self) {
+        sh_ok("dpkg -r avalon-music-server");
+        assert!(TcpStream::connect(&self.address).is_err());
+        assert!(!Path::new("/run/avalon").exists() && !Path::new("/usr/bin/avalon-master").exists());
+        assert!(Path::new(CONFIG).exists() && Path::new("/var/lib/avalon/avalon.sqlite").exists());
+        assert_eq!(sh_ok("find /etc/systemd/system -lname '*avalon*'"), "");
+        // Installed again it has the settings and the rows.
+        install("second");
+        sh_ok("systemctl enable --now avalon.socket");
+        self.assert_serves_the_music();
+        eventually("two workers", || show("StatusText").contains("2 workers").then_some(()));
+    }
+
+    fn purged(&self) {
+        sh_ok("dpkg -P avalon-music-server");
+        assert_eq!(sh_ok("ls /var/lib/dpkg/info | grep avalon || true"), "");
+        self.assert_nothing_left();
+    }
+
+    fn archive_installed(&self) {
+        self.choose_port();
+        follow("first", "Install");
+        self.assert_serves_the_music();
+        assert!(program().starts_with("/opt/avalon-music-server-1.0.0-"), "{}", program());
+    }
+
+    fn archive_upgraded(&self) {
+        let before = show("MainPID");
+        let load = self.load();
+        follow("second", "Upgrade");
+        eventually("another main process", || (show("MainPID") != before).then_some(()));
+        eventually("the end of the former one", || {
+            (!Path::new("/proc").join(&before).exists()).then_some(())
+        });
+        load.assert_nothing_lost();
+        assert!(program().starts_with("/opt/avalon-music-server-1.0.1-"), "{}", program());
+        self.assert_serves_the_music();
+    }
+
+    fn archive_removed(&self) {
+        follow("second", "Remove");
+        sh_ok("systemctl reset-failed 'avalon*' || true");
+        self.assert_nothing_left();
+    }
+}
