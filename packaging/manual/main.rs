@@ -195,6 +195,10 @@ mod tests {
                 let text = fs::read_to_string(folder.path().join(&file)).expect(&file);
                 assert!(text.contains(name) && text.contains("help"), "{file}: {text}");
             }
+            let line = format!("source bash-completion/completions/{name} && complete -p {name}");
+            let bash = Process::new("bash").args(["-c", &line]).current_dir(folder.path()).output();
+            let bash = bash.expect("bash");
+            assert!(bash.status.success(), "{}", String::from_utf8_lossy(&bash.stderr));
         }
     }
 }
