@@ -152,7 +152,7 @@ impl Machine {
         let settings = fs::read_to_string(CONFIG).expect("settings").replace("WORKERS = 3", "WORKERS = 2");
         fs::write(CONFIG, &settings).expect("settings");
         sh_ok("systemctl reload avalon.service");
-        let (before, starts) = (show("MainPID"), show("NRestarts"));
+        let (before, invocation) = (show("MainPID"), show("InvocationID"));
         let load = self.load();
         install("second");
         assert_eq!(version(), "1.0.1 ii");
@@ -163,7 +163,8 @@ impl Machine {
         load.assert_nothing_lost();
         // What dpkg has just put there, and not what it has deleted.
         assert_eq!(program(), "/usr/bin/avalon-master");
-        assert_eq!((show("ActiveState"), show("NRestarts")), ("active".to_owned(), starts));
+        // It was never stopped, not even for a moment.
+        assert_eq!(show("InvocationID"), invocation);
         assert_eq!(fs::read_to_string(CONFIG).expect("settings"), settings);
         assert_eq!(sh_ok(&format!("stat -c '%a %U %G' {CONFIG}")), "640 root avalon\n");
         assert_eq!(sh_ok("systemctl is-enabled avalon.socket"), "enabled\n");
@@ -210,7 +211,7 @@ impl Machine {
     }
 
     fn archive_upgraded(&self) {
-        let before = show("MainPID");
+        let (before, invocation) = (show("MainPID"), show("InvocationID"));
         let load = self.load();
         follow("second", "Upgrade");
         eventually("another main process", || (show("MainPID") != before).then_some(()));
@@ -218,6 +219,7 @@ impl Machine {
             (!Path::new("/proc").join(&before).exists()).then_some(())
         });
         load.assert_nothing_lost();
+        assert_eq!(show("InvocationID"), invocation);
         assert!(program().starts_with("/opt/avalon-music-server-1.0.1-"), "{}", program());
         self.assert_serves_the_music();
     }
