@@ -68,6 +68,16 @@ fn version() -> String {
         .to_owned()
 }
 
+/// The commands of the README's section on installing.
+fn readme() -> Vec<&'static str> {
+    let text = include_str!("../../../README.md");
+    let section = text.split("\n## ").find(|section| section.starts_with("Install\n")).expect("a section");
+    let commands: Vec<&str> =
+        section.lines().filter(|line| line.starts_with("    ")).map(str::trim).collect();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    commands
+}
+
 /// Runs the commands below a heading of the archive's notes, as they stand there.
 fn follow(version: &str, heading: &str) {
     let archive = super::file(&folder(version), ".tar.gz");
@@ -116,7 +126,7 @@ impl Machine {
     }
 
     fn installed(&self) {
-        install("first");
+        sh_ok(&format!("cd {} && {}", folder("first").display(), readme()[0]));
         assert_eq!(version(), "1.0.0 ii");
         assert_eq!(sh_ok("dpkg --verify avalon-music-server"), "");
         assert_eq!(
@@ -133,8 +143,9 @@ impl Machine {
 
     fn two_commands(&self) {
         self.choose_port();
-        sh_ok("systemctl enable --now avalon.socket avalon-scan.timer");
-        sh_ok("systemctl start avalon-scan.service");
+        for command in &readme()[1..] {
+            sh_ok(command);
+        }
         self.assert_serves_the_music();
         assert_eq!(program(), "/usr/bin/avalon-master");
     }
