@@ -79,8 +79,9 @@ fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
         let _ = nix::unistd::close(*fd);
     }
     if first.gives_way {
-        // The thread, and all that it will start.
-        rustix::process::nice(NICE)?;
+        // The thread, and all that it will start. Where that is forbidden (a filter of systemd's, a
+        // container), the reload has its share of the processors and is made all the same.
+        let _ = rustix::process::nice(NICE);
     }
     umask(Mode::from_bits_truncate(first.umask));
     if let Some(account) = first.account {
