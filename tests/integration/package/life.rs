@@ -23,10 +23,11 @@ pub(super) fn play() {
     sh_ok(&format!("cp -r {}/music /srv/music", shared().display()));
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
     let machine = Machine { address: format!("127.0.0.1:{port}"), before: state() };
-    let all: [Scenario<Machine>; 10] = [
+    let all: [Scenario<Machine>; 11] = [
         ("package is installed and starts nothing", Machine::installed),
         ("two commands and the music is served", Machine::two_commands),
         ("boot starts what was enabled", Machine::booted),
+        ("failed scan and rotated journal change nothing", Machine::failed_scan),
         ("upgrade under load loses nothing", Machine::upgraded),
         ("upgrade that cannot start changes nothing", Machine::failed_upgrade),
         ("removal stops, and keeps settings and rows", Machine::removed),
@@ -143,9 +144,15 @@ impl Machine {
 
     fn two_commands(&self) {
         self.choose_port();
-        for command in &readme()[1..] {
-            sh_ok(command);
-        }
+        let [enable, scan] = readme()[1..] else { panic!("two commands") };
+        sh_ok(enable);
+        // Before the first scan there is nothing, and that is said.
+        let nothing = http::get(&self.address, "/avalon/songs").json();
+        assert_eq!(nothing["warnings"][0]["message_key"], "avalon.service.warning.empty_collection");
+        assert!(
+            sh_ok("systemctl show avalon.service --value -p StatusText").contains("nothing has been scanned")
+        );
+        sh_ok(scan);
         self.assert_serves_the_music();
         assert_eq!(program(), "/usr/bin/avalon-master");
     }
@@ -157,6 +164,16 @@ impl Machine {
         sh_ok("systemctl start sockets.target timers.target");
         self.assert_serves_the_music();
         assert_eq!(sh_ok("systemctl is-active avalon-scan.timer"), "active\n");
+    }
+
+    fn failed_scan(&self) {
+        sh_ok("mv /srv/music /srv/elsewhere");
+        assert_ne!(sh("systemctl start avalon-scan.service").0, 0);
+        self.assert_serves_the_music();
+        sh_ok("mv /srv/elsewhere /srv/music && systemctl reset-failed avalon-scan.service");
+        sh_ok("journalctl --rotate && systemctl reload avalon.service");
+        assert!(sh_ok("journalctl -u avalon.service -o cat").contains(" serves on "));
+        self.assert_serves_the_music();
     }
 
     fn upgraded(&self) {

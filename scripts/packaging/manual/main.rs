@@ -9,16 +9,16 @@ mod settings;
 
 // The command lines stand beside the programs that they are of, so the programs come along.
 #[allow(dead_code)]
-#[path = "../../src/bin/avalonctl.rs"]
+#[path = "../../../src/bin/avalonctl.rs"]
 mod ctl;
 #[allow(dead_code)]
-#[path = "../../src/bin/avalon-echo-config.rs"]
+#[path = "../../../src/bin/avalon-echo-config.rs"]
 mod echo_config;
 #[allow(dead_code)]
-#[path = "../../src/bin/avalon-master.rs"]
+#[path = "../../../src/bin/avalon-master.rs"]
 mod master;
 #[allow(dead_code)]
-#[path = "../../src/bin/avalon-scan.rs"]
+#[path = "../../../src/bin/avalon-scan.rs"]
 mod scan;
 
 use std::fs;
