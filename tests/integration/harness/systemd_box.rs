@@ -76,8 +76,19 @@ pub(crate) fn run_test(name: &str, root: &Path, fill: impl FnOnce(&Path)) {
     command.arg(&script).args([root, &shared, &program]).args(["--exact", name, "--nocapture"]);
     let status = command.status().expect("bash");
     let read = |name| String::from_utf8_lossy(&fs::read(shared.join(name)).unwrap_or_default()).into_owned();
-    assert!(status.success(), "{status}: {}\nsystemd:\n{}", read("output"), read("console"));
-    println!("{}\nall in {:?}", read("output"), begin.elapsed());
+    let output = read("output.before") + &read("output");
+    assert!(status.success(), "{status}: {output}\nsystemd:\n{}", read("console"));
+    println!("{output}\nall in {:?}", begin.elapsed());
+}
+
+/// Has the machine boot once more when this test has passed, which is then run there again.
+pub(crate) fn reboot() {
+    fs::write(shared().join("reboot"), "").expect("a file");
+}
+
+/// Whether it has.
+pub(crate) fn is_rebooted() -> bool {
+    shared().join("rebooted").exists()
 }
 
 /// Plays scenarios inside, one after the other.

@@ -7,7 +7,9 @@
 # FOLDER, and whatever file system COMMAND lies on, are the host's own inside; FOLDER is where
 # files can be left. The command's output goes to FOLDER/output, what goes wrong before
 # it to FOLDER/console, what systemd says to the journal inside. Its exit status is ours, and 125
-# says that it did not get to its end.
+# says that it did not get to its end. If it succeeds and has left FOLDER/reboot, the machine is booted
+# again, with what was enabled, the same files and an empty /run, and the command is run there as well;
+# then that file is called FOLDER/rebooted.
 #
 # Private /tmp and /var/tmp are not for tidiness: a booting systemd empties them. No unit of
 # the host is started, as udev, sysctl and their like would act on the host's kernel. The
@@ -21,16 +23,24 @@ enclose() {
     mount -t cgroup2 cgroup2 "$folder/cgroup"
     mkdir "$folder/cgroup/$group"
     echo $$ >"$folder/cgroup/$group/cgroup.procs"
-    # What the process is in becomes the root.
-    exec unshare --mount --cgroup --pid --uts --ipc --fork --kill-child "$BASH" "$0" --boot "$lower" "$folder" "$@"
+    # Outlives a boot.
+    mount -t tmpfs tmpfs "$folder/layers"
+    mkdir "$folder/layers"/{up,work,root}
+    # What the process is in becomes the root. systemd exits with a status of its own.
+    while true; do
+        unshare --mount --cgroup --pid --uts --ipc --fork --kill-child \
+            "$BASH" "$0" --boot "$lower" "$folder" "$@" || true
+        [[ -e $folder/reboot && $(cat "$folder/status") == 0 ]] || break
+        mv "$folder/reboot" "$folder/rebooted"
+        mv "$folder/output" "$folder/output.before"
+        rm "$folder/status"
+    done
 }
 
 # 2: systemd as PID 1.
 boot() {
-    local layers=$folder/layers root=$folder/layers/root dir want
+    local layers=$folder/layers root=$folder/layers/root dir wanted=""
     umount "$folder/cgroup"
-    mount -t tmpfs tmpfs "$layers"
-    mkdir "$layers"/{up,work,root}
     mount -t overlay overlay -o "lowerdir=$lower,upperdir=$layers/up,workdir=$layers/work" "$root"
     mount -t proc proc "$root/proc"
     mount --rbind /sys "$root/sys"
@@ -42,14 +52,11 @@ boot() {
         mkdir -p "$root$dir"
         mount --bind "$dir" "$root$dir"
     done
-    # Of the host's own boot only the journal and temporary files stay.
-    rm -rf "$root"/etc/systemd/system/*.wants
-    for want in "$root"/lib/systemd/system/*.target.wants/*; do
-        case $want in
-        *journald* | *tmpfiles-setup.service) ;;
-        *) rm -f "$want" ;;
-        esac
-    done
+    if [[ -e $folder/rebooted ]]; then
+        wanted="sockets.target timers.target"
+    else
+        leave_journal
+    fi
     # What the host's kernel has said is no business of the box.
     mkdir -p "$root/etc/systemd/journald.conf.d"
     printf '[Journal]\nReadKMsg=no\n' >"$root/etc/systemd/journald.conf.d/box.conf"
@@ -57,10 +64,12 @@ boot() {
     cat >"$root/etc/systemd/system/box.target" <<UNIT
 [Unit]
 Requires=box.service
+Wants=$wanted
 UNIT
     cat >"$root/etc/systemd/system/box.service" <<UNIT
 [Unit]
 DefaultDependencies=no
+After=$wanted
 [Service]
 Type=oneshot
 Environment=AVALON_SYSTEMD_BOX=$folder
@@ -74,6 +83,18 @@ UNIT
     exec /usr/bin/env -i PATH="$PATH" container=other \
         /lib/systemd/systemd --system --unit=box.target \
         --log-target=journal --show-status=0
+}
+
+# Of the host's own boot only the journal and temporary files stay.
+leave_journal() {
+    local want
+    rm -rf "$root"/etc/systemd/system/*.wants
+    for want in "$root"/lib/systemd/system/*.target.wants/*; do
+        case $want in
+        *journald* | *tmpfiles-setup.service) ;;
+        *) rm -f "$want" ;;
+        esac
+    done
 }
 
 # 3: nothing runs any more.
