@@ -17,7 +17,7 @@ use super::control::Control;
 use super::events::Settings;
 use super::listeners::{self, Listener};
 use super::loader::{Loader, Source, Summary};
-use super::logs::{open_access_log, open_log};
+use super::logs::open_logs;
 use super::messages::Message;
 use super::pidfile::PidFile;
 use super::process::{self, FirstSteps};
@@ -114,8 +114,7 @@ impl Master {
         if config.pidfile.as_deref() != self.pidfile.as_ref().map(PidFile::path) {
             warn!(self.log.logger(), "PIDFILE is not changed by a reload");
         }
-        let log = open_log(&config)?;
-        let access_log = open_access_log(&config, log.logger())?;
+        let (log, access_log) = open_logs(&config)?;
         let open: Vec<Rc<Listener>> =
             self.generations.values().flat_map(|generation| generation.listeners.clone()).collect();
         let listeners = open_listeners(&config, &self.activated, &open)?;

@@ -18,20 +18,16 @@ use crate::telemetry::{AccessLog, Log};
 
 /// The log of a configuration.
 pub(super) fn open_log(config: &Config) -> Result<Log, String> {
-    let log = Log::start(&config.log, "master", "avalon.master");
-    let log = log.map_err(|error| format!("LOG_PATH: {error}"))?;
-    give_logs(config, log.logger());
-    Ok(log)
+    Log::start(&config.log, "master", "avalon.master").map_err(|error| format!("LOG_PATH: {error}"))
 }
 
-/// The access log of a configuration, if there is to be one.
-pub(super) fn open_access_log(config: &Config, log: &Logger) -> Result<Option<AccessLog>, String> {
+/// The same, and the access log, if there is to be one, both given to the workers' account.
+pub(super) fn open_logs(config: &Config) -> Result<(Log, Option<AccessLog>), String> {
+    let log = open_log(config)?;
     let access_log = config.access_log.as_ref().map(AccessLog::open).transpose();
     let access_log = access_log.map_err(|error| format!("ACCESS_LOGFILE: {error}"))?;
-    if access_log.is_some() {
-        give_logs(config, log);
-    }
-    Ok(access_log)
+    give_logs(config, log.logger());
+    Ok((log, access_log))
 }
 
 /// A log file belongs to whoever the workers become, as with Gunicorn, so that they can open it

@@ -56,7 +56,7 @@ use inherited::Inherited;
 use kept::saved_snapshot;
 use listeners::Listener;
 use loader::{Kept, Loader, Source, in_words};
-use logs::{open_access_log, open_log};
+use logs::{open_log, open_logs};
 use messages::Message;
 use metrics::Metrics;
 use pidfile::PidFile;
@@ -177,9 +177,7 @@ struct Prepared {
 impl Prepared {
     fn of(config: &Config) -> Result<Prepared, (ExitCode, String)> {
         let inherited = Inherited::take().map_err(|message| (ExitCode::Failure, message))?;
-        let log = open_log(config).map_err(|error| (ExitCode::Configuration, error))?;
-        let access_log =
-            open_access_log(config, log.logger()).map_err(|error| (ExitCode::Configuration, error))?;
+        let (log, access_log) = open_logs(config).map_err(|error| (ExitCode::Configuration, error))?;
         sentry::start_aside(&config.sentry);
         let signals = Signals::block()
             .map_err(|error| (ExitCode::Failure, format!("signals cannot be received: {error}")))?;

@@ -210,9 +210,7 @@ fn write_early(
     let query = || record.target.split_once('?').map_or("", |(_, query)| query);
     match atom {
         Atom::Client => match record.client {
-            // Writing to a String cannot fail.
-            Some(client) if spec.is_plain() => drop(write!(out, "{client}")),
-            Some(client) => spec.write(Value::Text(&client.to_string()), out),
+            Some(client) => write_shown(spec, &client, out),
             None => spec.write(Value::Text("-"), out),
         },
         Atom::Dash => spec.write(Value::Text("-"), out),
@@ -220,8 +218,7 @@ fn write_early(
             Some(user) => write_bytes(spec, &user, out),
             None => spec.write(Value::Text("-"), out),
         },
-        Atom::Time if spec.is_plain() => drop(write!(out, "{time}")),
-        Atom::Time => spec.write(Value::Text(&time.to_string()), out),
+        Atom::Time => write_shown(spec, time, out),
         Atom::RequestLine if spec.is_plain() => {
             write_bytes(spec, record.method.as_bytes(), out);
             out.push(' ');
@@ -237,11 +234,10 @@ fn write_early(
         Atom::Path => write_bytes(spec, &percent_decode_str(path()).collect::<Vec<u8>>(), out),
         Atom::Query => write_bytes(spec, query().as_bytes(), out),
         Atom::Protocol => spec.write(Value::Text(record.protocol), out),
-        Atom::Status if spec.is_plain() => drop(write!(out, "{}", record.status)),
-        Atom::Status => spec.write(Value::Text(&record.status.to_string()), out),
+        Atom::Status => write_shown(spec, &record.status, out),
         Atom::Referer => write_bytes(spec, header("referer"), out),
         Atom::Agent => write_bytes(spec, header("user-agent"), out),
-        Atom::Process => spec.write(Value::Text(&format!("<{}>", std::process::id())), out),
+        Atom::Process => write_shown(spec, &format_args!("<{}>", std::process::id()), out),
         Atom::RequestHeader(name) => write_bytes(spec, header(name), out),
         Atom::ResponseHeader(name) => write_bytes(spec, (record.response_header)(name).unwrap_or(b"-"), out),
         // Left for the end.
@@ -253,14 +249,12 @@ fn write_late(late: Late, spec: &Spec, bytes: u64, took: Duration, out: &mut Str
     let int = |number: u128| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
     match late {
         Late::Bytes => spec.write(int(bytes.into()), out),
-        Late::BytesText if spec.is_plain() => drop(write!(out, "{bytes}")),
-        Late::BytesText => spec.write(Value::Text(&bytes.to_string()), out),
+        Late::BytesText => write_shown(spec, &bytes, out),
         Late::Seconds => spec.write(int(took.as_secs().into()), out),
         Late::Milliseconds => spec.write(int(took.as_millis()), out),
         Late::Microseconds => spec.write(int(took.as_micros()), out),
         Late::Decimal => {
-            let decimal = format!("{}.{:06}", took.as_secs(), took.subsec_micros());
-            spec.write(Value::Text(&decimal), out);
+            write_shown(spec, &format_args!("{}.{:06}", took.as_secs(), took.subsec_micros()), out);
         }
     }
 }
@@ -277,6 +271,16 @@ fn user(record: &AccessRecord<'_>) -> Option<Vec<u8>> {
     let mut decoded = BASE64_STANDARD.decode(encoded.trim_ascii()).ok()?;
     decoded.truncate(decoded.iter().position(|byte| *byte == b':').unwrap_or(decoded.len()));
     Some(decoded).filter(|user| !user.is_empty())
+}
+
+/// Writes what is a text of ours when it is shown, mostly without making that text first.
+fn write_shown(spec: &Spec, value: &dyn fmt::Display, out: &mut String) {
+    if spec.is_plain() {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{value}");
+    } else {
+        spec.write(Value::Text(&value.to_string()), out);
+    }
 }
 
 /// Writes what a client has sent: nothing in it ends the line, a quoted field, or steers a terminal.

@@ -58,22 +58,12 @@ impl Service {
     ) -> Response<Payload> {
         activity.asked();
         let begin = Instant::now();
-        let target = request.uri().path_and_query().map_or("", |target| target.as_str());
-        self.slot.begin_request(request.method().as_str(), target);
-        let id = self.request_ids.as_ref().map(|ids| (ids.header(), ids.of(request.headers())));
-        let caught = sentry::catch(
-            || self.route(request, peer, role),
-            || describe(request, id.as_ref().map(|(_, id)| id)),
-        );
-        let (mut response, endpoint) = caught.unwrap_or_else(|_| {
-            let id = id.as_ref().and_then(|(_, id)| id.to_str().ok());
-            let trace = trace_context::parent(request.headers()).map(|(trace, _)| trace);
-            error!(self.log, #sentry::REPORTED, "a request panicked"; "method" => %request.method(),
-                "target" => %request.uri(), "request_id" => id, "trace_id" => trace);
-            (response::error(&ApiError::Unknown), None)
-        });
-        if let Some((header, id)) = &id {
-            response.headers_mut().insert(*header, id.clone());
+        self.slot.begin_request(request.method().as_str(), target(request));
+        let id = self.request_ids.as_ref().map(|ids| ids.of(request.headers()));
+        let caught = sentry::catch(|| self.route(request, peer, role), || describe(request, id.as_ref()));
+        let (mut response, endpoint) = caught.unwrap_or_else(|_| (self.panicked(request, id.as_ref()), None));
+        if let (Some(ids), Some(id)) = (&self.request_ids, &id) {
+            response.headers_mut().insert(ids.header(), id.clone());
         }
         if request.method() == Method::HEAD {
             response = response::without_body(response);
@@ -87,11 +77,19 @@ impl Service {
         if let Some(endpoint @ Endpoint::List(_)) = endpoint {
             self.statsd.request(endpoint.name(), took);
         }
-        let line = self.access_log.as_ref().map(|log| {
-            let id = id.as_ref().map(|(_, id)| id.as_bytes()).unwrap_or_default();
-            (Arc::clone(log), self.begin_line(log, request, peer, &response, id))
-        });
+        let line = self
+            .access_log
+            .as_ref()
+            .map(|log| (Arc::clone(log), self.begin_line(log, request, peer, &response, id.as_ref())));
         response.map(|body| body.ending(Exchange::new(Arc::clone(activity), self.slot, begin, line)))
+    }
+
+    /// The answer to a request that has panicked, which Sentry has been told of.
+    fn panicked(&self, request: &Request<Incoming>, id: Option<&HeaderValue>) -> Response<Payload> {
+        let trace = trace_context::parent(request.headers()).map(|(trace, _)| trace);
+        error!(self.log, #sentry::REPORTED, "a request panicked"; "method" => %request.method(),
+            "target" => %request.uri(), "request_id" => id.and_then(|id| id.to_str().ok()), "trace_id" => trace);
+        response::error(&ApiError::Unknown)
     }
 
     /// The line of a request in the access log, as far as it can be written before the body is sent.
@@ -101,17 +99,17 @@ impl Service {
         request: &Request<Incoming>,
         peer: Peer,
         response: &Response<Payload>,
-        request_id: &[u8],
+        request_id: Option<&HeaderValue>,
     ) -> AccessLine {
         let client = forwarded::client(peer, request.headers(), &self.proxies);
         log.begin(&AccessRecord {
             client: client.address,
             scheme: client.scheme,
             method: request.method().as_str(),
-            target: request.uri().path_and_query().map_or("", |target| target.as_str()),
+            target: target(request),
             protocol: if request.version() == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
             status: response.status().as_u16(),
-            request_id,
+            request_id: request_id.map(HeaderValue::as_bytes).unwrap_or_default(),
             trace: trace_context::parent(request.headers()),
             request_header: &|name| last_value(request.headers(), name),
             response_header: &|name| last_value(response.headers(), name),
@@ -222,12 +220,16 @@ impl Service {
     }
 }
 
+/// Path and query string.
+fn target(request: &Request<Incoming>) -> &str {
+    request.uri().path_and_query().map_or("", |target| target.as_str())
+}
+
 fn describe(request: &Request<Incoming>, id: Option<&HeaderValue>) -> sentry::Description {
-    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     let id = id.and_then(|id| id.to_str().ok()).map(|id| ("request_id", id.to_owned()));
     let trace = trace_context::parent(request.headers()).map(|(trace, _)| ("trace_id", trace.to_owned()));
     sentry::Description {
-        request: sentry::request(request.method().as_str(), target, request.headers()),
+        request: sentry::request(request.method().as_str(), target(request), request.headers()),
         tags: id.into_iter().chain(trace).collect(),
     }
 }
