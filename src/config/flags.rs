@@ -113,17 +113,20 @@ impl Flags {
     /// What these flags set.
     pub fn overrides(self) -> Overrides {
         let mut overrides = Overrides { file: self.config, variables: self.env, flags: Vec::new() };
-        if !self.bind.is_empty() {
-            overrides.set_by("BIND", Raw::List(self.bind), "--bind".to_owned());
+        for (key, flag, values) in
+            [("BIND", "--bind", self.bind), ("METRICS_BIND", "--metrics-bind", self.metrics_bind)]
+        {
+            if !values.is_empty() {
+                overrides.set_by(key, Raw::List(values), flag.to_owned());
+            }
         }
-        if !self.metrics_bind.is_empty() {
-            overrides.set_by("METRICS_BIND", Raw::List(self.metrics_bind), "--metrics-bind".to_owned());
-        }
-        if self.reuse_port {
-            overrides.set_by("REUSE_PORT", Raw::Boolean(true), "--reuse-port".to_owned());
-        }
-        if self.proxy_protocol {
-            overrides.set_by("PROXY_PROTOCOL", Raw::Boolean(true), "--proxy-protocol".to_owned());
+        for (key, flag, given) in [
+            ("REUSE_PORT", "--reuse-port", self.reuse_port),
+            ("PROXY_PROTOCOL", "--proxy-protocol", self.proxy_protocol),
+        ] {
+            if given {
+                overrides.set_by(key, Raw::Boolean(true), flag.to_owned());
+            }
         }
         for (key, flag, value) in [
             ("METRICS", "--metrics", self.metrics),

@@ -45,14 +45,17 @@ pub(super) struct Setting {
 #[derive(Debug)]
 pub(super) struct Layers {
     settings: HashMap<&'static str, Setting>,
+    defaults: HashMap<&'static str, Setting>,
     /// Variables of the environment that look like settings but are none.
     pub(super) unknown_variables: Vec<(String, Option<&'static str>)>,
 }
 
 impl Layers {
     pub(super) fn read(overrides: &Overrides) -> Result<Layers, ConfigError> {
-        let mut layers = Layers { settings: HashMap::new(), unknown_variables: Vec::new() };
+        let mut layers =
+            Layers { settings: HashMap::new(), defaults: HashMap::new(), unknown_variables: Vec::new() };
         layers.lay_toml(DEFAULT_TOML, |_| Origin::Default)?;
+        layers.defaults = layers.settings.clone();
         if let Some((path, named_by)) = file(overrides)? {
             layers.lay_file(&path, named_by)?;
         }
@@ -67,6 +70,11 @@ impl Layers {
     /// The setting of `key`, which is one of [`KEYS`]: the defaults name every key.
     pub(super) fn get(&self, key: &'static str) -> &Setting {
         &self.settings[key]
+    }
+
+    /// The default of `key`, which tells its type.
+    pub(super) fn default(&self, key: &'static str) -> &Raw {
+        &self.defaults[key].value
     }
 
     fn lay_file(&mut self, path: &Path, named_by: Origin) -> Result<(), ConfigError> {

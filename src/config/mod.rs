@@ -259,22 +259,14 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         (Raw::List(items), _) => toml::Value::from(items.clone()).to_string(),
         (Raw::Text(text), _) => quoted(text),
         (Raw::Untyped(text), "UMASK") => format!("0o{}", text.trim_start_matches("0o")),
-        (Raw::Untyped(text), "REUSE_PORT" | "SANDBOX" | "METRICS" | "DEBUG_HEADERS" | "PROXY_PROTOCOL") => {
-            text.trim().to_ascii_lowercase()
-        }
-        (
-            Raw::Untyped(text),
-            "BIND"
-            | "COLLECTION"
-            | "METRICS_BIND"
-            | "STATUS_ALLOW"
-            | "FORWARDED_ALLOW_IPS"
-            | "PROXY_ALLOW_IPS",
-        ) => toml::Value::from(text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>())
-            .to_string(),
-        (Raw::Untyped(text), _) => {
-            text.trim().parse::<i64>().map_or_else(|_| quoted(text), |n| n.to_string())
-        }
+        (Raw::Untyped(text), _) => match layers.default(key) {
+            Raw::Boolean(_) => text.trim().to_ascii_lowercase(),
+            Raw::List(_) => {
+                let items: Vec<String> = text.split(',').map(|item| item.trim().to_owned()).collect();
+                toml::Value::from(items).to_string()
+            }
+            _ => text.trim().parse::<i64>().map_or_else(|_| quoted(text), |number| number.to_string()),
+        },
         (Raw::Other(name), _) => (*name).to_owned(),
     };
     KEYS.iter().map(|key| (*key, value(key))).collect()
