@@ -68,7 +68,9 @@ impl Systemd {
     /// reload or a stop: our own time-outs limit those.
     pub(super) fn alive(&mut self, now: Instant, busy: bool) {
         let pause = self.watchdog.unwrap_or(EXTENSION / 4);
-        if self.last_sign.is_some_and(|last| now.saturating_duration_since(last) < pause) {
+        let is_due = self.last_sign.is_none_or(|last| now.saturating_duration_since(last) >= pause);
+        // What nobody hears is no sign of life.
+        if self.silent || !is_due {
             return;
         }
         self.last_sign = Some(now);
@@ -81,15 +83,25 @@ impl Systemd {
     }
 
     /// Another process is the main one from now on; only that one is heard, so this is the last
-    /// word.
+    /// word. It is a sign of life too: the watchdog's time goes on, and must not end before the
+    /// other one has been told of its turn.
     pub(super) fn hand_over(&mut self, pid: Pid) {
-        self.tell(&[NotifyState::MainPid(pid.as_raw().unsigned_abs())]);
+        let main = NotifyState::MainPid(pid.as_raw().unsigned_abs());
+        match self.watchdog {
+            Some(_) => self.tell(&[main, NotifyState::Watchdog]),
+            None => self.tell(&[main]),
+        }
         self.silent = true;
     }
 
-    /// This process has become the main one; says whether that is new.
-    pub(super) fn speak(&mut self) -> bool {
-        std::mem::take(&mut self.silent)
+    /// This process has become the main one, and gives its first sign of life; says whether that is
+    /// new.
+    pub(super) fn speak(&mut self, now: Instant) -> bool {
+        let is_new = std::mem::take(&mut self.silent);
+        if is_new {
+            self.alive(now, false);
+        }
+        is_new
     }
 
     /// How often [`Systemd::alive`] must be called at least.

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -353,7 +354,7 @@ impl Master {
     }
 
     fn speak(&mut self) {
-        if !self.systemd.speak() {
+        if !self.systemd.speak(Instant::now()) {
             return;
         }
         let current = self.arbiter.current().and_then(|number| self.generations.get(&number));
