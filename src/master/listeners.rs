@@ -1,18 +1,19 @@
 //! The addresses to serve on. Opened once by the master, and kept as long as any
-//! generation wants them; workers get copies. Nobody ever calls `shutdown` on one, as that
-//! would end it for all.
+//! generation wants them; workers get copies. What is done to one is done to all copies, so
+//! only the master that closes an address for good lets nobody in any more.
 
 use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use nix::libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
 use nix::sys::stat::{Mode, umask};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
 use crate::config::BindAddress;
 
@@ -22,25 +23,41 @@ pub(super) struct Listener {
     socket: Socket,
     /// Bound by systemd, not by us.
     activated: bool,
-    /// Whether the path of a Unix socket is taken away when its master closes it.
-    unlinks: Cell<bool>,
+    /// Whether nobody else will serve here once its master closes it: callers are turned away, and
+    /// the path of a Unix socket is taken away.
+    owned: Cell<bool>,
 }
+
+/// A socket filter for TCP that drops whatever begins a connection: SYN without ACK among the flags,
+/// byte 13 of the header. Connections that have begun go on, also those it is inherited by.
+const NO_BEGINNINGS: [SockFilter; 5] = {
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    [
+        SockFilter::new((BPF_LD | BPF_B | BPF_ABS) as u16, 0, 0, FLAGS),
+        SockFilter::new((BPF_ALU | BPF_AND | BPF_K) as u16, 0, 0, SYN | ACK),
+        SockFilter::new((BPF_JMP | BPF_JEQ | BPF_K) as u16, 0, 1, SYN),
+        SockFilter::new((BPF_RET | BPF_K) as u16, 0, 0, 0),
+        SockFilter::new((BPF_RET | BPF_K) as u16, 0, 0, u32::MAX),
+    ]
+};
 
 impl Listener {
     fn new(address: BindAddress, socket: Socket, activated: bool) -> Self {
-        Listener { address, socket, activated, unlinks: Cell::new(!activated) }
+        Listener { address, socket, activated, owned: Cell::new(!activated) }
     }
 
     /// A listener of a former master, which still takes care of its path.
     pub(super) fn passed_on(address: BindAddress, socket: Socket, activated: bool) -> Self {
         let listener = Listener::new(address, socket, activated);
-        listener.unlinks.set(false);
+        listener.owned.set(false);
         listener
     }
 
-    /// Says which of two masters takes care of the path: this one, or another.
+    /// Says which of two masters takes care of the address: this one, or another.
     pub(super) fn set_owned(&self, owned: bool) {
-        self.unlinks.set(owned && !self.activated);
+        self.owned.set(owned && !self.activated);
     }
 
     pub(super) fn address(&self) -> &BindAddress {
@@ -67,13 +84,29 @@ impl Listener {
     pub(super) fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+
+    /// Lets nobody into the queue any more, while all who are in it can be accepted by whoever has a
+    /// copy. So none is lost between the last look at the queue and the end of the socket, which would
+    /// reset them. A caller on TCP tries again until then, and is refused after it; on a Unix socket
+    /// it is refused at once (unix(7) leaves the queue to `accept`, which says EINVAL at its end).
+    fn turn_away(&self) {
+        // Where it is forbidden, callers may still be reset at the very end.
+        let _ = match self.address {
+            BindAddress::Tcp { .. } => self.socket.attach_filter(&NO_BEGINNINGS),
+            BindAddress::Unix(_) => self.socket.shutdown(Shutdown::Read),
+        };
+    }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let (true, BindAddress::Unix(path)) = (self.unlinks.get(), &self.address) {
+        if !self.owned.get() {
+            return;
+        }
+        if let BindAddress::Unix(path) = &self.address {
             let _ = fs::remove_file(path);
         }
+        self.turn_away();
     }
 }
 
@@ -205,6 +238,47 @@ mod tests {
         let same = [BindAddress::Tcp { host: "127.0.0.1".into(), port }];
         assert!(open(&same, &[], 16, 0o022, false).is_err());
         assert!(open(&same, &[], 16, 0o022, true).is_ok());
+    }
+
+    #[test]
+    fn who_is_in_the_queue_of_a_closed_address_is_accepted_and_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for address in [tcp(), BindAddress::Unix(folder.path().join("socket"))] {
+            let listener = open(std::slice::from_ref(&address), &[], 16, 0o022, false).unwrap().remove(0);
+            let copy = listener.share().unwrap();
+            let to = copy.local_addr().unwrap();
+            let call = || {
+                let socket = Socket::new(to.domain(), Type::STREAM, None).unwrap();
+                socket.connect_timeout(&to, std::time::Duration::from_millis(50)).map(|()| socket)
+            };
+            let early = call().unwrap();
+            drop(listener);
+            let late = call().unwrap_err();
+            let is_unix = to.is_unix();
+            // What blocks is told of the end of the queue.
+            copy.set_nonblocking(!is_unix).unwrap();
+            let (mut accepted, _) = copy.accept().unwrap();
+            io::Write::write_all(&mut &early, b"GET").unwrap();
+            let mut heard = [0; 3];
+            io::Read::read_exact(&mut accepted, &mut heard).unwrap();
+            assert_eq!(&heard, b"GET");
+            let end = copy.accept().unwrap_err();
+            assert_eq!(end.kind() == io::ErrorKind::InvalidInput, is_unix, "{address}: {end}");
+            assert_eq!(late.kind() == io::ErrorKind::TimedOut, !is_unix, "{address}: {late}");
+        }
+    }
+
+    #[test]
+    fn address_that_another_master_serves_stays_open() {
+        let folder = tempfile::tempdir().unwrap();
+        for address in [tcp(), BindAddress::Unix(folder.path().join("socket"))] {
+            let listener = open(std::slice::from_ref(&address), &[], 16, 0o022, false).unwrap().remove(0);
+            let copy = listener.share().unwrap();
+            listener.set_owned(false);
+            drop(listener);
+            let socket = Socket::new(copy.local_addr().unwrap().domain(), Type::STREAM, None).unwrap();
+            socket.connect(&copy.local_addr().unwrap()).unwrap();
+        }
     }
 
     #[test]

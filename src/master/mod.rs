@@ -46,7 +46,7 @@ use nix::unistd::{Pid, pipe2};
 
 use slog::{Logger, crit, error, info, warn};
 
-use crate::scoreboard::{RestartCause, Scoreboard};
+use crate::scoreboard::{Dismissal, RestartCause, Scoreboard};
 use arbiter::Arbiter;
 use control::Control;
 use errands::{Errand, Errands, report_last};
@@ -127,6 +127,8 @@ struct Master {
     exit: Option<ExitCode>,
     /// Whether to outlive the new master, which is to stop as well.
     ends_last: bool,
+    /// How workers are told to leave.
+    dismissal: Dismissal,
 }
 
 /// Runs a master until it is told to stop.
@@ -240,6 +242,7 @@ impl Master {
             last_made: None,
             exit: None,
             ends_last: false,
+            dismissal: Dismissal::Replaced,
         };
         Ok((master, settings))
     }

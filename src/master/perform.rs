@@ -32,7 +32,12 @@ impl Master {
                 let result = self.fork_worker(generation, slot).map_err(|error| error.to_string());
                 return Some(Event::Forked { generation, slot, result });
             }
-            Action::Kill { pid, signal } => self.kill(pid, signal),
+            Action::Kill { pid, signal } => {
+                if signal == Signal::SIGTERM {
+                    self.dismiss(pid);
+                }
+                self.kill(pid, signal);
+            }
             Action::WorkerEnded { level, generation, slot, pid, how, age } => {
                 let log = self.log.logger().new(slog::o!("worker" => slot, "gen" => generation,
                     "pid" => pid.as_raw(), "age" => format!("{:.1}s", age.as_secs_f32())));
@@ -51,8 +56,7 @@ impl Master {
             Action::Discard { generation } => drop(self.generations.remove(&generation)),
             Action::CloseListeners => {
                 self.leave_systemd();
-                self.activated.clear();
-                self.generations.values_mut().for_each(|generation| generation.listeners.clear());
+                self.leave_addresses();
             }
             Action::Upgrade => {
                 // Nobody waits for it; the log says why not.
@@ -63,6 +67,12 @@ impl Master {
             Action::Exit(code) => self.exit = Some(code),
         }
         None
+    }
+
+    /// Has a worker know that the signal is ours.
+    fn dismiss(&self, pid: Pid) {
+        let worker = self.arbiter.workers().find(|worker| worker.pid == pid);
+        worker.iter().for_each(|worker| self.scoreboard.slot(worker.slot).dismiss(self.dismissal));
     }
 
     pub(super) fn kill(&self, pid: Pid, signal: Signal) {

@@ -24,6 +24,7 @@ use super::generations::Generation;
 use super::inherited::own;
 use super::listeners::Listener;
 use super::{ExitCode, Master, process};
+use crate::scoreboard::Dismissal;
 
 /// The variable that tells a new master what it was given. Not for people.
 const VARIABLE: &str = "_AVALON_UPGRADE";
@@ -272,7 +273,7 @@ impl Master {
         successor.serves = true;
         let wanted = successor.wanted;
         info!(self.log.logger(), "the new master serves"; "pid" => pid.as_raw());
-        self.own_paths(false);
+        self.own_addresses(false);
         self.upgraded(Ok(()));
         if wanted {
             self.dispatch(Event::Wished(Wish::Stop));
@@ -282,7 +283,7 @@ impl Master {
     /// The new master has gone: all is ours again.
     pub(super) fn successor_ended(&mut self, ended: process::Ended) {
         let served = self.successor.take().is_some_and(|successor| successor.serves);
-        self.own_paths(true);
+        self.own_addresses(self.predecessor.is_none());
         if served {
             warn!(self.log.logger(), "the new master has gone again ({})", ended);
         } else {
@@ -302,7 +303,7 @@ impl Master {
         }
     }
 
-    fn own_paths(&self, owned: bool) {
+    fn own_addresses(&self, owned: bool) {
         let listeners = self.generations.values().flat_map(|generation| &generation.listeners);
         listeners.for_each(|listener| listener.set_owned(owned));
     }
@@ -310,7 +311,7 @@ impl Master {
     /// Stops this master and the one beside it, and does not end before that.
     pub(super) fn stop_all(&mut self) {
         self.ends_last = true;
-        self.own_paths(true);
+        self.own_addresses(true);
         if let Some(successor) = &self.successor {
             self.kill(successor.pid, Signal::SIGTERM);
         }
@@ -337,6 +338,18 @@ impl Master {
                 let _ = successor.turn.write_all(b"!");
             }
         }
+    }
+
+    /// Closes all addresses, for good unless another master serves them.
+    pub(super) fn leave_addresses(&mut self) {
+        let alone = self.predecessor.is_none() && (self.successor.is_none() || self.ends_last);
+        self.own_addresses(alone);
+        let mut listeners = self.generations.values().flat_map(|generation| &generation.listeners);
+        if alone && listeners.any(|listener| !listener.is_activated()) {
+            self.dismissal = Dismissal::Last;
+        }
+        self.activated.clear();
+        self.generations.values_mut().for_each(|generation| generation.listeners.clear());
     }
 
     /// Takes the place of a former master: speaks to systemd once that does so no more, and has
@@ -366,7 +379,7 @@ impl Master {
     }
 
     fn take_names(&mut self) {
-        self.own_paths(true);
+        self.own_addresses(true);
         if let Some(pidfile) = &mut self.pidfile {
             pidfile.rename(&first(pidfile.path()));
         }

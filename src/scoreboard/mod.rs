@@ -22,7 +22,7 @@ use nix::unistd::ftruncate;
 
 pub use header::{Header, Number, RestartCause};
 pub use histogram::{BOUNDS, Reading};
-pub use slot::{CODES, ENDPOINTS, Slot};
+pub use slot::{CODES, Dismissal, ENDPOINTS, Slot};
 
 /// Slots of workers: those of the largest WORKERS, of the generation that serves, of one
 /// being built and of two being drained.

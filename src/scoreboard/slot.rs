@@ -16,6 +16,15 @@ pub const CODES: [&str; 10] = ["200", "304", "400", "404", "405", "413", "414", 
 /// Bytes of a request line that are kept for the log.
 const REQUEST_MAX: usize = 128;
 
+/// How a worker is told to leave by its master, who is the only one to know who else serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dismissal {
+    /// Others serve its addresses.
+    Replaced = 1,
+    /// Its addresses are being closed, and callers turned away.
+    Last = 2,
+}
+
 /// One worker's place. All zero bytes are a valid, unused slot.
 #[derive(Debug)]
 #[repr(C, align(128))]
@@ -28,6 +37,8 @@ pub struct Slot {
     connections: AtomicU32,
     in_flight: AtomicU32,
     request_len: AtomicU32,
+    /// A [`Dismissal`]; zero for none.
+    dismissal: AtomicU32,
     memory_resident: Number,
     memory_private: Number,
     answers: Number,
@@ -56,6 +67,7 @@ impl Slot {
         self.set_connections(0, 0);
         self.set_memory(0, 0);
         self.request_len.store(0, Ordering::Relaxed);
+        self.dismissal.store(0, Ordering::Relaxed);
         self.answers.set(0);
         self.latencies.reset();
     }
@@ -69,6 +81,21 @@ impl Slot {
     /// Says that its worker has ended.
     pub fn release(&self) {
         self.pid.store(0, Ordering::Relaxed);
+    }
+
+    /// Says that the signal that follows is its master's, and why it is sent.
+    pub fn dismiss(&self, dismissal: Dismissal) {
+        // Before the signal, which synchronises nothing by itself.
+        self.dismissal.store(dismissal as u32, Ordering::Release);
+    }
+
+    /// Whether its master has told it to leave.
+    pub fn dismissal(&self) -> Option<Dismissal> {
+        match self.dismissal.load(Ordering::Acquire) {
+            1 => Some(Dismissal::Replaced),
+            2 => Some(Dismissal::Last),
+            _ => None,
+        }
     }
 
     /// The process that has the slot; zero for none.
@@ -211,6 +238,16 @@ mod tests {
         }
         for (at, shown) in CODES.iter().enumerate() {
             assert!(*shown == "other" || code(shown.parse().unwrap()) == at, "{shown}");
+        }
+    }
+
+    #[test]
+    fn dismissal_ends_with_the_worker() {
+        let board = Scoreboard::create().unwrap();
+        for dismissal in [Dismissal::Replaced, Dismissal::Last] {
+            assert_eq!(board.assign(3).dismissal(), None);
+            board.slot(3).dismiss(dismissal);
+            assert_eq!(board.slot(3).dismissal(), Some(dismissal));
         }
     }
 

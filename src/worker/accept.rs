@@ -131,6 +131,8 @@ impl Acceptor {
                     short_before = true;
                     thread::sleep(SHORTAGE_PAUSE);
                 }
+                // The queue of an address that is closed for good, a Unix socket's, is at its end.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
                 // Interrupted, or a connection that was gone before it was accepted.
                 Err(_) => {}
             }

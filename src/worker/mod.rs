@@ -30,7 +30,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -56,7 +56,7 @@ use service::Service;
 use status::Peer;
 
 use crate::config::Config;
-use crate::scoreboard::{Scoreboard, Slot};
+use crate::scoreboard::{Dismissal, Scoreboard, Slot};
 use crate::snapshot::{Kind, Snapshot};
 use crate::telemetry::{AccessLog, Log, Statsd};
 use crate::title;
@@ -64,6 +64,13 @@ use crate::title;
 /// Hyper's own limit of header fields, up to which it parses them on the stack: any other costs each
 /// request an allocation. It answers more of them with 431 as well.
 const FIELDS_ON_STACK: usize = 100;
+
+/// How long a worker goes on accepting that was told to end by somebody else than its master. When a
+/// whole group is told, the master may yet be about to turn callers away.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a worker goes on accepting when nobody else is let into the queues: connections whose
+/// handshake has begun get there within a round trip.
+const HANDSHAKE: Duration = Duration::from_millis(100);
 
 /// What `version` answers.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -206,7 +213,7 @@ impl Worker {
                     if let Some(cause) = retirement.is_due(self.slot.answers(), memory) {
                         tell(Notice::Retires(cause));
                     }
-                    if drain.deadline.is_none() && getppid() != self.master {
+                    if drain.begun.is_none() && getppid() != self.master {
                         warn!(log, "the master is gone, draining");
                         drain.begin(&service);
                     }
@@ -225,6 +232,7 @@ impl Worker {
                     }
                 }
             }
+            drain.proceed(self.slot, self.master);
             if let Some(ending) = drain.ending(accepting.is_empty(), &connections, &log) {
                 service.statsd.flush();
                 if service.statsd.lost() > 0 {
@@ -240,27 +248,41 @@ impl Worker {
 /// of its connection, idle ones are left until they are used or their time is up.
 struct Drain {
     acceptors: Option<Acceptors>,
-    timeout: std::time::Duration,
-    deadline: Option<Instant>,
+    timeout: Duration,
+    begun: Option<Instant>,
 }
 
 impl Drain {
-    fn new(acceptors: Option<Acceptors>, timeout: std::time::Duration) -> Self {
-        Drain { acceptors, timeout, deadline: None }
+    fn new(acceptors: Option<Acceptors>, timeout: Duration) -> Self {
+        Drain { acceptors, timeout, begun: None }
     }
 
     fn begin(&mut self, service: &Service) {
         service.draining.store(true, Ordering::Relaxed);
         title::set("avalon: worker [draining]");
-        if let Some(acceptors) = self.acceptors.take() {
-            tokio::spawn(acceptors.stop());
-            self.deadline = Some(Instant::now() + self.timeout);
-        }
+        self.begun.get_or_insert_with(Instant::now);
+    }
+
+    /// Stops to accept, once that loses nobody.
+    fn proceed(&mut self, slot: &Slot, master: Pid) {
+        let Some(begun) = self.begun.filter(|_| self.acceptors.is_some()) else { return };
+        let pause = match slot.dismissal() {
+            Some(Dismissal::Replaced) => Duration::ZERO,
+            Some(Dismissal::Last) => HANDSHAKE,
+            None if begun.elapsed() >= PATIENCE || getppid() != master => Duration::ZERO,
+            None => return,
+        };
+        self.acceptors.take().into_iter().for_each(|acceptors| {
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                acceptors.stop().await;
+            });
+        });
     }
 
     /// Whether it is over: `deaf` when everything that was accepted is among the connections.
     fn ending(&self, deaf: bool, connections: &Connections, log: &Logger) -> Option<Ending> {
-        let deadline = self.deadline?;
+        let deadline = self.begun? + self.timeout;
         if deaf && connections.count() == 0 {
             return Some(Ending::Drained);
         }

@@ -301,17 +301,24 @@ fn stop_by_avalonctl_means_both_masters() {
 
 #[test]
 fn old_master_may_go_before_the_new_one_serves() {
-    let mut server = setup().start();
+    let setup = setup();
+    let unix = format!("unix:{}", setup.path("web").display());
+    let mut server = setup.flag(&format!("--bind={unix}")).start();
     let database = Connection::open(server.path("avalon.sqlite")).expect("a database");
     database.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").expect("a lock");
     server.signal(Signal::SIGUSR2);
     server.wait_log_times("making generation 1", 2);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait_exit(), 0);
-    let mut early = http::Connection::open(&server.address).expect("a queue");
-    early.send(b"GET /avalon/heartbeat HTTP/1.1\r\nHost: test\r\n\r\n").expect("written");
+    let early = [&server.address, &unix].map(|address| {
+        let mut early = http::Connection::open(address).expect("a queue");
+        early.send(b"GET /avalon/heartbeat HTTP/1.1\r\nHost: test\r\n\r\n").expect("written");
+        early
+    });
     drop(database);
-    assert_eq!(early.answer("GET").expect("an answer").text(), "OKOKOK");
+    for mut early in early {
+        assert_eq!(early.answer("GET").expect("an answer").text(), "OKOKOK");
+    }
     let new = Successor::of(&server, server.pid());
     assert_eq!(read_pid(&server.path("pid")), Some(new.0));
 }

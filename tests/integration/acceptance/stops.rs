@@ -80,6 +80,34 @@ fn s30_stop_of_the_whole_group_is_the_same() {
     });
 }
 
+/// A signal to the group may reach workers first: they go on for a second, so that no connection is
+/// left in a queue that their master is about to close.
+#[test]
+fn s30_workers_that_are_told_before_their_master_go_on_accepting() {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let went_on = || {
+        let mut server = Setup::with(&collection(2)).flag("--workers=1").start();
+        server.signal(Signal::SIGSTOP);
+        let told = Instant::now();
+        kill(server.workers()[0], Signal::SIGTERM).expect("a worker");
+        let get = || Connection::open_within(&server.address, PATIENCE)?.get("/avalon/artists");
+        let mut answers_that_close = 0;
+        while answers_that_close < 20 {
+            match get() {
+                Ok(answer) => answers_that_close += usize::from(answer.closes()),
+                // Processors were so short that it was right to end.
+                Err(_) if told.elapsed() > 2 * PATIENCE => break,
+                Err(error) => panic!("{error} after {answers_that_close} answers"),
+            }
+        }
+        server.signal(Signal::SIGTERM);
+        server.signal(Signal::SIGCONT);
+        assert_eq!(server.wait_exit(), 0, "{}", server.log());
+        (answers_that_close == 20).then_some(())
+    };
+    eventually("a server that is told and goes on", went_on);
+}
+
 #[test]
 fn s21_workers_of_a_killed_master_answer_and_go() {
     let setup = Setup::with(&collection(3)).flag("--workers=4").flag("--keep-alive=2");
