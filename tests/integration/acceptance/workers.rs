@@ -225,7 +225,21 @@ fn shares(server: &Server, all: u64) -> Vec<u64> {
     })
 }
 
+/// Beside other processes a worker that has just been woken may wait for a processor, and the next
+/// connection goes to another; so the best of three counts. What wakes all, or always the same, never
+/// comes near.
 fn assert_balanced(workers: usize, connections: u64, ratio: f64) {
+    let balances = (0..3).map(|_| balance(workers, connections));
+    // One wake-up for the connection, and one when the runtime has taken it: before that the thread does
+    // not accept the next. If they were woken together, there would be one for each worker.
+    let is_good = |(uneven, woken): &(f64, f64)| *uneven <= ratio && *woken <= 2.2;
+    let mut seen = Vec::new();
+    assert!(balances.inspect(|balance| seen.push(*balance)).any(|balance| is_good(&balance)), "{seen:?}");
+}
+
+/// By how much the worker with the most connections has more than the one with the fewest, and how
+/// many wake-ups there were for each connection.
+fn balance(workers: usize, connections: u64) -> (f64, f64) {
     let setup = Setup::with(&collection(1)).flag(&format!("--workers={workers}"));
     let server = setup.flag("--keep-alive=60").start();
     let baseline = Baseline::of(&server, workers);
@@ -244,13 +258,11 @@ fn assert_balanced(workers: usize, connections: u64, ratio: f64) {
     let (most, least) = (shares.iter().max().expect("workers"), shares.iter().min().expect("workers"));
     let woken = (wakes(&server) - before) as f64 / connections as f64;
     println!("{shares:?}, {woken:.2} wake-ups per connection");
-    assert!(*most as f64 <= ratio * *least as f64, "{shares:?}");
-    // One for the connection, and one when the runtime has taken it: before that the thread does not
-    // accept the next. If they were woken together, there would be one for each worker.
-    assert!(woken <= 2.2, "{woken} wake-ups per connection");
+    let uneven = *most as f64 / *least as f64;
     drop(kept);
     baseline.assert_holds(&server);
     server.assert_clean_shutdown();
+    (uneven, woken)
 }
 
 #[test]
