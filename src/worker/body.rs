@@ -4,12 +4,14 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::buffers;
 use super::compression::{self, Coding, Packed};
 use super::exchange::Exchange;
+use super::piece::Piece;
+use super::turn::{self, Turn};
 use crate::snapshot::query::Runs;
 use crate::snapshot::{Kind, Selection, Snapshot};
 
@@ -25,9 +27,10 @@ const EMPTY_TAIL: &[u8] = b"],\"warnings\":[{\"code\":200,\"message\":\"The coll
 const PIECE: usize = 64 * 1024;
 /// Runs of at least so many bytes are sent from the mapping, not copied.
 const BORROWED_LEAST: usize = 16 * 1024;
-/// Bytes of such a run that are handed to the kernel at once, before others have their turn: some
-/// hundred microseconds of copying. A quarter of that took a tenth off the rate of lists of that size.
-const SLICE: usize = 1024 * 1024;
+/// Bytes of such a run that are handed to the kernel at once.
+const SLICE: usize = turn::LEN;
+/// How many bytes are copied in the time that compressing one takes.
+const COMPRESSING: usize = turn::LEN / PIECE;
 
 /// A body: one piece, or a list that is gathered while it is sent.
 pub(super) struct Payload {
@@ -64,19 +67,24 @@ impl Payload {
 }
 
 impl Body for Payload {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = match &mut self.kind {
-            PayloadKind::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
-            PayloadKind::Stream(stream) => ready!(stream.next(context)),
+    ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
+        let Payload { kind, exchange } = &mut *self;
+        let piece = match kind {
+            PayloadKind::Whole(bytes) => {
+                Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()).map(Piece::from)
+            }
+            PayloadKind::Stream(stream) => {
+                ready!(stream.next(context, exchange.as_ref().map(Exchange::turn)))
+            }
         };
-        if let (Some(exchange), Some(piece)) = (&mut self.exchange, &piece) {
-            exchange.sent(piece.len());
+        if let (Some(exchange), Some(piece)) = (exchange, &piece) {
+            exchange.sent(piece.remaining());
         }
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
@@ -98,45 +106,56 @@ struct Stream {
     list: ListBody,
     /// What compresses it, if anything does.
     packed: Option<Packed>,
-    /// What has been taken from the list and is still to be sent or compressed.
-    taken: Bytes,
+    /// What has been taken from the list and is still to be compressed.
+    taken: Piece,
     /// While it waits until the other connections of the worker have had their turn: hyper asks for
-    /// one piece after the other as long as the client is quick enough. It is tokio's own way to
-    /// yield, which looks for what has arrived on the others; a task that wakes itself is polled
-    /// dozens of times before that.
+    /// one piece after the other as long as the client is quick enough.
     rest: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Stream {
     fn new(list: ListBody, coding: Option<Coding>) -> Self {
-        Stream { list, packed: coding.map(Packed::new), taken: Bytes::new(), rest: None }
+        Stream { list, packed: coding.map(Packed::new), taken: Piece::default(), rest: None }
     }
 
-    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(rest) = &mut self.rest {
-            ready!(rest.as_mut().poll(context));
+    fn next(&mut self, context: &mut Context<'_>, turn: Option<&Turn>) -> Poll<Option<Piece>> {
+        loop {
+            if self.rest.is_none() && turn.is_some_and(Turn::end) {
+                self.rest = Some(Box::pin(tokio::task::yield_now()));
+            }
+            if let Some(rest) = &mut self.rest {
+                ready!(rest.as_mut().poll(context));
+                self.rest = None;
+            }
+            let piece = match &mut self.packed {
+                None => self.list.next_piece(),
+                Some(_) => self.next_packed(turn),
+            };
+            // Of what was compressed nothing may have come out yet.
+            if piece.as_ref().is_none_or(Piece::has_remaining) {
+                return Poll::Ready(piece);
+            }
         }
-        self.rest = Some(Box::pin(tokio::task::yield_now()));
-        if self.taken.is_empty() {
+    }
+
+    /// What the next part of the list is compressed to, perhaps nothing yet.
+    fn next_packed(&mut self, turn: Option<&Turn>) -> Option<Piece> {
+        let packed = self.packed.as_mut()?;
+        if !self.taken.has_remaining() {
             self.taken = self.list.next_piece().unwrap_or_default();
         }
-        let len_max = if self.packed.is_some() { PIECE } else { SLICE };
-        let piece = self.taken.split_to(self.taken.len().min(len_max));
-        let piece = match &mut self.packed {
-            None => Some(piece).filter(|piece| !piece.is_empty()),
-            Some(packed) if piece.is_empty() => packed.finish(),
-            Some(packed) => packed.push(&piece),
-        };
-        match piece {
-            // Nothing has come out yet.
-            Some(bytes) if bytes.is_empty() => self.next(context),
-            piece => Poll::Ready(piece),
-        }
+        let chunk = self.taken.chunk();
+        let chunk = &chunk[..chunk.len().min(PIECE)];
+        let len = chunk.len();
+        let bytes = if len == 0 { packed.finish() } else { packed.push(chunk) };
+        self.taken.advance(len);
+        turn.iter().for_each(|turn| turn.add(len * COMPRESSING));
+        bytes.map(Piece::from)
     }
 
     /// Bytes that are still to come, if that is known.
     fn len(&self) -> Option<u64> {
-        self.packed.is_none().then(|| self.list.left + self.taken.len() as u64)
+        self.packed.is_none().then_some(self.list.left)
     }
 }
 
@@ -146,8 +165,8 @@ pub(super) struct ListBody {
     kind: Kind,
     tail: &'static [u8],
     runs: Runs<'static>,
-    /// A long run that waits for its turn.
-    borrowed: Option<&'static [u8]>,
+    /// What is left of a long run that is sent from the mapping; empty: none is.
+    borrowed: &'static [u8],
     /// Whether the head has been given out, and whether any entity has.
     begun: bool,
     listed_some: bool,
@@ -165,7 +184,7 @@ impl ListBody {
         let tail = if snapshot.count(Kind::Song) == 0 { EMPTY_TAIL } else { LIST_TAIL };
         let left = (LIST_HEAD.len() + tail.len()) as u64 + entities.saturating_sub(1);
         let runs = Runs::new(selection);
-        ListBody { snapshot, kind, tail, runs, borrowed: None, begun: false, listed_some: false, left }
+        ListBody { snapshot, kind, tail, runs, borrowed: &[], begun: false, listed_some: false, left }
     }
 
     /// Bytes that are still to come.
@@ -173,15 +192,19 @@ impl ListBody {
         self.left
     }
 
-    fn next_piece(&mut self) -> Option<Bytes> {
+    /// What is gathered up to the next long run, as much of that run as leaves at once, and, where it
+    /// ends, what follows it: a list without gaps leaves in one write if it is short enough.
+    fn next_piece(&mut self) -> Option<Piece> {
         if self.left == 0 {
             return None;
         }
-        let piece = match self.borrowed.take() {
-            Some(run) => Bytes::from_static(run),
-            None => self.gather(BORROWED_LEAST),
-        };
-        self.left -= piece.len() as u64;
+        let before = if self.borrowed.is_empty() { self.gather(BORROWED_LEAST) } else { Bytes::new() };
+        let (run, rest) = self.borrowed.split_at(self.borrowed.len().min(SLICE));
+        self.borrowed = rest;
+        let after =
+            if rest.is_empty() && !run.is_empty() { self.gather(BORROWED_LEAST) } else { Bytes::new() };
+        let piece = Piece::new(before, Bytes::from_static(run), after);
+        self.left -= piece.remaining() as u64;
         Some(piece)
     }
 
@@ -203,7 +226,7 @@ impl ListBody {
             self.listed_some = true;
             let json = self.snapshot.json_run(self.kind, run.start, run.end);
             if json.len() >= borrowed_least {
-                self.borrowed = Some(json);
+                self.borrowed = json;
                 break;
             }
             piece.extend_from_slice(json);
@@ -215,6 +238,8 @@ impl ListBody {
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
+
+    use bytes::BufMut;
 
     use proptest::prelude::*;
     use uuid::Uuid;
@@ -265,12 +290,39 @@ mod tests {
                 match Pin::new(&mut payload).poll_frame(&mut context) {
                     // Others have their turn.
                     Poll::Pending => continue,
-                    Poll::Ready(Some(Ok(frame))) => sent.extend_from_slice(&frame.into_data().unwrap()),
+                    Poll::Ready(Some(Ok(frame))) => sent.put(frame.into_data().unwrap()),
                     Poll::Ready(_) => break,
                 }
                 prop_assert_eq!(payload.size_hint().exact(), Some((expected.len() - sent.len()) as u64));
             }
             prop_assert!(sent == expected, "{} bytes instead of {}", sent.len(), expected.len());
+        }
+    }
+
+    #[test]
+    fn others_have_their_turn_while_a_long_list_is_sent_or_compressed() {
+        let snapshot = snapshot(&[40_000; 200]);
+        let mut context = Context::from_waker(Waker::noop());
+        for coding in [None, Some(Coding::Gzip), Some(Coding::Zstd)] {
+            let list = ListBody::new(snapshot, Kind::Album, Selection::Range(0..200));
+            let (len, turn) = (list.len() as usize, Turn::default());
+            let (mut stream, mut rests, mut sent, mut sent_in_turn) = (Stream::new(list, coding), 0, 0, 0);
+            loop {
+                match stream.next(&mut context, Some(&turn)) {
+                    Poll::Pending => (rests, sent_in_turn) = (rests + 1, 0),
+                    Poll::Ready(Some(piece)) => {
+                        // As the exchange does when it hands the piece over.
+                        turn.add(piece.remaining());
+                        sent += piece.remaining();
+                        sent_in_turn += piece.remaining();
+                        assert!(sent_in_turn < 3 * turn::LEN, "{sent_in_turn} bytes in one turn");
+                    }
+                    Poll::Ready(None) => break,
+                }
+            }
+            let turns = if coding.is_some() { len / PIECE } else { len / (2 * turn::LEN) };
+            assert!(rests >= turns - 1, "{rests} rests of {coding:?} in {len} bytes");
+            assert_eq!(coding.is_none(), sent == len);
         }
     }
 }
