@@ -13,11 +13,9 @@ use super::exchange::Exchange;
 use super::piece::Piece;
 use super::turn::{self, Turn};
 use crate::snapshot::query::Runs;
-use crate::snapshot::{Kind, Selection, Snapshot};
+use crate::snapshot::{Kind, LIST_HEAD, LIST_TAIL, Selection, Snapshot};
 
-const LIST_HEAD: &[u8] = b"{\"errors\":[],\"success\":[";
-const LIST_TAIL: &[u8] = b"],\"warnings\":[]}";
-/// The same while nothing has been scanned yet: else nobody could tell that from a question to which
+/// The end of a list while nothing has been scanned yet: else nobody could tell that from a question to which
 /// nothing matches.
 const EMPTY_TAIL: &[u8] = b"],\"warnings\":[{\"code\":200,\"message\":\"The collection is empty; \
     nothing has been scanned yet\",\"message_key\":\"avalon.service.warning.empty_collection\",\
@@ -51,10 +49,19 @@ impl Payload {
     /// Short lists are gathered at once, so that head and body leave in one write.
     pub(super) fn of(mut list: ListBody, coding: Option<Coding>) -> Self {
         let short = list.left <= PIECE as u64;
-        let kind = match coding {
-            None if short => PayloadKind::Whole(list.gather(usize::MAX)),
-            Some(coding) if short => PayloadKind::Whole(compression::whole(coding, &list.gather(usize::MAX))),
-            _ => PayloadKind::Stream(Box::new(Stream::new(list, coding))),
+        let stored = coding.and_then(|coding| list.stored(coding));
+        let kind = match (coding, stored) {
+            (_, Some(bytes)) if short => PayloadKind::Whole(Bytes::from_static(bytes)),
+            (_, Some(bytes)) => PayloadKind::stream(Source::Stored(bytes)),
+            (None, _) if short => PayloadKind::Whole(list.gather(usize::MAX)),
+            (None, _) => PayloadKind::stream(Source::Plain(list)),
+            (Some(coding), _) if short => {
+                PayloadKind::Whole(compression::whole(coding, &list.gather(usize::MAX)))
+            }
+            (Some(coding), _) => {
+                let (packed, taken) = (Box::new(Packed::new(coding)), Piece::default());
+                PayloadKind::stream(Source::Compressed { list, packed, taken })
+            }
         };
         Payload { kind, exchange: None }
     }
@@ -101,23 +108,34 @@ impl Body for Payload {
     }
 }
 
-/// A long list, sent or compressed and sent piece by piece.
+impl PayloadKind {
+    fn stream(source: Source) -> Self {
+        PayloadKind::Stream(Box::new(Stream { source, rest: None }))
+    }
+}
+
+/// A long list, sent piece by piece.
 struct Stream {
-    list: ListBody,
-    /// What compresses it, if anything does.
-    packed: Option<Packed>,
-    /// What has been taken from the list and is still to be compressed.
-    taken: Piece,
+    source: Source,
     /// While it waits until the other connections of the worker have had their turn: hyper asks for
     /// one piece after the other as long as the client is quick enough.
     rest: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-impl Stream {
-    fn new(list: ListBody, coding: Option<Coding>) -> Self {
-        Stream { list, packed: coding.map(Packed::new), taken: Piece::default(), rest: None }
-    }
+/// Where its bytes come from.
+enum Source {
+    Plain(ListBody),
+    Compressed {
+        list: ListBody,
+        packed: Box<Packed>,
+        /// What has been taken from the list and is still to be compressed.
+        taken: Piece,
+    },
+    /// The rest of what the snapshot holds compressed.
+    Stored(&'static [u8]),
+}
 
+impl Stream {
     fn next(&mut self, context: &mut Context<'_>, turn: Option<&Turn>) -> Poll<Option<Piece>> {
         loop {
             if self.rest.is_none() && turn.is_some_and(Turn::end) {
@@ -127,10 +145,7 @@ impl Stream {
                 ready!(rest.as_mut().poll(context));
                 self.rest = None;
             }
-            let piece = match &mut self.packed {
-                None => self.list.next_piece(),
-                Some(_) => self.next_packed(turn),
-            };
+            let piece = self.source.next(turn);
             // Of what was compressed nothing may have come out yet.
             if piece.as_ref().is_none_or(Piece::has_remaining) {
                 return Poll::Ready(piece);
@@ -138,24 +153,39 @@ impl Stream {
         }
     }
 
-    /// What the next part of the list is compressed to, perhaps nothing yet.
-    fn next_packed(&mut self, turn: Option<&Turn>) -> Option<Piece> {
-        let packed = self.packed.as_mut()?;
-        if !self.taken.has_remaining() {
-            self.taken = self.list.next_piece().unwrap_or_default();
-        }
-        let chunk = self.taken.chunk();
-        let chunk = &chunk[..chunk.len().min(PIECE)];
-        let len = chunk.len();
-        let bytes = if len == 0 { packed.finish() } else { packed.push(chunk) };
-        self.taken.advance(len);
-        turn.iter().for_each(|turn| turn.add(len * COMPRESSING));
-        bytes.map(Piece::from)
-    }
-
     /// Bytes that are still to come, if that is known.
     fn len(&self) -> Option<u64> {
-        self.packed.is_none().then_some(self.list.left)
+        match &self.source {
+            Source::Plain(list) => Some(list.left),
+            // The head of an answer does not tell where its bytes come from.
+            Source::Compressed { .. } | Source::Stored(_) => None,
+        }
+    }
+}
+
+impl Source {
+    /// The next piece; an empty one is not the end.
+    fn next(&mut self, turn: Option<&Turn>) -> Option<Piece> {
+        match self {
+            Source::Plain(list) => list.next_piece(),
+            Source::Stored(rest) => {
+                let (bytes, behind) = rest.split_at(rest.len().min(SLICE));
+                *rest = behind;
+                Some(Piece::from(Bytes::from_static(bytes))).filter(Piece::has_remaining)
+            }
+            Source::Compressed { list, packed, taken } => {
+                if !taken.has_remaining() {
+                    *taken = list.next_piece().unwrap_or_default();
+                }
+                let chunk = taken.chunk();
+                let chunk = &chunk[..chunk.len().min(PIECE)];
+                let len = chunk.len();
+                let bytes = if len == 0 { packed.finish() } else { packed.push(chunk) };
+                taken.advance(len);
+                turn.iter().for_each(|turn| turn.add(len * COMPRESSING));
+                bytes.map(Piece::from)
+            }
+        }
     }
 }
 
@@ -165,6 +195,8 @@ pub(super) struct ListBody {
     kind: Kind,
     tail: &'static [u8],
     runs: Runs<'static>,
+    /// Whether it lists all of the kind, in default order.
+    whole: bool,
     /// What is left of a long run that is sent from the mapping; empty: none is.
     borrowed: &'static [u8],
     /// Whether the head has been given out, and whether any entity has.
@@ -183,13 +215,19 @@ impl ListBody {
         let entities = snapshot.json_len(kind, &selection);
         let tail = if snapshot.count(Kind::Song) == 0 { EMPTY_TAIL } else { LIST_TAIL };
         let left = (LIST_HEAD.len() + tail.len()) as u64 + entities.saturating_sub(1);
+        let whole = matches!(&selection, Selection::Range(range) if *range == (0..snapshot.count(kind)));
         let runs = Runs::new(selection);
-        ListBody { snapshot, kind, tail, runs, borrowed: &[], begun: false, listed_some: false, left }
+        ListBody { snapshot, kind, tail, runs, whole, borrowed: &[], begun: false, listed_some: false, left }
     }
 
     /// Bytes that are still to come.
     pub(super) fn len(&self) -> u64 {
         self.left
+    }
+
+    /// The same list as the snapshot holds it compressed, if it does.
+    fn stored(&self, coding: Coding) -> Option<&'static [u8]> {
+        self.whole.then(|| self.snapshot.packed(self.kind, coding.packing())).flatten()
     }
 
     /// What is gathered up to the next long run, as much of that run as leaves at once, and, where it
@@ -245,7 +283,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::{Collection, Named};
+    use crate::model::{Collection, Named, Song};
     use crate::snapshot::{self, Verify};
 
     /// Albums whose names are short, long enough to be borrowed in runs, or by themselves.
@@ -255,10 +293,23 @@ mod tests {
             name: format!("{at:05}{}", "x".repeat(*len)),
         };
         let albums = lengths.iter().enumerate().map(named).collect();
+        opened(&Collection { albums, ..Collection::default() })
+    }
+
+    fn opened(collection: &Collection) -> &'static Snapshot<'static> {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        snapshot::build(&Collection { albums, ..Collection::default() }, &mut bytes).unwrap();
+        snapshot::build(collection, &mut bytes).unwrap();
         let bytes: &'static [u8] = bytes.into_inner().leak();
         Box::leak(Box::new(Snapshot::open(bytes, Verify::Full).unwrap()))
+    }
+
+    fn sent(mut payload: Payload) -> Vec<u8> {
+        let mut sent = Vec::new();
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut payload).poll_frame(&mut context) {
+            sent.put(frame.into_data().unwrap());
+        }
+        sent
     }
 
     proptest! {
@@ -306,7 +357,8 @@ mod tests {
         for coding in [None, Some(Coding::Gzip), Some(Coding::Zstd)] {
             let list = ListBody::new(snapshot, Kind::Album, Selection::Range(0..200));
             let (len, turn) = (list.len() as usize, Turn::default());
-            let (mut stream, mut rests, mut sent, mut sent_in_turn) = (Stream::new(list, coding), 0, 0, 0);
+            let PayloadKind::Stream(mut stream) = Payload::of(list, coding).kind else { panic!("no stream") };
+            let (mut rests, mut sent, mut sent_in_turn) = (0, 0, 0);
             loop {
                 match stream.next(&mut context, Some(&turn)) {
                     Poll::Pending => (rests, sent_in_turn) = (rests + 1, 0),
@@ -324,5 +376,38 @@ mod tests {
             assert!(rests >= turns - 1, "{rests} rests of {coding:?} in {len} bytes");
             assert_eq!(coding.is_none(), sent == len);
         }
+    }
+
+    #[test]
+    fn whole_lists_that_are_kept_compressed_are_the_plain_ones() {
+        let named = |at: u128| Named { id: Uuid::from_u128(at), name: format!("{at} \"{at}\"") };
+        let song = Song {
+            id: Uuid::nil(),
+            name: None,
+            length: None,
+            track: None,
+            year: None,
+            album: 0,
+            artist: 0,
+            genre: 0,
+        };
+        let some = |count| (0..count).map(named).collect();
+        let collection =
+            Collection { albums: some(90_000), artists: some(400), genres: some(20), songs: vec![song] };
+        let snapshot = opened(&collection);
+        for (kind, kept) in [(Kind::Album, true), (Kind::Artist, true), (Kind::Genre, false)] {
+            let list = |from| ListBody::new(snapshot, kind, Selection::Range(from..snapshot.count(kind)));
+            let plain = sent(Payload::of(list(0), None));
+            for coding in [Coding::Gzip, Coding::Zstd] {
+                assert_eq!(list(0).stored(coding).is_some(), kept, "{kind:?}");
+                assert!(list(1).stored(coding).is_none(), "{kind:?}");
+                let packed = sent(Payload::of(list(0), Some(coding)));
+                assert!(compression::unpacked(coding, &packed) == plain, "{kind:?} in {coding:?}");
+                assert!(!kept || list(0).stored(coding) == Some(&packed));
+            }
+        }
+        let without_songs = opened(&Collection { songs: Vec::new(), ..collection });
+        let list = ListBody::new(without_songs, Kind::Album, Selection::Range(0..90_000));
+        assert!(list.stored(Coding::Gzip).is_none(), "its warning would be missing");
     }
 }
