@@ -27,8 +27,10 @@ const PIECE: usize = 64 * 1024;
 const BORROWED_LEAST: usize = 16 * 1024;
 /// Bytes of such a run that are handed to the kernel at once.
 const SLICE: usize = turn::LEN;
-/// How many bytes are copied in the time that compressing one takes.
+/// How many bytes are copied in the time that compressing one takes, or gathering one from all over the
+/// collection and copying it then.
 const COMPRESSING: usize = turn::LEN / PIECE;
+const GATHERING: usize = 8;
 
 /// A body: one piece, or a list that is gathered while it is sent.
 pub(super) struct Payload {
@@ -167,7 +169,11 @@ impl Source {
     /// The next piece; an empty one is not the end.
     fn next(&mut self, turn: Option<&Turn>) -> Option<Piece> {
         match self {
-            Source::Plain(list) => list.next_piece(),
+            Source::Plain(list) => {
+                let piece = list.next_piece()?;
+                turn.iter().for_each(|turn| turn.add(piece.around() * (GATHERING - 1)));
+                Some(piece)
+            }
             Source::Stored(rest) => {
                 let (bytes, behind) = rest.split_at(rest.len().min(SLICE));
                 *rest = behind;

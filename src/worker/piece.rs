@@ -17,6 +17,11 @@ impl Piece {
     pub(super) fn new(before: Bytes, run: Bytes, after: Bytes) -> Self {
         Piece([before, run, after])
     }
+
+    /// Bytes that are left before and after the run.
+    pub(super) fn around(&self) -> usize {
+        self.0[0].len() + self.0[2].len()
+    }
 }
 
 impl From<Bytes> for Piece {
