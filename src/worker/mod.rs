@@ -14,6 +14,7 @@ mod exchange;
 mod forwarded;
 mod hex;
 mod interrupt;
+mod list;
 mod memory;
 mod metrics;
 mod params;

@@ -10,10 +10,11 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::body::{ListBody, Payload};
+use super::body::Payload;
 use super::compression::{Accepted, Coding};
 use super::error::{self, ApiError};
 use super::hex;
+use super::list::ListBody;
 use crate::snapshot::{Kind, Selection, Snapshot};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
