@@ -2,6 +2,7 @@
 
 mod json;
 mod order;
+mod packed;
 mod search;
 mod sections;
 
@@ -12,6 +13,7 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use order::{Ranked, by_rank, inverse, ranked, sorted, text_key};
+use packed::{Packed, pack};
 use search::{Postings, Search, write_sets};
 use sections::Sections;
 
@@ -76,9 +78,30 @@ pub fn build<W: Write + Seek>(collection: &Collection, out: W) -> Result<(), Bui
     let artists = SortedNames::new(Kind::Artist, &collection.artists)?;
     let genres = SortedNames::new(Kind::Genre, &collection.genres)?;
     let songs = SortedSongs::new(collection, &albums, &artists, &genres)?;
+    let all_names = [&albums, &artists, &genres];
+    // Without songs a list has a warning in its end.
+    let with_songs = !songs.songs.is_empty();
+    let pack = || all_names.map(|names| with_songs.then(|| names.pack()).transpose());
+    let (packed, sections) = at_once(pack, || write_all(&songs, all_names, out));
+    let mut sections = sections?;
+    for (names, packed) in all_names.into_iter().zip(packed) {
+        if let Some(packed) = packed?.flatten() {
+            sections.bytes(names.kind, Column::Gzip, &packed.gzip)?;
+            sections.bytes(names.kind, Column::Zstd, &packed.zstd)?;
+        }
+    }
+    sections.finish()
+}
+
+/// Writes everything that is not compressed.
+fn write_all<W: Write + Seek>(
+    songs: &SortedSongs<'_>,
+    all_names: [&SortedNames<'_>; 3],
+    out: W,
+) -> Result<Sections<W>, BuildError> {
     let mut sections = Sections::create(out)?;
     let mut found_by = Vec::new();
-    for names in [&albums, &artists, &genres] {
+    for names in all_names {
         let search = names.write(&mut sections)?;
         found_by.push((search, songs.write_postings(names, &mut sections)?));
     }
@@ -90,7 +113,7 @@ pub fn build<W: Write + Seek>(collection: &Collection, out: W) -> Result<(), Bui
         }),
     );
     write_sets(songs.songs.len() as u32, &searches, &mut sections)?;
-    sections.finish()
+    Ok(sections)
 }
 
 /// Albums, artists or genres in default order.
@@ -135,6 +158,11 @@ impl<'a> SortedNames<'a> {
         out.numbers(kind, Column::Rank(Field::Id), self.id_rank.iter().copied())?;
         out.numbers(kind, Column::Rank(Field::Name), self.name_rank.iter().copied())?;
         Ok(search)
+    }
+
+    /// The whole list, if it is long enough to be kept compressed.
+    fn pack(&self) -> io::Result<Option<Packed>> {
+        pack(self.count(), |at, text| json::append_named(text, self.entities[at as usize]))
     }
 
     fn write_lower<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<(), BuildError> {

@@ -73,6 +73,8 @@ pub(super) enum Column {
     PrefixOffsets,
     PrefixSets,
     PrefixCounts,
+    Gzip,
+    Zstd,
     Order(Field),
     Rank(Field),
 }
@@ -98,6 +100,8 @@ impl Column {
             Column::PrefixOffsets => 16,
             Column::PrefixSets => 17,
             Column::PrefixCounts => 18,
+            Column::Gzip => 19,
+            Column::Zstd => 20,
             Column::Order(field) => 32 + field as u32,
             Column::Rank(field) => 64 + field as u32,
         }
@@ -107,7 +111,7 @@ impl Column {
 /// What the section with an id holds.
 pub(super) fn section_of(id: u32) -> Option<(Kind, Column)> {
     use Column::*;
-    const PLAIN: [Column; 18] = [
+    const PLAIN: [Column; 20] = [
         Json,
         JsonOffsets,
         Ids,
@@ -126,12 +130,21 @@ pub(super) fn section_of(id: u32) -> Option<(Kind, Column)> {
         PrefixOffsets,
         PrefixSets,
         PrefixCounts,
+        Gzip,
+        Zstd,
     ];
     let by_field = Field::ALL.into_iter().flat_map(|field| [Order(field), Rank(field)]);
     let columns = PLAIN.into_iter().chain(by_field);
     let mut all = columns.flat_map(|column| Kind::ALL.map(|kind| (kind, column)));
     all.find(|(kind, column)| section_id(*kind, *column) == id)
 }
+
+/// What the API writes before the entities of a list.
+pub const LIST_HEAD: &[u8] = b"{\"errors\":[],\"success\":[";
+/// What it writes behind them, once something has been scanned.
+pub const LIST_TAIL: &[u8] = b"],\"warnings\":[]}";
+/// Texts of a kind that have fewer bytes are not kept compressed: that is done as quickly as asked for.
+pub(super) const PACKED_LEAST: usize = 16 * 1024;
 
 /// Characters of the longest beginning of a word whose songs are kept as a set.
 pub(super) const PREFIX_CHARS: usize = 3;

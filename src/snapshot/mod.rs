@@ -16,6 +16,7 @@ mod sets;
 pub mod storage;
 
 pub use build::build;
+pub use format::{LIST_HEAD, LIST_TAIL};
 pub use open::{OpenError, Snapshot, Verify};
 pub use query::{Direction, Filter, Page, Query, Selection};
 
@@ -35,6 +36,15 @@ pub enum Kind {
 impl Kind {
     /// All of them.
     pub const ALL: [Kind; 4] = [Kind::Album, Kind::Artist, Kind::Genre, Kind::Song];
+}
+
+/// How the whole list of a kind is kept compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// One member of gzip (RFC 1952).
+    Gzip,
+    /// One frame of Zstandard (RFC 8878).
+    Zstd,
 }
 
 /// A field of an entity, as the API names it. The numbers are part of the format.

@@ -10,7 +10,7 @@ use super::bits::Bits;
 use super::format::{
     Column, ENTITIES_MAX, HEADER_LEN, Header, MAGIC, SectionEntry, Suffix, VERSION, content_hash, section_id,
 };
-use super::{Field, Kind};
+use super::{Field, Kind, Packing};
 
 /// How much of a snapshot to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +136,9 @@ pub(super) struct Names<'a> {
     pub(super) song_offsets: &'a [U32],
     /// `None` for artists, whose songs stand together in default order.
     pub(super) songs: Option<&'a [U32]>,
+    /// The whole list in gzip and in zstd, if it is kept.
+    gzip: Option<&'a [u8]>,
+    zstd: Option<&'a [u8]>,
 }
 
 /// Songs.
@@ -234,6 +237,20 @@ impl<'a> Snapshot<'a> {
         &texts[..texts.len() - 1]
     }
 
+    /// The API's answer that lists all entities of `kind` in default order, compressed, if it is kept.
+    pub fn packed(&self, kind: Kind, packing: Packing) -> Option<&'a [u8]> {
+        let names = match kind {
+            Kind::Album => &self.albums,
+            Kind::Artist => &self.artists,
+            Kind::Genre => &self.genres,
+            Kind::Song => return None,
+        };
+        match packing {
+            Packing::Gzip => names.gzip,
+            Packing::Zstd => names.zstd,
+        }
+    }
+
     pub(super) fn entities(&self, kind: Kind) -> &Entities<'a> {
         match kind {
             Kind::Album => &self.albums.entities,
@@ -288,6 +305,13 @@ impl<'a> Reader<'a> {
             self.bytes.get(offset..end)
         });
         bytes.ok_or_else(|| error(kind, column, "lies outside of the snapshot"))
+    }
+
+    /// Bytes that need not be there.
+    fn optional(&self, kind: Kind, column: Column) -> Result<Option<&'a [u8]>, OpenError> {
+        let id = section_id(kind, column);
+        let exists = self.table.iter().any(|entry| entry.id.get() == id);
+        exists.then(|| self.section(kind, column, 1)).transpose()
     }
 
     fn items<T: FromBytes + Immutable + KnownLayout + Unaligned>(
@@ -388,6 +412,8 @@ impl<'a> Reader<'a> {
             by_lower: self.numbers(kind, Column::ByLower, len, entities.count)?,
             song_offsets,
             songs,
+            gzip: self.optional(kind, Column::Gzip)?,
+            zstd: self.optional(kind, Column::Zstd)?,
             entities,
         })
     }

@@ -4,30 +4,19 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::buffers;
 use super::compression::{self, Coding, Packed};
 use super::exchange::Exchange;
-use crate::snapshot::query::Runs;
-use crate::snapshot::{Kind, Selection, Snapshot};
+use super::list::{ListBody, PIECE, SLICE};
+use super::piece::Piece;
+use super::turn::{self, Turn};
 
-const LIST_HEAD: &[u8] = b"{\"errors\":[],\"success\":[";
-const LIST_TAIL: &[u8] = b"],\"warnings\":[]}";
-/// The same while nothing has been scanned yet: else nobody could tell that from a question to which
-/// nothing matches.
-const EMPTY_TAIL: &[u8] = b"],\"warnings\":[{\"code\":200,\"message\":\"The collection is empty; \
-    nothing has been scanned yet\",\"message_key\":\"avalon.service.warning.empty_collection\",\
-    \"payload\":{}}]}";
-
-/// Bytes that are gathered into one piece of a body.
-const PIECE: usize = 64 * 1024;
-/// Runs of at least so many bytes are sent from the mapping, not copied.
-const BORROWED_LEAST: usize = 16 * 1024;
-/// Bytes of such a run that are handed to the kernel at once, before others have their turn: some
-/// hundred microseconds of copying. A quarter of that took a tenth off the rate of lists of that size.
-const SLICE: usize = 1024 * 1024;
+/// How many bytes are copied in the time that compressing one takes, or gathering one from all over the
+/// collection and copying it then.
+const COMPRESSING: usize = turn::LEN / PIECE;
+const GATHERING: usize = 8;
 
 /// A body: one piece, or a list that is gathered while it is sent.
 pub(super) struct Payload {
@@ -47,11 +36,20 @@ impl Payload {
 
     /// Short lists are gathered at once, so that head and body leave in one write.
     pub(super) fn of(mut list: ListBody, coding: Option<Coding>) -> Self {
-        let short = list.left <= PIECE as u64;
-        let kind = match coding {
-            None if short => PayloadKind::Whole(list.gather(usize::MAX)),
-            Some(coding) if short => PayloadKind::Whole(compression::whole(coding, &list.gather(usize::MAX))),
-            _ => PayloadKind::Stream(Box::new(Stream::new(list, coding))),
+        let short = list.len() <= PIECE as u64;
+        let stored = coding.and_then(|coding| list.stored(coding));
+        let kind = match (coding, stored) {
+            (_, Some(bytes)) if short => PayloadKind::Whole(Bytes::from_static(bytes)),
+            (_, Some(bytes)) => PayloadKind::stream(Source::Stored(bytes)),
+            (None, _) if short => PayloadKind::Whole(list.gather(usize::MAX)),
+            (None, _) => PayloadKind::stream(Source::Plain(list)),
+            (Some(coding), _) if short => {
+                PayloadKind::Whole(compression::whole(coding, &list.gather(usize::MAX)))
+            }
+            (Some(coding), _) => {
+                let (packed, taken) = (Box::new(Packed::new(coding)), Piece::default());
+                PayloadKind::stream(Source::Compressed { list, packed, taken })
+            }
         };
         Payload { kind, exchange: None }
     }
@@ -64,19 +62,24 @@ impl Payload {
 }
 
 impl Body for Payload {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = match &mut self.kind {
-            PayloadKind::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
-            PayloadKind::Stream(stream) => ready!(stream.next(context)),
+    ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
+        let Payload { kind, exchange } = &mut *self;
+        let piece = match kind {
+            PayloadKind::Whole(bytes) => {
+                Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()).map(Piece::from)
+            }
+            PayloadKind::Stream(stream) => {
+                ready!(stream.next(context, exchange.as_ref().map(Exchange::turn)))
+            }
         };
-        if let (Some(exchange), Some(piece)) = (&mut self.exchange, &piece) {
-            exchange.sent(piece.len());
+        if let (Some(exchange), Some(piece)) = (exchange, &piece) {
+            exchange.sent(piece.remaining());
         }
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
@@ -93,122 +96,88 @@ impl Body for Payload {
     }
 }
 
-/// A long list, sent or compressed and sent piece by piece.
+impl PayloadKind {
+    fn stream(source: Source) -> Self {
+        PayloadKind::Stream(Box::new(Stream { source, rest: None }))
+    }
+}
+
+/// A long list, sent piece by piece.
 struct Stream {
-    list: ListBody,
-    /// What compresses it, if anything does.
-    packed: Option<Packed>,
-    /// What has been taken from the list and is still to be sent or compressed.
-    taken: Bytes,
+    source: Source,
     /// While it waits until the other connections of the worker have had their turn: hyper asks for
-    /// one piece after the other as long as the client is quick enough. It is tokio's own way to
-    /// yield, which looks for what has arrived on the others; a task that wakes itself is polled
-    /// dozens of times before that.
+    /// one piece after the other as long as the client is quick enough.
     rest: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-impl Stream {
-    fn new(list: ListBody, coding: Option<Coding>) -> Self {
-        Stream { list, packed: coding.map(Packed::new), taken: Bytes::new(), rest: None }
-    }
+/// Where its bytes come from.
+enum Source {
+    Plain(ListBody),
+    Compressed {
+        list: ListBody,
+        packed: Box<Packed>,
+        /// What has been taken from the list and is still to be compressed.
+        taken: Piece,
+    },
+    /// The rest of what the snapshot holds compressed.
+    Stored(&'static [u8]),
+}
 
-    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(rest) = &mut self.rest {
-            ready!(rest.as_mut().poll(context));
-        }
-        self.rest = Some(Box::pin(tokio::task::yield_now()));
-        if self.taken.is_empty() {
-            self.taken = self.list.next_piece().unwrap_or_default();
-        }
-        let len_max = if self.packed.is_some() { PIECE } else { SLICE };
-        let piece = self.taken.split_to(self.taken.len().min(len_max));
-        let piece = match &mut self.packed {
-            None => Some(piece).filter(|piece| !piece.is_empty()),
-            Some(packed) if piece.is_empty() => packed.finish(),
-            Some(packed) => packed.push(&piece),
-        };
-        match piece {
-            // Nothing has come out yet.
-            Some(bytes) if bytes.is_empty() => self.next(context),
-            piece => Poll::Ready(piece),
+impl Stream {
+    fn next(&mut self, context: &mut Context<'_>, turn: Option<&Turn>) -> Poll<Option<Piece>> {
+        loop {
+            if self.rest.is_none() && turn.is_some_and(Turn::end) {
+                self.rest = Some(Box::pin(tokio::task::yield_now()));
+            }
+            if let Some(rest) = &mut self.rest {
+                ready!(rest.as_mut().poll(context));
+                self.rest = None;
+            }
+            let piece = self.source.next(turn);
+            // Of what was compressed nothing may have come out yet.
+            if piece.as_ref().is_none_or(Piece::has_remaining) {
+                return Poll::Ready(piece);
+            }
         }
     }
 
     /// Bytes that are still to come, if that is known.
     fn len(&self) -> Option<u64> {
-        self.packed.is_none().then(|| self.list.left + self.taken.len() as u64)
+        match &self.source {
+            Source::Plain(list) => Some(list.len()),
+            // The head of an answer does not tell where its bytes come from.
+            Source::Compressed { .. } | Source::Stored(_) => None,
+        }
     }
 }
 
-/// A list envelope on its way out.
-pub(super) struct ListBody {
-    snapshot: &'static Snapshot<'static>,
-    kind: Kind,
-    tail: &'static [u8],
-    runs: Runs<'static>,
-    /// A long run that waits for its turn.
-    borrowed: Option<&'static [u8]>,
-    /// Whether the head has been given out, and whether any entity has.
-    begun: bool,
-    listed_some: bool,
-    /// Bytes that are still to come.
-    left: u64,
-}
-
-impl ListBody {
-    pub(super) fn new(
-        snapshot: &'static Snapshot<'static>,
-        kind: Kind,
-        selection: Selection<'static>,
-    ) -> Self {
-        let entities = snapshot.json_len(kind, &selection);
-        let tail = if snapshot.count(Kind::Song) == 0 { EMPTY_TAIL } else { LIST_TAIL };
-        let left = (LIST_HEAD.len() + tail.len()) as u64 + entities.saturating_sub(1);
-        let runs = Runs::new(selection);
-        ListBody { snapshot, kind, tail, runs, borrowed: None, begun: false, listed_some: false, left }
-    }
-
-    /// Bytes that are still to come.
-    pub(super) fn len(&self) -> u64 {
-        self.left
-    }
-
-    fn next_piece(&mut self) -> Option<Bytes> {
-        if self.left == 0 {
-            return None;
-        }
-        let piece = match self.borrowed.take() {
-            Some(run) => Bytes::from_static(run),
-            None => self.gather(BORROWED_LEAST),
-        };
-        self.left -= piece.len() as u64;
-        Some(piece)
-    }
-
-    /// The next runs in one piece, up to one of `borrowed_least` bytes, which is borrowed.
-    fn gather(&mut self, borrowed_least: usize) -> Bytes {
-        let mut piece = buffers::take(PIECE.min(self.left as usize));
-        if !self.begun {
-            piece.extend_from_slice(LIST_HEAD);
-            self.begun = true;
-        }
-        while piece.len() < PIECE {
-            let Some(run) = self.runs.next() else {
-                piece.extend_from_slice(self.tail);
-                break;
-            };
-            if self.listed_some {
-                piece.push(b',');
+impl Source {
+    /// The next piece; an empty one is not the end.
+    fn next(&mut self, turn: Option<&Turn>) -> Option<Piece> {
+        match self {
+            Source::Plain(list) => {
+                let piece = list.next_piece()?;
+                turn.iter().for_each(|turn| turn.add(piece.around() * (GATHERING - 1)));
+                Some(piece)
             }
-            self.listed_some = true;
-            let json = self.snapshot.json_run(self.kind, run.start, run.end);
-            if json.len() >= borrowed_least {
-                self.borrowed = Some(json);
-                break;
+            Source::Stored(rest) => {
+                let (bytes, behind) = rest.split_at(rest.len().min(SLICE));
+                *rest = behind;
+                Some(Piece::from(Bytes::from_static(bytes))).filter(Piece::has_remaining)
             }
-            piece.extend_from_slice(json);
+            Source::Compressed { list, packed, taken } => {
+                if !taken.has_remaining() {
+                    *taken = list.next_piece().unwrap_or_default();
+                }
+                let chunk = taken.chunk();
+                let chunk = &chunk[..chunk.len().min(PIECE)];
+                let len = chunk.len();
+                let bytes = if len == 0 { packed.finish() } else { packed.push(chunk) };
+                taken.advance(len);
+                turn.iter().for_each(|turn| turn.add(len * COMPRESSING));
+                bytes.map(Piece::from)
+            }
         }
-        buffers::freeze(piece)
     }
 }
 
@@ -216,12 +185,16 @@ impl ListBody {
 mod tests {
     use std::task::Waker;
 
+    use bytes::BufMut;
+
     use proptest::prelude::*;
     use uuid::Uuid;
 
+    use super::super::list::EMPTY_TAIL;
     use super::*;
-    use crate::model::{Collection, Named};
-    use crate::snapshot::{self, Verify};
+    use crate::model::{Collection, Named, Song};
+    use crate::snapshot::query::Runs;
+    use crate::snapshot::{self, Kind, LIST_HEAD, Selection, Snapshot, Verify};
 
     /// Albums whose names are short, long enough to be borrowed in runs, or by themselves.
     fn snapshot(lengths: &[usize]) -> &'static Snapshot<'static> {
@@ -230,10 +203,23 @@ mod tests {
             name: format!("{at:05}{}", "x".repeat(*len)),
         };
         let albums = lengths.iter().enumerate().map(named).collect();
+        opened(&Collection { albums, ..Collection::default() })
+    }
+
+    fn opened(collection: &Collection) -> &'static Snapshot<'static> {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        snapshot::build(&Collection { albums, ..Collection::default() }, &mut bytes).unwrap();
+        snapshot::build(collection, &mut bytes).unwrap();
         let bytes: &'static [u8] = bytes.into_inner().leak();
         Box::leak(Box::new(Snapshot::open(bytes, Verify::Full).unwrap()))
+    }
+
+    fn sent(mut payload: Payload) -> Vec<u8> {
+        let mut sent = Vec::new();
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut payload).poll_frame(&mut context) {
+            sent.put(frame.into_data().unwrap());
+        }
+        sent
     }
 
     proptest! {
@@ -265,12 +251,73 @@ mod tests {
                 match Pin::new(&mut payload).poll_frame(&mut context) {
                     // Others have their turn.
                     Poll::Pending => continue,
-                    Poll::Ready(Some(Ok(frame))) => sent.extend_from_slice(&frame.into_data().unwrap()),
+                    Poll::Ready(Some(Ok(frame))) => sent.put(frame.into_data().unwrap()),
                     Poll::Ready(_) => break,
                 }
                 prop_assert_eq!(payload.size_hint().exact(), Some((expected.len() - sent.len()) as u64));
             }
             prop_assert!(sent == expected, "{} bytes instead of {}", sent.len(), expected.len());
         }
+    }
+
+    #[test]
+    fn others_have_their_turn_while_a_long_list_is_sent_or_compressed() {
+        let snapshot = snapshot(&[40_000; 200]);
+        let mut context = Context::from_waker(Waker::noop());
+        for coding in [None, Some(Coding::Gzip), Some(Coding::Zstd)] {
+            let list = ListBody::new(snapshot, Kind::Album, Selection::Range(0..200));
+            let (len, turn) = (list.len() as usize, Turn::default());
+            let PayloadKind::Stream(mut stream) = Payload::of(list, coding).kind else { panic!("no stream") };
+            let (mut rests, mut sent, mut sent_in_turn) = (0, 0, 0);
+            loop {
+                match stream.next(&mut context, Some(&turn)) {
+                    Poll::Pending => (rests, sent_in_turn) = (rests + 1, 0),
+                    Poll::Ready(Some(piece)) => {
+                        // As the exchange does when it hands the piece over.
+                        turn.add(piece.remaining());
+                        sent += piece.remaining();
+                        sent_in_turn += piece.remaining();
+                        assert!(sent_in_turn < 3 * turn::LEN, "{sent_in_turn} bytes in one turn");
+                    }
+                    Poll::Ready(None) => break,
+                }
+            }
+            let turns = if coding.is_some() { len / PIECE } else { len / (2 * turn::LEN) };
+            assert!(rests >= turns - 1, "{rests} rests of {coding:?} in {len} bytes");
+            assert_eq!(coding.is_none(), sent == len);
+        }
+    }
+
+    #[test]
+    fn whole_lists_that_are_kept_compressed_are_the_plain_ones() {
+        let named = |at: u128| Named { id: Uuid::from_u128(at), name: format!("{at} \"{at}\"") };
+        let song = Song {
+            id: Uuid::nil(),
+            name: None,
+            length: None,
+            track: None,
+            year: None,
+            album: 0,
+            artist: 0,
+            genre: 0,
+        };
+        let some = |count| (0..count).map(named).collect();
+        let collection =
+            Collection { albums: some(90_000), artists: some(400), genres: some(20), songs: vec![song] };
+        let snapshot = opened(&collection);
+        for (kind, kept) in [(Kind::Album, true), (Kind::Artist, true), (Kind::Genre, false)] {
+            let list = |from| ListBody::new(snapshot, kind, Selection::Range(from..snapshot.count(kind)));
+            let plain = sent(Payload::of(list(0), None));
+            for coding in [Coding::Gzip, Coding::Zstd] {
+                assert_eq!(list(0).stored(coding).is_some(), kept, "{kind:?}");
+                assert!(list(1).stored(coding).is_none(), "{kind:?}");
+                let packed = sent(Payload::of(list(0), Some(coding)));
+                assert!(compression::unpacked(coding, &packed) == plain, "{kind:?} in {coding:?}");
+                assert!(!kept || list(0).stored(coding) == Some(&packed));
+            }
+        }
+        let without_songs = opened(&Collection { songs: Vec::new(), ..collection });
+        let list = ListBody::new(without_songs, Kind::Album, Selection::Range(0..90_000));
+        assert!(list.stored(Coding::Gzip).is_none(), "its warning would be missing");
     }
 }

@@ -8,6 +8,8 @@ use flate2::write::GzEncoder;
 use hyper::HeaderMap;
 use hyper::header::ACCEPT_ENCODING;
 
+use crate::snapshot::Packing;
+
 /// Levels at which a list of songs takes three twentieths of the bytes or less, and is complete sooner than
 /// uncompressed on a link of 1 Gbit/s (figures in ARCHITECTURE.md). gzip's first level has fixed codes, which
 /// suit the digits of ids badly; from the third on it takes longer for next to nothing.
@@ -27,6 +29,14 @@ impl Coding {
         match self {
             Coding::Gzip => "gzip",
             Coding::Zstd => "zstd",
+        }
+    }
+
+    /// As the snapshot calls it.
+    pub(super) fn packing(self) -> Packing {
+        match self {
+            Coding::Gzip => Packing::Gzip,
+            Coding::Zstd => Packing::Zstd,
         }
     }
 
@@ -139,6 +149,19 @@ impl Packed {
     }
 }
 
+/// What was compressed.
+#[cfg(test)]
+pub(super) fn unpacked(coding: Coding, bytes: &[u8]) -> Vec<u8> {
+    use std::io::Read;
+    let mut unpacked = Vec::new();
+    match coding {
+        Coding::Gzip => flate2::read::GzDecoder::new(bytes).read_to_end(&mut unpacked),
+        Coding::Zstd => zstd::stream::read::Decoder::new(bytes).unwrap().read_to_end(&mut unpacked),
+    }
+    .unwrap();
+    unpacked
+}
+
 #[cfg(test)]
 mod tests {
     use hyper::header::HeaderValue;
@@ -195,7 +218,6 @@ mod tests {
 
     #[test]
     fn pieces_make_a_whole() {
-        use std::io::Read;
         let text = "a song, and another song, ".repeat(20_000);
         for coding in [Coding::Gzip, Coding::Zstd] {
             let mut packed = Packed::new(coding);
@@ -206,15 +228,8 @@ mod tests {
             bytes.extend_from_slice(&packed.finish().unwrap());
             assert_eq!(packed.finish(), None);
             for bytes in [bytes, whole(coding, text.as_bytes()).to_vec()] {
-                let mut unpacked = String::new();
-                match coding {
-                    Coding::Gzip => flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut unpacked),
-                    Coding::Zstd => {
-                        zstd::stream::read::Decoder::new(&bytes[..]).unwrap().read_to_string(&mut unpacked)
-                    }
-                }
-                .unwrap();
-                assert!(unpacked == text && bytes.len() < text.len() / 10);
+                let unpacked = unpacked(coding, &bytes);
+                assert!(unpacked == text.as_bytes() && bytes.len() < text.len() / 10);
             }
         }
     }

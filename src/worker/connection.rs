@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
 use super::canned;
+use super::turn::Turn;
 use crate::config::Limits;
 
 /// Time between two sweeps; the resolution of all time-outs of connections.
@@ -40,12 +41,14 @@ pub(super) struct Activity {
     since: AtomicU32,
     /// Tick since which a write has waited for the client, plus one; zero: none waits.
     write_waits: AtomicU32,
+    pub(super) turn: Turn,
 }
 
 impl Activity {
     fn new(clock: Arc<AtomicU32>) -> Self {
         let since = clock.load(Ordering::Relaxed).into();
-        Activity { clock, state: AtomicU8::new(ASKING), since, write_waits: AtomicU32::new(0) }
+        let (write_waits, turn) = (AtomicU32::new(0), Turn::default());
+        Activity { clock, state: AtomicU8::new(ASKING), since, write_waits, turn }
     }
 
     fn now(&self) -> u32 {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::connection::Activity;
+use super::turn::Turn;
 use crate::scoreboard::Slot;
 use crate::telemetry::{AccessLine, AccessLog};
 
@@ -32,6 +33,12 @@ impl Exchange {
     pub(super) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
         self.slot.sent(bytes as u64);
+        self.activity.turn.add(bytes);
+    }
+
+    /// The turn of its connection.
+    pub(super) fn turn(&self) -> &Turn {
+        &self.activity.turn
     }
 }
 

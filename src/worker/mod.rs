@@ -14,9 +14,11 @@ mod exchange;
 mod forwarded;
 mod hex;
 mod interrupt;
+mod list;
 mod memory;
 mod metrics;
 mod params;
+mod piece;
 mod proxy_protocol;
 mod request_id;
 mod response;
@@ -25,6 +27,7 @@ mod routes;
 mod service;
 mod status;
 mod trace_context;
+mod turn;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -77,7 +80,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Whether a query string is answered with entities of `kind`, and not with an error.
 pub fn accepts(kind: Kind, query_string: &str) -> bool {
-    params::parse(kind, query_string).is_ok()
+    params::parse(kind, query_string).map(params::Question::query).is_ok()
 }
 
 /// What a worker is given by its master.
@@ -353,10 +356,15 @@ fn spawn<S>(
         if service.limits.request_fields > FIELDS_ON_STACK {
             builder.max_headers(service.limits.request_fields + 1);
         }
-        let answer = service_fn(|request: Request<Incoming>| {
-            std::future::ready(Ok::<_, std::convert::Infallible>(
-                service.answer(&request, peer, role, &activity),
-            ))
+        let (service, activity) = (&*service, &activity);
+        let answer = service_fn(|request: Request<Incoming>| async move {
+            // Before a list is begun, or hyper would send the head meanwhile, by itself. It is tokio's own
+            // way to yield, which looks for what has arrived on other connections; a task that wakes
+            // itself is polled dozens of times before that.
+            if activity.turn.end() {
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, std::convert::Infallible>(service.answer(&request, peer, role, activity))
         });
         let connection = builder.serve_connection(io, answer);
         // Both end with the connection, also when its task is aborted.

@@ -51,13 +51,28 @@ impl<'q> Parameters<'q> {
     }
 }
 
+/// A question that is right, but whose words are still as they were written: a client that has the
+/// answer already needs no more than that.
+pub(super) struct Question<'q> {
+    words: Option<Cow<'q, str>>,
+    /// Without words.
+    query: Query,
+}
+
+impl Question<'_> {
+    /// As the snapshot is asked.
+    pub(super) fn query(self) -> Query {
+        Query { words: self.words.map(|words| text::search_form(&words)), ..self.query }
+    }
+}
+
 /// What `query_string` asks of entities of `kind`.
-pub(super) fn parse(kind: Kind, query_string: &str) -> Result<Query, ApiError> {
+pub(super) fn parse(kind: Kind, query_string: &str) -> Result<Question<'_>, ApiError> {
     let mut parameters = Parameters::read(query_string);
     let filters = if kind == Kind::Song { filters(&mut parameters)? } else { Vec::new() };
     let order = order(kind, parameters.order, parameters.direction)?;
     let page = page(parameters.limit, parameters.offset)?;
-    Ok(Query { words: parameters.query.map(|words| text::search_form(&words)), filters, order, page })
+    Ok(Question { words: parameters.query, query: Query { words: None, filters, order, page } })
 }
 
 fn filters(parameters: &mut Parameters<'_>) -> Result<Vec<(Kind, Filter)>, ApiError> {
@@ -147,7 +162,7 @@ mod tests {
     use super::*;
 
     fn page_of(query_string: &str) -> Result<Option<Page>, ApiError> {
-        parse(Kind::Song, query_string).map(|query| query.page)
+        parse(Kind::Song, query_string).map(|question| question.query().page)
     }
 
     #[test]

@@ -10,10 +10,11 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::body::{ListBody, Payload};
+use super::body::Payload;
 use super::compression::{Accepted, Coding};
 use super::error::{self, ApiError};
 use super::hex;
+use super::list::ListBody;
 use crate::snapshot::{Kind, Selection, Snapshot};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -98,10 +99,10 @@ pub(super) fn timing(response: &mut Response<Payload>, query: Duration, render: 
 }
 
 /// What a client that has it already gets: the tag of what it has.
-pub(super) fn not_modified(tag: &Tag, coding: Option<Coding>) -> Response<Payload> {
+pub(super) fn not_modified(tag: HeaderValue) -> Response<Payload> {
     let mut response = Response::new(Payload::whole(Bytes::new()));
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    response.headers_mut().insert(ETAG, tag_value(tag, coding));
+    response.headers_mut().insert(ETAG, tag);
     response
 }
 
@@ -143,9 +144,21 @@ fn tag_value(tag: &Tag, coding: Option<Coding>) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
+/// The tag of what the client has, if `If-None-Match` names `tag`.
+pub(super) fn known_tag(if_none_match: &HeaderValue, tag: &Tag) -> Option<HeaderValue> {
+    let coding = matches_tag(if_none_match, tag)?;
+    // Nearly always the field is that tag as we have given it, and nothing else: it is shared then.
+    let rest = if_none_match.as_bytes().strip_prefix(b"\"").and_then(|rest| rest.strip_prefix(&tag[..]));
+    let same = rest.and_then(|rest| rest.strip_suffix(b"\"")).is_some_and(|rest| match coding {
+        None => rest.is_empty(),
+        Some(coding) => rest.strip_prefix(b"-") == Some(coding.name().as_bytes()),
+    });
+    Some(if same { if_none_match.clone() } else { tag_value(tag, coding) })
+}
+
 /// Whether `If-None-Match` names `tag`, and in which coding the client has it (RFC 9110 13.1.2: a
 /// weak comparison).
-pub(super) fn matches_tag(if_none_match: &HeaderValue, tag: &Tag) -> Option<Option<Coding>> {
+fn matches_tag(if_none_match: &HeaderValue, tag: &Tag) -> Option<Option<Coding>> {
     if_none_match.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).find_map(|candidate| {
         if candidate == b"*" {
             return Some(None);
@@ -181,8 +194,11 @@ mod tests {
         let matches = |candidate: &str| matches_tag(&HeaderValue::from_str(candidate).unwrap(), &ours);
         for coding in [None, Some(Coding::Gzip), Some(Coding::Zstd)] {
             let text = tag_value(&ours, coding).to_str().unwrap().to_owned();
-            for candidate in [text.clone(), format!("W/{text}"), format!("\"x\" , {text}")] {
+            let shouted = text.replace("gzip", "GZip").replace("zstd", "ZSTD");
+            for candidate in [text.clone(), format!("W/{text}"), format!("\"x\" , {text}"), shouted] {
                 assert_eq!(matches(&candidate), Some(coding), "{candidate}");
+                let known = known_tag(&HeaderValue::from_str(&candidate).unwrap(), &ours).unwrap();
+                assert_eq!(known, text, "{candidate}");
             }
         }
         assert_eq!(matches("*"), Some(None));

@@ -197,14 +197,14 @@ impl Service {
     fn list(&self, kind: Kind, request: &Request<Incoming>) -> Result<Response<Payload>, ApiError> {
         let query_string = request.uri().query().unwrap_or_default();
         let begin = self.debug_headers.then(Instant::now);
-        let query = params::parse(kind, query_string)?;
+        let question = params::parse(kind, query_string)?;
         let tag = response::tag(self.snapshot.hash(), kind, query_string);
         let known = request.headers().get_all(IF_NONE_MATCH);
-        let mut response = match known.iter().find_map(|known| response::matches_tag(known, &tag)) {
-            Some(coding) => response::not_modified(&tag, coding),
+        let mut response = match known.iter().find_map(|known| response::known_tag(known, &tag)) {
+            Some(tag) => response::not_modified(tag),
             None => {
                 let coding = self.compress_from.and_then(|least| Accepted::of(request.headers(), least));
-                let selection = self.snapshot.select(kind, &query);
+                let selection = self.snapshot.select(kind, &question.query());
                 let selected = begin.map(|begin| begin.elapsed());
                 let mut response = response::list(self.snapshot, kind, selection, &tag, coding);
                 if let (Some(begin), Some(selected)) = (begin, selected) {

@@ -68,6 +68,13 @@ impl<W: Write + Seek> Sections<W> {
         }
     }
 
+    pub(super) fn bytes(&mut self, kind: Kind, column: Column, bytes: &[u8]) -> Result<(), BuildError> {
+        self.begin(kind, column, 1)?;
+        self.append(bytes)?;
+        self.end();
+        Ok(())
+    }
+
     pub(super) fn numbers(
         &mut self,
         kind: Kind,

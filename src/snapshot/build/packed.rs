@@ -1,0 +1,43 @@
+//! Whole lists, compressed once for all who ask for them.
+
+use std::io::{self, Write};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use zstd::stream::write::Encoder as ZstdEncoder;
+
+use crate::snapshot::format::{LIST_HEAD, LIST_TAIL, PACKED_LEAST};
+
+/// Levels that save what can be saved in a fraction of a second of a million songs; above them ten times
+/// the time gains a hundredth.
+const GZIP_LEVEL: u32 = 6;
+const ZSTD_LEVEL: i32 = 6;
+
+/// A list in both codings.
+pub(super) struct Packed {
+    pub(super) gzip: Vec<u8>,
+    pub(super) zstd: Vec<u8>,
+}
+
+/// Packs a list of `count` entities whose texts, each with a comma behind it, `append` gives, if they are
+/// long enough to be kept.
+pub(super) fn pack(count: u32, append: impl Fn(u32, &mut Vec<u8>)) -> io::Result<Option<Packed>> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL));
+    let mut zstd = ZstdEncoder::new(Vec::new(), ZSTD_LEVEL)?;
+    let (mut text, mut len) = (Vec::new(), 0);
+    zstd.write_all(LIST_HEAD)?;
+    gzip.write_all(LIST_HEAD)?;
+    for at in 0..count {
+        append(at, &mut text);
+        len += text.len();
+        if at + 1 == count {
+            text.pop();
+            text.extend_from_slice(LIST_TAIL);
+        }
+        gzip.write_all(&text)?;
+        zstd.write_all(&text)?;
+        text.clear();
+    }
+    let packed = Packed { gzip: gzip.finish()?, zstd: zstd.finish()? };
+    Ok((len >= PACKED_LEAST).then_some(packed))
+}
