@@ -4,8 +4,10 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::thread;
 use std::time::Instant;
 
+use memmap2::Mmap;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, pipe2};
 use serde_json::{Map, Value, json};
@@ -171,7 +173,7 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, mut re
     let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None);
     let made = match material {
         Material::Draft(draft) => make(config, &log, draft),
-        Material::Kept(kept) => verify(kept.snapshot(), Verify::Hash),
+        Material::Kept(kept) => verify_kept(kept.snapshot()),
     };
     made.iter().for_each(|summary| tell(summary, &log));
     let (line, code) = match made {
@@ -219,8 +221,26 @@ fn tell(summary: &Value, log: &Log) {
 
 /// Checks a snapshot that cannot change any more, and tells what is in it.
 fn verify(sealed: &OwnedFd, verify: Verify) -> Result<Value, String> {
-    let map = storage::map(sealed).map_err(|error| format!("the snapshot cannot be mapped: {error}"))?;
-    let snapshot = Snapshot::open(&map, verify).map_err(|error| chain(&error))?;
+    summary(&map(sealed)?, verify)
+}
+
+/// The same for what a former master kept, while nothing is served: a second thread maps the pages ahead of
+/// the hash, as page faults take a third of the time.
+fn verify_kept(sealed: &OwnedFd) -> Result<Value, String> {
+    let map = map(sealed)?;
+    thread::scope(|scope| {
+        // Without it they are mapped as they are read.
+        let _ = thread::Builder::new().spawn_scoped(scope, || storage::populate(&map));
+        summary(&map, Verify::Hash)
+    })
+}
+
+fn map(sealed: &OwnedFd) -> Result<Mmap, String> {
+    storage::map(sealed).map_err(|error| format!("the snapshot cannot be mapped: {error}"))
+}
+
+fn summary(bytes: &[u8], verify: Verify) -> Result<Value, String> {
+    let snapshot = Snapshot::open(bytes, verify).map_err(|error| chain(&error))?;
     Ok(json!({
         "songs": snapshot.count(Kind::Song),
         "albums": snapshot.count(Kind::Album),

@@ -7,19 +7,17 @@ use std::ops::ControlFlow;
 
 use zerocopy::little_endian::U32;
 
-use super::Kind;
-use super::bits::Bits;
-use super::format::Suffix;
 use super::open::Snapshot;
-use super::query::{Filter, Query, Runs, Selection};
-use super::sets::{IndexSet, Lookup};
+use super::query::{Filter, Query, Selection};
+use super::sets::Lookup;
+use super::words::{OWNER_KINDS, WordMatches, WordTest, is_among};
+use super::{Field, Kind};
 
-/// What steps cost, counted in songs that are listed: to ask a set, to put a song or a name into one, to look
-/// for the words in a song's name, and to ask the sets of all its names.
-const ASK_COST: f64 = 1.0;
-const ADD_COST: f64 = 2.0;
-const NAME_COST: f64 = 40.0;
-const ASK_NAMES_COST: f64 = 24.0;
+/// Songs that are listed by words that are no set come strewn over the tables, and more than once.
+const REPEATED_COST: f64 = 4.0;
+/// Songs that are listed before they are tested, and tested before anything else is done with them: each step
+/// by itself, as the processor then waits for many at once.
+pub(super) const CHUNK: usize = 512;
 
 /// What songs must match, looked up.
 pub(super) struct Matching<'q, 'a> {
@@ -41,40 +39,80 @@ impl<'q, 'a> Matching<'q, 'a> {
     /// `None` if some filter leaves nothing.
     pub(super) fn of(snapshot: &'q Snapshot<'a>, query: &'q Query) -> Option<Self> {
         let owners = Owners::of(snapshot, &query.filters)?;
-        let words = query.words.as_deref().map(|words| WordMatches::of(snapshot, words));
+        let left = OWNER_KINDS.map(|kind| owners.get(kind));
+        let words = query.words.as_deref().map(|words| WordMatches::of(snapshot, words, left));
         Some(Matching { snapshot, owners, words })
+    }
+
+    /// Whether all songs that match have the same value of a field, as a filter leaves only one album, artist
+    /// or genre: in its order they stand in default order.
+    pub(super) fn is_settled(&self, field: Field) -> bool {
+        let kind = match field {
+            Field::Album | Field::AlbumId => Kind::Album,
+            Field::Artist | Field::ArtistId => Kind::Artist,
+            Field::Genre | Field::GenreId => Kind::Genre,
+            Field::Id | Field::Name | Field::Length | Field::Track | Field::Year => return false,
+        };
+        self.owners.get(kind).is_some_and(|owners| owners.len() == 1)
     }
 
     /// All songs that match, in default order.
     pub(super) fn all(&self) -> Selection<'a> {
         let snapshot = self.snapshot;
-        let Some(source) = self.sources().min_by_key(|source| self.len(*source)) else {
+        let costs = self.sources().map(|source| (source, self.whole_cost(source)));
+        let Some((source, _)) = costs.min_by(|(_, a), (_, b)| a.total_cmp(b)) else {
             return Selection::Range(0..snapshot.count(Kind::Song));
         };
-        let alone = self.sources().count() == 1;
-        let test = self.test(Some(source), self.len(source) as f64);
-        let kind = match (source, &self.words) {
-            (Source::Owners(kind), _) => kind,
-            (Source::Words, None) => return Selection::EMPTY,
-            (Source::Words, Some(words)) => {
-                let songs = words.set(snapshot).into_selection();
-                if alone {
-                    return songs;
-                }
-                return Selection::List(
-                    Runs::new(songs).flatten().filter(|&song| test.holds(song)).collect(),
-                );
-            }
-        };
-        let listed = self.owners.get(kind).unwrap_or_default();
-        if let (true, [artist], Kind::Artist) = (alone, listed, kind) {
-            return Selection::Range(snapshot.artists.songs_range(*artist));
+        if self.sources().count() == 1 {
+            return self.all_of(source);
         }
-        let mut songs = snapshot.names(kind).songs_of(listed);
-        if !alone {
-            test.retain(&mut songs);
+        let mut songs = Vec::new();
+        let test = self.test(Some(source), self.len(source) as f64);
+        self.each_tested(source, &test, |chunk| songs.extend_from_slice(chunk));
+        if !self.is_ascending(source) {
+            songs.sort_unstable();
+            songs.dedup();
         }
         Selection::List(songs)
+    }
+
+    /// All songs of the only source, in default order.
+    fn all_of(&self, source: Source) -> Selection<'a> {
+        let snapshot = self.snapshot;
+        let kind = match (source, &self.words) {
+            (Source::Words, None) => return Selection::EMPTY,
+            (Source::Words, Some(words)) => return words.set(snapshot).into_selection(),
+            (Source::Owners(kind), _) => kind,
+        };
+        match (kind, self.owners.get(kind).unwrap_or_default()) {
+            (Kind::Artist, [artist]) => Selection::Range(snapshot.artists.songs_range(*artist)),
+            (_, owners) => Selection::List(snapshot.names(kind).songs_of(owners)),
+        }
+    }
+
+    /// What it costs to list all songs of `source` and to look words up for each.
+    pub(super) fn whole_cost(&self, source: Source) -> f64 {
+        let strewn = if self.is_ascending(source) { 1.0 } else { REPEATED_COST };
+        let listed = self.len(source) as f64;
+        listed * strewn + self.words_cost(Some(source), listed)
+    }
+
+    /// Lists the songs of `source` that pass the test of everything else, chunk by chunk.
+    pub(super) fn each_tested(&self, source: Source, test: &Test<'_, '_>, mut take: impl FnMut(&[u32])) {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let mut pass = |chunk: &mut Vec<u32>| {
+            test.retain(chunk);
+            take(chunk);
+            chunk.clear();
+        };
+        self.each(source, |song| {
+            chunk.push(song);
+            if chunk.len() == CHUNK {
+                pass(&mut chunk);
+            }
+            ControlFlow::Continue(())
+        });
+        pass(&mut chunk);
     }
 
     /// By what songs can be listed.
@@ -118,7 +156,7 @@ impl<'q, 'a> Matching<'q, 'a> {
     /// What so many tests of the words cost, counted in songs that are listed.
     pub(super) fn words_cost(&self, listed: Option<Source>, tests: f64) -> f64 {
         match &self.words {
-            Some(words) if listed != Some(Source::Words) => words.test_cost(tests).1,
+            Some(words) if listed != Some(Source::Words) => words.lookup(tests).1,
             _ => 0.0,
         }
     }
@@ -135,6 +173,19 @@ impl<'q, 'a> Matching<'q, 'a> {
         });
         Test { owners, words }
     }
+
+    /// The same as [`Matching::test`] after a walk that was given up: its own test, less what is listed, if
+    /// another one would not look words up in another way.
+    pub(super) fn test_after<'m>(&'m self, walked: Test<'m, 'a>, listed: Source, tests: f64) -> Test<'m, 'a> {
+        let lookup = match &self.words {
+            Some(words) if listed != Source::Words => words.lookup(tests).0,
+            _ => return walked.without(listed),
+        };
+        match &walked.words {
+            WordTest::Names(names) if lookup != names.lookup() => self.test(Some(listed), tests),
+            _ => walked.without(listed),
+        }
+    }
 }
 
 /// A test whether a song matches.
@@ -144,36 +195,16 @@ pub(super) struct Test<'m, 'a> {
     words: WordTest<'m, 'a>,
 }
 
-enum WordTest<'m, 'a> {
-    None,
-    Set(Lookup<'a>),
-    Names(Box<ByNames<'m, 'a>>),
-}
-
-/// Whether words match a song by one of its names, where that costs less than to list all such songs:
-/// a genre that matches may have more songs than are tested.
-struct ByNames<'m, 'a> {
-    /// The songs that match by their own names; those are looked at if there is none.
-    songs: Option<Lookup<'a>>,
-    /// The owner of each song, and those that match.
-    owners: [(&'a [U32], Lookup<'a>); 3],
-    matches: &'m WordMatches<'m, 'a>,
-    snapshot: &'m Snapshot<'a>,
-}
-
-impl ByNames<'_, '_> {
-    fn holds(&self, song: u32) -> bool {
-        // All are asked, as the tables are large: the processor waits for them together.
-        let owner_holds = |held, (of, set): &(&[U32], Lookup<'_>)| held | set.holds(of[song as usize].get());
-        self.owners.iter().fold(false, owner_holds)
-            || match &self.songs {
-                Some(set) => set.holds(song),
-                None => self.snapshot.songs.entities.name_holds(song, self.matches.words.as_bytes()),
-            }
-    }
-}
-
 impl Test<'_, '_> {
+    /// Without what songs are listed by.
+    fn without(mut self, listed: Source) -> Self {
+        match listed {
+            Source::Words => self.words = WordTest::None,
+            Source::Owners(kind) => self.owners[kind as usize] = None,
+        }
+        self
+    }
+
     /// The set, if belonging to it is all that counts.
     pub(super) fn set_alone(&self) -> Option<&Lookup<'_>> {
         match &self.words {
@@ -206,14 +237,6 @@ impl Test<'_, '_> {
     }
 }
 
-#[inline]
-fn is_among(owner: u32, wanted: &[u32]) -> bool {
-    match wanted {
-        [only] => *only == owner,
-        wanted => wanted.binary_search(&owner).is_ok(),
-    }
-}
-
 /// Leaves the songs that a test holds for. Which those are is not foreseen by any branch.
 fn retain(songs: &mut Vec<u32>, holds: impl Fn(u32) -> bool) {
     let mut kept = 0;
@@ -229,8 +252,6 @@ fn retain(songs: &mut Vec<u32>, holds: impl Fn(u32) -> bool) {
 /// filter of that kind. Ascending.
 #[derive(Default)]
 struct Owners([Option<Vec<u32>>; 3]);
-
-const OWNER_KINDS: [Kind; 3] = [Kind::Album, Kind::Artist, Kind::Genre];
 
 impl Owners {
     /// `None` if some filter leaves nothing.
@@ -262,105 +283,5 @@ impl Owners {
     /// The kinds that there is a filter of.
     fn kinds(&self) -> impl Iterator<Item = Kind> {
         OWNER_KINDS.into_iter().filter(|kind| self.get(*kind).is_some())
-    }
-}
-
-/// What of the collection some words match.
-struct WordMatches<'q, 'a> {
-    words: &'q str,
-    found: Found<'a>,
-    /// How many songs it takes to list them, the same song counted as often as it matches.
-    cost: usize,
-}
-
-enum Found<'a> {
-    /// The set was made with the snapshot.
-    Set(Bits<'a>),
-    Suffixes {
-        songs: &'a [Suffix],
-        owners: [&'a [Suffix]; 3],
-    },
-}
-
-impl<'q, 'a> WordMatches<'q, 'a> {
-    fn of(snapshot: &Snapshot<'a>, words: &'q str) -> Self {
-        if let Some(set) = snapshot.songs.set_of(words) {
-            return WordMatches { words, cost: set.len(), found: Found::Set(set) };
-        }
-        let owners = OWNER_KINDS.map(|kind| snapshot.entities(kind).suffixes_of(words));
-        let songs = snapshot.songs.entities.suffixes_of(words);
-        let listed = OWNER_KINDS.iter().zip(owners).map(|(&kind, found)| {
-            let names = snapshot.names(kind);
-            found.iter().map(|suffix| names.songs_range(suffix.entity.get()).len() + 1).sum::<usize>()
-        });
-        let cost = songs.len() + listed.sum::<usize>();
-        WordMatches { words, found: Found::Suffixes { songs, owners }, cost }
-    }
-
-    fn is_set(&self) -> bool {
-        matches!(self.found, Found::Set(_))
-    }
-
-    /// Visits the songs, one that matches by several names several times, until it is told to stop.
-    fn each_song(
-        &self,
-        snapshot: &Snapshot<'a>,
-        mut visit: impl FnMut(u32) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let (songs, owners) = match &self.found {
-            Found::Set(set) => return set.iter().try_for_each(visit),
-            Found::Suffixes { songs, owners } => (songs, owners),
-        };
-        songs.iter().try_for_each(|suffix| visit(suffix.entity.get()))?;
-        for (kind, found) in OWNER_KINDS.into_iter().zip(owners) {
-            let names = snapshot.names(kind);
-            found.iter().try_for_each(|suffix| names.each_song(suffix.entity.get(), &mut visit))?;
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn set(&self, snapshot: &Snapshot<'a>) -> IndexSet<'a> {
-        if let Found::Set(set) = &self.found {
-            return IndexSet::Ready(set.clone());
-        }
-        let mut set = IndexSet::new(snapshot.count(Kind::Song), self.cost);
-        let _ = self.each_song(snapshot, |song| {
-            set.add(song);
-            ControlFlow::Continue(())
-        });
-        set
-    }
-
-    /// Whether so many tests are better made by names than by a set of all songs that match, and what they cost.
-    fn test_cost(&self, tests: f64) -> (bool, f64) {
-        let Found::Suffixes { songs, owners } = &self.found else {
-            return (false, tests * ASK_COST);
-        };
-        let owners = owners.iter().map(|found| found.len()).sum::<usize>() as f64 * ADD_COST;
-        let own = (songs.len() as f64 * ADD_COST).min(tests * NAME_COST);
-        let (by_names, by_set) =
-            (owners + own + tests * ASK_NAMES_COST, self.cost as f64 * ADD_COST + tests * ASK_COST);
-        if by_names < by_set { (true, by_names) } else { (false, by_set) }
-    }
-
-    fn test<'m>(&'m self, snapshot: &'m Snapshot<'a>, tests: f64) -> WordTest<'m, 'a> {
-        let Found::Suffixes { songs, owners } = &self.found else {
-            return WordTest::Set(self.set(snapshot).lookup());
-        };
-        if !self.test_cost(tests).0 {
-            return WordTest::Set(self.set(snapshot).lookup());
-        }
-        let set = |kind: Kind, found: &[Suffix]| {
-            let mut set = IndexSet::new(snapshot.count(kind), found.len());
-            found.iter().for_each(|suffix| set.add(suffix.entity.get()));
-            set.lookup()
-        };
-        let few = songs.len() as f64 * ADD_COST <= tests * NAME_COST;
-        WordTest::Names(Box::new(ByNames {
-            songs: few.then(|| set(Kind::Song, songs)),
-            owners: [0, 1, 2].map(|at| (snapshot.owners(OWNER_KINDS[at]), set(OWNER_KINDS[at], owners[at]))),
-            matches: self,
-            snapshot,
-        }))
     }
 }

@@ -14,6 +14,7 @@ pub mod query;
 mod select;
 mod sets;
 pub mod storage;
+mod words;
 
 pub use build::build;
 pub use format::{LIST_HEAD, LIST_TAIL};

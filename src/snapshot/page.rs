@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use super::matching::{Matching, Source};
+use super::matching::{CHUNK, Matching, Source, Test};
 use super::query::{Direction, Page, Sorted, SortedWalk};
 use super::{Field, Kind};
 
@@ -14,8 +14,6 @@ use super::{Field, Kind};
 /// over the tables. So does the place of one that matches in the order.
 const WALK_COST: f64 = 4.0;
 const KEY_COST: f64 = 4.0;
-/// Songs that are listed by words that are no set come strewn too, and more than once.
-const REPEATED_COST: f64 = 4.0;
 /// A walk goes on for so many times what was expected, as songs that match stand together.
 const WALK_PATIENCE: f64 = 8.0;
 /// A walk may cost this share of the other way, which is gone if it finds too little.
@@ -24,10 +22,6 @@ const WALK_SHARE: f64 = 0.5;
 const SHARE_MAX: f64 = 0.5;
 /// The same where songs come more than once, and those that are kept are sorted to find that out.
 const SHARE_MAX_REPEATED: f64 = 1.0 / 32.0;
-/// Songs that are listed before they are tested, and tested before their keys are looked up: each step by
-/// itself, as the processor then waits for many at once.
-const CHUNK: usize = 512;
-
 impl<'a> Matching<'_, 'a> {
     /// A page in an order; `None` where making all that match is no detour.
     pub(super) fn page(&self, order: Option<(Field, Direction)>, page: Page) -> Option<Vec<u32>> {
@@ -48,9 +42,14 @@ impl<'a> Matching<'_, 'a> {
         let steps = share * f64::from(self.snapshot.count(Kind::Song));
         let walk_cost = steps * WALK_COST + self.words_cost(None, steps);
         let affordable = cost * WALK_SHARE / walk_cost;
-        let walked = (affordable >= 1.0)
-            .then(|| self.walk(&order, page, steps, (steps * affordable.min(WALK_PATIENCE)) as usize));
-        walked.flatten().or_else(|| Some(self.list(source, &order, page, share)))
+        let tests = self.tests_of(source, &order, share);
+        if affordable < 1.0 {
+            return Some(self.list(source, &order, page, &self.test(Some(source), tests)));
+        }
+        let test = self.test(None, steps);
+        let most = (steps * affordable.min(WALK_PATIENCE)) as usize;
+        self.walk(&order, page, &test, most)
+            .or_else(|| Some(self.list(source, &order, page, &self.test_after(test, source, tests))))
     }
 
     /// Whether all that match, in this order, are in the snapshot already.
@@ -75,46 +74,47 @@ impl<'a> Matching<'_, 'a> {
 
     /// What it costs to list the songs of `source`, of which a `share` is needed if they come in order.
     fn list_cost(&self, source: Source, order: &Sorted<'_>, share: f64) -> f64 {
-        if order.is_default() && self.is_ascending(source) {
-            let listed = self.len(source) as f64 * share;
-            return listed + self.words_cost(Some(source), listed);
+        let tests = self.tests_of(source, order, share);
+        if self.ends_early(source, order) {
+            return tests + self.words_cost(Some(source), tests);
         }
-        let strewn = if self.is_ascending(source) { 1.0 } else { REPEATED_COST };
-        let listed = self.len(source) as f64;
-        let keys = if order.is_default() { 0.0 } else { self.expected().min(listed) * KEY_COST };
-        listed * strewn + self.words_cost(Some(source), listed) + keys
+        let keys =
+            if order.is_default() { 0.0 } else { self.expected().min(self.len(source) as f64) * KEY_COST };
+        self.whole_cost(source) + keys
     }
 
-    /// Lists the songs of `source`.
-    pub(super) fn list(&self, source: Source, order: &Sorted<'_>, page: Page, share: f64) -> Vec<u32> {
-        if order.is_default() && self.is_ascending(source) {
-            return self.list_in_order(source, page, share);
+    /// Whether a source has its songs in the order, so that listing them ends with the page.
+    fn ends_early(&self, source: Source, order: &Sorted<'_>) -> bool {
+        order.is_default() && self.is_ascending(source)
+    }
+
+    /// How many songs of `source` are tested, if a `share` is needed where they come in order.
+    pub(super) fn tests_of(&self, source: Source, order: &Sorted<'_>, share: f64) -> f64 {
+        let listed = self.len(source) as f64;
+        if self.ends_early(source, order) { listed * share } else { listed }
+    }
+
+    /// Lists the songs of `source` that pass the test of everything else.
+    pub(super) fn list(
+        &self,
+        source: Source,
+        order: &Sorted<'_>,
+        page: Page,
+        test: &Test<'_, '_>,
+    ) -> Vec<u32> {
+        if self.ends_early(source, order) {
+            return self.list_in_order(source, page, test);
         }
-        let test = self.test(Some(source), self.len(source) as f64);
         let mut first = First::new(page, !self.is_ascending(source));
-        let mut chunk = Vec::with_capacity(CHUNK);
-        let mut take = |chunk: &mut Vec<u32>| {
-            test.retain(chunk);
-            match order.is_default() {
-                true => first.extend(chunk.iter().map(|song| u64::from(*song))),
-                false => first.extend(chunk.iter().map(|song| order.key(*song))),
-            }
-            chunk.clear();
-        };
-        self.each(source, |song| {
-            chunk.push(song);
-            if chunk.len() == CHUNK {
-                take(&mut chunk);
-            }
-            ControlFlow::Continue(())
+        self.each_tested(source, test, |songs| match order.is_default() {
+            true => first.extend(songs.iter().map(|song| u64::from(*song))),
+            false => first.extend(songs.iter().map(|song| order.key(*song))),
         });
-        take(&mut chunk);
         first.into_page()
     }
 
     /// Lists the songs of a source that has them in default order, until the page ends.
-    fn list_in_order(&self, source: Source, page: Page, share: f64) -> Vec<u32> {
-        let test = self.test(Some(source), self.len(source) as f64 * share);
+    fn list_in_order(&self, source: Source, page: Page, test: &Test<'_, '_>) -> Vec<u32> {
         let (mut list, mut passed) = (Vec::new(), 0);
         self.each(source, |song| {
             if test.holds(song) {
@@ -128,16 +128,14 @@ impl<'a> Matching<'_, 'a> {
         list
     }
 
-    /// Walks through all songs in the order, about `expected` of them; `None` if the page does not end
-    /// within `most`.
+    /// Walks through all songs in the order; `None` if the page does not end within `most`.
     pub(super) fn walk(
         &self,
         order: &Sorted<'a>,
         page: Page,
-        expected: f64,
+        test: &Test<'_, '_>,
         most: usize,
     ) -> Option<Vec<u32>> {
-        let test = self.test(None, expected);
         let songs = SortedWalk::new(order.clone()).take(most);
         let list: Vec<u32> = match test.set_alone() {
             Some(set) => part(songs.filter(|song| set.holds(*song)), page),

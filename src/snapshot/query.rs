@@ -330,17 +330,19 @@ impl<'a> Snapshot<'a> {
     /// Answers `query` with entities of `kind`. Takes time and memory by what matches and what is
     /// asked of it, never by the size of the collection.
     pub fn select(&self, kind: Kind, query: &Query) -> Selection<'a> {
+        let mut order = query.order;
         let found = match kind {
             Kind::Song => {
                 let Some(matching) = Matching::of(self, query) else { return Selection::EMPTY };
-                if let Some(page) = query.page.and_then(|page| matching.page(query.order, page)) {
+                order = order.filter(|(field, _)| !matching.is_settled(*field));
+                if let Some(page) = query.page.and_then(|page| matching.page(order, page)) {
                     return Selection::List(page);
                 }
                 matching.all()
             }
             _ => self.names_matching(kind, query.words.as_deref()),
         };
-        match query.order {
+        match order {
             None => cut(found, query.page),
             Some((field, direction)) => self.sort(kind, found, field, direction, query.page),
         }

@@ -12,11 +12,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions};
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::FileStat;
+
+/// Bytes that are mapped at once.
+const POPULATE_LEN: usize = 4 << 20;
 
 /// A snapshot in the making: where a loader writes it, and where it will be read.
 pub struct Draft {
@@ -127,6 +130,16 @@ pub fn map(sealed: impl AsFd) -> io::Result<Mmap> {
     unsafe { MmapOptions::new().map_copy_read_only(sealed.as_fd().as_raw_fd()) }
 }
 
+/// Has the kernel map the pages of `map` from its beginning to its end, so that whoever reads it meanwhile
+/// in the same order meets them mapped. Linux before 5.14 does not know how.
+pub fn populate(map: &Mmap) {
+    let pieces = (0..map.len()).step_by(POPULATE_LEN);
+    let _ = pieces.map(|at| (at, POPULATE_LEN.min(map.len() - at))).try_for_each(|(at, len)| {
+        // Whoever reads will map what is not, so an error ends it and costs time only.
+        map.advise_range(Advice::PopulateRead, at, len)
+    });
+}
+
 fn is_sealed(sealed: &impl AsFd) -> io::Result<bool> {
     // A file on tmpfs can be sealed no further, a file on a disk has no seals at all.
     if let Some(seals) = seals_of(sealed).filter(|seals| *seals != SealFlag::F_SEAL_SEAL) {
@@ -197,6 +210,28 @@ mod tests {
     #[test]
     fn unnamed_file_on_tmpfs_cannot_change() {
         check(Some(Path::new("/dev/shm")));
+    }
+
+    #[test]
+    fn populated_pages_are_all_mapped() {
+        let draft = Draft::create(None).unwrap();
+        // More than two pieces, and no whole number of them.
+        let len = 2 * POPULATE_LEN + (1 << 20);
+        draft.writer().write_all(&vec![1; len]).unwrap();
+        draft.seal().unwrap();
+        let map = map(draft.reader()).unwrap();
+        assert_eq!(resident(&map), 0);
+        populate(&map);
+        assert_eq!(resident(&map), len);
+    }
+
+    /// Bytes of a mapping whose pages are mapped, by smaps (proc(5)).
+    fn resident(map: &Mmap) -> usize {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let begin = format!("{:x}-", map.as_ptr() as usize);
+        let of_map = smaps.lines().skip_while(|line| !line.starts_with(&begin));
+        let resident = of_map.skip(1).find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        resident.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
     #[test]

@@ -364,7 +364,8 @@ proptest! {
         let bytes = snapshot_bytes(&collection);
         let snapshot = Snapshot::open(&bytes, Verify::Full).unwrap();
         for question in questions.iter().filter(|question| question.kind == Kind::Song) {
-            let Some(page) = question.page else { continue };
+            // An empty one is nothing to look for.
+            let Some(page) = question.page.filter(|page| page.limit > 0) else { continue };
             let query = query_of(&collection, question);
             let Some(matching) = Matching::of(&snapshot, &query) else { continue };
             let model = model_answer(&collection, question);
@@ -372,17 +373,22 @@ proptest! {
             let order = snapshot.sorted(Kind::Song, field, direction);
             let shown = |page| shown(&snapshot, Kind::Song, Selection::List(page));
             for source in matching.sources() {
-                // Whether words are looked up in names or in a set depends on the share.
-                for share in [0.001, 1.0] {
-                    let page = matching.list(source, &order, page, share);
+                // How words are looked up depends on how many tests there are.
+                for tests in [0.5, 1e6] {
+                    let page = matching.list(source, &order, page, &matching.test(Some(source), tests));
+                    prop_assert_eq!(shown(page), model.clone(), "{:?} by {:?}", question, source);
+                }
+                for (walked, tests) in [(0.5, 0.5), (0.5, 1e6), (1e6, 0.5), (1e6, 1e6)] {
+                    let test = matching.test_after(matching.test(None, walked), source, tests);
+                    let page = matching.list(source, &order, page, &test);
                     prop_assert_eq!(shown(page), model.clone(), "{:?} by {:?}", question, source);
                 }
             }
             for expected in [0.5, 1e6] {
-                let walked = matching.walk(&order, page, expected, usize::MAX);
+                let walked = matching.walk(&order, page, &matching.test(None, expected), usize::MAX);
                 prop_assert_eq!(walked.map(shown), Some(model.clone()), "{:?}", question);
             }
-            if let Some(page) = matching.walk(&order, page, 9.0, most) {
+            if let Some(page) = matching.walk(&order, page, &matching.test(None, 9.0), most) {
                 prop_assert_eq!(shown(page), model, "{:?} within {}", question, most);
             }
         }
