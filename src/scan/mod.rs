@@ -10,6 +10,7 @@ mod genre;
 mod id3;
 mod numbers;
 pub mod progress;
+mod read;
 mod rows;
 mod tags;
 mod walk;

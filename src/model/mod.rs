@@ -1,6 +1,8 @@
 //! Plain data, as a scan makes it, a database keeps it and a snapshot is built
 //! from it. No I/O, no order, no checks beyond what the types say.
 
+pub mod library;
+
 use uuid::Uuid;
 
 /// An album, an artist or a genre.

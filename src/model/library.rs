@@ -1,0 +1,94 @@
+//! What a scan remembers of the files that it saw, so that the next scan can tell a file
+//! that is gone from one that it cannot see, and a changed file from an unchanged one.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A folder below one of the scanned roots, or a root itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// Number of the folder in the database; unique there and never 0.
+    pub id: i64,
+    /// Absolute path, any bytes.
+    pub path: PathBuf,
+    /// The number of the root that the folder lies below; a root names itself.
+    pub root: i64,
+    /// Whether another file system began here when the folder was listed.
+    pub is_mount: bool,
+    /// Kind of the file system (`f_type` of statfs), 0 where it is unknown.
+    pub fs_type: i64,
+}
+
+/// How a file looked when it was read. Two files with equal stamps hold the same bytes,
+/// if they are settled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stamps {
+    /// Bytes.
+    pub size: i64,
+    /// Time of the last change of the content, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Time of the last change of content or attributes, in nanoseconds since 1970.
+    pub ctime_ns: i64,
+    /// Inode, its bits kept as they are.
+    pub ino: i64,
+}
+
+/// What reading a file gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A song.
+    Song = 0,
+    /// The file is no audio, by content and by name.
+    NotAudio = 1,
+    /// The file is audio in a format that is not supported.
+    Unsupported = 2,
+    /// The file should be audio and cannot be read.
+    Broken = 3,
+}
+
+impl Outcome {
+    /// The outcome with this number.
+    pub fn from_number(number: i64) -> Option<Outcome> {
+        [Outcome::Song, Outcome::NotAudio, Outcome::Unsupported, Outcome::Broken]
+            .into_iter()
+            .find(|outcome| *outcome as i64 == number)
+    }
+}
+
+/// A file as the last scan that could see it left it. The texts are as they stand in the
+/// file, before the rules for years, tracks and genres; `None` means that no tag says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Number of the folder that holds the file.
+    pub folder: i64,
+    /// Name in that folder, any bytes.
+    pub name: OsString,
+    /// How the file looked.
+    pub stamps: Stamps,
+    /// Whether the stamps were old enough to be believed when the file was read.
+    pub settled: bool,
+    /// Version of the tag reader that read the file.
+    pub reader: i64,
+    /// What reading gave.
+    pub outcome: Outcome,
+    /// Why there is no song, or what was lost; empty for nothing.
+    pub note: String,
+    /// When the file was first seen, in seconds since 1970.
+    pub added: i64,
+    /// Title.
+    pub title: Option<String>,
+    /// Album.
+    pub album: Option<String>,
+    /// Artist.
+    pub artist: Option<String>,
+    /// Genre.
+    pub genre: Option<String>,
+    /// Track number, perhaps with a total.
+    pub track: Option<String>,
+    /// Date or year of release.
+    pub date: Option<String>,
+    /// Length in milliseconds; `None` where it could not be had.
+    pub length_ms: Option<i64>,
+    /// What else the file says, as a JSON object; empty for nothing.
+    pub facts: String,
+}

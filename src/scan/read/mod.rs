@@ -1,0 +1,143 @@
+//! One file: is it audio, how long does it play, and what do its tags say?
+//!
+//! `probe` tells the format by the content, and each format has a reader of its own. A
+//! reader asks `source` for the bytes it needs and fills a [`Reading`](tags::Reading).
+//! Tags that stand around the sound of any format are read here: ID3v2 in front, APEv2 and
+//! ID3v1 behind.
+#![allow(dead_code)]
+
+mod ac3;
+mod adts;
+mod aiff;
+mod ape_tag;
+mod asf;
+mod core_audio;
+mod dsd;
+mod flac;
+mod id3;
+mod matroska;
+mod midi;
+mod monkeys_audio;
+mod mp4;
+mod mpeg;
+mod musepack;
+mod ogg;
+mod optimfrog;
+mod probe;
+mod riff;
+pub(super) mod source;
+pub(super) mod tags;
+mod tak;
+pub(super) mod text;
+mod trailer;
+mod true_audio;
+mod vorbis_comment;
+mod wavpack;
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+use probe::{Format, Promise};
+use source::Source;
+use tags::{Reading, Tags, Unread};
+
+/// Reads the file at `path`, whatever it holds. A panic in a reader is a broken file, and an
+/// I/O error is an unreachable one, wherever it came up.
+pub(super) fn read(path: &Path) -> Result<Reading, Unread> {
+    // A pipe that took the place of a file since it was listed must not make us wait.
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(Unread::Special);
+    }
+    read_source(&mut Source::new(Box::new(file), found.len()), probe::promise(path))
+}
+
+/// Reads a file whose name promises `promise`.
+pub(super) fn read_source(source: &mut Source, promise: Promise) -> Result<Reading, Unread> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| read_any(source, promise))).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(Unread::Broken(format!("its reader failed: {said}")))
+    });
+    match source.take_error() {
+        Some(error) => Err(Unread::Unreachable(error)),
+        None => outcome,
+    }
+}
+
+fn read_any(source: &mut Source, promise: Promise) -> Result<Reading, Unread> {
+    let mut reading = Reading::default();
+    let (front, tagged) = read_front(source, &mut reading)?;
+    let Some(format) = probe::format(source, promise, tagged)? else {
+        return Err(probe::why_not(source, promise, tagged)?);
+    };
+    let behind = match format.has_trailer() {
+        true => trailer::read(source, &mut reading)?,
+        false => trailer::Trailer::default(),
+    };
+    match read_format(format, source, &mut reading) {
+        Ok(()) => {}
+        Err(Unread::Broken(_)) if !(promise.is_audio() || tagged || format.is_sure()) => {
+            return Err(Unread::NotAudio);
+        }
+        Err(other) => return Err(other),
+    }
+    for tags in in_order(format, front, behind) {
+        reading.tags.fill_from(tags);
+    }
+    Ok(reading)
+}
+
+/// Reads the ID3v2 tags in front of the sound, and takes them out of view. Tells whether
+/// there was one.
+fn read_front(source: &mut Source, reading: &mut Reading) -> Result<(Tags, bool), Unread> {
+    let mut tags = Tags::default();
+    let mut tagged = false;
+    while let Some(tag) = id3::read_v2(source, 0, reading)? {
+        tags.fill_from(tag.tags);
+        tagged = true;
+        let len = source.len();
+        source.narrow(tag.end, len);
+    }
+    Ok((tags, tagged))
+}
+
+/// The tags around the sound, the one that can hold most first.
+fn in_order(format: Format, front: Tags, behind: trailer::Trailer) -> [Tags; 3] {
+    match format {
+        Format::MonkeysAudio | Format::Musepack | Format::WavPack | Format::Tak | Format::OptimFrog => {
+            [behind.ape, front, behind.v1]
+        }
+        _ => [front, behind.ape, behind.v1],
+    }
+}
+
+fn read_format(format: Format, source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
+    match format {
+        Format::Ac3 => ac3::read(source, reading),
+        Format::Adts => adts::read(source, reading),
+        Format::Aiff => aiff::read(source, reading),
+        Format::Asf => asf::read(source, reading),
+        Format::CoreAudio => core_audio::read(source, reading),
+        Format::Dsd => dsd::read(source, reading),
+        Format::Flac => flac::read(source, reading),
+        Format::Matroska => matroska::read(source, reading),
+        Format::Midi => midi::read(source, reading),
+        Format::MonkeysAudio => monkeys_audio::read(source, reading),
+        Format::Mp4 => mp4::read(source, reading),
+        Format::Mpeg => mpeg::read(source, reading),
+        Format::Musepack => musepack::read(source, reading),
+        Format::Ogg => ogg::read(source, reading),
+        Format::OptimFrog => optimfrog::read(source, reading),
+        Format::Riff => riff::read(source, reading),
+        Format::Tak => tak::read(source, reading),
+        Format::TrueAudio => true_audio::read(source, reading),
+        Format::WavPack => wavpack::read(source, reading),
+    }
+}

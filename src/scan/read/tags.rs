@@ -1,0 +1,304 @@
+//! What reading a file gives: the values of its tags, what sound it holds, and what of it
+//! was lost. One cap for the length of a text holds for every format.
+
+use std::io;
+use std::time::Duration;
+
+use super::text::{self, Encoding};
+
+/// Most bytes (of UTF-8) that one value keeps. A name is shorter; what is longer is cut.
+pub(in crate::scan) const TEXT_MAX: usize = 4096;
+/// Most encoded bytes that a reader needs to fetch of one value: UTF-16 takes two bytes
+/// for what UTF-8 may write in one.
+pub(in crate::scan) const ENCODED_MAX: usize = 2 * TEXT_MAX + 16;
+/// Most bytes that the compressed items of one file may inflate to.
+pub(in crate::scan) const INFLATED_MAX: usize = 1 << 20;
+/// Most values that one file keeps.
+const VALUES_MAX: usize = 256;
+/// Most losses of one file that are told one by one.
+const LOSSES_MAX: usize = 8;
+
+/// What a value of a tag says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::scan) enum Field {
+    Title,
+    Album,
+    Artist,
+    /// Genre by name: numbers are translated where the format has them.
+    Genre,
+    /// Track number, perhaps with a total.
+    Track,
+    /// Date or year of release.
+    Date,
+    AlbumArtist,
+    /// Each artist by themselves, where `Artist` joins them.
+    Artists,
+    /// Disc number, perhaps with a total.
+    Disc,
+    TrackTotal,
+    DiscTotal,
+    Composer,
+    TitleSort,
+    AlbumSort,
+    ArtistSort,
+    AlbumArtistSort,
+    ComposerSort,
+    /// Whether the album is a compilation, as the tag writes it.
+    Compilation,
+    OriginalDate,
+    MusicbrainzRecording,
+    MusicbrainzTrack,
+    MusicbrainzRelease,
+    MusicbrainzReleaseGroup,
+    MusicbrainzArtist,
+    MusicbrainzAlbumArtist,
+    ReplayGainTrackGain,
+    ReplayGainTrackPeak,
+    ReplayGainAlbumGain,
+    ReplayGainAlbumPeak,
+}
+
+impl Field {
+    /// What a message calls the field.
+    pub(in crate::scan) fn name(self) -> &'static str {
+        match self {
+            Field::Title => "title",
+            Field::Album => "album",
+            Field::Artist => "artist",
+            Field::Genre => "genre",
+            Field::Track => "track",
+            Field::Date => "date",
+            Field::AlbumArtist => "album artist",
+            Field::Artists => "artists",
+            Field::Disc => "disc",
+            Field::TrackTotal => "track total",
+            Field::DiscTotal => "disc total",
+            Field::Composer => "composer",
+            Field::TitleSort => "title sort",
+            Field::AlbumSort => "album sort",
+            Field::ArtistSort => "artist sort",
+            Field::AlbumArtistSort => "album artist sort",
+            Field::ComposerSort => "composer sort",
+            Field::Compilation => "compilation",
+            Field::OriginalDate => "original date",
+            Field::MusicbrainzRecording => "MusicBrainz recording",
+            Field::MusicbrainzTrack => "MusicBrainz track",
+            Field::MusicbrainzRelease => "MusicBrainz release",
+            Field::MusicbrainzReleaseGroup => "MusicBrainz release group",
+            Field::MusicbrainzArtist => "MusicBrainz artist",
+            Field::MusicbrainzAlbumArtist => "MusicBrainz album artist",
+            Field::ReplayGainTrackGain => "ReplayGain track gain",
+            Field::ReplayGainTrackPeak => "ReplayGain track peak",
+            Field::ReplayGainAlbumGain => "ReplayGain album gain",
+            Field::ReplayGainAlbumPeak => "ReplayGain album peak",
+        }
+    }
+}
+
+/// The values of one tag, or of all tags of a file, in the order in which they stand there.
+/// A field may be there with an empty value: then the file says that it is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::scan) struct Tags {
+    values: Vec<(Field, String)>,
+}
+
+impl Tags {
+    /// Adds a value. A NUL in it parts values (no database stores one); each is cut to
+    /// [`TEXT_MAX`] bytes. Tells whether all of it was kept.
+    pub(in crate::scan) fn push(&mut self, field: Field, value: &str) -> bool {
+        let mut whole = true;
+        // Zeros at the end are padding.
+        for (index, part) in value.trim_end_matches('\0').split('\0').enumerate() {
+            if self.values.len() >= VALUES_MAX {
+                return false;
+            }
+            if index > 0 && part.is_empty() {
+                continue;
+            }
+            let end = part.floor_char_boundary(TEXT_MAX);
+            whole &= end == part.len();
+            self.values.push((field, part[..end].to_owned()));
+        }
+        whole
+    }
+
+    /// The first value of a field.
+    pub(in crate::scan) fn first(&self, field: Field) -> Option<&str> {
+        self.all(field).next()
+    }
+
+    /// All values of a field.
+    pub(in crate::scan) fn all(&self, field: Field) -> impl Iterator<Item = &str> {
+        self.values.iter().filter(move |(of, _)| *of == field).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether there is a value of this field.
+    pub(in crate::scan) fn has(&self, field: Field) -> bool {
+        self.first(field).is_some()
+    }
+
+    /// Takes from `weaker` the fields that these lack.
+    pub(in crate::scan) fn fill_from(&mut self, weaker: Tags) {
+        let own = self.values.len();
+        for (field, value) in weaker.values {
+            if self.values.len() < VALUES_MAX && !self.values[..own].iter().any(|(of, _)| *of == field) {
+                self.values.push((field, value));
+            }
+        }
+    }
+
+    /// Takes from `stronger` all its fields, in place of these.
+    pub(in crate::scan) fn override_by(&mut self, mut stronger: Tags) {
+        stronger.fill_from(std::mem::take(self));
+        *self = stronger;
+    }
+}
+
+/// The sound in a file. `None` and 0 mean that the file does not say it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in crate::scan) struct Sound {
+    /// How long it plays.
+    pub(in crate::scan) length: Option<Duration>,
+    /// Short name of the codec, in lower case: `mp3`, `flac`, `vorbis`, `pcm`, ...
+    pub(in crate::scan) codec: &'static str,
+    /// Bits per second.
+    pub(in crate::scan) bit_rate: u32,
+    /// Samples per second.
+    pub(in crate::scan) sample_rate: u32,
+    pub(in crate::scan) channels: u16,
+    /// Bits per sample.
+    pub(in crate::scan) bit_depth: u16,
+}
+
+/// Something in a file that could not be read or kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::scan) struct Loss {
+    /// What was lost: the name of a field, or of a part of the file.
+    pub(in crate::scan) what: String,
+    /// Why.
+    pub(in crate::scan) reason: String,
+}
+
+/// What is known of a file while its readers are at work, and at the end.
+#[derive(Debug, Default, PartialEq)]
+pub(in crate::scan) struct Reading {
+    pub(in crate::scan) tags: Tags,
+    pub(in crate::scan) sound: Sound,
+    /// Whether there is a cover; its bytes are never read.
+    pub(in crate::scan) has_cover: bool,
+    /// What was lost, the first few one by one.
+    pub(in crate::scan) losses: Vec<Loss>,
+    /// How many losses are not in `losses`.
+    pub(in crate::scan) more_losses: usize,
+    /// How the length was found, where nothing in the file states it.
+    pub(in crate::scan) guess: Option<&'static str>,
+}
+
+impl Reading {
+    /// Notes that something was lost.
+    pub(in crate::scan) fn lose(&mut self, what: impl Into<String>, reason: impl Into<String>) {
+        if self.losses.len() < LOSSES_MAX {
+            self.losses.push(Loss { what: what.into(), reason: reason.into() });
+        } else {
+            self.more_losses += 1;
+        }
+    }
+
+    /// Adds a value to [`Reading::tags`]; that it is too long, or that there are too many, is a loss.
+    pub(in crate::scan) fn push(&mut self, field: Field, value: &str) {
+        if !self.tags.push(field, value) {
+            self.lose(
+                field.name(),
+                format!("longer than {TEXT_MAX} bytes, or too many values; the rest is cut"),
+            );
+        }
+    }
+
+    /// Decodes a value and adds it. A value that does not fit its encoding is repaired with
+    /// U+FFFD, and that is a loss; an empty one is kept.
+    pub(in crate::scan) fn push_encoded(&mut self, field: Field, bytes: &[u8], encoding: Encoding) {
+        let (value, whole) = text::decode(bytes, encoding);
+        if !whole {
+            self.lose(
+                field.name(),
+                format!("not valid {}; U+FFFD stands for the bad bytes", encoding.name()),
+            );
+        }
+        self.push(field, &value);
+    }
+
+    /// States the length as a number of samples at a rate; a rate of 0 states nothing.
+    pub(in crate::scan) fn set_samples(&mut self, samples: u64, rate: u32) {
+        if rate > 0 {
+            let nanos = u128::from(samples) * 1_000_000_000 / u128::from(rate);
+            self.sound.length = Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)));
+        }
+    }
+}
+
+/// Why a file gives no song.
+#[derive(Debug)]
+pub(in crate::scan) enum Unread {
+    /// It is no audio, by content and by name.
+    NotAudio,
+    /// It is audio in this format, which is not supported.
+    Unsupported(&'static str),
+    /// It is a pipe, a socket or a device.
+    Special,
+    /// It should be audio and cannot be played: why.
+    Broken(String),
+    /// It could not be read: what the system said. The file may be a good one.
+    Unreachable(io::Error),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Unread {
+        Unread::Unreachable(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(values: &[(Field, &str)]) -> Tags {
+        let mut tags = Tags::default();
+        values.iter().for_each(|(field, value)| assert!(tags.push(*field, value)));
+        tags
+    }
+
+    #[test]
+    fn a_nul_parts_values_and_pads_the_last() {
+        let tags = tags(&[(Field::Artist, "a\0b\0\0"), (Field::Title, ""), (Field::Genre, "\0x")]);
+        assert_eq!(tags.all(Field::Artist).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(tags.first(Field::Title), Some(""));
+        assert_eq!(tags.first(Field::Genre), Some(""));
+        assert_eq!(tags.first(Field::Album), None);
+    }
+
+    #[test]
+    fn a_long_value_is_cut_at_a_character_and_told() {
+        let mut reading = Reading::default();
+        reading.push(Field::Title, &"\u{e9}".repeat(TEXT_MAX));
+        assert_eq!(reading.tags.first(Field::Title).map(str::len), Some(TEXT_MAX));
+        assert_eq!(reading.losses[0].what, "title");
+    }
+
+    #[test]
+    fn a_stronger_tag_wins_field_by_field_even_when_empty() {
+        let mut strong = tags(&[(Field::Title, ""), (Field::Artist, "strong")]);
+        strong.fill_from(tags(&[(Field::Title, "weak"), (Field::Album, "weak"), (Field::Album, "too")]));
+        assert_eq!(strong.first(Field::Title), Some(""));
+        assert_eq!(strong.all(Field::Album).collect::<Vec<_>>(), ["weak", "too"]);
+        let mut weak = tags(&[(Field::Title, "weak"), (Field::Genre, "weak")]);
+        weak.override_by(tags(&[(Field::Title, "new")]));
+        assert_eq!((weak.first(Field::Title), weak.first(Field::Genre)), (Some("new"), Some("weak")));
+    }
+
+    #[test]
+    fn losses_are_counted_beyond_the_first_few() {
+        let mut reading = Reading::default();
+        (0..20).for_each(|number| reading.lose("x", number.to_string()));
+        assert_eq!((reading.losses.len(), reading.more_losses), (LOSSES_MAX, 20 - LOSSES_MAX));
+    }
+}

@@ -1,0 +1,97 @@
+//! Bytes of a tag as text, in the encodings that taggers use. No bytes are refused: what
+//! does not fit its encoding becomes U+FFFD, and the caller is told.
+
+/// How a text is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::scan) enum Encoding {
+    Utf8,
+    Latin1,
+    Utf16(ByteOrder),
+}
+
+impl Encoding {
+    /// What a message calls the encoding.
+    pub(in crate::scan) fn name(self) -> &'static str {
+        match self {
+            Encoding::Utf8 => "UTF-8",
+            Encoding::Latin1 => "Latin-1",
+            Encoding::Utf16(_) => "UTF-16",
+        }
+    }
+}
+
+/// Which byte of a unit comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::scan) enum ByteOrder {
+    Little,
+    Big,
+}
+
+impl ByteOrder {
+    /// The order that a mark at the start of `value` tells, and the value without it. A
+    /// value without a mark has the order `otherwise`.
+    pub(in crate::scan) fn of(value: &[u8], otherwise: ByteOrder) -> (ByteOrder, &[u8]) {
+        match value {
+            [0xff, 0xfe, text @ ..] => (ByteOrder::Little, text),
+            [0xfe, 0xff, text @ ..] => (ByteOrder::Big, text),
+            text => (otherwise, text),
+        }
+    }
+
+    fn unit(self, bytes: [u8; 2]) -> u16 {
+        match self {
+            ByteOrder::Little => u16::from_le_bytes(bytes),
+            ByteOrder::Big => u16::from_be_bytes(bytes),
+        }
+    }
+}
+
+/// The text, and whether all of it could be decoded.
+pub(in crate::scan) fn decode(bytes: &[u8], encoding: Encoding) -> (String, bool) {
+    match encoding {
+        Encoding::Latin1 => (bytes.iter().map(|byte| char::from(*byte)).collect(), true),
+        Encoding::Utf8 => match std::str::from_utf8(bytes) {
+            Ok(text) => (text.to_owned(), true),
+            Err(_) => (String::from_utf8_lossy(bytes).into_owned(), false),
+        },
+        Encoding::Utf16(order) => {
+            let mut whole = true;
+            // A single byte at the end is mostly half of a NUL.
+            let units = bytes.chunks(2).map(|unit| order.unit([unit[0], unit.get(1).copied().unwrap_or(0)]));
+            let text = char::decode_utf16(units)
+                .map(|unit| {
+                    unit.unwrap_or_else(|_| {
+                        whole = false;
+                        char::REPLACEMENT_CHARACTER
+                    })
+                })
+                .collect();
+            (text, whole)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_encoding_is_decoded_as_far_as_it_goes() {
+        use ByteOrder::{Big, Little};
+        for (bytes, encoding, text, whole) in [
+            (&b"caf\xc3\xa9"[..], Encoding::Utf8, "caf\u{e9}", true),
+            (b"caf\xe9", Encoding::Utf8, "caf\u{fffd}", false),
+            (b"caf\xe9", Encoding::Latin1, "caf\u{e9}", true),
+            (b"a\0\xe9\0", Encoding::Utf16(Little), "a\u{e9}", true),
+            (b"\0a\0\xe9", Encoding::Utf16(Big), "a\u{e9}", true),
+            (b"\x3d\xd8\x00\xde", Encoding::Utf16(Little), "\u{1f600}", true),
+            (b"a\0\x3d\xd8b\0", Encoding::Utf16(Little), "a\u{fffd}b", false),
+            (b"a\0b", Encoding::Utf16(Little), "ab", true),
+            (b"", Encoding::Utf16(Big), "", true),
+        ] {
+            assert_eq!(decode(bytes, encoding), (text.to_owned(), whole), "{bytes:?}");
+        }
+        assert_eq!(ByteOrder::of(b"\xfe\xffx", Little), (Big, &b"x"[..]));
+        assert_eq!(ByteOrder::of(b"x", Big), (Big, &b"x"[..]));
+    }
+}
