@@ -1,5 +1,7 @@
 //! A PostgreSQL server: rows are streamed both ways inside one transaction.
 
+mod session;
+
 use std::collections::HashSet;
 use std::io::{self, Write};
 
@@ -13,6 +15,8 @@ use super::rows::{Loaded, NameRows, SongRow, SongRows, Value};
 use super::{DatabaseError, schema};
 use crate::config::database_url::PostgresSettings;
 use crate::model::{Collection, Named, Song};
+
+pub(super) use session::Session;
 
 const ID_TYPE: &str = "UUID";
 
