@@ -1,6 +1,7 @@
 //! The session that a scan has with its database: what is true of both kinds.
 
 mod killed;
+mod pooler;
 mod postgres;
 mod sqlite;
 
