@@ -226,7 +226,8 @@ fn bytes<'a>(row: &'a Row<'_>, index: usize) -> Option<&'a [u8]> {
 fn read_names(connection: &Connection, kind: Kind, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
     let is_whole = read_rows(connection, &select(kind.table(), &schema::NAME_COLUMNS), |row| {
         let name = text(row.get_ref(1).ok()?)??;
-        Some(visit.name(kind, id(row, 0)?, name))
+        visit.name(kind, id(row, 0)?, name);
+        Some(())
     })?;
     Ok(is_whole && !has_duplicates(connection, kind.table())?)
 }
@@ -241,7 +242,8 @@ fn read_songs(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Resul
             year: number(row, 4)?,
             names: [id(row, 5)?, id(row, 6)?, id(row, 7)?],
         };
-        Some(visit.song(&song))
+        visit.song(&song);
+        Some(())
     })?;
     Ok(is_whole && !has_duplicates(connection, "tracks")?)
 }
