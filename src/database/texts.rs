@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::postgres::error::SqlState;
 use ::postgres::{Client, Error};
 
+use super::connect::{self, Place};
+
 /// What to do about a database with a narrow encoding.
 pub(super) const REMEDY: &str = "make one that can (createdb --encoding=UTF8 --template=template0 NAME), \
                                  name it in DATABASE_URL and scan into it";
@@ -47,6 +49,7 @@ struct Narrow {
 }
 
 struct Server {
+    place: Place,
     client: Client,
     /// Characters of texts that fit. A new text of them alone need not be asked about.
     fitting: HashSet<char>,
@@ -65,8 +68,8 @@ impl Texts {
     }
 
     /// Only what the server of `client` can convert to `encoding`.
-    pub(super) fn of_server(encoding: String, client: Client) -> Texts {
-        let server = Mutex::new(Server { client, fitting: HashSet::new() });
+    pub(super) fn of_server(encoding: String, place: Place, client: Client) -> Texts {
+        let server = Mutex::new(Server { place, client, fitting: HashSet::new() });
         Texts { narrow: Some(Arc::new(Narrow { encoding, server })) }
     }
 
@@ -104,17 +107,27 @@ impl Narrow {
 }
 
 impl Server {
-    /// The server converts a parameter to the encoding of the database before all else.
+    /// Servers and poolers close what has been idle; then it is asked once more.
     fn fits(&mut self, text: &str) -> bool {
-        let refuses = |error: &Error| {
-            error.code().is_some_and(|code| {
-                [SqlState::UNTRANSLATABLE_CHARACTER, SqlState::CHARACTER_NOT_IN_REPERTOIRE].contains(code)
+        self.ask(text)
+            .or_else(|_| {
+                if let Ok(client) = connect::connect(&self.place) {
+                    self.client = client;
+                }
+                self.ask(text)
             })
-        };
-        // In a transaction, so that a pooler gives all of it to one session of the server.
-        let Ok(mut transaction) = self.client.transaction() else {
-            return true;
-        };
-        transaction.query_one("SELECT $1::text", &[&text]).err().is_none_or(|error| !refuses(&error))
+            .unwrap_or(true)
+    }
+
+    /// The server converts a parameter to the encoding of the database before all else. In a
+    /// transaction, so that a pooler gives all of it to one session of the server.
+    fn ask(&mut self, text: &str) -> Result<bool, Error> {
+        let refusals = [SqlState::UNTRANSLATABLE_CHARACTER, SqlState::CHARACTER_NOT_IN_REPERTOIRE];
+        let mut transaction = self.client.transaction()?;
+        match transaction.query_one("SELECT $1::text", &[&text]) {
+            Ok(_) => Ok(true),
+            Err(error) if error.code().is_some_and(|code| refusals.contains(code)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -133,6 +133,7 @@ impl Session {
 
     pub(in crate::database) fn store(mut self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
         self.check()?;
+        self.reconnect()?;
         let (place, me) = (self.place.clone(), self.me.clone());
         let (work, mut waiter) = self.parts();
         let outcome = begin_writing(work, &mut waiter).and_then(|mut transaction| {
@@ -141,10 +142,21 @@ impl Session {
                 return Err(Stopped::Ended(DatabaseError::Overtaken { database: place.label() }));
             }
             write::all(&mut transaction, changes, last + 1, &me)?;
+            // Another scan that found nothing to write would not have left a number.
+            check_lock(waiter.watch, &place).map_err(Stopped::Ended)?;
             transaction.commit()?;
             Ok(last + 1)
         });
         outcome.map_err(|stopped| stop(&place, stopped))
+    }
+
+    /// Servers and poolers close what has been idle while files were read; the lock is held by
+    /// the other connection.
+    fn reconnect(&mut self) -> Result<(), DatabaseError> {
+        if self.work.batch_execute("").is_err() {
+            self.work = connect::connect(&self.place)?;
+        }
+        Ok(())
     }
 }
 
@@ -182,7 +194,7 @@ fn texts(place: &Place, work: &mut Client, tell: &Tell) -> Result<Texts, Databas
         return Ok(Texts::any());
     }
     tell(Notice::NarrowEncoding { database: place.label(), encoding: encoding.clone() });
-    Ok(Texts::of_server(encoding, connect::connect(place)?))
+    Ok(Texts::of_server(encoding, place.clone(), connect::connect(place)?))
 }
 
 fn show(transaction: &mut Transaction<'_>, setting: &str) -> Result<String, Error> {

@@ -4,6 +4,7 @@ mod killed;
 mod pooler;
 mod postgres;
 mod sqlite;
+mod unclean;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -184,10 +185,14 @@ fn files() -> Vec<File> {
 fn a_second_scan_is_told_who_runs() {
     for place in Place::both() {
         let first = open(&place.url);
-        let began = Instant::now();
-        let error = refusal(&place.url);
-        let took = began.elapsed();
+        // The best of three: the machine may be busy.
+        let refusals = [(); 3].map(|()| {
+            let began = Instant::now();
+            (refusal(&place.url), began.elapsed())
+        });
+        let took = refusals.iter().map(|(_, took)| *took).min().unwrap();
         assert!(took <= Duration::from_millis(200), "{took:?}");
+        let [(error, _), ..] = refusals;
         let Holder { host: expected, .. } = me();
         let DatabaseError::ScanRunning { host, pid, started, .. } = &error else { panic!("{error}") };
         assert_eq!((host, *pid, *started), (&expected, 4711, 1_795_499_160));
@@ -355,43 +360,5 @@ fn a_hundred_scans_are_kept() {
         store(&place.url, &collection(9), &[]).unwrap();
         assert_eq!(place.number("SELECT count(*) FROM avalon_scans"), 3);
         assert_eq!(place.number("SELECT min(id) FROM avalon_scans"), 201);
-    }
-}
-
-#[test]
-fn rows_that_nothing_can_be_compared_with_are_replaced() {
-    let tables = "CREATE TABLE albums (id VARCHAR, name VARCHAR);
-        CREATE TABLE artists (id VARCHAR, name VARCHAR); CREATE TABLE genres (id VARCHAR, name VARCHAR);
-        CREATE TABLE tracks (id VARCHAR, name VARCHAR, length INTEGER, track INTEGER, year INTEGER,
-            album_id VARCHAR, artist_id VARCHAR, genre_id VARCHAR);";
-    let album = "INSERT INTO albums VALUES ('00000000000000000000000000000001', 'Dookie');";
-    for odd in [
-        "INSERT INTO albums VALUES ('00000000000000000000000000000001', 'again')",
-        "INSERT INTO albums VALUES ('00000000000000000000000000000002', NULL)",
-        "INSERT INTO albums VALUES (NULL, 'x')",
-        "INSERT INTO genres VALUES ('no id', 'x')",
-        "INSERT INTO artists VALUES ('00000000-0000-0000-0000-000000000001', 'hyphens')",
-        "INSERT INTO artists VALUES ('0000000000000000000000000000000A', 'upper case')",
-        "INSERT INTO tracks VALUES ('00000000000000000000000000000001', 'x', 1, 1, 1, NULL, NULL, NULL)",
-    ] {
-        for place in Place::both() {
-            place.execute(&format!("{tables}{album}{odd}"));
-            let mut session = open(&place.url);
-            assert!(!previous(&mut session).0.is_clean, "{odd}");
-            let rows = collection(3);
-            session.store(changes(0, Rows::Replace(&rows), StateChanges::default())).unwrap();
-            assert_eq!(load_all(&place.url), rows);
-        }
-    }
-}
-
-#[test]
-fn state_that_makes_no_file_is_told() {
-    for place in Place::both() {
-        store(&place.url, &collection(1), &files()).unwrap();
-        place.execute("UPDATE avalon_files SET outcome = 99 WHERE folder = 2");
-        let (before, seen) = previous(&mut open(&place.url));
-        assert_eq!(before.state, State::Damaged);
-        assert_eq!(seen.files, files()[..2]);
     }
 }

@@ -149,6 +149,11 @@ fn what_may_not_be_written_is_told_first() {
         "CREATE ROLE {role} LOGIN; GRANT SELECT ON albums, artists, genres, tracks TO {role}"
     ));
     let url = database(&place).url_of(&role, "");
+    // Who holds the lock is told to every role.
+    let holder = open(&place.url);
+    let error = refusal(&url);
+    assert!(matches!(&error, DatabaseError::ScanRunning { pid: 4711, .. }), "{error}");
+    drop(holder);
     // The tables of a scan are none of the server's business.
     assert_eq!(load_all(&url), collection(3));
     let message = refusal(&url).to_string();
@@ -241,6 +246,39 @@ fn a_scan_that_lost_its_lock_stores_nothing() {
     let error = session.store(changes(before.last_scan, rows, StateChanges::default())).unwrap_err();
     assert!(error.is_unreachable(), "{error}");
     assert_eq!(load_all(&place.url), collection(3));
+}
+
+/// A server may close what is idle; only the connection that holds the lock must last.
+#[test]
+fn an_idle_connection_may_be_closed() {
+    let options = "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0";
+    let database = Postgres::shared().create_database_with(options);
+    store(&database.url(), &collection(3), &[]).unwrap();
+    let mut session = open(&database.url());
+    let texts = session.texts();
+    let (before, seen) = previous(&mut session);
+    let closed = database.client().execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE datname = current_database() AND application_name = 'avalon'",
+        &[],
+    );
+    assert_eq!(closed.unwrap(), 2);
+    assert!(texts.can_hold("\u{416}").is_err());
+    assert_eq!(texts.can_hold("\u{e9}"), Ok(()));
+    let rows = collection(5);
+    let rows = Rows::Differences(seen.known.compare(&rows));
+    let stored = session.store(changes(before.last_scan, rows, StateChanges::default()));
+    assert_eq!(stored, Ok(Some(2)));
+}
+
+#[test]
+fn parameters_without_effect_are_told_quietly() {
+    let place = Place::postgres();
+    let (session, told) = open_telling(&database(&place).url_of("avalon", "sslcompression=0"));
+    session.unwrap();
+    let [notice] = &told.lock().unwrap()[..] else { panic!("{told:?}") };
+    assert_eq!(notice.level(), slog::Level::Debug);
+    assert!(notice.to_string().contains("`sslcompression` of the database URL is passed over"), "{notice}");
 }
 
 #[test]
