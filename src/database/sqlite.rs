@@ -19,7 +19,9 @@ use super::rows::{Loaded, NameRows, SongRow, SongRows, Value};
 use super::{DatabaseError, schema};
 use crate::model::Collection;
 
-use explain::{DISK_FULL, IS_FOLDER, NO_LOCKS, explain, folder_of, label, no_permission_in};
+use explain::{
+    DISK_FULL, IS_FOLDER, NO_LOCKS, explain, folder_of, is_busy, label, locks_fail, no_permission_in,
+};
 pub(super) use session::Session;
 
 const ID_TYPE: &str = "CHAR(32)";
@@ -41,12 +43,23 @@ pub(super) fn load(path: &Path) -> Result<Loaded, DatabaseError> {
 
 fn load_patiently(path: &Path, patience: Duration) -> Result<Loaded, DatabaseError> {
     let context = |error| explain(path, patience, &error);
-    let mut connection = open(path, patience).map_err(context)?;
+    let mut connection = open(path, Duration::ZERO).map_err(context)?;
+    if let Some(error) = without_locks(path, &connection) {
+        return Err(error);
+    }
+    connection.busy_timeout(patience).map_err(context)?;
     let missing = missing_tables(&connection).map_err(context)?;
     if !missing.is_empty() {
         create_schema(&mut connection).map_err(|error| explain_creation(path, patience, &error, &missing))?;
     }
     read(&mut connection).map_err(context)
+}
+
+/// The error of a file system without locks, which SQLite would wait for in vain.
+fn without_locks(path: &Path, connection: &Connection) -> Option<DatabaseError> {
+    let read = connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()));
+    read.is_err_and(|error| is_busy(&error) && locks_fail(path))
+        .then(|| DatabaseError::Failed { database: label(path), reason: NO_LOCKS.to_owned() })
 }
 
 pub(super) fn replace(path: &Path, collection: &Collection) -> Result<(), DatabaseError> {

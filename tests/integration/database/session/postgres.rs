@@ -248,6 +248,30 @@ fn a_scan_that_lost_its_lock_stores_nothing() {
     assert_eq!(load_all(&place.url), collection(3));
 }
 
+#[test]
+fn a_connection_that_breaks_in_the_middle_leaves_the_old_rows() {
+    let place = Place::postgres();
+    store(&place.url, &collection(3), &files()).unwrap();
+    let mut session = open(&place.url);
+    let (before, seen) = previous(&mut session);
+    let rows = collection(5);
+    let rows = Rows::Differences(seen.known.compare(&rows));
+    let mut other = database(&place).client();
+    let all = (0_i64..40_000).map(|number| {
+        if number == 20_000 {
+            let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                          WHERE datname = current_database() AND application_name = 'avalon'";
+            assert_eq!(other.execute(query, &[]).unwrap(), 1);
+        }
+        Cow::Owned(file(9, number.to_string().as_bytes()))
+    });
+    let state = StateChanges { files: Some(Box::new(all)), ..StateChanges::default() };
+    let error = session.store(changes(before.last_scan, rows, state)).unwrap_err();
+    assert!(error.is_unreachable(), "{error}");
+    assert_eq!(load_all(&place.url), collection(3));
+    assert_eq!(previous(&mut open(&place.url)).1.files, files());
+}
+
 /// A server may close what is idle; only the connection that holds the lock must last.
 #[test]
 fn an_idle_connection_may_be_closed() {

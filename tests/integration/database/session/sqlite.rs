@@ -12,6 +12,7 @@ use seccompiler::{
 };
 
 use super::*;
+use crate::database::load;
 use crate::database::sqlite::without_privileges;
 
 fn path(place: &Place) -> &Path {
@@ -203,16 +204,24 @@ fn a_file_system_without_locks_is_said_to_be_one() {
     assert!(by_flock.contains(expected), "{by_flock}");
     let by_fcntl = without_locks(SYS_fcntl, &commands, || refusal(&place.url).to_string());
     assert!(by_fcntl.contains(expected), "{by_fcntl}");
+    let began = Instant::now();
+    let by_load = without_locks(SYS_fcntl, &commands, || load(&place.url).unwrap_err().to_string());
+    assert!(by_load.contains(expected), "{by_load}");
+    assert!(began.elapsed() < Duration::from_secs(5));
 }
 
+/// Relative paths count from the working directory, so it takes a process of its own.
 #[test]
 fn a_path_that_looks_like_a_uri_is_a_path() {
     let folder = tempfile::tempdir().unwrap();
-    // Relative paths count from the working directory, which belongs to all tests.
-    let absolute = format!("sqlite:///{}/file:x.sqlite", folder.path().display());
-    store(&absolute, &collection(3), &[]).unwrap();
+    let scan = std::process::Command::new(env!("CARGO_BIN_EXE_avalon-scan"))
+        .args(["--quiet", "--allow-empty", "--database", "sqlite:///file:x.sqlite", "."])
+        .current_dir(folder.path())
+        .status();
+    assert!(scan.unwrap().success());
     assert!(folder.path().join("file:x.sqlite").exists());
-    assert_eq!(load_all(&absolute), collection(3));
+    assert!(!folder.path().join("x.sqlite").exists());
+    assert!(load_all(&format!("sqlite:///{}/file:x.sqlite", folder.path().display())).songs.is_empty());
 }
 
 #[test]
