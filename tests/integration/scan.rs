@@ -1,6 +1,8 @@
 //! `avalon-scan` as its users meet it: exit codes, messages, and what is in the database
 //! afterwards.
 
+mod safety;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -378,7 +380,7 @@ fn what_is_closed_to_the_user_is_named_and_passed_over() {
         command.uid(NOBODY).gid(NOBODY);
     }
     let scan = Scan::of(command.arg(home.music()));
-    scan.assert_exited(0).assert_says("2 unreadable");
+    scan.assert_exited(5).assert_says("2 unreadable");
     scan.assert_says(&closed.display().to_string()).assert_says(&secret.display().to_string());
     assert_eq!(home.ids(), [id(&song)]);
     // A folder that was asked for by name and cannot be listed is no small matter.
@@ -397,7 +399,7 @@ fn the_help_tells_the_exit_codes() {
     scan.assert_exited(0);
     let help = String::from_utf8_lossy(&scan.output.stdout).into_owned();
     for part in
-        ["Exit codes:", "  0  ", "  1  ", "  2  ", "  3  ", "--allow-empty", "--database", "AVALON_CONFIG"]
+        ["Exit codes:", "  0  ", "  1  ", "  2  ", "  3  ", "  4  ", "  5  ", "  130  ", "--allow-empty", "--database", "AVALON_CONFIG"]
     {
         assert!(help.contains(part), "{part:?} is not in: {help}");
     }

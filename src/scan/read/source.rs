@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Bytes of a window, and most that [`Source::bytes`] hands out at once.
 pub(in crate::scan) const WINDOW: usize = 16 * 1024;
@@ -17,9 +18,9 @@ pub(in crate::scan) trait Storage: Send {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 }
 
-impl Storage for File {
+impl Storage for Arc<File> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        FileExt::read_at(self, buffer, offset)
+        FileExt::read_at(&**self, buffer, offset)
     }
 }
 
