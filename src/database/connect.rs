@@ -20,20 +20,20 @@ const NO_TLS: &str = "the server does not offer TLS";
 
 /// How the database is named in messages, and where it is.
 #[derive(Debug, Clone)]
-pub(super) struct Place<'a> {
-    settings: &'a PostgresSettings,
+pub(super) struct Place {
+    settings: PostgresSettings,
     user: String,
     database: String,
 }
 
-impl<'a> Place<'a> {
-    pub(super) fn new(settings: &'a PostgresSettings) -> Place<'a> {
+impl Place {
+    pub(super) fn new(settings: &PostgresSettings) -> Place {
         let user = settings.user.clone().unwrap_or_else(system_user);
         let database = settings.database.clone().unwrap_or_else(|| user.clone());
-        Place { settings, user, database }
+        Place { settings: settings.clone(), user, database }
     }
 
-    fn label(&self) -> String {
+    pub(super) fn label(&self) -> String {
         let port = self.settings.port;
         let host = match &self.settings.host {
             Host::Tcp(host) if host.contains(':') => format!("[{host}]:{port}"),
@@ -75,8 +75,16 @@ fn socket_path(folder: &Path, port: u16) -> String {
 ///
 /// # Errors
 /// Of the last way that was tried, and of the one before if that said something else.
-pub(super) fn connect(place: &Place<'_>) -> Result<Client, DatabaseError> {
-    let attempt = Attempt::new(place)?;
+pub(super) fn connect(place: &Place) -> Result<Client, DatabaseError> {
+    connect_as(place, &place.settings.application_name)
+}
+
+/// The same, under another name in `pg_stat_activity`, of 63 bytes at most.
+///
+/// # Errors
+/// As for [`connect`].
+pub(super) fn connect_as(place: &Place, application_name: &str) -> Result<Client, DatabaseError> {
+    let attempt = Attempt::new(place, application_name)?;
     let (sender, outcome) = mpsc::channel();
     thread::Builder::new()
         .name("connect".to_owned())
@@ -110,7 +118,7 @@ struct Attempt {
 
 impl Attempt {
     /// `sslmode` as a list of ways. Over a Unix socket libpq never uses TLS.
-    fn new(place: &Place<'_>) -> Result<Attempt, DatabaseError> {
+    fn new(place: &Place, application_name: &str) -> Result<Attempt, DatabaseError> {
         use Negotiation::{Disable, Require};
         let ways: &[Negotiation] = match (&place.settings.host, place.settings.ssl_mode) {
             (Host::Unix(_), _) | (_, SslMode::Disable) => &[Disable],
@@ -120,9 +128,9 @@ impl Attempt {
         };
         let tls = match ways {
             [Disable] => None,
-            _ => Some(tls::connector(place.settings).map_err(|reason| place.failed(reason))?),
+            _ => Some(tls::connector(&place.settings).map_err(|reason| place.failed(reason))?),
         };
-        Ok(Attempt { config: config(place), ways, tls })
+        Ok(Attempt { config: config(place, application_name), ways, tls })
     }
 
     fn run(mut self) -> Result<Client, Vec<Failure>> {
@@ -146,7 +154,7 @@ impl Attempt {
     }
 }
 
-fn refusal(place: &Place<'_>, failures: &[Failure]) -> DatabaseError {
+fn refusal(place: &Place, failures: &[Failure]) -> DatabaseError {
     let reason = join_reasons(failures);
     let is_outage = failures.last().is_some_and(|(_, error)| is_outage(error));
     if is_outage { place.unreachable(reason) } else { place.failed(reason) }
@@ -170,21 +178,22 @@ fn join_reasons(failures: &[Failure]) -> String {
     }
 }
 
-fn config(place: &Place<'_>) -> Config {
-    let settings = place.settings;
+fn config(place: &Place, application_name: &str) -> Config {
+    let settings = &place.settings;
     let mut config = Config::new();
-    config.user(&place.user).dbname(&place.database).application_name(&settings.application_name);
+    config.user(&place.user).dbname(&place.database).application_name(application_name);
     match &settings.host {
         Host::Tcp(host) => config.host(host),
         Host::Unix(folder) => config.host_path(folder),
     };
-    // A load waits for the server without sending anything: without these it would never
-    // learn that the machine has gone. Two minutes at most.
+    // A load waits for the server without sending anything, and a scan reads files for
+    // hours: without these they would never learn that the machine has gone. A minute at most.
     config
         .port(settings.port)
-        .keepalives_idle(Duration::from_secs(60))
+        .keepalives_idle(Duration::from_secs(30))
         .keepalives_interval(Duration::from_secs(10))
-        .keepalives_retries(6);
+        .keepalives_retries(3)
+        .tcp_user_timeout(Duration::from_secs(60));
     if let Some(options) = &settings.options {
         config.options(options);
     }

@@ -210,6 +210,18 @@ impl Session {
         }
     }
 
+    /// Whether the hold on the database is still there: a connection may break while files
+    /// are read. Cheap enough for once in a while.
+    ///
+    /// # Errors
+    /// If it is lost. Nothing can be stored then.
+    pub fn check(&mut self) -> Result<(), DatabaseError> {
+        match &mut self.backend {
+            Open::Sqlite(_) => Ok(()),
+            Open::Postgres(session) => session.check(),
+        }
+    }
+
     /// Reads everything that a scan compares with, as it was at one moment.
     ///
     /// # Errors

@@ -1,32 +1,248 @@
-//! A scan's hold on a PostgreSQL database.
+//! A scan's hold on a PostgreSQL database: one connection that holds the lock, and one that
+//! reads and writes.
 
+use ::postgres::error::SqlState;
+use ::postgres::{Client, Error, Transaction};
+
+use super::wait::{Stopped, Waiter};
+use super::{
+    Failure, ID_TYPE, begin_reading, create_tables, explain, lock, lost_a_race, missing_of, missing_tables,
+    read, write,
+};
 use crate::config::database_url::PostgresSettings;
-use crate::database::session::{Holder, Patience, Previous, Tell, Visit};
+use crate::database::connect::{self, Place};
+use crate::database::session::{Holder, Notice, Patience, Previous, Tell, Visit};
+use crate::database::state::{self, Dialect};
 use crate::database::texts::Texts;
-use crate::database::{Changes, DatabaseError};
+use crate::database::{Changes, DatabaseError, schema};
 
-#[derive(Debug)]
-pub(in crate::database) struct Session {}
+const DIALECT: Dialect = Dialect { integer: "BIGINT", bytes: "BYTEA", id: ID_TYPE, by_key: "" };
+
+/// Modes of locks that keep rows from being read.
+const AGAINST_READING: [&str; 1] = ["AccessExclusiveLock"];
+
+/// Modes of locks that keep a scan from writing: all but those of readers.
+const AGAINST_WRITING: [&str; 7] = [
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+];
+
+pub(in crate::database) struct Session {
+    place: Place,
+    lock: Client,
+    work: Client,
+    texts: Texts,
+    me: Holder,
+    patience: Patience,
+    tell: Tell,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("database", &self.place.label()).finish_non_exhaustive()
+    }
+}
 
 impl Session {
     pub(in crate::database) fn open(
-        _: &PostgresSettings,
-        _: &Holder,
-        _: Patience,
-        _: Tell,
+        settings: &PostgresSettings,
+        me: &Holder,
+        patience: Patience,
+        tell: Tell,
     ) -> Result<Session, DatabaseError> {
-        Err(DatabaseError::Failed { database: "PostgreSQL".to_owned(), reason: "not yet".to_owned() })
+        let place = Place::new(settings);
+        let lock = lock::take(&place, &settings.application_name, me)?;
+        let mut work = connect::connect(&place)?;
+        let texts = texts(&place, &mut work, &tell)?;
+        let mut session = Session { place, lock, work, texts, me: me.clone(), patience, tell };
+        session.try_writing()?;
+        Ok(session)
     }
 
     pub(in crate::database) fn texts(&self) -> Texts {
-        Texts::any()
+        self.texts.clone()
     }
 
-    pub(in crate::database) fn previous(&mut self, _: &mut dyn Visit) -> Result<Previous, DatabaseError> {
-        Err(DatabaseError::Failed { database: "PostgreSQL".to_owned(), reason: "not yet".to_owned() })
+    /// Whether the lock is still held.
+    pub(in crate::database) fn check(&mut self) -> Result<(), DatabaseError> {
+        check_lock(&mut self.lock, &self.place)
     }
 
-    pub(in crate::database) fn store(self, _: Changes<'_>) -> Result<i64, DatabaseError> {
-        Err(DatabaseError::Failed { database: "PostgreSQL".to_owned(), reason: "not yet".to_owned() })
+    /// The connection to work with, and what tells of its waits.
+    fn parts(&mut self) -> (&mut Client, Waiter<'_>) {
+        let waiter =
+            Waiter { place: &self.place, patience: self.patience, tell: &self.tell, watch: &mut self.lock };
+        (&mut self.work, waiter)
     }
+
+    /// Creates what is missing and takes it back, and asks for the rights on what is there.
+    fn try_writing(&mut self) -> Result<(), DatabaseError> {
+        let place = self.place.clone();
+        let (work, mut waiter) = self.parts();
+        let tried = (|| {
+            let mut transaction = work.transaction()?;
+            if show(&mut transaction, "transaction_read_only")? == "on" {
+                return Err(Stopped::Ended(place.failed(
+                    "the server refuses to write (a standby, or default_transaction_read_only is on); name \
+                     the primary",
+                )));
+            }
+            let tables = read::tables(&mut transaction)?;
+            if let Some(reason) = lacking_rights(&mut transaction, &tables)? {
+                return Err(Stopped::Ended(place.failed(reason)));
+            }
+            create_missing(&mut transaction, &mut waiter)
+        })();
+        tried.map_err(|stopped| stop(&place, stopped))
+    }
+
+    pub(in crate::database) fn previous(&mut self, visit: &mut dyn Visit) -> Result<Previous, DatabaseError> {
+        let place = self.place.clone();
+        let (work, mut waiter) = self.parts();
+        let outcome = (|| {
+            let mut transaction = begin_reading(work)?;
+            let tables = read::tables(&mut transaction)?;
+            if !tables.is_empty() {
+                let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", tables.join(", "));
+                waiter.run(&mut transaction, &tables, &AGAINST_READING, |transaction| {
+                    Ok(transaction.batch_execute(&lock)?)
+                })?;
+            }
+            Ok(read::all(&mut transaction, &tables, visit)?)
+        })();
+        outcome.map_err(|stopped| stop(&place, stopped))
+    }
+
+    pub(in crate::database) fn store(mut self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
+        self.check()?;
+        let (place, me) = (self.place.clone(), self.me.clone());
+        let (work, mut waiter) = self.parts();
+        let outcome = begin_writing(work, &mut waiter).and_then(|mut transaction| {
+            let last = read::last_scan(&mut transaction)?;
+            if last != changes.seen_scan {
+                return Err(Stopped::Ended(DatabaseError::Overtaken { database: place.label() }));
+            }
+            write::all(&mut transaction, changes, last + 1, &me)?;
+            transaction.commit()?;
+            Ok(last + 1)
+        });
+        outcome.map_err(|stopped| stop(&place, stopped))
+    }
+}
+
+fn stop(place: &Place, stopped: Stopped) -> DatabaseError {
+    match stopped {
+        Stopped::Failed(failure) => explain(place, &failure),
+        Stopped::Ended(error) => error,
+    }
+}
+
+fn check_lock(lock: &mut Client, place: &Place) -> Result<(), DatabaseError> {
+    lock.batch_execute("SELECT").map_err(|error| match place.explain(&error) {
+        DatabaseError::Unreachable { database, reason } => DatabaseError::Unreachable {
+            database,
+            reason: format!("the connection that keeps other scans out is lost: {reason}"),
+        },
+        other => other,
+    })
+}
+
+/// What tells whether texts can be stored, over a connection of its own where the encoding
+/// of the database leaves a doubt.
+fn texts(place: &Place, work: &mut Client, tell: &Tell) -> Result<Texts, DatabaseError> {
+    let row = work.query_one("SHOW server_encoding", &[]).and_then(|row| row.try_get(0));
+    let encoding: String = row.map_err(|error| place.explain(&error))?;
+    if ["UTF8", "SQL_ASCII"].contains(&encoding.as_str()) {
+        return Ok(Texts::any());
+    }
+    tell(Notice::NarrowEncoding { database: place.label(), encoding: encoding.clone() });
+    Ok(Texts::of_server(encoding, connect::connect(place)?))
+}
+
+fn show(transaction: &mut Transaction<'_>, setting: &str) -> Result<String, Error> {
+    transaction.query_one(&format!("SHOW {setting}"), &[])?.try_get(0)
+}
+
+/// What the role may not do with the tables that are there, in words.
+fn lacking_rights(transaction: &mut Transaction<'_>, tables: &[&str]) -> Result<Option<String>, Error> {
+    let rows = transaction.query(
+        "SELECT name, string_agg(privilege, ', '), current_user::text
+           FROM unnest($1::text[]) AS name, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+          WHERE NOT has_table_privilege(to_regclass(name), privilege)
+          GROUP BY name ORDER BY name",
+        &[&tables],
+    )?;
+    let mut lacking = Vec::new();
+    let mut names = Vec::new();
+    let mut role = String::new();
+    for row in &rows {
+        let (table, privileges): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+        lacking.push(format!("{privileges} on {table}"));
+        names.push(table);
+        role = row.try_get(2)?;
+    }
+    Ok((!rows.is_empty()).then(|| {
+        format!(
+            "permission denied for table {}: the role {role} has no {}; as the owner run GRANT SELECT, INSERT, \
+             UPDATE, DELETE ON {} TO \"{role}\"",
+            names[0],
+            lacking.join(", no "),
+            names.join(", ")
+        )
+    }))
+}
+
+/// Another process may be doing the same: then it is looked again.
+fn create_missing(transaction: &mut Transaction<'_>, waiter: &mut Waiter<'_>) -> Result<(), Stopped> {
+    let mut tries_left = 5;
+    loop {
+        let missing = missing_tables(transaction)?;
+        let missing_state = missing_of(transaction, state::TABLES)?;
+        if missing.is_empty() && missing_state.is_empty() {
+            return Ok(());
+        }
+        transaction.batch_execute("SAVEPOINT creating")?;
+        let outcome = waiter.run(transaction, &schema::TABLES, &AGAINST_WRITING, |transaction| {
+            create(transaction, &missing, &missing_state)
+        });
+        tries_left -= 1;
+        match outcome {
+            Err(Stopped::Failed(Failure::Schema { error, .. })) if tries_left > 0 && lost_a_race(&error) => {
+                transaction.batch_execute("ROLLBACK TO SAVEPOINT creating")?;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn create(
+    transaction: &mut Transaction<'_>,
+    missing: &[&'static str],
+    missing_state: &[&'static str],
+) -> Result<(), Failure> {
+    let created = create_tables(transaction, missing).and_then(|()| {
+        let mut statements = missing_state.iter().map(|table| state::statement(table, DIALECT));
+        statements.try_for_each(|statement| transaction.batch_execute(&statement))
+    });
+    created.map_err(|error| match error.code() {
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => Failure::Sql(error),
+        _ => Failure::Schema { missing: [missing, missing_state].concat(), error },
+    })
+}
+
+/// A transaction in which all tables are there and no other client can write: readers pass.
+fn begin_writing<'a>(work: &'a mut Client, waiter: &mut Waiter<'_>) -> Result<Transaction<'a>, Stopped> {
+    let mut transaction = work.transaction()?;
+    create_missing(&mut transaction, waiter)?;
+    let tables = [schema::TABLES, state::TABLES].concat();
+    let lock = format!("LOCK TABLE {} IN EXCLUSIVE MODE", tables.join(", "));
+    waiter.run(&mut transaction, &tables, &AGAINST_WRITING, |transaction| {
+        Ok(transaction.batch_execute(&lock)?)
+    })?;
+    Ok(transaction)
 }
