@@ -23,9 +23,9 @@ const FRAMES_MAX: usize = 64;
 /// Most bytes of the header of a frame.
 const FRAME_HEADER_MAX: usize = 16;
 
-const STREAMINFO: u8 = 0;
-const COMMENT: u8 = 4;
-const PICTURE: u8 = 6;
+pub(super) const STREAMINFO: u8 = 0;
+pub(super) const COMMENT: u8 = 4;
+pub(super) const PICTURE: u8 = 6;
 const INVALID: u8 = 127;
 
 /// Reads a file that begins with `fLaC`.
