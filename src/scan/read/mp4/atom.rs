@@ -151,10 +151,16 @@ impl Atoms {
     pub(super) fn tell_fault(&self, parent: &str, reading: &mut Reading) {
         match self.fault {
             Some(Fault::Size) => {
-                reading.lose(format!("atoms of {parent}"), "the size of one is too small; those behind it are lost");
+                reading.lose(
+                    format!("atoms of {parent}"),
+                    "the size of one is too small; those behind it are lost",
+                );
             }
             Some(Fault::Many) => {
-                reading.lose(format!("atoms of {parent}"), format!("only the first {} were looked at", self.max));
+                reading.lose(
+                    format!("atoms of {parent}"),
+                    format!("only the first {} were looked at", self.max),
+                );
             }
             None => {}
         }

@@ -36,7 +36,8 @@ pub(super) fn length(
         return Ok(stated);
     }
     if let Some(indexed) = indexed(source, moov)? {
-        let before = u128::from(own.units) * u128::from(indexed.per_second) / u128::from(own.per_second.max(1));
+        let before =
+            u128::from(own.units) * u128::from(indexed.per_second) / u128::from(own.per_second.max(1));
         let before = u64::try_from(before).unwrap_or(u64::MAX);
         return Ok(Length { units: indexed.units.saturating_add(before), ..indexed });
     }
@@ -89,13 +90,7 @@ fn indexed(source: &mut Source, moov: Atom) -> io::Result<Option<Length>> {
 }
 
 /// The sum of the durations in all fragments, in units of the track.
-fn sum(
-    source: &mut Source,
-    moov: Atom,
-    mvex: Atom,
-    track: &Track,
-    reading: &mut Reading,
-) -> io::Result<u64> {
+fn sum(source: &mut Source, moov: Atom, mvex: Atom, track: &Track, reading: &mut Reading) -> io::Result<u64> {
     let default = default_duration(source, mvex, track.id)?;
     let mut span: Option<(u64, u64)> = None;
     let mut atoms = Atoms::new(moov.end, source.len()).up_to(FRAGMENTS_MAX);
@@ -143,7 +138,8 @@ fn fragment(
             b"tfhd" => {
                 is_ours = part.u32(source, 4)? == Some(id);
                 let flags = part.u32(source, 0)?.unwrap_or(0);
-                let before = [(1, 8), (2, 4)].iter().filter(|(flag, _)| flags & flag != 0).map(|(_, len)| len);
+                let before =
+                    [(1, 8), (2, 4)].iter().filter(|(flag, _)| flags & flag != 0).map(|(_, len)| len);
                 if flags & 8 != 0 {
                     default = part.u32(source, 8 + before.sum::<u64>())?.unwrap_or(default);
                 }

@@ -153,7 +153,11 @@ impl Data {
             },
             // 0 says that the meaning of the atom implies the type.
             0 | UTF8 | UTF8_SORT => {
-                reading.push_encoded(field, if is_cut { whole_chars(&value) } else { &value }, Encoding::Utf8);
+                reading.push_encoded(
+                    field,
+                    if is_cut { whole_chars(&value) } else { &value },
+                    Encoding::Utf8,
+                );
             }
             UTF16 | UTF16_SORT => {
                 let (order, text) = ByteOrder::of(&value, ByteOrder::Big);

@@ -47,9 +47,7 @@ impl Codec {
     pub(super) fn of(head: &[u8]) -> Codec {
         vorbis(head).or_else(|| opus(head)).or_else(|| speex(head)).unwrap_or_else(|| match head {
             // Version, number of header packets, mark and header of the block go before.
-            [0x7f, b'F', b'L', b'A', b'C', ..] => {
-                Codec::Flac(head.get(17..).and_then(flac::Info::of))
-            }
+            [0x7f, b'F', b'L', b'A', b'C', ..] => Codec::Flac(head.get(17..).and_then(flac::Info::of)),
             [b'f', b'L', b'a', b'C', ..] => Codec::Flac(head.get(8..).and_then(flac::Info::of)),
             [0x80, b't', b'h', b'e', b'o', b'r', b'a', ..] => Codec::Theora,
             [1, b'v', b'i', b'd', b'e', b'o', ..] | [b'B', b'B', b'C', b'D', ..] => Codec::Video,
@@ -143,7 +141,10 @@ fn vorbis(head: &[u8]) -> Option<Codec> {
 
 fn opus(head: &[u8]) -> Option<Codec> {
     let text = head.strip_prefix(b"OpusHead")?;
-    Some(Codec::Opus { channels: *text.get(1)?, pre_skip: u16::from_le_bytes([*text.get(2)?, *text.get(3)?]) })
+    Some(Codec::Opus {
+        channels: *text.get(1)?,
+        pre_skip: u16::from_le_bytes([*text.get(2)?, *text.get(3)?]),
+    })
 }
 
 fn speex(head: &[u8]) -> Option<Codec> {

@@ -10,10 +10,10 @@ mod tests;
 use std::io;
 use std::mem;
 
+use super::flac;
 use super::source::Source;
 use super::tags::{Reading, Unread};
 use super::vorbis_comment::{self, Packet as _};
-use super::flac;
 use codec::{Codec, HEAD_MAX};
 use page::{Cursor, Page};
 
