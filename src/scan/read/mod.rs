@@ -143,7 +143,7 @@ fn read_any(source: &mut Source, promise: Promise) -> Result<Reading, Unread> {
         true => trailer::read(source, &mut reading)?,
         false => trailer::Trailer::default(),
     };
-    match read_format(format, source, &mut reading) {
+    match read_format(format, source, &mut reading, promise) {
         Ok(()) => {}
         Err(Unread::Broken(_)) if !(promise.is_audio() || tagged || format.is_sure()) => {
             return Err(Unread::NotAudio);
@@ -180,7 +180,12 @@ fn in_order(format: Format, front: Tags, behind: trailer::Trailer) -> [Tags; 3] 
     }
 }
 
-fn read_format(format: Format, source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
+fn read_format(
+    format: Format,
+    source: &mut Source,
+    reading: &mut Reading,
+    promise: Promise,
+) -> Result<(), Unread> {
     match format {
         Format::Ac3 => ac3::read(source, reading),
         Format::Adts => adts::read(source, reading),
@@ -189,7 +194,7 @@ fn read_format(format: Format, source: &mut Source, reading: &mut Reading) -> Re
         Format::CoreAudio => core_audio::read(source, reading),
         Format::Dsd => dsd::read(source, reading),
         Format::Flac => flac::read(source, reading),
-        Format::Matroska => matroska::read(source, reading),
+        Format::Matroska => matroska::read(source, reading, promise.is_audio()),
         Format::Midi => midi::read(source, reading),
         Format::MonkeysAudio => monkeys_audio::read(source, reading),
         Format::Mp4 => mp4::read(source, reading),

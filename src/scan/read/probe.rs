@@ -42,15 +42,21 @@ impl Format {
     /// Whether the mark of the format is too clear for anything else to begin so by chance.
     pub(super) fn is_sure(self) -> bool {
         use Format::*;
-        !matches!(self, Ac3 | Adts | Mpeg | Mp4 | Musepack | MonkeysAudio)
+        !matches!(self, Ac3 | Adts | Matroska | Mpeg | Mp4 | Musepack | MonkeysAudio)
     }
 }
 
 /// First bytes of formats, from an offset on.
-const MARKS: [(u64, &[u8], Format); 21] = [
+const MARKS: [(u64, &[u8], Format); 26] = [
     (0, b"fLaC", Format::Flac),
     (0, b"OggS", Format::Ogg),
     (4, b"ftyp", Format::Mp4),
+    // QuickTime before there was ftyp, and files whose ftyp stands behind padding.
+    (4, b"moov", Format::Mp4),
+    (4, b"mdat", Format::Mp4),
+    (4, b"wide", Format::Mp4),
+    (4, b"free", Format::Mp4),
+    (4, b"skip", Format::Mp4),
     (0, b"caff", Format::CoreAudio),
     (0, b"DSD ", Format::Dsd),
     (0, b"FRM8", Format::Dsd),
@@ -81,7 +87,7 @@ const FOREIGN: [(&[u8], &str); 5] = [
 ];
 
 /// Endings of names that promise audio, with the format where it has no reader.
-const ENDINGS: [(&str, Option<&str>); 52] = [
+const ENDINGS: [(&str, Option<&str>); 53] = [
     ("3ga", None),
     ("aa3", Some("ATRAC")),
     ("aac", None),
@@ -132,6 +138,7 @@ const ENDINGS: [(&str, Option<&str>); 52] = [
     ("w64", None),
     ("wav", None),
     ("wave", None),
+    ("weba", None),
     ("wma", None),
     ("wv", None),
 ];

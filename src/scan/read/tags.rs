@@ -234,6 +234,15 @@ impl Reading {
             self.sound.length = Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)));
         }
     }
+
+    /// States the bit rate as that of `bytes` of sound over the length, where it is unknown.
+    pub(in crate::scan) fn set_average_bit_rate(&mut self, bytes: u64) {
+        let nanos = self.sound.length.map_or(0, |length| length.as_nanos());
+        if nanos > 0 && self.sound.bit_rate == 0 {
+            let rate = u128::from(bytes) * 8 * 1_000_000_000 / nanos;
+            self.sound.bit_rate = u32::try_from(rate).unwrap_or(u32::MAX);
+        }
+    }
 }
 
 /// Why a file gives no song.
