@@ -91,6 +91,8 @@ fn read_any(source: &mut Source, promise: Promise) -> Result<Reading, Unread> {
     for tags in in_order(format, front, behind) {
         reading.tags.fill_from(tags);
     }
+    let weak = std::mem::take(&mut reading.weak);
+    reading.tags.fill_from(weak);
     Ok(reading)
 }
 
