@@ -9,8 +9,10 @@
 mod ac3;
 mod adts;
 mod aiff;
+mod amr;
 mod ape_tag;
 mod asf;
+mod chunks;
 mod core_audio;
 mod dsd;
 mod flac;
@@ -26,6 +28,7 @@ mod optimfrog;
 mod probe;
 mod riff;
 pub(super) mod source;
+mod sun_audio;
 pub(super) mod tags;
 mod tak;
 pub(super) mod text;
@@ -125,6 +128,7 @@ fn read_format(format: Format, source: &mut Source, reading: &mut Reading) -> Re
         Format::Ac3 => ac3::read(source, reading),
         Format::Adts => adts::read(source, reading),
         Format::Aiff => aiff::read(source, reading),
+        Format::Amr => amr::read(source, reading),
         Format::Asf => asf::read(source, reading),
         Format::CoreAudio => core_audio::read(source, reading),
         Format::Dsd => dsd::read(source, reading),
@@ -138,6 +142,7 @@ fn read_format(format: Format, source: &mut Source, reading: &mut Reading) -> Re
         Format::Ogg => ogg::read(source, reading),
         Format::OptimFrog => optimfrog::read(source, reading),
         Format::Riff => riff::read(source, reading),
+        Format::SunAudio => sun_audio::read(source, reading),
         Format::Tak => tak::read(source, reading),
         Format::TrueAudio => true_audio::read(source, reading),
         Format::WavPack => wavpack::read(source, reading),
