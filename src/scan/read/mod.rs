@@ -9,8 +9,10 @@
 mod ac3;
 mod adts;
 mod aiff;
+mod amr;
 mod ape_tag;
 mod asf;
+mod chunks;
 mod core_audio;
 mod dsd;
 mod flac;
@@ -26,6 +28,7 @@ mod optimfrog;
 mod probe;
 mod riff;
 pub(super) mod source;
+mod sun_audio;
 pub(super) mod tags;
 mod tak;
 pub(super) mod text;
@@ -153,6 +156,8 @@ fn read_any(source: &mut Source, promise: Promise) -> Result<Reading, Unread> {
     for tags in in_order(format, front, behind) {
         reading.tags.fill_from(tags);
     }
+    let weak = std::mem::take(&mut reading.weak);
+    reading.tags.fill_from(weak);
     Ok(reading)
 }
 
@@ -190,6 +195,7 @@ fn read_format(
         Format::Ac3 => ac3::read(source, reading),
         Format::Adts => adts::read(source, reading),
         Format::Aiff => aiff::read(source, reading),
+        Format::Amr => amr::read(source, reading),
         Format::Asf => asf::read(source, reading),
         Format::CoreAudio => core_audio::read(source, reading),
         Format::Dsd => dsd::read(source, reading),
@@ -203,6 +209,7 @@ fn read_format(
         Format::Ogg => ogg::read(source, reading),
         Format::OptimFrog => optimfrog::read(source, reading),
         Format::Riff => riff::read(source, reading),
+        Format::SunAudio => sun_audio::read(source, reading),
         Format::Tak => tak::read(source, reading),
         Format::TrueAudio => true_audio::read(source, reading),
         Format::WavPack => wavpack::read(source, reading),

@@ -14,6 +14,7 @@ pub(in crate::scan) enum Format {
     Ac3,
     Adts,
     Aiff,
+    Amr,
     Asf,
     CoreAudio,
     Dsd,
@@ -27,6 +28,7 @@ pub(in crate::scan) enum Format {
     Ogg,
     OptimFrog,
     Riff,
+    SunAudio,
     Tak,
     TrueAudio,
     WavPack,
@@ -47,7 +49,7 @@ impl Format {
 }
 
 /// First bytes of formats, from an offset on.
-const MARKS: [(u64, &[u8], Format); 26] = [
+const MARKS: [(u64, &[u8], Format); 28] = [
     (0, b"fLaC", Format::Flac),
     (0, b"OggS", Format::Ogg),
     (4, b"ftyp", Format::Mp4),
@@ -75,16 +77,12 @@ const MARKS: [(u64, &[u8], Format); 26] = [
     (0, b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00", Format::Riff),
     (0, b"ADIF", Format::Adts),
     (8, b"RMID", Format::Midi),
+    (0, b".snd", Format::SunAudio),
+    (0, b"#!AMR", Format::Amr),
 ];
 
 /// First bytes of audio formats that have no reader.
-const FOREIGN: [(&[u8], &str); 5] = [
-    (b".snd", "Sun audio"),
-    (b"#!AMR", "AMR"),
-    (b".RMF", "RealAudio"),
-    (b".ra\xfd", "RealAudio"),
-    (b"ajkg", "Shorten"),
-];
+const FOREIGN: [(&[u8], &str); 3] = [(b".RMF", "RealAudio"), (b".ra\xfd", "RealAudio"), (b"ajkg", "Shorten")];
 
 /// Endings of names that promise audio, with the format where it has no reader.
 const ENDINGS: [(&str, Option<&str>); 53] = [
@@ -95,10 +93,10 @@ const ENDINGS: [(&str, Option<&str>); 53] = [
     ("aif", None),
     ("aifc", None),
     ("aiff", None),
-    ("amr", Some("AMR")),
+    ("amr", None),
     ("ape", None),
     ("asf", None),
-    ("au", Some("Sun audio")),
+    ("au", None),
     ("bwf", None),
     ("caf", None),
     ("dff", None),
@@ -131,7 +129,7 @@ const ENDINGS: [(&str, Option<&str>); 53] = [
     ("rf64", None),
     ("rmi", None),
     ("shn", Some("Shorten")),
-    ("snd", Some("Sun audio")),
+    ("snd", None),
     ("spx", None),
     ("tak", None),
     ("tta", None),

@@ -183,6 +183,9 @@ pub(in crate::scan) struct Loss {
 #[derive(Debug, Default, PartialEq)]
 pub(in crate::scan) struct Reading {
     pub(in crate::scan) tags: Tags,
+    /// Values of tags that hold little and give way to every other tag of the file, also to
+    /// those around the sound.
+    pub(in crate::scan) weak: Tags,
     pub(in crate::scan) sound: Sound,
     /// Whether there is a cover; its bytes are never read.
     pub(in crate::scan) has_cover: bool,
@@ -225,6 +228,13 @@ impl Reading {
             );
         }
         self.push(field, &value);
+    }
+
+    /// Runs `work` with the weak tags in place of the others.
+    pub(in crate::scan) fn weakly(&mut self, work: impl FnOnce(&mut Reading)) {
+        std::mem::swap(&mut self.tags, &mut self.weak);
+        work(self);
+        std::mem::swap(&mut self.tags, &mut self.weak);
     }
 
     /// States the length as a number of samples at a rate; a rate of 0 states nothing.

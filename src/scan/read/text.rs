@@ -71,6 +71,34 @@ pub(in crate::scan) fn decode(bytes: &[u8], encoding: Encoding) -> (String, bool
     }
 }
 
+/// The encoding of a text that ends at a NUL and of which nothing states the encoding, and
+/// the text without what follows the NUL. It is UTF-16 with a mark, or where most characters
+/// have a high byte that no letter has: the scripts before U+2000. Legacy code pages count as
+/// UTF-8, which they are not, since nothing tells them apart.
+pub(in crate::scan) fn guess(bytes: &[u8]) -> (Encoding, &[u8]) {
+    let (marked, text) = ByteOrder::of(bytes, ByteOrder::Little);
+    let order = match text.len() < bytes.len() {
+        true => Some(marked),
+        false => [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| looks_like(text, *order)),
+    };
+    match order {
+        Some(order) => {
+            let units = text.chunks(2).take_while(|unit| unit.iter().any(|byte| *byte != 0)).count();
+            (Encoding::Utf16(order), &text[..text.len().min(2 * units)])
+        }
+        None => (Encoding::Utf8, bytes.split(|byte| *byte == 0).next().unwrap_or_default()),
+    }
+}
+
+/// Whether a text could be UTF-16 in this order.
+fn looks_like(text: &[u8], order: ByteOrder) -> bool {
+    let units = text.chunks_exact(2).map(|unit| order.unit([unit[0], unit[1]]));
+    let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+    let low = units.iter().filter(|unit| **unit < 0x2000).count();
+    let letters = units.iter().filter(|unit| **unit & 0xff >= 0x20).count();
+    !units.is_empty() && 3 * low >= 2 * units.len() && 2 * letters >= units.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
