@@ -58,7 +58,10 @@ impl Patterns {
     pub(super) fn everywhere(more: &[String]) -> Result<Patterns, String> {
         let mut builder = GitignoreBuilder::new("/");
         for pattern in DEFAULTS.into_iter().chain(more.iter().map(String::as_str)) {
-            builder.add_line(None, pattern).map_err(|error| format!("{pattern:?}: {error}"))?;
+            // In a list of patterns a comment makes no sense, and NAS systems have `#recycle`.
+            let escape = if pattern.starts_with('#') { "\\" } else { "" };
+            let line = format!("{escape}{pattern}");
+            builder.add_line(None, &line).map_err(|error| format!("{pattern:?}: {error}"))?;
         }
         let own = builder.build().map_err(|error| error.to_string())?;
         Ok(Patterns { own: Arc::new(own), above: None })
@@ -149,8 +152,8 @@ mod tests {
         assert!(patterns.exclude(Path::new("/music/Podcasts"), true));
         assert!(!patterns.exclude(Path::new("/other/music/Podcasts"), true));
         assert!(!patterns.exclude(Path::new("/music/lost+found"), true));
-        let error = Patterns::everywhere(&["a[".to_owned()]).expect_err("no pattern");
-        assert!(error.contains("a["), "{error}");
+        let error = Patterns::everywhere(&["[z-a]".to_owned()]).expect_err("no pattern");
+        assert!(error.contains("[z-a]"), "{error}");
     }
 
     #[test]

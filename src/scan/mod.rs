@@ -177,3 +177,6 @@ fn check_roots(
     Ok(absent)
 }
 
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,8 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Mutex;
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -86,6 +87,7 @@ fn unpacked(archive: &[u8]) -> TempDir {
 }
 
 /// What a scan into a new database told, and what the database then holds.
+#[derive(Debug)]
 struct Scanned {
     report: Report,
     collection: Collection,

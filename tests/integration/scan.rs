@@ -1,6 +1,7 @@
 //! `avalon-scan` as its users meet it: exit codes, messages, and what is in the database
 //! afterwards.
 
+mod output;
 mod safety;
 
 use std::ffi::OsStr;
