@@ -25,6 +25,8 @@ mod ogg;
 mod optimfrog;
 mod probe;
 mod riff;
+#[cfg(test)]
+mod samples;
 pub(super) mod source;
 pub(super) mod tags;
 mod tak;
