@@ -1,6 +1,9 @@
 //! FLAC: metadata blocks, then frames. The first block tells the number of samples; where
 //! the encoder could not know it, the header of the last frame does.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 
 use super::source::{Source, WINDOW};
@@ -34,6 +37,7 @@ const INVALID: u8 = 127;
 /// When it says nothing of its sound, or has none.
 pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     let mut info = None;
+    let mut is_cut = false;
     let mut at = MARK_LEN;
     for index in 0.. {
         let Some(block) = Block::at(source, at)? else { break };
@@ -53,7 +57,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
             _ => {}
         }
         if next > source.len() {
-            reading.lose("metadata block", "it goes beyond the end of the file");
+            is_cut = true;
             break;
         }
         at = next;
@@ -62,6 +66,10 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
         }
     }
     let info = info.ok_or_else(|| Unread::Broken("it has no STREAMINFO block".to_owned()))?;
+    if is_cut {
+        reading.lose("metadata block", "it goes beyond the end of the file");
+        at = first_frame(source, at, &info)?.unwrap_or(source.len());
+    }
     if at >= source.len() {
         return Err(Unread::Broken("no sound follows its metadata".to_owned()));
     }
@@ -173,6 +181,20 @@ fn count(source: &mut Source, first: u64, info: &Info, reading: &mut Reading) ->
         _ => reading.lose("length", "the file does not state it, and its last frame was not found"),
     }
     Ok(())
+}
+
+/// Where the first frame stands at `from` or behind.
+fn first_frame(source: &mut Source, from: u64, info: &Info) -> io::Result<Option<u64>> {
+    let mut at = from;
+    while at < source.len().min(from.saturating_add(TAIL_MAX)) {
+        let bytes = source.bytes(at, WINDOW)?;
+        let begins = bytes.len().saturating_sub(FRAME_HEADER_MAX).max(1).min(bytes.len());
+        if let Some(index) = (0..begins).find(|index| Frame::of(&bytes[*index..], info).is_some()) {
+            return Ok(Some(at + index as u64));
+        }
+        at += (begins as u64).max(1);
+    }
+    Ok(None)
 }
 
 /// The number of the sample behind the last frame. Frames have no clear mark, so a header

@@ -27,6 +27,8 @@ mod ogg;
 mod optimfrog;
 mod probe;
 mod riff;
+#[cfg(test)]
+mod samples;
 pub(super) mod source;
 mod sun_audio;
 pub(super) mod tags;

@@ -44,11 +44,19 @@ impl Packet for Piece {
     }
 }
 
-/// Reads the comments into [`Reading::tags`].
+/// Reads the comments into [`Reading::tags`]. Where there were others before, the later ones
+/// count more.
 ///
 /// # Errors
 /// Those of reading.
 pub(super) fn read(source: &mut Source, packet: &mut impl Packet, reading: &mut Reading) -> io::Result<()> {
+    let earlier = std::mem::take(&mut reading.tags);
+    let result = read_items(source, packet, reading);
+    reading.tags.fill_from(earlier);
+    result
+}
+
+fn read_items(source: &mut Source, packet: &mut impl Packet, reading: &mut Reading) -> io::Result<()> {
     let vendor = number(source, packet)?;
     let vendor_is_whole = match vendor {
         Some(len) => packet.skip(source, u64::from(len))? == u64::from(len),
@@ -153,4 +161,91 @@ pub(super) fn field(key: &[u8]) -> Option<Field> {
         b"REPLAYGAIN_ALBUM_PEAK" => Field::ReplayGainAlbumPeak,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::samples::{comments, losses};
+    use super::super::tags::TEXT_MAX;
+    use super::*;
+
+    fn read_all(bytes: Vec<u8>) -> Reading {
+        let mut piece = Piece { at: 0, end: bytes.len() as u64 };
+        let mut reading = Reading::default();
+        read(&mut Source::of(bytes), &mut piece, &mut reading).expect("bytes in memory");
+        reading
+    }
+
+    #[test]
+    fn an_odd_item_costs_itself() {
+        let long = [b"GENRE=".as_slice(), "\u{e9}".repeat(TEXT_MAX).as_bytes()].concat();
+        let picture = [b"metadata_block_picture=".as_slice(), &[b'A'; 100_000]].concat();
+        for (item, lost) in [
+            (&b"Genre=x"[..], ""),
+            (b"GENRE=", ""),
+            (b"GENRE=caf\xe9", "genre"),
+            (b"no equals", "comment"),
+            (b"", ""),
+            (b"=", ""),
+            (b"UNKNOWN=x", ""),
+            (&long, "genre"),
+            (&picture, ""),
+        ] {
+            let reading = read_all(comments(&[b"title=T", item, b"Artist=A", b"ARTIST=B"]));
+            assert_eq!(reading.tags.first(Field::Title), Some("T"), "{item:?}");
+            assert_eq!(reading.tags.all(Field::Artist).collect::<Vec<_>>(), ["A", "B"], "{item:?}");
+            assert_eq!(losses(&reading), lost, "{item:?}");
+            assert_eq!(reading.has_cover, item.len() == picture.len(), "{item:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_before_a_size_that_lies_is_kept() {
+        let whole = comments(&[b"TITLE=T", b"ARTIST=A"]);
+        let second = whole.len() - 12;
+        for size in [9_u32, 0x7fff_ffff, u32::MAX] {
+            let mut bytes = whole.clone();
+            bytes[second..second + 4].copy_from_slice(&size.to_le_bytes());
+            let reading = read_all(bytes);
+            assert_eq!(
+                (reading.tags.first(Field::Title), losses(&reading).as_str()),
+                (Some("T"), "comments")
+            );
+        }
+        assert_eq!(losses(&read_all(b"\xff\xff\xff\xffTITLE".to_vec())), "comments");
+        let many = comments(&vec![b"TITLE=T".as_slice(); ITEMS_MAX as usize + 1]);
+        assert!(read_all(many).more_losses > 0);
+    }
+
+    #[test]
+    fn later_comments_count_more() {
+        let first = comments(&[b"TITLE=old", b"ALBUM=L"]);
+        let mut bytes = first.clone();
+        bytes.extend(comments(&[b"TITLE=new"]));
+        let (mut source, mut reading) = (Source::of(bytes), Reading::default());
+        let mut piece = Piece { at: 0, end: source.len() };
+        read(&mut source, &mut piece, &mut reading).expect("bytes in memory");
+        read(&mut source, &mut piece, &mut reading).expect("bytes in memory");
+        assert_eq!(reading.tags.first(Field::Title), Some("new"));
+        assert_eq!(reading.tags.first(Field::Album), Some("L"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_item_keeps_all_others(item in prop::collection::vec(any::<u8>(), 0..100), place in 0..4_usize) {
+            let mut items: Vec<&[u8]> = vec![b"TITLE=T", b"ALBUM=L", b"ARTIST=A"];
+            items.insert(place, &item);
+            let reading = read_all(comments(&items));
+            for (field, value) in [(Field::Title, "T"), (Field::Album, "L"), (Field::Artist, "A")] {
+                prop_assert!(reading.tags.all(field).any(|found| found == value));
+            }
+        }
+
+        #[test]
+        fn any_bytes_come_to_an_end(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            read_all(bytes);
+        }
+    }
 }

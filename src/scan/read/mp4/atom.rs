@@ -8,6 +8,10 @@ use crate::scan::read::tags::Reading;
 
 /// Most atoms of one parent that are looked at.
 const ATOMS_MAX: usize = 10_000;
+/// Bytes of a header.
+const HEADER_LEN: u64 = 8;
+/// Most headers of zeros between atoms.
+const ZEROS_MAX: usize = 10_000;
 
 /// An atom.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,15 +100,23 @@ pub(super) struct Atoms {
     at: u64,
     end: u64,
     count: usize,
+    zeros: usize,
     /// Most of them.
     max: usize,
+    /// Whether they are those of the file itself.
+    is_top: bool,
     /// Why they ended early.
     pub(super) fault: Option<Fault>,
 }
 
 impl Atoms {
     pub(super) fn new(at: u64, end: u64) -> Atoms {
-        Atoms { at, end, count: 0, max: ATOMS_MAX, fault: None }
+        Atoms { at, end, count: 0, zeros: 0, max: ATOMS_MAX, is_top: false, fault: None }
+    }
+
+    /// Those of the whole file from `at` on.
+    pub(super) fn of_file(source: &Source, at: u64) -> Atoms {
+        Atoms { is_top: true, ..Atoms::new(at, source.len()) }
     }
 
     /// With another limit to their number.
@@ -112,39 +124,45 @@ impl Atoms {
         Atoms { max, ..self }
     }
 
-    /// The next one.
+    /// The next one. A size that is smaller than a header costs the atom alone.
     ///
     /// # Errors
     /// Those of reading.
     pub(super) fn next(&mut self, source: &mut Source) -> io::Result<Option<Atom>> {
-        let at = self.at;
-        if at + 8 > self.end {
-            return Ok(None);
+        while self.at + HEADER_LEN <= self.end {
+            let at = self.at;
+            let Some([a, b, c, d, name @ ..]) = source.array::<8>(at)? else { break };
+            let (mut size, mut start) = (u64::from(u32::from_be_bytes([a, b, c, d])), at + HEADER_LEN);
+            self.at = start;
+            if size == 0 && name == [0; 4] {
+                // Padding; QuickTime also ends lists with a zero.
+                self.zeros += 1;
+                if self.zeros == ZEROS_MAX {
+                    break;
+                }
+                continue;
+            }
+            if self.count == self.max {
+                self.fault = Some(Fault::Many);
+                break;
+            }
+            self.count += 1;
+            if size == 1 {
+                let Some(large) = source.array(start)? else { break };
+                (size, start) = (u64::from_be_bytes(large), start + 8);
+            }
+            // An atom without a size is the last one of the file.
+            let claimed = if size == 0 && self.is_top { self.end } else { at.saturating_add(size) };
+            if claimed < start {
+                self.fault = Some(Fault::Size);
+                continue;
+            }
+            let end = claimed.min(self.end);
+            self.at = end;
+            return Ok(Some(Atom { name, at, start: start.min(end), end, is_cut: claimed > self.end }));
         }
-        let Some([a, b, c, d, name @ ..]) = source.array::<8>(at)? else { return Ok(None) };
-        let (mut size, mut start) = (u64::from(u32::from_be_bytes([a, b, c, d])), at + 8);
-        if size == 0 && name == [0; 4] {
-            // Padding; QuickTime ends lists with a zero.
-            return Ok(None);
-        }
-        if self.count == self.max {
-            self.fault = Some(Fault::Many);
-            return Ok(None);
-        }
-        self.count += 1;
-        if size == 1 {
-            let Some(large) = source.array(start)? else { return Ok(None) };
-            (size, start) = (u64::from_be_bytes(large), start + 8);
-        }
-        // An atom without a size is the last one of the file.
-        let claimed = if size == 0 { self.end } else { at.saturating_add(size) };
-        if claimed < start {
-            self.fault = Some(Fault::Size);
-            return Ok(None);
-        }
-        let end = claimed.min(self.end);
-        self.at = end;
-        Ok(Some(Atom { name, at, start: start.min(end), end, is_cut: claimed > self.end }))
+        self.at = self.end;
+        Ok(None)
     }
 
     /// Tells why the atoms of `parent` ended early.
@@ -153,7 +171,7 @@ impl Atoms {
             Some(Fault::Size) => {
                 reading.lose(
                     format!("atoms of {parent}"),
-                    "the size of one is too small; those behind it are lost",
+                    "the size of one is smaller than its header; it was passed over",
                 );
             }
             Some(Fault::Many) => {

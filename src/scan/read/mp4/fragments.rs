@@ -63,7 +63,7 @@ fn stated(source: &mut Source, moov: Atom, mvex: Atom) -> io::Result<Option<Leng
 /// What the index of segments states, if it covers the file.
 fn indexed(source: &mut Source, moov: Atom) -> io::Result<Option<Length>> {
     let end = source.len();
-    let mut atoms = Atoms::new(moov.end, end);
+    let mut atoms = Atoms::of_file(source, moov.end);
     let sidx = loop {
         match atoms.next(source)? {
             Some(atom) if atom.name == *b"sidx" => break atom,
@@ -84,7 +84,7 @@ fn indexed(source: &mut Source, moov: Atom) -> io::Result<Option<Length>> {
         at = at.saturating_add(entry >> 32 & 0x7fff_ffff);
         units = units.saturating_add(entry & 0xffff_ffff);
     }
-    let goes_on = Atoms::new(at, end).next(source)?;
+    let goes_on = Atoms::of_file(source, at).next(source)?;
     let covers = goes_on.is_none_or(|atom| !matches!(&atom.name, b"moof" | b"sidx" | b"styp" | b"emsg"));
     Ok((covers && at <= end && units > 0 && per_second > 0).then_some(Length { units, per_second }))
 }
@@ -93,7 +93,7 @@ fn indexed(source: &mut Source, moov: Atom) -> io::Result<Option<Length>> {
 fn sum(source: &mut Source, moov: Atom, mvex: Atom, track: &Track, reading: &mut Reading) -> io::Result<u64> {
     let default = default_duration(source, mvex, track.id)?;
     let mut span: Option<(u64, u64)> = None;
-    let mut atoms = Atoms::new(moov.end, source.len()).up_to(FRAGMENTS_MAX);
+    let mut atoms = Atoms::of_file(source, moov.end).up_to(FRAGMENTS_MAX);
     while let Some(moof) = atoms.next(source)? {
         if moof.name != *b"moof" {
             continue;

@@ -10,13 +10,16 @@ mod track;
 
 use std::io;
 
-use super::source::Source;
+use super::source::{Source, WINDOW};
 use super::tags::{Reading, Unread};
 use atom::{Atom, Atoms};
 use track::Track;
 
 /// Most atoms before `moov`; a fragmented file may have its `moov` only at the end.
 const ATOMS_MAX: usize = 100_000;
+
+/// Most bytes before the end of the file that a lost `moov` is looked for in.
+const TAIL_MAX: u64 = 1 << 20;
 
 /// Reads an MP4 file.
 ///
@@ -25,7 +28,7 @@ const ATOMS_MAX: usize = 100_000;
 pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     let mut sound_len = 0_u64;
     let mut moov = None;
-    let mut atoms = Atoms::new(0, source.len()).up_to(ATOMS_MAX);
+    let mut atoms = Atoms::of_file(source, 0).up_to(ATOMS_MAX);
     while moov.is_none()
         && let Some(atom) = atoms.next(source)?
     {
@@ -34,6 +37,9 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
             b"mdat" => sound_len += atom.len(),
             _ => {}
         }
+    }
+    if moov.is_none() {
+        moov = lost_moov(source)?;
     }
     let Some(moov) = moov else {
         return Err(Unread::Broken("it has no index of its sound (moov)".to_owned()));
@@ -56,6 +62,26 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     }
     reading.set_average_bit_rate(sound_len);
     Ok(())
+}
+
+/// The index near the end of a file in which the size of another atom lies.
+fn lost_moov(source: &mut Source) -> io::Result<Option<Atom>> {
+    let len = source.len();
+    let mut end = len;
+    while end > len.saturating_sub(TAIL_MAX) {
+        // Marks that begin in the last bytes of a part were seen with the part behind it.
+        let from = end.saturating_sub(WINDOW as u64 - 16);
+        let bytes = source.bytes(from, WINDOW)?;
+        // The header of the file follows that of the index.
+        let mark =
+            |index: &usize| bytes[*index..].starts_with(b"moov") && bytes[index + 8..].starts_with(b"mvhd");
+        let found = (4..bytes.len().saturating_sub(12)).rev().find(mark);
+        if let Some(index) = found {
+            return Atoms::of_file(source, from + index as u64 - 4).next(source);
+        }
+        end = from;
+    }
+    Ok(None)
 }
 
 /// The length of the whole file, where that of the track is unknown.

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::codec::Codec;
-use super::page::{Cursor, PAGE_MAX, Page, memchr_all};
+use super::page::{Cursor, PAGE_MAX, Page, marks_in};
 use super::{Stream, headers};
 use crate::scan::read::source::{Source, WINDOW};
 use crate::scan::read::tags::Reading;
@@ -17,6 +17,8 @@ const TAIL_MAX: u64 = 1 << 20;
 const PAGES_MAX: usize = 4_000_000;
 /// Most bytes between pages that are looked through.
 const JUNK_MAX: u64 = 16 << 20;
+/// Most bytes of the header of a page.
+const HEADER_MAX: u64 = 282;
 /// Most places where pages are counted.
 const PROBES_MAX: usize = 8;
 
@@ -31,13 +33,12 @@ pub(super) fn find(
     sound: u64,
     reading: &mut Reading,
 ) -> io::Result<()> {
-    let first = first_page(source, stream.page.serial, sound)?;
-    let is_chained = match (&first, last_page(source, streams, stream.page.serial, sound)?) {
-        (Some(first), Last::Page(last)) => {
-            if streams.len() > 1 || !restarts(source, first, &last)? {
-                let start = stream.codec.start(source, first)?;
+    let opening = Opening::of(source, stream, sound)?;
+    let is_chained = match (&opening, last_page(source, streams, stream.page.serial, sound)?) {
+        (Some(opening), Last::Page(last)) => {
+            if streams.len() > 1 || !restarts(source, opening, &last)? {
                 let end = last.granule.unwrap_or(0);
-                set(stream, end.saturating_sub(start), reading);
+                set(stream, end.saturating_sub(opening.start), reading);
                 return Ok(());
             }
             true
@@ -68,6 +69,25 @@ fn set(stream: &Stream, samples: u64, reading: &mut Reading) {
     reading.set_samples(samples, stream.codec.rate());
     if stream.codec.rate() == 0 {
         reading.lose("length", "the sample rate is 0");
+    }
+}
+
+/// How the sound begins. All of it is looked at at once, because it is in one window.
+#[derive(Debug)]
+struct Opening {
+    first: Page,
+    /// Place in the sound where the first page begins.
+    start: u64,
+    /// Bytes of the largest page nearby.
+    largest: u64,
+}
+
+impl Opening {
+    fn of(source: &mut Source, stream: &Stream, sound: u64) -> io::Result<Option<Opening>> {
+        let Some(first) = first_page(source, stream.page.serial, sound)? else { return Ok(None) };
+        let start = stream.codec.start(source, &first)?;
+        let largest = largest_page(source, first.at, WINDOW as u64 / 2)?;
+        Ok(Some(Opening { first, start, largest }))
     }
 }
 
@@ -104,7 +124,7 @@ fn last_page(source: &mut Source, streams: &[Stream], serial: u32, sound: u64) -
         // Marks that begin in the last bytes of a part were seen with the part behind it.
         let from = stop.max(end.saturating_sub(WINDOW as u64 - 3));
         let size = usize::try_from(end - from + 3).unwrap_or(WINDOW);
-        let marks = memchr_all(source.bytes(from, size)?);
+        let marks = marks_in(source.bytes(from, size)?);
         for at in marks.into_iter().rev().map(|mark| from + mark as u64) {
             let Some(page) = Page::at(source, at)? else { continue };
             if page.end() > len {
@@ -125,12 +145,13 @@ fn last_page(source: &mut Source, streams: &[Stream], serial: u32, sound: u64) -
 /// Whether the numbers of the pages begin again between two pages of a stream: so it is when
 /// recordings with the same serial number stand one behind the other. A few pages tell
 /// it, if the numbers grow slower than the sizes of pages suggest.
-fn restarts(source: &mut Source, first: &Page, last: &Page) -> io::Result<bool> {
+fn restarts(source: &mut Source, opening: &Opening, last: &Page) -> io::Result<bool> {
+    let first = &opening.first;
     if last.at <= first.at || last.sequence <= first.sequence {
         return Ok(last.at > first.at);
     }
     let tail = first.at.max(source.len().saturating_sub(WINDOW as u64));
-    let largest = largest_page(source, first.at)?.max(largest_page(source, tail)?);
+    let largest = opening.largest.max(largest_page(source, tail, WINDOW as u64)?);
     let density = |from: &Page, to: &Page| (to.at - from.at) / u64::from(to.sequence - from.sequence).max(1);
     if density(first, last) <= largest + largest / 2 {
         return Ok(false);
@@ -150,12 +171,12 @@ fn restarts(source: &mut Source, first: &Page, last: &Page) -> io::Result<bool> 
     Ok(false)
 }
 
-/// Bytes of the largest page in the window at `from`.
-fn largest_page(source: &mut Source, from: u64) -> io::Result<u64> {
-    let end = from.saturating_add(WINDOW as u64).min(source.len());
+/// Bytes of the largest page that begins in the `len` bytes at `from`.
+fn largest_page(source: &mut Source, from: u64, len: u64) -> io::Result<u64> {
+    let end = from.saturating_add(len).min(source.len());
     let mut largest = 0;
     let mut at = from;
-    while let Some(page) = Page::find(source, at, end.saturating_sub(300))? {
+    while let Some(page) = Page::find(source, at, end.saturating_sub(HEADER_MAX))? {
         largest = largest.max(page.end() - page.at);
         at = page.end();
     }

@@ -49,6 +49,9 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
         });
     };
     let sound = read_comments(source, &mut stream, reading)?;
+    if sound >= source.len() {
+        return Err(Unread::Broken("no sound follows its headers".to_owned()));
+    }
     if let Some(video) = streams.iter().find(|stream| stream.codec == Codec::Theora) {
         let audio = mem::take(&mut reading.tags);
         read_comments(source, &mut video.clone(), reading)?;

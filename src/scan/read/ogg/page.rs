@@ -58,10 +58,12 @@ impl Page {
     pub(super) fn find(source: &mut Source, from: u64, to: u64) -> io::Result<Option<Page>> {
         let mut at = from;
         while at < to {
-            let bytes = source.bytes(at, WINDOW)?;
+            // No more than needed: it may be in a window already.
+            let wanted = usize::try_from(to - at + 3).unwrap_or(WINDOW).min(WINDOW);
+            let bytes = source.bytes(at, wanted)?;
             let len = bytes.len() as u64;
-            let marks = memchr_all(bytes);
-            for mark in marks.into_iter().map(|mark| at + mark as u64).take_while(|mark| *mark < to) {
+            for mark in marks_in(bytes).into_iter().map(|mark| at + mark as u64).take_while(|mark| *mark < to)
+            {
                 if let Some(page) = Page::at(source, mark)? {
                     return Ok(Some(page));
                 }
@@ -115,7 +117,7 @@ impl Page {
 }
 
 /// Where `OggS` stands in `bytes`.
-pub(super) fn memchr_all(bytes: &[u8]) -> Vec<usize> {
+pub(super) fn marks_in(bytes: &[u8]) -> Vec<usize> {
     bytes.windows(4).enumerate().filter(|(_, mark)| mark == b"OggS").map(|(index, _)| index).collect()
 }
 
