@@ -25,6 +25,10 @@ const PROPERTIES_LEN: u64 = 80;
 const STREAM_LEN: u64 = 54;
 /// Bytes of an extended description of a stream in front of its lists.
 const EXTENDED_STREAM_LEN: u64 = 64;
+/// Bytes of the object with the sound in front of its packets.
+const DATA_LEN: u64 = 26;
+/// Most bytes of the head of a packet, up to its time.
+const PACKET_HEAD_MAX: usize = 36;
 /// Most entries of a list in an extended description.
 const LIST_MAX: u16 = 256;
 /// The flag of a file that was cut off while it was made.
@@ -49,8 +53,8 @@ const AUDIO: Guid = *b"\x40\x9e\x69\xf8\x4d\x5b\xcf\x11\xa8\xfd\x00\x80\x5f\x5c\
 struct Head {
     properties: Option<Properties>,
     format: Option<WaveFormat>,
-    /// Bytes of the object with the sound.
-    data: Option<u64>,
+    /// Offsets of the packets of sound, and behind them.
+    packets: Option<(u64, u64)>,
 }
 
 /// What the file properties say.
@@ -61,6 +65,8 @@ struct Properties {
     /// Milliseconds that are buffered before the sound starts.
     preroll: u64,
     flags: u32,
+    /// Bytes of each packet.
+    packet_len: u32,
     /// Bits per second.
     bit_rate: u32,
 }
@@ -72,7 +78,10 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     let mut objects = Chunks::new(Layout::ASF, HEAD_LEN, source.len());
     while let Some(object) = objects.next(source, reading)? {
         if object.guid() == DATA {
-            head.data = Some(object.len());
+            // A file that is still being made states no size, or that of no packet.
+            let open = object.is_cut() || object.claimed <= DATA_LEN;
+            let to = if open { source.len() } else { object.to };
+            head.packets = Some((object.from + DATA_LEN, to));
             break;
         }
         if object.is_cut() {
@@ -88,14 +97,14 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
         }
     }
     names.give(reading);
-    let Some(data) = head.data else {
+    let Some(packets) = head.packets else {
         return Err(Unread::Broken("it has no sound: its data object is missing".to_owned()));
     };
     match head.format {
         Some(format) => format.describe(&mut reading.sound),
         None => reading.lose("codec", "its head describes no stream of sound"),
     }
-    measure(head.properties, data, reading);
+    measure(head.properties, packets, source, reading)?;
     Ok(())
 }
 
@@ -125,6 +134,7 @@ impl Properties {
             play: number(bytes, 40, 8, order),
             preroll: number(bytes, 56, 8, order),
             flags: number32(bytes, 64, order),
+            packet_len: number32(bytes, 72, order),
             bit_rate: number32(bytes, 76, order),
         }
     }
@@ -137,22 +147,52 @@ impl Properties {
     }
 }
 
-fn measure(properties: Option<Properties>, data: u64, reading: &mut Reading) {
+/// Finds the length: as stated, else by the time of the last packet, else by the bit rate.
+fn measure(
+    properties: Option<Properties>,
+    (from, to): (u64, u64),
+    source: &mut Source,
+    reading: &mut Reading,
+) -> io::Result<()> {
     reading.sound.length = properties.and_then(Properties::length);
     if reading.sound.length.is_some() {
-        return;
+        return Ok(());
+    }
+    let packet_len = properties.map_or(0, |properties| u64::from(properties.packet_len));
+    let count = to.saturating_sub(from).checked_div(packet_len).unwrap_or(0);
+    if count > 1 {
+        let (first, _) = packet_time(source, from)?;
+        let (last, millis) = packet_time(source, from + (count - 1) * packet_len)?;
+        let millis = u64::from(last.saturating_sub(first)) + u64::from(millis);
+        reading.sound.length = (last > first).then_some(Duration::from_millis(millis));
+        reading.guess = Some("the length is not stated: it is the time of the last packet");
     }
     let bit_rate = match (reading.sound.bit_rate, properties) {
         (0, Some(properties)) => properties.bit_rate,
         (bit_rate, _) => bit_rate,
     };
-    if bit_rate > 0 {
-        let seconds = data as f64 * 8.0 / f64::from(bit_rate);
+    if reading.sound.length.is_none() && bit_rate > 0 {
+        let seconds = to.saturating_sub(from) as f64 * 8.0 / f64::from(bit_rate);
         reading.sound.length = Duration::try_from_secs_f64(seconds).ok();
         reading.guess = Some("the length is that of its bytes at the stated bit rate");
-    } else {
+    }
+    if reading.sound.length.is_none() {
         reading.lose("length", "its file properties do not tell it");
     }
+    Ok(())
+}
+
+/// When a packet is to be sent, and how long it lasts, both in milliseconds.
+fn packet_time(source: &mut Source, at: u64) -> io::Result<(u32, u16)> {
+    let head = source.bytes(at, PACKET_HEAD_MAX)?;
+    let first = head.first().copied().unwrap_or(0);
+    // The first byte may tell of bytes for error correction.
+    let flags_at = if first & 0x80 != 0 { 1 + usize::from(first & 15) } else { 0 };
+    let flags = head.get(flags_at).copied().unwrap_or(0);
+    // Three numbers follow, each of 0, 1, 2 or 4 bytes.
+    let lens = [flags >> 5, flags >> 1, flags >> 3].map(|kind| [0, 1, 2, 4][usize::from(kind & 3)]);
+    let at = flags_at + 2 + lens.iter().sum::<usize>();
+    Ok((number32(head, at, Layout::ASF.order), number16(head, at + 4, Layout::ASF.order)))
 }
 
 /// Reads what one stream is; the first one with sound counts.

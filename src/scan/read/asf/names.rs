@@ -174,7 +174,7 @@ fn add(field: Field, value: &str, reading: &mut Reading) {
     }
 }
 
-/// The field of a name in lower case: Microsoft's, and those of Picard and foobar2000.
+/// The field of a name in lower case: Microsoft's, and those of Picard, foobar2000 and ffmpeg.
 fn field(name: &str) -> Option<Field> {
     Some(match name {
         "title" => Field::Title,
@@ -184,7 +184,7 @@ fn field(name: &str) -> Option<Field> {
         "wm/albumartist" => Field::AlbumArtist,
         "wm/genre" => Field::Genre,
         "wm/tracknumber" => Field::Track,
-        "wm/year" => Field::Date,
+        "wm/year" | "date" => Field::Date,
         "wm/originalreleaseyear" | "wm/originalreleasetime" => Field::OriginalDate,
         "wm/partofset" => Field::Disc,
         "tracktotal" | "totaltracks" => Field::TrackTotal,
