@@ -8,13 +8,19 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use ::postgres::config::SslMode as Negotiation;
+use ::postgres::config::{ChannelBinding as Binding, SslMode as Negotiation, SslNegotiation};
 use ::postgres::error::SqlState;
 use ::postgres::{Client, Config, Error, NoTls};
 
 use super::last_words::Connector;
+use super::require_auth::NotAllowed;
 use super::{DatabaseError, password, tls};
-use crate::config::database_url::{Host, PostgresSettings, Secret, SslMode};
+use crate::config::database_url::{
+    ChannelBinding, Host, Liveness, PostgresSettings, Secret, SslMode, Target,
+};
+
+/// As an expression of SQL.
+const READ_ONLY: &str = "pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
 
 const NO_TLS: &str = "the server does not offer TLS";
 
@@ -96,12 +102,31 @@ pub(super) fn connect_as(place: &Place, application_name: &str) -> Result<Client
         Some(limit) => (outcome.recv_timeout(limit), limit),
     };
     match outcome {
-        Ok(Ok(client)) => Ok(client),
+        Ok(Ok(client)) => check_target(place, client),
         Ok(Err(failures)) => Err(refusal(place, &failures)),
         Err(RecvTimeoutError::Timeout) => {
             Err(place.unreachable(format!("no answer within {} s", limit.as_secs())))
         }
         Err(RecvTimeoutError::Disconnected) => Err(place.failed("the thread that connects has panicked")),
+    }
+}
+
+/// libpq tries the next host if one is of another kind; there is one.
+fn check_target(place: &Place, mut client: Client) -> Result<Client, DatabaseError> {
+    let (question, wanted, found) = match place.settings.target {
+        Target::Any => return Ok(client),
+        Target::ReadWrite => (READ_ONLY, false, "its sessions may not write"),
+        Target::ReadOnly => (READ_ONLY, true, "its sessions may write"),
+        Target::Primary => ("pg_is_in_recovery()", false, "it is a standby"),
+        Target::Standby => ("pg_is_in_recovery()", true, "it is no standby"),
+    };
+    let row = client.query_one(&format!("SELECT {question}"), &[]).and_then(|row| row.try_get(0));
+    match row {
+        Ok(answer) if answer == wanted => Ok(client),
+        Ok::<bool, _>(_) => {
+            Err(place.unreachable(format!("the server is not what target_session_attrs asks for: {found}")))
+        }
+        Err(error) => Err(place.explain(&error)),
     }
 }
 
@@ -125,6 +150,16 @@ impl Attempt {
             (_, SslMode::Allow) => &[Disable, Require],
             (_, SslMode::Prefer) => &[Require, Disable],
             (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[Require],
+        };
+        let ways = match &place.settings.required_auth {
+            None => ways,
+            Some(_) if ways.contains(&Require) => &[Require],
+            Some(_) => {
+                return Err(place.failed(
+                    "require_auth can only be kept over TLS; use TCP with sslmode=require or stricter, or \
+                     leave it out",
+                ));
+            }
         };
         let tls = match ways {
             [Disable] => None,
@@ -187,13 +222,26 @@ fn config(place: &Place, application_name: &str) -> Config {
         Host::Unix(folder) => config.host_path(folder),
     };
     // A load waits for the server without sending anything, and a scan reads files for
-    // hours: without these they would never learn that the machine has gone. A minute at most.
+    // hours: without these they would never learn that the machine has gone.
+    let Liveness { keepalives, idle, interval, count, user_timeout } = settings.liveness;
     config
         .port(settings.port)
-        .keepalives_idle(Duration::from_secs(30))
-        .keepalives_interval(Duration::from_secs(10))
-        .keepalives_retries(3)
-        .tcp_user_timeout(Duration::from_secs(60));
+        .keepalives(keepalives)
+        .keepalives_idle(idle)
+        .keepalives_interval(interval)
+        .keepalives_retries(count)
+        .tcp_user_timeout(user_timeout)
+        .channel_binding(match settings.channel_binding {
+            ChannelBinding::Disable => Binding::Disable,
+            ChannelBinding::Prefer => Binding::Prefer,
+            ChannelBinding::Require => Binding::Require,
+        });
+    if settings.tls.direct {
+        config.ssl_negotiation(SslNegotiation::Direct);
+    }
+    if let Some(address) = settings.address {
+        config.hostaddr(address);
+    }
     if let Some(options) = &settings.options {
         config.options(options);
     }
@@ -204,7 +252,13 @@ fn config(place: &Place, application_name: &str) -> Config {
     };
     match settings.password.as_ref().map(Secret::reveal) {
         Some(password) => config.password(password),
-        None => match password::find(&host, settings.port, &place.database, &place.user) {
+        None => match password::find(
+            settings.password_file.as_deref(),
+            &host,
+            settings.port,
+            &place.database,
+            &place.user,
+        ) {
             Some(password) => config.password(password),
             None => &mut config,
         },
@@ -224,12 +278,16 @@ fn is_outage(error: &Error) -> bool {
         return passing.contains(code) || code.code().starts_with("08");
     }
     let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    error.is_closed() || io.is_some_and(|io| tls_error(io).is_none())
+    error.is_closed() || io.is_some_and(|io| tls_error(io).is_none() && !is_forbidden(io))
 }
 
 /// The error has no code for this, only a text.
 fn never_got_there(error: &Error) -> bool {
     error.to_string() == "error connecting to server"
+}
+
+fn is_forbidden(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NotAllowed>())
 }
 
 /// A failed handshake reaches us wrapped in an I/O error.

@@ -12,6 +12,7 @@ mod last_words;
 mod left_out;
 mod password;
 mod postgres;
+mod require_auth;
 mod rows;
 mod schema;
 mod session;

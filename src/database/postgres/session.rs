@@ -55,6 +55,9 @@ impl Session {
         patience: Patience,
         tell: Tell,
     ) -> Result<Session, DatabaseError> {
+        for parameter in &settings.passed_over {
+            tell(Notice::PassedOver { parameter: parameter.clone() });
+        }
         let place = Place::new(settings);
         let lock = lock::take(&place, &settings.application_name, me)?;
         let mut work = connect::connect(&place)?;
@@ -135,6 +138,14 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    /// At once: the server notices only later that a connection is closed, and the next scan
+    /// may be there before.
+    fn drop(&mut self) {
+        let _ = self.lock.batch_execute("ROLLBACK");
+    }
+}
+
 fn stop(place: &Place, stopped: Stopped) -> DatabaseError {
     match stopped {
         Stopped::Failed(failure) => explain(place, &failure),
@@ -168,31 +179,22 @@ fn show(transaction: &mut Transaction<'_>, setting: &str) -> Result<String, Erro
     transaction.query_one(&format!("SHOW {setting}"), &[])?.try_get(0)
 }
 
-/// What the role may not do with the tables that are there, in words.
+/// Which of the tables that are there the role may not use, in words.
 fn lacking_rights(transaction: &mut Transaction<'_>, tables: &[&str]) -> Result<Option<String>, Error> {
-    let rows = transaction.query(
-        "SELECT name, string_agg(privilege, ', '), current_user::text
-           FROM unnest($1::text[]) AS name, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
-          WHERE NOT has_table_privilege(to_regclass(name), privilege)
-          GROUP BY name ORDER BY name",
+    let row = transaction.query_one(
+        "SELECT string_agg(name, ', ' ORDER BY number), quote_ident(current_user)
+           FROM unnest($1::text[]) WITH ORDINALITY AS tables (name, number)
+          WHERE NOT (has_table_privilege(to_regclass(name), 'SELECT')
+                AND has_table_privilege(to_regclass(name), 'INSERT')
+                AND has_table_privilege(to_regclass(name), 'UPDATE')
+                AND has_table_privilege(to_regclass(name), 'DELETE'))",
         &[&tables],
     )?;
-    let mut lacking = Vec::new();
-    let mut names = Vec::new();
-    let mut role = String::new();
-    for row in &rows {
-        let (table, privileges): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-        lacking.push(format!("{privileges} on {table}"));
-        names.push(table);
-        role = row.try_get(2)?;
-    }
-    Ok((!rows.is_empty()).then(|| {
+    let (tables, role): (Option<&str>, &str) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(tables.map(|tables| {
         format!(
-            "permission denied for table {}: the role {role} has no {}; as the owner run GRANT SELECT, INSERT, \
-             UPDATE, DELETE ON {} TO \"{role}\"",
-            names[0],
-            lacking.join(", no "),
-            names.join(", ")
+            "permission denied for table {tables}: a scan needs all of SELECT, INSERT, UPDATE and DELETE; as \
+             the owner run GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role}"
         )
     }))
 }

@@ -87,8 +87,16 @@ fn limit_waits(transaction: &mut Transaction<'_>, limit: Duration) -> Result<(),
     transaction.batch_execute(&format!("SET LOCAL lock_timeout = {}", limit.as_millis().max(1)))
 }
 
-/// The clients that hold such locks now, as a text; `None` if there is none any more.
+/// The clients that hold such locks now, as a text; `None` if there is none any more. The
+/// connection holds the lock of the scan, which an error outside of a savepoint would release.
 fn holders(watch: &mut Client, tables: &[&str], modes: &[&str]) -> Result<Option<String>, Error> {
+    watch.batch_execute("SAVEPOINT looking")?;
+    let found = look_for_holders(watch, tables, modes);
+    watch.batch_execute("ROLLBACK TO SAVEPOINT looking; RELEASE SAVEPOINT looking")?;
+    found
+}
+
+fn look_for_holders(watch: &mut Client, tables: &[&str], modes: &[&str]) -> Result<Option<String>, Error> {
     let rows = watch.query(
         "SELECT DISTINCT a.pid, coalesce(a.application_name, ''), coalesce(a.usename::text, '')
            FROM pg_locks l JOIN pg_stat_activity a USING (pid)

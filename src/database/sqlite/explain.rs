@@ -1,7 +1,7 @@
 //! SQLite's codes in words, with what to do.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::mem;
 use std::path::Path;
 use std::time::Duration;
@@ -79,16 +79,26 @@ pub(super) fn explain(path: &Path, patience: Duration, error: &Error) -> Databas
              open it once as its owner"
                 .to_owned()
         }
-        (_, ffi::SQLITE_READONLY_DIRECTORY) => no_permission_in(folder_of(path)),
-        (_, ffi::SQLITE_READONLY_CANTINIT | ffi::SQLITE_READONLY_RECOVERY) => {
+        (
+            _,
+            ffi::SQLITE_READONLY_CANTINIT | ffi::SQLITE_READONLY_RECOVERY | ffi::SQLITE_READONLY_DIRECTORY,
+        ) if is_in_wal_mode(path) => {
             "there is no write permission in its folder; in WAL mode that is needed also to read, so as \
              its owner run `PRAGMA journal_mode=DELETE`"
                 .to_owned()
         }
+        (_, ffi::SQLITE_READONLY_DIRECTORY) => no_permission_in(folder_of(path)),
         (ErrorCode::ReadOnly, _) => "there is no write permission".to_owned(),
         (ErrorCode::CannotOpen, _) => why_not_opened(path),
         _ => message.clone().unwrap_or_else(|| failure.to_string()),
     })
+}
+
+/// The header of the file tells.
+fn is_in_wal_mode(path: &Path) -> bool {
+    let mut header = [0; 20];
+    let is_read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    is_read.is_ok() && header[18] == 2
 }
 
 /// SQLite takes a file system without locks for a lock that is held. So a lock is tried on

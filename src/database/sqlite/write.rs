@@ -74,19 +74,28 @@ fn write_differences(connection: &Connection, changes: &RowChanges<'_>) -> rusql
     Ok(())
 }
 
+/// A column that an UPDATE names is taken out of its index and put in again, and the pages of
+/// the index are written. So the ids of the names are left alone where they are the same.
 fn write_songs(connection: &Connection, changes: &RowChanges<'_>) -> rusqlite::Result<()> {
-    let values: Vec<String> = schema::TRACK_COLUMNS
-        .iter()
-        .zip(1..)
-        .skip(1)
-        .map(|(column, number)| format!("{column} = ?{number}"))
-        .collect();
-    let mut update = connection.prepare(&format!("UPDATE tracks SET {} WHERE id = ?1", values.join(", ")))?;
-    let mut add = connection.prepare(&insert("tracks", &schema::TRACK_COLUMNS))?;
+    let equations = |separator: &str, columns: std::ops::Range<usize>| -> String {
+        let each = columns.map(|index| format!("{} = ?{}", schema::TRACK_COLUMNS[index], index + 1));
+        each.collect::<Vec<_>>().join(separator)
+    };
+    let all = schema::TRACK_COLUMNS.len();
+    let update =
+        |set, same| format!("UPDATE tracks SET {} WHERE {}", equations(", ", set), equations(" AND ", same));
+    let same_names = format!("{} AND {}", update(1..5, 5..all), equations("", 0..1));
+    let mut statements = [
+        connection.prepare(&same_names)?,
+        connection.prepare(&update(1..all, 0..1))?,
+        connection.prepare(&insert("tracks", &schema::TRACK_COLUMNS))?,
+    ];
     for index in &changes.songs {
         let song = StoredSong::new(changes.collection, &changes.collection.songs[*index as usize]);
-        if run_with_song(&mut update, &song)? == 0 {
-            run_with_song(&mut add, &song)?;
+        for statement in &mut statements {
+            if run_with_song(statement, &song)? > 0 {
+                break;
+            }
         }
     }
     Ok(())
