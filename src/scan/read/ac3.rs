@@ -65,7 +65,7 @@ fn plain(head: &[u8; 7], number: u8) -> Option<Frame> {
         len: 2 * words as usize,
         samples: 6 * BLOCK_SAMPLES,
         sample_rate,
-        bit_rate: kbits * 1000 >> halvings,
+        bit_rate: (kbits * 1000) >> halvings,
         channels: CHANNELS[usize::from(mode)] + low,
         kind: sample_rate,
         is_sure: false,

@@ -121,6 +121,22 @@ fn files_of_the_field_reports_give_what_is_right() {
     }
 }
 
+/// An APEv2 tag in front of the sound is a mistake that some taggers made.
+#[test]
+fn an_ape_tag_in_front_is_read() {
+    let (_, sound, _) =
+        field_files().into_iter().find(|(name, ..)| *name == "K/surrogate.mp3").expect("a file");
+    let item = b"\x05\0\0\0\0\0\0\0Title\0title";
+    let head =
+        [&b"APETAGEX\xd0\x07\0\0"[..], &[item.len() as u8, 0, 0, 0, 1, 0, 0, 0], &[0, 0, 0, 0x60], &[0; 8]]
+            .concat();
+    let mut source = Source::of([&head, &item[..], sound].concat());
+    let reading = read_source(&mut source, probe::promise(Path::new("x.mp3"))).expect("a song");
+    let first = |field| reading.tags.first(field).unwrap_or_default();
+    assert_eq!((first(Field::Title), first(Field::Artist)), ("title", "ok"));
+    assert_eq!(reading.sound.length.map_or(0, |length| length.as_secs()), 2);
+}
+
 /// A file is cut or overwritten anywhere: its reader ends.
 #[test]
 fn torn_files_end() {
@@ -131,6 +147,28 @@ fn torn_files_end() {
             let mut torn = bytes.to_vec();
             torn[at..].iter_mut().take(4).for_each(|byte| *byte = !*byte);
             let _ = read_source(&mut Source::of(torn), promise);
+        }
+    }
+}
+
+#[test]
+#[ignore]
+fn real() {
+    let mut files: Vec<_> =
+        std::fs::read_dir("/tmp/ra/real").unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for path in files {
+        let bytes = std::fs::read(&path).unwrap();
+        let len = bytes.len();
+        let mut source = Source::of(bytes);
+        let outcome = read_source(&mut source, probe::promise(&path));
+        println!("{} {len} {:?}", path.file_name().unwrap().display(), source.traffic());
+        match outcome {
+            Ok(reading) => println!(
+                "   {:?} {:?} {:?} {:?} {:?}",
+                reading.sound.length, reading.sound, reading.tags, reading.guess, reading.losses
+            ),
+            Err(why) => println!("   {why:?}"),
         }
     }
 }

@@ -97,6 +97,25 @@ pub(super) fn read_v2(source: &mut Source, at: u64, reading: &mut Reading) -> io
     Ok(Some(V2 { tags, end: skip_zeros(source, last)? }))
 }
 
+/// The offset of an ID3v2 tag at the end of the view; only one with a footer is found there.
+///
+/// # Errors
+/// Those of reading.
+pub(super) fn v2_before_end(source: &mut Source) -> io::Result<Option<u64>> {
+    let Some(footer_at) = source.len().checked_sub(HEADER_LEN) else { return Ok(None) };
+    let Some([b'3', b'D', b'I', rest @ ..]) = source.array::<{ HEADER_LEN as usize }>(footer_at)? else {
+        return Ok(None);
+    };
+    let header = Header {
+        version: rest[0],
+        flags: rest[2],
+        len: synchsafe(u32::from_be_bytes([rest[3], rest[4], rest[5], rest[6]])).into(),
+    };
+    let Some(start) = footer_at.checked_sub(header.len + HEADER_LEN) else { return Ok(None) };
+    let is_there = source.bytes(start, 3)? == b"ID3";
+    Ok(Some(start).filter(|_| is_there && header.footer_len() > 0))
+}
+
 /// The offset of the first byte from `at` on that is not 0.
 fn skip_zeros(source: &mut Source, mut at: u64) -> io::Result<u64> {
     loop {

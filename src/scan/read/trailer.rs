@@ -1,5 +1,5 @@
-//! The tags behind the sound, in any order: ID3v1, APEv2, and Lyrics3, which is only
-//! skipped.
+//! The tags behind the sound, in any order: ID3v1, ID3v2 with a footer, APEv2, and Lyrics3,
+//! which is only skipped.
 
 use std::io;
 
@@ -27,7 +27,7 @@ const V1_EXTENSION: &[u8] = b"TAG+";
 pub(super) struct Trailer {
     /// What the APEv2 tag says.
     pub(super) ape: Tags,
-    /// What the ID3v1 tag says.
+    /// What the ID3v1 tag says, or an ID3v2 tag that stands there.
     pub(super) v1: Tags,
 }
 
@@ -43,6 +43,11 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> io::Result<Tra
             extension_before(source, source.len() - id3::V1_LEN)?
         } else if let Some((tags, start)) = ape_tag::read_at_end(source, reading)? {
             trailer.ape.fill_from(tags);
+            start
+        } else if let Some(start) = id3::v2_before_end(source)? {
+            if let Some(tag) = id3::read_v2(source, start, reading)? {
+                trailer.v1.override_by(tag.tags);
+            }
             start
         } else if let Some(start) = lyrics(source)? {
             start

@@ -30,6 +30,11 @@ fn extended() -> Vec<u8> {
     [&b"TAG+"[..], &[0; 223], &v1()].concat()
 }
 
+fn id3v2() -> Vec<u8> {
+    let frame = b"TIT2\0\0\0\x06\0\0\x03title";
+    [&b"ID3\x04\0\x10\0\0\0\x10"[..], frame, b"3DI\x04\0\x10\0\0\0\x10"].concat()
+}
+
 fn read_from(file: &[u8]) -> (Trailer, u64) {
     let mut source = Source::of(file);
     let trailer = read(&mut source, &mut Reading::default()).expect("no I/O");
@@ -48,6 +53,8 @@ fn tags_stand_in_any_order() {
         (&[ape(), lyrics_1(), v1()], true, true),
         (&[ape(), extended()], true, true),
         (&[ape(), ape(), v1(), v1()], true, true),
+        (&[id3v2()], true, false),
+        (&[id3v2(), ape(), v1()], true, true),
         (&[], false, false),
     ] {
         let (trailer, len) = read_from(&[vec![7; SOUND], parts.concat()].concat());
@@ -80,7 +87,7 @@ proptest! {
             2 => lyrics_1(),
             3 => lyrics_2(),
             4 => extended(),
-            5 => b"000009LYRICS200".to_vec(),
+            5 => [id3v2(), b"000009LYRICS200".to_vec()].concat(),
             _ => bytes.clone(),
         });
         let mut file = parts.collect::<Vec<_>>().concat();
