@@ -161,7 +161,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let sub = folder.path().join("sub");
         std::fs::create_dir(&sub).expect("folder");
-        std::fs::write(folder.path().join(IGNORE_FILE), "# a comment\n*.flac\n/demo/\n[z-a]\n").expect("file");
+        std::fs::write(folder.path().join(IGNORE_FILE), "# a comment\n*.flac\n/demo/\n[z-a]\n")
+            .expect("file");
         std::fs::write(sub.join(IGNORE_FILE), "\u{feff}!keep.flac\n").expect("file");
         let (outer, bad) = everywhere(&[]).below(folder.path()).expect("patterns");
         assert_eq!(bad.len(), 1, "{bad:?}");

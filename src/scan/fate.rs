@@ -88,10 +88,7 @@ impl<'a, 's> Judge<'a, 's> {
         let mut files: Vec<(PathBuf, &File)> = self.previous.files().collect();
         // In order, so that among equal files the same ones count as moved each time.
         files.sort_by(|(a, _), (b, _)| a.cmp(b));
-        files
-            .into_iter()
-            .map(|(path, file)| Judged { fate: self.fate(&path, file), path, file })
-            .collect()
+        files.into_iter().map(|(path, file)| Judged { fate: self.fate(&path, file), path, file }).collect()
     }
 
     fn fate(&mut self, path: &Path, file: &File) -> Fate {

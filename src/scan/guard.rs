@@ -88,7 +88,8 @@ pub(super) fn losses(
     places
         .into_iter()
         .filter(|(place, count)| {
-            is_too_much(count.lost, count.of) || (count.lost > 0 && count.lost == count.of && !has_songs(place))
+            is_too_much(count.lost, count.of)
+                || (count.lost > 0 && count.lost == count.of && !has_songs(place))
         })
         .map(|(place, count)| count.loss(Some(place.to_owned())))
         .collect()
@@ -145,9 +146,14 @@ mod tests {
 
     #[test]
     fn twenty_songs_or_a_quarter_may_go() {
-        for (lost, of, refused) in
-            [(20, 20, false), (21, 21, true), (21, 40, true), (20, 40, false), (25, 100, false), (26, 100, true)]
-        {
+        for (lost, of, refused) in [
+            (20, 20, false),
+            (21, 21, true),
+            (21, 40, true),
+            (20, 40, false),
+            (25, 100, false),
+            (26, 100, true),
+        ] {
             assert_eq!(is_too_much(lost, of), refused, "{lost} of {of}");
         }
     }

@@ -95,7 +95,9 @@ impl Interrupt {
         let (stage, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let outcome = match *stage {
             Stage::Reading => "the old collection is untouched",
-            Stage::Storing => "the database rolls back to the old collection, unless it had stored the new one",
+            Stage::Storing => {
+                "the database rolls back to the old collection, unless it had stored the new one"
+            }
             // The scan ends by itself at once.
             Stage::Done => return,
         };

@@ -177,6 +177,5 @@ fn check_roots(
     Ok(absent)
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -80,9 +80,10 @@ impl Previous {
 
     /// All files, with their paths.
     pub(super) fn files(&self) -> impl Iterator<Item = (PathBuf, &File)> {
-        self.files.iter().filter_map(|(id, files)| Some((self.folders.get(id)?, files))).flat_map(
-            |(folder, files)| files.values().map(|file| (folder.path.join(&file.name), file)),
-        )
+        self.files
+            .iter()
+            .filter_map(|(id, files)| Some((self.folders.get(id)?, files)))
+            .flat_map(|(folder, files)| files.values().map(|file| (folder.path.join(&file.name), file)))
     }
 
     /// The files that gave songs, with their paths.

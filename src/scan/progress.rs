@@ -212,7 +212,10 @@ mod tests {
         progress.found(1, 0);
         progress.listed();
         let text = progress.counts.get().text();
-        assert!(text.starts_with("1/4 files, ") && text.contains(" left, ") && text.ends_with(", 2 MB"), "{text}");
+        assert!(
+            text.starts_with("1/4 files, ") && text.contains(" left, ") && text.ends_with(", 2 MB"),
+            "{text}"
+        );
     }
 
     #[test]

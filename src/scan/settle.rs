@@ -107,7 +107,9 @@ impl Scan<'_> {
             _ => None,
         }));
         let is_unknown = !self.previous.is_recorded() && !self.previous.unexplained.is_empty();
-        for root in self.roots.iter().filter(|root| survey.folders.get(*root).is_some_and(|root| root.is_empty)) {
+        for root in
+            self.roots.iter().filter(|root| survey.folders.get(*root).is_some_and(|root| root.is_empty))
+        {
             // The rows of another program do not tell where their files lay.
             if is_unknown {
                 places.insert(root.clone());

@@ -128,7 +128,8 @@ impl<'a> Folders<'a> {
             |folder| folder.id,
         );
         // A root names itself; the innermost root holds all others.
-        let root = self.roots.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.as_os_str().len());
+        let root =
+            self.roots.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.as_os_str().len());
         let root = match root {
             Some(root) if root != path => self.id(&root.clone()),
             _ => id,
@@ -179,7 +180,11 @@ fn remembered(seen: Seen, folder: i64, name: std::ffi::OsString, added: i64) -> 
         genre: text(Field::Genre),
         track: text(Field::Track),
         date: text(Field::Date),
-        length_ms: seen.reading.sound.length.map(|length| i64::try_from(length.as_millis()).unwrap_or(i64::MAX)),
+        length_ms: seen
+            .reading
+            .sound
+            .length
+            .map(|length| i64::try_from(length.as_millis()).unwrap_or(i64::MAX)),
         facts: facts::object(&seen.reading),
         note: seen.note,
     }

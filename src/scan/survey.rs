@@ -179,7 +179,13 @@ pub(super) fn survey(plan: &Plan<'_>) -> Result<Survey, ScanError> {
 
 impl Survey {
     /// Takes in what a folder holds, and gives what there is to do in it.
-    fn add_listing(&mut self, folder: Folder, listing: Listing, plan: &Plan<'_>, told: &mut usize) -> Vec<Task> {
+    fn add_listing(
+        &mut self,
+        folder: Folder,
+        listing: Listing,
+        plan: &Plan<'_>,
+        told: &mut usize,
+    ) -> Vec<Task> {
         let Listing { entries, error, device, is_mount, fs_type, patterns, bad_patterns } = listing;
         for problem in bad_patterns {
             let file = folder.path.join(super::exclude::IGNORE_FILE);

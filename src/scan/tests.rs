@@ -194,9 +194,7 @@ fn files_left_out_by_avalonms_are_left_out_or_kept_for_a_reason() {
     let folder = unpacked(fixture!("music.tar.gz"));
     let music = folder.path().join("music");
     let log = Memory::default();
-    let collection = scan_with(&[&music], Empty::Refused, &log)
-        .expect("scan")
-        .collection;
+    let collection = scan_with(&[&music], Empty::Refused, &log).expect("scan").collection;
     let differences = differences();
     for record in compressed(fixture!("skipped.jsonl.gz")) {
         let path = music.join(string(&record["path"]));

@@ -95,7 +95,8 @@ impl Folder {
         listing.is_mount = self.parent_device.is_some_and(|parent| parent != device);
         if listing.is_mount || *self.root == *self.path {
             // Some file systems do not tell their kind; nothing depends on it alone.
-            listing.fs_type = nix::sys::statfs::statfs(&self.path).map_or(0, |found| found.filesystem_type().0);
+            listing.fs_type =
+                nix::sys::statfs::statfs(&self.path).map_or(0, |found| found.filesystem_type().0);
         }
         let mut found = Vec::new();
         let mut error = None;

@@ -399,9 +399,19 @@ fn the_help_tells_the_exit_codes() {
     let scan = Scan::of(Home::new().command().arg("--help"));
     scan.assert_exited(0);
     let help = String::from_utf8_lossy(&scan.output.stdout).into_owned();
-    for part in
-        ["Exit codes:", "  0  ", "  1  ", "  2  ", "  3  ", "  4  ", "  5  ", "  130  ", "--allow-empty", "--database", "AVALON_CONFIG"]
-    {
+    for part in [
+        "Exit codes:",
+        "  0  ",
+        "  1  ",
+        "  2  ",
+        "  3  ",
+        "  4  ",
+        "  5  ",
+        "  130  ",
+        "--allow-empty",
+        "--database",
+        "AVALON_CONFIG",
+    ] {
         assert!(help.contains(part), "{part:?} is not in: {help}");
     }
 }

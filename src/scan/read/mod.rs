@@ -12,10 +12,13 @@ mod aiff;
 mod amr;
 mod ape_tag;
 mod asf;
+#[cfg(test)]
+mod audio_files;
 mod chunks;
 mod core_audio;
 mod dsd;
 mod flac;
+mod frames;
 mod id3;
 mod matroska;
 mod midi;
@@ -23,6 +26,7 @@ mod monkeys_audio;
 mod mp4;
 mod mpeg;
 mod musepack;
+mod names;
 mod ogg;
 mod optimfrog;
 mod probe;
@@ -163,18 +167,24 @@ fn read_any(source: &mut Source, promise: Promise) -> Result<Reading, Unread> {
     Ok(reading)
 }
 
-/// Reads the ID3v2 tags in front of the sound, and takes them out of view. Tells whether
-/// there was one.
+/// Reads the ID3v2 tags in front of the sound, and an APEv2 tag that stands there by mistake,
+/// and takes them out of view. Tells whether there was one.
 fn read_front(source: &mut Source, reading: &mut Reading) -> Result<(Tags, bool), Unread> {
     let mut tags = Tags::default();
     let mut tagged = false;
-    while let Some(tag) = id3::read_v2(source, 0, reading)? {
-        tags.fill_from(tag.tags);
+    loop {
+        let (found, end) = match id3::read_v2(source, 0, reading)? {
+            Some(tag) => (tag.tags, tag.end),
+            None => match ape_tag::read_at_start(source, reading)? {
+                Some(tag) => tag,
+                None => return Ok((tags, tagged)),
+            },
+        };
+        tags.fill_from(found);
         tagged = true;
         let len = source.len();
-        source.narrow(tag.end, len);
+        source.narrow(end, len);
     }
-    Ok((tags, tagged))
 }
 
 /// The tags around the sound, the one that can hold most first.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::source::Source;
 use super::tags::Unread;
-use super::{ac3, adts, mpeg};
+use super::{ac3, adts, mpeg, musepack};
 
 /// A format that has a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,20 +185,25 @@ pub(super) fn format(source: &mut Source, promise: Promise, tagged: bool) -> io:
     let vouched_ac3 = promise.is(&["ac3", "eac3", "ec3"]);
     // Of two formats without a mark the one that the name promises is tried first.
     let order = match vouched_adts && !tagged {
-        true => [Format::Adts, Format::Mpeg],
-        false => [Format::Mpeg, Format::Adts],
+        true => [Format::Ac3, Format::Adts, Format::Mpeg],
+        false => [Format::Ac3, Format::Mpeg, Format::Adts],
     };
-    if ac3::begins(source, vouched_ac3)? {
-        return Ok(Some(Format::Ac3));
-    }
-    for format in order {
-        let begins = match format {
-            Format::Mpeg => mpeg::begins(source, vouched_mpeg || vouched_adts)?,
-            _ => adts::begins(source, vouched_adts || vouched_mpeg)?,
-        };
-        if begins {
-            return Ok(Some(format));
+    // What begins without junk comes before all that a search finds.
+    for searches in [false, true] {
+        for format in order {
+            let begins = match format {
+                Format::Ac3 if searches <= vouched_ac3 => ac3::begins(source, searches)?,
+                Format::Mpeg if searches <= (vouched_mpeg || vouched_adts) => mpeg::begins(source, searches)?,
+                Format::Adts if searches <= (vouched_mpeg || vouched_adts) => adts::begins(source, searches)?,
+                _ => false,
+            };
+            if begins {
+                return Ok(Some(format));
+            }
         }
+    }
+    if promise.is(&["mpc", "mp+", "mpp"]) && musepack::begins_unmarked(source)? {
+        return Ok(Some(Format::Musepack));
     }
     Ok(None)
 }

@@ -1,4 +1,4 @@
-//! The bytes of one file, read at offsets through two small windows. A reader asks for
+//! The bytes of one file, read at offsets through three small windows. A reader asks for
 //! bytes where it needs them; there are no seeks, and what a reader skips is never read.
 //!
 //! An I/O error is remembered here, whatever the reader or a library above makes of it:
@@ -55,8 +55,10 @@ pub(in crate::scan) struct Source {
     file_len: u64,
     start: u64,
     end: u64,
-    /// The window of the head, and the one that moves.
-    windows: [Window; 2],
+    /// The window of the head, and two that move in turn.
+    windows: [Window; 3],
+    /// Which of those two moves next.
+    next: usize,
     error: Option<io::Error>,
     /// Bytes read so far, and calls made for them.
     traffic: (u64, u64),
@@ -71,6 +73,7 @@ impl Source {
             start: 0,
             end: len,
             windows: Default::default(),
+            next: 1,
             error: None,
             traffic: (0, 0),
         }
@@ -180,13 +183,17 @@ impl Source {
         // the file the window is laid so that it also holds what stands before.
         let tail = self.file_len.saturating_sub(WINDOW as u64);
         let start = from.min(tail);
-        let index = usize::from(!self.windows[0].bytes.is_empty());
+        let index = match self.windows[0].bytes.is_empty() {
+            true => 0,
+            false => self.next,
+        };
         let mut bytes = std::mem::take(&mut self.windows[index].bytes);
         bytes.resize(WINDOW, 0);
         let wanted = usize::try_from(from - start).unwrap_or(0) + len;
         let result = self.fill(&mut bytes, start, wanted);
         bytes.truncate(*result.as_ref().unwrap_or(&0));
         self.windows[index] = Window { start, bytes };
+        self.next = if index == 1 { 2 } else { 1 };
         match result {
             Ok(_) => Ok(index),
             Err(error) => {

@@ -195,6 +195,8 @@ pub(in crate::scan) struct Reading {
     pub(in crate::scan) more_losses: usize,
     /// How the length was found, where nothing in the file states it.
     pub(in crate::scan) guess: Option<&'static str>,
+    /// Bytes that compressed items inflated to so far, for [`INFLATED_MAX`].
+    pub(in crate::scan) inflated: usize,
 }
 
 impl Reading {

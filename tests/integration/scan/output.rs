@@ -62,7 +62,8 @@ fn covers_and_texts_are_counted_not_listed() {
             home.add(format!("{album}/{song}.mp3"));
         }
         for cover in 0..2 {
-            fs::write(home.music().join(format!("{album}/{cover}.jpg")), b"\xff\xd8\xff\xe0 no music").expect("file");
+            fs::write(home.music().join(format!("{album}/{cover}.jpg")), b"\xff\xd8\xff\xe0 no music")
+                .expect("file");
         }
         fs::write(home.music().join(format!("{album}/list.m3u")), "#EXTM3U\n").expect("file");
     }
@@ -162,7 +163,10 @@ fn the_database_comes_before_the_music() {
     for url in [refused, closed] {
         let (scan, calls) = run(&url);
         scan.assert_exited(1);
-        assert!(!calls.contains(&home.music().display().to_string() as &str) || !calls.contains("song.mp3"), "{calls}");
+        assert!(
+            !calls.contains(&home.music().display().to_string() as &str) || !calls.contains("song.mp3"),
+            "{calls}"
+        );
     }
     let (scan, calls) = run(&home.url());
     scan.assert_exited(0);

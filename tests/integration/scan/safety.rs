@@ -64,7 +64,11 @@ impl Store {
             let statement = format!("DROP TABLE {table}");
             match self {
                 Store::Sqlite(path) => {
-                    Connection::open(path).expect("database").execute(&statement, []).map(|_| ()).expect("drop");
+                    Connection::open(path)
+                        .expect("database")
+                        .execute(&statement, [])
+                        .map(|_| ())
+                        .expect("drop");
                 }
                 Store::Postgres(database) => database.execute(&statement),
             }
@@ -331,7 +335,11 @@ fn in_a_namespace(home: &Home, script: &str) -> Scan {
     let scan = command.get_program().to_owned();
     command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-e", "-c", script]);
-    command.env("SCAN", scan).env("MUSIC", home.music()).env("URL", home.url()).current_dir(home.folder.path());
+    command
+        .env("SCAN", scan)
+        .env("MUSIC", home.music())
+        .env("URL", home.url())
+        .current_dir(home.folder.path());
     Scan::of(&mut command)
 }
 
@@ -367,7 +375,8 @@ fn a_mount_that_is_gone_keeps_its_songs() {
     in_a_namespace(&home, &mounted).assert_exited(0);
     assert_eq!(home.songs().len(), 2);
     // The disk is given up for good.
-    home.scan([&["--expect-loss".into(), disk.clone().into()][..], &[home.music()]].concat()).assert_exited(5);
+    home.scan([&["--expect-loss".into(), disk.clone().into()][..], &[home.music()]].concat())
+        .assert_exited(5);
     assert_eq!(home.songs().len(), 1);
     home.scan([home.music()]).assert_exited(0);
 }
