@@ -30,11 +30,14 @@ pub struct Interrupt {
     shared: Arc<Shared>,
 }
 
+/// Tells the user a line.
+type Tell = Box<dyn Fn(&str) + Send + Sync>;
+
 #[derive(Default)]
 struct Shared {
     stage: Mutex<Stage>,
     changed: Condvar,
-    tell: OnceLock<Box<dyn Fn(&str) + Send + Sync>>,
+    tell: OnceLock<Tell>,
 }
 
 impl fmt::Debug for Shared {

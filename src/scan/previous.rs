@@ -58,11 +58,6 @@ impl Previous {
         !self.folders.is_empty()
     }
 
-    /// Whether there is nothing to lose.
-    pub(super) fn is_empty(&self) -> bool {
-        self.folders.is_empty() && self.unexplained.is_empty()
-    }
-
     /// The folder at `path`.
     pub(super) fn folder(&self, path: &Path) -> Option<&Folder> {
         self.folders.get(self.by_path.get(path)?)

@@ -227,6 +227,7 @@ fn no_file_ends_a_scan() {
         ("directory-name-not-utf8", 2),
         ("genre-nul-only_mp3", 2),
         ("genre-two-empties_mp3", 2),
+        ("other-lowercase-keys_wma", 2),
         ("track-20-digits", 2),
         ("track-2147483648", 2),
         // Root reads what is closed to others; see the black-box tests.
@@ -241,8 +242,8 @@ fn no_file_ends_a_scan() {
         assert!(song(&collection, &path.join("good.mp3")).is_some(), "{case}");
         let due = indexed.get(case.as_str()).copied().unwrap_or(1);
         assert_eq!(collection.songs.len(), due, "{case}: {:?}", log.lines());
-        let odd =
-            case != "directory-name-not-utf8" && !case.starts_with("genre-") && !case.starts_with("unread");
+        let sound = ["directory-name-not-utf8", "other-lowercase-keys_wma"].contains(&case.as_str());
+        let odd = !sound && !case.starts_with("genre-") && !case.starts_with("unread");
         assert_eq!(log.warnings(&path).len(), usize::from(odd), "{case}: {:?}", log.lines());
     }
 }
@@ -291,7 +292,7 @@ fn what_is_no_music_is_counted_by_reason() {
     let path = |name: &str| folder.path().join(name);
     fs::write(path("cover.jpg"), "no music").expect("file");
     fs::write(path("torn.flac"), "no music").expect("file");
-    fs::write(path("song.wma"), "no music").expect("file");
+    fs::write(path("song.dts"), "no music").expect("file");
     fs::copy(path("good.mp3"), path("._good.mp3")).expect("copy");
     fs::create_dir(path("folder")).expect("folder");
     symlink(path("good.mp3"), path("linked.mp3")).expect("link");

@@ -251,7 +251,7 @@ mod tests {
 
     fn field_file(name: &str) -> Reading {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/scan/field");
-        crate::scan::read::read(&std::path::Path::new(folder).join(name)).expect(name)
+        crate::scan::read::look(&std::path::Path::new(folder).join(name)).result.expect(name)
     }
 
     #[test]
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "id3::read_v2 is a stub until the readers of tags are merged; then this is to run"]
+
     fn id3_chunks_of_bug_reports_are_read() {
         for version in ["id3v22", "id3v23", "id3v24"] {
             let reading = field_file(&format!("A/aiff/{version}.aiff"));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::source::Source;
 use super::tags::{Field, Reading};
-use super::{probe, read, read_source};
+use super::{look, probe, read_source};
 use crate::scan::numbers;
 
 macro_rules! fixture {
@@ -51,8 +51,9 @@ fn rows_are_those_of_avalonms() {
         if !matches!(kind.to_ascii_lowercase().as_str(), "mp3" | "aac" | "tta" | "wv") {
             continue;
         }
-        let reading =
-            read(&folder.path().join("music").join(&path)).unwrap_or_else(|why| panic!("{path}: {why:?}"));
+        let reading = look(&folder.path().join("music").join(&path))
+            .result
+            .unwrap_or_else(|why| panic!("{path}: {why:?}"));
         for name in ["name", "album", "artist", "genre", "track", "year", "length"] {
             // Which of several spellings is shown is settled behind the reader.
             let case = |value: Value| match path.starts_with("names/case") {
@@ -147,28 +148,6 @@ fn torn_files_end() {
             let mut torn = bytes.to_vec();
             torn[at..].iter_mut().take(4).for_each(|byte| *byte = !*byte);
             let _ = read_source(&mut Source::of(torn), promise);
-        }
-    }
-}
-
-#[test]
-#[ignore]
-fn real() {
-    let mut files: Vec<_> =
-        std::fs::read_dir("/tmp/ra/real").unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    for path in files {
-        let bytes = std::fs::read(&path).unwrap();
-        let len = bytes.len();
-        let mut source = Source::of(bytes);
-        let outcome = read_source(&mut source, probe::promise(&path));
-        println!("{} {len} {:?}", path.file_name().unwrap().display(), source.traffic());
-        match outcome {
-            Ok(reading) => println!(
-                "   {:?} {:?} {:?} {:?} {:?}",
-                reading.sound.length, reading.sound, reading.tags, reading.guess, reading.losses
-            ),
-            Err(why) => println!("   {why:?}"),
         }
     }
 }

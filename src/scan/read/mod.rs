@@ -4,7 +4,6 @@
 //! reader asks `source` for the bytes it needs and fills a [`Reading`](tags::Reading).
 //! Tags that stand around the sound of any format are read here: ID3v2 in front, APEv2 and
 //! ID3v1 behind.
-#![allow(dead_code)]
 
 mod ac3;
 mod adts;

@@ -5,7 +5,7 @@
 //! the file then counts as unreachable and not as damaged.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -161,11 +161,6 @@ impl Source {
         Ok(copy)
     }
 
-    /// The view as a stream, from `at` on, for libraries.
-    pub(in crate::scan) fn reader(&mut self, at: u64) -> Reader<'_> {
-        Reader { source: self, at }
-    }
-
     /// The first error that reading gave.
     pub(in crate::scan) fn take_error(&mut self) -> Option<io::Error> {
         self.error.take()
@@ -225,33 +220,6 @@ fn copy_of(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),
         None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-
-/// A [`Source`] as a stream.
-pub(in crate::scan) struct Reader<'a> {
-    source: &'a mut Source,
-    at: u64,
-}
-
-impl Read for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.source.bytes(self.at, buffer.len())?;
-        buffer[..bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-}
-
-impl Seek for Reader<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(offset) => Some(offset),
-            SeekFrom::End(offset) => self.source.len().checked_add_signed(offset),
-            SeekFrom::Current(offset) => self.at.checked_add_signed(offset),
-        };
-        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(self.at)
     }
 }
 
@@ -319,9 +287,6 @@ mod tests {
                 let whole = &view[start..view.len().min(start + count)];
                 prop_assert_eq!(source.bytes(at, count).unwrap(), &whole[..whole.len().min(WINDOW)]);
                 prop_assert_eq!(source.vec(at, count as u64, usize::MAX).unwrap(), whole);
-                let mut stream = Vec::new();
-                source.reader(at).take(count as u64).read_to_end(&mut stream).unwrap();
-                prop_assert_eq!(&stream[..], whole);
             }
         }
     }
