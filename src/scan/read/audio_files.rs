@@ -150,25 +150,3 @@ fn torn_files_end() {
         }
     }
 }
-
-#[test]
-#[ignore]
-fn real() {
-    let mut files: Vec<_> =
-        std::fs::read_dir("/tmp/ra/real").unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    for path in files {
-        let bytes = std::fs::read(&path).unwrap();
-        let len = bytes.len();
-        let mut source = Source::of(bytes);
-        let outcome = read_source(&mut source, probe::promise(&path));
-        println!("{} {len} {:?}", path.file_name().unwrap().display(), source.traffic());
-        match outcome {
-            Ok(reading) => println!(
-                "   {:?} {:?} {:?} {:?} {:?}",
-                reading.sound.length, reading.sound, reading.tags, reading.guess, reading.losses
-            ),
-            Err(why) => println!("   {why:?}"),
-        }
-    }
-}
