@@ -10,6 +10,7 @@ mod v1;
 
 use std::io;
 
+use super::mpeg;
 use super::source::{Source, WINDOW};
 use super::tags::{Reading, Tags};
 use body::Body;
@@ -20,6 +21,8 @@ pub(super) use v1::{V1_LEN, read_v1};
 const TAG: &str = "ID3 tag";
 /// Bytes of the header of a tag, and of its footer.
 const HEADER_LEN: u64 = 10;
+/// Bytes behind the frames of a tag in which sound is looked for.
+const PADDING_MAX: usize = 4096;
 /// Most frames of a tag that are looked at.
 const FRAMES_MAX: usize = 10_000;
 /// How often a tag is searched for the frame that follows one with a wrong size.
@@ -87,6 +90,10 @@ pub(super) fn read_v2(source: &mut Source, at: u64, reading: &mut Reading) -> io
     let mut frames = Frames::new(source, header, from, claimed.min(source.len()))?;
     let last = frames.read(reading)?;
     let tags = frames.tags();
+    if let Some(sound_at) = sound_inside(source, last, claimed)? {
+        reading.lose(TAG, format!("it claims {} bytes, and sound begins inside", header.len));
+        return Ok(Some(V2 { tags, end: sound_at }));
+    }
     if !is_cut {
         return Ok(Some(V2 { tags, end: end.min(source.len()) }));
     }
@@ -95,6 +102,16 @@ pub(super) fn read_v2(source: &mut Source, at: u64, reading: &mut Reading) -> io
         format!("it claims {} bytes, of which the file holds {}", header.len, source.len() - from),
     );
     Ok(Some(V2 { tags, end: skip_zeros(source, last)? }))
+}
+
+/// Where MPEG audio begins between the last frame of a tag and the end that the tag claims:
+/// its size is wrong, and would cost the song.
+fn sound_inside(source: &mut Source, last: u64, claimed: u64) -> io::Result<Option<u64>> {
+    let len = usize::try_from(claimed.saturating_sub(last)).unwrap_or(PADDING_MAX).min(PADDING_MAX);
+    let Some(zeros) = source.bytes(last, len)?.iter().position(|byte| *byte != 0) else { return Ok(None) };
+    let (at, end) = (last + zeros as u64, source.len());
+    let begins = source.within(at, end, |source| mpeg::begins(source, false))?;
+    Ok(begins.then_some(at))
 }
 
 /// The offset of an ID3v2 tag at the end of the view; only one with a footer is found there.

@@ -315,6 +315,24 @@ fn a_tag_that_claims_more_than_the_file_has_costs_no_sound() {
     assert_eq!(reading.losses.first().map(|loss| loss.what.as_str()), Some(TAG));
 }
 
+/// Taggers that shrink a tag and forget its size leave sound inside.
+#[test]
+fn a_tag_that_claims_some_of_the_sound_ends_before_it() {
+    let mut mpeg_frame = vec![0xff, 0xfb, 0x90, 0];
+    mpeg_frame.resize(417, 0x55);
+    for padding in [0, 50] {
+        let frames = [frame("TIT2", 0, b"\0abc"), vec![0; padding]].concat();
+        let mut file = [tag(3, 0, &frames), mpeg_frame.repeat(20)].concat();
+        for claimed in [frames.len() + 600, file.len() - 10] {
+            file[6..10].copy_from_slice(&size7(claimed));
+            let (mut source, mut reading) = (Source::of(&file[..]), Reading::default());
+            let tag = read_v2(&mut source, 0, &mut reading).expect("no I/O").expect("a tag");
+            assert_eq!((tag.tags.first(Field::Title), tag.end), (Some("abc"), 10 + frames.len() as u64));
+            assert!(lost(&reading).contains(&TAG), "{:?}", reading.losses);
+        }
+    }
+}
+
 #[test]
 fn the_end_of_a_tag_is_behind_its_padding_and_footer() {
     let end = |bytes: &[u8]| {
