@@ -50,11 +50,12 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scan::read::probe::promise;
+    use crate::scan::read::read_source;
 
     fn length(head: &[u8], frames: &[u8]) -> Result<u64, Unread> {
-        let mut reading = Reading::default();
         let mut source = Source::of([head, frames].concat());
-        read(&mut source, &mut reading)?;
+        let reading = read_source(&mut source, promise("x".as_ref()))?;
         assert!(source.traffic().0 <= COUNTED_MAX + 4 * WINDOW as u64, "{:?}", source.traffic());
         Ok(reading.sound.length.map_or(0, |length| length.as_millis() as u64))
     }

@@ -51,7 +51,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     let (mut description, mut packets, mut data) = (None, Packets::default(), None);
     let mut duration = None;
     loop {
-        let wanted = match (&description, &data) {
+        let wanted: Option<&[u8]> = match (&description, &data) {
             (None, _) => Some(b"desc"),
             (_, None) => Some(b"data"),
             _ => None,

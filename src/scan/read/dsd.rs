@@ -37,7 +37,7 @@ fn read_dsf(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     let mut chunks = Chunks::new(Layout::DSF, DSF_HEAD_LEN, source.len());
     let (mut format, mut data) = (None, None);
     while data.is_none() {
-        let wanted = if format.is_none() { b"fmt " } else { b"data" };
+        let wanted: &[u8] = if format.is_none() { b"fmt " } else { b"data" };
         let Some(chunk) = chunks.next_or_find(source, reading, Some(wanted))? else { break };
         match chunk.name() {
             b"fmt " => format = Some(chunk.bytes(source, DSF_FORMAT_LEN)?.to_vec()),
@@ -84,7 +84,7 @@ fn read_dsdiff(source: &mut Source, reading: &mut Reading) -> Result<(), Unread>
     let mut chunks = Chunks::new(Layout::DSDIFF, DSDIFF_HEAD_LEN, source.len());
     let (mut properties, mut sound) = (None, None);
     loop {
-        let wanted = match properties {
+        let wanted: Option<&[u8]> = match properties {
             None => Some(b"PROP"),
             Some(_) => None,
         };

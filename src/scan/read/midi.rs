@@ -43,7 +43,9 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     }
     let mut chunks = Chunks::new(Layout::RIFF, 12, source.len());
     let mut found = None;
-    while let Some(chunk) = chunks.next_or_find(source, reading, found.is_none().then_some(b"data"))? {
+    loop {
+        let wanted: Option<&[u8]> = if found.is_none() { Some(b"data") } else { None };
+        let Some(chunk) = chunks.next_or_find(source, reading, wanted)? else { break };
         match chunk.name() {
             b"data" if found.is_none() => found = Some(chunk),
             b"LIST" => riff::read_list(&chunk, Layout::RIFF, source, reading)?,

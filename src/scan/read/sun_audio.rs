@@ -62,12 +62,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::scan::read::probe::promise;
+    use crate::scan::read::read_source;
 
     fn au(from: u32, numbers: [u32; 4], bytes: usize) -> Result<Reading, Unread> {
         let head = [from, numbers[0], numbers[1], numbers[2], numbers[3]].map(u32::to_be_bytes).concat();
-        let mut reading = Reading::default();
         let file = [&b".snd"[..], &head, &vec![7; bytes]].concat();
-        read(&mut Source::of(file), &mut reading).map(|()| reading)
+        read_source(&mut Source::of(file), promise("x".as_ref()))
     }
 
     #[test]
