@@ -30,7 +30,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     let mut common = None;
     let mut sound_len = None;
     loop {
-        let wanted = match (&common, sound_len) {
+        let wanted: Option<&[u8]> = match (&common, sound_len) {
             (None, _) => Some(b"COMM"),
             (Some(Common { frames: 1.., .. }), None) => Some(b"SSND"),
             _ => None,

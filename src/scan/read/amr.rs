@@ -46,3 +46,31 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     reading.guess = Some("no index gives the length: its frames are counted");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::read::probe::promise;
+    use crate::scan::read::read_source;
+
+    fn length(head: &[u8], frames: &[u8]) -> Result<u64, Unread> {
+        let mut source = Source::of([head, frames].concat());
+        let reading = read_source(&mut source, promise("x".as_ref()))?;
+        assert!(source.traffic().0 <= COUNTED_MAX + 4 * WINDOW as u64, "{:?}", source.traffic());
+        Ok(reading.sound.length.map_or(0, |length| length.as_millis() as u64))
+    }
+
+    #[test]
+    fn frames_are_counted_and_long_files_go_on_as_they_began() {
+        let (long, short) = ([0x3c; 32], [0x7c; 1]);
+        let frames = [long.repeat(600), short.repeat(100)].concat();
+        assert_eq!(length(b"#!AMR\n", &frames).unwrap(), 700 * FRAME_MS);
+        let mut wide = [0; 61];
+        wide[0] = 0x44;
+        assert_eq!(length(b"#!AMR-WB\n", &wide.repeat(500)).unwrap(), 500 * FRAME_MS);
+        let guessed = length(b"#!AMR\n", &long.repeat(100_000)).unwrap();
+        assert!(guessed.abs_diff(100_000 * FRAME_MS) <= FRAME_MS, "{guessed}");
+        assert_eq!(length(b"#!AMR\n", b"").unwrap(), 0);
+        assert!(matches!(length(b"#!AMR_MC1.0\n", &frames), Err(Unread::Unsupported(_))));
+    }
+}

@@ -178,7 +178,7 @@ impl Chunks {
         &mut self,
         source: &mut Source,
         reading: &mut Reading,
-        wanted: Option<&[u8; 4]>,
+        wanted: Option<&[u8]>,
     ) -> io::Result<Option<Chunk>> {
         if let Some(chunk) = self.next(source, reading)? {
             return Ok(Some(chunk));
@@ -284,17 +284,17 @@ pub(super) fn read_text(
 }
 
 /// Where a chunk of this name begins in the bytes behind `from`.
-fn find(source: &mut Source, from: u64, name: &[u8; 4]) -> io::Result<Option<u64>> {
+fn find(source: &mut Source, from: u64, name: &[u8]) -> io::Result<Option<u64>> {
     let mut at = from;
     while at < from + SEARCH_MAX {
         let bytes = source.bytes(at, WINDOW)?;
-        if let Some(index) = bytes.windows(4).position(|four| four == name) {
+        if let Some(index) = bytes.windows(name.len()).position(|part| part == name) {
             return Ok(Some(at + index as u64));
         }
         if bytes.len() < WINDOW {
             break;
         }
-        at += WINDOW as u64 - 3;
+        at += (WINDOW - name.len()) as u64;
     }
     Ok(None)
 }

@@ -51,7 +51,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     let (mut description, mut packets, mut data) = (None, Packets::default(), None);
     let mut duration = None;
     loop {
-        let wanted = match (&description, &data) {
+        let wanted: Option<&[u8]> = match (&description, &data) {
             (None, _) => Some(b"desc"),
             (_, None) => Some(b"data"),
             _ => None,
@@ -238,4 +238,149 @@ fn field(key: &[u8]) -> Option<Field> {
         b"compilation" => Field::Compilation,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::scan::read::source::WINDOW;
+
+    const CAF: Layout = Layout::CORE_AUDIO;
+
+    /// 8,000 Hz, stereo; bytes and samples of a packet.
+    fn description(codec: &[u8; 4], bytes: u32, frames: u32) -> Vec<u8> {
+        let numbers = [0, bytes, frames, 2, 16].map(u32::to_be_bytes).concat();
+        CAF.chunk(b"desc", &[&8000_f64.to_be_bytes()[..], codec, &numbers].concat())
+    }
+
+    fn packets(count: i64, valid: i64, priming: i32, remainder: i32) -> Vec<u8> {
+        let body = [
+            &count.to_be_bytes()[..],
+            &valid.to_be_bytes(),
+            &priming.to_be_bytes(),
+            &remainder.to_be_bytes(),
+        ];
+        CAF.chunk(b"pakt", &body.concat())
+    }
+
+    fn data(len: usize) -> Vec<u8> {
+        CAF.chunk(b"data", &vec![0; len + 4])
+    }
+
+    fn info(pairs: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut body = (pairs.len() as u32).to_be_bytes().to_vec();
+        for (key, value) in pairs {
+            body.extend([key.as_bytes(), b"\0", value, b"\0"].concat());
+        }
+        CAF.chunk(b"info", &body)
+    }
+
+    fn caf(chunks: &[Vec<u8>]) -> Vec<u8> {
+        [b"caff\0\x01\0\0".to_vec(), chunks.concat()].concat()
+    }
+
+    fn read_caf(file: Vec<u8>) -> Result<Reading, Unread> {
+        let mut reading = Reading::default();
+        read(&mut Source::of(file), &mut reading).map(|()| reading)
+    }
+
+    fn lpcm() -> Vec<u8> {
+        description(b"lpcm", 4, 1)
+    }
+
+    #[test]
+    fn names_are_read_before_and_behind_the_sound() {
+        let pairs: [(&str, &[u8]); 6] = [
+            ("title", b"T\xc3\xaftle"),
+            ("Artist", b"caf\xe9"),
+            ("album", b""),
+            ("unknown", b"?"),
+            ("track number", b"3"),
+            ("recorded date", b"1997"),
+        ];
+        for chunks in [[info(&pairs), data(64_000)], [data(64_000), info(&pairs)]] {
+            let reading = read_caf(caf(&[lpcm(), chunks.concat()])).unwrap();
+            let first = |field| reading.tags.first(field);
+            assert_eq!(
+                (first(Field::Title), first(Field::Artist)),
+                (Some("T\u{ef}tle"), Some("caf\u{fffd}"))
+            );
+            assert_eq!((first(Field::Album), first(Field::Track)), (Some(""), Some("3")));
+            assert_eq!((first(Field::Date), reading.losses.len()), (Some("1997"), 1));
+            let sound = &reading.sound;
+            assert_eq!((sound.length, sound.codec), (Some(Duration::from_secs(2)), "pcm"));
+            assert_eq!((sound.sample_rate, sound.channels, sound.bit_depth), (8000, 2, 16));
+            assert_eq!((sound.bit_rate, reading.guess), (256_000, None));
+        }
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_packets_or_the_bytes() {
+        let aac = description(b"aac ", 0, 1024);
+        let vorbis = description(b"what", 0, 0);
+        let approximate = info(&[("approximate duration in seconds", b"2.5")]);
+        let open = [CAF.head(b"data", u64::MAX), vec![0; 64_004]].concat();
+        let beyond = [CAF.head(b"data", 1 << 40), vec![0; 64_004]].concat();
+        for (chunks, due, guessed) in [
+            (vec![aac.clone(), packets(20, 16_000, 2112, 368), data(999)], Some(2.0), false),
+            (vec![aac.clone(), packets(20, 0, 2112, 368), data(999)], Some(2.25), false),
+            (vec![aac.clone(), data(999)], None, false),
+            (vec![aac.clone(), approximate.clone(), data(999)], Some(2.5), true),
+            (vec![aac.clone(), packets(-1, -1, -1, -1), data(999)], None, false),
+            (vec![vorbis.clone(), packets(9, 16_000, 0, 0), data(999)], Some(2.0), false),
+            (vec![vorbis, data(999)], None, false),
+            (vec![lpcm(), open], Some(2.0), false),
+            (vec![lpcm(), beyond], Some(2.0), true),
+            (vec![lpcm(), packets(1, 1 << 40, 0, 0), data(64_000)], Some(2.0), false),
+            (vec![CAF.head(b"lies", 1 << 40), lpcm(), data(64_000)], Some(2.0), false),
+            (vec![CAF.chunk(b"desc", &[0xff; 32]), data(64_000)], None, false),
+        ] {
+            let reading = read_caf(caf(&chunks)).unwrap();
+            assert_eq!(reading.sound.length.map(|length| length.as_secs_f64()), due, "{:?}", reading.losses);
+            assert_eq!(reading.guess.is_some(), guessed, "{due:?}");
+            assert!(due.is_some() || !reading.losses.is_empty());
+        }
+        for chunks in [vec![], vec![lpcm()], vec![data(9)]] {
+            assert!(matches!(read_caf(caf(&chunks)), Err(Unread::Broken(_))));
+        }
+    }
+
+    #[test]
+    fn strings_that_do_not_end_cost_themselves() {
+        let long = "x".repeat(20 * WINDOW);
+        let pairs: [(&str, &[u8]); 3] =
+            [("title", b"Title"), (&long, long.as_bytes()), ("artist", b"Artist")];
+        let mut source = Source::of(caf(&[lpcm(), info(&pairs), data(8)]));
+        let mut reading = Reading::default();
+        read(&mut source, &mut reading).unwrap();
+        assert_eq!(reading.tags.first(Field::Artist), Some("Artist"));
+        assert_eq!(reading.losses, []);
+        // A value without an end, and more values stated than there are.
+        let cut = CAF.chunk(b"info", b"\xff\xff\xff\xfftitle\0Title\0artist\0Art");
+        let reading = read_caf(caf(&[lpcm(), cut, data(8)])).unwrap();
+        assert_eq!((reading.tags.first(Field::Artist), reading.losses.len()), (Some("Art"), 1));
+        let empty = [&[0xff; 4][..], &[0; 100_000]].concat();
+        let reading = read_caf(caf(&[lpcm(), CAF.chunk(b"info", &empty), data(8)])).unwrap();
+        assert_eq!(reading.losses.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn one_bad_value_costs_itself(bad in 0..3_usize, value in prop::collection::vec(1..=255_u8, 0..40)) {
+            let pairs: Vec<(&str, &[u8])> = ["title", "artist", "album"].into_iter().enumerate()
+                .map(|(index, key)| (key, if index == bad { &value[..] } else { b"good" })).collect();
+            let reading = read_caf(caf(&[lpcm(), info(&pairs), data(8)])).unwrap();
+            let fields = [Field::Title, Field::Artist, Field::Album];
+            for (index, field) in fields.into_iter().enumerate().filter(|(index, _)| *index != bad) {
+                prop_assert_eq!(reading.tags.first(field), Some("good"), "{}", index);
+            }
+        }
+
+        #[test]
+        fn any_bytes_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read_caf(caf(&[CAF.chunk(b"desc", &bytes), CAF.chunk(b"info", &bytes), CAF.chunk(b"pakt", &bytes), bytes]));
+        }
+    }
 }

@@ -31,7 +31,7 @@ enum Division {
 struct Track {
     /// Ticks up to its end.
     ticks: u64,
-    /// Changes of the tempo: when, in ticks, and microseconds of a quarter note.
+    /// Changes of the tempo, the first [`TEMPI_MAX`]: when, in ticks, and microseconds of a quarter note.
     tempi: Vec<(u64, u32)>,
     /// Why it was not read to its end.
     fault: Option<&'static str>,
@@ -43,7 +43,9 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     }
     let mut chunks = Chunks::new(Layout::RIFF, 12, source.len());
     let mut found = None;
-    while let Some(chunk) = chunks.next_or_find(source, reading, found.is_none().then_some(b"data"))? {
+    loop {
+        let wanted: Option<&[u8]> = if found.is_none() { Some(b"data") } else { None };
+        let Some(chunk) = chunks.next_or_find(source, reading, wanted)? else { break };
         match chunk.name() {
             b"data" if found.is_none() => found = Some(chunk),
             b"LIST" => riff::read_list(&chunk, Layout::RIFF, source, reading)?,
@@ -165,6 +167,9 @@ impl Events<'_> {
                         (Some(0x51), 3) => self.tempo()?.map(|tempo| {
                             if track.tempi.len() < TEMPI_MAX {
                                 track.tempi.push((track.ticks, tempo));
+                            } else {
+                                track.fault =
+                                    Some("its tempo changes too often; the later ones do not count");
                             }
                         }),
                         _ => self.skip(len),
@@ -243,4 +248,126 @@ impl Events<'_> {
 /// Bytes of data of an event.
 fn data_len(status: u8) -> u64 {
     if matches!(status, 0xc0..=0xdf) { 1 } else { 2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::scan::read::tags::Field;
+
+    const MIDI: Layout = Layout::MIDI;
+    const END: &[u8] = b"\0\xff\x2f\0";
+    /// A note after 192 ticks.
+    const NOTE: &[u8] = b"\x81\x40\x90\x40\x40";
+
+    fn head(format: u16, tracks: u16, division: u16) -> Vec<u8> {
+        MIDI.chunk(b"MThd", &[format, tracks, division].map(u16::to_be_bytes).concat())
+    }
+
+    fn track(events: &[&[u8]]) -> Vec<u8> {
+        MIDI.chunk(b"MTrk", &events.concat())
+    }
+
+    fn tempo(delta: u8, micros: u32) -> Vec<u8> {
+        [&[delta, 0xff, 0x51, 3][..], &micros.to_be_bytes()[1..]].concat()
+    }
+
+    fn read_file(file: Vec<u8>) -> Result<Reading, Unread> {
+        let mut reading = Reading::default();
+        read(&mut Source::of(file), &mut reading).map(|()| reading)
+    }
+
+    fn seconds(chunks: &[Vec<u8>]) -> (Option<f64>, usize) {
+        let reading = read_file(chunks.concat()).expect("a song");
+        assert_eq!(reading.tags, Default::default());
+        (reading.sound.length.map(|length| length.as_secs_f64()), reading.losses.len())
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_longest_track() {
+        let note = track(&[NOTE, END]);
+        assert_eq!(seconds(&[head(0, 1, 96), note.clone()]), (Some(1.0), 0));
+        // A second tempo in the middle, stated in a track of its own.
+        let tempi = track(&[&tempo(0, 1_000_000), &tempo(96, 250_000), END]);
+        assert_eq!(seconds(&[head(1, 2, 96), tempi.clone(), note.clone()]), (Some(1.25), 0));
+        assert_eq!(seconds(&[head(1, 2, 96), note.clone(), tempi]), (Some(1.25), 0));
+        // What has no sound takes time too: text, and the end.
+        let karaoke = track(&[b"\x60\xff\x05\x02la", NOTE, b"\x60\xff\x2f\0"]);
+        assert_eq!(seconds(&[head(0, 1, 96), karaoke]), (Some(2.0), 0));
+        assert_eq!(seconds(&[head(2, 2, 96), note.clone(), note]), (Some(2.0), 0));
+    }
+
+    #[test]
+    fn events_of_every_kind_are_passed_over() {
+        let events: [&[u8]; 6] = [
+            NOTE,
+            b"\x60\x40\0",
+            b"\0\xc0\x01",
+            b"\0\xf0\x03\x01\x02\xf7",
+            b"\0\xb0\x07\x7f",
+            b"\0\xff\x7f\x01x",
+        ];
+        assert_eq!(seconds(&[head(0, 1, 96), track(&[&events.concat(), NOTE, END])]), (Some(2.5), 0));
+    }
+
+    #[test]
+    fn ticks_may_be_parts_of_a_frame() {
+        for (division, due) in
+            [(0xe728, 192.0 / 1000.0), (0xe264, 192.0 / 3000.0), (0xe364, 192.0 * 1.001 / 3000.0)]
+        {
+            let (length, losses) = seconds(&[head(0, 1, division), track(&[NOTE, END])]);
+            assert!(length.is_some_and(|length| (length - due).abs() < 1e-6), "{division:x} {length:?}");
+            assert_eq!(losses, 0);
+        }
+        for division in [0, 0x8000, 0xe700] {
+            assert_eq!(seconds(&[head(0, 1, division), track(&[NOTE, END])]), (None, 1), "{division:x}");
+        }
+    }
+
+    #[test]
+    fn what_stands_before_a_fault_counts() {
+        for fault in [&b"\0\x90\x40"[..], b"\0\xf4", b"\0\xff\x03\x60x", b"\0\xff\x51\x03\x01", b"\0"] {
+            assert_eq!(seconds(&[head(0, 1, 96), track(&[NOTE, fault])]), (Some(1.0), 1), "{fault:x?}");
+        }
+        assert_eq!(seconds(&[head(0, 1, 96), track(&[b"\0\x40\x40", NOTE])]), (Some(0.0), 1));
+        let claims_more = [MIDI.head(b"MTrk", u32::MAX.into()), [NOTE, END].concat()].concat();
+        assert_eq!(seconds(&[head(0, 1, 96), claims_more]), (Some(1.0), 0));
+        let stranger = MIDI.chunk(b"XFIH", b"abc");
+        assert_eq!(seconds(&[head(0, 2, 96), stranger, track(&[NOTE, END])]), (Some(1.0), 1));
+        for file in [vec![], head(0, 1, 96), MIDI.chunk(b"MThd", b"abc"), b"RIFF\0\0\0\0RMID".to_vec()] {
+            assert!(matches!(read_file(file), Err(Unread::Broken(_))));
+        }
+    }
+
+    #[test]
+    fn riff_gives_it_names() {
+        let riff = Layout::RIFF;
+        let list = [b"INFO".to_vec(), riff.chunk(b"INAM", b"Title")].concat();
+        let music = riff.chunk(b"data", &[head(0, 1, 96), track(&[NOTE, END])].concat());
+        let file = [b"RIFF\0\0\0\0RMID".to_vec(), music, riff.chunk(b"LIST", &list)].concat();
+        let reading = read_file(file).unwrap();
+        assert_eq!(reading.sound.length, Some(Duration::from_secs(1)));
+        assert_eq!(reading.weak.first(Field::Title), Some("Title"));
+    }
+
+    #[test]
+    fn huge_tracks_are_bounded() {
+        let mut source = Source::of([head(1, 9, 96), track(&[&NOTE.repeat(12 << 20), END])].concat());
+        let mut reading = Reading::default();
+        read(&mut source, &mut reading).unwrap();
+        assert_eq!(reading.losses[0].what, "track 1");
+        assert!(source.traffic().0 <= EVENTS_MAX + 4 * WINDOW as u64, "{:?}", source.traffic());
+        let tempi = track(&[&tempo(1, 1).repeat(100_000), NOTE]);
+        let (length, losses) = seconds(&[head(0, 1, 96), tempi]);
+        assert_eq!((length.is_some(), losses), (true, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end(bytes in prop::collection::vec(any::<u8>(), 0..300), division in any::<u16>()) {
+            let _ = read_file([head(1, 2, division), track(&[&bytes]), bytes].concat());
+        }
+    }
 }

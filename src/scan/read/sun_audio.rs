@@ -56,3 +56,47 @@ fn codec(kind: u32) -> (&'static str, u16) {
         _ => ("", 0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::scan::read::probe::promise;
+    use crate::scan::read::read_source;
+
+    fn au(from: u32, numbers: [u32; 4], bytes: usize) -> Result<Reading, Unread> {
+        let head = [from, numbers[0], numbers[1], numbers[2], numbers[3]].map(u32::to_be_bytes).concat();
+        let file = [&b".snd"[..], &head, &vec![7; bytes]].concat();
+        read_source(&mut Source::of(file), promise("x".as_ref()))
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_bytes_that_are_there() {
+        for (from, numbers, bytes, due, guessed) in [
+            (24, [32_000, 3, 8000, 1], 32_000, Some(2), false),
+            (32, [32_000, 3, 8000, 1], 32_008, Some(2), false),
+            (24, [32_000, 3, 8000, 1], 32_100, Some(2), false),
+            (24, [OPEN, 3, 8000, 1], 32_000, Some(2), false),
+            (24, [0, 3, 8000, 1], 32_000, Some(2), true),
+            (24, [99_999, 1, 8000, 2], 32_000, Some(2), true),
+            (0, [OPEN, 23, 8000, 1], 8000, Some(2), false),
+            (24, [32_000, 3, 0, 1], 32_000, None, false),
+            (24, [32_000, 3, 8000, 0], 32_000, None, false),
+            (24, [32_000, 99, 8000, 1], 32_000, None, false),
+            (u32::MAX, [32_000, 3, 8000, 1], 32_000, Some(0), true),
+        ] {
+            let reading = au(from, numbers, bytes).expect("a song");
+            assert_eq!(reading.sound.length, due.map(Duration::from_secs), "{numbers:?}");
+            assert_eq!(
+                (reading.guess.is_some(), reading.losses.is_empty()),
+                (guessed, due.is_some()),
+                "{numbers:?}"
+            );
+        }
+        assert!(matches!(
+            read(&mut Source::of(*b".snd\0\0\0\x18"), &mut Reading::default()),
+            Err(Unread::Broken(_))
+        ));
+    }
+}

@@ -76,7 +76,9 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     let mut names = names::Names::default();
     // The head may lie about its size; the object with the sound ends it.
     let mut objects = Chunks::new(Layout::ASF, HEAD_LEN, source.len());
-    while let Some(object) = objects.next(source, reading)? {
+    loop {
+        let wanted = if head.properties.is_some() { DATA } else { FILE_PROPERTIES };
+        let Some(object) = objects.next_or_find(source, reading, Some(&wanted))? else { break };
         if object.guid() == DATA {
             // A file that is still being made states no size, or that of no packet.
             let open = object.is_cut() || object.claimed <= DATA_LEN;

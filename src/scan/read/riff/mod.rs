@@ -95,7 +95,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
 
 impl Wave {
     /// The chunk that must still come.
-    fn lacks(&self) -> Option<&'static [u8; 4]> {
+    fn lacks(&self) -> Option<&'static [u8]> {
         match (&self.format, &self.data) {
             (None, _) => Some(b"fmt "),
             (_, None) => Some(b"data"),
