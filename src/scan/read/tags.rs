@@ -115,7 +115,7 @@ impl Tags {
             if index > 0 && part.is_empty() {
                 continue;
             }
-            let end = part.floor_char_boundary(TEXT_MAX);
+            let end = (0..=part.len().min(TEXT_MAX)).rfind(|end| part.is_char_boundary(*end)).unwrap_or(0);
             whole &= end == part.len();
             self.values.push((field, part[..end].to_owned()));
         }

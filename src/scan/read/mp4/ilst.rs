@@ -43,10 +43,11 @@ pub(super) fn read(source: &mut Source, ilst: Atom, reading: &mut Reading) -> io
                 reading.has_cover |= data.is_some_and(|data| data.len() > PREFIX_LEN);
             }
             b"----" => read_freeform(source, item, reading)?,
-            name => match text_field(name) {
-                Some(field) => read_texts(source, item, field, reading)?,
-                None => {}
-            },
+            name => {
+                if let Some(field) = text_field(name) {
+                    read_texts(source, item, field, reading)?;
+                }
+            }
         }
     }
     items.tell_fault("the tag (ilst)", reading);
@@ -218,9 +219,8 @@ fn read_pair(source: &mut Source, item: Atom, fields: [Field; 2], reading: &mut 
             Some(number) => reading.push(field, &number.to_string()),
             None => reading.lose(field.name(), format!("its number takes {} bytes", value.len())),
         }
-        match number(4).filter(|total| *total > 0) {
-            Some(total) => reading.push(total_field, &total.to_string()),
-            None => {}
+        if let Some(total) = number(4).filter(|total| *total > 0) {
+            reading.push(total_field, &total.to_string());
         }
         Ok(())
     })

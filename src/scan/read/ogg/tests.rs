@@ -184,13 +184,16 @@ fn flac_in_ogg_is_read_in_both_mappings() {
     for first in [vec![new], vec![b"fLaC".to_vec(), info.clone()]] {
         let mut stream = Stream::new(5);
         let mut bytes = Vec::new();
-        for (index, packet) in first.iter().chain([&tags]).enumerate() {
+        let picture = [b"\x06\x1e\x84\x80".as_slice(), &vec![7; 2_000_000]].concat();
+        for (index, packet) in first.iter().chain([&picture, &tags]).enumerate() {
             bytes.extend(stream.packet(if index == 0 { 2 } else { 0 }, packet));
         }
         for frame in 1..=20 {
             bytes.extend(stream.page(0, frame * 4096, &[4], b"\xff\xf8\xc9\x08"));
         }
-        let reading = song("x.oga", bytes);
+        let (reading, calls) = read_named("x.oga", bytes);
+        let reading = reading.expect("a song");
+        assert_eq!((reading.has_cover, calls <= 5), (true, true), "{calls}");
         let expected = 20 * 4096 * 1000 / 44_100;
         assert_eq!(row(&reading), format!("T|A|-|-|-|-|{expected}"));
         assert_eq!((reading.sound.codec, reading.sound.sample_rate), ("flac", 44_100));
