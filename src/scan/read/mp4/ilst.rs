@@ -63,7 +63,8 @@ pub(super) fn read(source: &mut Source, ilst: Atom, reading: &mut Reading) -> io
     Ok(())
 }
 
-fn text_field(name: &[u8; 4]) -> Option<Field> {
+/// What the name of an atom of texts means.
+pub(super) fn text_field(name: &[u8; 4]) -> Option<Field> {
     Some(match name {
         b"\xa9nam" => Field::Title,
         b"\xa9alb" => Field::Album,
@@ -101,7 +102,7 @@ fn freeform_field(name: &[u8]) -> Option<Field> {
 
 /// A `data` atom.
 #[derive(Debug, Clone, Copy)]
-struct Data {
+pub(super) struct Data {
     atom: Atom,
     /// What the value is.
     kind: u32,
@@ -109,7 +110,7 @@ struct Data {
 
 impl Data {
     /// The values of an item, one by one, to `work`; what is no value is passed over.
-    fn each(
+    pub(super) fn each(
         source: &mut Source,
         item: Atom,
         what: &str,
@@ -144,7 +145,7 @@ impl Data {
     }
 
     /// Adds the value to `field`.
-    fn push(&self, source: &mut Source, field: Field, reading: &mut Reading) -> io::Result<()> {
+    pub(super) fn push(&self, source: &mut Source, field: Field, reading: &mut Reading) -> io::Result<()> {
         let value = self.value(source)?;
         let is_cut = self.len() > value.len() as u64;
         match self.kind {
