@@ -115,8 +115,7 @@ impl Tags {
             if index > 0 && part.is_empty() {
                 continue;
             }
-            let most = part.len().min(TEXT_MAX);
-            let end = (0..=most).rev().find(|end| part.is_char_boundary(*end)).unwrap_or(0);
+            let end = (0..=part.len().min(TEXT_MAX)).rfind(|end| part.is_char_boundary(*end)).unwrap_or(0);
             whole &= end == part.len();
             self.values.push((field, part[..end].to_owned()));
         }
@@ -193,8 +192,6 @@ pub(in crate::scan) struct Reading {
     pub(in crate::scan) more_losses: usize,
     /// How the length was found, where nothing in the file states it.
     pub(in crate::scan) guess: Option<&'static str>,
-    /// Bytes that compressed items inflated to so far, for [`INFLATED_MAX`].
-    pub(in crate::scan) inflated: usize,
 }
 
 impl Reading {
@@ -235,6 +232,15 @@ impl Reading {
         if rate > 0 {
             let nanos = u128::from(samples) * 1_000_000_000 / u128::from(rate);
             self.sound.length = Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)));
+        }
+    }
+
+    /// States the bit rate as that of `bytes` of sound over the length, where it is unknown.
+    pub(in crate::scan) fn set_average_bit_rate(&mut self, bytes: u64) {
+        let nanos = self.sound.length.map_or(0, |length| length.as_nanos());
+        if nanos > 0 && self.sound.bit_rate == 0 {
+            let rate = u128::from(bytes) * 8 * 1_000_000_000 / nanos;
+            self.sound.bit_rate = u32::try_from(rate).unwrap_or(u32::MAX);
         }
     }
 }

@@ -52,6 +52,8 @@ const SEEKS_MAX: usize = 64;
 const PARTS_MAX: usize = 100_000;
 /// Most bytes before the end of the file that the last cluster is looked for in.
 const TAIL_MAX: u64 = 4 << 20;
+/// Most places where the last cluster may begin.
+const CLUSTERS_MAX: usize = 32;
 
 /// Reads a Matroska file. `promised` says that its name promises audio; a file of another
 /// name that holds video is a film.
@@ -330,7 +332,7 @@ fn count(
 fn last_cluster(source: &mut Source, first: u64, segment_end: u64) -> io::Result<Option<u64>> {
     let mark = CLUSTER.to_be_bytes();
     let stop = first.max(segment_end.saturating_sub(TAIL_MAX));
-    let mut end = segment_end;
+    let (mut end, mut tried) = (segment_end, 0);
     while end > stop {
         let from = stop.max(end.saturating_sub(WINDOW as u64 - 3));
         let size = usize::try_from(end - from + 3).unwrap_or(WINDOW);
@@ -338,6 +340,10 @@ fn last_cluster(source: &mut Source, first: u64, segment_end: u64) -> io::Result
         let marks: Vec<_> = bytes.windows(4).enumerate().filter(|(_, four)| *four == mark).collect();
         let marks: Vec<_> = marks.into_iter().map(|(index, _)| from + index as u64).rev().collect();
         for at in marks {
+            tried += 1;
+            if tried > CLUSTERS_MAX {
+                return Ok(None);
+            }
             if let Some((_, end)) = cluster_times(source, at, segment_end)? {
                 return Ok(Some(end));
             }

@@ -209,7 +209,7 @@ fn an_odd_element_costs_itself() {
         nested = element(0x67c8, &nested);
     }
     assert_ends("x.mka", mka(&[info(1.0), tracks(), tags(&[tag(&[], &[nested])])]));
-    assert_ends("x.mka", mka(&[tracks(), vec![0xec, 0x80].repeat(50_000)]));
+    assert_ends("x.mka", mka(&[tracks(), [0xec, 0x80].repeat(50_000)]));
 }
 
 proptest! {

@@ -43,10 +43,11 @@ pub(super) fn read(source: &mut Source, ilst: Atom, reading: &mut Reading) -> io
                 reading.has_cover |= data.is_some_and(|data| data.len() > PREFIX_LEN);
             }
             b"----" => read_freeform(source, item, reading)?,
-            name => match text_field(name) {
-                Some(field) => read_texts(source, item, field, reading)?,
-                None => {}
-            },
+            name => {
+                if let Some(field) = text_field(name) {
+                    read_texts(source, item, field, reading)?;
+                }
+            }
         }
     }
     items.tell_fault("the tag (ilst)", reading);
@@ -62,7 +63,8 @@ pub(super) fn read(source: &mut Source, ilst: Atom, reading: &mut Reading) -> io
     Ok(())
 }
 
-fn text_field(name: &[u8; 4]) -> Option<Field> {
+/// What the name of an atom of texts means.
+pub(super) fn text_field(name: &[u8; 4]) -> Option<Field> {
     Some(match name {
         b"\xa9nam" => Field::Title,
         b"\xa9alb" => Field::Album,
@@ -100,7 +102,7 @@ fn freeform_field(name: &[u8]) -> Option<Field> {
 
 /// A `data` atom.
 #[derive(Debug, Clone, Copy)]
-struct Data {
+pub(super) struct Data {
     atom: Atom,
     /// What the value is.
     kind: u32,
@@ -108,7 +110,7 @@ struct Data {
 
 impl Data {
     /// The values of an item, one by one, to `work`; what is no value is passed over.
-    fn each(
+    pub(super) fn each(
         source: &mut Source,
         item: Atom,
         what: &str,
@@ -143,7 +145,7 @@ impl Data {
     }
 
     /// Adds the value to `field`.
-    fn push(&self, source: &mut Source, field: Field, reading: &mut Reading) -> io::Result<()> {
+    pub(super) fn push(&self, source: &mut Source, field: Field, reading: &mut Reading) -> io::Result<()> {
         let value = self.value(source)?;
         let is_cut = self.len() > value.len() as u64;
         match self.kind {
@@ -218,9 +220,8 @@ fn read_pair(source: &mut Source, item: Atom, fields: [Field; 2], reading: &mut 
             Some(number) => reading.push(field, &number.to_string()),
             None => reading.lose(field.name(), format!("its number takes {} bytes", value.len())),
         }
-        match number(4).filter(|total| *total > 0) {
-            Some(total) => reading.push(total_field, &total.to_string()),
-            None => {}
+        if let Some(total) = number(4).filter(|total| *total > 0) {
+            reading.push(total_field, &total.to_string());
         }
         Ok(())
     })

@@ -4,6 +4,7 @@
 mod atom;
 mod fragments;
 mod ilst;
+mod quicktime;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -18,6 +19,8 @@ use track::Track;
 /// Most atoms before `moov`; a fragmented file may have its `moov` only at the end.
 const ATOMS_MAX: usize = 100_000;
 
+/// Most texts right in `udta`.
+const TEXTS_MAX: usize = 256;
 /// Most bytes before the end of the file that a lost `moov` is looked for in.
 const TAIL_MAX: u64 = 1 << 20;
 
@@ -102,14 +105,17 @@ fn whole_length(source: &mut Source, moov: Atom, reading: &mut Reading) -> io::R
 
 /// Reads the names, which stand in `udta` or, seldom, in `moov` itself.
 fn read_tags(source: &mut Source, moov: Atom, reading: &mut Reading) -> io::Result<()> {
+    let mut texts = Vec::new();
     let mut children = moov.children();
     while let Some(child) = children.next(source)? {
         match &child.name {
             b"udta" => {
                 let mut parts = child.children();
                 while let Some(part) = parts.next(source)? {
-                    if part.name == *b"meta" {
-                        read_meta(source, part, reading)?;
+                    match &part.name {
+                        b"meta" => read_meta(source, part, reading)?,
+                        [0xa9, ..] if texts.len() < TEXTS_MAX => texts.push(part),
+                        _ => {}
                     }
                 }
                 parts.tell_fault("user data (udta)", reading);
@@ -119,6 +125,9 @@ fn read_tags(source: &mut Source, moov: Atom, reading: &mut Reading) -> io::Resu
         }
     }
     children.tell_fault("the index (moov)", reading);
+    for text in texts {
+        quicktime::read_text(source, text, reading)?;
+    }
     Ok(())
 }
 
@@ -126,10 +135,14 @@ fn read_meta(source: &mut Source, meta: Atom, reading: &mut Reading) -> io::Resu
     // Version and flags go before the atoms, but not in QuickTime.
     let is_bare = meta.array(source, 4)?.is_some_and(|name: [u8; 4]| name.iter().all(u8::is_ascii_lowercase));
     let start = if is_bare { meta.start } else { meta.start + 4 };
+    let mut keys = Vec::new();
     let mut children = Atoms::new(start, meta.end);
     while let Some(child) = children.next(source)? {
-        if child.name == *b"ilst" {
-            ilst::read(source, child, reading)?;
+        match &child.name {
+            b"keys" => keys = quicktime::read_keys(source, child)?,
+            b"ilst" if keys.is_empty() => ilst::read(source, child, reading)?,
+            b"ilst" => quicktime::read_list(source, child, &keys, reading)?,
+            _ => {}
         }
     }
     children.tell_fault("the tag (meta)", reading);

@@ -254,6 +254,36 @@ fn fragments_are_summed_up_unless_an_index_states_the_length() {
 }
 
 #[test]
+fn names_of_quicktime_are_read() {
+    let text = |name, language: &[u8; 2], text: &[u8]| {
+        atom(name, &[&(text.len() as u16).to_be_bytes(), language.as_slice(), text].concat())
+    };
+    let plain =
+        [text(b"\xa9nam", &[0x55, 0xc4], "T\u{e9}".as_bytes()), text(b"\xa9ART", &[0, 0], b"caf\xe9")];
+    let cut = atom(b"\xa9alb", b"\xff\xff\x55\xc4Album");
+    let texts = atom(b"udta", &[plain.concat(), cut, atom(b"\xa9gen", b"\0")].concat());
+    let sound = track(b"soun", 4000, &[]);
+    let reading = song("x.mov", [ftyp(), moov(&[&sound, &texts])].concat());
+    assert_eq!(
+        (row(&reading).as_str(), losses(&reading).as_str()),
+        ("T\u{e9}|caf\u{e9}|Album|-|-|-|4000", "")
+    );
+    // iTunes' list comes first, wherever it stands.
+    let both = song("x.mov", [ftyp(), moov(&[&sound, &texts, &tag(&named().concat())])].concat());
+    assert_eq!(row(&both), "T|A|Album|-|-|-|4000");
+
+    let keys = ["com.apple.quicktime.title", "x", "artist", "com.apple.quicktime.album"];
+    let keys: Vec<u8> = keys.iter().flat_map(|key| atom(b"mdta", key.as_bytes())).collect();
+    let keys = atom(b"keys", &[[0, 0, 0, 0, 0, 0, 0, 4].as_slice(), &keys].concat());
+    let items = [item(&[0, 0, 0, 3], 1, b"A"), item(&[0, 0, 0, 1], 1, b"T"), item(&[0, 0, 0, 2], 1, b"x")];
+    let odd = [item(&[0, 0, 0, 9], 1, b"x"), item(&[0, 0, 0, 4], 13, b"x")];
+    let list = atom(b"ilst", &[items.concat(), odd.concat()].concat());
+    let meta = atom(b"meta", &[full(b"hdlr", &[0; 6]), keys, list].concat());
+    let reading = song("x.mov", [ftyp(), moov(&[&sound, &meta])].concat());
+    assert_eq!((row(&reading).as_str(), losses(&reading).as_str()), ("T|A|-|-|-|-|4000", "album"));
+}
+
+#[test]
 fn nested_atoms_come_to_an_end() {
     let mut nested = Vec::new();
     for _ in 0..20_000 {

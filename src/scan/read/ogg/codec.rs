@@ -112,7 +112,7 @@ impl Codec {
             Codec::Vorbis { blocks, .. } if place <= count * blocks[1] / 2 => place,
             Codec::Vorbis { blocks, .. } => vorbis_samples(source, page, *blocks)?,
             Codec::Opus { .. } => opus_samples(source, page)?,
-            Codec::Speex { packet, .. } => count * packet,
+            Codec::Speex { packet, .. } => count.saturating_mul(*packet),
             Codec::Flac(Some(info)) => count * u64::from(info.block_size),
             _ => place,
         }))

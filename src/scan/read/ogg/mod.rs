@@ -134,16 +134,18 @@ fn read_blocks(
         if !cursor.next(source)? {
             break;
         }
-        let header = cursor.take(source, 4)?;
-        // A frame of sound where the last block was not marked as such.
-        let Some(kind) = header.first().filter(|kind| **kind != 0xff) else { break };
+        // A frame of sound where the last block was not marked as such begins with ff.
+        let Ok([kind @ 0..=0xfe, a, b, c]) = <[u8; 4]>::try_from(cursor.take(source, 4)?) else { break };
         match kind & 0x7f {
             flac::STREAMINFO => {
                 let info = flac::Info::of(&cursor.take(source, flac::INFO_LEN)?);
                 stream.codec = Codec::Flac(info);
             }
             flac::COMMENT => vorbis_comment::read(source, &mut cursor, reading)?,
-            flac::PICTURE => reading.has_cover = true,
+            flac::PICTURE => {
+                reading.has_cover = true;
+                cursor.skip(source, u64::from(u32::from_be_bytes([0, a, b, c])))?;
+            }
             _ => {}
         }
         cursor.skip(source, u64::MAX)?;

@@ -9,8 +9,6 @@ use crate::scan::read::vorbis_comment::Packet;
 const HEADER_LEN: u64 = 27;
 /// Most bytes of a page: 255 segments of 255 bytes.
 pub(super) const PAGE_MAX: u64 = HEADER_LEN + 255 + 255 * 255;
-/// Most sound a page of a stream may hold for [`Packet::skip`] to leap over it.
-const BODY_MAX: u64 = 255 * 255;
 /// Most pages of other streams between two of one stream.
 const FOREIGN_MAX: usize = 4096;
 
@@ -133,13 +131,15 @@ pub(super) struct Cursor {
     left: u64,
     /// Whether the packet goes on on the next page.
     goes_on: bool,
+    /// Whether to try to leap over pages.
+    leaps: bool,
 }
 
 impl Cursor {
     /// At the start of the first packet of a page.
     pub(super) fn new(page: Page) -> Cursor {
         let at = page.body();
-        let mut cursor = Cursor { page, segment: 0, at, left: 0, goes_on: false };
+        let mut cursor = Cursor { page, segment: 0, at, left: 0, goes_on: false, leaps: true };
         cursor.begin();
         cursor
     }
@@ -179,7 +179,7 @@ impl Cursor {
                 if page.is_first() || page.is_continued() != continued {
                     return Ok(false);
                 }
-                *self = Cursor::new(page);
+                *self = Cursor { leaps: self.leaps, ..Cursor::new(page) };
                 return Ok(true);
             }
             at = page.end();
@@ -190,22 +190,34 @@ impl Cursor {
     /// Leaps over pages that the packet fills wholly, as long as `len` bytes go beyond
     /// them. Tells how many bytes of the packet were passed over.
     fn leap(&mut self, source: &mut Source, len: u64) -> io::Result<u64> {
-        let count = u32::try_from(len.saturating_sub(self.left) / BODY_MAX).unwrap_or(u32::MAX);
-        let target = self.page.end().saturating_add(u64::from(count) * PAGE_MAX);
-        if count < 2 || !self.goes_on || target >= source.len() {
+        let (size, body) = (self.page.end() - self.page.at, self.page.end() - self.page.body());
+        let is_full = self.page.segments.iter().all(|segment| *segment == 255);
+        if !(self.leaps && self.goes_on && is_full && body > 0) {
             return Ok(0);
         }
-        // The number of the page there tells that all pages between have their largest size.
-        let Some(page) = Page::at(source, target)? else { return Ok(0) };
-        let is_it = page.serial == self.page.serial
-            && page.is_continued()
-            && Some(page.sequence) == self.page.sequence.checked_add(count + 1);
-        if !is_it {
+        let count = len.saturating_sub(self.left) / body;
+        let mut count = u32::try_from(count).unwrap_or(u32::MAX);
+        if count < 2 {
             return Ok(0);
         }
-        let passed = self.left + u64::from(count) * BODY_MAX;
-        *self = Cursor::new(page);
-        Ok(passed)
+        while count > 1 {
+            let target = self.page.end().saturating_add(u64::from(count) * size);
+            // Pages are of one size, as a rule; if so, the number of the page there tells it.
+            let page = if target < source.len() { Page::at(source, target)? } else { None };
+            let is_it = |page: &Page| {
+                page.serial == self.page.serial
+                    && page.is_continued()
+                    && Some(page.sequence) == self.page.sequence.checked_add(count + 1)
+            };
+            if let Some(page) = page.filter(is_it) {
+                let passed = self.left + u64::from(count) * body;
+                *self = Cursor::new(page);
+                return Ok(passed);
+            }
+            count /= 4;
+        }
+        self.leaps = false;
+        Ok(0)
     }
 }
 
