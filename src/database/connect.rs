@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ::postgres::config::{ChannelBinding as Binding, SslMode as Negotiation, SslNegotiation};
 use ::postgres::error::SqlState;
-use ::postgres::{Client, Config, Error, NoTls};
+use ::postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
 use super::last_words::Connector;
 use super::require_auth::NotAllowed;
@@ -120,14 +120,23 @@ fn check_target(place: &Place, mut client: Client) -> Result<Client, DatabaseErr
         Target::Primary => ("pg_is_in_recovery()", false, "it is a standby"),
         Target::Standby => ("pg_is_in_recovery()", true, "it is no standby"),
     };
-    let row = client.query_one(&format!("SELECT {question}"), &[]).and_then(|row| row.try_get(0));
-    match row {
-        Ok(answer) if answer == wanted => Ok(client),
-        Ok::<bool, _>(_) => {
-            Err(place.unreachable(format!("the server is not what target_session_attrs asks for: {found}")))
-        }
-        Err(error) => Err(place.explain(&error)),
+    match ask(&mut client, question).map_err(|error| place.explain(&error))?.as_deref() {
+        Some(answer) if (answer == "t") == wanted => Ok(client),
+        _ => Err(place.unreachable(format!("the server is not what target_session_attrs asks for: {found}"))),
     }
+}
+
+/// The value of an expression, as text. Outside of a transaction this is safer than a prepared
+/// statement, which a pooler may prepare in one session of the server and look for in another.
+///
+/// # Errors
+/// If it has none.
+pub(super) fn ask(client: &mut Client, expression: &str) -> Result<Option<String>, Error> {
+    let messages = client.simple_query(&format!("SELECT {expression}"))?;
+    Ok(messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }))
 }
 
 /// A way that failed, and why.
@@ -316,5 +325,42 @@ fn describe(error: &Error) -> String {
         }
         (_, source) if never_got_there(error) => source.to_owned(),
         (_, source) => format!("{error}: {source}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DatabaseUrl;
+    use crate::config::database_url::Backend;
+
+    fn made(url: &str) -> Config {
+        let url = DatabaseUrl::parse(url).unwrap();
+        let Backend::Postgres(settings) = url.backend() else { panic!("{url}") };
+        config(&Place::new(settings), "x")
+    }
+
+    #[test]
+    fn a_server_that_has_gone_is_noticed_within_a_minute() {
+        let config = made("postgresql://h/d");
+        let interval = config.get_keepalives_interval().unwrap() * config.get_keepalives_retries().unwrap();
+        assert!(config.get_keepalives());
+        assert!(config.get_keepalives_idle() + interval <= Duration::from_secs(60));
+        assert!(*config.get_tcp_user_timeout().unwrap() <= Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_url_sets_what_is_noticed_when() {
+        let config = made(
+            "postgresql://h/d?keepalives=0&keepalives_idle=5&keepalives_interval=2&keepalives_count=4\
+             &tcp_user_timeout=7000&channel_binding=require&sslmode=require&sslnegotiation=direct",
+        );
+        assert!(!config.get_keepalives());
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(5));
+        assert_eq!(config.get_keepalives_interval(), Some(Duration::from_secs(2)));
+        assert_eq!(config.get_keepalives_retries(), Some(4));
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(7)));
+        assert_eq!(config.get_channel_binding(), Binding::Require);
+        assert_eq!(config.get_ssl_negotiation(), SslNegotiation::Direct);
     }
 }

@@ -116,18 +116,19 @@ fn missing_tables(transaction: &mut Transaction<'_>) -> Result<Vec<&'static str>
     missing_of(transaction, schema::TABLES)
 }
 
+/// Those of `tables` that are not there, in their order.
 fn missing_of(
     transaction: &mut Transaction<'_>,
     tables: impl IntoIterator<Item = &'static str>,
 ) -> Result<Vec<&'static str>, Error> {
-    let mut missing = Vec::new();
-    for table in tables {
-        let row = transaction.query_one("SELECT to_regclass($1::text) IS NULL", &[&table])?;
-        if row.try_get(0)? {
-            missing.push(table);
-        }
-    }
-    Ok(missing)
+    let tables: Vec<&str> = tables.into_iter().collect();
+    let rows = transaction.query(
+        "SELECT number FROM unnest($1::text[]) WITH ORDINALITY AS tables (name, number)
+          WHERE to_regclass(name) IS NULL ORDER BY number",
+        &[&tables],
+    )?;
+    // Counted from 1.
+    rows.iter().map(|row| row.try_get(0).map(|number: i64| tables[number as usize - 1])).collect()
 }
 
 /// Creates what is missing. Another process may be doing the same: then one of the two is

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::postgres::Client;
 use ::postgres::error::SqlState;
+use ::postgres::{Client, Error};
 
 /// What to do about a database with a narrow encoding.
 pub(super) const REMEDY: &str = "make one that can (createdb --encoding=UTF8 --template=template0 NAME), \
@@ -106,11 +106,15 @@ impl Narrow {
 impl Server {
     /// The server converts a parameter to the encoding of the database before all else.
     fn fits(&mut self, text: &str) -> bool {
-        match self.client.query_one("SELECT $1::text", &[&text]) {
-            Ok(_) => true,
-            Err(error) => !error.code().is_some_and(|code| {
+        let refuses = |error: &Error| {
+            error.code().is_some_and(|code| {
                 [SqlState::UNTRANSLATABLE_CHARACTER, SqlState::CHARACTER_NOT_IN_REPERTOIRE].contains(code)
-            }),
-        }
+            })
+        };
+        // In a transaction, so that a pooler gives all of it to one session of the server.
+        let Ok(mut transaction) = self.client.transaction() else {
+            return true;
+        };
+        transaction.query_one("SELECT $1::text", &[&text]).err().is_none_or(|error| !refuses(&error))
     }
 }

@@ -21,6 +21,10 @@ const DIALECT: Dialect = Dialect { integer: "BIGINT", bytes: "BYTEA", id: ID_TYP
 /// Modes of locks that keep rows from being read.
 const AGAINST_READING: [&str; 1] = ["AccessExclusiveLock"];
 
+/// Modes of locks that keep a single row from being changed.
+const AGAINST_CHANGES: [&str; 4] =
+    ["ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"];
+
 /// Modes of locks that keep a scan from writing: all but those of readers.
 const AGAINST_WRITING: [&str; 7] = [
     "RowShareLock",
@@ -99,6 +103,12 @@ impl Session {
             if let Some(reason) = lacking_rights(&mut transaction, &tables)? {
                 return Err(Stopped::Ended(place.failed(reason)));
             }
+            let rows = schema::TABLES.into_iter().filter(|table| tables.contains(table));
+            for statement in rows.map(trial) {
+                waiter.run(&mut transaction, &tables, &AGAINST_CHANGES, |transaction| {
+                    Ok(transaction.batch_execute(&statement)?)
+                })?;
+            }
             create_missing(&mut transaction, &mut waiter)
         })();
         tried.map_err(|stopped| stop(&place, stopped))
@@ -166,8 +176,8 @@ fn check_lock(lock: &mut Client, place: &Place) -> Result<(), DatabaseError> {
 /// What tells whether texts can be stored, over a connection of its own where the encoding
 /// of the database leaves a doubt.
 fn texts(place: &Place, work: &mut Client, tell: &Tell) -> Result<Texts, DatabaseError> {
-    let row = work.query_one("SHOW server_encoding", &[]).and_then(|row| row.try_get(0));
-    let encoding: String = row.map_err(|error| place.explain(&error))?;
+    let asked = connect::ask(work, "current_setting('server_encoding')");
+    let encoding = asked.map_err(|error| place.explain(&error))?.unwrap_or_default();
     if ["UTF8", "SQL_ASCII"].contains(&encoding.as_str()) {
         return Ok(Texts::any());
     }
@@ -177,6 +187,12 @@ fn texts(place: &Place, work: &mut Client, tell: &Tell) -> Result<Texts, Databas
 
 fn show(transaction: &mut Transaction<'_>, setting: &str) -> Result<String, Error> {
     transaction.query_one(&format!("SHOW {setting}"), &[])?.try_get(0)
+}
+
+/// A statement that fails if a table has other columns, or is a view that cannot be written.
+fn trial(table: &str) -> String {
+    let columns = schema::columns(table).join(", ");
+    format!("EXPLAIN INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}")
 }
 
 /// Which of the tables that are there the role may not use, in words.

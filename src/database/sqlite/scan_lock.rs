@@ -4,13 +4,14 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 
 use super::{NO_LOCKS, folder_of, label};
 use crate::database::DatabaseError;
@@ -48,6 +49,7 @@ impl ScanLock {
             // The other scan is between its lock and its name; nothing tells when it is past.
             thread::sleep(NAME_DELAY / 20);
         }
+        give_to_owner_of(path, &file);
         write_holder(&mut file, me)
             .map_err(|error| failed(format!("cannot write {}: {error}", lock.display())))?;
         Ok(ScanLock { _file: file })
@@ -70,6 +72,16 @@ fn open(lock: &Path) -> io::Result<File> {
         .truncate(false)
         .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(lock)
+}
+
+/// As SQLite does with its journal: or a scan by root would keep out those of the owner.
+fn give_to_owner_of(path: &Path, file: &File) {
+    if let Ok(database) = path.metadata()
+        && geteuid().is_root()
+    {
+        // Then the owner is told what to do, as if somebody else had made the file.
+        let _ = fchown(file, Some(database.uid()), Some(database.gid()));
+    }
 }
 
 /// A line `PID STARTED HOST`; a name that is not complete has no end of line.
@@ -151,6 +163,19 @@ mod tests {
         let error = ScanLock::take(&path, &holder("x")).unwrap_err().to_string();
         assert!(error.contains("another program holds a lock on"), "{error}");
         assert!(began.elapsed() < Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_lock_made_by_root_is_the_owners() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        std::fs::write(&path, "").unwrap();
+        std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
+        drop(ScanLock::take(&path, &holder("x")).unwrap());
+        assert_eq!(lock_path(&path).metadata().unwrap().uid(), 65534);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::explain::{is_busy, locks_fail};
 use super::scan_lock::ScanLock;
-use super::{NO_LOCKS, explain, label, missing_tables, select, write};
+use super::{NO_LOCKS, explain, insert, label, missing_tables, select, write};
 use crate::database::difference::{Kind, StoredSong};
 use crate::database::error::ANOTHER_PROGRAM;
 use crate::database::session::{Holder, Notice, Patience, Previous, State, Tell, Visit};
@@ -87,7 +87,8 @@ impl Session {
 
     pub(in crate::database) fn previous(&mut self, visit: &mut dyn Visit) -> Result<Previous, DatabaseError> {
         // The lock for reading comes with the first row that is read, and stays.
-        self.run("BEGIN; SELECT 1 FROM sqlite_master LIMIT 1").inspect_err(|_| self.roll_back())?;
+        self.run("BEGIN")?;
+        self.run("SELECT 1 FROM sqlite_master LIMIT 1").inspect_err(|_| self.roll_back())?;
         let outcome = read(&self.connection, visit).map_err(|error| self.explain(&error));
         self.roll_back();
         outcome
@@ -123,7 +124,13 @@ impl Session {
 }
 
 /// A lock is not yet a permission: that shows when the journal is made and a page changed.
+/// And a table may have other columns, or be a view.
 fn try_writing(connection: &Connection) -> rusqlite::Result<()> {
+    let missing = missing_tables(connection)?;
+    for table in schema::TABLES.into_iter().filter(|table| !missing.contains(table)) {
+        connection.prepare(&select(table, schema::columns(table)))?;
+        connection.prepare(&insert(table, schema::columns(table)))?;
+    }
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     connection.pragma_update(None, "user_version", version)
 }
@@ -219,7 +226,8 @@ fn bytes<'a>(row: &'a Row<'_>, index: usize) -> Option<&'a [u8]> {
 fn read_names(connection: &Connection, kind: Kind, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
     let is_whole = read_rows(connection, &select(kind.table(), &schema::NAME_COLUMNS), |row| {
         let name = text(row.get_ref(1).ok()?)??;
-        Some(visit.name(kind, id(row, 0)?, name))
+        visit.name(kind, id(row, 0)?, name);
+        Some(())
     })?;
     Ok(is_whole && !has_duplicates(connection, kind.table())?)
 }
@@ -234,7 +242,8 @@ fn read_songs(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Resul
             year: number(row, 4)?,
             names: [id(row, 5)?, id(row, 6)?, id(row, 7)?],
         };
-        Some(visit.song(&song))
+        visit.song(&song);
+        Some(())
     })?;
     Ok(is_whole && !has_duplicates(connection, "tracks")?)
 }

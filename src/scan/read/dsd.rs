@@ -287,7 +287,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "id3::read_v2 is a stub until the readers of tags are merged; then this is to run"]
     fn id3_tags_are_read_where_they_are() {
         let sound_end = dsf(RATE, 2, 1000, 1000, 0).len() as u64;
         for pointer in [0, 5, sound_end, sound_end + 9, u64::MAX] {

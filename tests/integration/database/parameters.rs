@@ -132,11 +132,3 @@ fn tls_can_begin_at_once() {
         _ => drop(outcome.unwrap_err()),
     }
 }
-
-#[test]
-fn liveness_of_the_connection_is_set() {
-    let database = database();
-    let query = "keepalives_idle=5&keepalives_interval=2&keepalives_count=4&tcp_user_timeout=7000";
-    assert_eq!(load_all(&database.url_of("avalon", query)), collection(3));
-    assert_eq!(load_all(&database.url_of("avalon", "keepalives=0")), collection(3));
-}

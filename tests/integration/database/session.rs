@@ -1,6 +1,7 @@
 //! The session that a scan has with its database: what is true of both kinds.
 
 mod killed;
+mod pooler;
 mod postgres;
 mod sqlite;
 
@@ -156,7 +157,7 @@ fn file(folder: i64, name: &[u8]) -> File {
         folder,
         name: OsString::from_vec(name.to_vec()),
         stamps: Stamps { size: 1, mtime_ns: i64::MAX, ctime_ns: -1, ino: i64::MIN },
-        settled: name.len() % 2 == 0,
+        settled: name.len().is_multiple_of(2),
         reader: 7,
         outcome: Outcome::Broken,
         note: "it is\tcut\\ off\n".to_owned(),

@@ -29,9 +29,7 @@ fn nothing_changed_writes_nothing() {
         (row.get(0), row.get(1))
     };
     let (position, size) = state();
-    let began = Instant::now();
     assert_eq!(store(&database.url(), &collection(count), &all), Ok(None));
-    println!("{:?}", began.elapsed());
     let (position_after, size_after) = state();
     assert!(position_after - position <= 16 * 1024, "{} bytes of WAL", position_after - position);
     assert_eq!(size_after, size);
@@ -69,34 +67,60 @@ fn a_row_lock_of_another_client_is_told_and_has_an_end() {
     assert_eq!(store(&place.url, &collection(5), &[]), Ok(Some(2)));
 }
 
+/// Lets go of `lock` when it has been announced.
+fn release_when_told<T: Send>(
+    lock: ::postgres::Transaction<'_>,
+    told: &Told,
+    work: impl FnOnce() -> T + Send,
+) -> T {
+    thread::scope(|scope| {
+        let scan = scope.spawn(work);
+        while told.lock().unwrap().is_empty() {
+            assert!(!scan.is_finished(), "the scan did not wait");
+            thread::yield_now();
+        }
+        lock.rollback().unwrap();
+        scan.join().unwrap()
+    })
+}
+
 #[test]
 fn a_lock_that_goes_in_time_only_costs_time() {
-    for (lock, is_reading) in
-        [("LOCK TABLE genres IN ACCESS EXCLUSIVE MODE", true), ("LOCK TABLE albums IN SHARE MODE", false)]
-    {
+    let place = Place::postgres();
+    store(&place.url, &collection(3), &[]).unwrap();
+    let mut other = database(&place).client();
+    let (session, told) = open_telling(&place.url);
+    let mut session = session.unwrap();
+
+    let mut lock = other.transaction().unwrap();
+    lock.batch_execute("LOCK TABLE genres IN ACCESS EXCLUSIVE MODE").unwrap();
+    let (before, seen) = release_when_told(lock, &told, || previous(&mut session));
+    told.lock().unwrap().clear();
+
+    let mut lock = other.transaction().unwrap();
+    lock.batch_execute("LOCK TABLE albums IN SHARE MODE").unwrap();
+    let rows = collection(5);
+    let rows = Rows::Differences(seen.known.compare(&rows));
+    let stored = release_when_told(lock, &told, move || {
+        session.store(changes(before.last_scan, rows, StateChanges::default()))
+    });
+    assert_eq!(stored, Ok(Some(2)));
+    assert_eq!(load_all(&place.url), collection(5));
+}
+
+#[test]
+fn tables_that_cannot_be_written_are_told_first() {
+    for (sql, expected) in [
+        (
+            "CREATE TABLE tracks (id uuid, title text)",
+            "column \"name\" of relation \"tracks\" does not exist",
+        ),
+        ("CREATE VIEW albums AS SELECT 1 AS id, 'x' AS name", "cannot insert into view \"albums\""),
+    ] {
         let place = Place::postgres();
-        store(&place.url, &collection(3), &[]).unwrap();
-        let mut other = database(&place).client();
-        let mut blocker = other.transaction().unwrap();
-        blocker.batch_execute(lock).unwrap();
-        let (session, told) = open_telling(&place.url);
-        let mut session = session.unwrap();
-        thread::scope(|scope| {
-            let scan = scope.spawn(|| {
-                let (before, seen) = previous(&mut session);
-                assert_eq!(told.lock().unwrap().len(), usize::from(is_reading));
-                let rows = collection(5);
-                let rows = Rows::Differences(seen.known.compare(&rows));
-                session.store(changes(before.last_scan, rows, StateChanges::default()))
-            });
-            while told.lock().unwrap().is_empty() {
-                assert!(!scan.is_finished(), "the scan did not wait");
-                thread::yield_now();
-            }
-            blocker.rollback().unwrap();
-            assert_eq!(scan.join().unwrap(), Ok(Some(2)));
-        });
-        assert_eq!(load_all(&place.url), collection(5));
+        place.execute(sql);
+        let error = refusal(&place.url).to_string();
+        assert!(error.contains(expected), "{error}");
     }
 }
 

@@ -98,6 +98,41 @@ fn a_commit_waits_for_readers() {
 }
 
 #[test]
+fn reading_waits_for_a_commit() {
+    let place = Place::sqlite();
+    store(&place.url, &collection(3), &[]).unwrap();
+    let (session, told) = open_telling(&place.url);
+    let mut session = session.unwrap();
+    let writer = place.connection();
+    writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    thread::scope(|scope| {
+        let scan = scope.spawn(|| previous(&mut session).1.known.songs());
+        while told.lock().unwrap().is_empty() {
+            assert!(!scan.is_finished(), "the scan did not wait");
+            thread::yield_now();
+        }
+        writer.execute_batch("COMMIT").unwrap();
+        assert_eq!(scan.join().unwrap(), 3);
+    });
+}
+
+#[test]
+fn tables_that_cannot_be_written_are_told_first() {
+    for (sql, expected) in [
+        ("CREATE TABLE tracks (id, title)", "no such column: name"),
+        ("CREATE VIEW albums AS SELECT 1 AS id, 'x' AS name", "cannot modify albums because it is a view"),
+    ] {
+        let place = Place::sqlite();
+        place.execute(sql);
+        let error = refusal(&place.url).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let place = Place::sqlite();
+    fs::write(path(&place), "This is no database. ".repeat(100)).unwrap();
+    assert!(refusal(&place.url).to_string().ends_with("the file is no SQLite database"));
+}
+
+#[test]
 fn what_may_not_be_written_is_told_first() {
     let place = Place::sqlite();
     store(&place.url, &collection(3), &[]).unwrap();
