@@ -291,7 +291,7 @@ mod tests {
         }
 
         fn is_leaf(&self) -> bool {
-            self.number % 2 == 0
+            self.number.is_multiple_of(2)
         }
     }
 

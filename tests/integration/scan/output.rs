@@ -151,7 +151,7 @@ fn the_database_comes_before_the_music() {
     let home = Home::new();
     let song = home.add("song.mp3");
     let trace = home.path("trace");
-    let mut run = |url: &str| {
+    let run = |url: &str| {
         let mut command = Command::new("strace");
         command.args(["-f", "-qq", "-e", "trace=%file", "-o"]).arg(&trace);
         command.arg(env!("CARGO_BIN_EXE_avalon-scan")).arg("-d").arg(url).arg(home.music());

@@ -460,7 +460,5 @@ fn what_is_excluded_leaves_without_being_a_loss() {
     fs::write(home.music().join("a/.avalonignore"), ".hidden/\n").expect("file");
     home.scan([&["--exclude".into(), "podcasts/".into()][..], &[home.music()]].concat()).assert_exited(0);
     assert_eq!(home.songs().len(), 1);
-    for bad in ["[z-a]"] {
-        home.scan([&["--exclude".into(), bad.into()][..], &[home.music()]].concat()).assert_exited(2);
-    }
+    home.scan([&["--exclude".into(), "[z-a]".into()][..], &[home.music()]].concat()).assert_exited(2);
 }

@@ -54,16 +54,6 @@ impl Atom {
         Ok(None)
     }
 
-    /// The atom that this path of names leads to.
-    pub(super) fn descendant(&self, source: &mut Source, path: &[&[u8; 4]]) -> io::Result<Option<Atom>> {
-        let mut atom = *self;
-        for name in path {
-            let Some(child) = atom.child(source, name)? else { return Ok(None) };
-            atom = child;
-        }
-        Ok(Some(atom))
-    }
-
     /// The number at an offset in the content, if it is there.
     pub(super) fn u32(&self, source: &mut Source, offset: u64) -> io::Result<Option<u32>> {
         Ok(self.array(source, offset)?.map(u32::from_be_bytes))
