@@ -113,6 +113,10 @@ pub struct Config {
     pub database_url: DatabaseUrl,
     /// Folders of music that are scanned when no others are named.
     pub collection: Vec<PathBuf>,
+    /// Patterns of files and folders that a scan passes over, as `.gitignore` writes them.
+    pub exclude: Vec<String>,
+    /// How long a file may give no answer before it counts as unreachable.
+    pub file_timeout: Duration,
     /// How log lines look and where they go.
     pub log: LogSettings,
     /// How requests are logged; `None` if they are not.
@@ -199,6 +203,8 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         shown: shown(&layers, &database_url),
         database_url,
         collection: collection(&layers)?,
+        exclude: exclude(&layers)?,
+        file_timeout: layers.seconds("FILE_TIMEOUT", 1..=86_400)?,
         log: telemetry::log_settings(&layers)?,
         access_log: telemetry::access_log(&layers)?,
         request_id_header: layers.text("REQUEST_ID_HEADER", telemetry::header_name)?,
@@ -292,6 +298,15 @@ fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, C
 fn collection(layers: &Layers) -> Result<Vec<PathBuf>, ConfigError> {
     let folder = |text: &str| Ok(Some(PathBuf::from(text)).filter(|_| !text.is_empty()));
     Ok(layers.list("COLLECTION", folder)?.into_iter().flatten().collect())
+}
+
+fn exclude(layers: &Layers) -> Result<Vec<String>, ConfigError> {
+    let pattern = |text: &str| {
+        let checked = ignore::gitignore::GitignoreBuilder::new("/").add_line(None, text).map(|_| ());
+        let pattern = || Some(text.to_owned()).filter(|text| !text.is_empty());
+        checked.map(|()| pattern()).map_err(|error| format!("expected a pattern as in .gitignore: {error}"))
+    };
+    Ok(layers.list("EXCLUDE", pattern)?.into_iter().flatten().collect())
 }
 
 fn request_path(text: &str) -> Result<String, String> {

