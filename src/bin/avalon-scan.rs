@@ -71,6 +71,9 @@ pub(crate) struct Arguments {
     /// Store an empty collection if no audio is found, instead of refusing it
     #[arg(long)]
     allow_empty: bool,
+    /// Read all files again, also those that are as the last scan left them
+    #[arg(long)]
+    full: bool,
     /// Store what is found, however many songs disappear; also those that cannot be reached
     #[arg(long)]
     force: bool,
@@ -168,6 +171,7 @@ fn job(arguments: &Arguments, config: &Config) -> Job {
         empty: if arguments.allow_empty { Empty::Allowed } else { Empty::Refused },
         expected: Expected { all: arguments.force, below: arguments.expect_loss.clone() },
         exclude: config.exclude.iter().chain(&arguments.exclude).cloned().collect(),
+        full: arguments.full,
         file_timeout: config.file_timeout,
     }
 }
@@ -193,7 +197,10 @@ fn exit_of_error(error: &ScanError) -> Exit {
         | ScanError::Unreadable { .. }
         | ScanError::NothingReadable { .. } => Exit::NothingToScan,
         ScanError::TooMuchLost { .. } | ScanError::NothingThere { .. } => Exit::TooMuchLost,
-        ScanError::Database(_) | ScanError::Unstorable { .. } | ScanError::Threads(_) => Exit::Failed,
+        ScanError::Database(_)
+        | ScanError::Unstorable { .. }
+        | ScanError::Threads(_)
+        | ScanError::Spool(_) => Exit::Failed,
     }
 }
 

@@ -1,23 +1,21 @@
 //! What a scan wants written at its end.
 
-use std::borrow::Cow;
 use std::ffi::OsString;
+use std::io;
 
 use uuid::Uuid;
 
 use super::difference::RowChanges;
-use crate::model::Collection;
 use crate::model::library::{File, Folder};
 
 /// What a scan writes, in one transaction or not at all.
-#[derive(Debug)]
 pub struct Changes<'a> {
     /// [`Previous::last_scan`](super::Previous::last_scan): what everything was compared with.
     pub seen_scan: i64,
     /// The scan itself; written if anything else is.
     pub scan: ScanRecord<'a>,
     /// The four tables.
-    pub rows: Rows<'a>,
+    pub rows: RowChanges<'a>,
     /// The folders and files.
     pub state: StateChanges<'a>,
     /// Files that have moved.
@@ -35,16 +33,6 @@ pub struct ScanRecord<'a> {
     pub counts: &'a str,
 }
 
-/// Changes of the four tables.
-#[derive(Debug)]
-pub enum Rows<'a> {
-    /// Everything goes, and this comes: for an empty database, and for one whose rows are
-    /// not all clean.
-    Replace(&'a Collection),
-    /// Only this.
-    Differences(RowChanges<'a>),
-}
-
 /// Changes of the folders and files.
 #[derive(Default)]
 pub struct StateChanges<'a> {
@@ -60,8 +48,9 @@ pub struct StateChanges<'a> {
     pub removed_files: &'a [(i64, OsString)],
 }
 
-/// Rows one by one, so that a million of them need not be in memory at once.
-pub type Stream<'a, T> = Box<dyn Iterator<Item = Cow<'a, T>> + 'a>;
+/// Rows one by one, so that a million of them need not be in memory at once. Where they are
+/// kept meanwhile may fail.
+pub type Stream<'a, T> = Box<dyn Iterator<Item = io::Result<T>> + Send + 'a>;
 
 /// A song whose file has another path now, and so another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,15 +61,6 @@ pub struct Moved {
     pub new_id: Uuid,
     /// When this was found out, in seconds since 1970.
     pub at: i64,
-}
-
-impl Rows<'_> {
-    pub(super) fn is_empty(&self) -> bool {
-        match self {
-            Rows::Replace(_) => false,
-            Rows::Differences(changes) => changes.is_empty(),
-        }
-    }
 }
 
 impl StateChanges<'_> {
@@ -94,7 +74,8 @@ impl StateChanges<'_> {
     }
 }
 
-fn is_at_end<'a, T: Clone + 'a>(stream: &mut Option<Stream<'a, T>>) -> bool {
+/// Looks at the first row of a stream, without losing it.
+pub(super) fn is_at_end<'a, T: Send + 'a>(stream: &mut Option<Stream<'a, T>>) -> bool {
     let Some(mut rows) = stream.take() else {
         return true;
     };
@@ -112,16 +93,6 @@ impl Changes<'_> {
     }
 }
 
-impl std::fmt::Debug for StateChanges<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StateChanges")
-            .field("replace", &self.replace)
-            .field("removed_folders", &self.removed_folders)
-            .field("removed_files", &self.removed_files)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,13 +104,11 @@ mod tests {
     #[test]
     fn a_look_at_a_stream_loses_nothing() {
         let rows = [folder(1), folder(2)];
-        let mut state = StateChanges {
-            folders: Some(Box::new(rows.iter().map(Cow::Borrowed))),
-            ..StateChanges::default()
-        };
+        let mut state =
+            StateChanges { folders: Some(Box::new(rows.iter().cloned().map(Ok))), ..StateChanges::default() };
         assert!(!state.is_empty());
         assert!(!state.is_empty());
-        let seen: Vec<Folder> = state.folders.unwrap().map(Cow::into_owned).collect();
+        let seen: Vec<Folder> = state.folders.unwrap().collect::<io::Result<_>>().unwrap();
         assert_eq!(seen, rows);
 
         let mut none = StateChanges { files: Some(Box::new(std::iter::empty())), ..StateChanges::default() };

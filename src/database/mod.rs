@@ -21,7 +21,7 @@ mod state;
 mod texts;
 mod tls;
 
-pub use changes::{Changes, Moved, Rows, ScanRecord, StateChanges, Stream};
+pub use changes::{Changes, Moved, ScanRecord, StateChanges, Stream};
 pub use error::DatabaseError;
 pub use left_out::{LeftOut, NamesLeftOut};
 pub use rows::Loaded;

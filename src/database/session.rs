@@ -134,7 +134,7 @@ pub struct Previous {
     /// The folders and files.
     pub state: State,
     /// Whether each row of the four tables was visited and no id twice. If not, something
-    /// else has written there, and [`Rows::Replace`](super::Rows::Replace) is the remedy.
+    /// else has written there, and `replace` in [`RowChanges`](super::difference::RowChanges) is the remedy.
     pub is_clean: bool,
     /// Number of the last scan that has stored something; 0 for none.
     pub last_scan: i64,

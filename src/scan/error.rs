@@ -72,6 +72,8 @@ pub enum ScanError {
     Database(DatabaseError),
     /// No thread can be started.
     Threads(io::Error),
+    /// What was read cannot be kept in the temporary folder until it is stored.
+    Spool(io::Error),
 }
 
 impl fmt::Display for ScanError {
@@ -106,6 +108,11 @@ impl fmt::Display for ScanError {
             }
             ScanError::Database(error) => error.fmt(f),
             ScanError::Threads(_) => f.write_str("cannot start a thread"),
+            ScanError::Spool(_) => write!(
+                f,
+                "cannot keep what was read in {}; TMPDIR names another folder",
+                std::env::temp_dir().display()
+            ),
         }
     }
 }
@@ -135,7 +142,9 @@ fn write_losses(f: &mut fmt::Formatter<'_>, losses: &[Loss]) -> fmt::Result {
 impl Error for ScanError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            ScanError::Unreadable { source, .. } | ScanError::Threads(source) => Some(source),
+            ScanError::Unreadable { source, .. } | ScanError::Threads(source) | ScanError::Spool(source) => {
+                Some(source)
+            }
             _ => None,
         }
     }

@@ -1,20 +1,22 @@
-//! What became of each file of the last scan. Only a name that is missing from a folder
-//! which was listed to its end, in a root and on a mount that are present, is gone. All
-//! else is out of reach, and its row stays.
+//! What became of each file of the last scan. Only a name that is missing from a folder which
+//! was listed to its end, in a root and on a mount that are present, is gone. All else is out
+//! of reach, and its row stays.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::previous::Previous;
-use super::roots::holds;
-use super::survey::{Reach, Seen, Survey};
-use crate::model::library::{File, Outcome};
+use super::folders::Reach;
+use super::previous::{Index, Known, Mark, Previous};
+use super::survey::Survey;
+use crate::model::library::{Folder, Outcome};
 
 /// What became of one file of the last scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It was read, and is a song if it was one.
+    /// It is as it was, or lies outside of what was looked at.
     Stays,
+    /// It was read, and is a song if it was one.
+    Changed,
     /// It was read, and is no song any more.
     Spoiled,
     /// It is not where it was.
@@ -31,72 +33,59 @@ pub(super) enum Fate {
 
 /// A file of the last scan and its fate.
 #[derive(Debug)]
-pub(super) struct Judged<'a> {
+pub(super) struct Judged {
+    pub(super) index: Index,
     pub(super) path: PathBuf,
-    pub(super) file: &'a File,
+    /// Whether the last scan found a song in the file.
+    pub(super) was_song: bool,
     pub(super) fate: Fate,
 }
 
-impl Judged<'_> {
-    /// Whether the last scan found a song in the file.
-    pub(super) fn was_song(&self) -> bool {
-        self.file.outcome == Outcome::Song
-    }
-}
-
 /// Decides about the files of the last scan.
-pub(super) struct Judge<'a, 's> {
-    previous: &'a Previous,
-    survey: &'s Survey,
-    roots: &'s [PathBuf],
+pub(super) struct Judge<'a> {
+    pub(super) previous: &'a Previous,
+    pub(super) survey: &'a Survey<'a>,
+    pub(super) roots: &'a [PathBuf],
     /// Roots that are missing, or cannot be listed.
-    absent: &'s [PathBuf],
-    seen: HashMap<&'s Path, &'s Seen>,
-    /// New files by what makes a file the same under another path.
-    newcomers: HashMap<Content, Vec<&'s Path>>,
+    pub(super) absent: &'a [PathBuf],
+    /// What was looked at; `None` for everything below the roots.
+    pub(super) scope: Option<&'a [PathBuf]>,
 }
 
-/// What stays when a file moves.
-type Content = (i64, i64);
+impl Judge<'_> {
+    /// The fate of every file of the last scan that is not as it was, in the order of the paths.
+    pub(super) fn judge(&self) -> Vec<Judged> {
+        let mut judged: Vec<Judged> = self
+            .previous
+            .files()
+            .filter(|(_, _, known)| known.mark != Mark::Unchanged)
+            .map(|(folder, index, known)| self.judged(folder, index, known))
+            .filter(|judged| judged.fate != Fate::Stays)
+            .collect();
+        judged.sort_by(|a, b| a.path.cmp(&b.path));
+        self.find_moved(&mut judged);
+        judged
+    }
 
-impl<'a, 's> Judge<'a, 's> {
-    /// A judge over the files of `previous`. `absent` are those of `roots` that could not
-    /// be visited.
-    pub(super) fn new(
-        previous: &'a Previous,
-        survey: &'s Survey,
-        roots: &'s [PathBuf],
-        absent: &'s [PathBuf],
-    ) -> Judge<'a, 's> {
-        let mut newcomers: HashMap<Content, Vec<&Path>> = HashMap::new();
-        for seen in survey.files.iter().rev().filter(|seen| seen.outcome == Outcome::Song) {
-            let known = seen
-                .path
-                .parent()
-                .zip(seen.path.file_name())
-                .is_some_and(|(folder, name)| previous.file(folder, name).is_some());
-            if !known {
-                newcomers.entry((seen.stamps.size, seen.stamps.mtime_ns)).or_default().push(&seen.path);
+    fn judged(&self, folder: &Folder, index: Index, known: &Known) -> Judged {
+        let path = self.previous.path(folder, known);
+        let fate = self.fate(&path, known);
+        Judged { index, path, was_song: known.outcome == Outcome::Song, fate }
+    }
+
+    fn fate(&self, path: &Path, known: &Known) -> Fate {
+        match known.mark {
+            Mark::Unchanged => return Fate::Stays,
+            Mark::Read(outcome) if known.outcome == Outcome::Song && outcome != Outcome::Song => {
+                return Fate::Spoiled;
             }
+            Mark::Read(_) => return Fate::Changed,
+            Mark::Unseen => {}
         }
-        let seen = survey.files.iter().map(|seen| (seen.path.as_path(), seen)).collect();
-        Judge { previous, survey, roots, absent, seen, newcomers }
-    }
-
-    /// The fate of every file of the last scan, in the order of the paths.
-    pub(super) fn judge(mut self) -> Vec<Judged<'a>> {
-        let mut files: Vec<(PathBuf, &File)> = self.previous.files().collect();
-        // In order, so that among equal files the same ones count as moved each time.
-        files.sort_by(|(a, _), (b, _)| a.cmp(b));
-        files.into_iter().map(|(path, file)| Judged { fate: self.fate(&path, file), path, file }).collect()
-    }
-
-    fn fate(&mut self, path: &Path, file: &File) -> Fate {
-        if let Some(seen) = self.seen.get(path) {
-            let spoiled = file.outcome == Outcome::Song && seen.outcome != Outcome::Song;
-            return if spoiled { Fate::Spoiled } else { Fate::Stays };
+        if self.scope.is_some_and(|scope| !scope.iter().any(|place| path.starts_with(place))) {
+            return Fate::Stays;
         }
-        if !self.roots.iter().any(|root| holds(root, path)) {
+        if !self.roots.iter().any(|root| path.starts_with(root)) {
             return Fate::GivenUp;
         }
         if self.survey.unreachable.contains_key(path) || self.survey.broken_links.contains(path) {
@@ -105,16 +94,13 @@ impl<'a, 's> Judge<'a, 's> {
         match self.nearest(path) {
             Nearest::Excluded => Fate::Excluded,
             Nearest::Unreachable(place) => Fate::Unreachable(place.to_owned()),
-            Nearest::Listed => match self.newcomer(file) {
-                Some(path) => Fate::Moved(path),
-                None => Fate::Gone,
-            },
+            Nearest::Listed => Fate::Gone,
         }
     }
 
     /// What the folders above `path` say, from the inside out.
     fn nearest<'p>(&self, path: &'p Path) -> Nearest<'p> {
-        let mut listed = None;
+        let mut is_listed = false;
         for place in path.ancestors() {
             if self.survey.excluded.contains(place) {
                 return Nearest::Excluded;
@@ -122,38 +108,48 @@ impl<'a, 's> Judge<'a, 's> {
             if self.absent.iter().any(|root| root == place) {
                 return Nearest::Unreachable(place);
             }
-            let visited = self.survey.folders.get(place);
+            let visited = self.survey.visited(place);
             let was_mount = self.previous.folder(place).is_some_and(|folder| folder.is_mount);
-            if was_mount && !visited.is_some_and(|visited| visited.is_mount) {
+            let is_looked_at = visited.is_some() || !is_listed;
+            if was_mount && is_looked_at && !visited.is_some_and(|visited| visited.is_mount) {
                 return Nearest::Unreachable(place);
             }
             if let Some(visited) = visited
-                && listed.is_none()
+                && !is_listed
             {
                 if visited.reach != Reach::Listed {
                     return Nearest::Unreachable(place);
                 }
-                listed = Some(place);
+                is_listed = true;
             }
-            if self.roots.iter().any(|root| root == place) {
-                if visited.is_some_and(|visited| visited.is_empty) {
-                    return Nearest::Unreachable(place);
-                }
-                if !self.roots.iter().any(|root| root != place && holds(root, place)) {
-                    break;
-                }
+            let is_root = self.roots.iter().any(|root| root == place);
+            if is_root && visited.is_some_and(|visited| visited.is_empty) {
+                return Nearest::Unreachable(place);
+            }
+            let is_inside = self.roots.iter().any(|root| root != place && place.starts_with(root));
+            if is_root && !is_inside {
+                break;
             }
         }
         Nearest::Listed
     }
 
-    /// A new song with the content of `file`, which then is not given to another.
-    fn newcomer(&mut self, file: &File) -> Option<PathBuf> {
-        if file.outcome != Outcome::Song {
-            return None;
+    /// Gives each song that is gone a new file with its content, each file to one song.
+    fn find_moved(&self, judged: &mut [Judged]) {
+        let mut newcomers: HashMap<(i64, i64), Vec<&PathBuf>> = HashMap::new();
+        for (content, paths) in &self.survey.newcomers {
+            let mut paths: Vec<&PathBuf> = paths.iter().collect();
+            // The first path is taken first, whatever the order of the threads was.
+            paths.sort_by(|a, b| b.cmp(a));
+            newcomers.insert(*content, paths);
         }
-        let content = (file.stamps.size, file.stamps.mtime_ns);
-        self.newcomers.get_mut(&content)?.pop().map(Path::to_owned)
+        for song in judged.iter_mut().filter(|judged| judged.was_song && judged.fate == Fate::Gone) {
+            let stamps = self.previous.file(song.index).stamps;
+            let same = newcomers.get_mut(&(stamps.size, stamps.mtime_ns));
+            if let Some(path) = same.and_then(Vec::pop) {
+                song.fate = Fate::Moved(path.clone());
+            }
+        }
     }
 }
 

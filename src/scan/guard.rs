@@ -6,8 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::fate::{Fate, Judged};
-use super::previous::Previous;
-use super::roots::holds;
+use super::previous::{Mark, Previous};
 use super::survey::Survey;
 use crate::model::library::Outcome;
 
@@ -55,41 +54,51 @@ pub struct Expected {
 impl Expected {
     /// Whether the loss of what lay at `path` is meant.
     pub(super) fn covers(&self, path: &Path) -> bool {
-        self.all || self.below.iter().any(|place| holds(place, path))
+        self.all || self.below.iter().any(|place| path.starts_with(place))
     }
 }
 
 /// The places that would lose too much.
 pub(super) fn losses(
     previous: &Previous,
-    survey: &Survey,
-    judged: &[Judged<'_>],
+    survey: &Survey<'_>,
+    judged: &[Judged],
     expected: &Expected,
 ) -> Vec<Loss> {
     let mut places: BTreeMap<&Path, Count> = BTreeMap::new();
-    for Judged { path, fate, .. } in judged.iter().filter(|judged| judged.was_song()) {
-        let Some(place) = place_of(previous, path) else { continue };
+    for judged in judged.iter().filter(|judged| judged.was_song) {
+        let is_lost = matches!(judged.fate, Fate::Gone | Fate::Spoiled) && !expected.covers(&judged.path);
+        let Some(place) = place_of(previous, &judged.path).filter(|_| is_lost) else { continue };
         let count = places.entry(place).or_default();
-        match fate {
-            Fate::GivenUp | Fate::Excluded => {}
-            Fate::Stays | Fate::Moved(_) | Fate::Unreachable(_) => count.of += 1,
-            Fate::Gone | Fate::Spoiled => {
-                count.of += 1;
-                if !expected.covers(path) {
-                    count.lost += 1;
-                    *count.folders.entry(top_folder(place, path)).or_default() += 1;
-                }
-            }
+        count.lost += 1;
+        *count.folders.entry(top_folder(place, &judged.path)).or_default() += 1;
+    }
+    if places.is_empty() {
+        return Vec::new();
+    }
+    for (folder, _, known) in previous.files() {
+        if known.outcome == Outcome::Song
+            && let Some(place) = place_of(previous, &folder.path)
+            && let Some(count) = places.get_mut(place)
+        {
+            count.of += 1;
+            count.left += usize::from(known.mark == Mark::Unchanged);
         }
     }
-    let has_songs = |place: &Path| {
-        survey.files.iter().any(|seen| seen.outcome == Outcome::Song && holds(place, &seen.path))
-    };
+    for judged in judged.iter().filter(|judged| judged.was_song) {
+        // Songs that leave on purpose are no part of the whole.
+        if matches!(judged.fate, Fate::GivenUp | Fate::Excluded)
+            && let Some(count) = place_of(previous, &judged.path).and_then(|place| places.get_mut(place))
+        {
+            count.of = count.of.saturating_sub(1);
+        }
+    }
+    let has_new = |place: &Path| survey.song_folders.iter().any(|folder| folder.starts_with(place));
     places
         .into_iter()
         .filter(|(place, count)| {
             is_too_much(count.lost, count.of)
-                || (count.lost > 0 && count.lost == count.of && !has_songs(place))
+                || (count.lost == count.of && count.left == 0 && !has_new(place))
         })
         .map(|(place, count)| count.loss(Some(place.to_owned())))
         .collect()
@@ -127,6 +136,8 @@ fn top_folder(place: &Path, path: &Path) -> PathBuf {
 #[derive(Debug, Default)]
 struct Count {
     of: usize,
+    /// Songs that are as they were.
+    left: usize,
     lost: usize,
     folders: BTreeMap<PathBuf, usize>,
 }

@@ -1,10 +1,11 @@
 //! The scan: from folders of music to the rows of a database.
 //!
 //! [`run`] opens the database first (`database::Session`), reads what the last scan left
-//! (`previous`), lists and reads the files on several threads (`survey`, with `pool`, `walk`,
-//! `exclude` and `read`), decides what became of the songs of the last scan (`fate`), refuses
-//! to lose too much (`guard`), makes state and rows (`state`, `rows`, `facts`, with `genre` and
-//! `numbers` for what people write into tags), and stores the differences in one transaction.
+//! (`previous`), lists the folders and reads new and changed files on several threads (`survey`,
+//! with `pool`, `walk`, `exclude`, `stamping` and `read`), decides what became of the songs of the
+//! last scan (`settle`, with `fate`), refuses to lose too much (`guard`), makes rows of the files
+//! (`track`, `names`, `facts`, with `genre` and `numbers` for what people write into tags), and
+//! stores the differences in one transaction (`store`).
 //!
 //! One odd file never ends a scan, and what cannot be reached is never taken for gone.
 
@@ -12,9 +13,11 @@ mod error;
 mod exclude;
 mod facts;
 mod fate;
+mod folders;
 mod genre;
 mod guard;
 mod interrupt;
+mod names;
 mod numbers;
 mod pool;
 mod previous;
@@ -22,11 +25,13 @@ pub mod progress;
 mod read;
 mod report;
 mod roots;
-mod rows;
 mod settle;
-mod state;
+mod spool;
+mod stamping;
 mod store;
 mod survey;
+mod suspects;
+mod track;
 mod walk;
 
 use std::path::PathBuf;
@@ -48,6 +53,7 @@ use pool::Patience;
 use previous::Previous;
 use report::shown;
 use settle::Scan;
+use store::Store;
 use survey::Plan;
 
 /// Threads that list and read. Most of them wait for a disk or a network, so their number
@@ -80,6 +86,8 @@ pub struct Job {
     pub expected: Expected,
     /// Patterns of what is passed over, beside the default ones.
     pub exclude: Vec<String>,
+    /// Whether files are read that are as the last scan left them.
+    pub full: bool,
     /// How long a file may give no answer.
     pub file_timeout: Duration,
 }
@@ -96,23 +104,27 @@ pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) 
     let patterns = Patterns::everywhere(&job.exclude).map_err(ScanError::Pattern)?;
     let me = Holder::this_process();
     let mut session = open(&job.database, &me, log)?;
-    let (previous, found) = previous::read(&mut session)?;
+    let (mut previous, rows) = previous::read(&mut session)?;
     let patience = Patience { named_after: NAMED_AFTER.min(job.file_timeout / 2), limit: job.file_timeout };
     let absent = check_roots(&roots, &previous, &expected, patience, log)?;
     let present: Vec<PathBuf> = roots.iter().filter(|root| !absent.contains(root)).cloned().collect();
     progress.begin(present.len());
-    let survey = survey::survey(&Plan {
+    let plan = Plan {
         roots: &present,
         patterns: Arc::new(patterns),
+        full: job.full,
         threads: THREADS,
         patience,
         progress,
         texts: &session.texts(),
+        now: me.started,
         log,
-    })?;
-    let result = Scan { roots: &roots, absent: &absent, previous: &previous, expected: &expected, job, log }
-        .settle(survey)?;
-    store::store(session, &previous, found, result, &me, interrupt)
+    };
+    let survey = survey::survey(&plan, &mut previous)?;
+    let previous = &previous;
+    let scan = Scan { roots: &roots, absent: &absent, scope: None, previous, expected: &expected, job, log };
+    let settled = scan.settle(&survey)?;
+    Store { previous, rows, survey, settled, me: &me, interrupt, dry_run: false }.store(session)
 }
 
 /// Opens the database and takes the scan lock, before the first music file is opened.

@@ -61,6 +61,8 @@ impl fmt::Display for Skipped {
 /// What became of the songs of the last scan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fates {
+    /// Songs whose file was read again.
+    pub changed: usize,
     /// Songs whose file is gone, or is no song any more.
     pub removed: usize,
     /// Songs whose file has another path now.
@@ -78,6 +80,10 @@ pub struct Fates {
 pub struct Report {
     /// How many files were looked into.
     pub read: usize,
+    /// How many were as the last scan had left them.
+    pub unchanged: usize,
+    /// Songs that were not there at the last scan.
+    pub added: usize,
     /// Their bytes.
     pub bytes: u64,
     /// Rows of the collection.
@@ -106,6 +112,9 @@ impl fmt::Display for Report {
             "Read {} files: {} songs, {} albums, {} artists, {} genres; skipped {}",
             self.read, self.songs, self.albums, self.artists, self.genres, self.skipped
         )?;
+        if self.unchanged > 0 {
+            write!(f, "; {} files unchanged", self.unchanged)?;
+        }
         for (count, what) in [
             (self.fates.removed, "removed"),
             (self.fates.moved, "moved"),

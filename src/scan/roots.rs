@@ -111,11 +111,6 @@ fn check(root: &Path) -> Result<(), ScanError> {
     }
 }
 
-/// Whether `path` is `root` or lies below it.
-pub(super) fn holds(root: &Path, path: &Path) -> bool {
-    path.starts_with(root)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,5 @@
-//! What there is on the disk now: every folder that was visited and every file that was
-//! read. An error costs no more than the place where it came up.
+//! What there is on the disk now: every folder is visited, and every file that is not as the
+//! last scan left it is read. An error costs no more than the place where it came up.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -7,60 +7,43 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slog::{Logger, debug, info, warn};
+use uuid::Uuid;
 
 use super::error::ScanError;
-use super::exclude::Patterns;
+use super::exclude::{IGNORE_FILE, Patterns};
+use super::facts;
+use super::folders::{Folders, Reach, Visited};
 use super::pool::{Event, Job, Patience, Pool};
+use super::previous::{Index, Mark, Previous, content};
 use super::progress::Progress;
 use super::read::tags::{Field, Reading, Unread};
-use super::read::{self, Look};
+use super::read::{self, Look, READER};
 use super::report::{Skipped, shown};
+use super::spool::Spool;
+use super::stamping::{Stamping, UNSTABLE, is_suspect};
+use super::suspects::{Next, Suspects};
+use super::track;
 use super::walk::{self, Folder, Kind, Listing};
 use crate::database::Texts;
-use crate::model::library::{Outcome, Stamps};
+use crate::ids;
+use crate::model::library::{File, Outcome, Stamps};
 
 /// How often the threads are looked at.
 const TICK: Duration = Duration::from_millis(200);
 /// Places out of reach that are told one by one.
 const TOLD_MAX: usize = 100;
 
-/// What came of visiting a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// It was listed to its end.
-    Listed,
-    /// It could not be listed, or not to its end: why.
-    Unreachable(String),
-}
-
-/// A folder that was visited.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Visited {
-    pub(super) reach: Reach,
-    pub(super) root: Arc<Path>,
-    pub(super) is_mount: bool,
-    pub(super) fs_type: i64,
-    /// Whether it holds nothing at all.
-    pub(super) is_empty: bool,
-}
-
-/// A file that was read.
-#[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) path: PathBuf,
-    pub(super) stamps: Stamps,
-    pub(super) settled: bool,
-    pub(super) outcome: Outcome,
-    /// Why there is no song, or what was lost.
-    pub(super) note: String,
-    pub(super) reading: Reading,
-}
-
-/// All that was seen.
-#[derive(Debug, Default)]
-pub(super) struct Survey {
-    pub(super) folders: HashMap<PathBuf, Visited>,
-    pub(super) files: Vec<Seen>,
+/// All that was seen. What was seen of files that the last scan knew is marked there.
+pub(super) struct Survey<'a> {
+    pub(super) folders: Folders<'a>,
+    /// The files that were read.
+    pub(super) spool: Spool,
+    /// New songs, by what stays when a file moves.
+    pub(super) newcomers: HashMap<(i64, i64), Vec<PathBuf>>,
+    /// Folders in which songs were read.
+    pub(super) song_folders: HashSet<PathBuf>,
+    /// Songs that were read. Kept only where rows are in the database that no file explains.
+    pub(super) read_songs: HashSet<Uuid>,
     /// Files that are there and could not be reached, and links whose target was not: why.
     pub(super) unreachable: HashMap<PathBuf, String>,
     /// Links that lead nowhere. Where a song was found through one, it is out of reach.
@@ -70,8 +53,16 @@ pub(super) struct Survey {
     pub(super) skipped: Skipped,
     /// Files that were looked into.
     pub(super) read: usize,
-    /// Their bytes.
+    /// Files that are as they were.
+    pub(super) unchanged: usize,
+    /// Songs that were found, new and old.
+    pub(super) songs: usize,
+    /// Songs in files that the last scan did not know as such.
+    pub(super) added: usize,
+    /// Bytes of the files that were looked into.
     pub(super) bytes: u64,
+    suspects: Suspects,
+    told: usize,
 }
 
 /// How a survey is made.
@@ -79,18 +70,22 @@ pub(super) struct Plan<'a> {
     /// Absolute paths that are known to be folders.
     pub(super) roots: &'a [PathBuf],
     pub(super) patterns: Arc<Patterns>,
+    /// Whether files are read that are as the last scan left them.
+    pub(super) full: bool,
     pub(super) threads: usize,
     pub(super) patience: Patience,
     pub(super) progress: &'a Progress,
     /// What the database can hold.
     pub(super) texts: &'a Texts,
+    /// Now, in seconds since 1970.
+    pub(super) now: i64,
     pub(super) log: &'a Logger,
 }
 
-/// A folder to list or a file to read.
+/// A folder to list, with what counts for its files, or a file to read.
 #[derive(Debug, Clone)]
 enum Task {
-    List(Folder),
+    List(Folder, Stamping),
     Read(PathBuf),
 }
 
@@ -104,14 +99,14 @@ impl Job for Task {
 
     fn path(&self) -> &Path {
         match self {
-            Task::List(folder) => &folder.path,
+            Task::List(folder, _) => &folder.path,
             Task::Read(path) => path,
         }
     }
 
     fn run(&self) -> Done {
         match self {
-            Task::List(folder) => Done::Listed(folder.list()),
+            Task::List(folder, _) => Done::Listed(folder.list()),
             Task::Read(path) => Done::Read(read::look(path)),
         }
     }
@@ -121,110 +116,194 @@ impl Job for Task {
     }
 }
 
-/// Lists and reads everything below the roots.
+/// Lists everything below the roots and reads what is new or changed.
 ///
 /// # Errors
-/// If no thread can be started, or the database cannot hold a text.
-pub(super) fn survey(plan: &Plan<'_>) -> Result<Survey, ScanError> {
+/// If no thread can be started, the database cannot hold a text, or what was read cannot be
+/// kept.
+pub(super) fn survey<'a>(plan: &Plan<'a>, previous: &mut Previous) -> Result<Survey<'a>, ScanError> {
     let mut pool = Pool::start(plan.threads, plan.patience).map_err(ScanError::Threads)?;
-    let mut survey = Survey::default();
-    let roots = plan.roots.iter().filter(|root| {
-        // A root inside another is found there.
-        !plan.roots.iter().any(|other| other != *root && root.starts_with(other))
-    });
-    pool.push(roots.map(|root| {
-        Task::List(Folder {
+    let mut survey = Survey::new(plan.roots, previous);
+    // A root inside another is found there.
+    let outermost = plan
+        .roots
+        .iter()
+        .filter(|root| !plan.roots.iter().any(|other| other != *root && root.starts_with(other)));
+    pool.push(outermost.map(|root| {
+        let folder = Folder {
             path: root.clone(),
             root: Arc::from(root.as_path()),
             parent_device: walk::device_above(root),
             patterns: plan.patterns.clone(),
-        })
+            wants_stamps: previous.folder(root).is_some(),
+        };
+        Task::List(folder, Stamping::Exact)
     }));
-    let mut told = 0;
-    while pool.open() > 0 {
+    while pool.open() > 0 || survey.has_more(&mut pool, plan, previous) {
         match pool.next(TICK) {
-            Event::Done(Task::List(folder), Done::Listed(listing)) => {
-                let tasks = survey.add_listing(folder, listing, plan, &mut told);
+            Event::Done(Task::List(folder, stamping), Done::Listed(listing)) => {
+                let tasks = survey.add_listing(folder, stamping, listing, plan, previous);
                 pool.push(tasks);
             }
-            Event::Done(task, Done::Read(look)) => survey.add_file(task.path(), look, plan, &mut told)?,
+            Event::Done(task, Done::Read(look)) => survey.add_file(task.path(), look, plan, previous)?,
             Event::Done(_, Done::Listed(_)) | Event::Quiet => {}
-            Event::Slow(path, elapsed) => {
-                warn!(
-                    plan.log,
-                    "Still waiting for {} after {} s; it counts as unreachable after {} s",
-                    shown(&path),
-                    elapsed.as_secs(),
-                    plan.patience.limit.as_secs()
-                );
-            }
+            Event::Slow(path, elapsed) => warn!(
+                plan.log,
+                "Still waiting for {} after {} s; it counts as unreachable after {} s",
+                shown(&path),
+                elapsed.as_secs(),
+                plan.patience.limit.as_secs()
+            ),
             Event::GivenUp(task) => {
                 let why = format!("no answer within {} s", plan.patience.limit.as_secs());
-                survey.add_unreachable(&task, &why, plan, &mut told);
+                survey.add_unreachable(&task, &why, plan);
                 for task in pool.abandoned() {
-                    survey.add_unreachable(&task, "too many files before it hang", plan, &mut told);
+                    survey.add_unreachable(&task, "too many files before it gave no answer", plan);
                 }
             }
         }
         plan.progress.tick();
     }
-    if told > TOLD_MAX {
-        warn!(plan.log, "Could not reach {} more files and folders", told - TOLD_MAX);
+    if survey.told > TOLD_MAX {
+        warn!(plan.log, "Could not reach {} more files and folders", survey.told - TOLD_MAX);
     }
     plan.progress.end();
-    // The order in which threads finish is chance; what is made of the files is not.
-    survey.files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(survey)
 }
 
-impl Survey {
+impl<'a> Survey<'a> {
+    fn new(roots: &'a [PathBuf], previous: &Previous) -> Survey<'a> {
+        Survey {
+            folders: Folders::new(roots, previous),
+            spool: Spool::default(),
+            newcomers: HashMap::new(),
+            song_folders: HashSet::new(),
+            read_songs: HashSet::new(),
+            unreachable: HashMap::new(),
+            broken_links: HashSet::new(),
+            excluded: HashSet::new(),
+            skipped: Skipped::default(),
+            read: 0,
+            unchanged: 0,
+            songs: 0,
+            added: 0,
+            bytes: 0,
+            suspects: Suspects::default(),
+            told: 0,
+        }
+    }
+
+    /// The folder that was visited at `path`.
+    pub(super) fn visited(&self, path: &Path) -> Option<&Visited> {
+        self.folders.visited.get(path)
+    }
+
     /// Takes in what a folder holds, and gives what there is to do in it.
     fn add_listing(
         &mut self,
         folder: Folder,
+        stamping: Stamping,
         listing: Listing,
         plan: &Plan<'_>,
-        told: &mut usize,
+        previous: &mut Previous,
     ) -> Vec<Task> {
         let Listing { entries, error, device, is_mount, fs_type, patterns, bad_patterns } = listing;
         for problem in bad_patterns {
-            let file = folder.path.join(super::exclude::IGNORE_FILE);
+            let file = folder.path.join(IGNORE_FILE);
             warn!(plan.log, "Passed over a pattern of {}: {problem}", shown(&file));
         }
+        let is_start = is_mount || *folder.root == *folder.path;
+        let is_unstable =
+            !plan.full && previous.folder(&folder.path).is_some_and(|old| old.fs_type == UNSTABLE);
+        let stamping = match (is_start, is_unstable) {
+            (true, true) => Stamping::of(UNSTABLE),
+            (true, false) => Stamping::of(fs_type),
+            (false, _) => stamping,
+        };
+        let fs_type = if is_unstable { UNSTABLE } else { fs_type };
         let mut tasks = Vec::new();
         let is_empty = entries.is_empty();
         for entry in entries {
             let path = folder.path.join(&entry.name);
             match entry.kind {
-                Kind::File => tasks.push(Task::Read(path)),
-                Kind::Folder => tasks.push(Task::List(Folder {
-                    root: innermost(plan.roots, &path).unwrap_or_else(|| folder.root.clone()),
-                    path,
-                    parent_device: device,
-                    patterns: patterns.clone(),
-                })),
-                kind => self.pass_over(path, kind, plan.log, told),
+                Kind::File(stamps) => match previous.find(&folder.path, &entry.name) {
+                    Some(index) if !plan.full && is_unchanged(previous, index, stamps, stamping) => {
+                        self.keep(index, &folder.path, previous);
+                    }
+                    Some(index) if !plan.full && is_suspicious(previous, index, stamps) => {
+                        self.suspects.push(&folder.root, index, path);
+                    }
+                    _ => tasks.push(Task::Read(path)),
+                },
+                Kind::Folder => {
+                    let below = Folder {
+                        root: innermost(plan.roots, &path).unwrap_or_else(|| folder.root.clone()),
+                        parent_device: device,
+                        patterns: patterns.clone(),
+                        wants_stamps: previous.folder(&path).is_some(),
+                        path,
+                    };
+                    tasks.push(Task::List(below, stamping));
+                }
+                kind => self.pass_over(path, kind, plan.log),
             }
         }
         let files = tasks.iter().filter(|task| task.is_leaf()).count();
         plan.progress.found(files, tasks.len() - files);
         let reach = match error {
             None => Reach::Listed,
-            Some(error) => {
-                tell(plan.log, &folder.path, &error.to_string(), told);
-                self.skipped.unreadable += 1;
-                Reach::Unreachable(error.to_string())
-            }
+            Some(error) => self.lose_folder(&folder.path, &error.to_string(), plan.log),
         };
         let visited = Visited { reach, root: folder.root, is_mount, fs_type, is_empty };
-        self.folders.insert(folder.path, visited);
+        self.folders.visited.insert(folder.path, visited);
         plan.progress.listed();
         tasks
     }
 
-    fn pass_over(&mut self, path: PathBuf, kind: Kind, log: &Logger, told: &mut usize) {
+    /// Called when the pool has nothing to do. Hands in what is left to read, if anything is.
+    fn has_more(&mut self, pool: &mut Pool<Task>, plan: &Plan<'_>, previous: &mut Previous) -> bool {
+        loop {
+            match self.suspects.next(previous) {
+                Next::Nothing => return false,
+                Next::Read(paths) => {
+                    plan.progress.found(paths.len(), 0);
+                    pool.push(paths.into_iter().map(Task::Read));
+                    return true;
+                }
+                Next::Unstable(root, files) => {
+                    warn!(
+                        plan.log,
+                        "The file system at {} gives its files other inodes at each mount; from now on size and \
+                         time of change tell what is new. --full reads everything",
+                        shown(&root)
+                    );
+                    for (index, path) in files {
+                        self.keep(index, path.parent().unwrap_or(&root), previous);
+                    }
+                    if let Some(visited) = self.folders.visited.get_mut(&root) {
+                        visited.fs_type = UNSTABLE;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a file for what the last scan found in it.
+    fn keep(&mut self, index: Index, folder: &Path, previous: &mut Previous) {
+        previous.mark(index, Mark::Unchanged);
+        self.folders.id(folder, previous);
+        self.unchanged += 1;
+        match previous.file(index).outcome {
+            Outcome::Song => self.songs += 1,
+            Outcome::NotAudio => self.skipped.not_audio += 1,
+            Outcome::Unsupported => self.skipped.unsupported += 1,
+            Outcome::Broken => self.skipped.unreadable += 1,
+        }
+    }
+
+    fn pass_over(&mut self, path: PathBuf, kind: Kind, log: &Logger) {
         match kind {
-            Kind::File | Kind::Folder => {}
+            Kind::File(_) | Kind::Folder => {}
             Kind::Excluded => {
                 debug!(log, "Passed over {}, which is excluded", shown(&path));
                 self.skipped.excluded += 1;
@@ -244,34 +323,41 @@ impl Survey {
                 self.skipped.special += 1;
                 warn!(log, "Skipped {}: it is a pipe, a socket or a device", shown(&path));
             }
-            Kind::Unreachable(error) => self.lose_sight(path, &error.to_string(), log, told),
+            Kind::Unreachable(error) => self.lose_file(path, &error.to_string(), log),
         }
     }
 
-    fn lose_sight(&mut self, path: PathBuf, why: &str, log: &Logger, told: &mut usize) {
-        tell(log, &path, why, told);
+    fn lose_file(&mut self, path: PathBuf, why: &str, log: &Logger) {
+        self.tell(&path, why, log);
         self.skipped.unreadable += 1;
         self.unreachable.insert(path, why.to_owned());
     }
 
-    fn add_unreachable(&mut self, task: &Task, why: &str, plan: &Plan<'_>, told: &mut usize) {
+    fn lose_folder(&mut self, path: &Path, why: &str, log: &Logger) -> Reach {
+        self.tell(path, why, log);
+        self.skipped.unreadable += 1;
+        Reach::Unreachable(why.to_owned())
+    }
+
+    fn tell(&mut self, path: &Path, why: &str, log: &Logger) {
+        self.told += 1;
+        if self.told <= TOLD_MAX {
+            warn!(log, "Could not reach {}: {why}", shown(path));
+        }
+    }
+
+    fn add_unreachable(&mut self, task: &Task, why: &str, plan: &Plan<'_>) {
         match task {
             Task::Read(path) => {
                 self.read += 1;
-                self.lose_sight(path.clone(), why, plan.log, told);
+                self.lose_file(path.clone(), why, plan.log);
                 plan.progress.read(0);
             }
-            Task::List(folder) => {
-                tell(plan.log, &folder.path, why, told);
-                self.skipped.unreadable += 1;
-                let visited = Visited {
-                    reach: Reach::Unreachable(why.to_owned()),
-                    root: folder.root.clone(),
-                    is_mount: false,
-                    fs_type: 0,
-                    is_empty: false,
-                };
-                self.folders.insert(folder.path.clone(), visited);
+            Task::List(folder, _) => {
+                let reach = self.lose_folder(&folder.path, why, plan.log);
+                let root = folder.root.clone();
+                let visited = Visited { reach, root, is_mount: false, fs_type: 0, is_empty: false };
+                self.folders.visited.insert(folder.path.clone(), visited);
                 plan.progress.listed();
             }
         }
@@ -282,12 +368,13 @@ impl Survey {
         path: &Path,
         look: Look,
         plan: &Plan<'_>,
-        told: &mut usize,
+        previous: &mut Previous,
     ) -> Result<(), ScanError> {
         let log = plan.log;
+        let bytes = u64::try_from(look.stamps.size).unwrap_or(0);
         self.read += 1;
-        self.bytes += u64::try_from(look.stamps.size).unwrap_or(0);
-        plan.progress.read(u64::try_from(look.stamps.size).unwrap_or(0));
+        self.bytes = self.bytes.saturating_add(bytes);
+        plan.progress.read(bytes);
         let (outcome, note, reading) = match look.result {
             Ok(reading) => {
                 check_texts(&reading, path, plan.texts)?;
@@ -309,30 +396,89 @@ impl Survey {
                 (Outcome::Broken, why, Reading::default())
             }
             Err(Unread::Special) => {
-                self.pass_over(path.to_owned(), Kind::Special, log, told);
+                self.pass_over(path.to_owned(), Kind::Special, log);
                 return Ok(());
             }
             Err(Unread::Unreachable(error)) => {
-                self.lose_sight(path.to_owned(), &error.to_string(), log, told);
+                self.lose_file(path.to_owned(), &error.to_string(), log);
                 return Ok(());
             }
         };
-        let (stamps, settled) = (look.stamps, look.settled);
-        self.files.push(Seen { path: path.to_owned(), stamps, settled, outcome, note, reading });
-        Ok(())
+        self.remember(path, (look.stamps, look.settled), (outcome, note, &reading), plan, previous)
     }
+
+    /// Keeps the record of a file that was read.
+    fn remember(
+        &mut self,
+        path: &Path,
+        (stamps, settled): (Stamps, bool),
+        (outcome, note, reading): (Outcome, String, &Reading),
+        plan: &Plan<'_>,
+        previous: &mut Previous,
+    ) -> Result<(), ScanError> {
+        // A path that was listed has both.
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let known = previous.find(folder, name);
+        if let Some(index) = known {
+            previous.mark(index, Mark::Read(outcome));
+        }
+        let text = |field| reading.tags.first(field).map(str::to_owned);
+        let length = reading.sound.length.map(|length| i64::try_from(length.as_millis()).unwrap_or(i64::MAX));
+        let file = File {
+            folder: self.folders.id(folder, previous),
+            name: name.to_owned(),
+            stamps,
+            settled,
+            reader: READER,
+            outcome,
+            note,
+            added: known.map_or(plan.now, |index| previous.file(index).added),
+            title: text(Field::Title),
+            album: text(Field::Album),
+            artist: text(Field::Artist),
+            genre: text(Field::Genre),
+            track: text(Field::Track),
+            date: text(Field::Date),
+            length_ms: length,
+            facts: facts::object(reading),
+        };
+        if known.is_some_and(|index| previous.file(index).content != content(&file)) {
+            self.suspects.differs();
+        }
+        if outcome == Outcome::Song {
+            self.songs += 1;
+            let was_song = known.is_some_and(|index| previous.file(index).outcome == Outcome::Song);
+            self.added += usize::from(!was_song);
+            track::tell_odd_values(path, &file, plan.log);
+            if previous.is_recorded() {
+                self.song_folders.insert(folder.to_owned());
+                if known.is_none() {
+                    self.newcomers.entry((stamps.size, stamps.mtime_ns)).or_default().push(path.to_owned());
+                }
+            }
+            if !previous.unexplained.is_empty() {
+                self.read_songs.insert(ids::song(path));
+            }
+        }
+        self.spool.push(&file).map_err(ScanError::Spool)
+    }
+}
+
+/// Whether a file is as the last scan left it.
+fn is_unchanged(previous: &Previous, index: Index, stamps: Option<Stamps>, stamping: Stamping) -> bool {
+    let known = previous.file(index);
+    known.is_settled && stamps.is_some_and(|stamps| stamping.is_same(&known.stamps, &stamps))
+}
+
+/// Whether only such stamps differ as a file system may make up.
+fn is_suspicious(previous: &Previous, index: Index, stamps: Option<Stamps>) -> bool {
+    let known = previous.file(index);
+    known.is_settled && stamps.is_some_and(|stamps| is_suspect(&known.stamps, &stamps))
 }
 
 /// The innermost of the roots that hold `path`, if it is one itself.
 fn innermost(roots: &[PathBuf], path: &Path) -> Option<Arc<Path>> {
     roots.iter().find(|root| *root == path).map(|root| Arc::from(root.as_path()))
-}
-
-fn tell(log: &Logger, path: &Path, why: &str, told: &mut usize) {
-    *told += 1;
-    if *told <= TOLD_MAX {
-        warn!(log, "Could not reach {}: {why}", shown(path));
-    }
 }
 
 /// Whether the database can hold what the file says, found out before hours are spent on

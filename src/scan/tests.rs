@@ -107,6 +107,7 @@ fn scan_with(folders: &[&Path], empty: Empty, log: &Memory) -> Result<Scanned, S
         empty,
         expected: Expected::default(),
         exclude: Vec::new(),
+        full: false,
         file_timeout: Duration::from_secs(120),
     };
     let report = run(&job, &Progress::silent(), &Interrupt::default(), &log.logger())?;

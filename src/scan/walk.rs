@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::exclude::{IGNORE_FILE, Patterns};
+use super::read::stamps_of;
+use crate::model::library::Stamps;
 
 /// A folder that is to be listed.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub(super) struct Folder {
     pub(super) parent_device: Option<u64>,
     /// The patterns of the folders above.
     pub(super) patterns: Arc<Patterns>,
+    /// Whether the stamps of its files are wanted: the last scan knew the folder.
+    pub(super) wants_stamps: bool,
 }
 
 /// What a folder holds.
@@ -51,8 +55,8 @@ pub(super) struct Entry {
 /// What an [`Entry`] is.
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// A regular file, or a link to one.
-    File,
+    /// A regular file, or a link to one; with its stamps, where they are wanted.
+    File(Option<Stamps>),
     Folder,
     /// A file or folder that the patterns pass over.
     Excluded,
@@ -116,8 +120,8 @@ impl Folder {
     }
 
     fn entry(&self, found: DirEntry, patterns: &Patterns) -> Entry {
-        let kind = match kind(&found) {
-            kind @ (Kind::File | Kind::Folder)
+        let kind = match kind(&found, self.wants_stamps) {
+            kind @ (Kind::File(_) | Kind::Folder)
                 if patterns.exclude(&found.path(), matches!(kind, Kind::Folder)) =>
             {
                 Kind::Excluded
@@ -133,7 +137,7 @@ pub(super) fn device_above(path: &Path) -> Option<u64> {
     std::fs::metadata(path.parent()?).ok().map(|found| found.dev())
 }
 
-fn kind(found: &DirEntry) -> Kind {
+fn kind(found: &DirEntry, wants_stamps: bool) -> Kind {
     // Some file systems do not tell the kind with the name; then this asks for it.
     let file_type = match found.file_type() {
         Ok(file_type) => file_type,
@@ -147,7 +151,13 @@ fn kind(found: &DirEntry) -> Kind {
         return Kind::AppleDouble;
     }
     if !file_type.is_symlink() {
-        return if file_type.is_file() { Kind::File } else { Kind::Special };
+        return match (file_type.is_file(), wants_stamps) {
+            (false, _) => Kind::Special,
+            (true, false) => Kind::File(None),
+            (true, true) => {
+                found.metadata().map_or_else(Kind::Unreachable, |found| Kind::File(Some(stamps_of(&found))))
+            }
+        };
     }
     match std::fs::metadata(found.path()) {
         Ok(target) => kind_of_target(&target),
@@ -164,7 +174,7 @@ fn is_dangling(error: &io::Error) -> bool {
 
 fn kind_of_target(target: &Metadata) -> Kind {
     match (target.is_file(), target.is_dir()) {
-        (true, _) => Kind::File,
+        (true, _) => Kind::File(Some(stamps_of(target))),
         (_, true) => Kind::LinkedFolder,
         _ => Kind::Special,
     }
@@ -184,6 +194,7 @@ mod tests {
             root: Arc::from(path),
             parent_device: device_above(path),
             patterns: Arc::new(Patterns::everywhere(&[]).expect("patterns")),
+            wants_stamps: false,
         }
     }
 
@@ -204,7 +215,7 @@ mod tests {
             .iter()
             .map(|entry| {
                 let kind = match entry.kind {
-                    Kind::File => "file",
+                    Kind::File(_) => "file",
                     Kind::Folder => "folder",
                     Kind::Excluded => "excluded",
                     Kind::AppleDouble => "apple",

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use ::postgres::Transaction;
@@ -9,10 +10,10 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::copy::{Line, copy};
-use crate::database::difference::{Kind, RowChanges, StoredSong};
+use crate::database::difference::{Kind, RowChanges, SongRecord, StoredSong};
 use crate::database::session::Holder;
 use crate::database::state::{self, SCANS_KEPT};
-use crate::database::{Changes, Moved, Rows, ScanRecord, StateChanges, schema};
+use crate::database::{Changes, Moved, ScanRecord, StateChanges, schema};
 use crate::model::library::{File, Folder};
 use crate::model::{Collection, Named};
 
@@ -27,43 +28,45 @@ pub(super) fn all(
     id: i64,
     me: &Holder,
 ) -> Result<(), Failure> {
-    match changes.rows {
-        Rows::Replace(rows) => collection(transaction, rows)?,
-        Rows::Differences(rows) => differences(transaction, &rows)?,
-    }
+    differences(transaction, changes.rows)?;
     state(transaction, changes.state)?;
     moved(transaction, changes.moved)?;
     scan(transaction, id, &changes.scan, me)
 }
 
-/// In place of everything there is. Emptied by DELETE, not by TRUNCATE, which readers with an
-/// older snapshot would see; and tracks first, for their foreign keys.
+/// In place of everything there is.
 pub(super) fn collection(transaction: &mut Transaction<'_>, collection: &Collection) -> Result<(), Failure> {
-    for table in schema::TABLES.iter().rev() {
-        transaction.batch_execute(&format!("DELETE FROM {table}"))?;
-    }
+    empty(transaction)?;
     for kind in Kind::ALL {
         copy_names(transaction, kind, kind.of(collection))?;
     }
     copy_songs(transaction, collection.songs.iter().map(|song| StoredSong::new(collection, song)))
 }
 
-fn differences(transaction: &mut Transaction<'_>, changes: &RowChanges<'_>) -> Result<(), Failure> {
+/// Empties the tables by DELETE, not by TRUNCATE, which readers with an older snapshot would
+/// see; and tracks first, for their foreign keys.
+fn empty(transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+    for table in schema::TABLES.iter().rev() {
+        transaction.batch_execute(&format!("DELETE FROM {table}"))?;
+    }
+    Ok(())
+}
+
+fn differences(transaction: &mut Transaction<'_>, changes: RowChanges<'_>) -> Result<(), Failure> {
+    if changes.replace {
+        empty(transaction)?;
+    }
     for kind in Kind::ALL {
-        for indexes in changes.names[kind as usize].chunks(BATCH) {
-            let names = kind.of(changes.collection);
-            let batch: Vec<&Named> = indexes.iter().map(|index| &names[*index as usize]).collect();
-            upsert_names(transaction, kind, &batch)?;
+        for batch in changes.names[kind as usize].chunks(BATCH) {
+            upsert_names(transaction, kind, batch)?;
         }
     }
     delete(transaction, "tracks", &changes.removed_songs)?;
-    for indexes in changes.songs.chunks(BATCH) {
-        let song =
-            |index: &u32| StoredSong::new(changes.collection, &changes.collection.songs[*index as usize]);
-        let ids: Vec<Uuid> = indexes.iter().map(|index| song(index).id).collect();
+    each_batch(changes.songs.into_iter().flatten(), |batch| {
+        let ids: Vec<Uuid> = batch.iter().map(|song| song.row().id).collect();
         delete(transaction, "tracks", &ids)?;
-        copy_songs(transaction, indexes.iter().map(song))?;
-    }
+        copy_songs(transaction, batch.iter().map(SongRecord::row))
+    })?;
     for kind in Kind::ALL {
         delete(transaction, kind.table(), &changes.removed_names[kind as usize])?;
     }
@@ -77,7 +80,7 @@ fn delete(transaction: &mut Transaction<'_>, table: &str, ids: &[Uuid]) -> Resul
     Ok(())
 }
 
-fn upsert_names(transaction: &mut Transaction<'_>, kind: Kind, names: &[&Named]) -> Result<(), Failure> {
+fn upsert_names(transaction: &mut Transaction<'_>, kind: Kind, names: &[Named]) -> Result<(), Failure> {
     let ids: Vec<Uuid> = names.iter().map(|named| named.id).collect();
     let texts: Vec<String> = names.iter().map(|named| named.name.replace('\0', "\u{fffd}")).collect();
     let update = format!(
@@ -89,7 +92,7 @@ fn upsert_names(transaction: &mut Transaction<'_>, kind: Kind, names: &[&Named])
     for row in transaction.query(&update, &[&ids, &texts])? {
         updated.insert(row.try_get::<_, Uuid>(0)?);
     }
-    copy_names(transaction, kind, names.iter().copied().filter(|named| !updated.contains(&named.id)))
+    copy_names(transaction, kind, names.iter().filter(|named| !updated.contains(&named.id)))
 }
 
 fn copy_names<'a>(
@@ -130,25 +133,23 @@ fn state(transaction: &mut Transaction<'_>, changes: StateChanges<'_>) -> Result
         if !changes.replace {
             delete_folders(transaction, &ids)?;
         }
-        let rows = batch.iter().map(AsRef::as_ref);
-        copy(transaction, "avalon_folders", &state::FOLDER_COLUMNS, rows, folder_line)
+        copy(transaction, "avalon_folders", &state::FOLDER_COLUMNS, batch, folder_line)
     })?;
     each_batch(changes.files.into_iter().flatten(), |batch| {
         if !changes.replace {
             delete_files(transaction, batch.iter().map(|file| (file.folder, &file.name)))?;
         }
-        let rows = batch.iter().map(AsRef::as_ref);
-        copy(transaction, "avalon_files", &state::FILE_COLUMNS, rows, file_line)
+        copy(transaction, "avalon_files", &state::FILE_COLUMNS, batch, file_line)
     })
 }
 
 /// Gives out the rows of a stream many at a time.
 fn each_batch<T>(
-    mut rows: impl Iterator<Item = T>,
+    mut rows: impl Iterator<Item = io::Result<T>>,
     mut work: impl FnMut(&[T]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     loop {
-        let batch: Vec<T> = rows.by_ref().take(BATCH).collect();
+        let batch: Vec<T> = rows.by_ref().take(BATCH).collect::<io::Result<_>>()?;
         if batch.is_empty() {
             return Ok(());
         }

@@ -6,11 +6,11 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::session::has_table;
-use super::{ID_TYPE, WRITER_CACHE_KIB, create_missing, hex, insert, run_with_song, write_collection};
-use crate::database::difference::{Kind, RowChanges, StoredSong};
+use super::{ID_TYPE, WRITER_CACHE_KIB, create_missing, hex, insert, run_with_song};
+use crate::database::difference::{Kind, RowChanges, SongRecord};
 use crate::database::session::Holder;
 use crate::database::state::{self, Dialect, SCANS_KEPT};
-use crate::database::{Changes, Moved, Rows, ScanRecord, StateChanges, schema};
+use crate::database::{Changes, Moved, ScanRecord, StateChanges, Stream, schema};
 use crate::model::library::{File, Folder};
 
 const DIALECT: Dialect = Dialect { integer: "INTEGER", bytes: "BLOB", id: ID_TYPE, by_key: " WITHOUT ROWID" };
@@ -31,10 +31,7 @@ pub(super) fn all(
 ) -> rusqlite::Result<()> {
     create_missing(connection)?;
     create_state(connection)?;
-    match changes.rows {
-        Rows::Replace(collection) => write_collection(connection, collection)?,
-        Rows::Differences(rows) => write_differences(connection, &rows)?,
-    }
+    write_differences(connection, changes.rows)?;
     write_state(connection, changes.state)?;
     write_moved(connection, changes.moved)?;
     write_scan(connection, id, &changes.scan, me)
@@ -51,14 +48,17 @@ fn create_state(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Update, else insert: tables that something else made may have no primary key, without
 /// which SQLite finds no conflict. In this order no foreign key is ever broken.
-fn write_differences(connection: &Connection, changes: &RowChanges<'_>) -> rusqlite::Result<()> {
-    let collection = changes.collection;
+fn write_differences(connection: &Connection, changes: RowChanges<'_>) -> rusqlite::Result<()> {
+    if changes.replace {
+        for table in schema::TABLES.iter().rev() {
+            connection.execute_batch(&format!("DELETE FROM {table}"))?;
+        }
+    }
     for kind in Kind::ALL {
         let mut update =
             connection.prepare(&format!("UPDATE {} SET name = ?2 WHERE id = ?1", kind.table()))?;
         let mut add = connection.prepare(&insert(kind.table(), &schema::NAME_COLUMNS))?;
-        for index in &changes.names[kind as usize] {
-            let named = &kind.of(collection)[*index as usize];
+        for named in &changes.names[kind as usize] {
             let buffer = &mut [0; 32];
             let row = params![hex(named.id, buffer), named.name];
             if update.execute(row)? == 0 {
@@ -67,7 +67,7 @@ fn write_differences(connection: &Connection, changes: &RowChanges<'_>) -> rusql
         }
     }
     delete(connection, "tracks", &changes.removed_songs)?;
-    write_songs(connection, changes)?;
+    write_songs(connection, changes.songs)?;
     for kind in Kind::ALL {
         delete(connection, kind.table(), &changes.removed_names[kind as usize])?;
     }
@@ -76,7 +76,7 @@ fn write_differences(connection: &Connection, changes: &RowChanges<'_>) -> rusql
 
 /// A column that an UPDATE names is taken out of its index and put in again, and the pages of
 /// the index are written. So the ids of the names are left alone where they are the same.
-fn write_songs(connection: &Connection, changes: &RowChanges<'_>) -> rusqlite::Result<()> {
+fn write_songs(connection: &Connection, songs: Option<Stream<'_, SongRecord>>) -> rusqlite::Result<()> {
     let equations = |separator: &str, columns: std::ops::Range<usize>| -> String {
         let each = columns.map(|index| format!("{} = ?{}", schema::TRACK_COLUMNS[index], index + 1));
         each.collect::<Vec<_>>().join(separator)
@@ -90,10 +90,10 @@ fn write_songs(connection: &Connection, changes: &RowChanges<'_>) -> rusqlite::R
         connection.prepare(&update(1..all, 0..1))?,
         connection.prepare(&insert("tracks", &schema::TRACK_COLUMNS))?,
     ];
-    for index in &changes.songs {
-        let song = StoredSong::new(changes.collection, &changes.collection.songs[*index as usize]);
+    for song in songs.into_iter().flatten() {
+        let song = song.map_err(lost)?;
         for statement in &mut statements {
-            if run_with_song(statement, &song)? > 0 {
+            if run_with_song(statement, &song.row())? > 0 {
                 break;
             }
         }
@@ -120,12 +120,12 @@ fn write_state(connection: &Connection, changes: StateChanges<'_>) -> rusqlite::
     }
     let mut statement = connection.prepare(&replace("avalon_folders", &state::FOLDER_COLUMNS))?;
     for folder in changes.folders.into_iter().flatten() {
-        let Folder { id, path, root, is_mount, fs_type } = folder.as_ref();
+        let Folder { id, path, root, is_mount, fs_type } = folder.map_err(lost)?;
         statement.execute(params![id, path.as_os_str().as_bytes(), root, is_mount, fs_type])?;
     }
     let mut statement = connection.prepare(&replace("avalon_files", &state::FILE_COLUMNS))?;
     for file in changes.files.into_iter().flatten() {
-        write_file(&mut statement, &file)?;
+        write_file(&mut statement, &file.map_err(lost)?)?;
     }
     Ok(())
 }
@@ -154,6 +154,11 @@ fn write_file(statement: &mut rusqlite::Statement<'_>, file: &File) -> rusqlite:
         file.facts,
     ])?;
     Ok(())
+}
+
+/// A row that was to be written cannot be read from where it was kept.
+fn lost(error: std::io::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
 /// For tables that are ours, which have a primary key.

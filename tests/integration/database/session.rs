@@ -6,16 +6,15 @@ mod postgres;
 mod sqlite;
 mod unclean;
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use avalon::config::DatabaseUrl;
-use avalon::database::difference::{self, Kind, Known, StoredSong};
+use avalon::database::difference::{self, Kind, Known, RowChanges, StoredSong};
 use avalon::database::{
-    Changes, DatabaseError, Holder, Moved, Notice, Patience, Previous, Rows, ScanRecord, Session, State,
+    Changes, DatabaseError, Holder, Moved, Notice, Patience, Previous, ScanRecord, Session, State,
     StateChanges, Visit,
 };
 use avalon::model::library::{File, Folder, Outcome, Stamps};
@@ -130,7 +129,7 @@ fn previous(session: &mut Session) -> (Previous, Seen) {
     (previous, seen)
 }
 
-fn changes<'a>(seen_scan: i64, rows: Rows<'a>, state: StateChanges<'a>) -> Changes<'a> {
+fn changes<'a>(seen_scan: i64, rows: RowChanges<'a>, state: StateChanges<'a>) -> Changes<'a> {
     let scan = ScanRecord { started: 1, ended: 2, counts: r#"{"songs":3}"# };
     Changes { seen_scan, scan, rows, state, moved: &[] }
 }
@@ -141,11 +140,11 @@ fn store(url: &str, rows: &Collection, files: &[File]) -> Result<Option<i64>, Da
     let (previous, seen) = previous(&mut session);
     let file_changes = difference::files(&seen.files, files);
     let state = StateChanges {
-        files: Some(Box::new(file_changes.upserted.into_iter().map(Cow::Borrowed))),
+        files: Some(Box::new(file_changes.upserted.into_iter().cloned().map(Ok))),
         removed_files: &file_changes.removed,
         ..StateChanges::default()
     };
-    session.store(changes(previous.last_scan, Rows::Differences(seen.known.compare(rows)), state))
+    session.store(changes(previous.last_scan, seen.known.compare(rows), state))
 }
 
 fn folder(id: i64, path: &[u8]) -> Folder {
@@ -215,13 +214,13 @@ fn what_was_stored_is_read_again() {
         let folders = [folder(1, b"/music/\xff\xfe"), folder(2, b"/music/\xff\xfe/a b\\")];
         let rows = awkward();
         let state = StateChanges {
-            folders: Some(Box::new(folders.iter().map(Cow::Borrowed))),
-            files: Some(Box::new(files().into_iter().map(Cow::Owned))),
+            folders: Some(Box::new(folders.iter().cloned().map(Ok))),
+            files: Some(Box::new(files().into_iter().map(Ok))),
             ..StateChanges::default()
         };
         let ids = [5, 6].map(Uuid::from_u128);
         let moved = [Moved { old_id: ids[0], new_id: ids[1], at: 7 }];
-        let id = session.store(Changes { moved: &moved, ..changes(0, Rows::Replace(&rows), state) });
+        let id = session.store(Changes { moved: &moved, ..changes(0, RowChanges::replace(&rows), state) });
         assert_eq!(id, Ok(Some(1)));
         assert_eq!(load_all(&place.url), rows);
 
@@ -241,14 +240,14 @@ fn what_was_stored_is_read_again() {
         changed.is_mount = true;
         let removed: Vec<_> = files()[2..].iter().map(|file| (file.folder, file.name.clone())).collect();
         let state = StateChanges {
-            folders: Some(Box::new([Cow::Borrowed(&changed)].into_iter())),
+            folders: Some(Box::new([Ok(changed.clone())].into_iter())),
             removed_folders: &[2],
-            files: Some(Box::new([Cow::Owned(file(1, b"new"))].into_iter())),
+            files: Some(Box::new([Ok(file(1, b"new"))].into_iter())),
             removed_files: &removed,
             replace: false,
         };
         let rows = seen.known.compare(&rows);
-        assert_eq!(session.store(changes(1, Rows::Differences(rows), state)), Ok(Some(2)));
+        assert_eq!(session.store(changes(1, rows, state)), Ok(Some(2)));
         let (_, seen) = previous(&mut open(&place.url));
         assert_eq!(seen.folders, [changed]);
         assert_eq!(seen.files, [&files()[..2], &[file(1, b"new")]].concat());
@@ -256,7 +255,7 @@ fn what_was_stored_is_read_again() {
         // And all at once.
         let state = StateChanges { replace: true, ..StateChanges::default() };
         let rows = collection(1);
-        assert_eq!(open(&place.url).store(changes(2, Rows::Replace(&rows), state)), Ok(Some(3)));
+        assert_eq!(open(&place.url).store(changes(2, RowChanges::replace(&rows), state)), Ok(Some(3)));
         let (third, seen) = previous(&mut open(&place.url));
         assert_eq!((third.state, third.last_scan), (State::Whole, 3));
         assert!(seen.folders.is_empty() && seen.files.is_empty());
@@ -338,7 +337,7 @@ fn a_scan_that_was_overtaken_stores_nothing() {
         let (before, seen) = previous(&mut session);
         place.execute("INSERT INTO avalon_scans VALUES (2, 1, 1, 'h', 1, '{}')");
         let rows = collection(5);
-        let rows = Rows::Differences(seen.known.compare(&rows));
+        let rows = seen.known.compare(&rows);
         let error = session.store(changes(before.last_scan, rows, StateChanges::default())).unwrap_err();
         assert!(matches!(error, DatabaseError::Overtaken { .. }), "{error}");
         assert_eq!(load_all(&place.url), collection(3));

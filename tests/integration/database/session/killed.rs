@@ -21,10 +21,10 @@ fn child_that_never_ends() {
                 std::thread::park();
             }
         }
-        Cow::Owned(file(9, number.to_string().as_bytes()))
+        Ok(file(9, number.to_string().as_bytes()))
     });
     let state = StateChanges { files: Some(Box::new(files)), ..StateChanges::default() };
-    let rows = Rows::Differences(seen.known.compare(&rows));
+    let rows = seen.known.compare(&rows);
     session.store(changes(before.last_scan, rows, state)).unwrap();
 }
 

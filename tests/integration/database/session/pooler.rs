@@ -81,7 +81,7 @@ fn the_lock_and_the_rows_survive_a_pooler() {
     let (before, seen) = previous(&mut first);
     place.execute("INSERT INTO avalon_scans VALUES (99, 1, 1, 'h', 1, '{}')");
     let rows = collection(7);
-    let rows = Rows::Differences(seen.known.compare(&rows));
+    let rows = seen.known.compare(&rows);
     let error = first.store(changes(before.last_scan, rows, StateChanges::default())).unwrap_err();
     assert!(matches!(error, DatabaseError::Overtaken { .. }), "{error}");
     assert_eq!(load_all(&url), collection(5));

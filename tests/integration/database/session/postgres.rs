@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use avalon::database::{DatabaseError, Notice, Rows, StateChanges};
+use avalon::database::{DatabaseError, Notice, StateChanges};
 
 use super::*;
 
@@ -55,7 +55,7 @@ fn a_row_lock_of_another_client_is_told_and_has_an_end() {
     let mut session = session.unwrap();
     let (before, seen) = previous(&mut session);
     let rows = collection(5);
-    let rows = Rows::Differences(seen.known.compare(&rows));
+    let rows = seen.known.compare(&rows);
     let error = session.store(changes(before.last_scan, rows, StateChanges::default())).unwrap_err();
     let DatabaseError::Locked { by, .. } = &error else { panic!("{error}") };
     assert!(by.contains("(a careless client, user avalon)"), "{by}");
@@ -100,7 +100,7 @@ fn a_lock_that_goes_in_time_only_costs_time() {
     let mut lock = other.transaction().unwrap();
     lock.batch_execute("LOCK TABLE albums IN SHARE MODE").unwrap();
     let rows = collection(5);
-    let rows = Rows::Differences(seen.known.compare(&rows));
+    let rows = seen.known.compare(&rows);
     let stored = release_when_told(lock, &told, move || {
         session.store(changes(before.last_scan, rows, StateChanges::default()))
     });
@@ -242,7 +242,7 @@ fn a_scan_that_lost_its_lock_stores_nothing() {
     let error = session.check().unwrap_err();
     assert!(error.to_string().contains("the connection that keeps other scans out is lost"), "{error}");
     let rows = collection(5);
-    let rows = Rows::Differences(seen.known.compare(&rows));
+    let rows = seen.known.compare(&rows);
     let error = session.store(changes(before.last_scan, rows, StateChanges::default())).unwrap_err();
     assert!(error.is_unreachable(), "{error}");
     assert_eq!(load_all(&place.url), collection(3));
@@ -255,7 +255,7 @@ fn a_connection_that_breaks_in_the_middle_leaves_the_old_rows() {
     let mut session = open(&place.url);
     let (before, seen) = previous(&mut session);
     let rows = collection(5);
-    let rows = Rows::Differences(seen.known.compare(&rows));
+    let rows = seen.known.compare(&rows);
     let mut other = database(&place).client();
     let all = (0_i64..40_000).map(|number| {
         if number == 20_000 {
@@ -263,7 +263,7 @@ fn a_connection_that_breaks_in_the_middle_leaves_the_old_rows() {
                           WHERE datname = current_database() AND application_name = 'avalon'";
             assert_eq!(other.execute(query, &[]).unwrap(), 1);
         }
-        Cow::Owned(file(9, number.to_string().as_bytes()))
+        Ok(file(9, number.to_string().as_bytes()))
     });
     let state = StateChanges { files: Some(Box::new(all)), ..StateChanges::default() };
     let error = session.store(changes(before.last_scan, rows, state)).unwrap_err();
@@ -290,7 +290,7 @@ fn an_idle_connection_may_be_closed() {
     assert!(texts.can_hold("\u{416}").is_err());
     assert_eq!(texts.can_hold("\u{e9}"), Ok(()));
     let rows = collection(5);
-    let rows = Rows::Differences(seen.known.compare(&rows));
+    let rows = seen.known.compare(&rows);
     let stored = session.store(changes(before.last_scan, rows, StateChanges::default()));
     assert_eq!(stored, Ok(Some(2)));
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
 
-use avalon::database::{DatabaseError, Notice, Rows, StateChanges};
+use avalon::database::{DatabaseError, Notice, StateChanges};
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
@@ -85,7 +85,7 @@ fn a_commit_waits_for_readers() {
     let reader = place.connection();
     reader.execute_batch("BEGIN; SELECT * FROM tracks").unwrap();
     let rows = collection(5);
-    let rows = Rows::Differences(seen.known.compare(&rows));
+    let rows = seen.known.compare(&rows);
     thread::scope(|scope| {
         let scan = scope.spawn(|| session.store(changes(before.last_scan, rows, StateChanges::default())));
         while told.lock().unwrap().is_empty() {
