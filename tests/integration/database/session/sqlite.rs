@@ -143,7 +143,8 @@ fn what_may_not_be_written_is_told_first() {
     let message = || without_privileges(|| refusal(&place.url).to_string());
     let no_files = format!("no file can be created in its folder {}", folder.display());
 
-    // The folder, with and without the file of the lock.
+    // The folder, with a file of the lock that a killed scan has left, and without.
+    fs::write(&lock, "").unwrap();
     set(&folder, 0o555);
     set(path(&place), 0o666);
     set(&lock, 0o666);
@@ -158,9 +159,8 @@ fn what_may_not_be_written_is_told_first() {
     set(path(&place), 0o444);
     assert!(message().ends_with("avalon.sqlite: there is no write permission"), "{}", message());
     set(path(&place), 0o666);
+    fs::write(&lock, "").unwrap();
     set(&lock, 0o444);
-    let owned = std::os::unix::fs::chown(&lock, Some(nix::unistd::geteuid().as_raw()), None);
-    owned.unwrap();
     assert!(message().contains("there is no write permission for"), "{}", message());
     assert_eq!(load_all(&place.url), collection(3));
 
@@ -170,8 +170,8 @@ fn what_may_not_be_written_is_told_first() {
     assert!(is_folder.ends_with("it is a folder, not a file"), "{is_folder}");
 }
 
-/// Runs `work` in a thread whose system call `number` fails with ENOLCK, where `condition`
-/// holds for its second argument.
+/// Runs `work` in a thread whose system call `number` fails with ENOLCK if its second argument is
+/// one of `commands`.
 fn without_locks<T: Send>(number: i64, commands: &[i32], work: impl FnOnce() -> T + Send) -> T {
     let rules = commands.iter().map(|command| {
         let is_command =
