@@ -57,14 +57,22 @@ fn differences(transaction: &mut Transaction<'_>, changes: RowChanges<'_>) -> Re
         empty(transaction)?;
     }
     for kind in Kind::ALL {
-        for batch in changes.names[kind as usize].chunks(BATCH) {
+        let names = &changes.names[kind as usize];
+        if changes.replace {
+            copy_names(transaction, kind, names)?;
+            continue;
+        }
+        for batch in names.chunks(BATCH) {
             upsert_names(transaction, kind, batch)?;
         }
     }
     delete(transaction, "tracks", &changes.removed_songs)?;
     each_batch(changes.songs.into_iter().flatten(), |batch| {
-        let ids: Vec<Uuid> = batch.iter().map(|song| song.row().id).collect();
-        delete(transaction, "tracks", &ids)?;
+        // An id column of another type than avalonms' can be emptied, and not be compared.
+        if !changes.replace {
+            let ids: Vec<Uuid> = batch.iter().map(|song| song.row().id).collect();
+            delete(transaction, "tracks", &ids)?;
+        }
         copy_songs(transaction, batch.iter().map(SongRecord::row))
     })?;
     for kind in Kind::ALL {

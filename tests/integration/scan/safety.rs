@@ -132,7 +132,8 @@ impl<'a> Case<'a> {
 
     /// Scans while `call` on `place` fails.
     fn scan_with(&self, call: &str, place: &Path, errno: i32, after: u32, times: &str) -> Scan {
-        let mut command = self.command(&[]);
+        // A file that is as it was is opened only by a full scan.
+        let mut command = self.command(&["--full"]);
         command
             .env("LD_PRELOAD", shim())
             .env("SHIM_PATH", place)
