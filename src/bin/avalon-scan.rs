@@ -71,6 +71,12 @@ pub(crate) struct Arguments {
     /// Store an empty collection if no audio is found, instead of refusing it
     #[arg(long)]
     allow_empty: bool,
+    /// Look at PATH alone, which lies below the folders of the collection; all other songs stay
+    #[arg(long, requires = "paths")]
+    only: bool,
+    /// Tell what would be stored, and store nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Read all files again, also those that are as the last scan left them
     #[arg(long)]
     full: bool,
@@ -108,7 +114,7 @@ fn run(arguments: Arguments, interrupt: &Interrupt) -> Exit {
         Err(error) => return say(Exit::Usage, &error),
     };
     let job = job(&arguments, &config);
-    if job.folders.is_empty() {
+    if job.folders.is_empty() && job.only.is_none() {
         return say(Exit::Usage, &NoFolder);
     }
     if arguments.quiet {
@@ -161,7 +167,7 @@ fn overrides(arguments: &Arguments) -> Overrides {
 }
 
 fn job(arguments: &Arguments, config: &Config) -> Job {
-    let is_named = !arguments.paths.is_empty();
+    let is_named = !arguments.paths.is_empty() && !arguments.only;
     let folders = if is_named { &arguments.paths } else { &config.collection };
     let guarded = is_named && !arguments.replace;
     Job {
@@ -171,6 +177,8 @@ fn job(arguments: &Arguments, config: &Config) -> Job {
         empty: if arguments.allow_empty { Empty::Allowed } else { Empty::Refused },
         expected: Expected { all: arguments.force, below: arguments.expect_loss.clone() },
         exclude: config.exclude.iter().chain(&arguments.exclude).cloned().collect(),
+        only: arguments.only.then(|| arguments.paths.clone()),
+        dry_run: arguments.dry_run,
         full: arguments.full,
         file_timeout: config.file_timeout,
     }
@@ -191,7 +199,9 @@ fn exit_of(report: &Report) -> Exit {
 
 fn exit_of_error(error: &ScanError) -> Exit {
     match error {
-        ScanError::InsideCollection { .. } | ScanError::Pattern(_) => Exit::Usage,
+        ScanError::InsideCollection { .. } | ScanError::OutsideRoots { .. } | ScanError::Pattern(_) => {
+            Exit::Usage
+        }
         ScanError::Missing { .. }
         | ScanError::NotFolder { .. }
         | ScanError::Unreadable { .. }

@@ -37,6 +37,13 @@ pub enum ScanError {
         /// The folder of COLLECTION.
         folder: PathBuf,
     },
+    /// A path that is to be scanned alone lies below none of the roots.
+    OutsideRoots {
+        /// The path.
+        path: PathBuf,
+        /// The roots.
+        roots: Vec<PathBuf>,
+    },
     /// A pattern of EXCLUDE that is none, and why.
     Pattern(String),
     /// There is no song below any of the paths, which is more often a folder that is not
@@ -85,6 +92,7 @@ impl fmt::Display for ScanError {
             }
             ScanError::Unreadable { path, .. } => write!(f, "folder {} cannot be read", path.display()),
             ScanError::InsideCollection { path, folder } => write_inside(f, path, folder),
+            ScanError::OutsideRoots { path, roots } => write_outside(f, path, roots),
             ScanError::Pattern(problem) => write!(f, "EXCLUDE holds a pattern that is none: {problem}"),
             ScanError::NothingReadable { skipped } => write!(
                 f,
@@ -120,11 +128,28 @@ impl fmt::Display for ScanError {
 fn write_inside(f: &mut fmt::Formatter<'_>, path: &Path, folder: &Path) -> fmt::Result {
     write!(
         f,
-        "{} lies inside {}, a folder of COLLECTION: a scan of it alone would remove all other songs from the \
-         database. To read the whole collection, name no PATH; to keep only the songs of {}, add --replace",
+        "{} lies inside {}, a folder of COLLECTION: a scan of it would remove all other songs from the \
+         database. To bring this part up to date, add --only; to keep only the songs of {}, add --replace",
         path.display(),
         folder.display(),
         path.display()
+    )
+}
+
+fn write_outside(f: &mut fmt::Formatter<'_>, path: &Path, roots: &[PathBuf]) -> fmt::Result {
+    if roots.is_empty() {
+        return write!(
+            f,
+            "--only {}: COLLECTION names no folder and nothing was scanned yet; scan the whole folder first",
+            path.display()
+        );
+    }
+    let roots: Vec<String> = roots.iter().map(|root| root.display().to_string()).collect();
+    write!(
+        f,
+        "--only {}: the path lies below none of the scanned folders ({})",
+        path.display(),
+        roots.join(", ")
     )
 }
 

@@ -25,6 +25,7 @@ pub mod progress;
 mod read;
 mod report;
 mod roots;
+mod scope;
 mod settle;
 mod spool;
 mod stamping;
@@ -34,7 +35,7 @@ mod suspects;
 mod track;
 mod walk;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +87,10 @@ pub struct Job {
     pub expected: Expected,
     /// Patterns of what is passed over, beside the default ones.
     pub exclude: Vec<String>,
+    /// The paths below the folders that are looked at alone; `None` for everything.
+    pub only: Option<Vec<PathBuf>>,
+    /// Whether it is only told what would be stored.
+    pub dry_run: bool,
     /// Whether files are read that are as the last scan left them.
     pub full: bool,
     /// How long a file may give no answer.
@@ -98,20 +103,33 @@ pub struct Job {
 /// # Errors
 /// Why nothing was stored; the old collection is still there.
 pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) -> Result<Report, ScanError> {
-    let roots = roots::absolute_all(&job.folders)?;
-    check_inside(&roots, &job.collection)?;
+    let named = roots::absolute_all(&job.folders)?;
+    check_inside(&named, &job.collection)?;
+    let only = job.only.as_deref().map(roots::absolute_all).transpose()?;
     let expected = absolute_expected(&job.expected)?;
-    let patterns = Patterns::everywhere(&job.exclude).map_err(ScanError::Pattern)?;
+    let patterns = Arc::new(Patterns::everywhere(&job.exclude).map_err(ScanError::Pattern)?);
     let me = Holder::this_process();
     let mut session = open(&job.database, &me, log)?;
     let (mut previous, rows) = previous::read(&mut session)?;
+    // A scan of some paths leaves the roots as they are.
+    let roots = match &only {
+        Some(_) if previous.is_recorded() => previous.roots().map(Path::to_owned).collect(),
+        _ => named,
+    };
     let patience = Patience { named_after: NAMED_AFTER.min(job.file_timeout / 2), limit: job.file_timeout };
-    let absent = check_roots(&roots, &previous, &expected, patience, log)?;
+    let absent = match &only {
+        Some(_) => Vec::new(),
+        None => check_roots(&roots, &previous, &expected, patience, log)?,
+    };
     let present: Vec<PathBuf> = roots.iter().filter(|root| !absent.contains(root)).cloned().collect();
-    progress.begin(present.len());
+    let start = match &only {
+        Some(paths) => scope::parts(paths, &present, &patterns, &previous)?,
+        None => scope::whole(&present, &patterns, &previous),
+    };
+    progress.begin(start.folders.len());
     let plan = Plan {
         roots: &present,
-        patterns: Arc::new(patterns),
+        start,
         full: job.full,
         threads: THREADS,
         patience,
@@ -122,9 +140,10 @@ pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) 
     };
     let survey = survey::survey(&plan, &mut previous)?;
     let previous = &previous;
-    let scan = Scan { roots: &roots, absent: &absent, scope: None, previous, expected: &expected, job, log };
+    let scope = only.as_deref();
+    let scan = Scan { roots: &roots, absent: &absent, scope, previous, expected: &expected, job, log };
     let settled = scan.settle(&survey)?;
-    Store { previous, rows, survey, settled, me: &me, interrupt, dry_run: false }.store(session)
+    Store { previous, rows, survey, settled, me: &me, interrupt, dry_run: job.dry_run }.store(session)
 }
 
 /// Opens the database and takes the scan lock, before the first music file is opened.

@@ -40,6 +40,8 @@ pub(super) struct Settled {
     pub(super) kept_folders: HashSet<PathBuf>,
     /// Number, old and new path of each song whose file moved.
     pub(super) moved: Vec<(Index, PathBuf, PathBuf)>,
+    /// Whether only some paths were looked at.
+    pub(super) is_partial: bool,
     /// Rows that no file explains and that stay.
     pub(super) kept_rows: Vec<Row>,
     pub(super) fates: Fates,
@@ -79,7 +81,8 @@ impl Scan<'_> {
     }
 
     fn decide(&self, judged: Vec<Judged>, kept_rows: Vec<Row>, fates: Fates, unreachable: usize) -> Settled {
-        let mut settled = Settled { kept_rows, fates, unreachable, ..Settled::default() };
+        let is_partial = self.scope.is_some();
+        let mut settled = Settled { is_partial, kept_rows, fates, unreachable, ..Settled::default() };
         for judged in judged {
             match judged.fate {
                 Fate::Stays => {}

@@ -119,6 +119,9 @@ fn report(survey: &Survey<'_>, settled: &Settled) -> Report {
 /// The folders of files that stay without being read.
 fn staying_folders(previous: &Previous, settled: &Settled) -> HashSet<PathBuf> {
     let mut folders: HashSet<PathBuf> = settled.kept_folders.clone();
+    if settled.is_partial {
+        folders.extend(previous.folders().map(|folder| folder.path.clone()));
+    }
     for (folder, index, _) in previous.files() {
         if !folders.contains(&folder.path) && settled.stays(index) {
             folders.insert(folder.path.clone());

@@ -10,7 +10,7 @@ use slog::{Logger, debug, info, warn};
 use uuid::Uuid;
 
 use super::error::ScanError;
-use super::exclude::{IGNORE_FILE, Patterns};
+use super::exclude::IGNORE_FILE;
 use super::facts;
 use super::folders::{Folders, Reach, Visited};
 use super::pool::{Event, Job, Patience, Pool};
@@ -19,11 +19,12 @@ use super::progress::Progress;
 use super::read::tags::{Field, Reading, Unread};
 use super::read::{self, Look, READER};
 use super::report::{Skipped, shown};
+use super::scope::Start;
 use super::spool::Spool;
 use super::stamping::{Stamping, UNSTABLE, is_suspect};
 use super::suspects::{Next, Suspects};
 use super::track;
-use super::walk::{self, Folder, Kind, Listing};
+use super::walk::{Folder, Kind, Listing};
 use crate::database::Texts;
 use crate::ids;
 use crate::model::library::{File, Outcome, Stamps};
@@ -69,7 +70,7 @@ pub(super) struct Survey<'a> {
 pub(super) struct Plan<'a> {
     /// Absolute paths that are known to be folders.
     pub(super) roots: &'a [PathBuf],
-    pub(super) patterns: Arc<Patterns>,
+    pub(super) start: Start,
     /// Whether files are read that are as the last scan left them.
     pub(super) full: bool,
     pub(super) threads: usize,
@@ -124,21 +125,8 @@ impl Job for Task {
 pub(super) fn survey<'a>(plan: &Plan<'a>, previous: &mut Previous) -> Result<Survey<'a>, ScanError> {
     let mut pool = Pool::start(plan.threads, plan.patience).map_err(ScanError::Threads)?;
     let mut survey = Survey::new(plan.roots, previous);
-    // A root inside another is found there.
-    let outermost = plan
-        .roots
-        .iter()
-        .filter(|root| !plan.roots.iter().any(|other| other != *root && root.starts_with(other)));
-    pool.push(outermost.map(|root| {
-        let folder = Folder {
-            path: root.clone(),
-            root: Arc::from(root.as_path()),
-            parent_device: walk::device_above(root),
-            patterns: plan.patterns.clone(),
-            wants_stamps: previous.folder(root).is_some(),
-        };
-        Task::List(folder, Stamping::Exact)
-    }));
+    survey.excluded.extend(plan.start.excluded.iter().cloned());
+    pool.push(plan.start.folders.iter().map(|folder| Task::List(folder.clone(), Stamping::Exact)));
     while pool.open() > 0 || survey.has_more(&mut pool, plan, previous) {
         match pool.next(TICK) {
             Event::Done(Task::List(folder, stamping), Done::Listed(listing)) => {
@@ -207,12 +195,13 @@ impl<'a> Survey<'a> {
         plan: &Plan<'_>,
         previous: &mut Previous,
     ) -> Vec<Task> {
-        let Listing { entries, error, device, is_mount, fs_type, patterns, bad_patterns } = listing;
+        let Listing { entries, is_empty, error, device, is_mount, fs_type, patterns, bad_patterns } = listing;
         for problem in bad_patterns {
             let file = folder.path.join(IGNORE_FILE);
             warn!(plan.log, "Passed over a pattern of {}: {problem}", shown(&file));
         }
-        let is_start = is_mount || *folder.root == *folder.path;
+        // A scan of some paths begins in the middle of a file system.
+        let is_start = is_mount || folder.only.is_some() || *folder.root == *folder.path;
         let is_unstable =
             !plan.full && previous.folder(&folder.path).is_some_and(|old| old.fs_type == UNSTABLE);
         let stamping = match (is_start, is_unstable) {
@@ -222,7 +211,6 @@ impl<'a> Survey<'a> {
         };
         let fs_type = if is_unstable { UNSTABLE } else { fs_type };
         let mut tasks = Vec::new();
-        let is_empty = entries.is_empty();
         for entry in entries {
             let path = folder.path.join(&entry.name);
             match entry.kind {
@@ -241,6 +229,7 @@ impl<'a> Survey<'a> {
                         parent_device: device,
                         patterns: patterns.clone(),
                         wants_stamps: previous.folder(&path).is_some(),
+                        only: None,
                         path,
                     };
                     tasks.push(Task::List(below, stamping));

@@ -107,6 +107,8 @@ fn scan_with(folders: &[&Path], empty: Empty, log: &Memory) -> Result<Scanned, S
         empty,
         expected: Expected::default(),
         exclude: Vec::new(),
+        only: None,
+        dry_run: false,
         full: false,
         file_timeout: Duration::from_secs(120),
     };

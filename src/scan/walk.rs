@@ -1,6 +1,7 @@
 //! One folder: what it holds, whether all of it could be listed, and on which file system
 //! it lies. No file is opened here but `.avalonignore`.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, Metadata};
 use std::io;
@@ -26,12 +27,16 @@ pub(super) struct Folder {
     pub(super) patterns: Arc<Patterns>,
     /// Whether the stamps of its files are wanted: the last scan knew the folder.
     pub(super) wants_stamps: bool,
+    /// The names that count; `None` for all.
+    pub(super) only: Option<Arc<HashSet<OsString>>>,
 }
 
 /// What a folder holds.
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) entries: Vec<Entry>,
+    /// Whether it holds nothing at all.
+    pub(super) is_empty: bool,
     /// Why it could not be listed to its end. What is missing from it may still be there.
     pub(super) error: Option<io::Error>,
     pub(super) device: Option<u64>,
@@ -82,6 +87,7 @@ impl Folder {
     fn list_once(&self) -> Listing {
         let mut listing = Listing {
             entries: Vec::new(),
+            is_empty: false,
             error: None,
             device: None,
             is_mount: false,
@@ -97,7 +103,7 @@ impl Folder {
         let device = std::fs::metadata(&self.path)?.dev();
         listing.device = Some(device);
         listing.is_mount = self.parent_device.is_some_and(|parent| parent != device);
-        if listing.is_mount || *self.root == *self.path {
+        if listing.is_mount || self.only.is_some() || *self.root == *self.path {
             // Some file systems do not tell their kind; nothing depends on it alone.
             listing.fs_type =
                 nix::sys::statfs::statfs(&self.path).map_or(0, |found| found.filesystem_type().0);
@@ -110,12 +116,16 @@ impl Folder {
                 Err(failure) => error = Some(failure),
             }
         }
+        listing.is_empty = found.is_empty();
         // The order of a directory depends on the file system.
         found.sort_by_cached_key(DirEntry::file_name);
         if found.iter().any(|entry| entry.file_name() == IGNORE_FILE) {
             (listing.patterns, listing.bad_patterns) = self.patterns.below(&self.path)?;
         }
-        listing.entries = found.into_iter().map(|entry| self.entry(entry, &listing.patterns)).collect();
+        let counts =
+            |entry: &DirEntry| self.only.as_ref().is_none_or(|names| names.contains(&entry.file_name()));
+        listing.entries =
+            found.into_iter().filter(counts).map(|entry| self.entry(entry, &listing.patterns)).collect();
         error.map_or(Ok(()), Err)
     }
 
@@ -195,6 +205,7 @@ mod tests {
             parent_device: device_above(path),
             patterns: Arc::new(Patterns::everywhere(&[]).expect("patterns")),
             wants_stamps: false,
+            only: None,
         }
     }
 
