@@ -1,12 +1,12 @@
 //! From a value as written to the type its key wants, or an error that says what was
 //! expected.
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::layers::{Layers, Raw, Setting};
+use super::layers::{Layers, Raw, Value};
+use super::settings::{self, Kind};
 
 impl Layers {
     /// Text, checked and converted by `convert`.
@@ -31,7 +31,7 @@ impl Layers {
 
     /// A path; `None` for the empty text.
     pub(super) fn path(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
-        Ok(Some(self.string(key)?).filter(|text| !text.is_empty()).map(PathBuf::from))
+        self.text(key, path)
     }
 
     /// A list of texts, each converted by `convert`; commas separate them outside a file.
@@ -55,16 +55,18 @@ impl Layers {
         items.iter().map(convert).collect()
     }
 
-    /// A whole number within `range`.
-    pub(super) fn integer(&self, key: &'static str, range: RangeInclusive<i64>) -> Result<i64, ConfigError> {
+    /// A whole number within the range that the table of settings gives.
+    pub(super) fn integer(&self, key: &'static str) -> Result<i64, ConfigError> {
+        let Some(Kind::Integer(least, most)) = settings::find(key).map(|setting| setting.kind) else {
+            unreachable!("{key} is no number in the table of settings");
+        };
         let setting = self.get(key);
         let number = match &setting.value {
             Raw::Integer(number) => Some(*number),
             Raw::Untyped(text) => text.trim().parse().ok(),
             _ => None,
         };
-        number.filter(|number| range.contains(number)).ok_or_else(|| {
-            let (least, most) = range.into_inner();
+        number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
             let got = shown(&setting.value);
             wrong(key, setting, format!("expected a whole number from {least} to {most}, got {got}"))
         })
@@ -97,23 +99,17 @@ impl Layers {
         })
     }
 
-    /// Whole seconds within `range`.
-    pub(super) fn seconds(
-        &self,
-        key: &'static str,
-        range: RangeInclusive<i64>,
-    ) -> Result<Duration, ConfigError> {
-        self.integer(key, range).map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
+    /// Whole seconds, as [`Layers::integer`].
+    pub(super) fn seconds(&self, key: &'static str) -> Result<Duration, ConfigError> {
+        self.integer(key).map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
     }
 
-    /// File mode bits; outside a file the digits are octal.
+    /// File mode bits; in text as Gunicorn reads them, [`parse_mode`].
     pub(super) fn mode(&self, key: &'static str) -> Result<u32, ConfigError> {
         let setting = self.get(key);
         let bits = match &setting.value {
             Raw::Integer(number) => u32::try_from(*number).ok(),
-            Raw::Text(text) | Raw::Untyped(text) => {
-                u32::from_str_radix(text.trim_start_matches("0o"), 8).ok()
-            }
+            Raw::Text(text) | Raw::Untyped(text) => parse_mode(text),
             _ => None,
         };
         bits.filter(|bits| *bits <= 0o777).ok_or_else(|| {
@@ -124,8 +120,36 @@ impl Layers {
 }
 
 /// An error about the value of `key`.
-pub(super) fn wrong(key: &'static str, setting: &Setting, problem: String) -> ConfigError {
+pub(super) fn wrong(key: &'static str, setting: &Value, problem: String) -> ConfigError {
     ConfigError::Value { origin: setting.origin.clone(), key, problem }
+}
+
+/// A path, in which `~` is the home folder as in a shell; `None` for the empty text.
+pub(super) fn path(text: &str) -> Result<Option<PathBuf>, String> {
+    let Some(rest) = text.strip_prefix('~') else {
+        return Ok(Some(PathBuf::from(text)).filter(|_| !text.is_empty()));
+    };
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return Err(format!("{text:?}: only ~/ is expanded; write the whole path"));
+    }
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    let home = home.ok_or_else(|| format!("{text:?}: HOME is not set; write the whole path"))?;
+    Ok(Some(PathBuf::from(home).join(rest.trim_start_matches('/'))))
+}
+
+/// Mode bits as Gunicorn reads them: octal after a `0` or `0o`, hexadecimal after `0x`, else decimal.
+pub(super) fn parse_mode(text: &str) -> Option<u32> {
+    let text = text.trim().to_ascii_lowercase();
+    let (digits, radix) = match text.strip_prefix('0') {
+        None | Some("") => (text.as_str(), 10),
+        Some(rest) => match rest.strip_prefix('x') {
+            Some(digits) => (digits, 16),
+            None => (rest.strip_prefix('o').unwrap_or(rest), 8),
+        },
+    };
+    // A sign is no digit.
+    let is_number = digits.chars().all(|c| c.is_digit(radix));
+    is_number.then(|| u32::from_str_radix(digits, radix).ok())?
 }
 
 fn parse_bytes(text: &str) -> Option<u64> {
@@ -143,5 +167,30 @@ fn shown(raw: &Raw) -> String {
         Raw::Boolean(_) => "a boolean".to_owned(),
         Raw::List(_) => "a list".to_owned(),
         Raw::Other(name) => (*name).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tilde_is_the_home_folder() {
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap());
+        assert_eq!(path("~").unwrap().unwrap().as_path(), home);
+        assert_eq!(path("~/a/b").unwrap().unwrap(), home.join("a/b"));
+        assert_eq!(path("/a/~").unwrap().unwrap().as_path(), std::path::Path::new("/a/~"));
+        assert_eq!(path(""), Ok(None));
+        assert!(path("~other/a").is_err());
+    }
+
+    #[test]
+    fn modes_are_gunicorns() {
+        for (text, bits) in [("0", 0), ("022", 0o22), ("0o22", 0o22), ("0O22", 0o22), ("18", 0o22), ("0x12", 0o22)] {
+            assert_eq!(parse_mode(text), Some(bits), "{text}");
+        }
+        for text in ["", "09", "x", "-1", "+1", "0o", "0x", "0b1", "99999999999"] {
+            assert_eq!(parse_mode(text), None, "{text}");
+        }
     }
 }

@@ -157,7 +157,7 @@ fn mistakes_in_variables_and_flags_are_named_with_them() {
         ),
         (&["-b", "unix:x"], &[], "flag --bind: BIND: \"unix:x\": the path after unix: must be absolute"),
         (&["--request-path=//"], &[], "flag --request-path: REQUEST_PATH: *"),
-        (&["-m", "9"], &[], "flag --umask: UMASK: expected mode bits from 0o000 to 0o777, got \"9\""),
+        (&["-m", "09"], &[], "flag --umask: UMASK: expected mode bits from 0o000 to 0o777, got \"09\""),
         (&["-u", "nobody-of-this-name"], &[], "flag --user: USER: there is no user \"nobody-of-this-name\""),
         (
             &["-d", "oracle://me:geheim@db/x"],
