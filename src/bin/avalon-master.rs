@@ -4,7 +4,8 @@ use std::error::Error;
 use std::io::{ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
-use avalon::config::{self, flags::Flags};
+use avalon::config::trial::{self, Finding};
+use avalon::config::{self, Config, flags::Flags};
 use avalon::master;
 use clap::Parser;
 
@@ -70,8 +71,20 @@ fn main() -> ExitCode {
         };
     }
     if arguments.check_config {
-        config.warnings.iter().for_each(|warning| eprintln!("avalon-master: {warning}"));
-        return ExitCode::SUCCESS;
+        return check(&config);
     }
     ExitCode::from(master::run(overrides, config) as u8)
+}
+
+/// Says what a start with this configuration would meet.
+fn check(config: &Config) -> ExitCode {
+    config.notes.iter().chain(&config.warnings).for_each(|line| eprintln!("avalon-master: {line}"));
+    let findings = trial::try_out(config);
+    for Finding::Wrong(text) | Finding::Unsure(text) in &findings {
+        eprintln!("avalon-master: {text}");
+    }
+    match findings.iter().any(|finding| matches!(finding, Finding::Wrong(_))) {
+        true => ExitCode::from(2),
+        false => ExitCode::SUCCESS,
+    }
 }

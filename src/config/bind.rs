@@ -1,6 +1,7 @@
 //! Addresses to serve on, in Gunicorn's notation.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -79,6 +80,12 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), String> {
     }
 }
 
+/// Which address of a host is meant: its first IPv4 address, if it has one, as with Gunicorn. So where
+/// `localhost` is `::1` as well, callers of 127.0.0.1 are served.
+pub fn preferred(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied()
+}
+
 impl BindAddress {
     /// The port of an IPv4 address, or of a name, which is one where it can be.
     pub fn ipv4_port(&self) -> Option<u16> {
@@ -117,6 +124,17 @@ mod tests {
         ] {
             assert_eq!(text.parse::<BindAddress>().unwrap().to_string(), shown);
         }
+    }
+
+    #[test]
+    fn ipv4_is_preferred() {
+        let of = |texts: &[&str]| {
+            let addresses: Vec<SocketAddr> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            preferred(&addresses).map(|address| address.to_string())
+        };
+        assert_eq!(of(&["[::1]:80", "127.0.0.1:80", "127.0.0.2:80"]).as_deref(), Some("127.0.0.1:80"));
+        assert_eq!(of(&["[::1]:80", "[::2]:80"]).as_deref(), Some("[::1]:80"));
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

@@ -132,6 +132,30 @@ fn foreign() -> impl Iterator<Item = Foreign> {
     FOREIGN.into_iter().chain(ASGI.into_iter().map(|name| with_value(name, NO_ASGI)))
 }
 
+/// Settings of Gunicorn's configuration file that are called otherwise here. All others that exist here
+/// have the same name, in capitals.
+const NAMES: [(&str, &str); 5] = [
+    ("accesslog", "ACCESS_LOGFILE"),
+    ("access_log_format", "ACCESS_LOGFORMAT"),
+    ("errorlog", "LOG_PATH"),
+    ("loglevel", "LOG_LEVEL"),
+    ("control_socket", "CONTROL"),
+];
+
+/// Our key for a setting of Gunicorn's configuration file.
+pub(super) fn key(name: &str) -> String {
+    let other = NAMES.iter().find(|(theirs, _)| *theirs == name);
+    other.map_or_else(|| name.to_ascii_uppercase(), |(_, ours)| (*ours).to_owned())
+}
+
+/// Why a setting of Gunicorn's configuration file is none here.
+pub(super) fn reason(name: &str) -> Option<&'static str> {
+    let flag = name.strip_suffix("_app").unwrap_or(name).replace('_', "-");
+    foreign().find(|foreign| foreign.name == flag).map(|foreign| match foreign.fate {
+        Ignored(why) | Refused(why) | Only(_, why) => why,
+    })
+}
+
 /// Adds Gunicorn's flags, which help does not show.
 pub(super) fn augment(command: Command) -> Command {
     let argument = |foreign: Foreign| {
@@ -178,7 +202,7 @@ pub(super) fn take(matches: &ArgMatches, overrides: &mut Overrides) -> Result<()
     for name in matches.get_many::<String>(APPLICATION).into_iter().flatten() {
         if !APPLICATIONS.contains(&name.trim_end_matches("()")) {
             return Err(format!(
-                "{name:?}: avalon-master loads no application, it serves the collection itself; leave it out"
+                "'{name}': avalon-master loads no application, it serves the collection itself; leave it out"
             ));
         }
         overrides.notes.push(format!("{name} is ignored: avalon-master serves the collection itself"));

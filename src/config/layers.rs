@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
-use super::{DEFAULT_TOML, Overrides, settings};
+use super::migration::{Secrets, from_python};
+use super::{DEFAULT_TOML, Overrides, python, settings};
 
 /// Prefix of the environment variables that set a key.
 pub(super) const PREFIX: &str = "AVALON_";
@@ -80,7 +81,14 @@ impl Layers {
     fn lay_file(&mut self, path: &Path, named_by: Origin) -> Result<(), ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), named_by, source };
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        self.lay_toml(&text, |line| Origin::File(path.to_owned(), line))
+        let laid = self.lay_toml(&text, |line| Origin::File(path.to_owned(), line));
+        match laid {
+            Err(_) if path.extension().is_some_and(|it| it == "py") || python::is_likely(&text) => {
+                let toml = from_python(&text, Secrets::Hidden).toml;
+                Err(ConfigError::Python { path: path.to_owned(), toml })
+            }
+            laid => laid,
+        }
     }
 
     fn lay_toml(&mut self, text: &str, origin: impl Fn(usize) -> Origin) -> Result<(), ConfigError> {

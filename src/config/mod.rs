@@ -10,9 +10,12 @@ mod error;
 pub mod flags;
 mod gunicorn;
 mod layers;
+pub mod migration;
 mod proxies;
+mod python;
 mod settings;
 mod telemetry;
+pub mod trial;
 mod typed;
 
 use std::hash::{BuildHasher, RandomState};
@@ -21,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use account::Account;
-pub use bind::BindAddress;
+pub use bind::{BindAddress, preferred};
 use database_url::Backend;
 pub use database_url::DatabaseUrl;
 pub use error::{ConfigError, Origin};
@@ -249,6 +252,11 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
 }
 
 impl Config {
+    /// Ports of IPv4 addresses to serve on, which an IPv6 address must not take.
+    pub fn ipv4_ports(&self) -> Vec<u16> {
+        self.bind.iter().chain(&self.metrics_bind).filter_map(BindAddress::ipv4_port).collect()
+    }
+
     /// Every key with the value that counts, as TOML comments and lines; the database
     /// password and the Sentry key are hidden.
     pub fn print(&self) -> String {

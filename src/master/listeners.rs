@@ -17,7 +17,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, fchownat};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
-use crate::config::{BindAddress, Config};
+use crate::config::{BindAddress, Config, preferred};
 
 /// One open address.
 pub(super) struct Listener {
@@ -155,7 +155,7 @@ impl Manner {
             umask: config.umask,
             owner: config.account.as_ref().map(|account| (account.uid, account.gid)),
             reuse_port: config.reuse_port,
-            ipv4_ports: config.bind.iter().chain(&config.metrics_bind).filter_map(BindAddress::ipv4_port).collect(),
+            ipv4_ports: config.ipv4_ports(),
         }
     }
 }
@@ -187,12 +187,9 @@ fn bind(address: &BindAddress, manner: &Manner) -> io::Result<Listener> {
     Ok(Listener::new(address.clone(), socket?, false))
 }
 
-/// A name means its first IPv4 address, if it has one, as with Gunicorn: where `localhost` is `::1` as
-/// well, callers of 127.0.0.1 are served.
 fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
-    let resolved = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
-    resolved.copied().ok_or_else(|| io::Error::other("the name has no address"))
+    preferred(&addresses).ok_or_else(|| io::Error::other("the name has no address"))
 }
 
 fn bind_tcp(address: SocketAddr, manner: &Manner) -> io::Result<Socket> {
