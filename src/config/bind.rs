@@ -139,9 +139,19 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in
-            ["", "::1", "::1:80", "host:http", "host:65536", "[::1", "[x]:1", "[::1]x", "unix:a", "a b:1", "fd://3"]
-        {
+        for text in [
+            "",
+            "::1",
+            "::1:80",
+            "host:http",
+            "host:65536",
+            "[::1",
+            "[x]:1",
+            "[::1]x",
+            "unix:a",
+            "a b:1",
+            "fd://3",
+        ] {
             assert!(text.parse::<BindAddress>().is_err(), "{text:?}");
         }
     }

@@ -41,28 +41,53 @@ const fn short(short: char, foreign: Foreign) -> Foreign {
     Foreign { short: Some(short), ..foreign }
 }
 
-const EVENT_LOOP: Fate = Ignored("each worker serves all of its connections (WORKER_CONNECTIONS) in one event loop");
+const EVENT_LOOP: Fate =
+    Ignored("each worker serves all of its connections (WORKER_CONNECTIONS) in one event loop");
 const NO_PYTHON: Fate = Ignored("there is no Python to configure");
-const NO_CODE: Fate = Ignored("there is no code to watch; `avalonctl reload --wait` reads configuration and collection again");
+const NO_CODE: Fate =
+    Ignored("there is no code to watch; `avalonctl reload --wait` reads configuration and collection again");
 const NO_ASGI: Fate = Ignored("it concerns ASGI applications; the server needs none");
 const NO_HTTP2: Fate = Ignored("it concerns HTTP/2; the server speaks HTTP/1.1");
 const NO_DIRTY: Fate = Ignored("it concerns --dirty-app; there are no such workers");
 const NO_TLS: Fate = Ignored("it concerns --certfile; the server speaks HTTP without TLS");
-const TLS: Fate = Refused("the server speaks HTTP without TLS; let a proxy do it (config/nginx.conf, config/haproxy.cfg)");
-const LOGGING: Fate = Refused("logs are not configured in Python; use --log-format, --log-level, --log-file and --access-logformat");
-const SYSLOG: Fate = Refused("the server logs to standard error or --log-file; systemd brings that to the journal, and `| logger` to syslog");
+const TLS: Fate =
+    Refused("the server speaks HTTP without TLS; let a proxy do it (config/nginx.conf, config/haproxy.cfg)");
+const LOGGING: Fate = Refused(
+    "logs are not configured in Python; use --log-format, --log-level, --log-file and --access-logformat",
+);
+const SYSLOG: Fate = Refused(
+    "the server logs to standard error or --log-file; systemd brings that to the journal, and `| logger` to syslog",
+);
 const NO_SYSLOG: Fate = Ignored("it concerns --log-syslog; the server logs to standard error or --log-file");
 const STRICT: Fate = Refused("requests that are no valid HTTP are always answered with 400; leave it out");
-const PASTE: Fate = Refused("the server loads no application; leave it out, and give what the file sets as flags");
+const PASTE: Fate =
+    Refused("the server loads no application; leave it out, and give what the file sets as flags");
 
 /// All flags of Gunicorn 27 that are no settings.
 const FOREIGN: [Foreign; 61] = [
     alone("preload", Ignored("the collection is always read before workers are forked")),
     short('k', with_value("worker-class", EVENT_LOOP)),
     with_value("threads", EVENT_LOOP),
-    short('D', alone("daemon", Refused("the server stays in the foreground; use systemd (systemd/avalon.service), or `setsid avalon-master ... &`"))),
-    with_value("chdir", Refused("change the folder before: `cd DIR && avalon-master ...`, or WorkingDirectory= in a unit")),
-    short('n', with_value("name", Ignored("processes are titled avalon-master; `avalonctl status` tells servers apart"))),
+    short(
+        'D',
+        alone(
+            "daemon",
+            Refused(
+                "the server stays in the foreground; use systemd (systemd/avalon.service), or `setsid avalon-master ... &`",
+            ),
+        ),
+    ),
+    with_value(
+        "chdir",
+        Refused("change the folder before: `cd DIR && avalon-master ...`, or WorkingDirectory= in a unit"),
+    ),
+    short(
+        'n',
+        with_value(
+            "name",
+            Ignored("processes are titled avalon-master; `avalonctl status` tells servers apart"),
+        ),
+    ),
     alone("no-sendfile", Ignored("answers are sent from memory, never by sendfile")),
     with_value("worker-tmp-dir", Ignored("signs of life are in shared memory, not in files")),
     alone("initgroups", Ignored("workers always have the groups of USER")),
@@ -84,13 +109,22 @@ const FOREIGN: [Foreign; 61] = [
     with_value("dirty-timeout", NO_DIRTY),
     with_value("dirty-threads", NO_DIRTY),
     with_value("dirty-graceful-timeout", NO_DIRTY),
-    with_value("http-protocols", Only(&["h1"], "the server speaks HTTP/1.1; let a proxy speak HTTP/2 to clients")),
-    with_value("http2-cleartext", Only(&["off"], "the server speaks HTTP/1.1; let a proxy speak HTTP/2 to clients")),
+    with_value(
+        "http-protocols",
+        Only(&["h1"], "the server speaks HTTP/1.1; let a proxy speak HTTP/2 to clients"),
+    ),
+    with_value(
+        "http2-cleartext",
+        Only(&["off"], "the server speaks HTTP/1.1; let a proxy speak HTTP/2 to clients"),
+    ),
     with_value("http2-max-concurrent-streams", NO_HTTP2),
     with_value("http2-initial-window-size", NO_HTTP2),
     with_value("http2-max-frame-size", NO_HTTP2),
     with_value("http2-max-header-list-size", NO_HTTP2),
-    with_value("protocol", Only(&["http"], "the server speaks HTTP; use proxy_pass in place of uwsgi_pass or fastcgi_pass")),
+    with_value(
+        "protocol",
+        Only(&["http"], "the server speaks HTTP; use proxy_pass in place of uwsgi_pass or fastcgi_pass"),
+    ),
     with_value("uwsgi-allow-from", Ignored("it concerns --protocol uwsgi; the server speaks HTTP")),
     alone("disable-redirect-access-to-syslog", NO_SYSLOG),
     with_value("logger-class", LOGGING),
@@ -100,7 +134,10 @@ const FOREIGN: [Foreign; 61] = [
     with_value("log-syslog-to", NO_SYSLOG),
     with_value("log-syslog-prefix", NO_SYSLOG),
     with_value("log-syslog-facility", NO_SYSLOG),
-    with_value("dogstatsd-tags", Refused("metrics for statsd have no tags; put what tells servers apart into --statsd-prefix")),
+    with_value(
+        "dogstatsd-tags",
+        Refused("metrics for statsd have no tags; put what tells servers apart into --statsd-prefix"),
+    ),
     alone("enable-backlog-metric", Refused("there is no metric of the queues; `ss -ltn` shows them")),
     with_value("keyfile", TLS),
     with_value("certfile", TLS),
@@ -122,7 +159,8 @@ const FOREIGN: [Foreign; 61] = [
 ];
 
 /// Flags of ASGI workers, which all mean nothing here.
-const ASGI: [&str; 4] = ["asgi-loop", "asgi-lifespan", "asgi-disconnect-grace-period", "websocket-max-message-size"];
+const ASGI: [&str; 4] =
+    ["asgi-loop", "asgi-lifespan", "asgi-disconnect-grace-period", "websocket-max-message-size"];
 
 /// What a WSGI server calls avalonms.
 const APPLICATIONS: [&str; 2] = ["avalon.app.wsgi", "avalon.app.wsgi:application"];
@@ -268,7 +306,8 @@ mod tests {
     #[test]
     fn values_are_translated() {
         let of = |key, value| translated(key, value).unwrap();
-        let two = |host: &str, port: &str| vec![("STATSD_HOST", host.to_owned()), ("STATSD_PORT", port.to_owned())];
+        let two =
+            |host: &str, port: &str| vec![("STATSD_HOST", host.to_owned()), ("STATSD_PORT", port.to_owned())];
         assert_eq!(of("STATSD_HOST", "localhost:9125"), two("localhost", "9125"));
         assert_eq!(of("STATSD_HOST", "[::1]:9"), two("::1", "9"));
         assert_eq!(of("STATSD_HOST", "::1"), [("STATSD_HOST", "::1".to_owned())]);

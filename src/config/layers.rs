@@ -78,6 +78,11 @@ impl Layers {
         &self.defaults[key].value
     }
 
+    /// Whether nothing was said about `key`.
+    pub(super) fn is_default(&self, key: &'static str) -> bool {
+        self.get(key).origin == Origin::Default
+    }
+
     fn lay_file(&mut self, path: &Path, named_by: Origin) -> Result<(), ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), named_by, source };
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
@@ -154,7 +159,9 @@ impl Layers {
             None => format!("environment variable {name} is no setting"),
         });
         let arguments = overrides.variable(GUNICORN_ARGUMENTS).map(|_| {
-            format!("environment variable {GUNICORN_ARGUMENTS} is not read; give its flags on the command line")
+            format!(
+                "environment variable {GUNICORN_ARGUMENTS} is not read; give its flags on the command line"
+            )
         });
         unknown.chain(arguments).collect()
     }

@@ -67,10 +67,12 @@ fn assignment(line: usize, name: &str, value: Result<Literal, String>, secrets: 
     if NEEDLESS.contains(&name) {
         return vec![Line::comment(format!("# {name} (line {line}) is not needed"))];
     }
-    let key = if name.contains(|c: char| c.is_ascii_uppercase()) { name.to_owned() } else { gunicorn::key(name) };
+    let key =
+        if name.contains(|c: char| c.is_ascii_uppercase()) { name.to_owned() } else { gunicorn::key(name) };
     let Some(setting) = settings::find(&key) else {
         let why = gunicorn::reason(name).filter(|why| !why.is_empty());
-        let why = why.map_or_else(|| "is no setting here".to_owned(), |why| format!("is not taken over: {why}"));
+        let why =
+            why.map_or_else(|| "is no setting here".to_owned(), |why| format!("is not taken over: {why}"));
         return vec![Line::comment(format!("# {name} (line {line}) {why}"))];
     };
     let about = |line: Line| vec![Line { key: Some(setting.key), ..line }];
@@ -83,7 +85,9 @@ fn assignment(line: usize, name: &str, value: Result<Literal, String>, secrets: 
         Err(source) => {
             let source = source.lines().next().unwrap_or_default();
             let shown = if secrets == Secrets::Shown { format!(": {source}") } else { String::new() };
-            return about(Line::open(format!("# {key} (line {line}) is computed; write its value here{shown}")));
+            return about(Line::open(format!(
+                "# {key} (line {line}) is computed; write its value here{shown}"
+            )));
         }
     };
     let translated = match &value {
@@ -122,11 +126,15 @@ fn toml(setting: &Setting, value: &Literal) -> Option<String> {
     match (setting.kind, value) {
         (Kind::Text(_) | Kind::File | Kind::Folder, Literal::None) => Some(quoted("")),
         (Kind::Text(_) | Kind::File | Kind::Folder | Kind::Bytes, Literal::Text(text)) => Some(quoted(text)),
-        (Kind::Integer(..) | Kind::Bytes | Kind::Text(_), Literal::Integer(number)) => Some(number.to_string()),
+        (Kind::Integer(..) | Kind::Bytes | Kind::Text(_), Literal::Integer(number)) => {
+            Some(number.to_string())
+        }
         (Kind::Integer(..), Literal::Text(text)) => Some(text.trim().parse::<i64>().ok()?.to_string()),
         (Kind::Truth, Literal::Boolean(truth)) => Some(truth.to_string()),
         (Kind::Truth, Literal::Integer(number @ (0 | 1))) => Some((*number == 1).to_string()),
-        (Kind::Truth, Literal::Text(text)) => Some(text.to_ascii_lowercase().parse::<bool>().ok()?.to_string()),
+        (Kind::Truth, Literal::Text(text)) => {
+            Some(text.to_ascii_lowercase().parse::<bool>().ok()?.to_string())
+        }
         (Kind::Mode, Literal::Integer(bits)) => Some(format!("0o{bits:03o}")),
         (Kind::Mode, Literal::Text(text)) => Some(format!("0o{:03o}", parse_mode(text)?)),
         (Kind::List | Kind::Repeated, Literal::None) => Some("[]".to_owned()),
@@ -134,8 +142,10 @@ fn toml(setting: &Setting, value: &Literal) -> Option<String> {
             Some(toml::Value::from(text.split(',').map(str::trim).collect::<Vec<_>>()).to_string())
         }
         (Kind::List | Kind::Repeated, Literal::List(items)) => {
-            let texts: Option<Vec<&str>> =
-                items.iter().map(|item| if let Literal::Text(text) = item { Some(text.as_str()) } else { None }).collect();
+            let texts: Option<Vec<&str>> = items
+                .iter()
+                .map(|item| if let Literal::Text(text) = item { Some(text.as_str()) } else { None })
+                .collect();
             texts.map(|texts| toml::Value::from(texts).to_string())
         }
         _ => None,
@@ -156,7 +166,11 @@ mod tests {
     fn values_become_those_of_their_settings() {
         check("LOG_LEVEL = logging.WARN\nLOG_PATH = None\n", "LOG_LEVEL = 30\nLOG_PATH = \"\"\n", 0);
         check("STATSD_PORT = '9125'\nSTATSD_HOST = u'h:1'\n", "STATSD_HOST = \"h\"\nSTATSD_PORT = 1\n", 0);
-        check("workers = 4\nbind = '[::]:80'\numask = 0o7\n", "WORKERS = 4\nBIND = [\"[::]:80\"]\nUMASK = 0o007\n", 0);
+        check(
+            "workers = 4\nbind = '[::]:80'\numask = 0o7\n",
+            "WORKERS = 4\nBIND = [\"[::]:80\"]\nUMASK = 0o007\n",
+            0,
+        );
         check("proxy_protocol = 'v2'\nreuse_port = True", "PROXY_PROTOCOL = true\nREUSE_PORT = true\n", 0);
         check("bind = ['a:1', 'b:2']\nerrorlog = '-'\n", "BIND = [\"a:1\", \"b:2\"]\nLOG_PATH = \"-\"\n", 0);
         check("WORKERS = 1\nWORKERS = 2\n", "WORKERS = 2\n", 0);
@@ -167,7 +181,11 @@ mod tests {
         check("X = 1\n", "# X (line 1) is no setting here\n", 0);
         check("\nWORKERS = None", "# WORKERS (line 2) has a value that it cannot have here\n", 1);
         check("LOG_PATH = f(1)", "# LOG_PATH (line 1) is computed; write its value here: f(1)\n", 1);
-        check("if x:\n  WORKERS = 1", "# line 1 is no assignment of a value: if x:\n# line 2 is no assignment of a value: WORKERS = 1\n", 2);
+        check(
+            "if x:\n  WORKERS = 1",
+            "# line 1 is no assignment of a value: if x:\n# line 2 is no assignment of a value: WORKERS = 1\n",
+            2,
+        );
         check("LOGGER_NAME = x", "# LOGGER_NAME (line 1) is not needed\n", 0);
         let preload = "# preload_app (line 1) is not taken over: the collection is always read before workers are forked\n";
         check("preload_app = True", preload, 0);

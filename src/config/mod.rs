@@ -205,6 +205,9 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
     let database_url = database_url(&layers, overrides)?;
     let bind = bind(&layers)?;
+    let account = account::account(&layers)?;
+    let notes = overrides.notes.iter().cloned().chain(layers.platform_notes());
+    let notes = notes.chain(account::note(&layers, account.as_ref())?).collect();
     Ok(Config {
         shown: shown(&layers, &database_url),
         database_url,
@@ -236,7 +239,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         max_requests: max_requests(&layers)?,
         max_rss: Some(layers.bytes("MAX_RSS")?).filter(|bytes| *bytes > 0),
         control: layers.text("CONTROL", |text| control(text, overrides))?,
-        account: account::account(&layers)?,
+        account,
         sandbox: layers.truth("SANDBOX")?,
         umask: layers.mode("UMASK")?,
         pidfile: layers.path("PIDFILE")?,
@@ -247,7 +250,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         proxies: proxies::proxies(&layers)?,
         limits: limits(&layers)?,
         warnings: layers.warnings(overrides),
-        notes: overrides.notes.iter().cloned().chain(layers.platform_notes()).collect(),
+        notes,
     })
 }
 
@@ -292,7 +295,7 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
 
 /// The URL; its default lies in TMPDIR, as Python's `tempfile.gettempdir` has it.
 fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, ConfigError> {
-    if layers.get("DATABASE_URL").origin == Origin::Default
+    if layers.is_default("DATABASE_URL")
         && let Some(folder) = overrides.variable("TMPDIR")
     {
         return Ok(DatabaseUrl::sqlite(folder.join("avalon.sqlite")));

@@ -163,7 +163,8 @@ impl<'t> Scanner<'t> {
         let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
         let end = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());
         let (name, rest) = self.rest.split_at(end);
-        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || rest.starts_with(['\'', '"']) {
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || rest.starts_with(['\'', '"'])
+        {
             return None;
         }
         self.rest = rest;
@@ -414,7 +415,16 @@ mod tests {
             .collect();
         assert_eq!(
             lines,
-            [(5, "A"), (5, "B"), (6, "if x:"), (7, "A = 3"), (8, "f("), (10, "C"), (11, "D == 5"), (12, "E.f")]
+            [
+                (5, "A"),
+                (5, "B"),
+                (6, "if x:"),
+                (7, "A = 3"),
+                (8, "f("),
+                (10, "C"),
+                (11, "D == 5"),
+                (12, "E.f")
+            ]
         );
     }
 

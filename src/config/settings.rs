@@ -154,7 +154,9 @@ pub(super) static GROUPS: [Group; 6] = [
     Group {
         title: "Collection",
         settings: &[
-            text("DATABASE_URL", "URL", "Database of the collection, as SQLAlchemy writes it").short('d').brief(),
+            text("DATABASE_URL", "URL", "Database of the collection, as SQLAlchemy writes it")
+                .short('d')
+                .brief(),
             list("COLLECTION", "FOLDERS", "Folders that avalon-scan reads, separated by commas"),
         ],
     },
@@ -181,16 +183,26 @@ pub(super) static GROUPS: [Group; 6] = [
             number("STATSD_PORT", (1, 65_535), "Port of the statsd server"),
             text("STATSD_PREFIX", "PREFIX", "Prefix of the names of its metrics"),
             truth("METRICS", "Whether there are metrics for Prometheus"),
-            Setting::new("METRICS_BIND", Kind::Repeated, "ADDRESS", "Address for metrics alone; may be repeated"),
+            Setting::new(
+                "METRICS_BIND",
+                Kind::Repeated,
+                "ADDRESS",
+                "Address for metrics alone; may be repeated",
+            ),
         ],
     },
     Group {
         title: "Addresses",
         settings: &[
             text("REQUEST_PATH", "PATH", "Path that all endpoints stand under"),
-            Setting::new("BIND", Kind::Repeated, "ADDRESS", "`host:port`, `[v6]:port` or `unix:/path`; may be repeated")
-                .short('b')
-                .brief(),
+            Setting::new(
+                "BIND",
+                Kind::Repeated,
+                "ADDRESS",
+                "`host:port`, `[v6]:port` or `unix:/path`; may be repeated",
+            )
+            .short('b')
+            .brief(),
             number("BACKLOG", (1, 65_535), "Connections that may wait, per address"),
             truth("REUSE_PORT", "Let other servers of the same user listen on the same TCP addresses"),
         ],
@@ -201,9 +213,17 @@ pub(super) static GROUPS: [Group; 6] = [
             number("WORKERS", (1, 256), "Number of worker processes").short('w').brief(),
             seconds("TIMEOUT", (0, DAY), "Silence after which a worker is replaced (0: never)").short('t'),
             seconds("GRACEFUL_TIMEOUT", (1, DAY), "Time that requests may take when a worker is to end"),
-            seconds("BOOT_TIMEOUT", (1, HOUR), "Time that a new worker may take until it accepts connections"),
+            seconds(
+                "BOOT_TIMEOUT",
+                (1, HOUR),
+                "Time that a new worker may take until it accepts connections",
+            ),
             seconds("LOAD_TIMEOUT", (1, DAY), "Time that reading the database may take"),
-            number("MAX_FAILURES", (0, 1_000), "Workers that may die young before the server ends (0: any number)"),
+            number(
+                "MAX_FAILURES",
+                (0, 1_000),
+                "Workers that may die young before the server ends (0: any number)",
+            ),
             seconds("FAILURE_WINDOW", (1, DAY), "Time for which such a death counts"),
             number("MAX_REQUESTS", (0, MANY), "Requests after which a worker is replaced (0: never)"),
             number("MAX_REQUESTS_JITTER", (0, MANY), "Largest number that is added to it by chance"),
@@ -211,11 +231,17 @@ pub(super) static GROUPS: [Group; 6] = [
             text("USER", "USER", "User that workers run as").short('u'),
             text("GROUP", "GROUP", "Group that workers run as").short('g'),
             truth("SANDBOX", "Whether workers give up what they have no use for"),
-            Setting::new("UMASK", Kind::Mode, "BITS", "Mode bits removed from Unix sockets and new files").short('m'),
+            Setting::new("UMASK", Kind::Mode, "BITS", "Mode bits removed from Unix sockets and new files")
+                .short('m'),
             file("PIDFILE", "File that holds the master's process id").named("pid", &["pidfile"]).short('p'),
             Setting::new("CONTROL", Kind::File, "PATH", "Unix socket for avalonctl (`none`: no socket)")
                 .named("control", &["control-socket"]),
-            Setting::new("SNAPSHOT_DIR", Kind::Folder, "FOLDER", "Folder for the snapshot (empty: in memory)"),
+            Setting::new(
+                "SNAPSHOT_DIR",
+                Kind::Folder,
+                "FOLDER",
+                "Folder for the snapshot (empty: in memory)",
+            ),
             file("SNAPSHOT_PATH", "File that keeps the snapshot for the next start (empty: none)"),
             bytes("COMPRESS_FROM", "Size from which on lists are compressed (0: never)"),
         ],
@@ -227,7 +253,11 @@ pub(super) static GROUPS: [Group; 6] = [
                 .named("keep-alive", &["keepalive"]),
             seconds("HEADER_TIMEOUT", (1, HOUR), "Time that the head of a request may take"),
             seconds("WRITE_TIMEOUT", (1, HOUR), "Time that a client may read nothing of an answer"),
-            number("WORKER_CONNECTIONS", (1, 1_000_000), "Connections that one worker serves at the same time"),
+            number(
+                "WORKER_CONNECTIONS",
+                (1, 1_000_000),
+                "Connections that one worker serves at the same time",
+            ),
             list("STATUS_ALLOW", "ADDRESSES", "Who may see status and metrics, separated by commas"),
             list("FORWARDED_ALLOW_IPS", "ADDRESSES", "Proxies that are believed when they name a client"),
             word("FORWARDED_HEADERS", &["x-forwarded", "forwarded"], "Header fields in which they name it"),
@@ -292,7 +322,10 @@ mod tests {
                 assert!(told, "{key}: {least} to {most} is not in {comment:?}");
             }
             if setting.kind == Kind::Truth {
-                assert!(comment.contains("(true or false)") || comment.contains("Whether"), "{key}: {comment}");
+                assert!(
+                    comment.contains("(true or false)") || comment.contains("Whether"),
+                    "{key}: {comment}"
+                );
             }
         }
     }

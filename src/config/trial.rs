@@ -53,11 +53,14 @@ pub fn try_out(config: &Config) -> Vec<Finding> {
     for folder in &config.collection {
         // It concerns avalon-scan, which may run elsewhere.
         let listed = fs::read_dir(folder).map(drop);
-        findings.extend(listed.err().map(|error| Finding::Unsure(said("COLLECTION", folder, &error.to_string()))));
+        findings.extend(
+            listed.err().map(|error| Finding::Unsure(said("COLLECTION", folder, &error.to_string()))),
+        );
     }
     if !config.statsd_host.is_empty() {
         let resolved = resolve(&config.statsd_host, config.statsd_port);
-        let unsure = |problem| Finding::Unsure(format!("STATSD_HOST: {problem}; no metrics are sent until then"));
+        let unsure =
+            |problem| Finding::Unsure(format!("STATSD_HOST: {problem}; no metrics are sent until then"));
         findings.extend(resolved.err().map(|failed| unsure(failed.0)));
     }
     findings
@@ -88,7 +91,10 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolved> {
         Ok(Err(error)) => Err(Unresolved(format!("host {host:?} has no address: {error}"), true)),
         Err(_) => {
             let waited = PATIENCE.as_secs();
-            Err(Unresolved(format!("not checked: host {host:?} was not resolved within {waited} seconds"), false))
+            Err(Unresolved(
+                format!("not checked: host {host:?} was not resolved within {waited} seconds"),
+                false,
+            ))
         }
     }
 }
@@ -188,7 +194,12 @@ fn writable(path: &Path, account: Option<&Account>) -> Result<(), String> {
         () => 0o002,
     };
     match metadata.mode() & bit {
-        0 => Err(format!("{} cannot be written by USER (user {}, group {})", path.display(), account.uid, account.gid)),
+        0 => Err(format!(
+            "{} cannot be written by USER (user {}, group {})",
+            path.display(),
+            account.uid,
+            account.gid
+        )),
         _ => Ok(()),
     }
 }

@@ -186,7 +186,9 @@ mod tests {
 
     #[test]
     fn modes_are_gunicorns() {
-        for (text, bits) in [("0", 0), ("022", 0o22), ("0o22", 0o22), ("0O22", 0o22), ("18", 0o22), ("0x12", 0o22)] {
+        for (text, bits) in
+            [("0", 0), ("022", 0o22), ("0o22", 0o22), ("0O22", 0o22), ("18", 0o22), ("0x12", 0o22)]
+        {
             assert_eq!(parse_mode(text), Some(bits), "{text}");
         }
         for text in ["", "09", "x", "-1", "+1", "0o", "0x", "0b1", "99999999999"] {

@@ -11,8 +11,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use nix::libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
 use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, fchownat};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
@@ -172,9 +172,9 @@ pub(super) fn open(
     let find = |address: &BindAddress| open.iter().find(|listener| listener.address == *address);
     let open = |address: &BindAddress| match find(address) {
         Some(listener) => Ok(Rc::clone(listener)),
-        None => bind(address, manner)
-            .map(Rc::new)
-            .map_err(|error| format!("cannot listen on {address}: {error}")),
+        None => {
+            bind(address, manner).map(Rc::new).map_err(|error| format!("cannot listen on {address}: {error}"))
+        }
     };
     addresses.iter().map(open).collect()
 }

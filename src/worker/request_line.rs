@@ -116,7 +116,8 @@ impl RequestLines {
 
     fn announces_body(&self) -> bool {
         let line = self.line();
-        let is = |name: &str| line.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()));
+        let is =
+            |name: &str| line.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()));
         if is("transfer-encoding") {
             return true;
         }
@@ -171,14 +172,20 @@ mod tests {
     #[test]
     fn requests_that_follow_are_encoded_too() {
         for end in ["\r\n", "\n"] {
-            let text = "\nGET /?\" HTTP/1.1\nHost: x\nContent-Length: 0\n\n\n\nGET /?< HTTP/1.0\n\nGET /?>".replace('\n', end);
+            let text = "\nGET /?\" HTTP/1.1\nHost: x\nContent-Length: 0\n\n\n\nGET /?< HTTP/1.0\n\nGET /?>"
+                .replace('\n', end);
             check(&text, &text.replace("?\"", "?%22").replace('<', "%3C").replace('>', "%3E"));
         }
     }
 
     #[test]
     fn what_may_be_a_body_is_left_alone() {
-        for field in ["Content-Length: 12", "content-length:9", "TRANSFER-ENCODING: chunked", "Content-Length: 00000000000000000000"] {
+        for field in [
+            "Content-Length: 12",
+            "content-length:9",
+            "TRANSFER-ENCODING: chunked",
+            "Content-Length: 00000000000000000000",
+        ] {
             let text = format!("POST /? HTTP/1.1\r\n{field}\r\n\r\nGET /?\"<> HTTP/1.1\r\n\r\n");
             check(&text, &text);
         }

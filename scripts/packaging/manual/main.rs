@@ -200,13 +200,16 @@ mod tests {
             "fish/vendor_completions.d/avalon-master.fish",
         ] {
             let text = fs::read_to_string(folder.path().join(file)).expect(file);
-            let words = |text: &str| text.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect::<Vec<_>>();
+            let words = |text: &str| {
+                text.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect::<Vec<_>>()
+            };
             assert!(words(&text).iter().any(|word| word == "critical"), "{file}");
             assert!(text.contains("statsd-host") && !text.contains("certfile"), "{file}");
         }
         let bash = "source bash-completion/completions/avalon-master; COMP_WORDS=(avalon-master --log-level w); \
                     COMP_CWORD=2; $(complete -p avalon-master | sed 's/.* -F \\([^ ]*\\) .*/\\1/') avalon-master w --log-level; echo \"${COMPREPLY[@]}\"";
-        let output = Process::new("bash").args(["-c", bash]).current_dir(folder.path()).output().expect("bash");
+        let output =
+            Process::new("bash").args(["-c", bash]).current_dir(folder.path()).output().expect("bash");
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(said.contains("warning"), "{said} {}", String::from_utf8_lossy(&output.stderr));
     }
