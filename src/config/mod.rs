@@ -282,6 +282,7 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         (Raw::Text(text), _) => quoted(text),
         (Raw::Untyped(text), _) => match layers.default(key) {
             Raw::Boolean(_) => text.trim().to_ascii_lowercase(),
+            Raw::List(_) if text.trim().is_empty() => "[]".to_owned(),
             Raw::List(_) => {
                 let items: Vec<String> = text.split(',').map(|item| item.trim().to_owned()).collect();
                 toml::Value::from(items).to_string()
