@@ -28,6 +28,10 @@ enum Exit {
     NothingToScan = 3,
 }
 
+const SHORT: &str = "\
+Exit codes: 0 stored, 1 database or log failed, 2 wrong command line or configuration, \
+3 nothing to read. More: --help.";
+
 const AFTER_HELP: &str = "\
 Exit codes:
   0  the collection was stored
@@ -43,7 +47,7 @@ a scan may be interrupted at any time.";
 /// Read the tags of all music below PATH and store them in the database, in place of
 /// everything that was there.
 #[derive(Debug, Parser)]
-#[command(name = "avalon-scan", version, args_override_self = true, after_help = AFTER_HELP)]
+#[command(name = "avalon-scan", version, args_override_self = true, after_help = SHORT, after_long_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     /// Folders that hold the music; none: those of COLLECTION in the configuration
     #[arg(value_name = "PATH")]

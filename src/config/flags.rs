@@ -28,10 +28,10 @@ impl Args for Flags {
         let config = Arg::new(CONFIG).short('c').long("config").value_name("FILE");
         let config = config.value_parser(value_parser!(PathBuf)).value_hint(ValueHint::FilePath);
         let env = Arg::new(ENV).short('e').long("env").value_name("NAME=VALUE").action(ArgAction::Append);
-        let env = env.value_parser(variable).help("Set a variable over the environment; may be repeated");
+        let env = env.value_parser(variable);
         let command = command
             .arg(config.help("Configuration file").long_help("Configuration file\n[env: AVALON_CONFIG]"))
-            .arg(env.hide_short_help(true));
+            .arg(env.long_help("Set a variable over the environment; may be repeated").hide_short_help(true));
         let command = settings::GROUPS.iter().fold(command, |command, group| {
             command.args(group.settings.iter().map(|setting| argument(setting).help_heading(group.title)))
         });

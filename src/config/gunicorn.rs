@@ -266,6 +266,17 @@ pub(super) fn config_file(named: &Path) -> Result<PathBuf, String> {
     Ok(text.strip_prefix("file:").map_or_else(|| named.to_owned(), PathBuf::from))
 }
 
+/// Says that the file which Gunicorn reads by itself is not read, if it is in `folder`.
+pub(super) fn unread_file(folder: &Path) -> Option<String> {
+    const FILE: &str = "gunicorn.conf.py";
+    let told = || {
+        format!(
+            "{FILE} in the working folder is not read; `avalon-echo-config --from {FILE}` makes TOML of it"
+        )
+    };
+    folder.join(FILE).exists().then(told)
+}
+
 /// A flag's value in the notation of `config/default.toml`, and which settings it is of.
 ///
 /// # Errors

@@ -191,7 +191,7 @@ pub struct Config {
     pub limits: Limits,
     /// Sentences about what looks like a mistake but stops nothing.
     pub warnings: Vec<String>,
-    /// Sentences about flags and variables of Gunicorn's: what counts, and what is ignored and why.
+    /// Sentences about what a user of Gunicorn may not expect, and about what there is not.
     pub notes: Vec<String>,
     shown: Vec<(&'static str, String)>,
 }
@@ -206,8 +206,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     let database_url = database_url(&layers, overrides)?;
     let bind = bind(&layers)?;
     let account = account::account(&layers)?;
-    let notes = overrides.notes.iter().cloned().chain(layers.platform_notes());
-    let notes = notes.chain(account::note(&layers, account.as_ref())?).collect();
+    let control = layers.text("CONTROL", |text| control(text, overrides))?;
     Ok(Config {
         shown: shown(&layers, &database_url),
         database_url,
@@ -238,7 +237,8 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         failure_window: layers.seconds("FAILURE_WINDOW")?,
         max_requests: max_requests(&layers)?,
         max_rss: Some(layers.bytes("MAX_RSS")?).filter(|bytes| *bytes > 0),
-        control: layers.text("CONTROL", |text| control(text, overrides))?,
+        notes: notes(&layers, overrides, account.as_ref(), control.as_deref())?,
+        control,
         account,
         sandbox: layers.truth("SANDBOX")?,
         umask: layers.mode("UMASK")?,
@@ -250,7 +250,6 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         proxies: proxies::proxies(&layers)?,
         limits: limits(&layers)?,
         warnings: layers.warnings(overrides),
-        notes,
     })
 }
 
@@ -265,6 +264,25 @@ impl Config {
     pub fn print(&self) -> String {
         self.shown.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
     }
+}
+
+fn notes(
+    layers: &Layers,
+    overrides: &Overrides,
+    account: Option<&Account>,
+    control: Option<&Path>,
+) -> Result<Vec<String>, ConfigError> {
+    let mut notes = overrides.notes.clone();
+    notes.extend(layers.platform_notes());
+    notes.extend(account::note(layers, account)?);
+    if overrides.file.is_none() {
+        notes.extend(gunicorn::unread_file(Path::new(".")));
+    }
+    if control.is_none() && layers.is_default("CONTROL") {
+        let why = "XDG_RUNTIME_DIR is not set and CONTROL names none";
+        notes.push(format!("there is no control socket for avalonctl: {why}"));
+    }
+    Ok(notes)
 }
 
 fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, String)> {

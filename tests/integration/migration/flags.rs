@@ -152,12 +152,51 @@ fn what_means_something_else_is_refused_with_what_to_do() {
     }
 }
 
+/// What Gunicorn reads from the working folder, and a control socket that cannot be, are told of.
+#[test]
+fn what_is_not_there_is_told() {
+    let setup = Setup::with(&collection(1)).variable("AVALON_CONTROL", "");
+    fs::write(setup.path("gunicorn.conf.py"), "workers = 9\n").expect("a file");
+    std::os::unix::fs::chown(setup.path(""), Some(65534), Some(65534)).expect("root");
+    std::os::unix::fs::chown(setup.path("avalon.sqlite"), Some(65534), Some(65534)).expect("root");
+    let setup = setup.wrapped(&[
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "env",
+        "-u",
+        "AVALON_CONTROL",
+    ]);
+    let server = setup.start();
+    assert_eq!(
+        server.count_log("[INFO] there is no control socket for avalonctl: XDG_RUNTIME_DIR"),
+        1,
+        "{}",
+        server.log()
+    );
+    assert_eq!(
+        server.count_log("[INFO] gunicorn.conf.py in the working folder is not read"),
+        1,
+        "{}",
+        server.log()
+    );
+    server.assert_clean_shutdown();
+}
+
 /// A plain screen of 24 lines with a prompt.
 #[test]
 fn the_short_help_fits_a_screen_and_the_long_one_tells_all() {
-    let (_, help, _) = run(MASTER, &["-h"], &[("COLUMNS", "80")]);
-    assert!(help.lines().count() <= 23, "{help}");
-    assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+    const OTHERS: [&str; 3] = [
+        env!("CARGO_BIN_EXE_avalon-scan"),
+        env!("CARGO_BIN_EXE_avalonctl"),
+        env!("CARGO_BIN_EXE_avalon-echo-config"),
+    ];
+    for program in [MASTER].into_iter().chain(OTHERS) {
+        let (_, help, _) = run(program, &["-h"], &[("COLUMNS", "80")]);
+        assert!(help.lines().count() <= 23, "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+    }
     let (_, help, _) = run(MASTER, &["--help"], &[("COLUMNS", "80")]);
     for line in
         avalon::config::DEFAULT_TOML.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()))
