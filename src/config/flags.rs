@@ -70,7 +70,12 @@ impl FromArgMatches for Flags {
                 }
             }
         }
-        gunicorn::take(matches, overrides).map_err(refused)
+        let taken = gunicorn::take(matches).map_err(refused)?;
+        if taken.no_control {
+            overrides.set_by("CONTROL", Raw::Untyped("none".to_owned()), "--no-control-socket".to_owned());
+        }
+        overrides.notes.extend(taken.notes);
+        Ok(())
     }
 }
 
@@ -135,5 +140,15 @@ fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_well_defined() {
+        Flags::augment_args(Command::new("avalon-master")).debug_assert();
     }
 }

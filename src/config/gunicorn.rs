@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{Overrides, Raw};
-
 /// What becomes of a flag.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
@@ -64,7 +62,7 @@ const PASTE: Fate =
     Refused("the server loads no application; leave it out, and give what the file sets as flags");
 
 /// All flags of Gunicorn 27 that are no settings.
-const FOREIGN: [Foreign; 61] = [
+const FOREIGN: [Foreign; 60] = [
     alone("preload", Ignored("the collection is always read before workers are forked")),
     short('k', with_value("worker-class", EVENT_LOOP)),
     with_value("threads", EVENT_LOOP),
@@ -102,8 +100,6 @@ const FOREIGN: [Foreign; 61] = [
     with_value("reload-extra-file", NO_CODE),
     alone("spew", Refused("there is no Python to trace; use --log-level debug")),
     with_value("control-socket-mode", Ignored("the control socket is for the server's own user alone")),
-    // `take` turns the socket off.
-    alone("no-control-socket", Ignored("")),
     with_value("dirty-app", Refused("the server runs no applications; leave it out")),
     with_value("dirty-workers", NO_DIRTY),
     with_value("dirty-timeout", NO_DIRTY),
@@ -165,6 +161,7 @@ const ASGI: [&str; 4] =
 /// What a WSGI server calls avalonms.
 const APPLICATIONS: [&str; 2] = ["avalon.app.wsgi", "avalon.app.wsgi:application"];
 const APPLICATION: &str = "application";
+const NO_CONTROL: &str = "no-control-socket";
 
 fn foreign() -> impl Iterator<Item = Foreign> {
     FOREIGN.into_iter().chain(ASGI.into_iter().map(|name| with_value(name, NO_ASGI)))
@@ -203,17 +200,28 @@ pub(super) fn augment(command: Command) -> Command {
             None => arg,
         };
         let action = if foreign.takes_value { ArgAction::Append } else { ArgAction::SetTrue };
-        arg.action(action).allow_hyphen_values(foreign.takes_value)
+        arg.action(action).allow_negative_numbers(foreign.takes_value)
     };
     let application = Arg::new(APPLICATION).hide(true).action(ArgAction::Append);
-    command.args(foreign().map(argument)).arg(application)
+    let no_control = Arg::new(NO_CONTROL).long(NO_CONTROL).hide(true).action(ArgAction::SetTrue);
+    command.args(foreign().map(argument)).args([application, no_control])
 }
 
-/// Applies what was given of Gunicorn's flags.
+/// What Gunicorn's flags mean here.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Whether there is to be no control socket.
+    pub(super) no_control: bool,
+    /// What is ignored, and why, in a sentence each.
+    pub(super) notes: Vec<String>,
+}
+
+/// Looks at what was given of Gunicorn's flags.
 ///
 /// # Errors
 /// The flag or application that is refused, with the reason and what to do instead.
-pub(super) fn take(matches: &ArgMatches, overrides: &mut Overrides) -> Result<(), String> {
+pub(super) fn take(matches: &ArgMatches) -> Result<Taken, String> {
+    let mut taken = Taken { no_control: matches.get_flag(NO_CONTROL), notes: Vec::new() };
     for Foreign { name, takes_value, fate, .. } in foreign() {
         let values: Vec<&String> = match takes_value {
             true => matches.get_many(name).into_iter().flatten().collect(),
@@ -222,20 +230,18 @@ pub(super) fn take(matches: &ArgMatches, overrides: &mut Overrides) -> Result<()
         if values.is_empty() && (takes_value || !matches.get_flag(name)) {
             continue;
         }
-        match fate {
-            _ if name == "no-control-socket" => {
-                overrides.set_by("CONTROL", Raw::Untyped("none".to_owned()), format!("--{name}"));
-            }
-            Ignored(why) => overrides.notes.push(format!("--{name} is ignored: {why}")),
+        let why = match fate {
+            Ignored(why) => why,
             Only(allowed, why) => {
                 let other = |value: &&&String| !allowed.iter().any(|word| value.eq_ignore_ascii_case(word));
                 if let Some(value) = values.iter().find(other) {
                     return Err(format!("--{name} {value}: {why}"));
                 }
-                overrides.notes.push(format!("--{name} is ignored: that is all that the server speaks"));
+                "that is all that the server speaks"
             }
             Refused(why) => return Err(format!("--{name}: {why}")),
-        }
+        };
+        taken.notes.push(format!("--{name} is ignored: {why}"));
     }
     for name in matches.get_many::<String>(APPLICATION).into_iter().flatten() {
         if !APPLICATIONS.contains(&name.trim_end_matches("()")) {
@@ -243,9 +249,9 @@ pub(super) fn take(matches: &ArgMatches, overrides: &mut Overrides) -> Result<()
                 "'{name}': avalon-master loads no application, it serves the collection itself; leave it out"
             ));
         }
-        overrides.notes.push(format!("{name} is ignored: avalon-master serves the collection itself"));
+        taken.notes.push(format!("{name} is ignored: avalon-master serves the collection itself"));
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// A flag for a setting that is off by default: it needs no value.

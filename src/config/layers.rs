@@ -56,7 +56,7 @@ impl Layers {
             Layers { values: HashMap::new(), defaults: HashMap::new(), unknown_variables: Vec::new() };
         layers.lay_toml(DEFAULT_TOML, |_| Origin::Default)?;
         layers.defaults = layers.values.clone();
-        layers.lay_platform(overrides)?;
+        layers.lay_platform()?;
         if let Some((path, named_by)) = file(overrides)? {
             layers.lay_file(&path, named_by)?;
         }
@@ -130,13 +130,12 @@ impl Layers {
         Ok(())
     }
 
-    /// Defaults that Gunicorn takes from variables that many platforms set.
-    fn lay_platform(&mut self, overrides: &Overrides) -> Result<(), ConfigError> {
-        for (name, value) in environment(overrides).filter(|(_, value)| !value.is_empty()) {
-            let Some((_, key, prefix)) = PLATFORM.into_iter().find(|(variable, ..)| *variable == name) else {
-                continue;
-            };
-            let origin = Origin::Environment(name);
+    /// Defaults that Gunicorn takes from variables that many platforms set; not from those of `-e`, which
+    /// are for the application there.
+    fn lay_platform(&mut self) -> Result<(), ConfigError> {
+        for (name, key, prefix) in PLATFORM {
+            let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { continue };
+            let origin = Origin::Environment(name.to_owned());
             let value = Raw::Untyped(prefix.to_owned() + &utf8(value, key, &origin)?);
             self.values.insert(key, Value { value, origin });
         }

@@ -2,9 +2,9 @@
 
 use super::DatabaseUrl;
 use super::gunicorn;
+use super::notation::parse_mode;
 use super::python::{self, Literal, Statement};
 use super::settings::{self, Kind, Setting};
-use super::typed::parse_mode;
 
 /// Settings of avalonms that concern its own innards.
 const NEEDLESS: [&str; 2] = ["JSONIFY_PRETTYPRINT_REGULAR", "LOGGER_NAME"];
@@ -70,7 +70,7 @@ fn assignment(line: usize, name: &str, value: Result<Literal, String>, secrets: 
     let key =
         if name.contains(|c: char| c.is_ascii_uppercase()) { name.to_owned() } else { gunicorn::key(name) };
     let Some(setting) = settings::find(&key) else {
-        let why = gunicorn::reason(name).filter(|why| !why.is_empty());
+        let why = gunicorn::reason(name);
         let why =
             why.map_or_else(|| "is no setting here".to_owned(), |why| format!("is not taken over: {why}"));
         return vec![Line::comment(format!("# {name} (line {line}) {why}"))];

@@ -11,6 +11,7 @@ pub mod flags;
 mod gunicorn;
 mod layers;
 pub mod migration;
+mod notation;
 mod proxies;
 mod python;
 mod settings;
@@ -292,7 +293,7 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         (Raw::Text(text) | Raw::Untyped(text), "SENTRY_DSN") if !text.is_empty() => quoted("(hidden)"),
         (Raw::Integer(number), "UMASK") => format!("0o{number:03o}"),
         (Raw::Untyped(text) | Raw::Text(text), "UMASK") => {
-            format!("0o{:03o}", typed::parse_mode(text).unwrap_or_default())
+            format!("0o{:03o}", notation::parse_mode(text).unwrap_or_default())
         }
         (Raw::Integer(number), _) => number.to_string(),
         (Raw::Boolean(truth), _) => truth.to_string(),
@@ -328,7 +329,7 @@ fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, C
 }
 
 fn collection(layers: &Layers) -> Result<Vec<PathBuf>, ConfigError> {
-    Ok(layers.list("COLLECTION", typed::path)?.into_iter().flatten().collect())
+    Ok(layers.list("COLLECTION", notation::path)?.into_iter().flatten().collect())
 }
 
 fn request_path(text: &str) -> Result<String, String> {
@@ -389,7 +390,7 @@ fn control(setting: &str, overrides: &Overrides) -> Result<Option<PathBuf>, Stri
             // Root looks where the service is, not in its own session.
             .or_else(|| Uid::effective().is_root().then(|| PathBuf::from("/run/avalon/control")))
             .or_else(|| folder("XDG_RUNTIME_DIR").map(|folder| folder.join("avalon/control"))),
-        path => typed::path(path)?,
+        path => notation::path(path)?,
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::layers::{Layers, Raw, Value};
+use super::notation::{parse_bytes, parse_mode, path};
 use super::settings::{self, Kind};
 
 impl Layers {
@@ -124,42 +125,6 @@ pub(super) fn wrong(key: &'static str, setting: &Value, problem: String) -> Conf
     ConfigError::Value { origin: setting.origin.clone(), key, problem }
 }
 
-/// A path, in which `~` is the home folder as in a shell; `None` for the empty text.
-pub(super) fn path(text: &str) -> Result<Option<PathBuf>, String> {
-    let Some(rest) = text.strip_prefix('~') else {
-        return Ok(Some(PathBuf::from(text)).filter(|_| !text.is_empty()));
-    };
-    if !rest.is_empty() && !rest.starts_with('/') {
-        return Err(format!("{text:?}: only ~/ is expanded; write the whole path"));
-    }
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
-    let home = home.ok_or_else(|| format!("{text:?}: HOME is not set; write the whole path"))?;
-    Ok(Some(PathBuf::from(home).join(rest.trim_start_matches('/'))))
-}
-
-/// Mode bits as Gunicorn reads them: octal after a `0` or `0o`, hexadecimal after `0x`, else decimal.
-pub(super) fn parse_mode(text: &str) -> Option<u32> {
-    let text = text.trim().to_ascii_lowercase();
-    let (digits, radix) = match text.strip_prefix('0') {
-        None | Some("") => (text.as_str(), 10),
-        Some(rest) => match rest.strip_prefix('x') {
-            Some(digits) => (digits, 16),
-            None => (rest.strip_prefix('o').unwrap_or(rest), 8),
-        },
-    };
-    // A sign is no digit.
-    let is_number = digits.chars().all(|c| c.is_digit(radix));
-    is_number.then(|| u32::from_str_radix(digits, radix).ok())?
-}
-
-fn parse_bytes(text: &str) -> Option<u64> {
-    let units = [('K', 10), ('M', 20), ('G', 30)];
-    let unit = units.iter().find(|(letter, _)| text.ends_with([*letter, letter.to_ascii_lowercase()]));
-    let digits = unit.map_or(text, |_| &text[..text.len() - 1]);
-    let number: u64 = digits.parse().ok()?;
-    number.checked_mul(1 << unit.map_or(0, |(_, bits)| *bits))
-}
-
 fn shown(raw: &Raw) -> String {
     match raw {
         Raw::Text(text) | Raw::Untyped(text) => format!("{text:?}"),
@@ -167,32 +132,5 @@ fn shown(raw: &Raw) -> String {
         Raw::Boolean(_) => "a boolean".to_owned(),
         Raw::List(_) => "a list".to_owned(),
         Raw::Other(name) => (*name).to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tilde_is_the_home_folder() {
-        let home = PathBuf::from(std::env::var_os("HOME").unwrap());
-        assert_eq!(path("~").unwrap().unwrap().as_path(), home);
-        assert_eq!(path("~/a/b").unwrap().unwrap(), home.join("a/b"));
-        assert_eq!(path("/a/~").unwrap().unwrap().as_path(), std::path::Path::new("/a/~"));
-        assert_eq!(path(""), Ok(None));
-        assert!(path("~other/a").is_err());
-    }
-
-    #[test]
-    fn modes_are_gunicorns() {
-        for (text, bits) in
-            [("0", 0), ("022", 0o22), ("0o22", 0o22), ("0O22", 0o22), ("18", 0o22), ("0x12", 0o22)]
-        {
-            assert_eq!(parse_mode(text), Some(bits), "{text}");
-        }
-        for text in ["", "09", "x", "-1", "+1", "0o", "0x", "0b1", "99999999999"] {
-            assert_eq!(parse_mode(text), None, "{text}");
-        }
     }
 }

@@ -50,6 +50,14 @@ impl RequestLines {
         let mut changed: Option<Vec<u8>> = None;
         let mut rest = bytes;
         while !rest.is_empty() && self.place != Place::Opaque {
+            let fields = self.whole_fields(rest);
+            if fields > 0 {
+                if let Some(output) = &mut changed {
+                    output.extend_from_slice(&rest[..fields]);
+                }
+                rest = &rest[fields..];
+                continue;
+            }
             let (piece, end) = self.piece(rest);
             if self.place == Place::Target && piece.iter().copied().any(is_refused) {
                 let done = bytes.len() - rest.len();
@@ -68,6 +76,25 @@ impl RequestLines {
             output.extend_from_slice(rest);
         }
         changed
+    }
+
+    /// Goes through header lines that are here as a whole, which is what nearly all are, and gives their
+    /// bytes. The empty line is none of them.
+    fn whole_fields(&mut self, bytes: &[u8]) -> usize {
+        let mut done = 0;
+        if self.place != Place::Field || self.line_len > 0 {
+            return done;
+        }
+        while let Some(end) = memchr(b'\n', &bytes[done..]) {
+            let line = &bytes[done..=done + end];
+            match line[0] {
+                b'\r' | b'\n' => break,
+                b'c' | b'C' | b't' | b'T' => self.has_body |= announces_body(line),
+                _ => {}
+            }
+            done += line.len();
+        }
+        done
     }
 
     /// The bytes up to the end of the current place, that end included, and whether there is one.
@@ -97,7 +124,7 @@ impl RequestLines {
             (Place::Method | Place::Target | Place::Opaque, _) => Place::Opaque,
             (Place::Version, _) => Place::Field,
             (Place::Field, _) if !self.is_empty_line() => {
-                self.has_body |= self.announces_body();
+                self.has_body |= announces_body(self.line());
                 Place::Field
             }
             (Place::Field, _) if self.has_body => Place::Opaque,
@@ -113,17 +140,18 @@ impl RequestLines {
     fn is_empty_line(&self) -> bool {
         matches!(self.line(), b"\n" | b"\r\n")
     }
+}
 
-    fn announces_body(&self) -> bool {
-        let line = self.line();
-        let is =
-            |name: &str| line.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()));
-        if is("transfer-encoding") {
-            return true;
-        }
-        let value = line.get("content-length:".len()..).unwrap_or_default().trim_ascii();
-        is("content-length") && !(self.line_len <= PREFIX && value == b"0")
+/// Whether a header line, or the first `PREFIX` bytes of one, says that a body follows.
+fn announces_body(line: &[u8]) -> bool {
+    let is = |name: &str| line.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()));
+    if is("transfer-encoding") {
+        return true;
     }
+    let value = line.get("content-length:".len()..).unwrap_or_default();
+    // A value that is longer than what is known of the line may end in other digits.
+    let is_zero = value.trim_ascii() == b"0" && value.ends_with(b"\n");
+    is("content-length") && !is_zero
 }
 
 /// Whether hyper's URIs refuse this byte, and Gunicorn and nginx take it.

@@ -18,7 +18,8 @@ const LOCALHOST_IS_V6_FIRST: &str =
 /// Prelude, flags and variables. A Unix socket is HERE/socket.
 type Case = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
 
-const CASES: [Case; 25] = [
+const CASES: [Case; 26] = [
+    (PLAIN, &["-e", "PORT=8001", "-e", "WEB_CONCURRENCY=2"], &[]),
     (PLAIN, &[], &[]),
     (PLAIN, &["-b", "127.0.0.1:8000"], &[]),
     (PLAIN, &["-b", "127.0.0.2"], &[]),
