@@ -30,6 +30,10 @@ enum Exit {
     Partial = 5,
 }
 
+const SHORT: &str = "\
+Exit codes: 0 stored, 1 database or log failed, 2 wrong command line or configuration, \
+3 nothing to read. More: --help.";
+
 const AFTER_HELP: &str = "\
 Exit codes:
   0    the collection was stored, or nothing had changed
@@ -54,7 +58,7 @@ passed over; EXCLUDE in the configuration and files named .avalonignore name mor
 /// Read the tags of all music below PATH and store them in the database, in place of
 /// everything that was there.
 #[derive(Debug, Parser)]
-#[command(name = "avalon-scan", version, args_override_self = true, after_help = AFTER_HELP)]
+#[command(name = "avalon-scan", version, args_override_self = true, after_help = SHORT, after_long_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     /// Folders that hold the music; none: those of COLLECTION in the configuration
     #[arg(value_name = "PATH")]

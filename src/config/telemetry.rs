@@ -22,7 +22,8 @@ pub(super) fn log_settings(layers: &Layers) -> Result<LogSettings, ConfigError> 
         date_format: layers
             .text("LOG_DATE_FORMAT", |text| telemetry::check_date_format(text).map(|()| text.to_owned()))?,
         level: log_level(layers)?,
-        path: layers.path("LOG_PATH")?,
+        // As in Gunicorn's --log-file.
+        path: layers.path("LOG_PATH")?.filter(|path| path != Path::new("-")),
     })
 }
 

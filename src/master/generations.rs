@@ -15,7 +15,7 @@ use slog::{debug, error, warn};
 
 use super::control::Control;
 use super::events::Settings;
-use super::listeners::{self, Listener};
+use super::listeners::{self, Listener, Manner};
 use super::loader::{Loader, Source, Summary};
 use super::logs::open_logs;
 use super::messages::Message;
@@ -238,9 +238,8 @@ pub(super) fn open_listeners(
     activated: &[Rc<Listener>],
     open: &[Rc<Listener>],
 ) -> Result<Vec<Rc<Listener>>, String> {
-    let bind = |addresses: &[BindAddress], open: &[Rc<Listener>]| {
-        listeners::open(addresses, open, config.backlog, config.umask, config.reuse_port)
-    };
+    let manner = Manner::of(config);
+    let bind = |addresses: &[BindAddress], open: &[Rc<Listener>]| listeners::open(addresses, open, &manner);
     let is_wanted = |address: &&BindAddress| {
         config.metrics || activated.iter().any(|listener| listener.address() == *address)
     };

@@ -11,11 +11,13 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, fchownat};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
-use crate::config::BindAddress;
+use crate::config::{BindAddress, Config, preferred};
 
 /// One open address.
 pub(super) struct Listener {
@@ -130,6 +132,34 @@ fn bind_address(address: &SockAddr) -> BindAddress {
     }
 }
 
+/// How addresses are opened.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Manner {
+    /// Length of the queue.
+    pub(super) backlog: i32,
+    /// Mode bits that Unix sockets do not get.
+    pub(super) umask: u32,
+    /// Whom Unix sockets belong to; `None`: to us.
+    pub(super) owner: Option<(Uid, Gid)>,
+    /// Whether others of the same user may listen on the same TCP addresses.
+    pub(super) reuse_port: bool,
+    /// Ports of IPv4 addresses, which an IPv6 address must not take.
+    pub(super) ipv4_ports: Vec<u16>,
+}
+
+impl Manner {
+    /// As the configuration says.
+    pub(super) fn of(config: &Config) -> Self {
+        Manner {
+            backlog: config.backlog,
+            umask: config.umask,
+            owner: config.account.as_ref().map(|account| (account.uid, account.gid)),
+            reuse_port: config.reuse_port,
+            ipv4_ports: config.ipv4_ports(),
+        }
+    }
+}
+
 /// Opens what `addresses` names, taking from `open` what is open already.
 ///
 /// # Errors
@@ -137,59 +167,60 @@ fn bind_address(address: &SockAddr) -> BindAddress {
 pub(super) fn open(
     addresses: &[BindAddress],
     open: &[Rc<Listener>],
-    backlog: i32,
-    umask: u32,
-    reuse_port: bool,
+    manner: &Manner,
 ) -> Result<Vec<Rc<Listener>>, String> {
     let find = |address: &BindAddress| open.iter().find(|listener| listener.address == *address);
     let open = |address: &BindAddress| match find(address) {
         Some(listener) => Ok(Rc::clone(listener)),
-        None => bind(address, backlog, umask, reuse_port)
-            .map(Rc::new)
-            .map_err(|error| format!("cannot listen on {address}: {error}")),
+        None => {
+            bind(address, manner).map(Rc::new).map_err(|error| format!("cannot listen on {address}: {error}"))
+        }
     };
     addresses.iter().map(open).collect()
 }
 
-fn bind(address: &BindAddress, backlog: i32, umask: u32, reuse_port: bool) -> io::Result<Listener> {
-    match address {
-        BindAddress::Tcp { host, port } => {
-            let resolved = (host.as_str(), *port).to_socket_addrs()?.next();
-            let resolved = resolved.ok_or_else(|| io::Error::other("the name has no address"))?;
-            let socket = bind_tcp(resolved, backlog, reuse_port)?;
-            Ok(Listener::new(address.clone(), socket, false))
-        }
-        BindAddress::Unix(path) => {
-            let socket = bind_unix(path, backlog, umask)?;
-            Ok(Listener::new(address.clone(), socket, false))
-        }
-    }
+fn bind(address: &BindAddress, manner: &Manner) -> io::Result<Listener> {
+    let socket = match address {
+        BindAddress::Tcp { host, port } => bind_tcp(resolve(host, *port)?, manner),
+        BindAddress::Unix(path) => bind_unix(path, manner),
+    };
+    Ok(Listener::new(address.clone(), socket?, false))
 }
 
-fn bind_tcp(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<Socket> {
+fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    preferred(&addresses).ok_or_else(|| io::Error::other("the name has no address"))
+}
+
+fn bind_tcp(address: SocketAddr, manner: &Manner) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     // Of the master's one socket for all workers: a socket of a worker's own would take its queue
     // with it when it closes.
-    socket.set_reuse_port(reuse_port)?;
-    if address.is_ipv6() {
+    socket.set_reuse_port(manner.reuse_port)?;
+    // Elsewhere the kernel's net.ipv6.bindv6only says whether [::] serves IPv4 as well, as with Gunicorn.
+    if address.is_ipv6() && manner.ipv4_ports.contains(&address.port()) {
         socket.set_only_v6(true)?;
     }
     // Accepted connections inherit it.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
+    socket.listen(manner.backlog)?;
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, backlog: i32, mask: u32) -> io::Result<Socket> {
+fn bind_unix(path: &Path, manner: &Manner) -> io::Result<Socket> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    let before = umask(Mode::from_bits_truncate(mask));
+    let before = umask(Mode::from_bits_truncate(manner.umask));
     let bound = socket.bind(&SockAddr::unix(path)?);
     umask(before);
     bound?;
-    socket.listen(backlog)?;
+    if let Some((user, group)) = manner.owner {
+        // Not through a link that has taken its place.
+        fchownat(AT_FDCWD, path, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    }
+    socket.listen(manner.backlog)?;
     Ok(socket)
 }
 
@@ -209,41 +240,46 @@ pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn manner() -> Manner {
+        Manner { backlog: 16, umask: 0o022, ..Manner::default() }
+    }
+
     fn tcp() -> BindAddress {
         BindAddress::Tcp { host: "127.0.0.1".into(), port: 0 }
     }
 
     #[test]
     fn open_addresses_are_kept() {
-        let first = open(&[tcp()], &[], 16, 0o022, false).unwrap();
+        let first = open(&[tcp()], &[], &manner()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let unix = BindAddress::Unix(folder.path().join("socket"));
-        let second = open(&[tcp(), unix], &first, 16, 0o022, false).unwrap();
+        let second = open(&[tcp(), unix], &first, &manner()).unwrap();
         assert_eq!(first[0].shown(), second[0].shown());
     }
 
     #[test]
     fn busy_address_is_named() {
-        let first = open(&[tcp()], &[], 16, 0o022, false).unwrap();
+        let first = open(&[tcp()], &[], &manner()).unwrap();
         let port = first[0].socket.local_addr().unwrap().as_socket().unwrap().port();
         let busy = BindAddress::Tcp { host: "127.0.0.1".into(), port };
-        let error = open(&[busy], &[], 16, 0o022, false).err().unwrap();
+        let error = open(&[busy], &[], &manner()).err().unwrap();
         assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
     }
 
     #[test]
     fn address_is_shared_with_whoever_shares_it_too() {
-        let first = open(&[tcp()], &[], 16, 0o022, true).unwrap();
+        let sharing = Manner { reuse_port: true, ..manner() };
+        let first = open(&[tcp()], &[], &sharing).unwrap();
         let port = first[0].socket.local_addr().unwrap().as_socket().unwrap().port();
         let same = [BindAddress::Tcp { host: "127.0.0.1".into(), port }];
-        assert!(open(&same, &[], 16, 0o022, false).is_err());
-        assert!(open(&same, &[], 16, 0o022, true).is_ok());
+        assert!(open(&same, &[], &manner()).is_err());
+        assert!(open(&same, &[], &sharing).is_ok());
     }
 
     /// One TCP and one Unix address that are open, with a copy as a worker has it.
     fn opened(folder: &Path) -> [(Rc<Listener>, Socket); 2] {
         [tcp(), BindAddress::Unix(folder.join("socket"))].map(|address| {
-            let listener = open(&[address], &[], 16, 0o022, false).unwrap().remove(0);
+            let listener = open(&[address], &[], &manner()).unwrap().remove(0);
             let copy = listener.share().unwrap();
             (listener, copy)
         })
@@ -291,15 +327,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let address = [BindAddress::Unix(path.clone())];
-        let live = open(&address, &[], 16, 0o022, false).unwrap();
-        assert!(open(&address, &[], 16, 0o022, false).err().unwrap().contains("another process serves it"));
+        let live = open(&address, &[], &manner()).unwrap();
+        assert!(open(&address, &[], &manner()).err().unwrap().contains("another process serves it"));
         drop(live);
         assert!(!path.exists());
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        drop(open(&address, &[], 16, 0o022, false).unwrap());
+        drop(open(&address, &[], &manner()).unwrap());
         fs::write(&path, "data").unwrap();
-        assert!(open(&address, &[], 16, 0o022, false).err().unwrap().contains("something else"));
+        assert!(open(&address, &[], &manner()).err().unwrap().contains("something else"));
         assert_eq!(fs::read(&path).unwrap(), b"data");
     }
 }

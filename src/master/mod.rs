@@ -190,6 +190,7 @@ impl Prepared {
 impl Master {
     fn open(overrides: Overrides, config: Config, prepared: Prepared) -> Result<(Self, Settings), String> {
         let Prepared { inherited, log, access_log, signals } = prepared;
+        config.notes.iter().for_each(|note| info!(log.logger(), "{}", note));
         warn_about(&config, log.logger());
         raise_descriptor_limit(log.logger());
         let Inherited { sockets, snapshot, handover } = inherited;

@@ -4,6 +4,7 @@
 //! There is no timer per connection. What happens on it leaves a tick (of the worker's
 //! clock) in its [`Activity`], and the worker sweeps over all of them with each tick.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, RawFd};
@@ -17,10 +18,11 @@ use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::{MsgFlags, recv};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::AbortHandle;
 
 use super::canned;
+use super::request_line::RequestLines;
 use super::turn::Turn;
 use crate::config::Limits;
 
@@ -217,12 +219,18 @@ fn has_bytes(socket: RawFd) -> bool {
     recv(socket, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT).is_ok_and(|len| len > 0)
 }
 
+thread_local! {
+    /// Where bytes of a socket arrive before hyper reads them: one for all connections of a worker.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 << 10]);
+}
+
 /// A socket that tells what happens on it, and where hyper's own answers get their bodies.
 pub(super) struct Watched<S> {
     io: TokioIo<S>,
     activity: Arc<Activity>,
     /// What was read before hyper reads.
     early: Bytes,
+    requests: RequestLines,
     replacement: Option<Replacement>,
 }
 
@@ -237,7 +245,9 @@ struct Replacement {
 impl<S> Watched<S> {
     /// A socket from which `early` was read already.
     pub(super) fn new(socket: S, activity: Arc<Activity>, early: Bytes) -> Self {
-        Watched { io: TokioIo::new(socket), activity, early, replacement: None }
+        let mut requests = RequestLines::new();
+        let early = requests.encoded(&early).map_or(early, Bytes::from);
+        Watched { io: TokioIo::new(socket), activity, early, requests, replacement: None }
     }
 
     fn note<T>(&self, result: Poll<T>) -> Poll<T> {
@@ -288,9 +298,25 @@ impl<S: AsyncRead + Unpin> Read for Watched<S> {
             self.activity.read_some();
             return Poll::Ready(Ok(()));
         }
-        let result = ready!(Pin::new(&mut self.io).poll_read(context, buffer));
-        self.activity.read_some();
-        Poll::Ready(result)
+        let Watched { io, requests, early, .. } = &mut *self;
+        let result = SCRATCH.with_borrow_mut(|scratch| {
+            let room = scratch.len().min(buffer.remaining());
+            let mut read = ReadBuf::new(&mut scratch[..room]);
+            ready!(Pin::new(io.inner_mut()).poll_read(context, &mut read))?;
+            match requests.encoded(read.filled()) {
+                None => buffer.put_slice(read.filled()),
+                Some(bytes) => {
+                    let len = bytes.len().min(buffer.remaining());
+                    buffer.put_slice(&bytes[..len]);
+                    *early = Bytes::from(bytes).slice(len..);
+                }
+            }
+            Poll::Ready(Ok(()))
+        });
+        if result.is_ready() {
+            self.activity.read_some();
+        }
+        result
     }
 }
 

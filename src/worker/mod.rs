@@ -21,6 +21,7 @@ mod params;
 mod piece;
 mod proxy_protocol;
 mod request_id;
+mod request_line;
 mod response;
 mod retirement;
 mod routes;

@@ -16,6 +16,7 @@ mod generations;
 mod harness;
 mod hostile;
 mod http;
+mod migration;
 mod notify;
 mod package;
 mod proxies;
