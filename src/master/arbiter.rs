@@ -57,7 +57,6 @@ pub struct Arbiter {
     /// Set once the server stops: the exit code.
     stopping: Option<ExitCode>,
     exited: bool,
-    last_tick: Option<Instant>,
 }
 
 impl Arbiter {
@@ -79,7 +78,6 @@ impl Arbiter {
             patience: Patience::default(),
             stopping: None,
             exited: false,
-            last_tick: None,
         }
     }
 

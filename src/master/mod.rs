@@ -5,6 +5,7 @@
 //! turns signals, deaths and reports into its events, and its actions into system calls.
 
 pub mod arbiter;
+mod clock;
 mod control;
 mod errands;
 pub mod events;
@@ -48,6 +49,7 @@ use slog::{Logger, crit, error, info, warn};
 
 use crate::scoreboard::{Dismissal, RestartCause, Scoreboard};
 use arbiter::Arbiter;
+use clock::RunningClock;
 use control::Control;
 use errands::{Errand, Errands, report_last};
 use events::{Event, Settings, Wish};
@@ -122,6 +124,8 @@ struct Master {
     /// The master whose place we are to take.
     predecessor: Option<Predecessor>,
     begin: Instant,
+    /// By which the arbiter measures.
+    clock: RunningClock,
     /// How the last attempt to make a generation went, and when.
     last_made: Option<(SystemTime, Result<(), String>)>,
     exit: Option<ExitCode>,
@@ -239,6 +243,7 @@ impl Master {
             successor: None,
             predecessor,
             begin: Instant::now(),
+            clock: RunningClock::new(Instant::now()),
             last_made: None,
             exit: None,
             ends_last: false,
@@ -251,6 +256,7 @@ impl Master {
         self.dispatch(Event::Started(settings));
         while !self.has_ended() {
             self.wait();
+            self.clock.round(Instant::now());
             while let Some(arrived) = self.signals.next() {
                 if let Arrived::Wished(wish) = arrived {
                     self.dispatch(Event::Wished(wish));
@@ -279,7 +285,8 @@ impl Master {
             self.follow_logs();
             self.run_errands();
             self.measure();
-            let silence = |slot| (slot, self.scoreboard.silence(slot));
+            let now = Instant::now();
+            let silence = |slot| (slot, self.clock.counted(self.scoreboard.silence(slot), now));
             let silent = self.arbiter.slots().into_iter().map(silence).collect();
             self.dispatch(Event::Tick { silent });
         }
@@ -298,7 +305,7 @@ impl Master {
     fn wait(&self) {
         let until = self.arbiter.next_deadline().into_iter().chain(self.refresh.due()).min();
         let tick = self.systemd.pause().map_or(TICK, |pause| pause.min(TICK));
-        let wait = until.map_or(tick, |until| until.saturating_duration_since(Instant::now()).min(tick));
+        let wait = until.map_or(tick, |until| until.saturating_duration_since(self.clock.now()).min(tick));
         // One millisecond more, so that a deadline has passed when poll returns.
         let wait = PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
         let own = [self.signals.as_fd(), self.messages.as_fd()];
@@ -387,7 +394,7 @@ impl Master {
     fn dispatch(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            for action in self.arbiter.handle(event, Instant::now()) {
+            for action in self.arbiter.handle(event, self.clock.now()) {
                 events.extend(self.perform(action));
             }
         }

@@ -1,6 +1,6 @@
 //! What the arbiter's decisions do to the world.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -144,7 +144,7 @@ impl Master {
             self.systemd.status(&status);
         }
         let current = self.arbiter.current().and_then(|current| self.generations.get(&current));
-        self.refresh.made(current.is_some_and(Generation::is_stale), Instant::now());
+        self.refresh.made(current.is_some_and(Generation::is_stale), self.clock.now());
         if serves {
             self.keep();
         }

@@ -1,17 +1,20 @@
 //! One connection: hyper over a socket, watched for clients that send, read or stay too
 //! slowly.
 //!
-//! There is no timer per connection. What happens on it leaves a tick (of the worker's
+//! There is no timer per connection. What happens on it leaves the time (of the worker's
 //! clock) in its [`Activity`], and the worker sweeps over all of them with each tick.
+//!
+//! That clock stands still while the worker is stopped, by a freezer or a paused machine: the
+//! client could not know. Nor does a client answer for bytes that wait in its socket, so the
+//! socket is looked at before a connection is ended.
 
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -21,11 +24,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
 use super::canned;
+use super::clock::Clock;
 use super::turn::Turn;
 use crate::config::Limits;
-
-/// Time between two sweeps; the resolution of all time-outs of connections.
-pub(super) const TICK: Duration = Duration::from_millis(250);
 
 /// Waits for a request.
 const IDLE: u8 = 0;
@@ -36,27 +37,31 @@ const ANSWERING: u8 = 2;
 
 /// What a connection is doing, and since when.
 pub(super) struct Activity {
-    clock: Arc<AtomicU32>,
+    clock: Arc<Clock>,
     state: AtomicU8,
+    /// When that began, in the clock's milliseconds.
     since: AtomicU32,
-    /// Tick since which a write has waited for the client, plus one; zero: none waits.
+    /// Since when a write has waited for the client, to an odd millisecond; zero: none waits.
     write_waits: AtomicU32,
+    /// Whether the time to ask was over once already while bytes waited.
+    spared: AtomicBool,
     pub(super) turn: Turn,
 }
 
 impl Activity {
-    fn new(clock: Arc<AtomicU32>) -> Self {
-        let since = clock.load(Ordering::Relaxed).into();
-        let (write_waits, turn) = (AtomicU32::new(0), Turn::default());
-        Activity { clock, state: AtomicU8::new(ASKING), since, write_waits, turn }
-    }
-
-    fn now(&self) -> u32 {
-        self.clock.load(Ordering::Relaxed)
+    fn new(clock: Arc<Clock>) -> Self {
+        Activity {
+            state: AtomicU8::new(ASKING),
+            since: clock.now_ms().into(),
+            clock,
+            write_waits: AtomicU32::new(0),
+            spared: AtomicBool::new(false),
+            turn: Turn::default(),
+        }
     }
 
     fn enter(&self, state: u8) {
-        self.since.store(self.now(), Ordering::Relaxed);
+        self.since.store(self.clock.now_ms(), Ordering::Relaxed);
         self.state.store(state, Ordering::Relaxed);
     }
 
@@ -72,13 +77,14 @@ impl Activity {
 
     fn read_some(&self) {
         if self.state.load(Ordering::Relaxed) == IDLE {
+            self.spared.store(false, Ordering::Relaxed);
             self.enter(ASKING);
         }
     }
 
     fn write_waits(&self) {
         if self.write_waits.load(Ordering::Relaxed) == 0 {
-            self.write_waits.store(self.now() + 1, Ordering::Relaxed);
+            self.write_waits.store(self.clock.now_ms() | 1, Ordering::Relaxed);
         }
     }
 
@@ -88,21 +94,21 @@ impl Activity {
         }
         // The last bytes of an answer leave after it was handed over: only now it is idle.
         if self.state.load(Ordering::Relaxed) == IDLE {
-            self.since.store(self.now(), Ordering::Relaxed);
+            self.since.store(self.clock.now_ms(), Ordering::Relaxed);
         }
     }
 
     fn verdict(&self, limits: &Limits) -> Verdict {
-        let waited = |since: u32| TICK * self.now().wrapping_sub(since);
         let write_waits = self.write_waits.load(Ordering::Relaxed);
         if write_waits != 0 {
-            let late = waited(write_waits - 1) > limits.write_timeout;
-            return if late { Verdict::TooSlow } else { Verdict::Fine };
+            // Less than a millisecond may be missing.
+            let late = self.clock.since(write_waits & !1) > limits.write_timeout;
+            return if late { Verdict::ReadsTooSlowly } else { Verdict::Fine };
         }
-        let since = waited(self.since.load(Ordering::Relaxed));
+        let since = self.clock.since(self.since.load(Ordering::Relaxed));
         match self.state.load(Ordering::Relaxed) {
             IDLE if since > limits.keepalive => Verdict::Idle,
-            ASKING if since > limits.header_timeout => Verdict::TooSlow,
+            ASKING if since > limits.header_timeout => Verdict::AsksTooSlowly,
             _ => Verdict::Fine,
         }
     }
@@ -112,14 +118,14 @@ enum Verdict {
     Fine,
     /// Its keep-alive time is up.
     Idle,
-    /// Sends or reads too slowly.
-    TooSlow,
+    AsksTooSlowly,
+    ReadsTooSlowly,
 }
 
 /// The connections of a worker.
 #[derive(Default)]
 pub(super) struct Connections {
-    clock: Arc<AtomicU32>,
+    clock: Arc<Clock>,
     next: AtomicU64,
     open: Mutex<HashMap<u64, Watch>>,
 }
@@ -160,15 +166,23 @@ impl Connections {
         }
     }
 
-    /// Lets a tick pass and ends the connections whose time is up.
+    /// The clock by which they are measured.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Ends the connections whose time is up.
     pub(super) fn sweep(&self, limits: &Limits) {
-        self.clock.fetch_add(1, Ordering::Relaxed);
         for watch in self.list().values() {
             let end = match watch.activity.verdict(limits) {
                 Verdict::Fine => false,
                 // A request that is already here is served; the next sweep looks again.
                 Verdict::Idle => !has_bytes(watch.socket),
-                Verdict::TooSlow => true,
+                // Once: who sends a byte at a time has always sent one.
+                Verdict::AsksTooSlowly => {
+                    watch.activity.spared.swap(true, Ordering::Relaxed) || !has_bytes(watch.socket)
+                }
+                Verdict::ReadsTooSlowly => true,
             };
             if let (true, Some(task)) = (end, &watch.task) {
                 task.abort();

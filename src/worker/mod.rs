@@ -7,6 +7,7 @@ mod accept;
 mod body;
 mod buffers;
 mod canned;
+mod clock;
 mod compression;
 mod connection;
 mod error;
@@ -33,7 +34,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -47,12 +48,14 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 pub use memory::Memory;
 pub use retirement::Cause;
 
 use accept::{Accepted, Acceptors};
-use connection::{Connections, TICK, Watched};
+use clock::{Clock, TICK, Ticks};
+use connection::{Connections, Watched};
 use request_id::RequestIds;
 use retirement::Retirement;
 use service::Service;
@@ -200,6 +203,9 @@ impl Worker {
         };
 
         let mut tick = tokio::time::interval(TICK);
+        // Ticks that were missed while the worker was stopped are nobody's.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = Ticks::new();
         let mut drain = Drain::new(Some(acceptors), self.config.graceful_timeout);
         loop {
             tokio::select! {
@@ -210,7 +216,9 @@ impl Worker {
                     service.statsd.flush();
                     self.log.follow();
                     self.access_log.iter().for_each(|access_log| access_log.flush(&log));
-                    connections.sweep(&limits);
+                    if connections.clock().tick(ticks.next()) {
+                        connections.sweep(&limits);
+                    }
                     let memory = retirement.look();
                     memory.iter().for_each(|of| self.slot.set_memory(of.resident, of.private));
                     if let Some(cause) = retirement.is_due(self.slot.answers(), memory) {
@@ -218,14 +226,14 @@ impl Worker {
                     }
                     if drain.begun.is_none() && getppid() != self.master {
                         warn!(log, "the master is gone, draining");
-                        drain.begin(&service);
+                        drain.begin(&service, connections.clock());
                     }
                 }
                 // Each ends when its listener is closed and all that came from there is served.
                 Some(_) = accepting.join_next() => if accepting.is_empty() {
                     tell(Notice::Deaf);
                 },
-                _ = terminate.recv() => drain.begin(&service),
+                _ = terminate.recv() => drain.begin(&service, connections.clock()),
                 _ = interrupt.recv() => return Ok(Ending::Stopped),
                 _ = quit.recv() => return Ok(Ending::Stopped),
                 _ = reopen.recv() => {
@@ -235,7 +243,7 @@ impl Worker {
                     }
                 }
             }
-            drain.proceed(self.slot, self.master);
+            drain.proceed(self.slot, self.master, connections.clock());
             if let Some(ending) = drain.ending(accepting.is_empty(), &connections, &log) {
                 service.statsd.flush();
                 if service.statsd.lost() > 0 {
@@ -252,7 +260,8 @@ impl Worker {
 struct Drain {
     acceptors: Option<Acceptors>,
     timeout: Duration,
-    begun: Option<Instant>,
+    /// When, in the clock's milliseconds.
+    begun: Option<u32>,
 }
 
 impl Drain {
@@ -260,19 +269,19 @@ impl Drain {
         Drain { acceptors, timeout, begun: None }
     }
 
-    fn begin(&mut self, service: &Service) {
+    fn begin(&mut self, service: &Service, clock: &Clock) {
         service.draining.store(true, Ordering::Relaxed);
         title::set("avalon: worker [draining]");
-        self.begun.get_or_insert_with(Instant::now);
+        self.begun.get_or_insert_with(|| clock.now_ms());
     }
 
     /// Stops to accept, once that loses nobody.
-    fn proceed(&mut self, slot: &Slot, master: Pid) {
+    fn proceed(&mut self, slot: &Slot, master: Pid, clock: &Clock) {
         let Some(begun) = self.begun.filter(|_| self.acceptors.is_some()) else { return };
         let pause = match slot.dismissal() {
             Some(Dismissal::Replaced) => Duration::ZERO,
             Some(Dismissal::Last) => HANDSHAKE,
-            None if begun.elapsed() >= PATIENCE || getppid() != master => Duration::ZERO,
+            None if clock.since(begun) >= PATIENCE || getppid() != master => Duration::ZERO,
             None => return,
         };
         self.acceptors.take().into_iter().for_each(|acceptors| {
@@ -285,11 +294,11 @@ impl Drain {
 
     /// Whether it is over: `deaf` when everything that was accepted is among the connections.
     fn ending(&self, deaf: bool, connections: &Connections, log: &Logger) -> Option<Ending> {
-        let deadline = self.begun? + self.timeout;
+        let begun = self.begun?;
         if deaf && connections.count() == 0 {
             return Some(Ending::Drained);
         }
-        if Instant::now() < deadline {
+        if connections.clock().since(begun) < self.timeout {
             return None;
         }
         let cut = connections.abort();

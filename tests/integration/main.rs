@@ -1,5 +1,6 @@
 //! Black-box tests: they start the real binaries.
 
+mod absence;
 mod acceptance;
 mod boot;
 mod chaos;
