@@ -10,6 +10,7 @@ mod control;
 mod errands;
 pub mod events;
 mod generations;
+mod handouts;
 mod inherited;
 mod kept;
 mod listeners;
@@ -54,6 +55,7 @@ use control::Control;
 use errands::{Errand, Errands, report_last};
 use events::{Event, Settings, Wish};
 use generations::{Generation, open_listeners, settings};
+use handouts::{Handouts, Owed};
 use inherited::Inherited;
 use kept::saved_snapshot;
 use listeners::Listener;
@@ -116,6 +118,7 @@ struct Master {
     saving: Saving,
     errands: Errands,
     metrics: Metrics,
+    handouts: Handouts,
     invocation: Invocation,
     /// The number of workers that the process title shows.
     titled: Option<usize>,
@@ -238,6 +241,7 @@ impl Master {
             saving: Saving::default(),
             errands: Errands::default(),
             metrics,
+            handouts: Handouts::default(),
             invocation: Invocation::of_this_process().map_err(system)?,
             titled: None,
             successor: None,
@@ -284,6 +288,7 @@ impl Master {
             self.refresh();
             self.follow_logs();
             self.run_errands();
+            self.hand_out();
             self.measure();
             let now = Instant::now();
             let silence = |slot| (slot, self.clock.counted(self.scoreboard.silence(slot), now));
@@ -338,7 +343,7 @@ impl Master {
         }
         match self.errands.ended(pid) {
             Some(Errand::Told) => return,
-            Some(Errand::Found(address)) => return self.metrics.found(address),
+            Some(Errand::LookedUp(answers)) => return self.learn(answers),
             None => {}
         }
         match self.loader.take_if(|loader| loader.pid == pid) {
@@ -350,6 +355,7 @@ impl Master {
     fn worker_ended(&mut self, pid: Pid, ended: process::Ended) {
         let worker = self.arbiter.workers().find(|worker| worker.pid == pid);
         let orderly = ended == process::Ended::Code(0);
+        self.handouts.remove(pid);
         // First, as the next worker may get the same slot.
         worker.iter().for_each(|worker| self.scoreboard.slot(worker.slot).release());
         let source = worker.and_then(|worker| self.generations.get(&worker.generation)?.source);

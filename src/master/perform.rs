@@ -95,9 +95,8 @@ impl Master {
         let Some(generation) = self.generations.get(&number) else { return };
         self.log = generation.log.clone();
         sentry::start_aside(&generation.config.sentry);
-        if self.metrics.configure(&generation.config) {
-            self.errands.forget_host();
-        }
+        self.metrics.configure(&generation.config);
+        self.errands.forget_hosts();
         let (user, group) = generation.config.account_names();
         info!(
             self.log.logger(),

@@ -14,6 +14,7 @@ mod error;
 mod exchange;
 mod forwarded;
 mod hex;
+mod handout;
 mod interrupt;
 mod list;
 mod memory;
@@ -55,7 +56,9 @@ pub use retirement::Cause;
 
 use accept::{Accepted, Acceptors};
 use clock::{Clock, TICK, Ticks};
+pub use handout::{Giver, Taker, way as handout_way};
 use connection::{Connections, Watched};
+use handout::{Handout, Handouts};
 use request_id::RequestIds;
 use retirement::Retirement;
 use service::Service;
@@ -111,6 +114,8 @@ pub struct Worker {
 /// What an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
+    /// Where it is handed what it cannot get itself.
+    pub handouts: Taker,
     /// For all endpoints.
     Api,
     /// For `METRICS_BIND`: for metrics, and nothing else.
@@ -159,7 +164,9 @@ impl Worker {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut quit = signal(SignalKind::quit())?;
-        let mut reopen = signal(SignalKind::user_defined1())?;
+        // Logs are opened anew by the master. A whole group may be sent the signal all the same.
+        let _reopen = signal(SignalKind::user_defined1())?;
+        let mut handouts = Some(Handouts::of(self.handouts)?);
         let limits = self.config.limits.clone();
         let (acceptors, channels) = Acceptors::start(self.listeners, limits.connections, &log)?;
         let service = Arc::new(Service {
@@ -183,7 +190,6 @@ impl Worker {
                 &self.config.statsd_host,
                 self.config.statsd_port,
                 &self.config.statsd_prefix,
-                &log,
             ),
             log: log.clone(),
         });
@@ -214,7 +220,6 @@ impl Worker {
                     let (open, in_flight) = connections.counts();
                     self.slot.set_connections(open, in_flight);
                     service.statsd.flush();
-                    self.log.follow();
                     self.access_log.iter().for_each(|access_log| access_log.flush(&log));
                     if connections.clock().tick(ticks.next()) {
                         connections.sweep(&limits);
@@ -236,10 +241,14 @@ impl Worker {
                 _ = terminate.recv() => drain.begin(&service, connections.clock()),
                 _ = interrupt.recv() => return Ok(Ending::Stopped),
                 _ = quit.recv() => return Ok(Ending::Stopped),
-                _ = reopen.recv() => {
-                    let reopened = [Some(self.log.reopen()), self.access_log.as_ref().map(|log| log.reopen())];
-                    for error in reopened.into_iter().flatten().filter_map(Result::err) {
-                        error!(log, "a log could not be reopened"; "error" => %error);
+                handout = next_of(&handouts) => match handout {
+                    Ok(Handout::Log(file)) => self.log.adopt(file),
+                    Ok(Handout::AccessLog(file)) => {
+                        if let Some(access_log) = &self.access_log {
+                            // Lines of requests that are over belong to the file of before.
+                            access_log.flush(&log);
+                            access_log.adopt(file);
+                        }
                     }
                 }
             }
@@ -248,7 +257,14 @@ impl Worker {
                 service.statsd.flush();
                 if service.statsd.lost() > 0 {
                     info!(log, "metrics were lost"; "datagrams" => service.statsd.lost());
-                }
+                    Ok(Handout::Names(names)) => names.into_iter().for_each(|(name, addresses)| {
+                        name.learn(addresses);
+                    }),
+                    Err(error) => {
+                        error!(log, "the master can hand over nothing more"; "error" => %error);
+                        handouts = None;
+                    }
+                },
                 return Ok(ending);
             }
         }
@@ -265,6 +281,14 @@ struct Drain {
 }
 
 impl Drain {
+/// The next handout; none comes where they have ended.
+async fn next_of(handouts: &Option<Handouts>) -> io::Result<Handout> {
+    match handouts {
+        Some(handouts) => handouts.next().await,
+        None => std::future::pending().await,
+    }
+}
+
     fn new(acceptors: Option<Acceptors>, timeout: Duration) -> Self {
         Drain { acceptors, timeout, begun: None }
     }

@@ -23,6 +23,7 @@ mod proxies;
 mod readme;
 mod release;
 mod reload;
+mod sandbox;
 mod saved;
 mod scan;
 mod signals;

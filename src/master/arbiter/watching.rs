@@ -19,15 +19,12 @@ use crate::scoreboard::RestartCause;
 const ABORT_MARGIN: Duration = Duration::from_secs(2);
 
 impl Arbiter {
-    pub(super) fn ready(&mut self, pid: Pid, actions: &mut Vec<Action>) {
+    pub(super) fn ready(&mut self, pid: Pid) {
         let Some(child) = self.children.get_mut(&pid) else { return };
         if !matches!(child.phase, Phase::Booting { .. }) {
             return;
         }
         child.phase = Phase::Serving;
-        if std::mem::take(&mut child.reopen) {
-            actions.push(Action::Kill { pid, signal: Signal::SIGUSR1 });
-        }
     }
 
     pub(super) fn deaf(&mut self, pid: Pid, now: Instant) {
