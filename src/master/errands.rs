@@ -229,7 +229,7 @@ impl Master {
                 Ok(addresses) => {
                     *told = false;
                     if name.learn(addresses) {
-                        self.handouts.owe(None, Owed { names: true, ..Owed::default() });
+                        self.handouts.owe(|_| true, Owed { names: true, ..Owed::default() });
                     }
                 }
                 Err(reason) if !std::mem::replace(told, true) => {

@@ -25,7 +25,7 @@ use super::sandbox;
 use super::upgrade::{Predecessor, Successor};
 use super::{ExitCode, Master, chain, warn_about};
 use crate::config::{self, BindAddress, Config};
-use crate::snapshot::{Snapshot, Verify, storage};
+use crate::snapshot;
 use crate::telemetry::sentry::{self, Lookup};
 use crate::telemetry::{AccessLog, Log};
 use crate::title;
@@ -169,7 +169,7 @@ impl Master {
             let _sentry =
                 sentry::start(&of.config.sentry, "worker", Some(generation), Some(slot), Lookup::Known);
             scoreboard_slot.claim(std::process::id(), generation);
-            let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
+            let worker = snapshot::open_sealed(&snapshot).map(|snapshot| Worker {
                 config: of.config.clone(),
                 snapshot,
                 listeners,
@@ -292,12 +292,4 @@ pub(super) fn first_steps<'a>(
         on_master_death,
         gives_way: false,
     }
-}
-
-/// The snapshot for the rest of the process's life. The loader has verified all of it, and
-/// it is sealed since.
-fn open_snapshot(sealed: &OwnedFd) -> io::Result<&'static Snapshot<'static>> {
-    let map: &'static memmap2::Mmap = Box::leak(Box::new(storage::map(sealed)?));
-    let snapshot = Snapshot::open(map, Verify::Structure).map_err(io::Error::other)?;
-    Ok(Box::leak(Box::new(snapshot)))
 }

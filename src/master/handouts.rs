@@ -25,6 +25,8 @@ pub(super) struct Owed {
     pub(super) log: bool,
     pub(super) access_log: bool,
     pub(super) names: bool,
+    /// That of the generation that serves.
+    pub(super) snapshot: bool,
 }
 
 impl Handouts {
@@ -38,13 +40,13 @@ impl Handouts {
         self.0.remove(&pid);
     }
 
-    /// Notes what the workers of a generation are to get; none means all generations.
-    pub(super) fn owe(&mut self, generation: Option<u64>, more: Owed) {
-        for way in self.0.values_mut().filter(|way| generation.is_none_or(|number| way.generation == number))
-        {
+    /// Notes what the workers of some generations are to get.
+    pub(super) fn owe(&mut self, generations: impl Fn(u64) -> bool, more: Owed) {
+        for way in self.0.values_mut().filter(|way| generations(way.generation)) {
             way.owed.log |= more.log;
             way.owed.access_log |= more.access_log;
             way.owed.names |= more.names;
+            way.owed.snapshot |= more.snapshot;
         }
     }
 
@@ -62,6 +64,8 @@ fn still_owed(owed: bool, give: impl FnOnce() -> io::Result<()>) -> bool {
 impl Master {
     /// Hands over what workers are to get, as far as they have taken what they got before.
     pub(super) fn hand_out(&mut self) {
+        let newest =
+            self.arbiter.current().and_then(|number| self.generations.get(&number)?.snapshot.as_ref());
         for way in self.handouts.0.values_mut() {
             let Some(of) = self.generations.get(&way.generation) else { continue };
             let (giver, owed) = (&way.giver, way.owed);
@@ -74,6 +78,9 @@ impl Master {
                     None => Ok(()),
                 }),
                 names: still_owed(owed.names, || giver.names()),
+                snapshot: still_owed(owed.snapshot, || {
+                    newest.map_or(Ok(()), |newest| giver.snapshot(newest.as_fd()))
+                }),
             };
         }
     }

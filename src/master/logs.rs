@@ -69,10 +69,10 @@ impl Master {
     pub(super) fn follow_logs(&mut self) {
         for (number, Generation { log, access_log, config, .. }) in &self.generations {
             let access_log_moved = access_log.as_ref().is_some_and(|access| access.follow(log.logger()));
-            let moved = Owed { log: log.follow(), access_log: access_log_moved, names: false };
+            let moved = Owed { log: log.follow(), access_log: access_log_moved, ..Owed::default() };
             if moved.log || moved.access_log {
                 give_logs(config, log.logger());
-                self.handouts.owe(Some(*number), moved);
+                self.handouts.owe(|generation| generation == *number, moved);
             }
         }
         self.log.follow();
@@ -92,6 +92,6 @@ impl Master {
         if let Err(error) = self.log.reopen() {
             error!(self.log.logger(), "the log could not be reopened: {}", error);
         }
-        self.handouts.owe(None, Owed { log: true, access_log: true, names: false });
+        self.handouts.owe(|_| true, Owed { log: true, access_log: true, ..Owed::default() });
     }
 }

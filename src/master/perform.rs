@@ -7,10 +7,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use slog::{Level, error, info, warn};
 
-use super::Master;
 use super::events::{Action, Event};
 use super::generations::Generation;
 use super::messages::Message;
+use super::{Master, Owed};
 use crate::telemetry::sentry;
 use crate::worker::Role;
 
@@ -86,6 +86,9 @@ impl Master {
     }
 
     pub(super) fn promote(&mut self, number: u64) {
+        // Before they are told to leave: a connection that a proxy has kept must not show it old rows.
+        self.handouts.owe(|other| other != number, Owed { snapshot: true, ..Owed::default() });
+        self.hand_out();
         for (other, generation) in &mut self.generations {
             if *other != number {
                 // Addresses that the new generation does not want close here.

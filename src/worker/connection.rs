@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::{MsgFlags, recv};
@@ -25,6 +27,8 @@ use tokio::task::AbortHandle;
 
 use super::canned;
 use super::clock::Clock;
+use super::linger::{SILENCE_MAX, linger};
+use super::service::Service;
 use super::turn::Turn;
 use crate::config::Limits;
 
@@ -34,6 +38,8 @@ const IDLE: u8 = 0;
 const ASKING: u8 = 1;
 /// Waits for our answer, or reads it.
 const ANSWERING: u8 = 2;
+/// Has had its last answer, and may still be sending.
+const LINGERING: u8 = 3;
 
 /// What a connection is doing, and since when.
 pub(super) struct Activity {
@@ -45,6 +51,8 @@ pub(super) struct Activity {
     write_waits: AtomicU32,
     /// Whether the time to ask was over once already while bytes waited.
     spared: AtomicBool,
+    /// Whether a request has a body, which nobody reads.
+    refused_body: AtomicBool,
     pub(super) turn: Turn,
 }
 
@@ -56,6 +64,7 @@ impl Activity {
             clock,
             write_waits: AtomicU32::new(0),
             spared: AtomicBool::new(false),
+            refused_body: AtomicBool::new(false),
             turn: Turn::default(),
         }
     }
@@ -63,6 +72,21 @@ impl Activity {
     fn enter(&self, state: u8) {
         self.since.store(self.clock.now_ms(), Ordering::Relaxed);
         self.state.store(state, Ordering::Relaxed);
+    }
+
+    /// The worker's clock.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// A request has a body that is not read.
+    pub(super) fn refuses_body(&self) {
+        self.refused_body.store(true, Ordering::Relaxed);
+    }
+
+    /// Our side has ended, and the client has just sent something, or that was just now.
+    pub(super) fn lingers(&self) {
+        self.enter(LINGERING);
     }
 
     /// A request has arrived.
@@ -109,6 +133,7 @@ impl Activity {
         match self.state.load(Ordering::Relaxed) {
             IDLE if since > limits.keepalive => Verdict::Idle,
             ASKING if since > limits.header_timeout => Verdict::AsksTooSlowly,
+            LINGERING if since > SILENCE_MAX => Verdict::Silent,
             _ => Verdict::Fine,
         }
     }
@@ -120,6 +145,8 @@ enum Verdict {
     Idle,
     AsksTooSlowly,
     ReadsTooSlowly,
+    /// Has had its last answer, and leaves it at that.
+    Silent,
 }
 
 /// The connections of a worker.
@@ -182,7 +209,7 @@ impl Connections {
                 Verdict::AsksTooSlowly => {
                     watch.activity.spared.swap(true, Ordering::Relaxed) || !has_bytes(watch.socket)
                 }
-                Verdict::ReadsTooSlowly => true,
+                Verdict::ReadsTooSlowly | Verdict::Silent => true,
             };
             if let (true, Some(task)) = (end, &watch.task) {
                 task.abort();
@@ -231,13 +258,15 @@ fn has_bytes(socket: RawFd) -> bool {
     recv(socket, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT).is_ok_and(|len| len > 0)
 }
 
-/// A socket that tells what happens on it, and where hyper's own answers get their bodies.
+/// A socket that tells what happens on it, and where hyper's own answers are completed.
 pub(super) struct Watched<S> {
     io: TokioIo<S>,
     activity: Arc<Activity>,
+    service: Arc<Service>,
     /// What was read before hyper reads.
     early: Bytes,
     replacement: Option<Replacement>,
+    refusal: Option<Refusal>,
 }
 
 /// Bytes that are sent in place of others, which are done when all of these are.
@@ -248,10 +277,24 @@ struct Replacement {
     in_place_of: usize,
 }
 
+/// An answer that hyper has given by itself.
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) request_id: Option<HeaderValue>,
+    /// Bytes of its body.
+    pub(super) len: usize,
+}
+
 impl<S> Watched<S> {
     /// A socket from which `early` was read already.
-    pub(super) fn new(socket: S, activity: Arc<Activity>, early: Bytes) -> Self {
-        Watched { io: TokioIo::new(socket), activity, early, replacement: None }
+    pub(super) fn new(socket: S, activity: Arc<Activity>, service: Arc<Service>, early: Bytes) -> Self {
+        let (replacement, refusal) = (None, None);
+        Watched { io: TokioIo::new(socket), activity, service, early, replacement, refusal }
+    }
+
+    /// The answer of hyper's own with which the connection ends.
+    pub(super) fn refusal(&mut self) -> Option<Refusal> {
+        self.refusal.take()
     }
 
     fn note<T>(&self, result: Poll<T>) -> Poll<T> {
@@ -263,6 +306,17 @@ impl<S> Watched<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + AsRawFd + Unpin> Watched<S> {
+    /// Ends a connection on which everything is answered that will be, so that the client gets it.
+    pub(super) async fn end(self, refused: bool) {
+        let socket = self.io.into_inner();
+        let unread = refused || self.activity.refused_body.load(Ordering::Relaxed);
+        if unread || has_bytes(socket.as_raw_fd()) {
+            linger(socket, &self.activity).await;
+        }
+    }
+}
+
 impl<S: AsyncWrite + Unpin> Watched<S> {
     /// Sends a replacement for `pieces`, if there is to be one.
     fn poll_replace<P: Deref<Target = [u8]>>(
@@ -271,7 +325,10 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
         pieces: &[P],
     ) -> Option<Poll<std::io::Result<usize>>> {
         if self.replacement.is_none() {
-            let bytes = canned::replaced(pieces)?;
+            let canned = canned::find(pieces)?;
+            let (request_id, fields) = self.service.refusal_fields();
+            let (bytes, len) = canned.completed(pieces, &fields);
+            self.refusal = Some(Refusal { status: canned.status, request_id, len });
             let in_place_of = pieces.iter().map(|piece| piece.len()).sum();
             self.replacement = Some(Replacement { bytes, sent: 0, in_place_of });
         }
@@ -341,7 +398,8 @@ impl<S: AsyncWrite + Unpin> Write for Watched<S> {
         Pin::new(&mut self.io).poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+    /// Leaves it to [`Watched::end`].
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

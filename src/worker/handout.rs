@@ -1,5 +1,5 @@
-//! What the master hands to its workers while they run: logs that it has opened anew, and addresses of hosts.
-//! A worker can do neither itself. Its sandbox is made of the folders and files that were there when it
+//! What the master hands to its workers while they run: logs that it has opened anew, addresses of hosts, and to
+//! those that drain the snapshot of the next generation. A worker can get none of it itself. Its sandbox is made of the folders and files that were there when it
 //! started, and a log's folder may be made anew, `/etc/hosts` be replaced.
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -20,6 +20,7 @@ use crate::telemetry::names::{self, HostName};
 const LEN_MAX: usize = 16 * 1024;
 const LOG: &[u8] = b"log";
 const ACCESS_LOG: &[u8] = b"access log";
+const SNAPSHOT: &[u8] = b"snapshot";
 
 /// Something handed over.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) enum Handout {
     Log(OwnedFd),
     /// The access log is.
     AccessLog(OwnedFd),
+    /// What answers are made from once the worker drains.
+    Snapshot(OwnedFd),
     /// Hosts and their addresses.
     Names(Vec<(HostName, Vec<SocketAddr>)>),
 }
@@ -65,6 +68,14 @@ impl Giver {
     /// The same.
     pub fn access_log(&self, file: BorrowedFd<'_>) -> io::Result<()> {
         self.give(ACCESS_LOG, Some(file))
+    }
+
+    /// The same for a snapshot, which a loader has verified.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn snapshot(&self, sealed: BorrowedFd<'_>) -> io::Result<()> {
+        self.give(SNAPSHOT, Some(sealed))
     }
 
     /// Hands over all that this process knows of hosts.
@@ -107,6 +118,11 @@ impl Handouts {
         Ok(Handouts(tokio::net::UnixDatagram::from_std(taker.0)?))
     }
 
+    /// The next one that is here already.
+    pub(super) fn next_here(&self) -> Option<Handout> {
+        receive(self.0.as_fd()).ok()
+    }
+
     /// The next one. Nothing is lost if the caller stops waiting for it.
     pub(super) async fn next(&self) -> io::Result<Handout> {
         loop {
@@ -132,6 +148,7 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Handout> {
     match (&bytes[..len], file) {
         (LOG, Some(file)) => Ok(Handout::Log(file)),
         (ACCESS_LOG, Some(file)) => Ok(Handout::AccessLog(file)),
+        (SNAPSHOT, Some(file)) => Ok(Handout::Snapshot(file)),
         (lines, _) => {
             Ok(Handout::Names(String::from_utf8_lossy(lines).lines().filter_map(names::parse).collect()))
         }

@@ -10,12 +10,16 @@ mod canned;
 mod clock;
 mod compression;
 mod connection;
+mod date;
+mod entity_tag;
 mod error;
 mod exchange;
 mod forwarded;
-mod hex;
 mod handout;
+mod hex;
+mod host;
 mod interrupt;
+mod linger;
 mod list;
 mod memory;
 mod metrics;
@@ -31,16 +35,18 @@ mod status;
 mod trace_context;
 mod turn;
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use nix::unistd::{Pid, getppid};
 use slog::{Logger, debug, error, info, warn};
 use socket2::Socket;
@@ -51,22 +57,24 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+pub use handout::{Giver, Taker, way as handout_way};
 pub use memory::Memory;
 pub use retirement::Cause;
 
 use accept::{Accepted, Acceptors};
+use body::Payload;
 use clock::{Clock, TICK, Ticks};
-pub use handout::{Giver, Taker, way as handout_way};
-use connection::{Connections, Watched};
+use connection::{Activity, Connections, Watched};
+use date::Date;
 use handout::{Handout, Handouts};
 use request_id::RequestIds;
 use retirement::Retirement;
-use service::Service;
+use service::{Service, Snapshots};
 use status::Peer;
 
 use crate::config::Config;
 use crate::scoreboard::{Dismissal, Scoreboard, Slot};
-use crate::snapshot::{Kind, Snapshot};
+use crate::snapshot::{Kind, Snapshot, open_sealed};
 use crate::telemetry::{AccessLog, Log, Statsd};
 use crate::title;
 
@@ -107,6 +115,8 @@ pub struct Worker {
     pub access_log: Option<Arc<AccessLog>>,
     /// The process that must be its parent.
     pub master: Pid,
+    /// Where it is handed what it cannot get itself.
+    pub handouts: Taker,
     /// Tells the master something.
     pub notify: Box<dyn Fn(Notice) -> io::Result<()>>,
 }
@@ -114,8 +124,6 @@ pub struct Worker {
 /// What an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Where it is handed what it cannot get itself.
-    pub handouts: Taker,
     /// For all endpoints.
     Api,
     /// For `METRICS_BIND`: for metrics, and nothing else.
@@ -170,10 +178,13 @@ impl Worker {
         let limits = self.config.limits.clone();
         let (acceptors, channels) = Acceptors::start(self.listeners, limits.connections, &log)?;
         let service = Arc::new(Service {
-            snapshot: self.snapshot,
+            snapshots: Snapshots::of(self.snapshot),
             request_path: self.config.request_path.clone(),
             limits: limits.clone(),
             compress_from: self.config.compress_from,
+            date: Date::new(),
+            cache_control: header_value(self.config.cache_control.as_deref()),
+            keep_alive: keep_alive(limits.keepalive),
             debug_headers: self.config.debug_headers,
             request_ids: self.config.request_id_header.as_deref().and_then(RequestIds::new),
             proxies: self.config.proxies.clone(),
@@ -208,6 +219,7 @@ impl Worker {
             _ => {}
         };
 
+        let taker = Taking { log: &self.log, access_log: self.access_log.as_deref(), service: &service };
         let mut tick = tokio::time::interval(TICK);
         // Ticks that were missed while the worker was stopped are nobody's.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -238,35 +250,70 @@ impl Worker {
                 Some(_) = accepting.join_next() => if accepting.is_empty() {
                     tell(Notice::Deaf);
                 },
-                _ = terminate.recv() => drain.begin(&service, connections.clock()),
+                _ = terminate.recv() => {
+                    // What the master has handed over before.
+                    while let Some(handout) = handouts.as_ref().and_then(Handouts::next_here) {
+                        taker.take(handout);
+                    }
+                    drain.begin(&service, connections.clock());
+                }
                 _ = interrupt.recv() => return Ok(Ending::Stopped),
                 _ = quit.recv() => return Ok(Ending::Stopped),
                 handout = next_of(&handouts) => match handout {
-                    Ok(Handout::Log(file)) => self.log.adopt(file),
-                    Ok(Handout::AccessLog(file)) => {
-                        if let Some(access_log) = &self.access_log {
-                            // Lines of requests that are over belong to the file of before.
-                            access_log.flush(&log);
-                            access_log.adopt(file);
-                        }
+                    Ok(handout) => taker.take(handout),
+                    Err(error) => {
+                        error!(log, "the master can hand over nothing more"; "error" => %error);
+                        handouts = None;
                     }
-                }
+                },
             }
             drain.proceed(self.slot, self.master, connections.clock());
             if let Some(ending) = drain.ending(accepting.is_empty(), &connections, &log) {
                 service.statsd.flush();
                 if service.statsd.lost() > 0 {
                     info!(log, "metrics were lost"; "datagrams" => service.statsd.lost());
-                    Ok(Handout::Names(names)) => names.into_iter().for_each(|(name, addresses)| {
-                        name.learn(addresses);
-                    }),
-                    Err(error) => {
-                        error!(log, "the master can hand over nothing more"; "error" => %error);
-                        handouts = None;
-                    }
-                },
+                }
                 return Ok(ending);
             }
+        }
+    }
+}
+
+/// The next handout; none comes where they have ended.
+async fn next_of(handouts: &Option<Handouts>) -> io::Result<Handout> {
+    match handouts {
+        Some(handouts) => handouts.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is done with handouts.
+struct Taking<'w> {
+    log: &'w Log,
+    access_log: Option<&'w AccessLog>,
+    service: &'w Service,
+}
+
+impl Taking<'_> {
+    fn take(&self, handout: Handout) {
+        match handout {
+            Handout::Log(file) => self.log.adopt(file),
+            Handout::AccessLog(file) => {
+                if let Some(access_log) = self.access_log {
+                    // Lines of requests that are over belong to the file of before.
+                    access_log.flush(self.log.logger());
+                    access_log.adopt(file);
+                }
+            }
+            Handout::Names(names) => names.into_iter().for_each(|(name, addresses)| {
+                name.learn(addresses);
+            }),
+            Handout::Snapshot(sealed) => match open_sealed(&sealed) {
+                Ok(newer) => self.service.snapshots.succeed(newer),
+                Err(error) => {
+                    warn!(self.log.logger(), "old rows are shown until the worker ends"; "error" => %error);
+                }
+            },
         }
     }
 }
@@ -281,14 +328,6 @@ struct Drain {
 }
 
 impl Drain {
-/// The next handout; none comes where they have ended.
-async fn next_of(handouts: &Option<Handouts>) -> io::Result<Handout> {
-    match handouts {
-        Some(handouts) => handouts.next().await,
-        None => std::future::pending().await,
-    }
-}
-
     fn new(acceptors: Option<Acceptors>, timeout: Duration) -> Self {
         Drain { acceptors, timeout, begun: None }
     }
@@ -378,10 +417,12 @@ fn spawn<S>(
                 return;
             }
         };
-        let io = Watched::new(socket, Arc::clone(&registration.activity), early);
+        let io = Watched::new(socket, Arc::clone(&registration.activity), Arc::clone(&service), early);
         let activity = Arc::clone(&registration.activity);
         let mut builder = http1::Builder::new();
         builder.max_buf_size(service.limits.request_head).header_read_timeout(None);
+        // Ours is right also when the clock was set back.
+        builder.auto_date_header(false);
         // Not `pipeline_flush`: it keeps the last answer back when anything follows its request,
         // and buffers the answers to pipelined requests without limit.
         // Clients may end their side before they read (`nc -N`); the answer goes out all the same.
@@ -389,22 +430,54 @@ fn spawn<S>(
         if service.limits.request_fields > FIELDS_ON_STACK {
             builder.max_headers(service.limits.request_fields + 1);
         }
-        let (service, activity) = (&*service, &activity);
-        let answer = service_fn(|request: Request<Incoming>| async move {
-            // Before a list is begun, or hyper would send the head meanwhile, by itself. It is tokio's own
-            // way to yield, which looks for what has arrived on other connections; a task that wakes
-            // itself is polled dozens of times before that.
-            if activity.turn.end() {
-                tokio::task::yield_now().await;
-            }
-            Ok::<_, std::convert::Infallible>(service.answer(&request, peer, role, activity))
-        });
-        let connection = builder.serve_connection(io, answer);
+        let answering = Answering { service: &service, peer, role, activity: &activity };
+        let mut connection = builder.serve_connection(io, service_fn(|request| answering.to(request)));
         // Both end with the connection, also when its task is aborted.
         let (_permit, _registration) = (permit, registration);
         // An error here is a client that broke off or sent what is no HTTP, which hyper
         // has answered.
-        let _ = connection.await;
+        let result = (&mut connection).await;
+        let parts = connection.into_parts();
+        let mut io = parts.io;
+        let refusal = io.refusal();
+        let refused = refusal.is_some();
+        if let (Some(refusal), Err(reason)) = (refusal, &result) {
+            service.refused_by_hyper(&refusal, &parts.read_buf, peer, reason);
+        }
+        if refused || result.is_ok() {
+            io.end(refused).await;
+        }
     });
     connections.attach(id, task.abort_handle());
+}
+
+/// What the answers of a connection have in common.
+#[derive(Clone, Copy)]
+struct Answering<'c> {
+    service: &'c Service,
+    peer: Peer,
+    role: Role,
+    activity: &'c Arc<Activity>,
+}
+
+impl Answering<'_> {
+    async fn to(self, request: Request<Incoming>) -> Result<Response<Payload>, Infallible> {
+        // Before a list is begun, or hyper would send the head meanwhile, by itself. It is tokio's own
+        // way to yield, which looks for what has arrived on other connections; a task that wakes
+        // itself is polled dozens of times before that.
+        if self.activity.turn.end() {
+            tokio::task::yield_now().await;
+        }
+        Ok(self.service.answer(&request, self.peer, self.role, self.activity))
+    }
+}
+
+/// A value of a field, which the configuration has checked.
+fn header_value(text: Option<&str>) -> Option<HeaderValue> {
+    text.and_then(|text| HeaderValue::from_str(text).ok())
+}
+
+/// Tells clients how long an idle connection is kept, so that they do not use it when it is about to end.
+fn keep_alive(keepalive: Duration) -> Option<HeaderValue> {
+    header_value((!keepalive.is_zero()).then(|| format!("timeout={}", keepalive.as_secs())).as_deref())
 }

@@ -1,24 +1,25 @@
 //! A request in, an answer out. Touches nothing but the snapshot and counters.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{HOST, HeaderValue, IF_NONE_MATCH};
+use hyper::header::{CACHE_CONTROL, CONNECTION, DATE, ETAG, HOST, HeaderName, HeaderValue, IF_MATCH};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use slog::{Logger, error};
+use slog::{Logger, debug, error};
 
 use super::body::Payload;
 use super::compression::Accepted;
-use super::connection::Activity;
+use super::connection::{Activity, Refusal};
+use super::date::Date;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::request_id::RequestIds;
 use super::routes::{self, Endpoint};
 use super::status::{self, Peer};
-use super::{Role, VERSION, forwarded, metrics, params, response, trace_context};
+use super::{Role, VERSION, canned, entity_tag, forwarded, host, metrics, params, response, trace_context};
 use crate::config::{Limits, Proxies};
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::{Kind, Snapshot};
@@ -26,13 +27,18 @@ use crate::telemetry::{AccessLine, AccessLog, AccessRecord, Statsd, sentry};
 
 /// What all connections of a worker share.
 pub(super) struct Service {
-    pub(super) snapshot: &'static Snapshot<'static>,
+    pub(super) snapshots: Snapshots,
     pub(super) request_path: String,
     pub(super) limits: Limits,
     /// Bytes from which on bodies are compressed for clients that accept it.
     pub(super) compress_from: Option<u64>,
     /// Whether lists tell how long their making took.
     pub(super) debug_headers: bool,
+    pub(super) date: Date,
+    /// What caches are told of lists, if anything.
+    pub(super) cache_control: Option<HeaderValue>,
+    /// How long connections are kept, for clients; `None` if they are not.
+    pub(super) keep_alive: Option<HeaderValue>,
     pub(super) request_ids: Option<RequestIds>,
     pub(super) proxies: Proxies,
     pub(super) access_log: Option<Arc<AccessLog>>,
@@ -47,7 +53,36 @@ pub(super) struct Service {
     pub(super) log: Logger,
 }
 
+/// What answers are made from: the snapshot of the worker's generation, and while it drains that of the last
+/// one it was told of. Whoever waits for a reload finds the new rows also on a connection that was there before.
+pub(super) struct Snapshots {
+    own: &'static Snapshot<'static>,
+    newer: RwLock<Option<&'static Snapshot<'static>>>,
+}
+
+impl Snapshots {
+    pub(super) fn of(own: &'static Snapshot<'static>) -> Self {
+        Snapshots { own, newer: RwLock::new(None) }
+    }
+
+    /// Another generation serves from this one now.
+    pub(super) fn succeed(&self, newer: &'static Snapshot<'static>) {
+        *self.newer.write().unwrap_or_else(PoisonError::into_inner) = Some(newer);
+    }
+
+    fn newest(&self) -> &'static Snapshot<'static> {
+        self.newer.read().unwrap_or_else(PoisonError::into_inner).unwrap_or(self.own)
+    }
+}
+
 impl Service {
+    fn snapshot(&self) -> &'static Snapshot<'static> {
+        match self.draining.load(Ordering::Relaxed) {
+            true => self.snapshots.newest(),
+            false => self.snapshots.own,
+        }
+    }
+
     /// Answers one request of the connection that `activity` watches.
     pub(super) fn answer(
         &self,
@@ -65,11 +100,19 @@ impl Service {
         if let (Some(ids), Some(id)) = (&self.request_ids, &id) {
             response.headers_mut().insert(ids.header(), id.clone());
         }
+        self.add_common_fields(&mut response, request.method(), endpoint);
         if request.method() == Method::HEAD {
             response = response::without_body(response);
         }
-        if self.limits.keepalive.is_zero() || self.draining.load(Ordering::Relaxed) {
-            response::close(&mut response);
+        if !request.body().is_end_stream() {
+            activity.refuses_body();
+        }
+        match &self.keep_alive {
+            Some(keep_alive) if self.keeps(request) && !response.headers().contains_key(CONNECTION) => {
+                response.headers_mut().insert(KEEP_ALIVE, keep_alive.clone());
+            }
+            Some(_) if !self.draining.load(Ordering::Relaxed) && !has_long_body(request) => {}
+            _ => response::close(&mut response),
         }
         let took = begin.elapsed();
         self.slot.end_request(routes::number(endpoint), response.status().as_u16(), took);
@@ -82,6 +125,79 @@ impl Service {
             .as_ref()
             .map(|log| (Arc::clone(log), self.begin_line(log, request, peer, &response, id.as_ref())));
         response.map(|body| body.ending(Exchange::new(Arc::clone(activity), self.slot, begin, line)))
+    }
+
+    /// What all answers have: when they were made, and for how long.
+    fn add_common_fields(
+        &self,
+        response: &mut Response<Payload>,
+        method: &Method,
+        endpoint: Option<Endpoint>,
+    ) {
+        let is_list = matches!(endpoint, Some(Endpoint::List(_)))
+            && *method != Method::OPTIONS
+            && matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED);
+        let headers = response.headers_mut();
+        headers.insert(DATE, self.date.now());
+        if is_list {
+            self.cache_control.iter().for_each(|value| drop(headers.insert(CACHE_CONTROL, value.clone())));
+        } else {
+            headers.insert(CACHE_CONTROL, NO_STORE);
+        }
+    }
+
+    /// Whether the connection is kept after the answer to this request, if nothing else ends it.
+    fn keeps(&self, request: &Request<Incoming>) -> bool {
+        !self.draining.load(Ordering::Relaxed)
+            && !has_long_body(request)
+            && match request.version() {
+                Version::HTTP_11 => !names_option(request.headers(), "close"),
+                _ => names_option(request.headers(), "keep-alive"),
+            }
+    }
+
+    /// An id for what is no request, and the fields that answers to it have, as lines.
+    pub(super) fn refusal_fields(&self) -> (Option<HeaderValue>, String) {
+        let id = self.request_ids.as_ref().map(|ids| (ids.header(), ids.make()));
+        let (date, no_store) = (self.date.now(), NO_STORE);
+        let fields = [(&CACHE_CONTROL, &no_store), (&DATE, &date)].into_iter();
+        let fields = fields.chain(id.as_ref().map(|(name, id)| (*name, id)));
+        let line = |(name, value): (&HeaderName, &HeaderValue)| {
+            format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()))
+        };
+        let lines = fields.map(line).collect();
+        (id.map(|(_, id)| id), lines)
+    }
+
+    /// Counts and logs what hyper has answered by itself; `head` is what could not be read as a request.
+    pub(super) fn refused_by_hyper(&self, refusal: &Refusal, head: &[u8], peer: Peer, reason: &hyper::Error) {
+        let text = reason.to_string();
+        // hyper has read the head by then: what is left is the body that it cannot measure.
+        let is_past = ["content-length", "transfer-encoding"].iter().any(|field| text.contains(field));
+        let (method, target, protocol) = canned::request_line(if is_past { b"" } else { head });
+        let (status, id) = (refusal.status.as_u16(), refusal.request_id.as_ref());
+        self.slot.begin_request(&method, &target);
+        self.slot.end_request(routes::number(None), status, Duration::ZERO);
+        self.slot.sent(refusal.len as u64);
+        self.statsd.answered(status);
+        let client = peer.map(|peer| peer.to_canonical());
+        if let Some(log) = &self.access_log {
+            let line = log.begin(&AccessRecord {
+                client,
+                scheme: "http",
+                method: &method,
+                target: &target,
+                protocol,
+                status,
+                request_id: id.map(HeaderValue::as_bytes).unwrap_or_default(),
+                trace: None,
+                request_header: &|_| None,
+                response_header: &|_| None,
+            });
+            log.finish(line, refusal.len as u64, Duration::ZERO);
+        }
+        debug!(self.log, "a request is refused: {}", text; "status" => status,
+            "client" => client.map(|client| client.to_string()), "request_id" => id.and_then(|id| id.to_str().ok()));
     }
 
     /// The answer to a request that has panicked, which Sentry has been told of.
@@ -125,7 +241,7 @@ impl Service {
         if let Some(refused) = self.refuse(request) {
             return (response::error(&refused), None);
         }
-        if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+        if request.uri().path() == "*" {
             return (response::options(), None);
         }
         let endpoint = match role {
@@ -139,7 +255,9 @@ impl Service {
         };
         let response = match *request.method() {
             Method::GET | Method::HEAD if !request.body().is_end_stream() => response::error(&BODY),
-            Method::GET | Method::HEAD => self.endpoint(endpoint, request),
+            Method::GET | Method::HEAD => {
+                self.endpoint(endpoint, request).unwrap_or_else(|error| response::error(&error))
+            }
             Method::OPTIONS => response::options(),
             _ => response::error(&ApiError::MethodNotAllowed),
         };
@@ -170,10 +288,22 @@ impl Service {
                 "The request has too many header fields",
             ));
         }
+        // RFC 9112 3.2.3 and 3.2.4.
+        let is_authority = target.scheme().is_none() && target.authority().is_some();
+        let odd = (is_authority && request.method() != Method::CONNECT)
+            || (target.path() == "*" && request.method() != Method::OPTIONS);
+        if odd {
+            return Some(refused(StatusCode::BAD_REQUEST, "The target of the request is no path"));
+        }
         // RFC 9112 3.2. There is one or none in HTTP/1.0.
-        let hosts = request.headers().get_all(HOST).iter().count();
-        if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
-            return Some(refused(StatusCode::BAD_REQUEST, "The request must name one Host"));
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host::is_valid(host.as_bytes()),
+            (None, _) => request.version() == Version::HTTP_10,
+            (Some(_), Some(_)) => false,
+        };
+        if !host {
+            return Some(refused(StatusCode::BAD_REQUEST, "The request must name one valid Host"));
         }
         let field_max = self.limits.request_field_size;
         let too_large = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
@@ -184,13 +314,22 @@ impl Service {
         })
     }
 
-    fn endpoint(&self, endpoint: Endpoint, request: &Request<Incoming>) -> Response<Payload> {
-        match endpoint {
+    fn endpoint(
+        &self,
+        endpoint: Endpoint,
+        request: &Request<Incoming>,
+    ) -> Result<Response<Payload>, ApiError> {
+        let response = match endpoint {
+            Endpoint::List(kind) => return self.list(kind, request),
             Endpoint::Version => response::text(VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
-            Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot).to_string()),
+            Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot()).to_string()),
             Endpoint::Metrics => response::metrics(metrics::render(&self.scoreboard)),
-            Endpoint::List(kind) => self.list(kind, request).unwrap_or_else(|error| response::error(&error)),
+        };
+        // These have no tag.
+        match entity_tag::is_unmatched(request.headers(), None) {
+            true => Err(ApiError::PreconditionFailed),
+            false => Ok(response),
         }
     }
 
@@ -198,15 +337,19 @@ impl Service {
         let query_string = request.uri().query().unwrap_or_default();
         let begin = self.debug_headers.then(Instant::now);
         let question = params::parse(kind, query_string)?;
-        let tag = response::tag(self.snapshot.hash(), kind, query_string);
-        let known = request.headers().get_all(IF_NONE_MATCH);
-        let mut response = match known.iter().find_map(|known| response::known_tag(known, &tag)) {
-            Some(tag) => response::not_modified(tag),
+        let headers = request.headers();
+        let snapshot = self.snapshot();
+        let tag = entity_tag::of(snapshot.hash(), kind, query_string);
+        let coding = self.compress_from.and_then(|least| Accepted::of(headers, least));
+        // The tag of a client tells whether it has what it would get: nothing need be selected then.
+        let known = entity_tag::known(headers, &tag, coding).filter(|_| !headers.contains_key(IF_MATCH));
+        let mut response = match known {
+            Some(known) => response::not_modified(known),
             None => {
-                let coding = self.compress_from.and_then(|least| Accepted::of(request.headers(), least));
-                let selection = self.snapshot.select(kind, &question.query());
+                let selection = snapshot.select(kind, &question.query());
                 let selected = begin.map(|begin| begin.elapsed());
-                let mut response = response::list(self.snapshot, kind, selection, &tag, coding);
+                let response = response::list(snapshot, kind, selection, &tag, coding);
+                let mut response = conditional(response, headers)?;
                 if let (Some(begin), Some(selected)) = (begin, selected) {
                     response::timing(&mut response, selected, begin.elapsed() - selected);
                 }
@@ -218,6 +361,30 @@ impl Service {
         }
         Ok(response)
     }
+}
+
+/// A list under the conditions of a request (RFC 9110 13.2.2).
+fn conditional(response: Response<Payload>, headers: &HeaderMap) -> Result<Response<Payload>, ApiError> {
+    let selected = response.headers().get(ETAG);
+    if entity_tag::is_unmatched(headers, selected) {
+        return Err(ApiError::PreconditionFailed);
+    }
+    match selected.cloned() {
+        Some(selected) if entity_tag::knows(headers, &selected) => Ok(response::not_modified(selected)),
+        _ => Ok(response),
+    }
+}
+
+/// Whether a request has a body that is too long to be read only to be thrown away.
+fn has_long_body(request: &Request<Incoming>) -> bool {
+    !request.body().is_end_stream() && request.body().size_hint().upper().is_none_or(|len| len > SHORT_BODY)
+}
+
+/// Whether the field `Connection` names this option.
+fn names_option(headers: &HeaderMap, option: &str) -> bool {
+    let options =
+        headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.map(<[u8]>::trim_ascii).any(|named| named.eq_ignore_ascii_case(option.as_bytes()))
 }
 
 /// Path and query string.
@@ -238,6 +405,11 @@ fn describe(request: &Request<Incoming>, id: Option<&HeaderValue>) -> sentry::De
 fn last_value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     headers.get_all(name).iter().next_back().map(HeaderValue::as_bytes)
 }
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Bytes of a body after which the connection is still kept, if they have arrived with the head.
+const SHORT_BODY: u64 = 4096;
 
 const BODY: ApiError = refused(StatusCode::PAYLOAD_TOO_LARGE, "A request to this server has no body");
 

@@ -4,6 +4,7 @@ mod absence;
 mod acceptance;
 mod boot;
 mod chaos;
+mod clock;
 mod config;
 mod conformance;
 mod control;
