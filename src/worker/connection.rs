@@ -17,8 +17,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use hyper::StatusCode;
-use hyper::header::HeaderValue;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::{MsgFlags, recv};
@@ -28,6 +26,7 @@ use tokio::task::AbortHandle;
 use super::canned;
 use super::clock::Clock;
 use super::linger::{SILENCE_MAX, linger};
+use super::refusal::Refusal;
 use super::service::Service;
 use super::turn::Turn;
 use crate::config::Limits;
@@ -275,14 +274,6 @@ struct Replacement {
     sent: usize,
     /// How many bytes hyper takes them for.
     in_place_of: usize,
-}
-
-/// An answer that hyper has given by itself.
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) request_id: Option<HeaderValue>,
-    /// Bytes of its body.
-    pub(super) len: usize,
 }
 
 impl<S> Watched<S> {

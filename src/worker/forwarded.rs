@@ -70,12 +70,15 @@ fn walk<T>(
     found
 }
 
-/// The parts of a list in fields of this name, the last one first. `split` gives the last part of a value and
-/// what stands before it. Only as much is looked at as is asked for: who has written the rest is not known.
+/// Gives what stands before the last separator, if there is one, and the part behind it.
+type Split = fn(&[u8], u8) -> (Option<&[u8]>, &[u8]);
+
+/// The parts of a list in fields of this name, the last one first. Only as much is looked at as is asked for:
+/// who has written the rest is not known.
 fn from_the_end<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
-    split: fn(&[u8], u8) -> (Option<&[u8]>, &[u8]),
+    split: Split,
 ) -> impl Iterator<Item = &'h [u8]> + use<'h> {
     headers.get_all(name).iter().rev().flat_map(move |value| {
         let mut rest = Some(value.as_bytes());

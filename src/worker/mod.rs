@@ -11,6 +11,7 @@ mod clock;
 mod compression;
 mod connection;
 mod date;
+mod drain;
 mod entity_tag;
 mod error;
 mod exchange;
@@ -26,34 +27,28 @@ mod metrics;
 mod params;
 mod piece;
 mod proxy_protocol;
+mod refusal;
 mod request_id;
 mod response;
 mod retirement;
 mod routes;
 mod service;
+mod serving;
+mod snapshots;
 mod status;
 mod trace_context;
 mod turn;
 
-use std::convert::Infallible;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::header::HeaderValue;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
 use nix::unistd::{Pid, getppid};
-use slog::{Logger, debug, error, info, warn};
+use slog::{error, info, warn};
 use socket2::Socket;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -61,33 +56,22 @@ pub use handout::{Giver, Taker, way as handout_way};
 pub use memory::Memory;
 pub use retirement::Cause;
 
-use accept::{Accepted, Acceptors};
-use body::Payload;
-use clock::{Clock, TICK, Ticks};
-use connection::{Activity, Connections, Watched};
+use accept::Acceptors;
+use clock::{TICK, Ticks};
+use connection::Connections;
 use date::Date;
+use drain::Drain;
 use handout::{Handout, Handouts};
 use request_id::RequestIds;
 use retirement::Retirement;
-use service::{Service, Snapshots};
-use status::Peer;
+use service::Service;
+use serving::serve_accepted;
+use snapshots::Snapshots;
 
 use crate::config::Config;
-use crate::scoreboard::{Dismissal, Scoreboard, Slot};
+use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::{Kind, Snapshot, open_sealed};
 use crate::telemetry::{AccessLog, Log, Statsd};
-use crate::title;
-
-/// Hyper's own limit of header fields, up to which it parses them on the stack: any other costs each
-/// request an allocation. It answers more of them with 431 as well.
-const FIELDS_ON_STACK: usize = 100;
-
-/// How long a worker goes on accepting that was told to end by somebody else than its master. When a
-/// whole group is told, the master may yet be about to turn callers away.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a worker goes on accepting when nobody else is let into the queues: connections whose
-/// handshake has begun get there within a round trip.
-const HANDSHAKE: Duration = Duration::from_millis(100);
 
 /// What `version` answers.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -315,160 +299,6 @@ impl Taking<'_> {
                 }
             },
         }
-    }
-}
-
-/// The end of a worker: what has been accepted is served, every answer announces the end
-/// of its connection, idle ones are left until they are used or their time is up.
-struct Drain {
-    acceptors: Option<Acceptors>,
-    timeout: Duration,
-    /// When, in the clock's milliseconds.
-    begun: Option<u32>,
-}
-
-impl Drain {
-    fn new(acceptors: Option<Acceptors>, timeout: Duration) -> Self {
-        Drain { acceptors, timeout, begun: None }
-    }
-
-    fn begin(&mut self, service: &Service, clock: &Clock) {
-        service.draining.store(true, Ordering::Relaxed);
-        title::set("avalon: worker [draining]");
-        self.begun.get_or_insert_with(|| clock.now_ms());
-    }
-
-    /// Stops to accept, once that loses nobody.
-    fn proceed(&mut self, slot: &Slot, master: Pid, clock: &Clock) {
-        let Some(begun) = self.begun.filter(|_| self.acceptors.is_some()) else { return };
-        let pause = match slot.dismissal() {
-            Some(Dismissal::Replaced) => Duration::ZERO,
-            Some(Dismissal::Last) => HANDSHAKE,
-            None if clock.since(begun) >= PATIENCE || getppid() != master => Duration::ZERO,
-            None => return,
-        };
-        self.acceptors.take().into_iter().for_each(|acceptors| {
-            tokio::spawn(async move {
-                tokio::time::sleep(pause).await;
-                acceptors.stop().await;
-            });
-        });
-    }
-
-    /// Whether it is over: `deaf` when everything that was accepted is among the connections.
-    fn ending(&self, deaf: bool, connections: &Connections, log: &Logger) -> Option<Ending> {
-        let begun = self.begun?;
-        if deaf && connections.count() == 0 {
-            return Some(Ending::Drained);
-        }
-        if connections.clock().since(begun) < self.timeout {
-            return None;
-        }
-        let cut = connections.abort();
-        if cut == 0 {
-            return Some(Ending::Drained);
-        }
-        warn!(log, "requests took longer than GRACEFUL_TIMEOUT and were cut off"; "requests" => cut);
-        Some(Ending::Stopped)
-    }
-}
-
-async fn serve_accepted(
-    mut accepted: mpsc::Receiver<Accepted>,
-    service: Arc<Service>,
-    connections: Arc<Connections>,
-) {
-    while let Some(accepted) = accepted.recv().await {
-        if let Err(error) = begin(accepted, &service, &connections) {
-            warn!(service.log, "a connection could not be served"; "error" => %error);
-        }
-    }
-}
-
-fn begin(accepted: Accepted, service: &Arc<Service>, connections: &Arc<Connections>) -> io::Result<()> {
-    let Accepted { socket, peer, role, permit } = accepted;
-    match peer {
-        None => spawn(UnixStream::from_std(socket.into())?, peer, role, permit, service, connections),
-        Some(_) => spawn(TcpStream::from_std(socket.into())?, peer, role, permit, service, connections),
-    }
-    Ok(())
-}
-
-fn spawn<S>(
-    socket: S,
-    peer: Peer,
-    role: Role,
-    permit: tokio::sync::OwnedSemaphorePermit,
-    service: &Arc<Service>,
-    connections: &Arc<Connections>,
-) where
-    S: AsyncRead + AsyncWrite + AsFd + std::os::fd::AsRawFd + Unpin + Send + 'static,
-{
-    let registration = connections.register(&socket);
-    let id = registration.id();
-    let service = Arc::clone(service);
-    let task = tokio::spawn(async move {
-        let mut socket = socket;
-        let proxies = service.proxies.proxy_protocol.as_ref().filter(|_| role == Role::Api);
-        let (peer, early) = match proxy_protocol::client(&mut socket, peer, proxies).await {
-            Ok((client, early)) => (client, early.into()),
-            Err(error) => {
-                debug!(service.log, "a proxy's connection is refused"; "error" => %error);
-                return;
-            }
-        };
-        let io = Watched::new(socket, Arc::clone(&registration.activity), Arc::clone(&service), early);
-        let activity = Arc::clone(&registration.activity);
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(service.limits.request_head).header_read_timeout(None);
-        // Ours is right also when the clock was set back.
-        builder.auto_date_header(false);
-        // Not `pipeline_flush`: it keeps the last answer back when anything follows its request,
-        // and buffers the answers to pipelined requests without limit.
-        // Clients may end their side before they read (`nc -N`); the answer goes out all the same.
-        builder.half_close(true);
-        if service.limits.request_fields > FIELDS_ON_STACK {
-            builder.max_headers(service.limits.request_fields + 1);
-        }
-        let answering = Answering { service: &service, peer, role, activity: &activity };
-        let mut connection = builder.serve_connection(io, service_fn(|request| answering.to(request)));
-        // Both end with the connection, also when its task is aborted.
-        let (_permit, _registration) = (permit, registration);
-        // An error here is a client that broke off or sent what is no HTTP, which hyper
-        // has answered.
-        let result = (&mut connection).await;
-        let parts = connection.into_parts();
-        let mut io = parts.io;
-        let refusal = io.refusal();
-        let refused = refusal.is_some();
-        if let (Some(refusal), Err(reason)) = (refusal, &result) {
-            service.refused_by_hyper(&refusal, &parts.read_buf, peer, reason);
-        }
-        if refused || result.is_ok() {
-            io.end(refused).await;
-        }
-    });
-    connections.attach(id, task.abort_handle());
-}
-
-/// What the answers of a connection have in common.
-#[derive(Clone, Copy)]
-struct Answering<'c> {
-    service: &'c Service,
-    peer: Peer,
-    role: Role,
-    activity: &'c Arc<Activity>,
-}
-
-impl Answering<'_> {
-    async fn to(self, request: Request<Incoming>) -> Result<Response<Payload>, Infallible> {
-        // Before a list is begun, or hyper would send the head meanwhile, by itself. It is tokio's own
-        // way to yield, which looks for what has arrived on other connections; a task that wakes
-        // itself is polled dozens of times before that.
-        if self.activity.turn.end() {
-            tokio::task::yield_now().await;
-        }
-        Ok(self.service.answer(&request, self.peer, self.role, self.activity))
     }
 }
 

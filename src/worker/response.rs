@@ -7,7 +7,7 @@ use hyper::body::Body;
 use hyper::header::{
     ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, VARY,
 };
-use hyper::{Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Payload;
 use super::compression::Accepted;
@@ -22,6 +22,9 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// Prometheus' text format.
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Fields of an answer, nearly always.
+const FIELDS: usize = 10;
 
 /// A plain text.
 pub(super) fn text(body: &'static str) -> Response<Payload> {
@@ -70,7 +73,7 @@ pub(super) fn list(
     let body = ListBody::new(snapshot, kind, selection);
     let len = body.len();
     let coding = coding.and_then(|accepted| accepted.for_body_of(len));
-    let mut response = Response::new(Payload::of(body, coding));
+    let mut response = bare(Payload::of(body, coding));
     let exact_len = response.body().size_hint().exact();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
@@ -100,7 +103,7 @@ pub(super) fn timing(response: &mut Response<Payload>, query: Duration, render: 
 
 /// What a client that has it already gets: the tag of what it has.
 pub(super) fn not_modified(tag: HeaderValue) -> Response<Payload> {
-    let mut response = Response::new(Payload::whole(Bytes::new()));
+    let mut response = bare(Payload::whole(Bytes::new()));
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     response.headers_mut().insert(ETAG, tag);
     response
@@ -116,9 +119,16 @@ pub(super) fn without_body(response: Response<Payload>) -> Response<Payload> {
     response.map(|_| Payload::whole(Bytes::new()))
 }
 
+/// An answer that has room for all its fields, as a map that grows is filled twice.
+fn bare(body: Payload) -> Response<Payload> {
+    let mut response = Response::new(body);
+    *response.headers_mut() = HeaderMap::with_capacity(FIELDS);
+    response
+}
+
 fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Payload> {
     let len = body.len();
-    let mut response = Response::new(Payload::whole(body));
+    let mut response = bare(Payload::whole(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));

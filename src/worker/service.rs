@@ -1,25 +1,26 @@
 //! A request in, an answer out. Touches nothing but the snapshot and counters.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{CACHE_CONTROL, CONNECTION, DATE, ETAG, HOST, HeaderName, HeaderValue, IF_MATCH};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use slog::{Logger, debug, error};
+use slog::{Logger, error};
 
 use super::body::Payload;
 use super::compression::Accepted;
-use super::connection::{Activity, Refusal};
+use super::connection::Activity;
 use super::date::Date;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::request_id::RequestIds;
 use super::routes::{self, Endpoint};
+use super::snapshots::Snapshots;
 use super::status::{self, Peer};
-use super::{Role, VERSION, canned, entity_tag, forwarded, host, metrics, params, response, trace_context};
+use super::{Role, VERSION, entity_tag, forwarded, host, metrics, params, response, trace_context};
 use crate::config::{Limits, Proxies};
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::{Kind, Snapshot};
@@ -53,33 +54,11 @@ pub(super) struct Service {
     pub(super) log: Logger,
 }
 
-/// What answers are made from: the snapshot of the worker's generation, and while it drains that of the last
-/// one it was told of. Whoever waits for a reload finds the new rows also on a connection that was there before.
-pub(super) struct Snapshots {
-    own: &'static Snapshot<'static>,
-    newer: RwLock<Option<&'static Snapshot<'static>>>,
-}
-
-impl Snapshots {
-    pub(super) fn of(own: &'static Snapshot<'static>) -> Self {
-        Snapshots { own, newer: RwLock::new(None) }
-    }
-
-    /// Another generation serves from this one now.
-    pub(super) fn succeed(&self, newer: &'static Snapshot<'static>) {
-        *self.newer.write().unwrap_or_else(PoisonError::into_inner) = Some(newer);
-    }
-
-    fn newest(&self) -> &'static Snapshot<'static> {
-        self.newer.read().unwrap_or_else(PoisonError::into_inner).unwrap_or(self.own)
-    }
-}
-
 impl Service {
     fn snapshot(&self) -> &'static Snapshot<'static> {
         match self.draining.load(Ordering::Relaxed) {
             true => self.snapshots.newest(),
-            false => self.snapshots.own,
+            false => self.snapshots.own(),
         }
     }
 
@@ -104,16 +83,7 @@ impl Service {
         if request.method() == Method::HEAD {
             response = response::without_body(response);
         }
-        if !request.body().is_end_stream() {
-            activity.refuses_body();
-        }
-        match &self.keep_alive {
-            Some(keep_alive) if self.keeps(request) && !response.headers().contains_key(CONNECTION) => {
-                response.headers_mut().insert(KEEP_ALIVE, keep_alive.clone());
-            }
-            Some(_) if !self.draining.load(Ordering::Relaxed) && !has_long_body(request) => {}
-            _ => response::close(&mut response),
-        }
+        self.keep_or_end(request, &mut response, activity);
         let took = begin.elapsed();
         self.slot.end_request(routes::number(endpoint), response.status().as_u16(), took);
         self.statsd.answered(response.status().as_u16());
@@ -125,6 +95,30 @@ impl Service {
             .as_ref()
             .map(|log| (Arc::clone(log), self.begin_line(log, request, peer, &response, id.as_ref())));
         response.map(|body| body.ending(Exchange::new(Arc::clone(activity), self.slot, begin, line)))
+    }
+
+    /// Tells the client whether the connection goes on, and how long.
+    fn keep_or_end(
+        &self,
+        request: &Request<Incoming>,
+        response: &mut Response<Payload>,
+        activity: &Activity,
+    ) {
+        // Nobody reads a body.
+        let has_body = !request.body().is_end_stream();
+        if has_body {
+            activity.refuses_body();
+        }
+        let ends = has_body || self.draining.load(Ordering::Relaxed);
+        match &self.keep_alive {
+            Some(_) if response.headers().contains_key(CONNECTION) => {}
+            Some(keep_alive) if !ends => {
+                if keeps(request) {
+                    response.headers_mut().insert(KEEP_ALIVE, keep_alive.clone());
+                }
+            }
+            _ => response::close(response),
+        }
     }
 
     /// What all answers have: when they were made, and for how long.
@@ -144,60 +138,6 @@ impl Service {
         } else {
             headers.insert(CACHE_CONTROL, NO_STORE);
         }
-    }
-
-    /// Whether the connection is kept after the answer to this request, if nothing else ends it.
-    fn keeps(&self, request: &Request<Incoming>) -> bool {
-        !self.draining.load(Ordering::Relaxed)
-            && !has_long_body(request)
-            && match request.version() {
-                Version::HTTP_11 => !names_option(request.headers(), "close"),
-                _ => names_option(request.headers(), "keep-alive"),
-            }
-    }
-
-    /// An id for what is no request, and the fields that answers to it have, as lines.
-    pub(super) fn refusal_fields(&self) -> (Option<HeaderValue>, String) {
-        let id = self.request_ids.as_ref().map(|ids| (ids.header(), ids.make()));
-        let (date, no_store) = (self.date.now(), NO_STORE);
-        let fields = [(&CACHE_CONTROL, &no_store), (&DATE, &date)].into_iter();
-        let fields = fields.chain(id.as_ref().map(|(name, id)| (*name, id)));
-        let line = |(name, value): (&HeaderName, &HeaderValue)| {
-            format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()))
-        };
-        let lines = fields.map(line).collect();
-        (id.map(|(_, id)| id), lines)
-    }
-
-    /// Counts and logs what hyper has answered by itself; `head` is what could not be read as a request.
-    pub(super) fn refused_by_hyper(&self, refusal: &Refusal, head: &[u8], peer: Peer, reason: &hyper::Error) {
-        let text = reason.to_string();
-        // hyper has read the head by then: what is left is the body that it cannot measure.
-        let is_past = ["content-length", "transfer-encoding"].iter().any(|field| text.contains(field));
-        let (method, target, protocol) = canned::request_line(if is_past { b"" } else { head });
-        let (status, id) = (refusal.status.as_u16(), refusal.request_id.as_ref());
-        self.slot.begin_request(&method, &target);
-        self.slot.end_request(routes::number(None), status, Duration::ZERO);
-        self.slot.sent(refusal.len as u64);
-        self.statsd.answered(status);
-        let client = peer.map(|peer| peer.to_canonical());
-        if let Some(log) = &self.access_log {
-            let line = log.begin(&AccessRecord {
-                client,
-                scheme: "http",
-                method: &method,
-                target: &target,
-                protocol,
-                status,
-                request_id: id.map(HeaderValue::as_bytes).unwrap_or_default(),
-                trace: None,
-                request_header: &|_| None,
-                response_header: &|_| None,
-            });
-            log.finish(line, refusal.len as u64, Duration::ZERO);
-        }
-        debug!(self.log, "a request is refused: {}", text; "status" => status,
-            "client" => client.map(|client| client.to_string()), "request_id" => id.and_then(|id| id.to_str().ok()));
     }
 
     /// The answer to a request that has panicked, which Sentry has been told of.
@@ -375,9 +315,12 @@ fn conditional(response: Response<Payload>, headers: &HeaderMap) -> Result<Respo
     }
 }
 
-/// Whether a request has a body that is too long to be read only to be thrown away.
-fn has_long_body(request: &Request<Incoming>) -> bool {
-    !request.body().is_end_stream() && request.body().size_hint().upper().is_none_or(|len| len > SHORT_BODY)
+/// Whether the client wants to go on with its connection.
+fn keeps(request: &Request<Incoming>) -> bool {
+    match request.version() {
+        Version::HTTP_11 => !names_option(request.headers(), "close"),
+        _ => names_option(request.headers(), "keep-alive"),
+    }
 }
 
 /// Whether the field `Connection` names this option.
@@ -407,9 +350,7 @@ fn last_value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
 }
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-/// Bytes of a body after which the connection is still kept, if they have arrived with the head.
-const SHORT_BODY: u64 = 4096;
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 const BODY: ApiError = refused(StatusCode::PAYLOAD_TOO_LARGE, "A request to this server has no body");
 

@@ -34,7 +34,7 @@ fn run_child(test: &str, dsn: &str) -> String {
         .arg("--test-threads=1")
         .env(DSN, dsn)
         .env(LOG, &path)
-        .env("NO_PROXY", "127.0.0.1")
+        .env("NO_PROXY", "127.0.0.1,sentry.test")
         .output()
         .unwrap();
     let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -134,6 +134,25 @@ fn error_records_arrive_with_their_tags_and_values() {
     let tags = serde_json::json!({"process": "worker", "generation": "7", "worker": "3"});
     assert_eq!((&third["message"], &third["tags"]), (&"worker killed".into(), &tags));
     assert_eq!(third["request"]["url"], "http://localhost/avalon/songs?key=[Filtered]");
+}
+
+/// An event waits for the address of its host, which somebody else looks up.
+#[test]
+fn events_find_hosts_that_are_made_known_later() {
+    if let Some(dsn) = dsn() {
+        let settings = settings(Some(&dsn));
+        let wanted = hosts(&settings).remove(0);
+        assert_eq!(wanted.host, "sentry.test");
+        let _guard = start(&settings, "worker", None, None, Lookup::Known);
+        error!(child_log().logger(), "somewhere");
+        let address = ([127, 0, 0, 1], wanted.port).into();
+        assert!(wanted.learn(vec![address]));
+        return;
+    }
+    let (dsn, bodies) = ingest();
+    run_child("events_find_hosts_that_are_made_known_later", &dsn.replace("127.0.0.1", "sentry.test"));
+    assert_eq!(event(&bodies)["message"], "somewhere");
+    assert!(hosts(&settings(None)).is_empty());
 }
 
 #[test]
