@@ -188,6 +188,8 @@ pub struct Config {
     pub snapshot_path: Option<PathBuf>,
     /// Bytes from which on answers are compressed; `None` for never.
     pub compress_from: Option<u64>,
+    /// What caches are told of lists; `None` for nothing.
+    pub cache_control: Option<String>,
     /// Who may see `status` and `metrics`.
     pub status_allow: Vec<IpAddr>,
     /// Who may tell whom they ask for, and how.
@@ -253,6 +255,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         snapshot_dir: layers.path("SNAPSHOT_DIR")?,
         snapshot_path: layers.path("SNAPSHOT_PATH")?,
         compress_from: Some(layers.bytes("COMPRESS_FROM")?).filter(|bytes| *bytes > 0),
+        cache_control: optional(layers.text("CACHE_CONTROL", cache_control)?),
         status_allow: status_allow(&layers)?,
         proxies: proxies::proxies(&layers)?,
         limits: limits(&layers)?,
@@ -359,6 +362,13 @@ fn request_path(text: &str) -> Result<String, String> {
         return Err(format!("must not hold \"?\", \"#\", \"<\", \">\" or control characters, got {text:?}"));
     }
     Ok(text.to_owned())
+}
+
+fn cache_control(text: &str) -> Result<String, String> {
+    match text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        true => Ok(text.trim().to_owned()),
+        false => Err(format!("must hold printable characters of ASCII only, got {text:?}")),
+    }
 }
 
 fn bind(layers: &Layers) -> Result<Vec<BindAddress>, ConfigError> {

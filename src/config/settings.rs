@@ -249,6 +249,7 @@ pub(super) static GROUPS: [Group; 6] = [
                 "Folder for the snapshot (empty: in memory)",
             ),
             file("SNAPSHOT_PATH", "File that keeps the snapshot for the next start (empty: none)"),
+            text("CACHE_CONTROL", "VALUE", "Cache-Control of lists (empty: none)"),
             bytes("COMPRESS_FROM", "Size from which on lists are compressed (0: never)"),
         ],
     },

@@ -2,19 +2,10 @@
 
 use std::path::Path;
 
-use super::Config;
 use super::error::ConfigError;
 use super::layers::{Layers, Raw};
 use super::typed;
 use crate::telemetry::{self, AccessFormat, AccessSettings, LogFormat, LogSettings};
-
-impl Config {
-    /// The files that processes append to.
-    pub fn log_files(&self) -> impl Iterator<Item = &Path> {
-        let access_log = self.access_log.as_ref().and_then(|settings| settings.path.as_deref());
-        self.log.path.as_deref().into_iter().chain(access_log)
-    }
-}
 
 pub(super) fn log_settings(layers: &Layers) -> Result<LogSettings, ConfigError> {
     Ok(LogSettings {

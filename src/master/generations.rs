@@ -25,10 +25,11 @@ use super::sandbox;
 use super::upgrade::{Predecessor, Successor};
 use super::{ExitCode, Master, chain, warn_about};
 use crate::config::{self, BindAddress, Config};
-use crate::snapshot::{Snapshot, Verify, storage};
-use crate::telemetry::{AccessLog, Log, sentry};
+use crate::snapshot;
+use crate::telemetry::sentry::{self, Lookup};
+use crate::telemetry::{AccessLog, Log};
 use crate::title;
-use crate::worker::{Cause, Ending, Notice, Role, Worker};
+use crate::worker::{Cause, Ending, Notice, Role, Worker, handout_way};
 
 /// A worker that crashes as soon as it has something to do does so within this time, and a reload
 /// takes so much longer.
@@ -139,8 +140,10 @@ impl Master {
         Ok(pid)
     }
 
-    pub(super) fn fork_worker(&self, generation: u64, slot: usize) -> io::Result<Pid> {
-        let close = self.descriptors(generation);
+    pub(super) fn fork_worker(&mut self, generation: u64, slot: usize) -> io::Result<Pid> {
+        let (giver, taker) = handout_way()?;
+        let mut close = self.descriptors(generation);
+        close.push(giver.as_fd().as_raw_fd());
         let of = self.generation(generation)?;
         let first = first_steps(&close, &of.config, Signal::SIGTERM);
         // Copies made before the fork: the child closes the master's own descriptors.
@@ -151,19 +154,22 @@ impl Master {
         let snapshot = snapshot.try_clone()?;
         let messages = File::from(self.messages_to.try_clone()?);
         let scoreboard_slot = self.scoreboard.assign(slot);
-        process::fork(&first, || {
+        let forked = process::fork(&first, || {
             title::set(&format!("avalon: worker {slot} [gen {generation}]"));
             let log = of.log.for_process(&format!("worker {slot}"));
+            log.be_led();
+            of.access_log.iter().for_each(|access_log| access_log.be_led());
             if of.config.sandbox {
-                match sandbox::confine(of.config.log_files()) {
+                match sandbox::confine() {
                     Ok(how) => debug!(log.logger(), "confined"; "how" => how),
                     // It serves all the same: the kernel may not know of it.
                     Err(error) => warn!(log.logger(), "the worker is not fully confined: {}", error),
                 }
             }
-            let _sentry = sentry::start(&of.config.sentry, "worker", Some(generation), Some(slot));
+            let _sentry =
+                sentry::start(&of.config.sentry, "worker", Some(generation), Some(slot), Lookup::Known);
             scoreboard_slot.claim(std::process::id(), generation);
-            let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
+            let worker = snapshot::open_sealed(&snapshot).map(|snapshot| Worker {
                 config: of.config.clone(),
                 snapshot,
                 listeners,
@@ -172,6 +178,7 @@ impl Master {
                 log: log.clone(),
                 access_log: of.access_log.clone(),
                 master: first.master,
+                handouts: taker,
                 notify: Box::new(move |notice| match notice {
                     Notice::Ready => Message::Ready.send(&messages),
                     Notice::Retires(Cause::Requests) => Message::RetiresForRequests.send(&messages),
@@ -186,7 +193,8 @@ impl Master {
                     ExitCode::Worker
                 }
             }
-        })
+        });
+        forked.inspect(|pid| self.handouts.add(*pid, generation, giver))
     }
 
     pub(super) fn generation(&self, number: u64) -> io::Result<&Generation> {
@@ -214,12 +222,13 @@ impl Master {
             .chain(control)
             .chain(turns)
             .chain(self.errands.fds())
+            .chain(self.handouts.fds())
             .collect();
         // Generations share listeners; nothing may be closed twice.
         fds.extend(
             self.generations.values().flat_map(|of| of.listeners.iter().map(|listener| listener.fd())),
         );
-        // A child opens only the log of its own generation anew, and would keep another's file for ever.
+        // A child follows only the log of its own generation, and would keep another's file for ever.
         let own = self.generations.get(&generation).map(Generation::log_fds).unwrap_or_default();
         let others = self.generations.values().flat_map(Generation::log_fds).chain([self.log.fd()]);
         fds.extend(others.flatten().filter(|fd| !own.contains(&Some(*fd))));
@@ -282,12 +291,4 @@ pub(super) fn first_steps<'a>(
         on_master_death,
         gives_way: false,
     }
-}
-
-/// The snapshot for the rest of the process's life. The loader has verified all of it, and
-/// it is sealed since.
-fn open_snapshot(sealed: &OwnedFd) -> io::Result<&'static Snapshot<'static>> {
-    let map: &'static memmap2::Mmap = Box::leak(Box::new(storage::map(sealed)?));
-    let snapshot = Snapshot::open(map, Verify::Structure).map_err(io::Error::other)?;
-    Ok(Box::leak(Box::new(snapshot)))
 }

@@ -5,10 +5,12 @@
 //! turns signals, deaths and reports into its events, and its actions into system calls.
 
 pub mod arbiter;
+mod clock;
 mod control;
 mod errands;
 pub mod events;
 mod generations;
+mod handouts;
 mod inherited;
 mod kept;
 mod listeners;
@@ -48,10 +50,12 @@ use slog::{Logger, crit, error, info, warn};
 
 use crate::scoreboard::{Dismissal, RestartCause, Scoreboard};
 use arbiter::Arbiter;
+use clock::RunningClock;
 use control::Control;
 use errands::{Errand, Errands, report_last};
 use events::{Event, Settings, Wish};
 use generations::{Generation, open_listeners, settings};
+use handouts::{Handouts, Owed};
 use inherited::Inherited;
 use kept::saved_snapshot;
 use listeners::Listener;
@@ -114,6 +118,7 @@ struct Master {
     saving: Saving,
     errands: Errands,
     metrics: Metrics,
+    handouts: Handouts,
     invocation: Invocation,
     /// The number of workers that the process title shows.
     titled: Option<usize>,
@@ -122,6 +127,8 @@ struct Master {
     /// The master whose place we are to take.
     predecessor: Option<Predecessor>,
     begin: Instant,
+    /// By which the arbiter measures.
+    clock: RunningClock,
     /// How the last attempt to make a generation went, and when.
     last_made: Option<(SystemTime, Result<(), String>)>,
     exit: Option<ExitCode>,
@@ -235,11 +242,13 @@ impl Master {
             saving: Saving::default(),
             errands: Errands::default(),
             metrics,
+            handouts: Handouts::default(),
             invocation: Invocation::of_this_process().map_err(system)?,
             titled: None,
             successor: None,
             predecessor,
             begin: Instant::now(),
+            clock: RunningClock::new(Instant::now()),
             last_made: None,
             exit: None,
             ends_last: false,
@@ -252,6 +261,7 @@ impl Master {
         self.dispatch(Event::Started(settings));
         while !self.has_ended() {
             self.wait();
+            self.clock.round(Instant::now());
             while let Some(arrived) = self.signals.next() {
                 if let Arrived::Wished(wish) = arrived {
                     self.dispatch(Event::Wished(wish));
@@ -279,8 +289,10 @@ impl Master {
             self.refresh();
             self.follow_logs();
             self.run_errands();
+            self.hand_out();
             self.measure();
-            let silence = |slot| (slot, self.scoreboard.silence(slot));
+            let now = Instant::now();
+            let silence = |slot| (slot, self.clock.counted(self.scoreboard.silence(slot), now));
             let silent = self.arbiter.slots().into_iter().map(silence).collect();
             self.dispatch(Event::Tick { silent });
         }
@@ -299,7 +311,7 @@ impl Master {
     fn wait(&self) {
         let until = self.arbiter.next_deadline().into_iter().chain(self.refresh.due()).min();
         let tick = self.systemd.pause().map_or(TICK, |pause| pause.min(TICK));
-        let wait = until.map_or(tick, |until| until.saturating_duration_since(Instant::now()).min(tick));
+        let wait = until.map_or(tick, |until| until.saturating_duration_since(self.clock.now()).min(tick));
         // One millisecond more, so that a deadline has passed when poll returns.
         let wait = PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
         let own = [self.signals.as_fd(), self.messages.as_fd()];
@@ -332,7 +344,7 @@ impl Master {
         }
         match self.errands.ended(pid) {
             Some(Errand::Told) => return,
-            Some(Errand::Found(address)) => return self.metrics.found(address),
+            Some(Errand::LookedUp(answers)) => return self.learn(answers),
             None => {}
         }
         match self.loader.take_if(|loader| loader.pid == pid) {
@@ -344,6 +356,7 @@ impl Master {
     fn worker_ended(&mut self, pid: Pid, ended: process::Ended) {
         let worker = self.arbiter.workers().find(|worker| worker.pid == pid);
         let orderly = ended == process::Ended::Code(0);
+        self.handouts.remove(pid);
         // First, as the next worker may get the same slot.
         worker.iter().for_each(|worker| self.scoreboard.slot(worker.slot).release());
         let source = worker.and_then(|worker| self.generations.get(&worker.generation)?.source);
@@ -388,7 +401,7 @@ impl Master {
     fn dispatch(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            for action in self.arbiter.handle(event, Instant::now()) {
+            for action in self.arbiter.handle(event, self.clock.now()) {
                 events.extend(self.perform(action));
             }
         }

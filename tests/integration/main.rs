@@ -1,8 +1,10 @@
 //! Black-box tests: they start the real binaries.
 
+mod absence;
 mod acceptance;
 mod boot;
 mod chaos;
+mod clock;
 mod config;
 mod conformance;
 mod control;
@@ -23,6 +25,7 @@ mod proxies;
 mod readme;
 mod release;
 mod reload;
+mod sandbox;
 mod saved;
 mod scan;
 mod signals;
