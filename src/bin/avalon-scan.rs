@@ -81,6 +81,9 @@ pub(crate) struct Arguments {
     /// Tell what would be stored, and store nothing
     #[arg(long)]
     dry_run: bool,
+    /// Number of files that are read at the same time; none: as many as make it fast
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: Option<u8>,
     /// Read all files again, also those that are as the last scan left them
     #[arg(long)]
     full: bool,
@@ -184,6 +187,7 @@ fn job(arguments: &Arguments, config: &Config) -> Job {
         only: arguments.only.then(|| arguments.paths.clone()),
         dry_run: arguments.dry_run,
         full: arguments.full,
+        jobs: arguments.jobs.map(usize::from),
         file_timeout: config.file_timeout,
     }
 }

@@ -13,7 +13,7 @@ use super::error::ScanError;
 use super::exclude::IGNORE_FILE;
 use super::facts;
 use super::folders::{Folders, Reach, Visited};
-use super::pool::{Event, Job, Patience, Pool};
+use super::pool::{Event, Job, Patience, Pool, Threads};
 use super::previous::{Index, Mark, Previous, content};
 use super::progress::Progress;
 use super::read::tags::{Field, Reading, Unread};
@@ -73,7 +73,7 @@ pub(super) struct Plan<'a> {
     pub(super) start: Start,
     /// Whether files are read that are as the last scan left them.
     pub(super) full: bool,
-    pub(super) threads: usize,
+    pub(super) threads: Threads,
     pub(super) patience: Patience,
     pub(super) progress: &'a Progress,
     /// What the database can hold.

@@ -108,6 +108,7 @@ fn scan_with(folders: &[&Path], empty: Empty, log: &Memory) -> Result<Scanned, S
         expected: Expected::default(),
         exclude: Vec::new(),
         only: None,
+        jobs: None,
         dry_run: false,
         full: false,
         file_timeout: Duration::from_secs(120),

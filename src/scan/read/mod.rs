@@ -49,7 +49,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 
 use probe::{Format, Promise};
 use source::Source;
@@ -101,7 +101,14 @@ fn look_once(path: &Path) -> (Look, bool) {
 fn open(path: &Path) -> Result<(Arc<File>, Stamps), Unread> {
     // A pipe that took the place of a file since it was listed must not make us wait.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    let open = |flags: OFlag| OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
+    // Reading should write nothing, not even the time of access; only the owner may ask for that.
+    let file = match open(flags | OFlag::O_NOATIME) {
+        Err(error) if error.raw_os_error() == Some(nix::libc::EPERM) => open(flags)?,
+        opened => opened?,
+    };
+    // Without this the kernel fetches much more than the windows that are wanted. It is advice.
+    let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
     let found = file.metadata()?;
     if !found.is_file() {
         return Err(Unread::Special);
