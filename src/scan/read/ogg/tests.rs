@@ -168,12 +168,17 @@ fn a_picture_is_leapt_over() {
 }
 
 #[test]
-fn video_beside_audio_is_a_song_and_video_alone_is_none() {
+fn video_is_a_song_with_audio_and_without() {
     let theora = |items: &[&[u8]]| {
         let mut stream = Stream::new(77);
-        let first = stream.packet(2, b"\x80theora\x03\x02\x01");
+        // 50 pictures in 2 seconds, the last 4 bits of a place in the stream count from a key frame on.
+        let mut head = b"\x80theora\x03\x02\x01".to_vec();
+        head.resize(22, 0);
+        head.extend([0, 0, 0, 50, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80]);
+        head.extend([0; 2]);
+        let first = stream.packet(2, &head);
         let tags = stream.packet(0, &[b"\x81theora".as_slice(), &comments(items)].concat());
-        let picture = stream.page(0, 1 << 40, &[255, 1], &[9; 256]);
+        let picture = stream.page(0, 70 << 4 | 5, &[255, 1], &[9; 256]);
         (first, tags, picture)
     };
     let (first, tags, picture) = theora(&[b"TITLE=film", b"ALBUM=L"]);
@@ -184,8 +189,16 @@ fn video_beside_audio_is_a_song_and_video_alone_is_none() {
     let reading = song("x.ogv", bytes);
     assert_eq!(row(&reading), "T|A|L|-|-|-|40000");
     assert_eq!(reading.guess, None);
-    let (alone, _) = read_named("x.ogv", [first, tags, picture].concat());
-    assert!(matches!(alone, Err(Unread::NotAudio)), "{alone:?}");
+    let alone = song("x.ogv", [first.clone(), tags.clone(), picture.clone()].concat());
+    assert_eq!((row(&alone).as_str(), alone.sound.codec), ("film|-|L|-|-|-|3000", "theora"));
+    let cut = song("x.ogv", [first.clone(), tags.clone(), picture[..90].to_vec()].concat());
+    assert_eq!((row(&cut).as_str(), losses(&cut).as_str()), ("film|-|L|-|-|-|-", "length"));
+    let mut still = first;
+    still[28 + 25] = 0;
+    let still = song("x.ogv", [still, tags, picture].concat());
+    assert_eq!((row(&still).as_str(), losses(&still).as_str()), ("film|-|L|-|-|-|-", "length"));
+    let (film, _) = read_named("x.ogv", Stream::new(1).packet(2, b"BBCD\0\0\0\0"));
+    assert!(matches!(film, Err(Unread::NotAudio)), "{film:?}");
     let (other, _) = read_named("x.ogg", Stream::new(1).packet(2, b"PCM     "));
     assert!(matches!(other, Err(Unread::Unsupported(_))), "{other:?}");
 }
