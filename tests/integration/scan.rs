@@ -1,6 +1,8 @@
 //! `avalon-scan` as its users meet it: exit codes, messages, and what is in the database
 //! afterwards.
 
+mod made;
+mod memory;
 mod output;
 mod safety;
 

@@ -29,6 +29,8 @@ mod names;
 mod ogg;
 mod optimfrog;
 mod probe;
+#[cfg(test)]
+mod reported;
 mod riff;
 #[cfg(test)]
 mod samples;
