@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A part of a file.
 #[derive(Clone)]
@@ -145,8 +145,11 @@ pub(super) const WAYS: [Way; 27] = [
     ("info", "caf", caf, false),
 ];
 
-/// The formats that carry an ID3v2 tag: the ending of the file, and the whole file with this tag.
-pub(super) const CARRIERS: [(&str, fn(Parts) -> Parts); 7] = [
+/// A format that carries an ID3v2 tag: the ending of the file, and the whole file with this tag.
+pub(super) type Carrier = (&'static str, fn(Parts) -> Parts);
+
+/// All of them.
+pub(super) const CARRIERS: [Carrier; 7] = [
     ("mp3", |tag| tag.then(mpeg())),
     ("aac", |tag| tag.then(bare("x.aac"))),
     ("tta", |tag| tag.then(bare("x.tta"))),
@@ -156,9 +159,14 @@ pub(super) const CARRIERS: [(&str, fn(Parts) -> Parts); 7] = [
     ("dff", |tag| dff(chunk_be8("ID3 ", tag))),
 ];
 
-/// A small valid file without an APEv2 tag.
-fn bare(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/read").join(name);
+/// The folder of small valid files, from which the fuzz targets start too.
+pub(super) fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/read")
+}
+
+/// One of them, without its APEv2 tag.
+pub(super) fn bare(name: &str) -> Vec<u8> {
+    let path = corpus().join(name);
     let mut bytes = std::fs::read(path).expect("a file");
     let end = bytes.windows(8).position(|mark| mark == b"APETAGEX").unwrap_or(bytes.len());
     bytes.truncate(end);
@@ -413,9 +421,12 @@ fn asf(items: &Items) -> Parts {
             Key::Artist => ("Author", 0),
             Key::Cover => ("WM/Picture", 1),
         };
-        // Texts are made of bytes here; each is a character.
+        // Texts in UTF-8 are turned into UTF-16, other bytes are left as they are.
         let value = match (kind, &value.0[..]) {
-            (0, [Part::Bytes(text)]) => utf16(&String::from_utf8_lossy(text)).into(),
+            (0, [Part::Bytes(text)]) => match std::str::from_utf8(text) {
+                Ok(text) if !text.contains('\0') => utf16(text).into(),
+                _ => value.clone(),
+            },
             _ => value.clone(),
         };
         let name = utf16(name);
