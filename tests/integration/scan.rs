@@ -4,6 +4,7 @@
 mod made;
 mod memory;
 mod output;
+mod parts;
 mod safety;
 
 use std::ffi::OsStr;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
-use super::made::{CARRIERS, Key, Part, Parts, WAYS, bare, corpus, frame, id3_tag};
+use super::made::{CARRIERS, Key, WAYS, bare, corpus, frame, id3_tag};
+use super::parts::{Part, Parts};
 use super::{Home, Scan};
 
 /// Most memory that a file may cost beyond an ordinary one, in KB.
