@@ -45,6 +45,7 @@ pub use error::ScanError;
 pub use guard::{Expected, Loss};
 pub use interrupt::Interrupt;
 pub use progress::Progress;
+pub use read::{Trial, try_bytes};
 pub use report::{Fates, Report, Skipped};
 
 use crate::config::DatabaseUrl;
