@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
 use avalon::config::{self, flags::Flags};
-use avalon::master;
+use avalon::master::{self, Dispositions};
 use clap::Parser;
 
 /// Serves the metadata of a music collection as JSON, with pre-forked worker processes.
@@ -41,7 +41,8 @@ Signals:
   TTIN, TTOU one worker more, one worker less
   USR1       reopen log files
   USR2       start the program anew beside this one; `avalonctl upgrade` does all of it
-  WINCH      drain all workers; HUP brings them back
+  WINCH      drain all workers; HUP brings them back. Ignored with a terminal, which
+             sends it when it is resized, and as process 1
 
 Exit codes:
   0  stopped as told
@@ -52,6 +53,9 @@ Exit codes:
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // Before the configuration is read, which may take its time: who tells a group to reload does not mean
+    // to end a server that starts.
+    let dispositions = (!arguments.print_config && !arguments.check_config).then(Dispositions::put_in_order);
     let overrides = arguments.flags.overrides();
     let config = match config::load(&overrides) {
         Ok(config) => config,
@@ -75,5 +79,5 @@ fn main() -> ExitCode {
         config.warnings.iter().for_each(|warning| eprintln!("avalon-master: {warning}"));
         return ExitCode::SUCCESS;
     }
-    ExitCode::from(master::run(overrides, config) as u8)
+    ExitCode::from(master::run(overrides, config, dispositions.unwrap_or_default()) as u8)
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -96,12 +96,6 @@ impl Control {
         let listener = (self.clients.len() < CLIENTS_MAX).then(|| self.listener.as_fd());
         let clients = self.clients.iter().filter(|client| !client.ended);
         listener.into_iter().chain(clients.map(|client| client.stream.as_fd()))
-    }
-
-    /// Descriptors that no child needs.
-    pub(super) fn raw_fds(&self) -> impl Iterator<Item = RawFd> {
-        let clients = self.clients.iter().map(|client| client.stream.as_raw_fd());
-        clients.chain([self.listener.as_raw_fd()])
     }
 
     /// Takes in new clients and what they have sent: the commands that have come, each with

@@ -4,14 +4,16 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigEvent, SigevNotify, Signal};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, alarm, pipe2};
+use nix::time::ClockId;
+use nix::unistd::{Pid, pipe2};
 use slog::{Logger, warn};
 
 use super::generations::first_steps;
@@ -25,7 +27,7 @@ use crate::title;
 const REPORTERS_MAX: usize = 2;
 /// How long an errand may take before the kernel ends it, also if its master has gone: longer than
 /// a reporter waits for Sentry.
-const ERRAND_MAX_S: u32 = 5;
+const ERRAND_MAX: Duration = Duration::from_secs(5);
 /// How long the address of a host is used before it is looked up again.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(300);
 
@@ -65,7 +67,7 @@ impl Errands {
         let count = laid.count();
         let forked = process::fork(first, || {
             title::set("avalon: reporter");
-            alarm::set(ERRAND_MAX_S);
+            let Ok(_limit) = limit() else { return ExitCode::Failure };
             // Dropped at the end, which waits for Sentry, but not long.
             let _sentry = sentry::start(&config.sentry, "master", None, None);
             laid.send();
@@ -104,17 +106,12 @@ impl Errands {
         self.look_up.as_ref().map(|look_up| look_up.pid)
     }
 
-    /// Descriptors that no child needs.
-    pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
-        self.look_up.iter().map(|look_up| look_up.answer.as_raw_fd())
-    }
-
     /// Looks a host up anew.
     pub(super) fn forget_host(&mut self) {
         self.looked_up = None;
     }
 
-    fn look_up(&mut self, config: &Config, log: &Logger, first: &FirstSteps<'_>) {
+    fn look_up(&mut self, config: &Config, log: &Logger, mut first: FirstSteps<'_>) {
         let (host, port) = (&config.statsd_host, config.statsd_port);
         let fresh = self.looked_up.is_some_and(|looked_up| looked_up.elapsed() < LOOK_UP_EVERY);
         if fresh || self.look_up.is_some() || host.is_empty() || statsd::literal(host, port).is_some() {
@@ -122,9 +119,10 @@ impl Errands {
         }
         self.looked_up = Some(Instant::now());
         let forked = pipe2(OFlag::O_CLOEXEC).map_err(Into::into).and_then(|(answer, answer_to)| {
-            let pid = process::fork(first, || {
+            first.keep.push(answer_to.as_raw_fd());
+            let pid = process::fork(&first, || {
                 title::set("avalon: look-up");
-                alarm::set(ERRAND_MAX_S);
+                let Ok(_limit) = limit() else { return ExitCode::Failure };
                 let Ok(address) = statsd::resolve(host, port) else { return ExitCode::Failure };
                 let written = File::from(answer_to).write_all(address.to_string().as_bytes());
                 written.map_or(ExitCode::Failure, |()| ExitCode::Stopped)
@@ -139,14 +137,23 @@ impl Errands {
 }
 
 /// The first steps of an errand, which may outlive its master by the seconds it takes.
-fn errand_steps<'a>(close: &'a [RawFd], config: &'a Config) -> FirstSteps<'a> {
-    FirstSteps { on_master_death: None, ..first_steps(close, config, Signal::SIGKILL) }
+fn errand_steps(config: &Config) -> FirstSteps<'_> {
+    FirstSteps { on_master_death: None, ..first_steps(config, Signal::SIGKILL) }
+}
+
+/// Has the kernel end this process if its errand takes too long. By SIGKILL: whatever else a timer could
+/// send may be sent by others too, and is ignored.
+fn limit() -> nix::Result<Timer> {
+    let kill = SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 };
+    let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(kill))?;
+    timer.set(Expiration::OneShot(ERRAND_MAX.into()), TimerSetTimeFlags::empty())?;
+    Ok(timer)
 }
 
 /// Tells Sentry, before the end of a process that is no master yet, or none any more.
 pub(super) fn report_last(config: &Config, log: &Logger) {
     let mut errands = Errands::default();
-    errands.report(config, log, &errand_steps(&[], config));
+    errands.report(config, log, &errand_steps(config));
     errands.wait();
 }
 
@@ -155,11 +162,9 @@ impl Master {
     pub(super) fn run_errands(&mut self) {
         let current = self.arbiter.current().or_else(|| self.generations.keys().next().copied());
         let Some(number) = current else { return };
-        let close = self.descriptors(number);
         let Some(of) = self.generations.get(&number) else { return };
-        let first = errand_steps(&close, &of.config);
-        self.errands.report(&of.config, of.log.logger(), &first);
-        self.errands.look_up(&of.config, of.log.logger(), &first);
+        self.errands.report(&of.config, of.log.logger(), &errand_steps(&of.config));
+        self.errands.look_up(&of.config, of.log.logger(), errand_steps(&of.config));
     }
 
     /// Tells Sentry what is left to be told, and waits until that is done.

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,6 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use slog::{debug, error, warn};
 
-use super::control::Control;
 use super::events::Settings;
 use super::listeners::{self, Listener};
 use super::loader::{Loader, Source, Summary};
@@ -22,7 +21,6 @@ use super::messages::Message;
 use super::pidfile::PidFile;
 use super::process::{self, FirstSteps};
 use super::sandbox;
-use super::upgrade::{Predecessor, Successor};
 use super::{ExitCode, Master, chain, warn_about};
 use crate::config::{self, BindAddress, Config};
 use crate::snapshot::{Snapshot, Verify, storage};
@@ -82,9 +80,11 @@ impl Generation {
         self.summary.get("songs").and_then(Value::as_u64) == Some(0)
     }
 
-    /// Descriptors of its logs, as far as they have any.
-    fn log_fds(&self) -> [Option<RawFd>; 2] {
-        [self.log.fd(), self.access_log.as_ref().and_then(|log| log.fd())]
+    /// The first steps of its children, which keep its logs and nothing else.
+    pub(super) fn first_steps(&self, on_master_death: Signal) -> FirstSteps<'_> {
+        let logs = [self.log.fd(), self.access_log.as_ref().and_then(|log| log.fd())];
+        let keep = logs.into_iter().flatten().collect();
+        FirstSteps { keep, ..first_steps(&self.config, on_master_death) }
     }
 
     /// What an address is for: another configuration may use it otherwise.
@@ -127,12 +127,11 @@ impl Master {
         let kept = self.kept.take();
         // Nobody waits for the first one in vain; later ones have workers beside them.
         let gives_way = self.arbiter.current().is_some() || self.predecessor.is_some();
-        let close = self.descriptors(generation);
-        let Generation { config, log, .. } = self.generation(generation)?;
-        let first = FirstSteps { gives_way, ..first_steps(&close, config, Signal::SIGKILL) };
+        let of = self.generation(generation)?;
+        let first = FirstSteps { gives_way, ..of.first_steps(Signal::SIGKILL) };
         let loader = match kept {
-            Some(kept) => Loader::verify(generation, config, log, &first, kept)?,
-            None => Loader::start(generation, config, log, &first)?,
+            Some(kept) => Loader::verify(generation, &of.config, &of.log, first, kept)?,
+            None => Loader::start(generation, &of.config, &of.log, first)?,
         };
         let pid = loader.pid;
         self.loader = Some(loader);
@@ -140,9 +139,8 @@ impl Master {
     }
 
     pub(super) fn fork_worker(&self, generation: u64, slot: usize) -> io::Result<Pid> {
-        let close = self.descriptors(generation);
         let of = self.generation(generation)?;
-        let first = first_steps(&close, &of.config, Signal::SIGTERM);
+        let mut first = of.first_steps(Signal::SIGTERM);
         // Copies made before the fork: the child closes the master's own descriptors.
         let share = |listener: &Rc<Listener>| Ok((listener.share()?, of.role(listener)));
         let listeners = of.listeners.iter().map(share).collect::<io::Result<Vec<_>>>()?;
@@ -150,6 +148,8 @@ impl Master {
             of.snapshot.as_ref().ok_or_else(|| io::Error::other("the generation has no snapshot"))?;
         let snapshot = snapshot.try_clone()?;
         let messages = File::from(self.messages_to.try_clone()?);
+        first.keep.extend(listeners.iter().map(|(listener, _)| listener.as_raw_fd()));
+        first.keep.extend([snapshot.as_raw_fd(), messages.as_raw_fd()]);
         let scoreboard_slot = self.scoreboard.assign(slot);
         process::fork(&first, || {
             title::set(&format!("avalon: worker {slot} [gen {generation}]"));
@@ -194,39 +194,6 @@ impl Master {
             .get(&number)
             .ok_or_else(|| io::Error::other(format!("there is no generation {number}")))
     }
-
-    /// Descriptors that no child of this generation needs.
-    pub(super) fn descriptors(&self, generation: u64) -> Vec<RawFd> {
-        let own = [self.signals.as_fd().as_raw_fd(), self.messages.as_raw_fd()];
-        let snapshots =
-            self.generations.values().filter_map(|of| of.snapshot.as_ref()).map(AsRawFd::as_raw_fd);
-        let loader = self.loader.iter().flat_map(Loader::fds);
-        let pidfile = self.pidfile.iter().map(PidFile::fd);
-        let control = self.control.iter().flat_map(Control::raw_fds);
-        let turns = self.successor.iter().map(Successor::turn);
-        let turns = turns.chain(self.predecessor.iter().map(Predecessor::turn));
-        let turns = turns.map(|turn| turn.as_raw_fd());
-        let mut fds: Vec<RawFd> = own
-            .into_iter()
-            .chain(snapshots)
-            .chain(loader)
-            .chain(pidfile)
-            .chain(control)
-            .chain(turns)
-            .chain(self.errands.fds())
-            .collect();
-        // Generations share listeners; nothing may be closed twice.
-        fds.extend(
-            self.generations.values().flat_map(|of| of.listeners.iter().map(|listener| listener.fd())),
-        );
-        // A child opens only the log of its own generation anew, and would keep another's file for ever.
-        let own = self.generations.get(&generation).map(Generation::log_fds).unwrap_or_default();
-        let others = self.generations.values().flat_map(Generation::log_fds).chain([self.log.fd()]);
-        fds.extend(others.flatten().filter(|fd| !own.contains(&Some(*fd))));
-        fds.sort_unstable();
-        fds.dedup();
-        fds
-    }
 }
 
 /// What a configuration wants to be open: what is `activated` takes the place of `BIND`, but for what
@@ -255,6 +222,18 @@ pub(super) fn open_listeners(
     Ok(listeners)
 }
 
+/// The first steps of a child that needs no descriptor.
+pub(super) fn first_steps(config: &Config, on_master_death: Signal) -> FirstSteps<'_> {
+    FirstSteps {
+        master: process::own_pid(),
+        keep: Vec::new(),
+        account: config.account.as_ref(),
+        umask: config.umask,
+        on_master_death: Some(on_master_death),
+        gives_way: false,
+    }
+}
+
 pub(super) fn settings(config: &Config) -> Settings {
     Settings {
         workers: config.workers,
@@ -265,23 +244,6 @@ pub(super) fn settings(config: &Config) -> Settings {
         probation: PROBATION,
         failures_max: config.failures_max,
         failure_window: config.failure_window,
-    }
-}
-
-pub(super) fn first_steps<'a>(
-    close: &'a [RawFd],
-    config: &'a Config,
-    on_master_death: Signal,
-) -> FirstSteps<'a> {
-    let account = config.account.as_ref();
-    let on_master_death = Some(on_master_death);
-    FirstSteps {
-        master: process::own_pid(),
-        close,
-        account,
-        umask: config.umask,
-        on_master_death,
-        gives_way: false,
     }
 }
 

@@ -6,7 +6,6 @@ use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -79,10 +78,6 @@ impl Listener {
             Some(address) => format!("http://{address}"),
             None => self.address.to_string(),
         }
-    }
-
-    pub(super) fn fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
     }
 
     /// Lets nobody into the queue any more, while all who are in it can be accepted by whoever has a

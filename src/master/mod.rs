@@ -6,6 +6,7 @@
 
 pub mod arbiter;
 mod control;
+mod dispositions;
 mod errands;
 pub mod events;
 mod generations;
@@ -16,6 +17,7 @@ mod loader;
 mod logs;
 mod messages;
 mod metrics;
+mod parent;
 mod perform;
 mod pidfile;
 mod process;
@@ -25,6 +27,7 @@ mod saver;
 mod signals;
 mod status;
 mod systemd;
+mod terminal;
 mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -49,6 +52,7 @@ use slog::{Logger, crit, error, info, warn};
 use crate::scoreboard::{Dismissal, RestartCause, Scoreboard};
 use arbiter::Arbiter;
 use control::Control;
+pub use dispositions::Dispositions;
 use errands::{Errand, Errands, report_last};
 use events::{Event, Settings, Wish};
 use generations::{Generation, open_listeners, settings};
@@ -59,11 +63,13 @@ use loader::{Kept, Loader, Source, in_words};
 use logs::{open_log, open_logs};
 use messages::Message;
 use metrics::Metrics;
+use parent::Parent;
 use pidfile::PidFile;
 use refresh::Refresh;
 use saver::Saving;
 use signals::{Arrived, Signals};
 use systemd::Systemd;
+use terminal::{Meaning, Terminal};
 use upgrade::{Invocation, Predecessor, Successor, second};
 
 use crate::config::{Config, Overrides};
@@ -96,6 +102,7 @@ struct Master {
     generations: BTreeMap<u64, Generation>,
     log: Log,
     signals: Signals,
+    terminal: Terminal,
     scoreboard: Scoreboard,
     /// Workers write [`Message`]s here.
     messages: File,
@@ -115,6 +122,7 @@ struct Master {
     errands: Errands,
     metrics: Metrics,
     invocation: Invocation,
+    parent: Parent,
     /// The number of workers that the process title shows.
     titled: Option<usize>,
     /// A new master that is to take our place.
@@ -131,9 +139,9 @@ struct Master {
     dismissal: Dismissal,
 }
 
-/// Runs a master until it is told to stop.
-pub fn run(overrides: Overrides, config: Config) -> ExitCode {
-    let prepared = match Prepared::of(&config) {
+/// Runs a master until it is told to stop; `dispositions` are put in order already.
+pub fn run(overrides: Overrides, config: Config, dispositions: Dispositions) -> ExitCode {
+    let prepared = match Prepared::of(&config, dispositions) {
         Ok(prepared) => prepared,
         Err((code, message)) => {
             eprintln!("avalon-master: {message}");
@@ -174,22 +182,26 @@ struct Prepared {
     log: Log,
     access_log: Option<AccessLog>,
     signals: Signals,
+    terminal: Terminal,
 }
 
 impl Prepared {
-    fn of(config: &Config) -> Result<Prepared, (ExitCode, String)> {
+    fn of(config: &Config, dispositions: Dispositions) -> Result<Prepared, (ExitCode, String)> {
         let inherited = Inherited::take().map_err(|message| (ExitCode::Failure, message))?;
         let (log, access_log) = open_logs(config).map_err(|error| (ExitCode::Configuration, error))?;
         sentry::start_aside(&config.sentry);
         let signals = Signals::block()
             .map_err(|error| (ExitCode::Failure, format!("signals cannot be received: {error}")))?;
-        Ok(Prepared { inherited, log, access_log, signals })
+        // A former master has ignored SIGHUP, and says whether that was for nohup.
+        let nohup =
+            inherited.handover.as_ref().and_then(|handover| handover.nohup).unwrap_or(dispositions.nohup);
+        Ok(Prepared { inherited, log, access_log, signals, terminal: Terminal::new(nohup) })
     }
 }
 
 impl Master {
     fn open(overrides: Overrides, config: Config, prepared: Prepared) -> Result<(Self, Settings), String> {
-        let Prepared { inherited, log, access_log, signals } = prepared;
+        let Prepared { inherited, log, access_log, signals, terminal } = prepared;
         warn_about(&config, log.logger());
         raise_descriptor_limit(log.logger());
         let Inherited { sockets, snapshot, handover } = inherited;
@@ -220,6 +232,7 @@ impl Master {
             generations: BTreeMap::from([(1, first)]),
             log,
             signals,
+            terminal,
             scoreboard,
             messages: messages.into(),
             messages_to,
@@ -235,6 +248,7 @@ impl Master {
             errands: Errands::default(),
             metrics,
             invocation: Invocation::of_this_process().map_err(system)?,
+            parent: Parent::of_this_process(),
             titled: None,
             successor: None,
             predecessor,
@@ -251,11 +265,12 @@ impl Master {
         self.dispatch(Event::Started(settings));
         while !self.has_ended() {
             self.wait();
-            while let Some(arrived) = self.signals.next() {
+            while let Some((arrived, by_kernel)) = self.signals.next() {
                 if let Arrived::Wished(wish) = arrived {
-                    self.dispatch(Event::Wished(wish));
+                    self.wished_by_signal(wish, by_kernel);
                 }
             }
+            self.terminal.look(Instant::now());
             for (message, pid) in self.received_messages() {
                 match message {
                     Message::Ready => self.dispatch(Event::Ready(pid)),
@@ -310,6 +325,23 @@ impl Master {
             && errno != Errno::EINTR
         {
             error!(self.log.logger(), "poll failed"; "error" => %errno);
+        }
+    }
+
+    /// A signal may be the terminal's, and then means something else.
+    fn wished_by_signal(&mut self, wish: Wish, by_kernel: bool) {
+        match self.terminal.meaning(wish, by_kernel) {
+            Meaning::Wished(wish) => self.dispatch(Event::Wished(wish)),
+            Meaning::HungUp => {
+                warn!(
+                    self.log.logger(),
+                    "the terminal was closed, and the server stops; nohup or a service \
+                    manager lets it outlive one"
+                );
+                self.dispatch(Event::Wished(Wish::Stop));
+            }
+            Meaning::Nothing(Some(message)) => info!(self.log.logger(), "{}", message),
+            Meaning::Nothing(None) => {}
         }
     }
 

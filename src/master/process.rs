@@ -19,8 +19,9 @@ use crate::config::Account;
 pub(super) struct FirstSteps<'a> {
     /// The process that must be its parent.
     pub(super) master: Pid,
-    /// Descriptors of the master that it has no business with.
-    pub(super) close: &'a [RawFd],
+    /// Descriptors that it needs, besides the standard ones; all others are closed, those too that whoever
+    /// started the master had open.
+    pub(super) keep: Vec<RawFd>,
     /// Whom to become.
     pub(super) account: Option<&'a Account>,
     /// Mode bits to remove from new files.
@@ -52,18 +53,83 @@ pub(super) fn fork(first: &FirstSteps<'_>, body: impl FnOnce() -> ExitCode) -> i
 }
 
 /// The same for a child that takes no first steps, as it becomes another program.
+///
+/// # Errors
+/// As with [`fork`], with what can be done about it.
 #[allow(unsafe_code)]
 pub(super) fn fork_only(body: impl FnOnce() -> ExitCode) -> io::Result<Pid> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    let threads = threads()?;
     if threads != 1 {
         return Err(io::Error::other(format!("refusing to fork a process with {threads} threads")));
     }
     // SAFETY: the process has one thread, as just counted, so the child inherits no lock that
     // another thread holds, and may do whatever its parent could.
-    match unsafe { nix::unistd::fork() }? {
+    match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => leave(catch_unwind(AssertUnwindSafe(body)).unwrap_or(ExitCode::Panic)),
     }
+}
+
+/// How many threads this process has.
+fn threads() -> io::Result<usize> {
+    let tasks = std::fs::read_dir("/proc/self/task").map_err(|error| {
+        let message = format!(
+            "/proc/self/task: {error}: a master counts its threads there before it forks; mount /proc \
+             (mount -t proc proc /proc)"
+        );
+        io::Error::new(error.kind(), message)
+    })?;
+    Ok(tasks.count())
+}
+
+fn fork_failed(errno: Errno) -> io::Error {
+    let remedy = match errno {
+        Errno::EAGAIN => {
+            ": the limit of processes is reached; raise TasksMax= of the unit, pids.max of the cgroup \
+             (docker run --pids-limit) or RLIMIT_NPROC (ulimit -u)"
+        }
+        Errno::ENOMEM => ": the kernel has no memory for another process",
+        _ => "",
+    };
+    io::Error::new(io::Error::from(errno).kind(), format!("fork: {}{remedy}", errno.desc()))
+}
+
+/// Closes every descriptor but the standard ones and those to keep.
+fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.unsigned_abs()).filter(|fd| *fd > 2).collect();
+    keep.sort_unstable();
+    keep.dedup();
+    let mut first = 3;
+    for fd in keep.iter().chain([&u32::MAX]) {
+        if first < *fd {
+            match close_range(first, *fd - 1) {
+                // Linux before 5.9, or a filter that does not know it.
+                Err(Errno::ENOSYS | Errno::EPERM) => return close_listed(&keep),
+                result => result?,
+            }
+        }
+        first = fd.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// From the first to the last descriptor; those that are not open are no error.
+#[allow(unsafe_code)]
+fn close_range(first: u32, last: u32) -> nix::Result<()> {
+    // SAFETY: it takes no memory of ours. The values of this child that own one of these descriptors are
+    // never used or dropped: it runs its body and leaves through `_exit`.
+    Errno::result(unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+fn close_listed(keep: &[u32]) -> io::Result<()> {
+    let names =
+        std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let open: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2 && !keep.contains(fd)) {
+        // One of them was that of the list itself, and is closed already.
+        let _ = nix::unistd::close(fd.cast_signed());
+    }
+    Ok(())
 }
 
 /// Ends a child without the exit handlers and destructors of what it shares with its master.
@@ -75,9 +141,7 @@ fn leave(code: ExitCode) -> ! {
 }
 
 fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
-    for fd in first.close {
-        let _ = nix::unistd::close(*fd);
-    }
+    close_all_but(&first.keep)?;
     if first.gives_way {
         // The thread, and all that it will start. Where that is forbidden (a filter of systemd's, a
         // container), the reload has its share of the processors and is made all the same.

@@ -46,7 +46,7 @@ impl Saving {
         hash: &str,
         path: &Path,
         log: &Log,
-        first: &FirstSteps<'_>,
+        mut first: FirstSteps<'_>,
     ) -> io::Result<()> {
         let saved = self.last.as_ref().is_some_and(|(file, last)| file == path && last == hash);
         if saved || self.saver.is_some() {
@@ -55,7 +55,8 @@ impl Saving {
         self.holds(path, hash);
         // Opened anew and before the change of user: with a position of its own.
         let snapshot = File::open(format!("/proc/self/fd/{}", snapshot.as_raw_fd()))?;
-        self.saver = Some(process::fork(first, || {
+        first.keep.push(snapshot.as_raw_fd());
+        self.saver = Some(process::fork(&first, || {
             title::set("avalon: saver");
             report(snapshot, path, log.for_process("saver").logger())
         })?);

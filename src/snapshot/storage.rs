@@ -76,7 +76,7 @@ impl Draft {
         self.read
     }
 
-    /// Its descriptors, for processes that have no business with them.
+    /// Its descriptors, for the process that fills it.
     pub fn fds(&self) -> [RawFd; 2] {
         [self.write.as_raw_fd(), self.read.as_raw_fd()]
     }

@@ -8,6 +8,7 @@ mod conformance;
 mod control;
 mod database;
 mod deploy;
+mod descriptors;
 mod end_to_end;
 mod failure;
 mod fronts;

@@ -1,4 +1,8 @@
-//! Signals that come while something else is under way.
+//! Signals: those that come while something else is under way, and those that nobody has sent on purpose.
+
+mod everywhere;
+mod files;
+mod terminal;
 
 use std::fs;
 

@@ -8,6 +8,7 @@ pub(crate) mod notify;
 pub(crate) mod postgres;
 pub(crate) mod server;
 pub(crate) mod systemd_box;
+pub(crate) mod terminal;
 
 use std::net::TcpListener;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::http::{self, Answer};
+use super::terminal::Terminal;
 use super::{DEADLINE, eventually};
 
 /// How to start a server.
@@ -74,6 +75,18 @@ impl Setup {
         self = self.variable("LISTEN_FDNAMES", &names.join(":"));
         self.passed = passed.into_iter().map(|(_, fd)| fd).collect();
         self.wrapped(&["/bin/sh", "-c", SCRIPT])
+    }
+
+    /// Starts it as the leader of a session, and so of a group, without a terminal.
+    pub(crate) fn in_session(self) -> Self {
+        self.wrapped(&["setsid"])
+    }
+
+    /// Starts it, through other programs if need be, as the leader of a session whose controlling terminal is
+    /// this one, and in its foreground.
+    pub(crate) fn on_terminal(mut self, terminal: &Terminal, through: &[&str]) -> Self {
+        self.passed = vec![terminal.its_side()];
+        self.wrapped(&[&["setsid", "--ctty"], through].concat())
     }
 
     /// Drops the flags that were there.
