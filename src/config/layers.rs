@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
-use super::{DEFAULT_TOML, Overrides};
+use super::{DEFAULT_TOML, Overrides, World};
 
 /// Prefix of the environment variables that set a key.
 pub(super) const PREFIX: &str = "AVALON_";
@@ -51,13 +51,13 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    pub(super) fn read(overrides: &Overrides) -> Result<Layers, ConfigError> {
+    pub(super) fn read(overrides: &Overrides, world: &World<'_>) -> Result<Layers, ConfigError> {
         let mut layers =
             Layers { settings: HashMap::new(), defaults: HashMap::new(), unknown_variables: Vec::new() };
         layers.lay_toml(DEFAULT_TOML, |_| Origin::Default)?;
         layers.defaults = layers.settings.clone();
         if let Some((path, named_by)) = file(overrides)? {
-            layers.lay_file(&path, named_by)?;
+            layers.lay_file(&path, named_by, world)?;
         }
         layers.lay_environment(overrides)?;
         for (key, value, flag) in &overrides.flags {
@@ -77,9 +77,9 @@ impl Layers {
         &self.defaults[key].value
     }
 
-    fn lay_file(&mut self, path: &Path, named_by: Origin) -> Result<(), ConfigError> {
+    fn lay_file(&mut self, path: &Path, named_by: Origin, world: &World<'_>) -> Result<(), ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), named_by, source };
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let text = world.text(path).map_err(unreadable)?;
         self.lay_toml(&text, |line| Origin::File(path.to_owned(), line))
     }
 

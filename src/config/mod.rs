@@ -12,9 +12,11 @@ mod layers;
 mod proxies;
 mod telemetry;
 mod typed;
+mod world;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ pub use error::{ConfigError, Origin};
 use layers::{KEYS, Layers, PREFIX, Raw};
 use nix::unistd::Uid;
 pub use proxies::{ForwardedHeaders, Proxies, Trusted};
+pub use world::{Answers, World};
 
 use crate::telemetry::sentry::SentrySettings;
 use crate::telemetry::{AccessSettings, LogSettings};
@@ -159,8 +162,10 @@ pub struct Config {
     pub max_requests: Option<MaxRequests>,
     /// Bytes of memory of its own with which a worker is replaced; `None` for any.
     pub max_rss: Option<u64>,
-    /// Where `avalonctl` reaches the master.
+    /// Where `avalonctl` reaches the master; `None` if there is no place for it, or if none is wanted.
     pub control: Option<PathBuf>,
+    /// Whether `avalonctl` is to reach the master.
+    pub control_wanted: bool,
     /// Whom to become in workers and loader.
     pub account: Option<Account>,
     /// Whether workers are confined to what they need.
@@ -191,7 +196,15 @@ pub struct Config {
 /// # Errors
 /// The first thing that is wrong, with where it stands.
 pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
-    let layers = Layers::read(overrides)?;
+    load_in(overrides, &World::live())
+}
+
+/// The same for a process that must not wait for the rest of the machine, which `world` stands for.
+///
+/// # Errors
+/// As with [`load`].
+pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, ConfigError> {
+    let layers = Layers::read(overrides, world)?;
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
     let database_url = database_url(&layers, overrides)?;
     let bind = bind(&layers)?;
@@ -226,7 +239,8 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         max_requests: max_requests(&layers)?,
         max_rss: Some(layers.bytes("MAX_RSS")?).filter(|bytes| *bytes > 0),
         control: control(&layers.string("CONTROL")?, overrides),
-        account: account::account(&layers)?,
+        control_wanted: layers.string("CONTROL")? != "none",
+        account: account::account(&layers, world)?,
         sandbox: layers.truth("SANDBOX")?,
         umask: layers.mode("UMASK")?,
         pidfile: layers.path("PIDFILE")?,
@@ -351,15 +365,26 @@ fn control(setting: &str, overrides: &Overrides) -> Option<PathBuf> {
             })
             // Root looks where the service is, not in its own session.
             .or_else(|| Uid::effective().is_root().then(|| PathBuf::from("/run/avalon/control")))
-            .or_else(|| folder("XDG_RUNTIME_DIR").map(|folder| folder.join("avalon/control"))),
+            .or_else(|| {
+                folder("XDG_RUNTIME_DIR")
+                    .or_else(own_runtime_folder)
+                    .map(|folder| folder.join("avalon/control"))
+            }),
         path => Some(path.into()),
     }
+}
+
+/// What XDG_RUNTIME_DIR would name, for who has a session but came here by su, sudo or cron.
+fn own_runtime_folder() -> Option<PathBuf> {
+    let folder = PathBuf::from(format!("/run/user/{}", Uid::effective()));
+    let found = std::fs::symlink_metadata(&folder).ok()?;
+    (found.is_dir() && found.uid() == Uid::effective().as_raw()).then_some(folder)
 }
 
 /// Where a master of this configuration listens for `avalonctl`, also if the rest of the
 /// configuration is wrong.
 pub fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
-    match Layers::read(overrides).and_then(|layers| layers.string("CONTROL")) {
+    match Layers::read(overrides, &World::live()).and_then(|layers| layers.string("CONTROL")) {
         Ok(setting) => control(&setting, overrides),
         Err(_) => {
             let setting = overrides.variable("AVALON_CONTROL").unwrap_or_default();

@@ -22,7 +22,7 @@ use super::pidfile::PidFile;
 use super::process::{self, FirstSteps};
 use super::sandbox;
 use super::{ExitCode, Master, chain, warn_about};
-use crate::config::{self, BindAddress, Config};
+use crate::config::{self, BindAddress, Config, World};
 use crate::snapshot::{Snapshot, Verify, storage};
 use crate::telemetry::{AccessLog, Log, sentry};
 use crate::title;
@@ -35,6 +35,8 @@ const PROBATION: Duration = Duration::from_millis(200);
 /// A generation: a configuration, its listeners and logs, and, once made, its snapshot.
 pub(super) struct Generation {
     pub(super) config: Config,
+    /// User and group of its children.
+    pub(super) account_names: (String, String),
     pub(super) log: Log,
     pub(super) access_log: Option<Arc<AccessLog>>,
     pub(super) listeners: Vec<Rc<Listener>>,
@@ -52,12 +54,14 @@ pub(super) struct Generation {
 impl Generation {
     pub(super) fn new(
         config: Config,
+        account_names: (String, String),
         log: Log,
         access_log: Option<AccessLog>,
         listeners: Vec<Rc<Listener>>,
     ) -> Self {
         Generation {
             config,
+            account_names,
             log,
             access_log: access_log.map(Arc::new),
             listeners,
@@ -108,19 +112,29 @@ impl Generation {
 }
 
 impl Master {
-    pub(super) fn configure(&mut self, generation: u64) -> Result<Settings, String> {
-        let config = config::load(&self.overrides).map_err(|error| chain(&error))?;
+    /// Makes the next generation of a configuration for which `world` has all answers.
+    pub(super) fn configure(&mut self, generation: u64, world: &World<'_>) -> Result<Settings, String> {
+        let config = config::load_in(&self.overrides, world).map_err(|error| chain(&error))?;
         warn_about(&config, self.log.logger());
         if config.pidfile.as_deref() != self.pidfile.as_ref().map(PidFile::path) {
             warn!(self.log.logger(), "PIDFILE is not changed by a reload");
         }
+        self.restore_names();
         let (log, access_log) = open_logs(&config)?;
         let open: Vec<Rc<Listener>> =
             self.generations.values().flat_map(|generation| generation.listeners.clone()).collect();
-        let listeners = open_listeners(&config, &self.activated, &open)?;
+        let listeners = open_listeners(&config, &self.activated, &open, world)?;
         let settings = settings(&config);
-        self.generations.insert(generation, Generation::new(config, log, access_log, listeners));
+        let account_names = config.account_names(world);
+        let next = Generation::new(config, account_names, log, access_log, listeners);
+        self.generations.insert(generation, next);
         Ok(settings)
+    }
+
+    /// Addresses that need not be opened for another generation.
+    pub(super) fn open_addresses(&self) -> Vec<BindAddress> {
+        let listeners = self.generations.values().flat_map(|generation| &generation.listeners);
+        listeners.chain(&self.activated).map(|listener| listener.address().clone()).collect()
     }
 
     pub(super) fn start_loader(&mut self, generation: u64) -> io::Result<Pid> {
@@ -196,6 +210,11 @@ impl Master {
     }
 }
 
+/// All addresses that a configuration names.
+pub(super) fn addresses_wanted(config: &Config) -> impl Iterator<Item = &BindAddress> {
+    config.bind.iter().chain(&config.metrics_bind)
+}
+
 /// What a configuration wants to be open: what is `activated` takes the place of `BIND`, but for what
 /// `METRICS_BIND` names, and what is `open` already is used again. Without metrics none of
 /// `METRICS_BIND` is opened; what is activated stays, for metrics that are not there: whoever reaches
@@ -204,10 +223,10 @@ pub(super) fn open_listeners(
     config: &Config,
     activated: &[Rc<Listener>],
     open: &[Rc<Listener>],
+    world: &World<'_>,
 ) -> Result<Vec<Rc<Listener>>, String> {
-    let bind = |addresses: &[BindAddress], open: &[Rc<Listener>]| {
-        listeners::open(addresses, open, config.backlog, config.umask, config.reuse_port)
-    };
+    let bind =
+        |addresses: &[BindAddress], open: &[Rc<Listener>]| listeners::open(addresses, open, config, world);
     let is_wanted = |address: &&BindAddress| {
         config.metrics || activated.iter().any(|listener| listener.address() == *address)
     };

@@ -5,6 +5,7 @@
 //! turns signals, deaths and reports into its events, and its actions into system calls.
 
 pub mod arbiter;
+mod asking;
 mod control;
 mod dispositions;
 mod errands;
@@ -17,6 +18,7 @@ mod loader;
 mod logs;
 mod messages;
 mod metrics;
+mod names;
 mod parent;
 mod perform;
 mod pidfile;
@@ -51,6 +53,7 @@ use slog::{Logger, crit, error, info, warn};
 
 use crate::scoreboard::{Dismissal, RestartCause, Scoreboard};
 use arbiter::Arbiter;
+use asking::Asking;
 use control::Control;
 pub use dispositions::Dispositions;
 use errands::{Errand, Errands, report_last};
@@ -63,6 +66,7 @@ use loader::{Kept, Loader, Source, in_words};
 use logs::{open_log, open_logs};
 use messages::Message;
 use metrics::Metrics;
+use names::Names;
 use parent::Parent;
 use pidfile::PidFile;
 use refresh::Refresh;
@@ -72,7 +76,7 @@ use systemd::Systemd;
 use terminal::{Meaning, Terminal};
 use upgrade::{Invocation, Predecessor, Successor, second};
 
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Overrides, World};
 use crate::telemetry::{AccessLog, Log, sentry};
 
 /// Longest time between two looks at the workers' signs of life.
@@ -108,7 +112,12 @@ struct Master {
     messages: File,
     messages_to: OwnedFd,
     loader: Option<Loader>,
+    /// What the next generation waits for to be configured.
+    asking: Option<Asking>,
+    /// Children that nobody listens to any more, and that have not ended yet.
+    hanging: Vec<Pid>,
     pidfile: Option<PidFile>,
+    names: Names,
     control: Option<Control>,
     systemd: Systemd,
     /// Bound by systemd, in place of BIND.
@@ -213,7 +222,9 @@ impl Master {
         let pidfile = config.pidfile.as_deref().map(|path| PidFile::create(&beside(path))).transpose()?;
         let mut activated = listeners::inherit(sockets);
         activated.extend(passed_on.iter().filter(|listener| listener.is_activated()).cloned());
-        let listeners = open_listeners(&config, &activated, &passed_on)?;
+        let world = World::live();
+        let listeners = open_listeners(&config, &activated, &passed_on, &world)?;
+        let account_names = config.account_names(&world);
         for listener in &listeners {
             info!(log.logger(), "listening on {}", listener.shown());
         }
@@ -225,7 +236,7 @@ impl Master {
         let metrics = Metrics::new(&config);
         let scoreboard = Scoreboard::create().map_err(system)?;
         scoreboard.header().started_ms.set(metrics::now_ms());
-        let first = Generation::new(config, log.clone(), access_log, listeners);
+        let first = Generation::new(config, account_names, log.clone(), access_log, listeners);
         let master = Master {
             overrides,
             arbiter: Arbiter::new(settings.clone()),
@@ -237,7 +248,10 @@ impl Master {
             messages: messages.into(),
             messages_to,
             loader: None,
+            asking: None,
+            hanging: Vec::new(),
             pidfile,
+            names: Names::default(),
             control,
             systemd: Systemd::new(predecessor.is_some()),
             activated,
@@ -285,6 +299,7 @@ impl Master {
                 }
             }
             self.succeed();
+            self.proceed_with_configuration();
             while let Some((pid, ended)) = process::reap() {
                 self.reaped(pid, ended);
             }
@@ -292,6 +307,7 @@ impl Master {
             self.show_life();
             self.refresh();
             self.follow_logs();
+            self.look_after_names();
             self.run_errands();
             self.measure();
             let silence = |slot| (slot, self.scoreboard.silence(slot));
@@ -301,7 +317,7 @@ impl Master {
         // Nobody needs what they make any more. Killed and reaped here, not left to whoever reaps
         // orphans.
         let others = self.loader.iter().map(|loader| loader.pid).chain(self.saving.saver());
-        let others = others.chain(self.errands.looking_up());
+        let others = others.chain(self.errands.looking_up()).chain(self.asking.iter().map(Asking::pid));
         others.for_each(process::end);
         let code = self.exit.unwrap_or(ExitCode::Failure);
         self.end_errands();
@@ -319,8 +335,14 @@ impl Master {
         let own = [self.signals.as_fd(), self.messages.as_fd()];
         let control = self.control.iter().flat_map(Control::fds);
         let turn = self.predecessor.iter().map(Predecessor::turn);
-        let mut fds: Vec<PollFd<'_>> =
-            own.into_iter().chain(control).chain(turn).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let asking = self.asking.iter().map(Asking::fd);
+        let mut fds: Vec<PollFd<'_>> = own
+            .into_iter()
+            .chain(control)
+            .chain(turn)
+            .chain(asking)
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
         if let Err(errno) = poll(&mut fds, wait)
             && errno != Errno::EINTR
         {
@@ -357,6 +379,10 @@ impl Master {
     fn reaped(&mut self, pid: Pid, ended: process::Ended) {
         if self.successor.as_ref().is_some_and(|successor| successor.pid == pid) {
             return self.successor_ended(ended);
+        }
+        if let Some(at) = self.hanging.iter().position(|hanging| *hanging == pid) {
+            self.hanging.swap_remove(at);
+            return;
         }
         if self.saving.ended(pid) {
             return self.save();
@@ -445,6 +471,13 @@ fn chain(error: &dyn Error) -> String {
 fn warn_about(config: &Config, log: &Logger) {
     for warning in &config.warnings {
         warn!(log, "{}", warning);
+    }
+    if config.control.is_none() && config.control_wanted {
+        warn!(
+            log,
+            "avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set, and \
+            there is no /run/user/UID; set CONTROL to a path, or to none"
+        );
     }
 }
 

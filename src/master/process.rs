@@ -1,16 +1,16 @@
 //! Forking, the first steps of a child, and how children end.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, getpid, getppid, initgroups, setgid, setgroups, setuid};
+use nix::unistd::{ForkResult, Pid, getpid, getppid, setgid, setgroups, setuid};
 
 use super::ExitCode;
 use crate::config::Account;
@@ -35,6 +35,9 @@ pub(super) struct FirstSteps<'a> {
 /// How much nicer than workers is what gives way to them: a tenth of a processor that they want as
 /// well, so that it is done some time also under full load.
 const NICE: i32 = 10;
+
+/// How long a killed child is waited for.
+const END_MAX: Duration = Duration::from_secs(1);
 
 /// Forks a child that takes its first steps, runs `body` and exits with its code. All
 /// signals must be blocked.
@@ -162,10 +165,8 @@ fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
 
 /// Groups first, as only root may change them; then looks whether it really happened.
 fn become_account(account: &Account) -> io::Result<()> {
-    match &account.user {
-        Some(user) => initgroups(&CString::new(user.as_str())?, account.gid)?,
-        None => setgroups(&[account.gid])?,
-    }
+    // They are known already: to ask for them here could take a worker's start for ever.
+    setgroups(&account.groups)?;
     setgid(account.gid)?;
     setuid(account.uid)?;
     let uids = nix::unistd::getresuid()?;
@@ -191,11 +192,20 @@ pub(super) fn reap() -> Option<(Pid, Ended)> {
     }
 }
 
-/// Kills a child and waits for its end.
+/// Kills a child and waits for its end, but not for ever: one that waits for a file system that is gone ends when
+/// that answers.
 pub(super) fn end(pid: Pid) {
-    // It cannot refuse. If it has ended already there is nothing to wait for.
-    if kill(pid, Signal::SIGKILL).is_ok() {
-        while waitpid(pid, None) == Err(Errno::EINTR) {}
+    // If it has ended already there is nothing to wait for.
+    let begin = Instant::now();
+    let mut waits = kill(pid, Signal::SIGKILL).is_ok();
+    while waits && begin.elapsed() < END_MAX {
+        waits = matches!(
+            waitpid(pid, Some(WaitPidFlag::WNOHANG)),
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
+        );
+        if waits {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

@@ -105,7 +105,7 @@ fn children_hold_what_they_need_and_nothing_else() {
             |pid: &Pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(title));
         eventually("a child", || server.workers().into_iter().find(is))
     };
-    assert_has(&server, started_with(b"avalon: loader"), &LOADER);
+    assert_has(&server, server.wait_loader(), &LOADER);
     database.execute_batch("COMMIT").expect("unlocked");
     server.wait_log("generation 2 serves on ");
     server.wait_workers(2);

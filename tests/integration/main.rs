@@ -1,6 +1,7 @@
 //! Black-box tests: they start the real binaries.
 
 mod acceptance;
+mod blocking;
 mod boot;
 mod chaos;
 mod config;
@@ -17,6 +18,7 @@ mod generations;
 mod harness;
 mod hostile;
 mod http;
+mod names;
 mod notify;
 mod package;
 mod proxies;

@@ -35,6 +35,7 @@ fn stop_during_a_reload_is_a_stop() {
         let mut server = Setup::with(&collection(2)).start();
         let _held = lock(&server);
         server.signal(Signal::SIGHUP);
+        server.wait_loader();
         let children = server.wait_workers(3);
         server.signal(signal);
         assert_eq!(server.wait_exit(), 0, "{}", server.log());

@@ -89,6 +89,12 @@ impl Setup {
         self.wrapped(&[&["setsid", "--ctty"], through].concat())
     }
 
+    /// Leaves to a configuration file where to serve.
+    pub(crate) fn without_bind(mut self) -> Self {
+        self.flags.retain(|flag| !flag.starts_with("--bind="));
+        self
+    }
+
     /// Drops the flags that were there.
     pub(crate) fn without_flags(mut self) -> Self {
         self.flags.clear();
@@ -197,6 +203,14 @@ impl Server {
         let children = format!("/proc/{0}/task/{0}/children", self.child.id());
         let children = fs::read_to_string(children).unwrap_or_default();
         children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a pid"))).collect()
+    }
+
+    /// Waits until a loader is at work, and gives it.
+    pub(crate) fn wait_loader(&self) -> Pid {
+        let is_loader = |pid: &Pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"avalon: loader"))
+        };
+        eventually("a loader", || self.workers().into_iter().find(is_loader))
     }
 
     /// Waits until it has exactly so many children.

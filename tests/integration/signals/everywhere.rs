@@ -29,7 +29,8 @@ fn harmless() -> impl Iterator<Item = i32> {
 
 /// By number, as a library has no names for all of them; `to` is a process, or with a minus a group.
 fn send(signal: i32, to: i32) {
-    let status = Command::new("bash").args(["-c", &format!("kill -s {signal} -- {to}")]).status().expect("bash");
+    let status =
+        Command::new("bash").args(["-c", &format!("kill -s {signal} -- {to}")]).status().expect("bash");
     assert!(status.success(), "signal {signal} to {to}");
 }
 
@@ -62,6 +63,7 @@ fn workers_and_loader_ignore_what_is_not_for_them() {
     let server = Setup::with(&collection(2)).in_session().start();
     let held = lock(&server);
     server.signal(Signal::SIGHUP);
+    server.wait_loader();
     let children = server.wait_workers(3);
     let load = load(&server);
     for signal in harmless() {
@@ -109,7 +111,7 @@ fn group_is_told_as_its_master_is() {
     // While its loader is at work.
     let held = lock(&server);
     send(libc::SIGHUP, group);
-    server.wait_workers(3);
+    server.wait_loader();
     send(libc::SIGHUP, group);
     server.wait_log("reload waits");
     held.execute_batch("COMMIT").expect("unlocked");
@@ -169,7 +171,7 @@ fn nothing_that_a_parent_has_ignored_or_blocked_matters() {
         // A loader and workers end by what ends them.
         let _held = lock(&server);
         server.signal(Signal::SIGHUP);
-        server.wait_workers(3);
+        server.wait_loader();
         let mut server = server;
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait_exit(), 0, "{}", server.log());
