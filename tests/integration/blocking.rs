@@ -14,6 +14,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 
 use crate::harness::host::obstacle;
+use crate::harness::hung_mount::HungMount;
 use crate::harness::notify::Notified;
 use crate::harness::server::{Server, Setup, collection};
 use crate::harness::{alone, eventually};
@@ -100,6 +101,29 @@ fn configuration_that_does_not_open_holds_nothing_up() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait_exit(), 0, "{}", server.log());
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+/// As a network file system that is gone: who waits for it cannot be killed.
+#[test]
+fn configuration_on_a_file_system_that_is_gone_holds_nothing_up() {
+    let _alone = alone();
+    let setup = Setup::with(&collection(2));
+    let folder = setup.path("mount");
+    let Some(mount) = HungMount::at(&folder, "KEEPALIVE = 3\n") else {
+        return eprintln!("not tested: FUSE may not be used here");
+    };
+    let flag = format!("--config={}", folder.join("settings.toml").display());
+    let (mut server, notified) = watched(setup.flag(&flag));
+    mount.hang();
+    assert_lives_while_it_hangs(&server, &notified);
+    // A second reload waits for the first; a stop waits for none.
+    server.signal(Signal::SIGHUP);
+    server.wait_log("reload waits");
+    let begin = Instant::now();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_exit(), 0, "{}", server.log());
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    drop(mount);
 }
 
 #[test]

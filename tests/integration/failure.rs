@@ -351,7 +351,7 @@ fn loader_gives_way_only_to_workers_that_serve() {
     assert_eq!(nice(loader), master);
     drop(held);
     server.wait_log(" serves on ");
-    let workers = server.wait_workers(2);
+    server.wait_workers(2);
     let held = lock(&server.path("avalon.sqlite"));
     server.signal(Signal::SIGHUP);
     let loader = server.wait_loader();

@@ -2,6 +2,7 @@
 
 pub(crate) mod host;
 pub(crate) mod http;
+pub(crate) mod hung_mount;
 pub(crate) mod invariants;
 pub(crate) mod load;
 pub(crate) mod notify;
