@@ -4,7 +4,7 @@
 use std::env;
 use std::fs;
 
-use nix::unistd::{Pid, getppid};
+use nix::unistd::{Pid, getppid, getsid};
 
 use super::process;
 
@@ -32,8 +32,17 @@ const SUPERVISORS: [&str; 15] = [
 /// Who has started this process.
 pub(super) struct Parent {
     pid: Pid,
-    /// systemd has started this very process, and does not listen for another main one.
-    deaf_unit: bool,
+    unit: Unit,
+}
+
+/// What systemd, or who speaks its language, has to do with this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// It listens, and so hears which process is the main one.
+    Listens,
+    /// It has started this very process, and does not listen.
+    Deaf,
+    None,
 }
 
 /// What there is to know when an upgrade is asked for.
@@ -43,7 +52,9 @@ struct Situation {
     parent: Option<i32>,
     /// Its name, if that can be known.
     name: Option<String>,
-    deaf_unit: bool,
+    /// It leads a session, as what setsid(1) has sent to the background does.
+    leads_session: bool,
+    unit: Unit,
 }
 
 impl Parent {
@@ -51,7 +62,12 @@ impl Parent {
     pub(super) fn of_this_process() -> Self {
         let started_by_systemd =
             env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == process::own_pid().to_string());
-        Parent { pid: getppid(), deaf_unit: started_by_systemd && env::var_os("NOTIFY_SOCKET").is_none() }
+        let unit = match (env::var_os("NOTIFY_SOCKET"), started_by_systemd) {
+            (Some(_), _) => Unit::Listens,
+            (None, true) => Unit::Deaf,
+            (None, false) => Unit::None,
+        };
+        Parent { pid: getppid(), unit }
     }
 
     /// Why this process cannot be replaced by one beside it.
@@ -60,7 +76,8 @@ impl Parent {
         let name = parent.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
         let name = name.map(|name| name.trim_end().to_owned());
         let own = process::own_pid().as_raw();
-        obstacle(&Situation { own, parent, name, deaf_unit: self.deaf_unit })
+        let leads_session = getsid(None).is_ok_and(|session| session.as_raw() == own);
+        obstacle(&Situation { own, parent, name, leads_session, unit: self.unit })
     }
 }
 
@@ -73,21 +90,27 @@ fn obstacle(of: &Situation) -> Option<String> {
             "this master is process 1 of its container, and the kernel ends all of it with that one; {INSTEAD}"
         ));
     }
-    if of.deaf_unit {
-        return Some(
+    // Before the parent's name, which a unit may hide (ProtectProc=).
+    match of.unit {
+        Unit::None => {}
+        Unit::Listens => return None,
+        Unit::Deaf => return Some(
             "systemd's unit is not of Type=notify, so that the end of this master would be the end of the \
              service; use Type=notify, or restart it"
                 .to_owned(),
-        );
+        ),
     }
     match of.parent {
         Some(0) => Some(format!(
             "this master's parent is outside of its container, and takes the end of this process for the end \
              of the server; {INSTEAD}"
         )),
-        Some(1) if !INITS.contains(&name) => Some(format!(
-            "process 1 ({name}) is this master's parent, and takes its end for the end of the container; {INSTEAD}"
-        )),
+        // What has been sent to the background was not started by process 1, which has only adopted it.
+        Some(1) if !INITS.contains(&name) && (SUPERVISORS.contains(&name) || !of.leads_session) => {
+            Some(format!(
+                "process 1 ({name}) is this master's parent, and takes its end for the end of the container; {INSTEAD}"
+            ))
+        }
         Some(parent) if SUPERVISORS.contains(&name) => Some(format!(
             "the supervisor {name} (pid {parent}) takes the end of this process for the end of the server; \
              {INSTEAD}"
@@ -101,7 +124,7 @@ mod tests {
     use super::*;
 
     fn of(own: i32, parent: Option<i32>, name: &str) -> Situation {
-        Situation { own, parent, name: Some(name.to_owned()), deaf_unit: false }
+        Situation { own, parent, name: Some(name.to_owned()), leads_session: false, unit: Unit::None }
     }
 
     #[test]
@@ -111,10 +134,11 @@ mod tests {
             of(7, Some(0), ""),
             of(7, Some(1), "tini"),
             of(7, Some(1), "sh"),
+            Situation { leads_session: true, ..of(7, Some(1), "dumb-init") },
             of(99, Some(98), "runsv"),
             of(99, Some(98), "s6-supervise"),
             Situation { name: None, ..of(7, Some(1), "") },
-            Situation { deaf_unit: true, ..of(99, Some(1), "systemd") },
+            Situation { unit: Unit::Deaf, ..of(99, Some(1), "systemd") },
         ] {
             assert!(obstacle(&situation).is_some(), "{:?} {:?}", situation.parent, situation.name);
         }
@@ -130,5 +154,9 @@ mod tests {
         ] {
             assert_eq!(obstacle(&situation), None);
         }
+        assert_eq!(obstacle(&Situation { leads_session: true, ..of(99, Some(1), "sshd") }), None);
+        let hidden = Situation { name: None, unit: Unit::Listens, ..of(99, Some(1), "") };
+        assert_eq!(obstacle(&hidden), None);
+        assert!(obstacle(&Situation { own: 1, ..hidden }).is_some());
     }
 }
