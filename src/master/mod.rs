@@ -27,6 +27,7 @@ mod refresh;
 mod sandbox;
 mod saver;
 mod signals;
+mod start;
 mod status;
 mod systemd;
 mod terminal;
@@ -35,21 +36,18 @@ mod upgrade;
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::Pid;
 
-use slog::{Logger, crit, error, info, warn};
+use slog::{crit, error, info, warn};
 
 use crate::scoreboard::{Dismissal, RestartCause, Scoreboard};
 use arbiter::Arbiter;
@@ -58,12 +56,10 @@ use control::Control;
 pub use dispositions::Dispositions;
 use errands::{Errand, Errands, report_last};
 use events::{Event, Settings, Wish};
-use generations::{Generation, open_listeners, settings};
-use inherited::Inherited;
-use kept::saved_snapshot;
+use generations::Generation;
 use listeners::Listener;
 use loader::{Kept, Loader, Source, in_words};
-use logs::{open_log, open_logs};
+use logs::open_log;
 use messages::Message;
 use metrics::Metrics;
 use names::Names;
@@ -72,12 +68,13 @@ use pidfile::PidFile;
 use refresh::Refresh;
 use saver::Saving;
 use signals::{Arrived, Signals};
+use start::Prepared;
 use systemd::Systemd;
 use terminal::{Meaning, Terminal};
-use upgrade::{Invocation, Predecessor, Successor, second};
+use upgrade::{Invocation, Predecessor, Successor};
 
-use crate::config::{Config, Overrides, World};
-use crate::telemetry::{AccessLog, Log, sentry};
+use crate::config::{Config, Overrides};
+use crate::telemetry::{Log, sentry};
 
 /// Longest time between two looks at the workers' signs of life.
 const TICK: Duration = Duration::from_millis(500);
@@ -185,96 +182,7 @@ fn panicked(first: &Config) -> ExitCode {
     ExitCode::Panic
 }
 
-/// What must be there before anything can fail in an orderly way.
-struct Prepared {
-    inherited: Inherited,
-    log: Log,
-    access_log: Option<AccessLog>,
-    signals: Signals,
-    terminal: Terminal,
-}
-
-impl Prepared {
-    fn of(config: &Config, dispositions: Dispositions) -> Result<Prepared, (ExitCode, String)> {
-        let inherited = Inherited::take().map_err(|message| (ExitCode::Failure, message))?;
-        let (log, access_log) = open_logs(config).map_err(|error| (ExitCode::Configuration, error))?;
-        sentry::start_aside(&config.sentry);
-        let signals = Signals::block()
-            .map_err(|error| (ExitCode::Failure, format!("signals cannot be received: {error}")))?;
-        // A former master has ignored SIGHUP, and says whether that was for nohup.
-        let nohup =
-            inherited.handover.as_ref().and_then(|handover| handover.nohup).unwrap_or(dispositions.nohup);
-        Ok(Prepared { inherited, log, access_log, signals, terminal: Terminal::new(nohup) })
-    }
-}
-
 impl Master {
-    fn open(overrides: Overrides, config: Config, prepared: Prepared) -> Result<(Self, Settings), String> {
-        let Prepared { inherited, log, access_log, signals, terminal } = prepared;
-        warn_about(&config, log.logger());
-        raise_descriptor_limit(log.logger());
-        let Inherited { sockets, snapshot, handover } = inherited;
-        let kept = snapshot.map(Kept::Stored).or_else(|| saved_snapshot(&config, log.logger()));
-        let (passed_on, predecessor) = handover.map(Predecessor::of).unzip();
-        let passed_on = passed_on.unwrap_or_default();
-        // The names are taken until the former master has gone.
-        let beside = |path: &Path| if predecessor.is_some() { second(path) } else { path.to_owned() };
-        let pidfile = config.pidfile.as_deref().map(|path| PidFile::create(&beside(path))).transpose()?;
-        let mut activated = listeners::inherit(sockets);
-        activated.extend(passed_on.iter().filter(|listener| listener.is_activated()).cloned());
-        let world = World::live();
-        let listeners = open_listeners(&config, &activated, &passed_on, &world)?;
-        let account_names = config.account_names(&world);
-        for listener in &listeners {
-            info!(log.logger(), "listening on {}", listener.shown());
-        }
-        let system = |error: io::Error| format!("the system refuses what a master needs: {error}");
-        let (messages, messages_to) =
-            pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(|errno| system(errno.into()))?;
-        let settings = settings(&config);
-        let control = config.control.as_deref().and_then(|path| open_control(&beside(path), log.logger()));
-        let metrics = Metrics::new(&config);
-        let scoreboard = Scoreboard::create().map_err(system)?;
-        scoreboard.header().started_ms.set(metrics::now_ms());
-        let first = Generation::new(config, account_names, log.clone(), access_log, listeners);
-        let master = Master {
-            overrides,
-            arbiter: Arbiter::new(settings.clone()),
-            generations: BTreeMap::from([(1, first)]),
-            log,
-            signals,
-            terminal,
-            scoreboard,
-            messages: messages.into(),
-            messages_to,
-            loader: None,
-            asking: None,
-            hanging: Vec::new(),
-            pidfile,
-            names: Names::default(),
-            control,
-            systemd: Systemd::new(predecessor.is_some()),
-            activated,
-            kept,
-            refresh: Refresh::default(),
-            refreshing: None,
-            saving: Saving::default(),
-            errands: Errands::default(),
-            metrics,
-            invocation: Invocation::of_this_process().map_err(system)?,
-            parent: Parent::of_this_process(),
-            titled: None,
-            successor: None,
-            predecessor,
-            begin: Instant::now(),
-            last_made: None,
-            exit: None,
-            ends_last: false,
-            dismissal: Dismissal::Replaced,
-        };
-        Ok((master, settings))
-    }
-
     fn run(mut self, settings: Settings) -> ExitCode {
         self.dispatch(Event::Started(settings));
         while !self.has_ended() {
@@ -452,11 +360,6 @@ impl Master {
     }
 }
 
-/// A server can do without; a second one on the machine has to.
-fn open_control(path: &Path, log: &Logger) -> Option<Control> {
-    Control::open(path).map_err(|error| warn!(log, "avalonctl cannot reach this server: {}", error)).ok()
-}
-
 /// An error with its causes, in one line.
 fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
@@ -466,27 +369,4 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     line
-}
-
-fn warn_about(config: &Config, log: &Logger) {
-    for warning in &config.warnings {
-        warn!(log, "{}", warning);
-    }
-    if config.control.is_none() && config.control_wanted {
-        warn!(
-            log,
-            "avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set, and \
-            there is no /run/user/UID; set CONTROL to a path, or to none"
-        );
-    }
-}
-
-/// A worker needs a descriptor per connection; the soft limit is often 1024 for the sake of
-/// programs that use select(2).
-fn raise_descriptor_limit(log: &Logger) {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(errno) = raised {
-        warn!(log, "the limit of open files could not be raised"; "error" => %errno);
-    }
 }

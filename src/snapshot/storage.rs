@@ -215,6 +215,23 @@ mod tests {
 
     use super::*;
 
+    /// In a thread of its own, which keeps the filter.
+    #[test]
+    fn kernel_without_such_memory_is_named_with_what_to_do() {
+        use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+        let refuse = [(libc::SYS_memfd_create, Vec::new())].into_iter().collect();
+        let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+        let arch = std::env::consts::ARCH.try_into().unwrap();
+        let filter = SeccompFilter::new(refuse, SeccompAction::Allow, refused, arch).unwrap();
+        let program: BpfProgram = filter.try_into().unwrap();
+        let failed = std::thread::spawn(move || {
+            apply_filter(&program).unwrap();
+            Draft::create(None).err().unwrap().to_string()
+        });
+        let message = failed.join().unwrap();
+        assert!(message.contains("memfd_create") && message.contains("SNAPSHOT_DIR"), "{message}");
+    }
+
     fn check(folder: Option<&Path>) {
         let draft = Draft::create(folder).unwrap();
         draft.writer().write_all(b"0123456789").unwrap();
