@@ -6,10 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use avalon::config::{self, Overrides};
-use avalon::database;
-use avalon::scan::progress::{Bar, Lines};
-use avalon::scan::{self, Empty, Progress, ScanError, Scanned};
+use avalon::config::{self, Config, Overrides};
+use avalon::scan::{self, Empty, Expected, Interrupt, Job, Progress, Report, ScanError};
 use avalon::telemetry::Log;
 use clap::Parser;
 use slog::{Level, Logger, error, info, warn};
@@ -18,32 +16,49 @@ use slog::{Level, Logger, error, info, warn};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Exit {
-    /// The collection was replaced.
+    /// The collection was stored.
     Done = 0,
-    /// The database or the log could not be written.
+    /// The database or the log could not be written, or another scan runs.
     Failed = 1,
     /// The command line or the configuration is wrong. clap ends with the same number.
     Usage = 2,
     /// There was nothing to read.
     NothingToScan = 3,
+    /// Too many songs would have disappeared.
+    TooMuchLost = 4,
+    /// The collection was stored, but parts of it could not be reached.
+    Partial = 5,
 }
+
+const SHORT: &str = "\
+Exit codes: 0 stored, 1 database or log failed, 2 wrong command line or configuration, \
+3 nothing to read. More: --help.";
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  the collection was stored
-  1  the database or the log failed; the old collection is still there
-  2  the command line or the configuration is wrong, or no folder is named at all
-  3  a PATH does not exist, is no folder or cannot be listed, or no audio was found
-     anywhere; the old collection is still there
+  0    the collection was stored, or nothing had changed
+  1    the database or the log failed, or another scan runs; the old collection is still there
+  2    the command line or the configuration is wrong, no folder is named at all, or PATH lies
+       inside a folder of COLLECTION
+  3    a PATH does not exist, is no folder or cannot be listed, or no audio was found
+       anywhere; the old collection is still there
+  4    too many songs would disappear, as when a disk is not mounted; the old collection is
+       still there (--force or --expect-loss stores it all the same)
+  5    the collection was stored, but parts could not be reached; their songs stay as they were
+  130  interrupted by SIGINT (143: SIGTERM, 129: SIGHUP); the old collection is still there
 
-Files that cannot be read are named in the log and counted at the end. They do not
-change the exit code. The collection is replaced in one transaction at the very end, so
-a scan may be interrupted at any time.";
+A song leaves the collection only if its name is missing from a folder that could be listed to
+its end, on a disk that is mounted. What cannot be reached keeps its old rows. The collection is
+changed in one transaction at the very end, so a scan may be interrupted at any time. A file that
+holds damaged tags is a song with the names that could be read; each loss is named in the log.
+
+Folders of trash, snapshots and thumbnails (@eaDir, #recycle, $RECYCLE.BIN, lost+found, ...) are
+passed over; EXCLUDE in the configuration and files named .avalonignore name more.";
 
 /// Read the tags of all music below PATH and store them in the database, in place of
 /// everything that was there.
 #[derive(Debug, Parser)]
-#[command(name = "avalon-scan", version, args_override_self = true, after_help = AFTER_HELP)]
+#[command(name = "avalon-scan", version, args_override_self = true, after_help = SHORT, after_long_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     /// Folders that hold the music; none: those of COLLECTION in the configuration
     #[arg(value_name = "PATH")]
@@ -60,29 +75,52 @@ pub(crate) struct Arguments {
     /// Store an empty collection if no audio is found, instead of refusing it
     #[arg(long)]
     allow_empty: bool,
+    /// Look at PATH alone, which lies below the folders of the collection; all other songs stay
+    #[arg(long, requires = "paths")]
+    only: bool,
+    /// Tell what would be stored, and store nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Read all files again, also those that are as the last scan left them
+    #[arg(long)]
+    full: bool,
+    /// Store what is found, however many songs disappear; also those that cannot be reached
+    #[arg(long)]
+    force: bool,
+    /// Let songs below this path disappear; may be repeated
+    #[arg(long, value_name = "PATH")]
+    expect_loss: Vec<PathBuf>,
+    /// Store the songs of PATH alone although it lies inside a folder of COLLECTION
+    #[arg(long)]
+    replace: bool,
+    /// Pass over files and folders that match, as .gitignore writes it; may be repeated
+    /// [env: AVALON_EXCLUDE]
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Seconds after which a file that gives no answer counts as unreachable
+    /// [env: AVALON_FILE_TIMEOUT]
+    #[arg(long, value_name = "SECONDS")]
+    file_timeout: Option<String>,
 }
 
 fn main() -> ExitCode {
-    ExitCode::from(run(Arguments::parse()) as u8)
+    let arguments = Arguments::parse();
+    // Before any other thread is there, so that all of them leave the signals to one.
+    match Interrupt::listen() {
+        Ok(interrupt) => ExitCode::from(run(arguments, &interrupt) as u8),
+        Err(error) => ExitCode::from(say(Exit::Failed, &error) as u8),
+    }
 }
 
-fn run(arguments: Arguments) -> Exit {
-    let mut overrides = Overrides::default();
-    if let Some(url) = arguments.database {
-        overrides.set("DATABASE_URL", url);
-    }
-    if let Some(file) = arguments.config {
-        overrides.set_file(file);
-    }
-    let mut config = match config::load(&overrides) {
+fn run(arguments: Arguments, interrupt: &Interrupt) -> Exit {
+    let mut config = match config::load(&overrides(&arguments)) {
         Ok(config) => config,
         Err(error) => return say(Exit::Usage, &error),
     };
-    let paths = if arguments.paths.is_empty() { &config.collection } else { &arguments.paths };
-    if paths.is_empty() {
+    let job = job(&arguments, &config);
+    if job.folders.is_empty() && job.only.is_none() {
         return say(Exit::Usage, &NoFolder);
     }
-    let paths = paths.clone();
     if arguments.quiet {
         config.log.level = Level::Error;
     }
@@ -93,33 +131,91 @@ fn run(arguments: Arguments) -> Exit {
     for warning in &config.warnings {
         warn!(log.logger(), "{warning}");
     }
+    // A log that goes to a file is not what the user looks at.
+    let is_logged_elsewhere = config.log.path.is_some();
     let started = Instant::now();
-    let fail = |exit: Exit, error: &dyn Error| {
-        error!(log.logger(), "avalon-scan: {}", chain(error));
-        // A log that goes to a file is not what the user looks at.
-        if config.log.path.is_some() { say(exit, error) } else { exit }
-    };
-    let empty = if arguments.allow_empty { Empty::Allowed } else { Empty::Refused };
-    let scanned = match collect(&paths, empty, arguments.quiet, log.logger()) {
-        Ok(scanned) => scanned,
-        Err(error) => return fail(Exit::NothingToScan, &error),
-    };
-    if let Err(error) = database::replace(&config.database_url, &scanned.collection) {
-        return fail(Exit::Failed, &error);
+    let (progress, logger) = progress(arguments.quiet, log.logger());
+    let interrupted = logger.clone();
+    interrupt.set_tell(move |text| {
+        error!(interrupted, "{text}");
+        if is_logged_elsewhere {
+            eprintln!("{text}");
+        }
+    });
+    match scan::run(&job, &progress, interrupt, &logger) {
+        Ok(report) => {
+            let unchanged = if report.is_written { "" } else { ", nothing has changed" };
+            info!(logger, "{report}, {:.1} seconds{unchanged}", started.elapsed().as_secs_f64());
+            exit_of(&report)
+        }
+        Err(error) => {
+            let exit = exit_of_error(&error);
+            error!(logger, "avalon-scan: {}", chain(&error));
+            if is_logged_elsewhere { say(exit, &error) } else { exit }
+        }
     }
-    info!(log.logger(), "{scanned}, {:.1} seconds", started.elapsed().as_secs_f64());
-    Exit::Done
 }
 
-/// Scans with a bar where somebody watches, with log lines elsewhere.
-fn collect(paths: &[PathBuf], empty: Empty, quiet: bool, log: &Logger) -> Result<Scanned, ScanError> {
-    if quiet || !std::io::stderr().is_terminal() {
-        return scan::collect(paths, empty, &Lines::new(log.clone()), log);
+fn overrides(arguments: &Arguments) -> Overrides {
+    let mut overrides = Overrides::default();
+    if let Some(url) = &arguments.database {
+        overrides.set("DATABASE_URL", url.clone());
     }
-    let bar = Bar::new();
-    let scanned = scan::collect(paths, empty, &bar, &bar.log(log));
-    bar.end();
-    scanned
+    if let Some(file) = &arguments.config {
+        overrides.set_file(file.clone());
+    }
+    if let Some(seconds) = &arguments.file_timeout {
+        overrides.set("FILE_TIMEOUT", seconds.clone());
+    }
+    overrides
+}
+
+fn job(arguments: &Arguments, config: &Config) -> Job {
+    let is_named = !arguments.paths.is_empty() && !arguments.only;
+    let folders = if is_named { &arguments.paths } else { &config.collection };
+    let guarded = is_named && !arguments.replace;
+    Job {
+        database: config.database_url.clone(),
+        folders: folders.clone(),
+        collection: if guarded { config.collection.clone() } else { Vec::new() },
+        empty: if arguments.allow_empty { Empty::Allowed } else { Empty::Refused },
+        expected: Expected { all: arguments.force, below: arguments.expect_loss.clone() },
+        exclude: config.exclude.iter().chain(&arguments.exclude).cloned().collect(),
+        only: arguments.only.then(|| arguments.paths.clone()),
+        dry_run: arguments.dry_run,
+        full: arguments.full,
+        file_timeout: config.file_timeout,
+    }
+}
+
+/// A bar where somebody watches, log lines elsewhere.
+fn progress(quiet: bool, log: &Logger) -> (Progress, Logger) {
+    match (quiet, std::io::stderr().is_terminal()) {
+        (true, _) => (Progress::silent(), log.clone()),
+        (false, true) => Progress::bar(log),
+        (false, false) => (Progress::lines(log), log.clone()),
+    }
+}
+
+fn exit_of(report: &Report) -> Exit {
+    if report.unreachable > 0 { Exit::Partial } else { Exit::Done }
+}
+
+fn exit_of_error(error: &ScanError) -> Exit {
+    match error {
+        ScanError::InsideCollection { .. } | ScanError::OutsideRoots { .. } | ScanError::Pattern(_) => {
+            Exit::Usage
+        }
+        ScanError::Missing { .. }
+        | ScanError::NotFolder { .. }
+        | ScanError::Unreadable { .. }
+        | ScanError::NothingReadable { .. } => Exit::NothingToScan,
+        ScanError::TooMuchLost { .. } | ScanError::NothingThere { .. } => Exit::TooMuchLost,
+        ScanError::Database(_)
+        | ScanError::Unstorable { .. }
+        | ScanError::Threads(_)
+        | ScanError::Spool(_) => Exit::Failed,
+    }
 }
 
 /// Neither the command line nor the configuration names a folder.
@@ -161,7 +257,8 @@ mod tests {
     /// Scripts and systemd units rely on these numbers.
     #[test]
     fn exit_codes_stay() {
-        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::NothingToScan];
-        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3]);
+        use Exit::{Done, Failed, NothingToScan, Partial, TooMuchLost, Usage};
+        let codes = [Done, Failed, Usage, NothingToScan, TooMuchLost, Partial];
+        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5]);
     }
 }

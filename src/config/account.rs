@@ -30,6 +30,16 @@ impl Config {
     }
 }
 
+/// Says that a user without GROUP brings its own group, where that is another one than Gunicorn's.
+pub(super) fn note(layers: &Layers, account: Option<&Account>) -> Result<Option<String>, ConfigError> {
+    let account = account.filter(|account| account.gid != Gid::effective());
+    let Some(account) = account else { return Ok(None) };
+    let told = || {
+        format!("GROUP is {}, the group of USER; with Gunicorn it is the group of the master", account.gid)
+    };
+    Ok(layers.string("GROUP")?.is_empty().then(told))
+}
+
 /// USER and GROUP looked up. A user without GROUP brings its own group, and a number
 /// needs no entry in the user database.
 pub(super) fn account(layers: &Layers, world: &World<'_>) -> Result<Option<Account>, ConfigError> {

@@ -3,11 +3,13 @@
 //! and checked. Nothing is opened or looked up here, and no error repeats what follows
 //! `://`: it may hold the password, also when it cannot be told where.
 
+mod parameters;
 mod parse;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +55,114 @@ pub struct PostgresSettings {
     pub application_name: String,
     /// Command-line options for the server session, such as `-c search_path=music`.
     pub options: Option<String>,
+    /// Where to connect to, instead of looking up the host.
+    pub address: Option<IpAddr>,
+    /// `None`: PGPASSFILE or `~/.pgpass`.
+    pub password_file: Option<PathBuf>,
+    /// How a server that has gone is noticed.
+    pub liveness: Liveness,
+    /// Whether a login must be bound to the TLS connection.
+    pub channel_binding: ChannelBinding,
+    /// How the server may ask for a proof; `None`: any way.
+    pub required_auth: Option<Vec<AuthMethod>>,
+    /// The rest about TLS.
+    pub tls: TlsDetails,
+    /// Which kind of server will do.
+    pub target: Target,
+    /// Names of parameters that change nothing here.
+    pub passed_over: Vec<String>,
+}
+
+/// How a server that has gone is noticed, over TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Liveness {
+    /// Whether to ask when nothing comes.
+    pub keepalives: bool,
+    /// After this time without anything.
+    pub idle: Duration,
+    /// Between two questions.
+    pub interval: Duration,
+    /// Questions without an answer after which the server has gone.
+    pub count: u32,
+    /// How long what was sent may stay unacknowledged.
+    pub user_timeout: Duration,
+}
+
+impl Default for Liveness {
+    /// A minute, either way.
+    fn default() -> Liveness {
+        Liveness {
+            keepalives: true,
+            idle: Duration::from_secs(30),
+            interval: Duration::from_secs(10),
+            count: 3,
+            user_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// libpq's `channel_binding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// Never.
+    Disable,
+    /// Where the server offers it. The default.
+    Prefer,
+    /// Or no login at all.
+    Require,
+}
+
+/// How a server asks for a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// The password as it is.
+    Password,
+    /// A hash of it.
+    Md5,
+    /// SCRAM-SHA-256, with or without channel binding.
+    Scram,
+    /// Not at all; a client certificate may have been asked for before.
+    None,
+}
+
+impl AuthMethod {
+    /// All of them.
+    pub const ALL: [AuthMethod; 4] =
+        [AuthMethod::Password, AuthMethod::Md5, AuthMethod::Scram, AuthMethod::None];
+}
+
+/// Details of TLS that hardly anybody sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsDetails {
+    /// Whether to begin with TLS at once, without asking.
+    pub direct: bool,
+    /// Whether to refuse TLS 1.2.
+    pub only_version_1_3: bool,
+    /// Whether to tell the server the name it was called by.
+    pub sni: bool,
+    /// Whether to show a client certificate, if there is one.
+    pub client_certificate: bool,
+}
+
+impl Default for TlsDetails {
+    fn default() -> TlsDetails {
+        TlsDetails { direct: false, only_version_1_3: false, sni: true, client_certificate: true }
+    }
+}
+
+/// libpq's `target_session_attrs`, for one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Any server.
+    Any,
+    /// A session that may write by default.
+    ReadWrite,
+    /// A session that may not.
+    ReadOnly,
+    /// No standby.
+    Primary,
+    /// A standby.
+    Standby,
 }
 
 /// Where a PostgreSQL server listens.
@@ -131,6 +241,8 @@ pub enum DatabaseUrlError {
     DatabaseName,
     /// A parameter after `?` that is not known.
     Parameter(String),
+    /// A parameter of libpq that this program cannot honour.
+    Unsupported(String),
     /// A known parameter with a bad value, and what it may be.
     Value(&'static str, &'static str),
 }
@@ -167,6 +279,9 @@ impl fmt::Display for DatabaseUrlError {
                 write!(f, "`@` or `:` in the database name: percent-encode it there, or `/` in the user name")
             }
             Self::Parameter(name) => write!(f, "unknown parameter `{name}` in the database URL"),
+            Self::Unsupported(name) => {
+                write!(f, "parameter `{name}` of the database URL is not supported; leave it out")
+            }
             Self::Value(name, expected) => {
                 write!(f, "parameter `{name}` of the database URL must be {expected}")
             }

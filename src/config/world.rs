@@ -89,6 +89,12 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Whether there is something at a path.
+    pub(super) fn exists(&self, path: &Path) -> bool {
+        let answer = self.ask(&format!("path {}", path.display()), || Value::Bool(path.exists()));
+        answer == Value::Bool(true)
+    }
+
     /// Whether what is there can be reached at all. Nothing is changed, and what comes of it does not matter: who
     /// opens it later says so.
     pub fn touch(&self, path: &Path) {
@@ -239,6 +245,7 @@ mod tests {
                     (world.user("root"), world.user("nobody-at-all"), world.user_of(Uid::from_raw(0))),
                     (world.group("root"), world.group("none-at-all"), world.group_name(Gid::from_raw(0))),
                     world.groups("root", Gid::from_raw(0)),
+                    [&there, &missing].map(|path| world.exists(path)),
                     world.addresses("localhost", 80).map_err(|error| error.to_string()),
                     world.addresses("::1", 80).map_err(|error| error.to_string()),
                 )

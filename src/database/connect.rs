@@ -8,32 +8,38 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use ::postgres::config::SslMode as Negotiation;
+use ::postgres::config::{ChannelBinding as Binding, SslMode as Negotiation, SslNegotiation};
 use ::postgres::error::SqlState;
-use ::postgres::{Client, Config, Error, NoTls};
+use ::postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
 use super::last_words::Connector;
+use super::require_auth::NotAllowed;
 use super::{DatabaseError, password, tls};
-use crate::config::database_url::{Host, PostgresSettings, Secret, SslMode};
+use crate::config::database_url::{
+    ChannelBinding, Host, Liveness, PostgresSettings, Secret, SslMode, Target,
+};
+
+/// As an expression of SQL.
+const READ_ONLY: &str = "pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
 
 const NO_TLS: &str = "the server does not offer TLS";
 
 /// How the database is named in messages, and where it is.
 #[derive(Debug, Clone)]
-pub(super) struct Place<'a> {
-    settings: &'a PostgresSettings,
+pub(super) struct Place {
+    settings: PostgresSettings,
     user: String,
     database: String,
 }
 
-impl<'a> Place<'a> {
-    pub(super) fn new(settings: &'a PostgresSettings) -> Place<'a> {
+impl Place {
+    pub(super) fn new(settings: &PostgresSettings) -> Place {
         let user = settings.user.clone().unwrap_or_else(system_user);
         let database = settings.database.clone().unwrap_or_else(|| user.clone());
-        Place { settings, user, database }
+        Place { settings: settings.clone(), user, database }
     }
 
-    fn label(&self) -> String {
+    pub(super) fn label(&self) -> String {
         let port = self.settings.port;
         let host = match &self.settings.host {
             Host::Tcp(host) if host.contains(':') => format!("[{host}]:{port}"),
@@ -75,8 +81,16 @@ fn socket_path(folder: &Path, port: u16) -> String {
 ///
 /// # Errors
 /// Of the last way that was tried, and of the one before if that said something else.
-pub(super) fn connect(place: &Place<'_>) -> Result<Client, DatabaseError> {
-    let attempt = Attempt::new(place)?;
+pub(super) fn connect(place: &Place) -> Result<Client, DatabaseError> {
+    connect_as(place, &place.settings.application_name)
+}
+
+/// The same, under another name in `pg_stat_activity`, of 63 bytes at most.
+///
+/// # Errors
+/// As for [`connect`].
+pub(super) fn connect_as(place: &Place, application_name: &str) -> Result<Client, DatabaseError> {
+    let attempt = Attempt::new(place, application_name)?;
     let (sender, outcome) = mpsc::channel();
     thread::Builder::new()
         .name("connect".to_owned())
@@ -88,13 +102,41 @@ pub(super) fn connect(place: &Place<'_>) -> Result<Client, DatabaseError> {
         Some(limit) => (outcome.recv_timeout(limit), limit),
     };
     match outcome {
-        Ok(Ok(client)) => Ok(client),
+        Ok(Ok(client)) => check_target(place, client),
         Ok(Err(failures)) => Err(refusal(place, &failures)),
         Err(RecvTimeoutError::Timeout) => {
             Err(place.unreachable(format!("no answer within {} s", limit.as_secs())))
         }
         Err(RecvTimeoutError::Disconnected) => Err(place.failed("the thread that connects has panicked")),
     }
+}
+
+/// libpq tries the next host if one is of another kind; there is one.
+fn check_target(place: &Place, mut client: Client) -> Result<Client, DatabaseError> {
+    let (question, wanted, found) = match place.settings.target {
+        Target::Any => return Ok(client),
+        Target::ReadWrite => (READ_ONLY, false, "its sessions may not write"),
+        Target::ReadOnly => (READ_ONLY, true, "its sessions may write"),
+        Target::Primary => ("pg_is_in_recovery()", false, "it is a standby"),
+        Target::Standby => ("pg_is_in_recovery()", true, "it is no standby"),
+    };
+    match ask(&mut client, question).map_err(|error| place.explain(&error))?.as_deref() {
+        Some(answer) if (answer == "t") == wanted => Ok(client),
+        _ => Err(place.unreachable(format!("the server is not what target_session_attrs asks for: {found}"))),
+    }
+}
+
+/// The value of an expression, as text. Outside of a transaction this is safer than a prepared
+/// statement, which a pooler may prepare in one session of the server and look for in another.
+///
+/// # Errors
+/// If it has none.
+pub(super) fn ask(client: &mut Client, expression: &str) -> Result<Option<String>, Error> {
+    let messages = client.simple_query(&format!("SELECT {expression}"))?;
+    Ok(messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }))
 }
 
 /// A way that failed, and why.
@@ -110,7 +152,7 @@ struct Attempt {
 
 impl Attempt {
     /// `sslmode` as a list of ways. Over a Unix socket libpq never uses TLS.
-    fn new(place: &Place<'_>) -> Result<Attempt, DatabaseError> {
+    fn new(place: &Place, application_name: &str) -> Result<Attempt, DatabaseError> {
         use Negotiation::{Disable, Require};
         let ways: &[Negotiation] = match (&place.settings.host, place.settings.ssl_mode) {
             (Host::Unix(_), _) | (_, SslMode::Disable) => &[Disable],
@@ -118,11 +160,21 @@ impl Attempt {
             (_, SslMode::Prefer) => &[Require, Disable],
             (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[Require],
         };
+        let ways = match &place.settings.required_auth {
+            None => ways,
+            Some(_) if ways.contains(&Require) => &[Require],
+            Some(_) => {
+                return Err(place.failed(
+                    "require_auth can only be kept over TLS; use TCP with sslmode=require or stricter, or \
+                     leave it out",
+                ));
+            }
+        };
         let tls = match ways {
             [Disable] => None,
-            _ => Some(tls::connector(place.settings).map_err(|reason| place.failed(reason))?),
+            _ => Some(tls::connector(&place.settings).map_err(|reason| place.failed(reason))?),
         };
-        Ok(Attempt { config: config(place), ways, tls })
+        Ok(Attempt { config: config(place, application_name), ways, tls })
     }
 
     fn run(mut self) -> Result<Client, Vec<Failure>> {
@@ -146,7 +198,7 @@ impl Attempt {
     }
 }
 
-fn refusal(place: &Place<'_>, failures: &[Failure]) -> DatabaseError {
+fn refusal(place: &Place, failures: &[Failure]) -> DatabaseError {
     let reason = join_reasons(failures);
     let is_outage = failures.last().is_some_and(|(_, error)| is_outage(error));
     if is_outage { place.unreachable(reason) } else { place.failed(reason) }
@@ -170,21 +222,35 @@ fn join_reasons(failures: &[Failure]) -> String {
     }
 }
 
-fn config(place: &Place<'_>) -> Config {
-    let settings = place.settings;
+fn config(place: &Place, application_name: &str) -> Config {
+    let settings = &place.settings;
     let mut config = Config::new();
-    config.user(&place.user).dbname(&place.database).application_name(&settings.application_name);
+    config.user(&place.user).dbname(&place.database).application_name(application_name);
     match &settings.host {
         Host::Tcp(host) => config.host(host),
         Host::Unix(folder) => config.host_path(folder),
     };
-    // A load waits for the server without sending anything: without these it would never
-    // learn that the machine has gone. Two minutes at most.
+    // A load waits for the server without sending anything, and a scan reads files for
+    // hours: without these they would never learn that the machine has gone.
+    let Liveness { keepalives, idle, interval, count, user_timeout } = settings.liveness;
     config
         .port(settings.port)
-        .keepalives_idle(Duration::from_secs(60))
-        .keepalives_interval(Duration::from_secs(10))
-        .keepalives_retries(6);
+        .keepalives(keepalives)
+        .keepalives_idle(idle)
+        .keepalives_interval(interval)
+        .keepalives_retries(count)
+        .tcp_user_timeout(user_timeout)
+        .channel_binding(match settings.channel_binding {
+            ChannelBinding::Disable => Binding::Disable,
+            ChannelBinding::Prefer => Binding::Prefer,
+            ChannelBinding::Require => Binding::Require,
+        });
+    if settings.tls.direct {
+        config.ssl_negotiation(SslNegotiation::Direct);
+    }
+    if let Some(address) = settings.address {
+        config.hostaddr(address);
+    }
     if let Some(options) = &settings.options {
         config.options(options);
     }
@@ -195,7 +261,13 @@ fn config(place: &Place<'_>) -> Config {
     };
     match settings.password.as_ref().map(Secret::reveal) {
         Some(password) => config.password(password),
-        None => match password::find(&host, settings.port, &place.database, &place.user) {
+        None => match password::find(
+            settings.password_file.as_deref(),
+            &host,
+            settings.port,
+            &place.database,
+            &place.user,
+        ) {
             Some(password) => config.password(password),
             None => &mut config,
         },
@@ -215,12 +287,16 @@ fn is_outage(error: &Error) -> bool {
         return passing.contains(code) || code.code().starts_with("08");
     }
     let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    error.is_closed() || io.is_some_and(|io| tls_error(io).is_none())
+    error.is_closed() || io.is_some_and(|io| tls_error(io).is_none() && !is_forbidden(io))
 }
 
 /// The error has no code for this, only a text.
 fn never_got_there(error: &Error) -> bool {
     error.to_string() == "error connecting to server"
+}
+
+fn is_forbidden(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NotAllowed>())
 }
 
 /// A failed handshake reaches us wrapped in an I/O error.
@@ -249,5 +325,42 @@ fn describe(error: &Error) -> String {
         }
         (_, source) if never_got_there(error) => source.to_owned(),
         (_, source) => format!("{error}: {source}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DatabaseUrl;
+    use crate::config::database_url::Backend;
+
+    fn made(url: &str) -> Config {
+        let url = DatabaseUrl::parse(url).unwrap();
+        let Backend::Postgres(settings) = url.backend() else { panic!("{url}") };
+        config(&Place::new(settings), "x")
+    }
+
+    #[test]
+    fn a_server_that_has_gone_is_noticed_within_a_minute() {
+        let config = made("postgresql://h/d");
+        let interval = config.get_keepalives_interval().unwrap() * config.get_keepalives_retries().unwrap();
+        assert!(config.get_keepalives());
+        assert!(config.get_keepalives_idle() + interval <= Duration::from_secs(60));
+        assert!(*config.get_tcp_user_timeout().unwrap() <= Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_url_sets_what_is_noticed_when() {
+        let config = made(
+            "postgresql://h/d?keepalives=0&keepalives_idle=5&keepalives_interval=2&keepalives_count=4\
+             &tcp_user_timeout=7000&channel_binding=require&sslmode=require&sslnegotiation=direct",
+        );
+        assert!(!config.get_keepalives());
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(5));
+        assert_eq!(config.get_keepalives_interval(), Some(Duration::from_secs(2)));
+        assert_eq!(config.get_keepalives_retries(), Some(4));
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(7)));
+        assert_eq!(config.get_channel_binding(), Binding::Require);
+        assert_eq!(config.get_ssl_negotiation(), SslNegotiation::Direct);
     }
 }

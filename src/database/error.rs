@@ -2,6 +2,12 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// How [`DatabaseError::Locked`] calls a program that it knows nothing of.
+pub(super) const ANOTHER_PROGRAM: &str = "another program";
+
 /// Why rows could not be read or written. `Display` is the whole message: it names the
 /// database (never the password) and what the database said; there is no `source()`.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +23,26 @@ pub enum DatabaseError {
     Locked {
         /// For a message: kind and name.
         database: String,
+        /// Which one, if that is known.
+        by: String,
         /// How long was waited for it.
         seconds: u64,
+    },
+    /// Another scan holds the database.
+    ScanRunning {
+        /// For a message: kind and name.
+        database: String,
+        /// Where it runs.
+        host: String,
+        /// Its process there.
+        pid: u32,
+        /// When it began, in seconds since 1970.
+        started: i64,
+    },
+    /// Another scan has stored its result since this one read what it compares with.
+    Overtaken {
+        /// For a message: kind and name.
+        database: String,
     },
     /// The database answered, and it was a no.
     Failed {
@@ -40,12 +64,30 @@ impl fmt::Display for DatabaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable { database, reason } => write!(f, "cannot reach {database}: {reason}"),
-            Self::Locked { database, seconds } => {
-                write!(f, "{database} is locked by another program (waited {seconds} s)")
+            Self::Locked { database, by, seconds } => {
+                write!(f, "{database} is locked by {by} (waited {seconds} s)")
             }
+            Self::ScanRunning { database, host, pid, started } => write!(
+                f,
+                "another scan holds {database}: process {pid} on {host}, which began {}; wait until it has \
+                 ended, or end it",
+                local_time(*started)
+            ),
+            Self::Overtaken { database } => write!(
+                f,
+                "another scan has stored a newer result in {database}; this one is dropped, scan again"
+            ),
             Self::Failed { database, reason } => write!(f, "cannot use {database}: {reason}"),
         }
     }
 }
 
 impl std::error::Error for DatabaseError {}
+
+/// For people; a time that no calendar holds stays a number.
+fn local_time(seconds: i64) -> String {
+    match Timestamp::from_second(seconds) {
+        Ok(time) => time.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => format!("at {seconds}"),
+    }
+}

@@ -9,6 +9,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ::postgres::Socket;
@@ -16,11 +17,18 @@ use ::postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::require_auth::Greeting;
+use crate::config::database_url::AuthMethod;
+
 type Inner = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
 
 /// What connects with TLS.
 #[derive(Clone)]
-pub(super) struct Connector(pub(super) MakeRustlsConnect);
+pub(super) struct Connector {
+    pub(super) tls: MakeRustlsConnect,
+    /// How the server may ask for a proof; `None`: any way.
+    pub(super) allowed: Option<Arc<[AuthMethod]>>,
+}
 
 impl MakeTlsConnect<Socket> for Connector {
     type Stream = Stream;
@@ -28,12 +36,16 @@ impl MakeTlsConnect<Socket> for Connector {
     type Error = Infallible;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Infallible> {
-        MakeTlsConnect::<Socket>::make_tls_connect(&mut self.0, host).map(Connect)
+        let inner = MakeTlsConnect::<Socket>::make_tls_connect(&mut self.tls, host)?;
+        Ok(Connect { inner, allowed: self.allowed.clone() })
     }
 }
 
 /// The same for one host.
-pub(super) struct Connect(Inner);
+pub(super) struct Connect {
+    inner: Inner,
+    allowed: Option<Arc<[AuthMethod]>>,
+}
 
 impl TlsConnect<Socket> for Connect {
     type Stream = Stream;
@@ -41,7 +53,10 @@ impl TlsConnect<Socket> for Connect {
     type Future = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
-        Box::pin(async { Ok(Stream { inner: self.0.connect(socket).await?, end_was_held_back: false }) })
+        Box::pin(async {
+            let inner = self.inner.connect(socket).await?;
+            Ok(Stream { inner, end_was_held_back: false, greeting: self.allowed.map(Greeting::new) })
+        })
     }
 }
 
@@ -49,6 +64,8 @@ impl TlsConnect<Socket> for Connect {
 pub(super) struct Stream {
     inner: <Inner as TlsConnect<Socket>>::Stream,
     end_was_held_back: bool,
+    /// `None` as soon as it is right.
+    greeting: Option<Greeting>,
 }
 
 impl AsyncRead for Stream {
@@ -64,6 +81,12 @@ impl AsyncRead for Stream {
             self.end_was_held_back = true;
             context.waker().wake_by_ref();
             return Poll::Pending;
+        }
+        let start = buffer.capacity() - room;
+        if let Some(greeting) = &mut self.greeting
+            && greeting.is_right(&buffer.filled()[start..])?
+        {
+            self.greeting = None;
         }
         outcome
     }

@@ -1,21 +1,32 @@
 //! Rows in and rows out: one [`Collection`] in a SQLite file or on a PostgreSQL server, in
 //! the tables of avalonms. Each verb opens the database, does its work in one transaction
-//! and closes it again. They may start threads and run Tokio: never call them in the master.
+//! and closes it again. A scan holds a [`Session`] instead, which keeps other scans out, and
+//! writes only differences. All of it may start threads and run Tokio: never call it in the
+//! master.
 
+mod changes;
 mod connect;
+pub mod difference;
 mod error;
 mod last_words;
 mod left_out;
 mod password;
 mod postgres;
+mod require_auth;
 mod rows;
 mod schema;
+mod session;
 mod sqlite;
+mod state;
+mod texts;
 mod tls;
 
+pub use changes::{Changes, Moved, ScanRecord, StateChanges, Stream};
 pub use error::DatabaseError;
 pub use left_out::{LeftOut, NamesLeftOut};
 pub use rows::Loaded;
+pub use session::{Holder, Notice, Patience, Previous, Session, State, Visit};
+pub use texts::{Texts, Unstorable};
 
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;

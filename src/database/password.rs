@@ -2,17 +2,18 @@
 //! (and so avalonms) does it.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `host` is `localhost` for a Unix socket in the default folder, as in libpq. A file that
-/// others can read is passed over, like one that is not there.
-pub(super) fn find(host: &str, port: u16, database: &str, user: &str) -> Option<String> {
+/// others can read is passed over, like one that is not there. `file`: that of the URL.
+pub(super) fn find(file: Option<&Path>, host: &str, port: u16, database: &str, user: &str) -> Option<String> {
     if let Some(password) = std::env::var("PGPASSWORD").ok().filter(|password| !password.is_empty()) {
         return Some(password);
     }
-    let path = match std::env::var_os("PGPASSFILE") {
-        Some(path) => PathBuf::from(path),
-        None => std::env::home_dir()?.join(".pgpass"),
+    let path = match (file, std::env::var_os("PGPASSFILE")) {
+        (Some(path), _) => path.to_owned(),
+        (None, Some(path)) => PathBuf::from(path),
+        (None, None) => std::env::home_dir()?.join(".pgpass"),
     };
     let metadata = std::fs::metadata(&path).ok()?;
     if !metadata.is_file() || metadata.mode() & 0o077 != 0 {

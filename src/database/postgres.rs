@@ -1,7 +1,14 @@
 //! A PostgreSQL server: rows are streamed both ways inside one transaction.
 
+mod copy;
+mod lock;
+mod read;
+mod session;
+mod wait;
+mod write;
+
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io;
 
 use ::postgres::error::SqlState;
 use ::postgres::types::{FromSql, Type};
@@ -12,15 +19,14 @@ use super::connect::{self, Place};
 use super::rows::{Loaded, NameRows, SongRow, SongRows, Value};
 use super::{DatabaseError, schema};
 use crate::config::database_url::PostgresSettings;
-use crate::model::{Collection, Named, Song};
+use crate::model::Collection;
+
+pub(super) use session::Session;
 
 const ID_TYPE: &str = "UUID";
 
 /// Rows asked for at once.
 const PORTION: u32 = 10_000;
-
-/// Bytes of rows collected for one message to the server.
-const COPY_CHUNK: usize = 64 * 1024;
 
 pub(super) fn load(settings: &PostgresSettings) -> Result<Loaded, DatabaseError> {
     run(settings, |client| {
@@ -40,6 +46,7 @@ pub(super) fn replace(settings: &PostgresSettings, collection: &Collection) -> R
 }
 
 /// What went wrong once connected.
+#[derive(Debug)]
 enum Failure {
     Sql(Error),
     Schema { missing: Vec<&'static str>, error: Error },
@@ -69,7 +76,7 @@ fn run<T>(
     work(&mut client).map_err(|failure| explain(&place, &failure))
 }
 
-fn explain(place: &Place<'_>, failure: &Failure) -> DatabaseError {
+fn explain(place: &Place, failure: &Failure) -> DatabaseError {
     match failure {
         Failure::Sql(error) => place.explain(error),
         Failure::Copy(error) => place.failed(error.to_string()),
@@ -106,14 +113,22 @@ fn read_if_complete(client: &mut Client) -> Result<Option<Loaded>, Error> {
 
 /// Tables are looked for where unqualified names are: along the search path.
 fn missing_tables(transaction: &mut Transaction<'_>) -> Result<Vec<&'static str>, Error> {
-    let mut missing = Vec::new();
-    for table in schema::TABLES {
-        let row = transaction.query_one("SELECT to_regclass($1::text) IS NULL", &[&table])?;
-        if row.try_get(0)? {
-            missing.push(table);
-        }
-    }
-    Ok(missing)
+    missing_of(transaction, schema::TABLES)
+}
+
+/// Those of `tables` that are not there, in their order.
+fn missing_of(
+    transaction: &mut Transaction<'_>,
+    tables: impl IntoIterator<Item = &'static str>,
+) -> Result<Vec<&'static str>, Error> {
+    let tables: Vec<&str> = tables.into_iter().collect();
+    let rows = transaction.query(
+        "SELECT number FROM unnest($1::text[]) WITH ORDINALITY AS tables (name, number)
+          WHERE to_regclass(name) IS NULL ORDER BY number",
+        &[&tables],
+    )?;
+    // Counted from 1.
+    rows.iter().map(|row| row.try_get(0).map(|number: i64| tables[number as usize - 1])).collect()
 }
 
 /// Creates what is missing. Another process may be doing the same: then one of the two is
@@ -136,10 +151,13 @@ fn create_schema(client: &mut Client) -> Result<(), Failure> {
 }
 
 fn create(mut transaction: Transaction<'_>, tables: &[&'static str]) -> Result<(), Error> {
-    for statement in tables.iter().flat_map(|table| schema::statements(table, ID_TYPE)) {
-        transaction.batch_execute(&statement)?;
-    }
+    create_tables(&mut transaction, tables)?;
     transaction.commit()
+}
+
+fn create_tables(transaction: &mut Transaction<'_>, tables: &[&str]) -> Result<(), Error> {
+    let mut statements = tables.iter().flat_map(|table| schema::statements(table, ID_TYPE));
+    statements.try_for_each(|statement| transaction.batch_execute(&statement))
 }
 
 fn lost_a_race(error: &Error) -> bool {
@@ -195,6 +213,16 @@ fn for_each_row(
     mut take: impl FnMut(&Row) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let query = readable_query(transaction, table, columns)?;
+    for_each_row_of(transaction, table, &query, &mut take)
+}
+
+/// The same for any query; `table` names the cursor.
+fn for_each_row_of(
+    transaction: &mut Transaction<'_>,
+    table: &str,
+    query: &str,
+    mut take: impl FnMut(&Row) -> Result<(), Error>,
+) -> Result<(), Error> {
     transaction.batch_execute(&format!("DECLARE {table} NO SCROLL CURSOR FOR {query}"))?;
     let fetch = transaction.prepare(&format!("FETCH {PORTION} FROM {table}"))?;
     loop {
@@ -243,86 +271,8 @@ impl<'a> FromSql<'a> for Value<'a> {
 
 fn write(client: &mut Client, collection: &Collection) -> Result<(), Failure> {
     let mut transaction = client.transaction()?;
-    // Readers pass, a second scan waits. Emptied by DELETE, not by TRUNCATE, which readers
-    // with an older snapshot would see; and tracks first, for their foreign keys.
+    // Readers pass, a second scan waits.
     transaction.batch_execute("LOCK TABLE albums, artists, genres, tracks IN EXCLUSIVE MODE")?;
-    for table in schema::TABLES.iter().rev() {
-        transaction.batch_execute(&format!("DELETE FROM {table}"))?;
-    }
-    let names = |named: &Named, line: &mut Vec<u8>| {
-        field(line, &named.id.to_string(), b'\t');
-        field(line, &named.name, b'\n');
-    };
-    copy(&mut transaction, "albums", &schema::NAME_COLUMNS, &collection.albums, names)?;
-    copy(&mut transaction, "artists", &schema::NAME_COLUMNS, &collection.artists, names)?;
-    copy(&mut transaction, "genres", &schema::NAME_COLUMNS, &collection.genres, names)?;
-    copy(&mut transaction, "tracks", &schema::TRACK_COLUMNS, &collection.songs, |song, line| {
-        write_song(collection, song, line);
-    })?;
+    write::collection(&mut transaction, collection)?;
     Ok(transaction.commit()?)
-}
-
-/// COPY in its text form: the server parses the values, whatever types the columns have.
-fn copy<T>(
-    transaction: &mut Transaction<'_>,
-    table: &str,
-    columns: &[&str],
-    rows: &[T],
-    write_line: impl Fn(&T, &mut Vec<u8>),
-) -> Result<(), Failure> {
-    let statement = format!("COPY {table} ({}) FROM STDIN", columns.join(", "));
-    let mut writer = transaction.copy_in(&statement)?;
-    let mut chunk = Vec::with_capacity(2 * COPY_CHUNK);
-    for row in rows {
-        write_line(row, &mut chunk);
-        if chunk.len() >= COPY_CHUNK {
-            writer.write_all(&chunk)?;
-            chunk.clear();
-        }
-    }
-    writer.write_all(&chunk)?;
-    writer.finish()?;
-    Ok(())
-}
-
-fn write_song(collection: &Collection, song: &Song, line: &mut Vec<u8>) {
-    let optional = |line: &mut Vec<u8>, text: Option<&str>| match text {
-        Some(text) => field(line, text, b'\t'),
-        None => line.extend_from_slice(b"\\N\t"),
-    };
-    field(line, &song.id.to_string(), b'\t');
-    optional(line, song.name.as_deref());
-    for number in [song.length, song.track, song.year] {
-        optional(line, number.map(|number| number.to_string()).as_deref());
-    }
-    field(line, &collection.albums[song.album as usize].id.to_string(), b'\t');
-    field(line, &collection.artists[song.artist as usize].id.to_string(), b'\t');
-    field(line, &collection.genres[song.genre as usize].id.to_string(), b'\n');
-}
-
-/// One value and what ends it. PostgreSQL cannot store NUL: it becomes U+FFFD.
-fn field(line: &mut Vec<u8>, text: &str, end: u8) {
-    for byte in text.bytes() {
-        match byte {
-            b'\\' => line.extend_from_slice(b"\\\\"),
-            b'\t' => line.extend_from_slice(b"\\t"),
-            b'\n' => line.extend_from_slice(b"\\n"),
-            b'\r' => line.extend_from_slice(b"\\r"),
-            0 => line.extend_from_slice("\u{fffd}".as_bytes()),
-            _ => line.extend_from_slice(&[byte]),
-        }
-    }
-    line.extend_from_slice(&[end]);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_escaped_for_copy() {
-        let mut line = Vec::new();
-        field(&mut line, "\\N a\tb\r\n\0\u{e9}\\.", b'\n');
-        assert_eq!(line, "\\\\N a\\tb\\r\\n\u{fffd}\u{e9}\\\\.\n".as_bytes());
-    }
 }

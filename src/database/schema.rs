@@ -11,6 +11,11 @@ pub(super) const TRACK_COLUMNS: [&str; 8] =
 /// The columns of an album, an artist or a genre.
 pub(super) const NAME_COLUMNS: [&str; 2] = ["id", "name"];
 
+/// The columns of one of [`TABLES`].
+pub(super) fn columns(table: &str) -> &'static [&'static str] {
+    if table == "tracks" { &TRACK_COLUMNS } else { &NAME_COLUMNS }
+}
+
 /// The statements that create one of [`TABLES`] and its indexes; `id_type` is how the
 /// backend stores ids.
 pub(super) fn statements(table: &str, id_type: &str) -> Vec<String> {

@@ -1,16 +1,28 @@
 //! A SQLite file: opened for writing where that is possible, so that the journal of an
 //! interrupted scan can be rolled back, and for reading where it is not.
 
+mod explain;
+mod scan_lock;
+mod session;
+mod write;
+
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, ffi, params};
+use rusqlite::{Connection, OpenFlags, Row, Statement, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
+use super::difference::{Kind, StoredSong};
 use super::rows::{Loaded, NameRows, SongRow, SongRows, Value};
 use super::{DatabaseError, schema};
-use crate::model::{Collection, Named};
+use crate::model::Collection;
+
+use explain::{
+    DISK_FULL, IS_FOLDER, NO_LOCKS, explain, folder_of, is_busy, label, locks_fail, no_permission_in,
+};
+pub(super) use session::Session;
 
 const ID_TYPE: &str = "CHAR(32)";
 
@@ -31,12 +43,23 @@ pub(super) fn load(path: &Path) -> Result<Loaded, DatabaseError> {
 
 fn load_patiently(path: &Path, patience: Duration) -> Result<Loaded, DatabaseError> {
     let context = |error| explain(path, patience, &error);
-    let mut connection = open(path, patience).map_err(context)?;
+    let mut connection = open(path, Duration::ZERO).map_err(context)?;
+    if let Some(error) = without_locks(path, &connection) {
+        return Err(error);
+    }
+    connection.busy_timeout(patience).map_err(context)?;
     let missing = missing_tables(&connection).map_err(context)?;
     if !missing.is_empty() {
         create_schema(&mut connection).map_err(|error| explain_creation(path, patience, &error, &missing))?;
     }
     read(&mut connection).map_err(context)
+}
+
+/// The error of a file system without locks, which SQLite would wait for in vain.
+fn without_locks(path: &Path, connection: &Connection) -> Option<DatabaseError> {
+    let read = connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()));
+    read.is_err_and(|error| is_busy(&error) && locks_fail(path))
+        .then(|| DatabaseError::Failed { database: label(path), reason: NO_LOCKS.to_owned() })
 }
 
 pub(super) fn replace(path: &Path, collection: &Collection) -> Result<(), DatabaseError> {
@@ -46,13 +69,17 @@ pub(super) fn replace(path: &Path, collection: &Collection) -> Result<(), Databa
 }
 
 fn open(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
-    // Without write permission SQLite falls back to reading by itself. No URI flag: a path
-    // that begins with `file:` is a path.
+    // Without write permission SQLite falls back to reading by itself. It would take a path
+    // that begins with `file:` for a URI.
+    let path = match path.to_str() {
+        Some(text) if text.starts_with("file:") => Cow::Owned(Path::new(".").join(path)),
+        _ => Cow::Borrowed(path),
+    };
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if !path.exists() {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(&path, flags)?;
     connection.busy_timeout(patience)?;
     Ok(connection)
 }
@@ -73,10 +100,10 @@ fn create_schema(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// Looks again, now that nobody else can write: another process may have come first.
-fn create_missing(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    for table in missing_tables(transaction)? {
+fn create_missing(connection: &Connection) -> rusqlite::Result<()> {
+    for table in missing_tables(connection)? {
         for statement in schema::statements(table, ID_TYPE) {
-            transaction.execute_batch(&statement)?;
+            connection.execute_batch(&statement)?;
         }
     }
     Ok(())
@@ -131,45 +158,44 @@ fn value<'a>(row: &'a Row<'_>, index: usize) -> rusqlite::Result<Value<'a>> {
 }
 
 fn write(connection: &mut Connection, collection: &Collection) -> rusqlite::Result<()> {
-    // The references of a collection are right as it is; without the checks SQLite can
-    // also empty a table without visiting its rows.
-    connection.pragma_update(None, "foreign_keys", false)?;
-    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    write::prepare(connection)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     create_missing(&transaction)?;
-    for table in schema::TABLES.iter().rev() {
-        transaction.execute_batch(&format!("DELETE FROM {table}"))?;
-    }
-    write_names(&transaction, "albums", &collection.albums)?;
-    write_names(&transaction, "artists", &collection.artists)?;
-    write_names(&transaction, "genres", &collection.genres)?;
-    write_songs(&transaction, collection)?;
+    write_collection(&transaction, collection)?;
     transaction.commit()
 }
 
-fn write_names(transaction: &Transaction<'_>, table: &str, names: &[Named]) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare(&insert(table, &schema::NAME_COLUMNS))?;
-    for named in names {
-        statement.execute(params![hex(named.id, &mut [0; 32]), named.name])?;
+/// In place of everything there is.
+fn write_collection(connection: &Connection, collection: &Collection) -> rusqlite::Result<()> {
+    for table in schema::TABLES.iter().rev() {
+        connection.execute_batch(&format!("DELETE FROM {table}"))?;
+    }
+    for kind in Kind::ALL {
+        let mut statement = connection.prepare(&insert(kind.table(), &schema::NAME_COLUMNS))?;
+        for named in kind.of(collection) {
+            statement.execute(params![hex(named.id, &mut [0; 32]), named.name])?;
+        }
+    }
+    let mut statement = connection.prepare(&insert("tracks", &schema::TRACK_COLUMNS))?;
+    for song in &collection.songs {
+        run_with_song(&mut statement, &StoredSong::new(collection, song))?;
     }
     Ok(())
 }
 
-fn write_songs(transaction: &Transaction<'_>, collection: &Collection) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare(&insert("tracks", &schema::TRACK_COLUMNS))?;
-    for song in &collection.songs {
-        statement.execute(params![
-            hex(song.id, &mut [0; 32]),
-            song.name,
-            song.length,
-            song.track,
-            song.year,
-            hex(collection.albums[song.album as usize].id, &mut [0; 32]),
-            hex(collection.artists[song.artist as usize].id, &mut [0; 32]),
-            hex(collection.genres[song.genre as usize].id, &mut [0; 32]),
-        ])?;
-    }
-    Ok(())
+/// Runs a statement whose parameters are the columns of a song; answers how many rows it changed.
+fn run_with_song(statement: &mut Statement<'_>, song: &StoredSong<'_>) -> rusqlite::Result<usize> {
+    let [album, artist, genre] = song.names;
+    statement.execute(params![
+        hex(song.id, &mut [0; 32]),
+        song.name,
+        song.length,
+        song.track,
+        song.year,
+        hex(album, &mut [0; 32]),
+        hex(artist, &mut [0; 32]),
+        hex(genre, &mut [0; 32]),
+    ])
 }
 
 fn insert(table: &str, columns: &[&str]) -> String {
@@ -194,59 +220,6 @@ fn explain_creation(
             reason: format!("cannot create the missing tables ({}): {reason}", missing.join(", ")),
         },
         other => other,
-    }
-}
-
-/// SQLite's codes in words, with what to do.
-fn explain(path: &Path, patience: Duration, error: &rusqlite::Error) -> DatabaseError {
-    let database = format!("SQLite database {}", path.display());
-    let rusqlite::Error::SqliteFailure(failure, message) = error else {
-        return DatabaseError::Failed { database, reason: error.to_string() };
-    };
-    let reason = match (failure.code, failure.extended_code) {
-        (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => {
-            return DatabaseError::Locked { database, seconds: patience.as_secs() };
-        }
-        (ErrorCode::NotADatabase, _) => "the file is no SQLite database".to_owned(),
-        (ErrorCode::DatabaseCorrupt, _) => "the file is damaged; scan into a new one".to_owned(),
-        (ErrorCode::DiskFull, _) => "no space left on the disk".to_owned(),
-        (_, ffi::SQLITE_READONLY_ROLLBACK) => {
-            "an interrupted scan must be rolled back, and there is no write permission for that; \
-             open it once as its owner"
-                .to_owned()
-        }
-        (
-            _,
-            ffi::SQLITE_READONLY_CANTINIT | ffi::SQLITE_READONLY_RECOVERY | ffi::SQLITE_READONLY_DIRECTORY,
-        ) => "there is no write permission in its folder; in WAL mode that is needed also to read, so as \
-              its owner run `PRAGMA journal_mode=DELETE`"
-            .to_owned(),
-        (ErrorCode::ReadOnly, _) => "there is no write permission".to_owned(),
-        (ErrorCode::CannotOpen, _) => why_not_opened(path),
-        _ => message.clone().unwrap_or_else(|| failure.to_string()),
-    };
-    DatabaseError::Failed { database, reason }
-}
-
-/// SQLite only says that it cannot open a file; the file system knows more.
-fn why_not_opened(path: &Path) -> String {
-    if path.is_dir() {
-        return "it is a folder, not a file".to_owned();
-    }
-    let folder = match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-        None => Path::new("/"),
-    };
-    if !folder.is_dir() {
-        return format!("its folder {} does not exist", folder.display());
-    }
-    match std::fs::File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            "there is no such file, and no permission to create it".to_owned()
-        }
-        Err(error) => format!("the file cannot be opened ({error})"),
-        Ok(_) => "no file can be created beside it; give write permission for its folder".to_owned(),
     }
 }
 

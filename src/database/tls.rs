@@ -40,18 +40,30 @@ pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, String
         check_name: settings.ssl_mode == SslMode::VerifyFull,
         provider: Arc::clone(&provider),
     };
+    let details = settings.tls;
+    let versions =
+        if details.only_version_1_3 { &[&rustls::version::TLS13] } else { rustls::DEFAULT_VERSIONS };
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-    let config = match client_certificate(settings)? {
+    let certificate = if details.client_certificate { client_certificate(settings)? } else { None };
+    let mut config = match certificate {
         Some((chain, key)) => builder
             .with_client_auth_cert(chain, key)
             .map_err(|error| format!("the client certificate (sslcert) cannot be used: {error}"))?,
         None => builder.with_no_client_auth(),
     };
-    Ok(Connector(MakeRustlsConnect::new(config)))
+    config.enable_sni = details.sni;
+    if details.direct {
+        // Without it a server does not take TLS that begins at once.
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+    }
+    Ok(Connector {
+        tls: MakeRustlsConnect::new(config),
+        allowed: settings.required_auth.clone().map(Arc::from),
+    })
 }
 
 /// Why the server's certificate is not accepted.

@@ -118,7 +118,9 @@ fn paths(config: &Config) -> impl Iterator<Item = &Path> {
         BindAddress::Unix(path) => path.parent(),
         BindAddress::Tcp { .. } => None,
     });
-    config.log_files().chain(config.snapshot_dir.as_deref()).chain(folders)
+    let access_log = config.access_log.as_ref().and_then(|settings| settings.path.as_deref());
+    let logs = config.log.path.as_deref().into_iter().chain(access_log);
+    logs.chain(config.snapshot_dir.as_deref()).chain(folders)
 }
 
 /// What was answered, and whether that is all.

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use slog::{debug, error, warn};
 
 use super::events::Settings;
-use super::listeners::{self, Listener};
+use super::listeners::{self, Listener, Manner};
 use super::loader::{Loader, Source, Summary};
 use super::logs::open_logs;
 use super::messages::Message;
@@ -24,10 +24,11 @@ use super::sandbox;
 use super::start::warn_about;
 use super::{ExitCode, Master, chain};
 use crate::config::{self, BindAddress, Config, World};
-use crate::snapshot::{Snapshot, Verify, storage};
-use crate::telemetry::{AccessLog, Log, sentry};
+use crate::snapshot;
+use crate::telemetry::sentry::{self, Lookup};
+use crate::telemetry::{AccessLog, Log};
 use crate::title;
-use crate::worker::{Cause, Ending, Notice, Role, Worker};
+use crate::worker::{Cause, Ending, Notice, Role, Worker, handout_way};
 
 /// A worker that crashes as soon as it has something to do does so within this time, and a reload
 /// takes so much longer.
@@ -153,7 +154,8 @@ impl Master {
         Ok(pid)
     }
 
-    pub(super) fn fork_worker(&self, generation: u64, slot: usize) -> io::Result<Pid> {
+    pub(super) fn fork_worker(&mut self, generation: u64, slot: usize) -> io::Result<Pid> {
+        let (giver, taker) = handout_way()?;
         let of = self.generation(generation)?;
         let mut first = of.first_steps(Signal::SIGTERM);
         // Copies made before the fork: the child closes the master's own descriptors.
@@ -164,21 +166,24 @@ impl Master {
         let snapshot = snapshot.try_clone()?;
         let messages = File::from(self.messages_to.try_clone()?);
         first.keep.extend(listeners.iter().map(|(listener, _)| listener.as_raw_fd()));
-        first.keep.extend([snapshot.as_raw_fd(), messages.as_raw_fd()]);
+        first.keep.extend([snapshot.as_raw_fd(), messages.as_raw_fd(), taker.as_fd().as_raw_fd()]);
         let scoreboard_slot = self.scoreboard.assign(slot);
-        process::fork(&first, || {
+        let forked = process::fork(&first, || {
             title::set(&format!("avalon: worker {slot} [gen {generation}]"));
             let log = of.log.for_process(&format!("worker {slot}"));
+            log.be_led();
+            of.access_log.iter().for_each(|access_log| access_log.be_led());
             if of.config.sandbox {
-                match sandbox::confine(of.config.log_files()) {
+                match sandbox::confine() {
                     Ok(how) => debug!(log.logger(), "confined"; "how" => how),
                     // It serves all the same: the kernel may not know of it.
                     Err(error) => warn!(log.logger(), "the worker is not fully confined: {}", error),
                 }
             }
-            let _sentry = sentry::start(&of.config.sentry, "worker", Some(generation), Some(slot));
+            let _sentry =
+                sentry::start(&of.config.sentry, "worker", Some(generation), Some(slot), Lookup::Known);
             scoreboard_slot.claim(std::process::id(), generation);
-            let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
+            let worker = snapshot::open_sealed(&snapshot).map(|snapshot| Worker {
                 config: of.config.clone(),
                 snapshot,
                 listeners,
@@ -187,6 +192,7 @@ impl Master {
                 log: log.clone(),
                 access_log: of.access_log.clone(),
                 master: first.master,
+                handouts: taker,
                 notify: Box::new(move |notice| match notice {
                     Notice::Ready => Message::Ready.send(&messages),
                     Notice::Retires(Cause::Requests) => Message::RetiresForRequests.send(&messages),
@@ -201,7 +207,8 @@ impl Master {
                     ExitCode::Worker
                 }
             }
-        })
+        });
+        forked.inspect(|pid| self.handouts.add(*pid, generation, giver))
     }
 
     pub(super) fn generation(&self, number: u64) -> io::Result<&Generation> {
@@ -226,8 +233,9 @@ pub(super) fn open_listeners(
     open: &[Rc<Listener>],
     world: &World<'_>,
 ) -> Result<Vec<Rc<Listener>>, String> {
+    let manner = Manner::of(config);
     let bind =
-        |addresses: &[BindAddress], open: &[Rc<Listener>]| listeners::open(addresses, open, config, world);
+        |addresses: &[BindAddress], open: &[Rc<Listener>]| listeners::open(addresses, open, &manner, world);
     let is_wanted = |address: &&BindAddress| {
         config.metrics || activated.iter().any(|listener| listener.address() == *address)
     };
@@ -265,12 +273,4 @@ pub(super) fn settings(config: &Config) -> Settings {
         failures_max: config.failures_max,
         failure_window: config.failure_window,
     }
-}
-
-/// The snapshot for the rest of the process's life. The loader has verified all of it, and
-/// it is sealed since.
-fn open_snapshot(sealed: &OwnedFd) -> io::Result<&'static Snapshot<'static>> {
-    let map: &'static memmap2::Mmap = Box::leak(Box::new(storage::map(sealed)?));
-    let snapshot = Snapshot::open(map, Verify::Structure).map_err(io::Error::other)?;
-    Ok(Box::leak(Box::new(snapshot)))
 }

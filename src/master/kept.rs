@@ -1,8 +1,6 @@
 //! Snapshots that outlive a master, in systemd's descriptor store or in the file at
 //! `SNAPSHOT_PATH`: they serve at once after a start, until the database has been read.
 
-use std::time::Instant;
-
 use nix::sys::signal::Signal;
 use slog::{Logger, info, warn};
 
@@ -16,7 +14,7 @@ use crate::snapshot::storage;
 impl Master {
     /// Asks for what is in the database when it is time to.
     pub(super) fn refresh(&mut self) {
-        if self.refresh.is_due(Instant::now()) {
+        if self.refresh.is_due(self.clock.now()) {
             if !self.arbiter.is_making() {
                 self.refreshing = Some(self.arbiter.reload_generation());
             }

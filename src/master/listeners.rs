@@ -10,12 +10,14 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, fchownat};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
 use super::names::{Holder, Identity};
-use crate::config::{BindAddress, Config, World};
+use crate::config::{BindAddress, Config, World, preferred};
 
 /// One open address.
 pub(super) struct Listener {
@@ -147,6 +149,34 @@ fn bind_address(address: &SockAddr) -> BindAddress {
     }
 }
 
+/// How addresses are opened.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Manner {
+    /// Length of the queue.
+    pub(super) backlog: i32,
+    /// Mode bits that Unix sockets do not get.
+    pub(super) umask: u32,
+    /// Whom Unix sockets belong to; `None`: to us.
+    pub(super) owner: Option<(Uid, Gid)>,
+    /// Whether others of the same user may listen on the same TCP addresses.
+    pub(super) reuse_port: bool,
+    /// Ports of IPv4 addresses, which an IPv6 address must not take.
+    pub(super) ipv4_ports: Vec<u16>,
+}
+
+impl Manner {
+    /// As the configuration says.
+    pub(super) fn of(config: &Config) -> Self {
+        Manner {
+            backlog: config.backlog,
+            umask: config.umask,
+            owner: config.account.as_ref().map(|account| (account.uid, account.gid)),
+            reuse_port: config.reuse_port,
+            ipv4_ports: config.ipv4_ports(),
+        }
+    }
+}
+
 /// Opens what `addresses` names, taking from `open` what is open already. A Unix socket whose path was removed or
 /// taken is bound again, if it can be.
 ///
@@ -155,7 +185,7 @@ fn bind_address(address: &SockAddr) -> BindAddress {
 pub(super) fn open(
     addresses: &[BindAddress],
     open: &[Rc<Listener>],
-    config: &Config,
+    manner: &Manner,
     world: &World<'_>,
 ) -> Result<Vec<Rc<Listener>>, String> {
     let find = |address: &BindAddress| open.iter().find(|listener| listener.address == *address);
@@ -164,9 +194,9 @@ pub(super) fn open(
             Ok(Rc::clone(listener))
         }
         Some(listener) => {
-            Ok(bind(address, open, config, world).map_or_else(|_| Rc::clone(listener), Rc::new))
+            Ok(bind(address, open, manner, world).map_or_else(|_| Rc::clone(listener), Rc::new))
         }
-        None => bind(address, open, config, world)
+        None => bind(address, open, manner, world)
             .map(Rc::new)
             .map_err(|error| format!("cannot listen on {address}: {error}")),
     };
@@ -176,46 +206,39 @@ pub(super) fn open(
 fn bind(
     address: &BindAddress,
     open: &[Rc<Listener>],
-    config: &Config,
+    manner: &Manner,
     world: &World<'_>,
 ) -> io::Result<Listener> {
-    match address {
+    let socket = match address {
         BindAddress::Tcp { host, port } => {
-            let resolved = world.addresses(host, *port)?.into_iter().next();
+            let resolved = preferred(&world.addresses(host, *port)?);
             let resolved = resolved.ok_or_else(|| io::Error::other("the name has no address"))?;
-            let socket = bind_tcp(resolved, config.backlog, config.reuse_port, open)?;
-            Ok(Listener::new(address.clone(), socket, false))
+            bind_tcp(resolved, open, manner)
         }
-        BindAddress::Unix(path) => {
-            let socket = bind_unix(path, config.backlog, config.umask)?;
-            Ok(Listener::new(address.clone(), socket, false))
-        }
-    }
+        BindAddress::Unix(path) => bind_unix(path, manner),
+    };
+    Ok(Listener::new(address.clone(), socket?, false))
 }
 
-fn bind_tcp(
-    address: SocketAddr,
-    backlog: i32,
-    reuse_port: bool,
-    open: &[Rc<Listener>],
-) -> io::Result<Socket> {
+fn bind_tcp(address: SocketAddr, open: &[Rc<Listener>], manner: &Manner) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     // Of the master's one socket for all workers: a socket of a worker's own would take its queue
     // with it when it closes.
-    socket.set_reuse_port(reuse_port)?;
-    if address.is_ipv6() {
+    socket.set_reuse_port(manner.reuse_port)?;
+    // Elsewhere the kernel's net.ipv6.bindv6only says whether [::] serves IPv4 as well, as with Gunicorn.
+    if address.is_ipv6() && manner.ipv4_ports.contains(&address.port()) {
         socket.set_only_v6(true)?;
     }
     // Accepted connections inherit it.
     socket.set_tcp_nodelay(true)?;
     match socket.bind(&address.into()) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            bind_beside(&socket, address, backlog, reuse_port, open)?;
+            bind_beside(&socket, address, open, manner)?;
         }
         bound => {
             bound?;
-            socket.listen(backlog)?;
+            socket.listen(manner.backlog)?;
         }
     }
     Ok(socket)
@@ -228,9 +251,8 @@ fn bind_tcp(
 fn bind_beside(
     socket: &Socket,
     address: SocketAddr,
-    backlog: i32,
-    reuse_port: bool,
     open: &[Rc<Listener>],
+    manner: &Manner,
 ) -> io::Result<()> {
     let is_in_the_way =
         |listener: &&Rc<Listener>| listener.local().is_some_and(|local| local.port() == address.port());
@@ -257,19 +279,24 @@ fn bind_beside(
         in_the_way.iter().try_for_each(|listener| listener.socket.set_reuse_port(shared))?;
         socket.set_reuse_port(shared)
     };
-    let bound = share(true).and_then(|()| socket.bind(&address.into())).and_then(|()| socket.listen(backlog));
-    share(reuse_port)?;
+    let bound =
+        share(true).and_then(|()| socket.bind(&address.into())).and_then(|()| socket.listen(manner.backlog));
+    share(manner.reuse_port)?;
     bound.map_err(|_| ours())
 }
 
-fn bind_unix(path: &Path, backlog: i32, mask: u32) -> io::Result<Socket> {
+fn bind_unix(path: &Path, manner: &Manner) -> io::Result<Socket> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    let before = umask(Mode::from_bits_truncate(mask));
+    let before = umask(Mode::from_bits_truncate(manner.umask));
     let bound = socket.bind(&SockAddr::unix(path)?);
     umask(before);
     bound?;
-    socket.listen(backlog)?;
+    if let Some((user, group)) = manner.owner {
+        // Not through a link that has taken its place.
+        fchownat(AT_FDCWD, path, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    }
+    socket.listen(manner.backlog)?;
     Ok(socket)
 }
 
@@ -289,16 +316,17 @@ pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Opened with a queue of the default length, and with this REUSE_PORT.
+    fn manner() -> Manner {
+        Manner { backlog: 16, umask: 0o022, ..Manner::default() }
+    }
+
+    /// Opened as a start or a reload does.
     fn opened_with(
         addresses: &[BindAddress],
         before: &[Rc<Listener>],
-        reuse_port: bool,
+        manner: &Manner,
     ) -> Result<Vec<Rc<Listener>>, String> {
-        let mut overrides = crate::config::Overrides::default();
-        overrides.set("REUSE_PORT", reuse_port.to_string());
-        let config = crate::config::load(&overrides).unwrap();
-        open(addresses, before, &config, &World::live())
+        open(addresses, before, manner, &World::live())
     }
 
     fn tcp() -> BindAddress {
@@ -307,35 +335,36 @@ mod tests {
 
     #[test]
     fn open_addresses_are_kept() {
-        let first = opened_with(&[tcp()], &[], false).unwrap();
+        let first = opened_with(&[tcp()], &[], &manner()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let unix = BindAddress::Unix(folder.path().join("socket"));
-        let second = opened_with(&[tcp(), unix], &first, false).unwrap();
+        let second = opened_with(&[tcp(), unix], &first, &manner()).unwrap();
         assert_eq!(first[0].shown(), second[0].shown());
     }
 
     #[test]
     fn busy_address_is_named() {
-        let first = opened_with(&[tcp()], &[], false).unwrap();
+        let first = opened_with(&[tcp()], &[], &manner()).unwrap();
         let port = first[0].socket.local_addr().unwrap().as_socket().unwrap().port();
         let busy = BindAddress::Tcp { host: "127.0.0.1".into(), port };
-        let error = opened_with(&[busy], &[], false).err().unwrap();
+        let error = opened_with(&[busy], &[], &manner()).err().unwrap();
         assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
     }
 
     #[test]
     fn address_is_shared_with_whoever_shares_it_too() {
-        let first = opened_with(&[tcp()], &[], true).unwrap();
+        let sharing = Manner { reuse_port: true, ..manner() };
+        let first = opened_with(&[tcp()], &[], &sharing).unwrap();
         let port = first[0].socket.local_addr().unwrap().as_socket().unwrap().port();
         let same = [BindAddress::Tcp { host: "127.0.0.1".into(), port }];
-        assert!(opened_with(&same, &[], false).is_err());
-        assert!(opened_with(&same, &[], true).is_ok());
+        assert!(opened_with(&same, &[], &manner()).is_err());
+        assert!(opened_with(&same, &[], &sharing).is_ok());
     }
 
     /// One TCP and one Unix address that are open, with a copy as a worker has it.
     fn opened(folder: &Path) -> [(Rc<Listener>, Socket); 2] {
         [tcp(), BindAddress::Unix(folder.join("socket"))].map(|address| {
-            let listener = opened_with(&[address], &[], false).unwrap().remove(0);
+            let listener = opened_with(&[address], &[], &manner()).unwrap().remove(0);
             let copy = listener.share().unwrap();
             (listener, copy)
         })
@@ -383,15 +412,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let address = [BindAddress::Unix(path.clone())];
-        let live = opened_with(&address, &[], false).unwrap();
-        assert!(opened_with(&address, &[], false).err().unwrap().contains("another process serves it"));
+        let live = opened_with(&address, &[], &manner()).unwrap();
+        assert!(opened_with(&address, &[], &manner()).err().unwrap().contains("another process serves it"));
         drop(live);
         assert!(!path.exists());
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        drop(opened_with(&address, &[], false).unwrap());
+        drop(opened_with(&address, &[], &manner()).unwrap());
         fs::write(&path, "data").unwrap();
-        assert!(opened_with(&address, &[], false).err().unwrap().contains("something else"));
+        assert!(opened_with(&address, &[], &manner()).err().unwrap().contains("something else"));
         assert_eq!(fs::read(&path).unwrap(), b"data");
     }
 }

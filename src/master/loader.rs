@@ -175,7 +175,7 @@ impl Loader {
 fn load(generation: u64, config: &Config, log: &Log, material: &Material, mut report: File) -> ExitCode {
     title::set(&format!("avalon: loader [gen {generation}]"));
     let log = log.for_process("loader");
-    let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None);
+    let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None, sentry::Lookup::Own);
     let made = match material {
         Material::Draft(draft) => make(config, &log, draft),
         Material::Kept(kept) => verify_kept(kept.snapshot()),

@@ -6,11 +6,13 @@
 
 pub mod arbiter;
 mod asking;
+mod clock;
 mod control;
 mod dispositions;
 mod errands;
 pub mod events;
 mod generations;
+mod handouts;
 mod inherited;
 mod kept;
 mod listeners;
@@ -52,11 +54,13 @@ use slog::{crit, error, info, warn};
 use crate::scoreboard::{Dismissal, RestartCause, Scoreboard};
 use arbiter::Arbiter;
 use asking::Asking;
+use clock::RunningClock;
 use control::Control;
 pub use dispositions::Dispositions;
 use errands::{Errand, Errands, report_last};
 use events::{Event, Settings, Wish};
 use generations::Generation;
+use handouts::{Handouts, Owed};
 use listeners::Listener;
 use loader::{Kept, Loader, Source, in_words};
 use logs::open_log;
@@ -127,6 +131,7 @@ struct Master {
     saving: Saving,
     errands: Errands,
     metrics: Metrics,
+    handouts: Handouts,
     invocation: Invocation,
     parent: Parent,
     /// The number of workers that the process title shows.
@@ -136,6 +141,8 @@ struct Master {
     /// The master whose place we are to take.
     predecessor: Option<Predecessor>,
     begin: Instant,
+    /// By which the arbiter measures.
+    clock: RunningClock,
     /// How the last attempt to make a generation went, and when.
     last_made: Option<(SystemTime, Result<(), String>)>,
     exit: Option<ExitCode>,
@@ -187,6 +194,7 @@ impl Master {
         self.dispatch(Event::Started(settings));
         while !self.has_ended() {
             self.wait();
+            self.clock.round(Instant::now());
             while let Some((arrived, by_kernel)) = self.signals.next() {
                 if let Arrived::Wished(wish) = arrived {
                     self.wished_by_signal(wish, by_kernel);
@@ -217,8 +225,10 @@ impl Master {
             self.follow_logs();
             self.look_after_names();
             self.run_errands();
+            self.hand_out();
             self.measure();
-            let silence = |slot| (slot, self.scoreboard.silence(slot));
+            let now = Instant::now();
+            let silence = |slot| (slot, self.clock.counted(self.scoreboard.silence(slot), now));
             let silent = self.arbiter.slots().into_iter().map(silence).collect();
             self.dispatch(Event::Tick { silent });
         }
@@ -237,7 +247,7 @@ impl Master {
     fn wait(&self) {
         let until = self.arbiter.next_deadline().into_iter().chain(self.refresh.due()).min();
         let tick = self.systemd.pause().map_or(TICK, |pause| pause.min(TICK));
-        let wait = until.map_or(tick, |until| until.saturating_duration_since(Instant::now()).min(tick));
+        let wait = until.map_or(tick, |until| until.saturating_duration_since(self.clock.now()).min(tick));
         // One millisecond more, so that a deadline has passed when poll returns.
         let wait = PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
         let own = [self.signals.as_fd(), self.messages.as_fd()];
@@ -297,7 +307,7 @@ impl Master {
         }
         match self.errands.ended(pid) {
             Some(Errand::Told) => return,
-            Some(Errand::Found(address)) => return self.metrics.found(address),
+            Some(Errand::LookedUp(answers)) => return self.learn(answers),
             None => {}
         }
         match self.loader.take_if(|loader| loader.pid == pid) {
@@ -309,6 +319,7 @@ impl Master {
     fn worker_ended(&mut self, pid: Pid, ended: process::Ended) {
         let worker = self.arbiter.workers().find(|worker| worker.pid == pid);
         let orderly = ended == process::Ended::Code(0);
+        self.handouts.remove(pid);
         // First, as the next worker may get the same slot.
         worker.iter().for_each(|worker| self.scoreboard.slot(worker.slot).release());
         let source = worker.and_then(|worker| self.generations.get(&worker.generation)?.source);
@@ -353,7 +364,7 @@ impl Master {
     fn dispatch(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            for action in self.arbiter.handle(event, Instant::now()) {
+            for action in self.arbiter.handle(event, self.clock.now()) {
                 events.extend(self.perform(action));
             }
         }

@@ -13,7 +13,7 @@ use slog::{error, warn};
 
 use super::events::Event;
 use super::generations::Generation;
-use super::listeners::{self, Listener};
+use super::listeners::{self, Listener, Manner};
 use super::pidfile::PidFile;
 use super::{Control, Master};
 use crate::config::World;
@@ -169,7 +169,7 @@ impl Master {
         let current = self.arbiter.current().and_then(|number| self.generations.get(&number));
         let Some(Generation { config, .. }) = current else { return Ok(()) };
         let address = [old.address().clone()];
-        let made = listeners::open(&address, &[], config, &World::live())?;
+        let made = listeners::open(&address, &[], &Manner::of(config), &World::live())?;
         let Some(new) = made.into_iter().next() else { return Ok(()) };
         // The queue of the old one is emptied by those who have it, and nobody can find it any more.
         old.set_owned(false);

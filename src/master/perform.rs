@@ -1,16 +1,16 @@
 //! What the arbiter's decisions do to the world.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use slog::{Level, error, info, warn};
 
-use super::Master;
 use super::events::{Action, Event};
 use super::generations::Generation;
 use super::messages::Message;
+use super::{Master, Owed};
 use crate::telemetry::sentry;
 use crate::worker::Role;
 
@@ -87,6 +87,9 @@ impl Master {
     }
 
     pub(super) fn promote(&mut self, number: u64) {
+        // Before they are told to leave: a connection that a proxy has kept must not show it old rows.
+        self.handouts.owe(|other| other != number, Owed { snapshot: true, ..Owed::default() });
+        self.hand_out();
         for (other, generation) in &mut self.generations {
             if *other != number {
                 // Addresses that the new generation does not want close here.
@@ -96,9 +99,8 @@ impl Master {
         let Some(generation) = self.generations.get(&number) else { return };
         self.log = generation.log.clone();
         sentry::start_aside(&generation.config.sentry);
-        if self.metrics.configure(&generation.config) {
-            self.errands.forget_host();
-        }
+        self.metrics.configure(&generation.config);
+        self.errands.forget_hosts();
         let (user, group) = &generation.account_names;
         info!(
             self.log.logger(),
@@ -145,7 +147,7 @@ impl Master {
             self.systemd.status(&status);
         }
         let current = self.arbiter.current().and_then(|current| self.generations.get(&current));
-        self.refresh.made(current.is_some_and(Generation::is_stale), Instant::now());
+        self.refresh.made(current.is_some_and(Generation::is_stale), self.clock.now());
         if serves {
             self.keep();
         }

@@ -79,23 +79,24 @@ fn take_place(path: &Path) -> Result<Option<Flock<File>>, String> {
     let failed = |error: io::Error| named(error.to_string());
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o644).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let file = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => options.open(path),
+    let (opened, changed) = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => (options.open(path), io::ErrorKind::NotFound),
         Ok(found) => {
             let what = if found.is_symlink() { "a link" } else { "no regular file" };
             return Err(named(format!(
                 "{what} is there, which is left alone; name another file, or remove it"
             )));
         }
-        // Never through a link, nor over what has come meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => options.create_new(true).open(path),
+        // Never through a link, nor over what has come meanwhile. That nothing is found then as well is the
+        // folder's fault.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (options.create_new(true).open(path), io::ErrorKind::AlreadyExists)
+        }
         Err(error) => return Err(failed(error)),
     };
-    let file = match file {
-        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists].contains(&error.kind()) => {
-            return Ok(None);
-        }
-        file => file.map_err(failed)?,
+    let file = match opened {
+        Err(error) if error.kind() == changed => return Ok(None),
+        opened => opened.map_err(failed)?,
     };
     let mut content = Vec::new();
     (&file).take(LEN_MAX + 1).read_to_end(&mut content).map_err(failed)?;

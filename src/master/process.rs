@@ -150,7 +150,9 @@ fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
         // container), the reload has its share of the processors and is made all the same.
         let _ = rustix::process::nice(NICE);
     }
-    umask(Mode::from_bits_truncate(first.umask));
+    // Files get no more than whoever has started the master wants.
+    let inherited = umask(Mode::all());
+    umask(inherited | Mode::from_bits_truncate(first.umask));
     if let Some(account) = first.account {
         become_account(account)?;
     }

@@ -11,10 +11,12 @@ use nix::unistd::pipe2;
 use slog::{Logger, info, warn};
 
 use super::arbiter::Arbiter;
+use super::clock::RunningClock;
 use super::control::Control;
 use super::errands::Errands;
 use super::events::Settings;
 use super::generations::{Generation, open_listeners, settings};
+use super::handouts::Handouts;
 use super::inherited::Inherited;
 use super::kept::saved_snapshot;
 use super::loader::Kept;
@@ -64,6 +66,7 @@ impl Master {
         prepared: Prepared,
     ) -> Result<(Self, Settings), String> {
         let Prepared { inherited, log, access_log, signals, terminal } = prepared;
+        config.notes.iter().for_each(|note| info!(log.logger(), "{}", note));
         warn_about(&config, log.logger());
         raise_descriptor_limit(log.logger());
         let Inherited { sockets, snapshot, handover } = inherited;
@@ -114,12 +117,14 @@ impl Master {
             saving: Saving::default(),
             errands: Errands::default(),
             metrics,
+            handouts: Handouts::default(),
             invocation: Invocation::of_this_process().map_err(system)?,
             parent: Parent::of_this_process(),
             titled: None,
             successor: None,
             predecessor,
             begin: Instant::now(),
+            clock: RunningClock::new(Instant::now()),
             last_made: None,
             exit: None,
             ends_last: false,
@@ -135,15 +140,8 @@ fn open_control(path: &Path, log: &Logger) -> Option<Control> {
 }
 
 pub(super) fn warn_about(config: &Config, log: &Logger) {
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().map(String::as_str).chain(config.unreachable()) {
         warn!(log, "{}", warning);
-    }
-    if config.control.is_none() && config.control_wanted {
-        warn!(
-            log,
-            "avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set, and \
-            there is no /run/user/UID; set CONTROL to a path, or to none"
-        );
     }
 }
 

@@ -4,6 +4,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// A folder below one of the scanned roots, or a root itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder {
@@ -21,7 +23,7 @@ pub struct Folder {
 
 /// How a file looked when it was read. Two files with equal stamps hold the same bytes,
 /// if they are settled.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamps {
     /// Bytes.
     pub size: i64,
@@ -34,7 +36,7 @@ pub struct Stamps {
 }
 
 /// What reading a file gave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// A song.
     Song = 0,
@@ -57,7 +59,7 @@ impl Outcome {
 
 /// A file as the last scan that could see it left it. The texts are as they stand in the
 /// file, before the rules for years, tracks and genres; `None` means that no tag says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
     /// Number of the folder that holds the file.
     pub folder: i64,

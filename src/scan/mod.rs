@@ -1,173 +1,67 @@
-//! The scan: from folders of music to a collection of rows. It only reads; storing the
-//! collection is the caller's part.
+//! The scan: from folders of music to the rows of a database.
 //!
-//! [`collect`] lists the files (`walk`), reads them on all cores (`tags`, `formats`,
-//! `id3`, with `genre` and `numbers` for what people write there) and makes rows of them
-//! (`rows`). One odd file never ends a scan: it is named in the log, counted and left out.
+//! [`run`] opens the database first (`database::Session`), reads what the last scan left
+//! (`previous`), lists the folders and reads new and changed files on several threads (`survey`,
+//! with `pool`, `walk`, `exclude`, `stamping` and `read`), decides what became of the songs of the
+//! last scan (`settle`, with `fate`), refuses to lose too much (`guard`), makes rows of the files
+//! (`track`, `names`, `facts`, with `genre` and `numbers` for what people write into tags), and
+//! stores the differences in one transaction (`store`).
+//!
+//! One odd file never ends a scan, and what cannot be reached is never taken for gone.
 
-mod formats;
+mod error;
+mod exclude;
+mod facts;
+mod fate;
+mod folders;
 mod genre;
-mod id3;
+mod guard;
+mod interrupt;
+mod names;
 mod numbers;
+mod pool;
+mod previous;
 pub mod progress;
 mod read;
-mod rows;
-mod tags;
+mod report;
+mod roots;
+mod scope;
+mod settle;
+mod spool;
+mod stamping;
+mod store;
+mod survey;
+mod suspects;
+mod track;
 mod walk;
 
-use std::collections::BTreeMap;
-use std::error::Error;
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
+use std::sync::Arc;
+use std::time::Duration;
 
+use slog::{Level, Logger, debug, error, info, warn};
+
+pub use error::ScanError;
+pub use guard::{Expected, Loss};
+pub use interrupt::Interrupt;
 pub use progress::Progress;
-use slog::{Logger, info, warn};
+pub use report::{Fates, Report, Skipped};
 
-use crate::model::Collection;
-use rows::{Rows, Track};
-use tags::{Audio, Unread};
-use walk::{Entry, Kind};
+use crate::config::DatabaseUrl;
+use crate::database::{Holder, Notice, Session};
+use exclude::Patterns;
+use pool::Patience;
+use previous::Previous;
+use report::shown;
+use settle::Scan;
+use store::Store;
+use survey::Plan;
 
-/// More threads than this only make a disk seek.
-const THREADS_MAX: usize = 16;
-
-/// What a scan found.
-#[derive(Debug)]
-pub struct Scanned {
-    /// The rows.
-    pub collection: Collection,
-    /// How many files were looked into.
-    pub read: usize,
-    /// What gave no song.
-    pub skipped: Skipped,
-}
-
-/// The counts that sum up a scan, in one line.
-impl fmt::Display for Scanned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Collection { albums, artists, genres, songs } = &self.collection;
-        write!(
-            f,
-            "Read {} files: {} songs, {} albums, {} artists, {} genres; skipped {}",
-            self.read,
-            songs.len(),
-            albums.len(),
-            artists.len(),
-            genres.len(),
-            self.skipped
-        )
-    }
-}
-
-/// How much was left out, by reason.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Skipped {
-    /// Files that are no audio.
-    pub not_audio: usize,
-    /// Audio in formats that are not supported.
-    pub unsupported: usize,
-    /// Audio that is damaged, and files and folders that could not be opened.
-    pub unreadable: usize,
-    /// Links that lead nowhere or to themselves.
-    pub broken_links: usize,
-    /// Links to folders, which are not followed.
-    pub linked_folders: usize,
-    /// Pipes, sockets and devices.
-    pub special: usize,
-    /// Apple double files (`._x`).
-    pub apple_double: usize,
-}
-
-impl Skipped {
-    /// The number of all.
-    pub fn total(&self) -> usize {
-        self.reasons().iter().map(|(count, _)| count).sum()
-    }
-
-    fn reasons(&self) -> [(usize, &'static str); 7] {
-        [
-            (self.not_audio, "no audio"),
-            (self.unsupported, "unsupported format"),
-            (self.unreadable, "unreadable"),
-            (self.broken_links, "broken link"),
-            (self.linked_folders, "link to a folder"),
-            (self.special, "pipe, socket or device"),
-            (self.apple_double, "Apple double"),
-        ]
-    }
-}
-
-/// The total, and in parentheses each reason that occurred.
-impl fmt::Display for Skipped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.total())?;
-        let reasons: Vec<String> = self
-            .reasons()
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, reason)| format!("{count} {reason}"))
-            .collect();
-        if reasons.is_empty() { Ok(()) } else { write!(f, " ({})", reasons.join(", ")) }
-    }
-}
-
-/// Why there is nothing to store. Whoever sees one must leave the old collection alone.
-#[derive(Debug)]
-pub enum ScanError {
-    /// A path to scan that does not exist.
-    Missing {
-        /// The path.
-        path: PathBuf,
-    },
-    /// A path to scan that is no folder.
-    NotFolder {
-        /// The path.
-        path: PathBuf,
-    },
-    /// A path to scan whose entries cannot be listed.
-    Unreadable {
-        /// The path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is no song below any of the paths, which is more often a folder that is not
-    /// mounted than a wish.
-    NothingReadable {
-        /// What there is instead.
-        skipped: Skipped,
-    },
-}
-
-impl fmt::Display for ScanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ScanError::Missing { path } => write!(f, "folder {} does not exist", path.display()),
-            ScanError::NotFolder { path } => {
-                write!(f, "{} is not a folder; give the folder that holds the music", path.display())
-            }
-            ScanError::Unreadable { path, .. } => write!(f, "folder {} cannot be read", path.display()),
-            ScanError::NothingReadable { skipped } => write!(
-                f,
-                "no audio was found, files skipped: {skipped}; is the folder mounted? To store an empty \
-                 collection, add --allow-empty"
-            ),
-        }
-    }
-}
-
-impl Error for ScanError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            ScanError::Unreadable { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
+/// Threads that list and read. Most of them wait for a disk or a network, so their number
+/// has nothing to do with that of the cores.
+const THREADS: usize = 16;
+/// After this time a file or folder that does not answer is named.
+const NAMED_AFTER: Duration = Duration::from_secs(20);
 
 /// Whether a scan that finds no song is a mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,149 +72,140 @@ pub enum Empty {
     Allowed,
 }
 
-/// Reads all music below these folders. The result depends on the files alone, not on
-/// the order of folders, directory entries or threads.
+/// What a scan is told.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Where the collection is kept.
+    pub database: DatabaseUrl,
+    /// The folders to read.
+    pub folders: Vec<PathBuf>,
+    /// The folders of COLLECTION, none of which one of `folders` may lie inside.
+    pub collection: Vec<PathBuf>,
+    /// Whether a scan that finds no song is a mistake.
+    pub empty: Empty,
+    /// Losses that are meant.
+    pub expected: Expected,
+    /// Patterns of what is passed over, beside the default ones.
+    pub exclude: Vec<String>,
+    /// The paths below the folders that are looked at alone; `None` for everything.
+    pub only: Option<Vec<PathBuf>>,
+    /// Whether it is only told what would be stored.
+    pub dry_run: bool,
+    /// Whether files are read that are as the last scan left them.
+    pub full: bool,
+    /// How long a file may give no answer.
+    pub file_timeout: Duration,
+}
+
+/// Reads all music below the folders and stores it. The result depends on the files alone,
+/// not on the order of folders, directory entries or threads.
 ///
 /// # Errors
-/// When a folder cannot be used, or nothing is found and `empty` refuses that.
-pub fn collect(
-    folders: &[PathBuf],
-    empty: Empty,
-    progress: &dyn Progress,
-    log: &Logger,
-) -> Result<Scanned, ScanError> {
-    let mut skipped = Skipped::default();
-    let mut files = Vec::new();
-    for entry in walk::entries(folders)? {
-        files.extend(file(entry, &mut skipped, log));
-    }
-    let mut rows = Rows::default();
-    progress.begin(files.len());
-    read_all(&files, |path, result| {
-        match result {
-            Ok(audio) => rows.add(path, track(path, audio, log)),
-            Err(reason) => skip(path, reason, &mut skipped, log),
-        }
-        progress.advance();
-    });
-    progress.end();
-    let collection = rows.collection();
-    if collection.songs.is_empty() && empty == Empty::Refused {
-        return Err(ScanError::NothingReadable { skipped });
-    }
-    Ok(Scanned { collection, read: files.len(), skipped })
-}
-
-/// The path of an entry that is a file; anything else is counted.
-fn file(Entry { path, kind }: Entry, skipped: &mut Skipped, log: &Logger) -> Option<PathBuf> {
-    match kind {
-        Kind::File => return Some(path),
-        Kind::AppleDouble => skipped.apple_double += 1,
-        Kind::LinkedFolder => {
-            skipped.linked_folders += 1;
-            info!(log, "Link to a folder is not followed: {}", shown(&path));
-        }
-        Kind::BrokenLink(error) => {
-            skipped.broken_links += 1;
-            warn!(log, "Skipped broken link {}: {error}", shown(&path));
-        }
-        Kind::Special => skip(&path, Unread::Special, skipped, log),
-        Kind::Unreadable(error) => skip(&path, error.into(), skipped, log),
-    }
-    None
-}
-
-fn skip(path: &Path, reason: Unread, skipped: &mut Skipped, log: &Logger) {
-    let path = shown(path);
-    match reason {
-        Unread::NotAudio => {
-            skipped.not_audio += 1;
-            info!(log, "Invalid or unsupported audio file {path}");
-        }
-        Unread::Unsupported(format) => {
-            skipped.unsupported += 1;
-            warn!(log, "Skipped {path}: unsupported format, {format}");
-        }
-        Unread::Special => {
-            skipped.special += 1;
-            warn!(log, "Skipped {path}: it is a pipe, a socket or a device");
-        }
-        Unread::Broken(why) => {
-            skipped.unreadable += 1;
-            warn!(log, "Skipped {path}: {why}");
-        }
-    }
-}
-
-/// The song of an audio file. What its tags do not say is empty or 0.
-fn track(path: &Path, audio: Audio, log: &Logger) -> Track {
-    if let Some(damage) = audio.damage {
-        warn!(log, "Some tags of {} could not be read: {damage}", shown(path));
-    }
-    let number = |field, text: Option<String>, parse: fn(&str) -> Option<i64>| {
-        let Some(text) = text else { return 0 };
-        parse(&text).unwrap_or_else(|| {
-            warn!(log, "Could not read {field} of {} from {text:?}, stored 0", shown(path));
-            0
-        })
+/// Why nothing was stored; the old collection is still there.
+pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) -> Result<Report, ScanError> {
+    let named = roots::absolute_all(&job.folders)?;
+    check_inside(&named, &job.collection)?;
+    let only = job.only.as_deref().map(roots::absolute_all).transpose()?;
+    let expected = absolute_expected(&job.expected)?;
+    let patterns = Arc::new(Patterns::everywhere(&job.exclude).map_err(ScanError::Pattern)?);
+    let me = Holder::this_process();
+    let mut session = open(&job.database, &me, log)?;
+    let (mut previous, rows) = previous::read(&mut session)?;
+    // A scan of some paths leaves the roots as they are.
+    let roots = match &only {
+        Some(_) if previous.is_recorded() => previous.roots().map(Path::to_owned).collect(),
+        _ => named,
     };
-    let seconds = audio.duration.as_secs();
-    let length = i32::try_from(seconds).unwrap_or_else(|_| {
-        warn!(log, "Could not believe length of {}, {seconds} seconds, stored 0", shown(path));
-        0
-    });
-    let tags = audio.tags;
-    Track {
-        number: number("track", tags.track, numbers::track),
-        year: number("year", tags.date, numbers::year),
-        title: tags.title.unwrap_or_default(),
-        album: tags.album.unwrap_or_default(),
-        artist: tags.artist.unwrap_or_default(),
-        genre: tags.genre.unwrap_or_default(),
-        length: length.into(),
+    let patience = Patience { named_after: NAMED_AFTER.min(job.file_timeout / 2), limit: job.file_timeout };
+    let absent = match &only {
+        Some(_) => Vec::new(),
+        None => check_roots(&roots, &previous, &expected, patience, log)?,
+    };
+    let present: Vec<PathBuf> = roots.iter().filter(|root| !absent.contains(root)).cloned().collect();
+    let start = match &only {
+        Some(paths) => scope::parts(paths, &present, &patterns, &previous)?,
+        None => scope::whole(&present, &patterns, &previous),
+    };
+    progress.begin(start.folders.len());
+    let plan = Plan {
+        roots: &present,
+        start,
+        full: job.full,
+        threads: THREADS,
+        patience,
+        progress,
+        texts: &session.texts(),
+        now: me.started,
+        log,
+    };
+    let survey = survey::survey(&plan, &mut previous)?;
+    let previous = &previous;
+    let scope = only.as_deref();
+    let scan = Scan { roots: &roots, absent: &absent, scope, previous, expected: &expected, job, log };
+    let settled = scan.settle(&survey)?;
+    Store { previous, rows, survey, settled, me: &me, interrupt, dry_run: job.dry_run }.store(session)
+}
+
+/// Opens the database and takes the scan lock, before the first music file is opened.
+fn open(url: &DatabaseUrl, me: &Holder, log: &Logger) -> Result<Session, ScanError> {
+    let log = log.clone();
+    let tell = move |notice: Notice| match notice.level() {
+        Level::Critical | Level::Error => error!(log, "{notice}"),
+        Level::Warning => warn!(log, "{notice}"),
+        Level::Info => info!(log, "{notice}"),
+        Level::Debug | Level::Trace => debug!(log, "{notice}"),
+    };
+    Ok(Session::open(url, me, tell)?)
+}
+
+/// A path inside a folder of COLLECTION would replace the whole collection by a part of it.
+fn check_inside(roots: &[PathBuf], collection: &[PathBuf]) -> Result<(), ScanError> {
+    for folder in roots::absolute_all(collection)? {
+        if let Some(path) = roots.iter().find(|root| **root != folder && root.starts_with(&folder)) {
+            return Err(ScanError::InsideCollection { path: path.clone(), folder });
+        }
     }
+    Ok(())
 }
 
-/// A path as a log line may hold it: a name with a line break must not look like two lines.
-fn shown(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
+fn absolute_expected(expected: &Expected) -> Result<Expected, ScanError> {
+    Ok(Expected { all: expected.all, below: roots::absolute_all(&expected.below)? })
 }
 
-/// Reads the files on several threads and hands over the results in the order of the list.
-fn read_all(files: &[PathBuf], mut take: impl FnMut(&Path, Result<Audio, Unread>)) {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-    let next = AtomicUsize::new(0);
-    let (sender, receiver) = mpsc::channel();
-    thread::scope(|scope| {
-        for _ in 0..threads.min(files.len()) {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                while let Some((index, path)) = claim(files, next) {
-                    // The receiver lives until all results are in.
-                    let _ = sender.send((index, tags::read(path)));
-                }
-            });
+/// The roots that cannot be reached though the last scan may have found songs below them.
+/// Their songs stay.
+fn check_roots(
+    roots: &[PathBuf],
+    previous: &Previous,
+    expected: &Expected,
+    patience: Patience,
+    log: &Logger,
+) -> Result<Vec<PathBuf>, ScanError> {
+    let mut absent = Vec::new();
+    let mut reasons = Vec::new();
+    for (root, outcome) in roots.iter().zip(roots::check_all(roots, patience, log)?) {
+        let Err(error) = outcome else { continue };
+        let may_hold_songs = match previous.is_recorded() {
+            true => previous.roots().any(|known| known == root) || previous.songs_below(root) > 0,
+            false => !previous.unexplained.is_empty() && roots.len() > 1,
+        };
+        if matches!(error, ScanError::NotFolder { .. }) || !may_hold_songs {
+            return Err(error);
         }
-        drop(sender);
-        let mut early = BTreeMap::new();
-        let mut due = 0;
-        for (index, result) in receiver {
-            early.insert(index, result);
-            while let Some(result) = early.remove(&due) {
-                take(&files[due], result);
-                due += 1;
-            }
-        }
-    });
-}
-
-/// The next file that no thread has taken.
-fn claim<'a>(files: &'a [PathBuf], next: &AtomicUsize) -> Option<(usize, &'a PathBuf)> {
-    let index = next.fetch_add(1, Ordering::Relaxed);
-    files.get(index).map(|file| (index, file))
+        let reason = match &error {
+            ScanError::Missing { .. } => "it does not exist".to_owned(),
+            ScanError::Unreadable { source, .. } => source.to_string(),
+            other => other.to_string(),
+        };
+        warn!(log, "Could not reach {}: {reason}", shown(root));
+        reasons.push((root.clone(), reason));
+        absent.push(root.clone());
+    }
+    let songs = absent.iter().map(|root| previous.songs_below(root)).sum();
+    if absent.len() == roots.len() && songs > 0 && !absent.iter().all(|root| expected.covers(root)) {
+        return Err(ScanError::NothingThere { roots: reasons, songs });
+    }
+    Ok(absent)
 }
 
 #[cfg(test)]

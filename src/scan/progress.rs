@@ -3,110 +3,188 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use slog::{Drain, Logger, Never, OwnedKVList, Record, info, o};
 
 /// Time between two log lines.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Time between two drawings of the bar.
+const FRAME: Duration = Duration::from_millis(100);
 
-/// What a scan tells while it reads.
-pub trait Progress {
-    /// So many files are to be read.
-    fn begin(&self, files: usize);
-    /// One more of them was read.
-    fn advance(&self);
-    /// All were read.
-    fn end(&self);
+/// How far a scan is.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    began: Instant,
+    /// Folders that are found and not yet listed.
+    unlisted: usize,
+    files: usize,
+    read: usize,
+    bytes: u64,
 }
 
-/// Says nothing.
-#[derive(Debug)]
-pub struct Silent;
+impl Counts {
+    fn new() -> Counts {
+        Counts { began: Instant::now(), unlisted: 0, files: 0, read: 0, bytes: 0 }
+    }
 
-impl Progress for Silent {
-    fn begin(&self, _: usize) {}
-    fn advance(&self) {}
-    fn end(&self) {}
+    /// What there is to say, the most important first: a narrow terminal cuts the end.
+    fn text(&self) -> String {
+        let seconds = self.began.elapsed().as_secs_f64().max(0.001);
+        let rate = self.read as f64 / seconds;
+        let speed = format!("{rate:.0} files/s, {} MB", self.bytes / 1_000_000);
+        if self.unlisted > 0 {
+            return format!("{} files found, {} read, {speed}", self.files, self.read);
+        }
+        let left = (self.files - self.read.min(self.files)) as f64 / rate.max(0.001);
+        format!("{}/{} files, {} left, {speed}", self.read, self.files, duration(left))
+    }
 }
 
-/// Writes a log line every ten seconds.
-#[derive(Debug)]
-pub struct Lines {
+/// A duration in its two largest units.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.ceil() as u64;
+    match seconds {
+        0..=59 => format!("{seconds} s"),
+        60..=3599 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// Where the counts of a scan are shown.
+trait Show {
+    /// Shows them, if it is time to.
+    fn show(&self, counts: &Counts);
+    /// Takes away what is shown.
+    fn clear(&self);
+}
+
+/// Follows a scan through both of its phases: folders are listed while files are read.
+pub struct Progress {
+    counts: Cell<Counts>,
+    show: Box<dyn Show>,
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+impl Progress {
+    /// Says nothing.
+    pub fn silent() -> Progress {
+        Progress::new(Silent)
+    }
+
+    /// Writes a log line every ten seconds.
+    pub fn lines(log: &Logger) -> Progress {
+        Progress::new(Lines { log: log.clone(), last: Cell::new(Instant::now()) })
+    }
+
+    /// Draws a bar on standard error. Log lines must go through the returned log, which
+    /// takes the bar away while it writes one.
+    pub fn bar(log: &Logger) -> (Progress, Logger) {
+        let style = ProgressStyle::with_template("{wide_msg}");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = match style {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        };
+        let log = Logger::root(Aside { bar: bar.clone(), log: log.clone() }, o!());
+        (Progress::new(Bar { bar, last: Cell::new(Instant::now()) }), log)
+    }
+
+    fn new(show: impl Show + 'static) -> Progress {
+        Progress { counts: Cell::new(Counts::new()), show: Box::new(show) }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
+    }
+
+    /// So many roots are to be listed.
+    pub(super) fn begin(&self, roots: usize) {
+        self.update(|counts| *counts = Counts { unlisted: roots, ..Counts::new() });
+    }
+
+    /// A folder holds so many files and folders.
+    pub(super) fn found(&self, files: usize, folders: usize) {
+        self.update(|counts| {
+            counts.files += files;
+            counts.unlisted += folders;
+        });
+    }
+
+    /// A folder was listed.
+    pub(super) fn listed(&self) {
+        self.update(|counts| counts.unlisted = counts.unlisted.saturating_sub(1));
+    }
+
+    /// A file of so many bytes was read.
+    pub(super) fn read(&self, bytes: u64) {
+        self.update(|counts| {
+            counts.read += 1;
+            counts.bytes = counts.bytes.saturating_add(bytes);
+        });
+    }
+
+    /// Called now and then, also when nothing happens.
+    pub(super) fn tick(&self) {
+        self.show.show(&self.counts.get());
+    }
+
+    /// Everything was read.
+    pub(super) fn end(&self) {
+        self.show.clear();
+    }
+}
+
+struct Silent;
+
+impl Show for Silent {
+    fn show(&self, _: &Counts) {}
+    fn clear(&self) {}
+}
+
+struct Lines {
     log: Logger,
-    files: Cell<usize>,
-    read: Cell<usize>,
     last: Cell<Instant>,
 }
 
-impl Lines {
-    /// Lines for this log.
-    pub fn new(log: Logger) -> Lines {
-        Lines { log, files: Cell::new(0), read: Cell::new(0), last: Cell::new(Instant::now()) }
-    }
-}
-
-impl Progress for Lines {
-    fn begin(&self, files: usize) {
-        self.files.set(files);
-        self.last.set(Instant::now());
-        info!(self.log, "Reading {files} files");
-    }
-
-    fn advance(&self) {
-        self.read.set(self.read.get() + 1);
+impl Show for Lines {
+    fn show(&self, counts: &Counts) {
         if self.last.get().elapsed() >= PAUSE {
             self.last.set(Instant::now());
-            info!(self.log, "Read {} of {} files", self.read.get(), self.files.get());
+            info!(self.log, "Scan: {}", counts.text());
         }
     }
 
-    fn end(&self) {}
+    fn clear(&self) {}
 }
 
-/// Draws a bar on standard error.
-#[derive(Debug, Clone)]
-pub struct Bar(ProgressBar);
+struct Bar {
+    bar: ProgressBar,
+    last: Cell<Instant>,
+}
 
-impl Bar {
-    /// A bar, not drawn before the scan begins to read.
-    pub fn new() -> Bar {
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} files, {elapsed} (ETA {eta})");
-        let bar = ProgressBar::hidden();
-        Bar(match style {
-            Ok(style) => bar.with_style(style),
-            Err(_) => bar,
-        })
+impl Show for Bar {
+    fn show(&self, counts: &Counts) {
+        if self.last.get().elapsed() >= FRAME {
+            self.last.set(Instant::now());
+            self.bar.set_message(counts.text());
+        }
     }
 
-    /// A log that takes the bar away while a line is written.
-    pub fn log(&self, log: &Logger) -> Logger {
-        Logger::root(Aside { bar: self.clone(), log: log.clone() }, o!())
+    fn clear(&self) {
+        self.bar.finish_and_clear();
     }
 }
 
-impl Default for Bar {
-    fn default() -> Bar {
-        Bar::new()
-    }
-}
-
-impl Progress for Bar {
-    fn begin(&self, files: usize) {
-        self.0.set_length(files as u64);
-        self.0.set_draw_target(indicatif::ProgressDrawTarget::stderr());
-    }
-
-    fn advance(&self) {
-        self.0.inc(1);
-    }
-
-    fn end(&self) {
-        self.0.finish_and_clear();
-    }
-}
-
+/// A log beside a bar.
 struct Aside {
-    bar: Bar,
+    bar: ProgressBar,
     log: Logger,
 }
 
@@ -115,6 +193,35 @@ impl Drain for Aside {
     type Err = Never;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
-        self.bar.0.suspend(|| Drain::log(&self.log, record, values))
+        self.bar.suspend(|| Drain::log(&self.log, record, values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_folders_are_listed_the_files_found_are_told_and_then_the_time_left() {
+        let progress = Progress::silent();
+        progress.begin(1);
+        progress.found(3, 1);
+        progress.listed();
+        progress.read(2_000_000);
+        assert!(progress.counts.get().text().starts_with("3 files found, 1 read, "));
+        progress.found(1, 0);
+        progress.listed();
+        let text = progress.counts.get().text();
+        assert!(
+            text.starts_with("1/4 files, ") && text.contains(" left, ") && text.ends_with(", 2 MB"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        for (seconds, text) in [(0.2, "1 s"), (59.0, "59 s"), (61.0, "1 min 1 s"), (7260.0, "2 h 1 min")] {
+            assert_eq!(duration(seconds), text);
+        }
     }
 }

@@ -1,29 +1,70 @@
-//! Which files there are below the folders to scan, in an order that only their paths
-//! decide. Nothing is opened here.
+//! One folder: what it holds, whether all of it could be listed, and on which file system
+//! it lies. No file is opened here but `.avalonignore`.
 
-use std::ffi::OsStr;
-use std::fs::Metadata;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirEntry, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use walkdir::{DirEntry, WalkDir};
+use super::exclude::{IGNORE_FILE, Patterns};
+use super::read::stamps_of;
+use crate::model::library::Stamps;
 
-use super::ScanError;
+/// A folder that is to be listed.
+#[derive(Debug, Clone)]
+pub(super) struct Folder {
+    /// Absolute path.
+    pub(super) path: PathBuf,
+    /// The root below which it was found.
+    pub(super) root: Arc<Path>,
+    /// Device of the folder that holds it; `None` where that is not known.
+    pub(super) parent_device: Option<u64>,
+    /// The patterns of the folders above.
+    pub(super) patterns: Arc<Patterns>,
+    /// Whether the stamps of its files are wanted: the last scan knew the folder.
+    pub(super) wants_stamps: bool,
+    /// The names that count; `None` for all.
+    pub(super) only: Option<Arc<HashSet<OsString>>>,
+}
 
-/// Something below the folders to scan that is no folder.
+/// What a folder holds.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) entries: Vec<Entry>,
+    /// Whether it holds nothing at all.
+    pub(super) is_empty: bool,
+    /// Why it could not be listed to its end. What is missing from it may still be there.
+    pub(super) error: Option<io::Error>,
+    pub(super) device: Option<u64>,
+    /// Whether another file system begins here.
+    pub(super) is_mount: bool,
+    /// Kind of the file system, where one begins here; else 0.
+    pub(super) fs_type: i64,
+    /// The patterns for what it holds.
+    pub(super) patterns: Arc<Patterns>,
+    /// Lines of its `.avalonignore` that are no patterns.
+    pub(super) bad_patterns: Vec<String>,
+}
+
+/// A name in a folder.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Absolute path, tidied.
-    pub(super) path: PathBuf,
+    pub(super) name: OsString,
     pub(super) kind: Kind,
 }
 
 /// What an [`Entry`] is.
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// A regular file, or a link to one.
-    File,
+    /// A regular file, or a link to one; with its stamps, where they are wanted.
+    File(Option<Stamps>),
+    Folder,
+    /// A file or folder that the patterns pass over.
+    Excluded,
     /// What macOS keeps beside a file where the file system cannot (`._x.mp3`).
     AppleDouble,
     /// A link to a folder, which is not followed, so that no song comes twice.
@@ -32,89 +73,118 @@ pub(super) enum Kind {
     BrokenLink(io::Error),
     /// A pipe, a socket or a device.
     Special,
-    /// A file or folder that could not be looked at.
-    Unreadable(io::Error),
+    /// The system did not say what it is.
+    Unreachable(io::Error),
 }
 
-/// Lists everything below these folders, sorted by path, nothing twice where they overlap.
-///
-/// # Errors
-/// When one of them does not exist, is no folder or cannot be listed.
-pub(super) fn entries(folders: &[PathBuf]) -> Result<Vec<Entry>, ScanError> {
-    let mut entries = Vec::new();
-    for folder in folders {
-        let folder = absolute(folder)?;
-        check(&folder)?;
-        // A link given by name is followed.
-        let found = WalkDir::new(&folder).into_iter();
-        entries.extend(found.filter_map(|found| entry(found, &folder)));
+impl Folder {
+    /// Lists the folder, and looks once more if that fails: an error may pass.
+    pub(super) fn list(&self) -> Listing {
+        let first = self.list_once();
+        if first.error.is_some() { self.list_once() } else { first }
     }
-    entries.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
-    entries.dedup_by(|a, b| a.path == b.path);
-    Ok(entries)
-}
 
-/// The path as Python's `os.path.abspath` has it: below the working directory unless it
-/// begins with `/`, then without `.`, `..` and empty parts, by its text alone. Song ids
-/// are made of it, so links in it stay.
-fn absolute(path: &Path) -> Result<PathBuf, ScanError> {
-    let unusable = |source| ScanError::Unreadable { path: path.to_owned(), source };
-    let mut tidy = PathBuf::from("/");
-    for part in std::path::absolute(path).map_err(unusable)?.components() {
-        match part {
-            Component::Normal(name) => tidy.push(name),
-            Component::ParentDir => _ = tidy.pop(),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+    fn list_once(&self) -> Listing {
+        let mut listing = Listing {
+            entries: Vec::new(),
+            is_empty: false,
+            error: None,
+            device: None,
+            is_mount: false,
+            fs_type: 0,
+            patterns: self.patterns.clone(),
+            bad_patterns: Vec::new(),
+        };
+        listing.error = self.fill(&mut listing).err();
+        listing
+    }
+
+    fn fill(&self, listing: &mut Listing) -> io::Result<()> {
+        let device = std::fs::metadata(&self.path)?.dev();
+        listing.device = Some(device);
+        listing.is_mount = self.parent_device.is_some_and(|parent| parent != device);
+        if listing.is_mount || self.only.is_some() || *self.root == *self.path {
+            // Some file systems do not tell their kind; nothing depends on it alone.
+            listing.fs_type =
+                nix::sys::statfs::statfs(&self.path).map_or(0, |found| found.filesystem_type().0);
         }
-    }
-    Ok(tidy)
-}
-
-fn check(folder: &Path) -> Result<(), ScanError> {
-    let path = || folder.to_owned();
-    match std::fs::metadata(folder) {
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Err(ScanError::Missing { path: path() }),
-        Err(source) => Err(ScanError::Unreadable { path: path(), source }),
-        Ok(found) if !found.is_dir() => Err(ScanError::NotFolder { path: path() }),
-        Ok(_) => match std::fs::read_dir(folder) {
-            Err(source) => Err(ScanError::Unreadable { path: path(), source }),
-            Ok(_) => Ok(()),
-        },
-    }
-}
-
-fn entry(found: walkdir::Result<DirEntry>, folder: &Path) -> Option<Entry> {
-    match found {
-        Ok(found) if found.file_type().is_dir() || found.depth() == 0 => None,
-        Ok(found) => {
-            let kind = kind(&found);
-            Some(Entry { path: found.into_path(), kind })
+        let mut found = Vec::new();
+        let mut error = None;
+        for entry in std::fs::read_dir(&self.path)? {
+            match entry {
+                Ok(entry) => found.push(entry),
+                Err(failure) => error = Some(failure),
+            }
         }
-        Err(error) => {
-            let path = error.path().unwrap_or(folder).to_owned();
-            Some(Entry { path, kind: Kind::Unreadable(error.into()) })
+        listing.is_empty = found.is_empty();
+        // The order of a directory depends on the file system.
+        found.sort_by_cached_key(DirEntry::file_name);
+        if found.iter().any(|entry| entry.file_name() == IGNORE_FILE) {
+            (listing.patterns, listing.bad_patterns) = self.patterns.below(&self.path)?;
         }
+        let counts =
+            |entry: &DirEntry| self.only.as_ref().is_none_or(|names| names.contains(&entry.file_name()));
+        listing.entries =
+            found.into_iter().filter(counts).map(|entry| self.entry(entry, &listing.patterns)).collect();
+        error.map_or(Ok(()), Err)
+    }
+
+    fn entry(&self, found: DirEntry, patterns: &Patterns) -> Entry {
+        let kind = match kind(&found, self.wants_stamps) {
+            kind @ (Kind::File(_) | Kind::Folder)
+                if patterns.exclude(&found.path(), matches!(kind, Kind::Folder)) =>
+            {
+                Kind::Excluded
+            }
+            kind => kind,
+        };
+        Entry { name: found.file_name(), kind }
     }
 }
 
-fn kind(found: &DirEntry) -> Kind {
-    if is_apple_double(found.file_name()) {
+/// The device of the folder that holds `path`.
+pub(super) fn device_above(path: &Path) -> Option<u64> {
+    std::fs::metadata(path.parent()?).ok().map(|found| found.dev())
+}
+
+fn kind(found: &DirEntry, wants_stamps: bool) -> Kind {
+    // Some file systems do not tell the kind with the name; then this asks for it.
+    let file_type = match found.file_type() {
+        Ok(file_type) => file_type,
+        // The file went between listing and looking.
+        Err(error) => return Kind::Unreachable(error),
+    };
+    if file_type.is_dir() {
+        return Kind::Folder;
+    }
+    if is_apple_double(&found.file_name()) {
         return Kind::AppleDouble;
     }
-    if !found.file_type().is_symlink() {
-        return if found.file_type().is_file() { Kind::File } else { Kind::Special };
+    if !file_type.is_symlink() {
+        return match (file_type.is_file(), wants_stamps) {
+            (false, _) => Kind::Special,
+            (true, false) => Kind::File(None),
+            (true, true) => {
+                found.metadata().map_or_else(Kind::Unreachable, |found| Kind::File(Some(stamps_of(&found))))
+            }
+        };
     }
     match std::fs::metadata(found.path()) {
         Ok(target) => kind_of_target(&target),
-        // ELOOP has no kind of its own in stable Rust; both say that the link is useless.
-        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Kind::BrokenLink(error),
-        Err(error) => Kind::Unreadable(error),
+        Err(error) if is_dangling(&error) => Kind::BrokenLink(error),
+        Err(error) => Kind::Unreachable(error),
     }
+}
+
+/// Whether a link leads nowhere or to itself. Any other error says that its target could not
+/// be reached.
+fn is_dangling(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ENOTDIR | nix::libc::ELOOP))
 }
 
 fn kind_of_target(target: &Metadata) -> Kind {
     match (target.is_file(), target.is_dir()) {
-        (true, _) => Kind::File,
+        (true, _) => Kind::File(Some(stamps_of(target))),
         (_, true) => Kind::LinkedFolder,
         _ => Kind::Special,
     }
@@ -128,40 +198,69 @@ fn is_apple_double(name: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    /// As `os.path.abspath` of Python has it, but for `//` at the start, which is no
-    /// other place than `/` on Linux.
-    #[test]
-    fn paths_are_made_absolute_by_their_text() {
-        let here = std::env::current_dir().expect("working directory");
-        for (path, tidy) in [
-            ("/srv/music", "/srv/music"),
-            ("/srv/music/", "/srv/music"),
-            ("/srv//music/.", "/srv/music"),
-            ("/srv/other/../music", "/srv/music"),
-            ("/../../srv", "/srv"),
-            ("//srv/music", "/srv/music"),
-            ("/", "/"),
-        ] {
-            assert_eq!(absolute(Path::new(path)).expect("absolute"), Path::new(tidy), "{path}");
+    fn folder(path: &Path) -> Folder {
+        Folder {
+            path: path.to_owned(),
+            root: Arc::from(path),
+            parent_device: device_above(path),
+            patterns: Arc::new(Patterns::everywhere(&[]).expect("patterns")),
+            wants_stamps: false,
+            only: None,
         }
-        for (path, tidy) in
-            [("music", here.join("music")), ("./a/../music", here.join("music")), (".", here.clone())]
-        {
-            assert_eq!(absolute(Path::new(path)).expect("absolute"), tidy, "{path}");
-        }
-        assert!(matches!(absolute(Path::new("")), Err(ScanError::Unreadable { .. })));
     }
 
     #[test]
-    fn entries_come_in_the_order_of_their_paths() {
-        let folder = tempfile::tempdir().expect("folder");
-        std::fs::create_dir(folder.path().join("b")).expect("folder");
-        for name in ["c", "b/z", ".hidden", "b/a", "b.x"] {
-            std::fs::write(folder.path().join(name), "").expect("file");
+    fn entries_come_in_the_order_of_their_names_with_their_kinds() {
+        let home = tempfile::tempdir().expect("folder");
+        std::fs::create_dir(home.path().join("b")).expect("folder");
+        std::fs::create_dir(home.path().join("@eaDir")).expect("folder");
+        for name in ["c", ".hidden", "._c", "d.wav"] {
+            std::fs::write(home.path().join(name), "").expect("file");
         }
-        let found = entries(&[folder.path().to_owned()]).expect("entries");
-        let names: Vec<_> =
-            found.iter().filter_map(|entry| entry.path.strip_prefix(folder.path()).ok()).collect();
-        assert_eq!(names, [".hidden", "b.x", "b/a", "b/z", "c"].map(Path::new));
+        std::fs::write(home.path().join(IGNORE_FILE), "*.wav\n").expect("file");
+        std::os::unix::fs::symlink("nowhere", home.path().join("e")).expect("link");
+        let listing = folder(home.path()).list();
+        assert!(listing.error.is_none());
+        let found: Vec<(&str, &str)> = listing
+            .entries
+            .iter()
+            .map(|entry| {
+                let kind = match entry.kind {
+                    Kind::File(_) => "file",
+                    Kind::Folder => "folder",
+                    Kind::Excluded => "excluded",
+                    Kind::AppleDouble => "apple",
+                    Kind::BrokenLink(_) => "broken",
+                    _ => "other",
+                };
+                (entry.name.to_str().expect("UTF-8"), kind)
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("._c", "apple"),
+                (IGNORE_FILE, "file"),
+                (".hidden", "file"),
+                ("@eaDir", "excluded"),
+                ("b", "folder"),
+                ("c", "file"),
+                ("d.wav", "excluded"),
+                ("e", "broken"),
+            ]
+        );
+        assert!(!listing.is_mount);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error_of_its_listing() {
+        let listing = folder(Path::new("/no/such/folder")).list();
+        assert_eq!(listing.error.map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn a_mount_is_seen_by_its_device() {
+        let listing = folder(Path::new("/proc")).list();
+        assert!(listing.is_mount && listing.fs_type != 0);
     }
 }

@@ -1,7 +1,9 @@
 //! Rows in and out of both databases, as they really are: files and servers that avalonms
 //! wrote, that are damaged, gone, busy, or not ours to write.
 
+mod parameters;
 mod postgres;
+mod session;
 mod sqlite;
 mod tls;
 

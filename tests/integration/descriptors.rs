@@ -15,10 +15,10 @@ use crate::harness::{before_deadline, eventually};
 /// Two that belong to whoever starts the server.
 const STRAY: &str = "exec 7</etc/passwd 9>/dev/zero; exec \"$@\"";
 
-/// What a worker has: standard input, output and error; its listener, the snapshot, and the pipe to its
-/// master; and what it makes itself: for its runtime, with a pair of sockets for signals of which it has
+/// What a worker has: standard input, output and error; its listener, the snapshot, the pipe to its
+/// master, and its end of the socket by which that hands over logs and names; and what it makes itself: for its runtime, with a pair of sockets for signals of which it has
 /// one side twice, and two to send metrics from.
-const WORKER: [&str; 14] = [
+const WORKER: [&str; 15] = [
     "/dev/null",
     "/dev/null",
     "/memfd:avalon-snapshot (deleted)",
@@ -26,6 +26,7 @@ const WORKER: [&str; 14] = [
     "anon_inode:[eventpoll]",
     "anon_inode:[eventpoll]",
     "pipe",
+    "socket",
     "socket",
     "socket",
     "socket",

@@ -1,9 +1,11 @@
 //! Black-box tests: they start the real binaries.
 
+mod absence;
 mod acceptance;
 mod blocking;
 mod boot;
 mod chaos;
+mod clock;
 mod config;
 mod conformance;
 mod control;
@@ -18,6 +20,7 @@ mod generations;
 mod harness;
 mod hostile;
 mod http;
+mod migration;
 mod names;
 mod notify;
 mod package;
@@ -25,6 +28,7 @@ mod proxies;
 mod readme;
 mod release;
 mod reload;
+mod sandbox;
 mod saved;
 mod scan;
 mod signals;

@@ -59,6 +59,31 @@ fn reloads_under_load_lose_nothing_and_serve_the_new_rows() {
     server.assert_clean_shutdown();
 }
 
+/// As proxies do, which ask on connections that they have kept.
+#[test]
+fn kept_connections_show_no_row_of_before_a_reload() {
+    let server = Setup::with(&collection(10)).flag("--keep-alive=60").start();
+    let open = || {
+        let mut connection = Connection::open(&server.address).expect("a connection");
+        assert_eq!(connection.get("/avalon/genres").expect("an answer").success().len(), 2);
+        connection
+    };
+    let mut kept: Vec<Connection> = (0..20).map(|_| open()).collect();
+    // The second half waits for another reload, in workers that drain for the second time.
+    for artists in [11, 12] {
+        store(&server, artists);
+        server.reload();
+        for mut connection in kept.split_off(kept.len() - 10) {
+            let tag =
+                format!("If-None-Match: {}", server.get("/avalon/artists").header("etag").expect("a tag"));
+            let answer = connection.request("GET", "/avalon/artists", &[]).expect("an answer");
+            assert_eq!(answer.success().len(), artists as usize);
+            assert!(answer.closes() && tag.ends_with(answer.header("etag").expect("a tag")));
+        }
+    }
+    server.assert_clean_shutdown();
+}
+
 #[test]
 fn connections_in_their_keep_alive_outlive_reloads() {
     let server = Setup::with(&collection(10)).flag("--keep-alive=10").start();

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::{DatabaseUrlError, Host, PostgresSettings, RootCertificates, Secret, SslMode};
+use super::{
+    ChannelBinding, DatabaseUrlError, Host, Liveness, PostgresSettings, RootCertificates, Secret, SslMode,
+    Target, TlsDetails, parameters,
+};
 
 /// A name to repeat in a message: only what looks like one, so that no part of a password
 /// in a wrong place gets into a log.
@@ -34,7 +37,8 @@ pub(super) fn sqlite(driver: &str, rest: &str) -> Result<PathBuf, DatabaseUrlErr
             return Err(DatabaseUrlError::Parameter(printable_name(&name)));
         }
     }
-    if path.is_empty() || path == ":memory:" {
+    // SQLAlchemy takes the first for the name of a file; but whoever writes it means a URI.
+    if path.is_empty() || path == ":memory:" || path == "file::memory:" {
         return Err(DatabaseUrlError::InMemory);
     }
     Ok(PathBuf::from(path))
@@ -65,6 +69,14 @@ pub(super) fn postgres(rest: &str) -> Result<PostgresSettings, DatabaseUrlError>
         connect_timeout: Some(Duration::from_secs(10)),
         application_name: "avalon".to_owned(),
         options: None,
+        address: None,
+        password_file: None,
+        liveness: Liveness::default(),
+        channel_binding: ChannelBinding::Prefer,
+        required_auth: None,
+        tls: TlsDetails::default(),
+        target: Target::Any,
+        passed_over: Vec::new(),
     };
     if !host.is_empty() {
         settings.host = parse_host(&decode(host))?;
@@ -72,7 +84,7 @@ pub(super) fn postgres(rest: &str) -> Result<PostgresSettings, DatabaseUrlError>
     if !port.is_empty() {
         settings.port = parse_port(port).ok_or(DatabaseUrlError::Port)?;
     }
-    apply_parameters(&mut settings, query)?;
+    parameters::apply(&mut settings, query)?;
     Ok(settings)
 }
 
@@ -102,7 +114,7 @@ fn split_host(authority: &str) -> Result<(&str, &str), DatabaseUrlError> {
     Ok(authority.split_once(':').unwrap_or((authority, "")))
 }
 
-fn parse_host(host: &str) -> Result<Host, DatabaseUrlError> {
+pub(super) fn parse_host(host: &str) -> Result<Host, DatabaseUrlError> {
     match host {
         _ if host.starts_with('/') => Ok(Host::Unix(PathBuf::from(host))),
         _ if host.contains(',') => Err(DatabaseUrlError::Host),
@@ -110,71 +122,8 @@ fn parse_host(host: &str) -> Result<Host, DatabaseUrlError> {
     }
 }
 
-fn parse_port(port: &str) -> Option<u16> {
+pub(super) fn parse_port(port: &str) -> Option<u16> {
     port.parse().ok().filter(|port| *port != 0)
-}
-
-/// Parameters win over what stands before the `?`, as with psycopg2; empty ones are passed over.
-fn apply_parameters(settings: &mut PostgresSettings, query: &str) -> Result<(), DatabaseUrlError> {
-    let mut mode_given = false;
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let value = value.into_owned();
-        match name.as_ref() {
-            _ if value.is_empty() => {}
-            "host" => settings.host = parse_host(&value)?,
-            "port" => settings.port = parse_port(&value).ok_or(DatabaseUrlError::Port)?,
-            "user" => settings.user = Some(value),
-            "password" => settings.password = Some(Secret(value)),
-            "dbname" => settings.database = Some(value),
-            "sslmode" => {
-                settings.ssl_mode = parse_ssl_mode(&value)?;
-                mode_given = true;
-            }
-            "sslrootcert" if value == "system" => settings.root_certificates = RootCertificates::System,
-            "sslrootcert" => settings.root_certificates = RootCertificates::File(value.into()),
-            "sslcert" => settings.client_certificate = Some(value.into()),
-            "sslkey" => settings.client_key = Some(value.into()),
-            "connect_timeout" => settings.connect_timeout = parse_timeout(&value)?,
-            "application_name" => settings.application_name = value,
-            "options" => settings.options = Some(value),
-            // Ours is always UTF-8, and GSSAPI is never tried: these ask for nothing else.
-            "client_encoding" if ["utf8", "utf-8"].contains(&value.to_ascii_lowercase().as_str()) => {}
-            "client_encoding" => return Err(DatabaseUrlError::Value("client_encoding", "utf8")),
-            "gssencmode" if value != "require" => {}
-            _ => return Err(DatabaseUrlError::Parameter(printable_name(&name))),
-        }
-    }
-    if settings.root_certificates == RootCertificates::System {
-        if mode_given && settings.ssl_mode != SslMode::VerifyFull {
-            // Anyone can have a certificate from a public authority, for his own name.
-            return Err(DatabaseUrlError::Value("sslmode", "verify-full with sslrootcert=system"));
-        }
-        settings.ssl_mode = SslMode::VerifyFull;
-    }
-    Ok(())
-}
-
-fn parse_ssl_mode(value: &str) -> Result<SslMode, DatabaseUrlError> {
-    match value {
-        "disable" => Ok(SslMode::Disable),
-        "allow" => Ok(SslMode::Allow),
-        "prefer" => Ok(SslMode::Prefer),
-        "require" => Ok(SslMode::Require),
-        "verify-ca" => Ok(SslMode::VerifyCa),
-        "verify-full" => Ok(SslMode::VerifyFull),
-        _ => Err(DatabaseUrlError::Value(
-            "sslmode",
-            "disable, allow, prefer, require, verify-ca or verify-full",
-        )),
-    }
-}
-
-/// Whole seconds; zero and below mean no limit, as in libpq.
-fn parse_timeout(value: &str) -> Result<Option<Duration>, DatabaseUrlError> {
-    match value.trim().parse::<i32>() {
-        Ok(seconds) => Ok(u64::try_from(seconds).ok().filter(|s| *s > 0).map(Duration::from_secs)),
-        Err(_) => Err(DatabaseUrlError::Value("connect_timeout", "whole seconds, 0 for no limit")),
-    }
 }
 
 fn decode(text: &str) -> String {

@@ -87,6 +87,50 @@ fn postgres_parameters_are_understood() {
 }
 
 #[test]
+fn parameters_of_hosters_are_understood() {
+    let settings = postgres(
+        "postgresql://h/d?channel_binding=require&target_session_attrs=read-write&keepalives=1\
+         &keepalives_idle=5&keepalives_interval=2&keepalives_count=4&tcp_user_timeout=7000&passfile=/p\
+         &sslmode=require&sslnegotiation=direct&require_auth=scram-sha-256&fallback_application_name=x\
+         &hostaddr=192.0.2.1&sslsni=0&ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.3\
+         &sslcertmode=disable&sslcompression=0&krbsrvname=postgres&load_balance_hosts=random&gssdelegation=0",
+    );
+    assert_eq!(settings.channel_binding, ChannelBinding::Require);
+    assert_eq!(settings.target, Target::ReadWrite);
+    let seconds = Duration::from_secs;
+    let liveness = Liveness {
+        keepalives: true,
+        idle: seconds(5),
+        interval: seconds(2),
+        count: 4,
+        user_timeout: seconds(7),
+    };
+    assert_eq!(settings.liveness, liveness);
+    assert_eq!(settings.password_file, Some("/p".into()));
+    assert_eq!(settings.required_auth, Some(vec![AuthMethod::Scram]));
+    assert_eq!(settings.application_name, "x");
+    assert_eq!(settings.address, Some("192.0.2.1".parse().unwrap()));
+    let tls = TlsDetails { direct: true, only_version_1_3: true, sni: false, client_certificate: false };
+    assert_eq!(settings.tls, tls);
+    assert_eq!(settings.passed_over, ["sslcompression", "krbsrvname", "load_balance_hosts", "gssdelegation"]);
+
+    let zeros =
+        postgres("postgresql://h/d?keepalives=0&keepalives_idle=0&keepalives_count=0&tcp_user_timeout=0");
+    assert_eq!(zeros.liveness, Liveness { keepalives: false, ..Liveness::default() });
+    let named = postgres("postgresql://h/d?application_name=a&fallback_application_name=b");
+    assert_eq!(named.application_name, "a");
+    for (list, allowed) in [
+        ("none,md5", vec![AuthMethod::Md5, AuthMethod::None]),
+        ("!password,!md5", vec![AuthMethod::Scram, AuthMethod::None]),
+        ("!none", vec![AuthMethod::Password, AuthMethod::Md5, AuthMethod::Scram]),
+        ("gss", vec![]),
+    ] {
+        let settings = postgres(&format!("postgresql://h/d?require_auth={list}"));
+        assert_eq!(settings.required_auth, Some(allowed), "{list}");
+    }
+}
+
+#[test]
 fn what_cannot_be_used_is_named() {
     for (text, expected) in [
         ("", "there is no `://` after"),
@@ -115,7 +159,26 @@ fn what_cannot_be_used_is_named() {
         ("postgresql://a/u:p@h/d", "percent-encode it"),
         ("postgresql://a/u:p?@h/d", "percent-encode it"),
         ("postgresql://h/d?sslmod=require", "unknown parameter `sslmod`"),
-        ("postgresql://h/d?gssencmode=require", "unknown parameter `gssencmode`"),
+        (
+            "postgresql://h/d?gssencmode=require",
+            "parameter `gssencmode` of the database URL is not supported",
+        ),
+        ("postgresql://h/d?sslcrl=x", "parameter `sslcrl` of the database URL is not supported"),
+        ("postgresql://h/d?service=x", "parameter `service` of the database URL is not supported"),
+        ("postgresql://h/d?keepalives=yes", "`keepalives` of the database URL must be 0 or 1"),
+        ("postgresql://h/d?keepalives_count=x", "must be a whole number"),
+        ("postgresql://h/d?tcp_user_timeout=1.5", "must be whole milliseconds"),
+        ("postgresql://h/d?channel_binding=x", "must be disable, prefer or require"),
+        ("postgresql://h/d?target_session_attrs=x", "must be any, read-write"),
+        ("postgresql://h/d?require_auth=scram", "must be a list of password"),
+        ("postgresql://h/d?require_auth=!md5,none", "must be a list of password"),
+        (
+            "postgresql://h/d?sslnegotiation=direct",
+            "`sslmode` of the database URL must be require or stricter",
+        ),
+        ("postgresql://h/d?ssl_max_protocol_version=TLSv1.2", "must be TLSv1.3"),
+        ("postgresql://h/d?hostaddr=h", "must be one IP address"),
+        ("sqlite:///file::memory:", "in memory"),
         ("postgresql://h/d?sslmode=on", "`sslmode` of the database URL must be disable, allow"),
         ("postgresql://h/d?sslmode=require&sslrootcert=system", "verify-full with sslrootcert"),
         ("postgresql://h/d?connect_timeout=soon", "whole seconds"),

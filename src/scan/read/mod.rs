@@ -4,16 +4,20 @@
 //! reader asks `source` for the bytes it needs and fills a [`Reading`](tags::Reading).
 //! Tags that stand around the sound of any format are read here: ID3v2 in front, APEv2 and
 //! ID3v1 behind.
-#![allow(dead_code)]
 
 mod ac3;
 mod adts;
 mod aiff;
+mod amr;
 mod ape_tag;
 mod asf;
+#[cfg(test)]
+mod audio_files;
+mod chunks;
 mod core_audio;
 mod dsd;
 mod flac;
+mod frames;
 mod id3;
 mod matroska;
 mod midi;
@@ -21,11 +25,15 @@ mod monkeys_audio;
 mod mp4;
 mod mpeg;
 mod musepack;
+mod names;
 mod ogg;
 mod optimfrog;
 mod probe;
 mod riff;
+#[cfg(test)]
+mod samples;
 pub(super) mod source;
+mod sun_audio;
 pub(super) mod tags;
 mod tak;
 pub(super) mod text;
@@ -34,10 +42,12 @@ mod true_audio;
 mod vorbis_comment;
 mod wavpack;
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, Metadata, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use nix::fcntl::OFlag;
 
@@ -45,9 +55,50 @@ use probe::{Format, Promise};
 use source::Source;
 use tags::{Reading, Tags, Unread};
 
+use crate::model::library::Stamps;
+
+/// Version of the readers. A greater one has the files read again that an older one read.
+pub(super) const READER: i64 = 1;
+
+/// Stamps younger than this may hide a change that comes right after them.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
+
+/// What a look at one file gave.
+pub(super) struct Look {
+    /// How it looked before it was read.
+    pub(super) stamps: Stamps,
+    /// Whether its stamps can be believed.
+    pub(super) settled: bool,
+    /// What was read.
+    pub(super) result: Result<Reading, Unread>,
+}
+
 /// Reads the file at `path`, whatever it holds. A panic in a reader is a broken file, and an
-/// I/O error is an unreachable one, wherever it came up.
-pub(super) fn read(path: &Path) -> Result<Reading, Unread> {
+/// I/O error is an unreachable one, wherever it came up. After an I/O error, and where the
+/// file changed meanwhile, it is read once more.
+pub(super) fn look(path: &Path) -> Look {
+    let (first, is_final) = look_once(path);
+    if is_final { first } else { look_once(path).0 }
+}
+
+/// Reads the file, and tells whether that needs no repetition.
+fn look_once(path: &Path) -> (Look, bool) {
+    let (file, stamps) = match open(path) {
+        Ok(opened) => opened,
+        Err(unread) => {
+            let is_final = !matches!(unread, Unread::Unreachable(_));
+            return (Look { stamps: Stamps::default(), settled: false, result: Err(unread) }, is_final);
+        }
+    };
+    let now = SystemTime::now();
+    let len = u64::try_from(stamps.size).unwrap_or(0);
+    let result = read_source(&mut Source::new(Box::new(file.clone()), len), probe::promise(path));
+    let is_same = file.metadata().is_ok_and(|after| stamps_of(&after) == stamps);
+    let is_final = is_same && !matches!(result, Err(Unread::Unreachable(_)));
+    (Look { stamps, settled: is_same && is_settled(&stamps, now), result }, is_final)
+}
+
+fn open(path: &Path) -> Result<(Arc<File>, Stamps), Unread> {
     // A pipe that took the place of a file since it was listed must not make us wait.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
@@ -55,7 +106,26 @@ pub(super) fn read(path: &Path) -> Result<Reading, Unread> {
     if !found.is_file() {
         return Err(Unread::Special);
     }
-    read_source(&mut Source::new(Box::new(file), found.len()), probe::promise(path))
+    Ok((Arc::new(file), stamps_of(&found)))
+}
+
+/// The stamps of a file.
+pub(super) fn stamps_of(found: &Metadata) -> Stamps {
+    let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+    Stamps {
+        size: i64::try_from(found.size()).unwrap_or(i64::MAX),
+        mtime_ns: nanos(found.mtime(), found.mtime_nsec()),
+        ctime_ns: nanos(found.ctime(), found.ctime_nsec()),
+        ino: found.ino().cast_signed(),
+    }
+}
+
+/// Whether a change after `now` is sure to give other stamps. The clock of a file system
+/// goes in steps, so a change right after the last one may keep its stamp.
+fn is_settled(stamps: &Stamps, now: SystemTime) -> bool {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let limit = i64::try_from(now.saturating_sub(SETTLED_AFTER).as_nanos()).unwrap_or(i64::MAX);
+    stamps.ctime_ns < limit
 }
 
 /// Reads a file whose name promises `promise`.
@@ -81,7 +151,7 @@ fn read_any(source: &mut Source, promise: Promise) -> Result<Reading, Unread> {
         true => trailer::read(source, &mut reading)?,
         false => trailer::Trailer::default(),
     };
-    match read_format(format, source, &mut reading) {
+    match read_format(format, source, &mut reading, promise) {
         Ok(()) => {}
         Err(Unread::Broken(_)) if !(promise.is_audio() || tagged || format.is_sure()) => {
             return Err(Unread::NotAudio);
@@ -91,21 +161,29 @@ fn read_any(source: &mut Source, promise: Promise) -> Result<Reading, Unread> {
     for tags in in_order(format, front, behind) {
         reading.tags.fill_from(tags);
     }
+    let weak = std::mem::take(&mut reading.weak);
+    reading.tags.fill_from(weak);
     Ok(reading)
 }
 
-/// Reads the ID3v2 tags in front of the sound, and takes them out of view. Tells whether
-/// there was one.
+/// Reads the ID3v2 tags in front of the sound, and an APEv2 tag that stands there by mistake,
+/// and takes them out of view. Tells whether there was one.
 fn read_front(source: &mut Source, reading: &mut Reading) -> Result<(Tags, bool), Unread> {
     let mut tags = Tags::default();
     let mut tagged = false;
-    while let Some(tag) = id3::read_v2(source, 0, reading)? {
-        tags.fill_from(tag.tags);
+    loop {
+        let (found, end) = match id3::read_v2(source, 0, reading)? {
+            Some(tag) => (tag.tags, tag.end),
+            None => match ape_tag::read_at_start(source, reading)? {
+                Some(tag) => tag,
+                None => return Ok((tags, tagged)),
+            },
+        };
+        tags.fill_from(found);
         tagged = true;
         let len = source.len();
-        source.narrow(tag.end, len);
+        source.narrow(end, len);
     }
-    Ok((tags, tagged))
 }
 
 /// The tags around the sound, the one that can hold most first.
@@ -118,16 +196,22 @@ fn in_order(format: Format, front: Tags, behind: trailer::Trailer) -> [Tags; 3] 
     }
 }
 
-fn read_format(format: Format, source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
+fn read_format(
+    format: Format,
+    source: &mut Source,
+    reading: &mut Reading,
+    promise: Promise,
+) -> Result<(), Unread> {
     match format {
         Format::Ac3 => ac3::read(source, reading),
         Format::Adts => adts::read(source, reading),
         Format::Aiff => aiff::read(source, reading),
+        Format::Amr => amr::read(source, reading),
         Format::Asf => asf::read(source, reading),
         Format::CoreAudio => core_audio::read(source, reading),
         Format::Dsd => dsd::read(source, reading),
         Format::Flac => flac::read(source, reading),
-        Format::Matroska => matroska::read(source, reading),
+        Format::Matroska => matroska::read(source, reading, promise.is_audio()),
         Format::Midi => midi::read(source, reading),
         Format::MonkeysAudio => monkeys_audio::read(source, reading),
         Format::Mp4 => mp4::read(source, reading),
@@ -136,6 +220,7 @@ fn read_format(format: Format, source: &mut Source, reading: &mut Reading) -> Re
         Format::Ogg => ogg::read(source, reading),
         Format::OptimFrog => optimfrog::read(source, reading),
         Format::Riff => riff::read(source, reading),
+        Format::SunAudio => sun_audio::read(source, reading),
         Format::Tak => tak::read(source, reading),
         Format::TrueAudio => true_audio::read(source, reading),
         Format::WavPack => wavpack::read(source, reading),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::source::Source;
 use super::tags::Unread;
-use super::{ac3, adts, mpeg};
+use super::{ac3, adts, mpeg, musepack};
 
 /// A format that has a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub(in crate::scan) enum Format {
     Ac3,
     Adts,
     Aiff,
+    Amr,
     Asf,
     CoreAudio,
     Dsd,
@@ -27,6 +28,7 @@ pub(in crate::scan) enum Format {
     Ogg,
     OptimFrog,
     Riff,
+    SunAudio,
     Tak,
     TrueAudio,
     WavPack,
@@ -42,15 +44,21 @@ impl Format {
     /// Whether the mark of the format is too clear for anything else to begin so by chance.
     pub(super) fn is_sure(self) -> bool {
         use Format::*;
-        !matches!(self, Ac3 | Adts | Mpeg | Mp4 | Musepack | MonkeysAudio)
+        !matches!(self, Ac3 | Adts | Matroska | Mpeg | Mp4 | Musepack | MonkeysAudio)
     }
 }
 
 /// First bytes of formats, from an offset on.
-const MARKS: [(u64, &[u8], Format); 21] = [
+const MARKS: [(u64, &[u8], Format); 28] = [
     (0, b"fLaC", Format::Flac),
     (0, b"OggS", Format::Ogg),
     (4, b"ftyp", Format::Mp4),
+    // QuickTime before there was ftyp, and files whose ftyp stands behind padding.
+    (4, b"moov", Format::Mp4),
+    (4, b"mdat", Format::Mp4),
+    (4, b"wide", Format::Mp4),
+    (4, b"free", Format::Mp4),
+    (4, b"skip", Format::Mp4),
     (0, b"caff", Format::CoreAudio),
     (0, b"DSD ", Format::Dsd),
     (0, b"FRM8", Format::Dsd),
@@ -69,19 +77,15 @@ const MARKS: [(u64, &[u8], Format); 21] = [
     (0, b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00", Format::Riff),
     (0, b"ADIF", Format::Adts),
     (8, b"RMID", Format::Midi),
+    (0, b".snd", Format::SunAudio),
+    (0, b"#!AMR", Format::Amr),
 ];
 
 /// First bytes of audio formats that have no reader.
-const FOREIGN: [(&[u8], &str); 5] = [
-    (b".snd", "Sun audio"),
-    (b"#!AMR", "AMR"),
-    (b".RMF", "RealAudio"),
-    (b".ra\xfd", "RealAudio"),
-    (b"ajkg", "Shorten"),
-];
+const FOREIGN: [(&[u8], &str); 3] = [(b".RMF", "RealAudio"), (b".ra\xfd", "RealAudio"), (b"ajkg", "Shorten")];
 
 /// Endings of names that promise audio, with the format where it has no reader.
-const ENDINGS: [(&str, Option<&str>); 52] = [
+const ENDINGS: [(&str, Option<&str>); 53] = [
     ("3ga", None),
     ("aa3", Some("ATRAC")),
     ("aac", None),
@@ -89,10 +93,10 @@ const ENDINGS: [(&str, Option<&str>); 52] = [
     ("aif", None),
     ("aifc", None),
     ("aiff", None),
-    ("amr", Some("AMR")),
+    ("amr", None),
     ("ape", None),
     ("asf", None),
-    ("au", Some("Sun audio")),
+    ("au", None),
     ("bwf", None),
     ("caf", None),
     ("dff", None),
@@ -125,13 +129,14 @@ const ENDINGS: [(&str, Option<&str>); 52] = [
     ("rf64", None),
     ("rmi", None),
     ("shn", Some("Shorten")),
-    ("snd", Some("Sun audio")),
+    ("snd", None),
     ("spx", None),
     ("tak", None),
     ("tta", None),
     ("w64", None),
     ("wav", None),
     ("wave", None),
+    ("weba", None),
     ("wma", None),
     ("wv", None),
 ];
@@ -180,20 +185,25 @@ pub(super) fn format(source: &mut Source, promise: Promise, tagged: bool) -> io:
     let vouched_ac3 = promise.is(&["ac3", "eac3", "ec3"]);
     // Of two formats without a mark the one that the name promises is tried first.
     let order = match vouched_adts && !tagged {
-        true => [Format::Adts, Format::Mpeg],
-        false => [Format::Mpeg, Format::Adts],
+        true => [Format::Ac3, Format::Adts, Format::Mpeg],
+        false => [Format::Ac3, Format::Mpeg, Format::Adts],
     };
-    if ac3::begins(source, vouched_ac3)? {
-        return Ok(Some(Format::Ac3));
-    }
-    for format in order {
-        let begins = match format {
-            Format::Mpeg => mpeg::begins(source, vouched_mpeg || vouched_adts)?,
-            _ => adts::begins(source, vouched_adts || vouched_mpeg)?,
-        };
-        if begins {
-            return Ok(Some(format));
+    // What begins without junk comes before all that a search finds.
+    for searches in [false, true] {
+        for format in order {
+            let begins = match format {
+                Format::Ac3 if searches <= vouched_ac3 => ac3::begins(source, searches)?,
+                Format::Mpeg if searches <= (vouched_mpeg || vouched_adts) => mpeg::begins(source, searches)?,
+                Format::Adts if searches <= (vouched_mpeg || vouched_adts) => adts::begins(source, searches)?,
+                _ => false,
+            };
+            if begins {
+                return Ok(Some(format));
+            }
         }
+    }
+    if promise.is(&["mpc", "mp+", "mpp"]) && musepack::begins_unmarked(source)? {
+        return Ok(Some(Format::Musepack));
     }
     Ok(None)
 }

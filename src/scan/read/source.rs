@@ -1,12 +1,13 @@
-//! The bytes of one file, read at offsets through two small windows. A reader asks for
+//! The bytes of one file, read at offsets through three small windows. A reader asks for
 //! bytes where it needs them; there are no seeks, and what a reader skips is never read.
 //!
 //! An I/O error is remembered here, whatever the reader or a library above makes of it:
 //! the file then counts as unreachable and not as damaged.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Bytes of a window, and most that [`Source::bytes`] hands out at once.
 pub(in crate::scan) const WINDOW: usize = 16 * 1024;
@@ -17,9 +18,9 @@ pub(in crate::scan) trait Storage: Send {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 }
 
-impl Storage for File {
+impl Storage for Arc<File> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        FileExt::read_at(self, buffer, offset)
+        FileExt::read_at(&**self, buffer, offset)
     }
 }
 
@@ -54,8 +55,10 @@ pub(in crate::scan) struct Source {
     file_len: u64,
     start: u64,
     end: u64,
-    /// The window of the head, and the one that moves.
-    windows: [Window; 2],
+    /// The window of the head, and two that move in turn.
+    windows: [Window; 3],
+    /// Which of those two moves next.
+    next: usize,
     error: Option<io::Error>,
     /// Bytes read so far, and calls made for them.
     traffic: (u64, u64),
@@ -70,6 +73,7 @@ impl Source {
             start: 0,
             end: len,
             windows: Default::default(),
+            next: 1,
             error: None,
             traffic: (0, 0),
         }
@@ -157,11 +161,6 @@ impl Source {
         Ok(copy)
     }
 
-    /// The view as a stream, from `at` on, for libraries.
-    pub(in crate::scan) fn reader(&mut self, at: u64) -> Reader<'_> {
-        Reader { source: self, at }
-    }
-
     /// The first error that reading gave.
     pub(in crate::scan) fn take_error(&mut self) -> Option<io::Error> {
         self.error.take()
@@ -179,13 +178,17 @@ impl Source {
         // the file the window is laid so that it also holds what stands before.
         let tail = self.file_len.saturating_sub(WINDOW as u64);
         let start = from.min(tail);
-        let index = usize::from(!self.windows[0].bytes.is_empty());
+        let index = match self.windows[0].bytes.is_empty() {
+            true => 0,
+            false => self.next,
+        };
         let mut bytes = std::mem::take(&mut self.windows[index].bytes);
         bytes.resize(WINDOW, 0);
         let wanted = usize::try_from(from - start).unwrap_or(0) + len;
         let result = self.fill(&mut bytes, start, wanted);
         bytes.truncate(*result.as_ref().unwrap_or(&0));
         self.windows[index] = Window { start, bytes };
+        self.next = if index == 1 { 2 } else { 1 };
         match result {
             Ok(_) => Ok(index),
             Err(error) => {
@@ -217,33 +220,6 @@ fn copy_of(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),
         None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-
-/// A [`Source`] as a stream.
-pub(in crate::scan) struct Reader<'a> {
-    source: &'a mut Source,
-    at: u64,
-}
-
-impl Read for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.source.bytes(self.at, buffer.len())?;
-        buffer[..bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-}
-
-impl Seek for Reader<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(offset) => Some(offset),
-            SeekFrom::End(offset) => self.source.len().checked_add_signed(offset),
-            SeekFrom::Current(offset) => self.at.checked_add_signed(offset),
-        };
-        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(self.at)
     }
 }
 
@@ -311,9 +287,6 @@ mod tests {
                 let whole = &view[start..view.len().min(start + count)];
                 prop_assert_eq!(source.bytes(at, count).unwrap(), &whole[..whole.len().min(WINDOW)]);
                 prop_assert_eq!(source.vec(at, count as u64, usize::MAX).unwrap(), whole);
-                let mut stream = Vec::new();
-                source.reader(at).take(count as u64).read_to_end(&mut stream).unwrap();
-                prop_assert_eq!(&stream[..], whole);
             }
         }
     }

@@ -115,7 +115,8 @@ impl Tags {
             if index > 0 && part.is_empty() {
                 continue;
             }
-            let end = part.floor_char_boundary(TEXT_MAX);
+            let longest = part.len().min(TEXT_MAX);
+            let end = (0..=longest).rfind(|end| part.is_char_boundary(*end)).unwrap_or(0);
             whole &= end == part.len();
             self.values.push((field, part[..end].to_owned()));
         }
@@ -183,6 +184,9 @@ pub(in crate::scan) struct Loss {
 #[derive(Debug, Default, PartialEq)]
 pub(in crate::scan) struct Reading {
     pub(in crate::scan) tags: Tags,
+    /// Values of tags that hold little and give way to every other tag of the file, also to
+    /// those around the sound.
+    pub(in crate::scan) weak: Tags,
     pub(in crate::scan) sound: Sound,
     /// Whether there is a cover; its bytes are never read.
     pub(in crate::scan) has_cover: bool,
@@ -192,6 +196,8 @@ pub(in crate::scan) struct Reading {
     pub(in crate::scan) more_losses: usize,
     /// How the length was found, where nothing in the file states it.
     pub(in crate::scan) guess: Option<&'static str>,
+    /// Bytes that compressed items inflated to so far, for [`INFLATED_MAX`].
+    pub(in crate::scan) inflated: usize,
 }
 
 impl Reading {
@@ -227,11 +233,27 @@ impl Reading {
         self.push(field, &value);
     }
 
+    /// Runs `work` with the weak tags in place of the others.
+    pub(in crate::scan) fn weakly(&mut self, work: impl FnOnce(&mut Reading)) {
+        std::mem::swap(&mut self.tags, &mut self.weak);
+        work(self);
+        std::mem::swap(&mut self.tags, &mut self.weak);
+    }
+
     /// States the length as a number of samples at a rate; a rate of 0 states nothing.
     pub(in crate::scan) fn set_samples(&mut self, samples: u64, rate: u32) {
         if rate > 0 {
             let nanos = u128::from(samples) * 1_000_000_000 / u128::from(rate);
             self.sound.length = Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)));
+        }
+    }
+
+    /// States the bit rate as that of `bytes` of sound over the length, where it is unknown.
+    pub(in crate::scan) fn set_average_bit_rate(&mut self, bytes: u64) {
+        let nanos = self.sound.length.map_or(0, |length| length.as_nanos());
+        if nanos > 0 && self.sound.bit_rate == 0 {
+            let rate = u128::from(bytes) * 8 * 1_000_000_000 / nanos;
+            self.sound.bit_rate = u32::try_from(rate).unwrap_or(u32::MAX);
         }
     }
 }

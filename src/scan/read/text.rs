@@ -71,6 +71,56 @@ pub(in crate::scan) fn decode(bytes: &[u8], encoding: Encoding) -> (String, bool
     }
 }
 
+/// The encoding of a text that ends at a NUL and of which nothing states the encoding, and
+/// the text without what follows the NUL. It is UTF-16 with a mark, or where most characters
+/// have a high byte that no letter has: the scripts before U+2000. Legacy code pages count as
+/// UTF-8, which they are not, since nothing tells them apart.
+pub(in crate::scan) fn guess(bytes: &[u8]) -> (Encoding, &[u8]) {
+    let (marked, text) = ByteOrder::of(bytes, ByteOrder::Little);
+    let order = match text.len() < bytes.len() {
+        true => Some(marked),
+        false => [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| looks_like(text, *order)),
+    };
+    match order {
+        Some(order) => {
+            let units = text.chunks(2).take_while(|unit| unit.iter().any(|byte| *byte != 0)).count();
+            (Encoding::Utf16(order), &text[..text.len().min(2 * units)])
+        }
+        None => (Encoding::Utf8, bytes.split(|byte| *byte == 0).next().unwrap_or_default()),
+    }
+}
+
+/// Whether a text could be UTF-16 in this order.
+fn looks_like(text: &[u8], order: ByteOrder) -> bool {
+    let units = text.chunks_exact(2).map(|unit| order.unit([unit[0], unit[1]]));
+    let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+    let low = units.iter().filter(|unit| **unit < 0x2000).count();
+    let letters = units.iter().filter(|unit| **unit & 0xff >= 0x20).count();
+    !units.is_empty() && 3 * low >= 2 * units.len() && 2 * letters >= units.len()
+}
+
+/// The bytes of a text whose end was cut off, without the part of a character at their end.
+pub(in crate::scan) fn without_torn_end(bytes: &[u8], encoding: Encoding) -> &[u8] {
+    let whole = match encoding {
+        Encoding::Latin1 => bytes.len(),
+        Encoding::Utf8 => {
+            // A character has up to four bytes.
+            let tail = bytes.len().saturating_sub(3);
+            let is_torn = |at: &usize| match std::str::from_utf8(&bytes[*at..]) {
+                Err(error) => error.error_len().is_none() && error.valid_up_to() == 0,
+                Ok(_) => false,
+            };
+            (tail..bytes.len()).find(is_torn).unwrap_or(bytes.len())
+        }
+        Encoding::Utf16(order) => {
+            let even = bytes.len() & !1;
+            let last = bytes[..even].last_chunk().map_or(0, |unit| order.unit(*unit));
+            if (0xd800..0xdc00).contains(&last) { even - 2 } else { even }
+        }
+    };
+    &bytes[..whole]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +140,17 @@ mod tests {
             (b"", Encoding::Utf16(Big), "", true),
         ] {
             assert_eq!(decode(bytes, encoding), (text.to_owned(), whole), "{bytes:?}");
+        }
+        for (bytes, encoding, len) in [
+            (&b"caf\xc3\xa9"[..], Encoding::Utf8, 5),
+            (b"caf\xc3", Encoding::Utf8, 3),
+            (b"c\xfff\xe2\x9d", Encoding::Utf8, 3),
+            (b"caf\xe9", Encoding::Latin1, 4),
+            (b"a\0\xe9", Encoding::Utf16(Little), 2),
+            (b"a\0\x3d\xd8", Encoding::Utf16(Little), 2),
+            (b"", Encoding::Utf16(Big), 0),
+        ] {
+            assert_eq!(without_torn_end(bytes, encoding).len(), len, "{bytes:?}");
         }
         assert_eq!(ByteOrder::of(b"\xfe\xffx", Little), (Big, &b"x"[..]));
         assert_eq!(ByteOrder::of(b"x", Big), (Big, &b"x"[..]));

@@ -215,7 +215,7 @@ fn wal_mode_needs_write_permission_and_says_so() {
 
 /// Runs `work` as an ordinary user, which root is not: as far as files are concerned, for
 /// this thread alone.
-fn without_privileges<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(super) fn without_privileges<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let as_nobody = scope.spawn(|| {
             if nix::unistd::geteuid().is_root() {

@@ -1,0 +1,162 @@
+//! Reads what a scan compares with.
+
+use ::postgres::types::Type;
+use ::postgres::{Error, Row, Transaction};
+use uuid::Uuid;
+
+use super::{for_each_row, for_each_row_of, missing_of, value};
+use crate::database::difference::{Kind, StoredSong};
+use crate::database::rows::Value;
+use crate::database::session::{Previous, State, Visit};
+use crate::database::{schema, state};
+
+/// Those that are there of the tables of a scan.
+pub(super) fn tables(transaction: &mut Transaction<'_>) -> Result<Vec<&'static str>, Error> {
+    let all = || schema::TABLES.into_iter().chain(state::TABLES);
+    let missing = missing_of(transaction, all())?;
+    Ok(all().filter(|table| !missing.contains(table)).collect())
+}
+
+/// Reads the tables that are there.
+pub(super) fn all(
+    transaction: &mut Transaction<'_>,
+    tables: &[&str],
+    visit: &mut dyn Visit,
+) -> Result<Previous, Error> {
+    let last_scan = match tables.contains(&"avalon_scans") {
+        true => last_scan(transaction)?,
+        false => 0,
+    };
+    let mut state = State::Absent;
+    if tables.contains(&"avalon_folders") && tables.contains(&"avalon_files") {
+        let is_whole = folders(transaction, visit)? & files(transaction, visit)?;
+        state = if is_whole { State::Whole } else { State::Damaged };
+    }
+    let mut is_clean = true;
+    for kind in Kind::ALL.into_iter().filter(|kind| tables.contains(&kind.table())) {
+        is_clean &= names(transaction, kind, visit)?;
+    }
+    if tables.contains(&"tracks") {
+        is_clean &= songs(transaction, visit)?;
+    }
+    Ok(Previous { state, is_clean, last_scan })
+}
+
+pub(super) fn last_scan(transaction: &mut Transaction<'_>) -> Result<i64, Error> {
+    transaction.query_one("SELECT coalesce(max(id), 0) FROM avalon_scans", &[])?.try_get(0)
+}
+
+fn folders(transaction: &mut Transaction<'_>, visit: &mut dyn Visit) -> Result<bool, Error> {
+    let query = format!("SELECT {} FROM avalon_folders", state::FOLDER_COLUMNS.join(", "));
+    let mut is_whole = true;
+    for_each_row_of(transaction, "avalon_folders", &query, |row| {
+        let (id, path, root) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        match state::folder(id, path, root, row.try_get(3)?, row.try_get(4)?) {
+            Some(folder) => visit.folder(folder),
+            None => is_whole = false,
+        }
+        Ok(())
+    })?;
+    Ok(is_whole)
+}
+
+fn files(transaction: &mut Transaction<'_>, visit: &mut dyn Visit) -> Result<bool, Error> {
+    let columns = state::FILE_COLUMNS.join(", ");
+    let query = format!("SELECT {columns} FROM avalon_files ORDER BY folder, name");
+    let mut is_whole = true;
+    for_each_row_of(transaction, "avalon_files", &query, |row| {
+        match state::file(row)? {
+            Some(file) => visit.file(file),
+            None => is_whole = false,
+        }
+        Ok(())
+    })?;
+    Ok(is_whole)
+}
+
+impl state::FileRow for Row {
+    type Error = Error;
+
+    fn number(&self, index: usize) -> Result<Option<i64>, Error> {
+        self.try_get(index)
+    }
+
+    /// Lossy: a database of encoding SQL_ASCII may hold anything.
+    fn text(&self, index: usize) -> Result<Option<String>, Error> {
+        Ok(value(self, index)?.text())
+    }
+
+    fn bytes(&self, index: usize) -> Result<Vec<u8>, Error> {
+        self.try_get(index)
+    }
+
+    fn flag(&self, index: usize) -> Result<bool, Error> {
+        self.try_get(index)
+    }
+}
+
+fn names(transaction: &mut Transaction<'_>, kind: Kind, visit: &mut dyn Visit) -> Result<bool, Error> {
+    let mut is_whole = true;
+    for_each_row(transaction, kind.table(), &schema::NAME_COLUMNS, |row| {
+        match (id(row, 0)?, value(row, 1)?) {
+            (Some(id), Value::Text(name)) if is_text(row, 1) => match std::str::from_utf8(name) {
+                Ok(name) => visit.name(kind, id, name),
+                Err(_) => is_whole = false,
+            },
+            _ => is_whole = false,
+        }
+        Ok(())
+    })?;
+    Ok(is_whole && !has_duplicates(transaction, kind.table())?)
+}
+
+fn songs(transaction: &mut Transaction<'_>, visit: &mut dyn Visit) -> Result<bool, Error> {
+    let mut is_whole = true;
+    for_each_row(transaction, "tracks", &schema::TRACK_COLUMNS, |row| {
+        match song(row)? {
+            Some(song) => visit.song(&song),
+            None => is_whole = false,
+        }
+        Ok(())
+    })?;
+    Ok(is_whole && !has_duplicates(transaction, "tracks")?)
+}
+
+fn song(row: &Row) -> Result<Option<StoredSong<'_>>, Error> {
+    let number = |index| match value(row, index) {
+        Ok(Value::Null) => Ok(Some(None)),
+        Ok(Value::Integer(number)) => Ok(Some(Some(number))),
+        Ok(_) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let name = match value(row, 1)? {
+        Value::Null => Some(None),
+        Value::Text(text) if is_text(row, 1) => std::str::from_utf8(text).ok().map(Some),
+        _ => None,
+    };
+    let song = (id(row, 0)?, name, number(2)?, number(3)?, number(4)?, id(row, 5)?, id(row, 6)?, id(row, 7)?);
+    let (Some(id), Some(name), Some(length), Some(track), Some(year), Some(album), Some(artist), Some(genre)) =
+        song
+    else {
+        return Ok(None);
+    };
+    Ok(Some(StoredSong { id, name, length, track, year, names: [album, artist, genre] }))
+}
+
+/// Only of PostgreSQL's own type: of another, one id may have several spellings.
+fn id(row: &Row, index: usize) -> Result<Option<Uuid>, Error> {
+    Ok(match value(row, index)? {
+        Value::Id(id) => Some(id),
+        _ => None,
+    })
+}
+
+/// A column of another type has come as text as well.
+fn is_text(row: &Row, index: usize) -> bool {
+    [Type::VARCHAR, Type::TEXT].contains(row.columns()[index].type_())
+}
+
+fn has_duplicates(transaction: &mut Transaction<'_>, table: &str) -> Result<bool, Error> {
+    let query = format!("SELECT EXISTS (SELECT 1 FROM {table} GROUP BY id HAVING count(*) > 1)");
+    transaction.query_one(&query, &[])?.try_get(0)
+}

@@ -1,0 +1,278 @@
+//! A scan's hold on a PostgreSQL database: one connection that holds the lock, and one that
+//! reads and writes.
+
+use ::postgres::error::SqlState;
+use ::postgres::{Client, Error, Transaction};
+
+use super::wait::{Stopped, Waiter};
+use super::{
+    Failure, ID_TYPE, begin_reading, create_tables, explain, lock, lost_a_race, missing_of, missing_tables,
+    read, write,
+};
+use crate::config::database_url::PostgresSettings;
+use crate::database::connect::{self, Place};
+use crate::database::session::{Holder, Notice, Patience, Previous, Tell, Visit};
+use crate::database::state::{self, Dialect};
+use crate::database::texts::Texts;
+use crate::database::{Changes, DatabaseError, schema};
+
+const DIALECT: Dialect = Dialect { integer: "BIGINT", bytes: "BYTEA", id: ID_TYPE, by_key: "" };
+
+/// Modes of locks that keep rows from being read.
+const AGAINST_READING: [&str; 1] = ["AccessExclusiveLock"];
+
+/// Modes of locks that keep a single row from being changed.
+const AGAINST_CHANGES: [&str; 4] =
+    ["ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"];
+
+/// Modes of locks that keep a scan from writing: all but those of readers.
+const AGAINST_WRITING: [&str; 7] = [
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+];
+
+pub(in crate::database) struct Session {
+    place: Place,
+    lock: Client,
+    work: Client,
+    texts: Texts,
+    me: Holder,
+    patience: Patience,
+    tell: Tell,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("database", &self.place.label()).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(in crate::database) fn open(
+        settings: &PostgresSettings,
+        me: &Holder,
+        patience: Patience,
+        tell: Tell,
+    ) -> Result<Session, DatabaseError> {
+        for parameter in &settings.passed_over {
+            tell(Notice::PassedOver { parameter: parameter.clone() });
+        }
+        let place = Place::new(settings);
+        let lock = lock::take(&place, &settings.application_name, me)?;
+        let mut work = connect::connect(&place)?;
+        let texts = texts(&place, &mut work, &tell)?;
+        let mut session = Session { place, lock, work, texts, me: me.clone(), patience, tell };
+        session.try_writing()?;
+        Ok(session)
+    }
+
+    pub(in crate::database) fn texts(&self) -> Texts {
+        self.texts.clone()
+    }
+
+    /// Whether the lock is still held.
+    pub(in crate::database) fn check(&mut self) -> Result<(), DatabaseError> {
+        check_lock(&mut self.lock, &self.place)
+    }
+
+    /// The connection to work with, and what tells of its waits.
+    fn parts(&mut self) -> (&mut Client, Waiter<'_>) {
+        let waiter =
+            Waiter { place: &self.place, patience: self.patience, tell: &self.tell, watch: &mut self.lock };
+        (&mut self.work, waiter)
+    }
+
+    /// Creates what is missing and takes it back, and asks for the rights on what is there.
+    fn try_writing(&mut self) -> Result<(), DatabaseError> {
+        let place = self.place.clone();
+        let (work, mut waiter) = self.parts();
+        let tried = (|| {
+            let mut transaction = work.transaction()?;
+            if show(&mut transaction, "transaction_read_only")? == "on" {
+                return Err(Stopped::Ended(place.failed(
+                    "the server refuses to write (a standby, or default_transaction_read_only is on); name \
+                     the primary",
+                )));
+            }
+            let tables = read::tables(&mut transaction)?;
+            if let Some(reason) = lacking_rights(&mut transaction, &tables)? {
+                return Err(Stopped::Ended(place.failed(reason)));
+            }
+            let rows = schema::TABLES.into_iter().filter(|table| tables.contains(table));
+            for statement in rows.map(trial) {
+                waiter.run(&mut transaction, &tables, &AGAINST_CHANGES, |transaction| {
+                    Ok(transaction.batch_execute(&statement)?)
+                })?;
+            }
+            create_missing(&mut transaction, &mut waiter)
+        })();
+        tried.map_err(|stopped| stop(&place, stopped))
+    }
+
+    pub(in crate::database) fn previous(&mut self, visit: &mut dyn Visit) -> Result<Previous, DatabaseError> {
+        let place = self.place.clone();
+        let (work, mut waiter) = self.parts();
+        let outcome = (|| {
+            let mut transaction = begin_reading(work)?;
+            let tables = read::tables(&mut transaction)?;
+            if !tables.is_empty() {
+                let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", tables.join(", "));
+                waiter.run(&mut transaction, &tables, &AGAINST_READING, |transaction| {
+                    Ok(transaction.batch_execute(&lock)?)
+                })?;
+            }
+            Ok(read::all(&mut transaction, &tables, visit)?)
+        })();
+        outcome.map_err(|stopped| stop(&place, stopped))
+    }
+
+    pub(in crate::database) fn store(mut self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
+        self.check()?;
+        self.reconnect()?;
+        let (place, me) = (self.place.clone(), self.me.clone());
+        let (work, mut waiter) = self.parts();
+        let outcome = begin_writing(work, &mut waiter).and_then(|mut transaction| {
+            let last = read::last_scan(&mut transaction)?;
+            if last != changes.seen_scan {
+                return Err(Stopped::Ended(DatabaseError::Overtaken { database: place.label() }));
+            }
+            write::all(&mut transaction, changes, last + 1, &me)?;
+            // Another scan that found nothing to write would not have left a number.
+            check_lock(waiter.watch, &place).map_err(Stopped::Ended)?;
+            transaction.commit()?;
+            Ok(last + 1)
+        });
+        outcome.map_err(|stopped| stop(&place, stopped))
+    }
+
+    /// Servers and poolers close what has been idle while files were read; the lock is held by
+    /// the other connection.
+    fn reconnect(&mut self) -> Result<(), DatabaseError> {
+        if self.work.batch_execute("").is_err() {
+            self.work = connect::connect(&self.place)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    /// At once: the server notices only later that a connection is closed, and the next scan
+    /// may be there before.
+    fn drop(&mut self) {
+        let _ = self.lock.batch_execute("ROLLBACK");
+    }
+}
+
+fn stop(place: &Place, stopped: Stopped) -> DatabaseError {
+    match stopped {
+        Stopped::Failed(failure) => explain(place, &failure),
+        Stopped::Ended(error) => error,
+    }
+}
+
+fn check_lock(lock: &mut Client, place: &Place) -> Result<(), DatabaseError> {
+    lock.batch_execute("SELECT").map_err(|error| match place.explain(&error) {
+        DatabaseError::Unreachable { database, reason } => DatabaseError::Unreachable {
+            database,
+            reason: format!("the connection that keeps other scans out is lost: {reason}"),
+        },
+        other => other,
+    })
+}
+
+/// What tells whether texts can be stored, over a connection of its own where the encoding
+/// of the database leaves a doubt.
+fn texts(place: &Place, work: &mut Client, tell: &Tell) -> Result<Texts, DatabaseError> {
+    let asked = connect::ask(work, "current_setting('server_encoding')");
+    let encoding = asked.map_err(|error| place.explain(&error))?.unwrap_or_default();
+    if ["UTF8", "SQL_ASCII"].contains(&encoding.as_str()) {
+        return Ok(Texts::any());
+    }
+    tell(Notice::NarrowEncoding { database: place.label(), encoding: encoding.clone() });
+    Ok(Texts::of_server(encoding, place.clone(), connect::connect(place)?))
+}
+
+fn show(transaction: &mut Transaction<'_>, setting: &str) -> Result<String, Error> {
+    transaction.query_one(&format!("SHOW {setting}"), &[])?.try_get(0)
+}
+
+/// A statement that fails if a table has other columns, or is a view that cannot be written.
+fn trial(table: &str) -> String {
+    let columns = schema::columns(table).join(", ");
+    format!("EXPLAIN INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}")
+}
+
+/// Which of the tables that are there the role may not use, in words.
+fn lacking_rights(transaction: &mut Transaction<'_>, tables: &[&str]) -> Result<Option<String>, Error> {
+    let row = transaction.query_one(
+        "SELECT string_agg(name, ', ' ORDER BY number), quote_ident(current_user)
+           FROM unnest($1::text[]) WITH ORDINALITY AS tables (name, number)
+          WHERE NOT (has_table_privilege(to_regclass(name), 'SELECT')
+                AND has_table_privilege(to_regclass(name), 'INSERT')
+                AND has_table_privilege(to_regclass(name), 'UPDATE')
+                AND has_table_privilege(to_regclass(name), 'DELETE'))",
+        &[&tables],
+    )?;
+    let (tables, role): (Option<&str>, &str) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(tables.map(|tables| {
+        format!(
+            "permission denied for table {tables}: a scan needs all of SELECT, INSERT, UPDATE and DELETE; as \
+             the owner run GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role}"
+        )
+    }))
+}
+
+/// Another process may be doing the same: then it is looked again.
+fn create_missing(transaction: &mut Transaction<'_>, waiter: &mut Waiter<'_>) -> Result<(), Stopped> {
+    let mut tries_left = 5;
+    loop {
+        let missing = missing_tables(transaction)?;
+        let missing_state = missing_of(transaction, state::TABLES)?;
+        if missing.is_empty() && missing_state.is_empty() {
+            return Ok(());
+        }
+        transaction.batch_execute("SAVEPOINT creating")?;
+        let outcome = waiter.run(transaction, &schema::TABLES, &AGAINST_WRITING, |transaction| {
+            create(transaction, &missing, &missing_state)
+        });
+        tries_left -= 1;
+        match outcome {
+            Err(Stopped::Failed(Failure::Schema { error, .. })) if tries_left > 0 && lost_a_race(&error) => {
+                transaction.batch_execute("ROLLBACK TO SAVEPOINT creating")?;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn create(
+    transaction: &mut Transaction<'_>,
+    missing: &[&'static str],
+    missing_state: &[&'static str],
+) -> Result<(), Failure> {
+    let created = create_tables(transaction, missing).and_then(|()| {
+        let mut statements = missing_state.iter().map(|table| state::statement(table, DIALECT));
+        statements.try_for_each(|statement| transaction.batch_execute(&statement))
+    });
+    created.map_err(|error| match error.code() {
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => Failure::Sql(error),
+        _ => Failure::Schema { missing: [missing, missing_state].concat(), error },
+    })
+}
+
+/// A transaction in which all tables are there and no other client can write: readers pass.
+fn begin_writing<'a>(work: &'a mut Client, waiter: &mut Waiter<'_>) -> Result<Transaction<'a>, Stopped> {
+    let mut transaction = work.transaction()?;
+    create_missing(&mut transaction, waiter)?;
+    let tables = [schema::TABLES, state::TABLES].concat();
+    let lock = format!("LOCK TABLE {} IN EXCLUSIVE MODE", tables.join(", "));
+    waiter.run(&mut transaction, &tables, &AGAINST_WRITING, |transaction| {
+        Ok(transaction.batch_execute(&lock)?)
+    })?;
+    Ok(transaction)
+}

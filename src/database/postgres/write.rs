@@ -1,0 +1,242 @@
+//! Writes what a scan has to store into a transaction that has locked the tables.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use ::postgres::Transaction;
+use uuid::Uuid;
+
+use super::Failure;
+use super::copy::{Line, copy};
+use crate::database::difference::{Kind, RowChanges, SongRecord, StoredSong};
+use crate::database::session::Holder;
+use crate::database::state::{self, SCANS_KEPT};
+use crate::database::{Changes, Moved, ScanRecord, StateChanges, schema};
+use crate::model::library::{File, Folder};
+use crate::model::{Collection, Named};
+
+/// Rows whose keys go into one statement.
+const BATCH: usize = 5_000;
+
+/// Everything that goes is deleted by its key, everything that comes is copied; a row that
+/// changes does both. Only the rows of names are updated, for songs point at them.
+pub(super) fn all(
+    transaction: &mut Transaction<'_>,
+    changes: Changes<'_>,
+    id: i64,
+    me: &Holder,
+) -> Result<(), Failure> {
+    differences(transaction, changes.rows)?;
+    state(transaction, changes.state)?;
+    moved(transaction, changes.moved)?;
+    scan(transaction, id, &changes.scan, me)
+}
+
+/// In place of everything there is.
+pub(super) fn collection(transaction: &mut Transaction<'_>, collection: &Collection) -> Result<(), Failure> {
+    empty(transaction)?;
+    for kind in Kind::ALL {
+        copy_names(transaction, kind, kind.of(collection))?;
+    }
+    copy_songs(transaction, collection.songs.iter().map(|song| StoredSong::new(collection, song)))
+}
+
+/// Empties the tables by DELETE, not by TRUNCATE, which readers with an older snapshot would
+/// see; and tracks first, for their foreign keys.
+fn empty(transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+    for table in schema::TABLES.iter().rev() {
+        transaction.batch_execute(&format!("DELETE FROM {table}"))?;
+    }
+    Ok(())
+}
+
+fn differences(transaction: &mut Transaction<'_>, changes: RowChanges<'_>) -> Result<(), Failure> {
+    if changes.replace {
+        empty(transaction)?;
+    }
+    for kind in Kind::ALL {
+        let names = &changes.names[kind as usize];
+        if changes.replace {
+            copy_names(transaction, kind, names)?;
+            continue;
+        }
+        for batch in names.chunks(BATCH) {
+            upsert_names(transaction, kind, batch)?;
+        }
+    }
+    delete(transaction, "tracks", &changes.removed_songs)?;
+    each_batch(changes.songs.into_iter().flatten(), |batch| {
+        // An id column of another type than avalonms' can be emptied, and not be compared.
+        if !changes.replace {
+            let ids: Vec<Uuid> = batch.iter().map(|song| song.row().id).collect();
+            delete(transaction, "tracks", &ids)?;
+        }
+        copy_songs(transaction, batch.iter().map(SongRecord::row))
+    })?;
+    for kind in Kind::ALL {
+        delete(transaction, kind.table(), &changes.removed_names[kind as usize])?;
+    }
+    Ok(())
+}
+
+fn delete(transaction: &mut Transaction<'_>, table: &str, ids: &[Uuid]) -> Result<(), Failure> {
+    for batch in ids.chunks(BATCH) {
+        transaction.execute(&format!("DELETE FROM {table} WHERE id = ANY($1)"), &[&batch])?;
+    }
+    Ok(())
+}
+
+fn upsert_names(transaction: &mut Transaction<'_>, kind: Kind, names: &[Named]) -> Result<(), Failure> {
+    let ids: Vec<Uuid> = names.iter().map(|named| named.id).collect();
+    let texts: Vec<String> = names.iter().map(|named| named.name.replace('\0', "\u{fffd}")).collect();
+    let update = format!(
+        "UPDATE {} AS old SET name = new.name FROM unnest($1::uuid[], $2::text[]) AS new (id, name)
+          WHERE old.id = new.id RETURNING old.id",
+        kind.table()
+    );
+    let mut updated = HashSet::new();
+    for row in transaction.query(&update, &[&ids, &texts])? {
+        updated.insert(row.try_get::<_, Uuid>(0)?);
+    }
+    copy_names(transaction, kind, names.iter().filter(|named| !updated.contains(&named.id)))
+}
+
+fn copy_names<'a>(
+    transaction: &mut Transaction<'_>,
+    kind: Kind,
+    names: impl IntoIterator<Item = &'a Named>,
+) -> Result<(), Failure> {
+    copy(transaction, kind.table(), &schema::NAME_COLUMNS, names, |named, line| {
+        line.plain(named.id);
+        line.text(&named.name);
+    })
+}
+
+fn copy_songs<'a>(
+    transaction: &mut Transaction<'_>,
+    songs: impl IntoIterator<Item = StoredSong<'a>>,
+) -> Result<(), Failure> {
+    copy(transaction, "tracks", &schema::TRACK_COLUMNS, songs, |song, line| {
+        line.plain(song.id);
+        line.optional(song.name);
+        [song.length, song.track, song.year].into_iter().for_each(|number| line.number(number));
+        song.names.iter().for_each(|id| line.plain(id));
+    })
+}
+
+fn state(transaction: &mut Transaction<'_>, changes: StateChanges<'_>) -> Result<(), Failure> {
+    if changes.replace {
+        transaction.batch_execute("DELETE FROM avalon_files; DELETE FROM avalon_folders")?;
+    }
+    for batch in changes.removed_files.chunks(BATCH) {
+        delete_files(transaction, batch.iter().map(|(folder, name)| (*folder, name)))?;
+    }
+    for batch in changes.removed_folders.chunks(BATCH) {
+        delete_folders(transaction, batch)?;
+    }
+    each_batch(changes.folders.into_iter().flatten(), |batch| {
+        let ids: Vec<i64> = batch.iter().map(|folder| folder.id).collect();
+        if !changes.replace {
+            delete_folders(transaction, &ids)?;
+        }
+        copy(transaction, "avalon_folders", &state::FOLDER_COLUMNS, batch, folder_line)
+    })?;
+    each_batch(changes.files.into_iter().flatten(), |batch| {
+        if !changes.replace {
+            delete_files(transaction, batch.iter().map(|file| (file.folder, &file.name)))?;
+        }
+        copy(transaction, "avalon_files", &state::FILE_COLUMNS, batch, file_line)
+    })
+}
+
+/// Gives out the rows of a stream many at a time.
+fn each_batch<T>(
+    mut rows: impl Iterator<Item = io::Result<T>>,
+    mut work: impl FnMut(&[T]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    loop {
+        let batch: Vec<T> = rows.by_ref().take(BATCH).collect::<io::Result<_>>()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        work(&batch)?;
+    }
+}
+
+fn delete_folders(transaction: &mut Transaction<'_>, ids: &[i64]) -> Result<(), Failure> {
+    transaction.execute("DELETE FROM avalon_folders WHERE id = ANY($1)", &[&ids])?;
+    Ok(())
+}
+
+fn delete_files<'a>(
+    transaction: &mut Transaction<'_>,
+    keys: impl Iterator<Item = (i64, &'a OsString)>,
+) -> Result<(), Failure> {
+    let (folders, names): (Vec<i64>, Vec<&[u8]>) =
+        keys.map(|(folder, name)| (folder, name.as_bytes())).unzip();
+    transaction.execute(
+        "DELETE FROM avalon_files AS old USING unnest($1::bigint[], $2::bytea[]) AS gone (folder, name)
+          WHERE old.folder = gone.folder AND old.name = gone.name",
+        &[&folders, &names],
+    )?;
+    Ok(())
+}
+
+fn folder_line(folder: &Folder, line: &mut Line) {
+    line.plain(folder.id);
+    line.bytes(folder.path.as_os_str().as_bytes());
+    line.plain(folder.root);
+    line.plain(folder.is_mount);
+    line.plain(folder.fs_type);
+}
+
+fn file_line(file: &File, line: &mut Line) {
+    line.plain(file.folder);
+    line.bytes(file.name.as_bytes());
+    let stamps = &file.stamps;
+    [stamps.size, stamps.mtime_ns, stamps.ctime_ns, stamps.ino].into_iter().for_each(|n| line.plain(n));
+    line.plain(file.settled);
+    line.plain(file.reader);
+    line.plain(file.outcome as i64);
+    line.text(&file.note);
+    line.plain(file.added);
+    for text in [&file.title, &file.album, &file.artist, &file.genre, &file.track, &file.date] {
+        line.optional(text.as_deref());
+    }
+    line.number(file.length_ms);
+    line.text(&file.facts);
+}
+
+fn moved(transaction: &mut Transaction<'_>, moved: &[Moved]) -> Result<(), Failure> {
+    for batch in moved.chunks(BATCH) {
+        let ids: Vec<Uuid> = batch.iter().map(|moved| moved.old_id).collect();
+        transaction.execute("DELETE FROM avalon_moved WHERE old_id = ANY($1)", &[&ids])?;
+        copy(transaction, "avalon_moved", &["old_id", "new_id", "at"], batch, |moved, line| {
+            line.plain(moved.old_id);
+            line.plain(moved.new_id);
+            line.plain(moved.at);
+        })?;
+    }
+    Ok(())
+}
+
+fn scan(
+    transaction: &mut Transaction<'_>,
+    id: i64,
+    scan: &ScanRecord<'_>,
+    me: &Holder,
+) -> Result<(), Failure> {
+    let columns = ["id", "started", "ended", "host", "pid", "counts"];
+    copy(transaction, "avalon_scans", &columns, [scan], |scan, line| {
+        line.plain(id);
+        line.plain(scan.started);
+        line.plain(scan.ended);
+        line.text(&me.host);
+        line.plain(me.pid);
+        line.text(scan.counts);
+    })?;
+    transaction.execute("DELETE FROM avalon_scans WHERE id <= $1", &[&(id - SCANS_KEPT)])?;
+    Ok(())
+}

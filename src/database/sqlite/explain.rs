@@ -1,0 +1,144 @@
+//! SQLite's codes in words, with what to do.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::mem;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use rusqlite::{Error, ErrorCode, ffi};
+
+use crate::database::DatabaseError;
+use crate::database::error::ANOTHER_PROGRAM;
+
+pub(super) const IS_FOLDER: &str = "it is a folder, not a file";
+pub(super) const DISK_FULL: &str = "no space left on the disk";
+
+/// Of a share, mostly.
+pub(super) const NO_LOCKS: &str = "its file system has no working locks, which SQLite needs (a network \
+     share?); put the database on a local disk, or mount the share with locks (NFS: lockd and statd must \
+     run on both sides; SMB: without `nobrl`)";
+
+pub(super) fn label(path: &Path) -> String {
+    format!("SQLite database {}", path.display())
+}
+
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => Path::new("/"),
+    }
+}
+
+pub(super) fn no_permission_in(folder: &Path) -> String {
+    format!(
+        "no file can be created in its folder {}, and SQLite needs its journal there; give write permission \
+         for the folder",
+        folder.display()
+    )
+}
+
+pub(super) fn is_busy(error: &Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// What SQLite said, in words. `patience` is how long it had waited for locks.
+pub(super) fn explain(path: &Path, patience: Duration, error: &Error) -> DatabaseError {
+    let failed = |reason: String| DatabaseError::Failed { database: label(path), reason };
+    let Error::SqliteFailure(failure, message) = error else {
+        return failed(error.to_string());
+    };
+    failed(match (failure.code, failure.extended_code) {
+        _ if is_busy(error) && locks_fail(path) => NO_LOCKS.to_owned(),
+        _ if is_busy(error) => {
+            return DatabaseError::Locked {
+                database: label(path),
+                by: ANOTHER_PROGRAM.to_owned(),
+                seconds: patience.as_secs(),
+            };
+        }
+        (
+            _,
+            ffi::SQLITE_IOERR_LOCK
+            | ffi::SQLITE_IOERR_UNLOCK
+            | ffi::SQLITE_IOERR_RDLOCK
+            | ffi::SQLITE_IOERR_CHECKRESERVEDLOCK
+            | ffi::SQLITE_IOERR_BLOCKED
+            | ffi::SQLITE_IOERR_SHMLOCK
+            | ffi::SQLITE_IOERR_SHMMAP,
+        ) => NO_LOCKS.to_owned(),
+        (ErrorCode::NotADatabase, _) => "the file is no SQLite database".to_owned(),
+        (ErrorCode::DatabaseCorrupt, _) => "the file is damaged; scan into a new one".to_owned(),
+        (ErrorCode::DiskFull, _) => DISK_FULL.to_owned(),
+        (_, ffi::SQLITE_READONLY_ROLLBACK) => {
+            "an interrupted scan must be rolled back, and there is no write permission for that; \
+             open it once as its owner"
+                .to_owned()
+        }
+        (
+            _,
+            ffi::SQLITE_READONLY_CANTINIT | ffi::SQLITE_READONLY_RECOVERY | ffi::SQLITE_READONLY_DIRECTORY,
+        ) if is_in_wal_mode(path) => {
+            "there is no write permission in its folder; in WAL mode that is needed also to read, so as \
+             its owner run `PRAGMA journal_mode=DELETE`"
+                .to_owned()
+        }
+        (_, ffi::SQLITE_READONLY_DIRECTORY) => no_permission_in(folder_of(path)),
+        (ErrorCode::ReadOnly, _) => "there is no write permission".to_owned(),
+        (ErrorCode::CannotOpen, _) => why_not_opened(path),
+        _ => message.clone().unwrap_or_else(|| failure.to_string()),
+    })
+}
+
+/// The header of the file tells.
+fn is_in_wal_mode(path: &Path) -> bool {
+    let mut header = [0; 20];
+    let is_read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    is_read.is_ok() && header[18] == 2
+}
+
+/// SQLite takes a file system without locks for a lock that is held. So a lock is tried on
+/// a byte that SQLite locks too. The file must not be closed afterwards: this would release
+/// the locks of other connections of this process. It is a file for each error.
+pub(super) fn locks_fail(path: &Path) -> bool {
+    /// The first byte of SQLite's shared lock.
+    const SHARED_FIRST: libc::off_t = 0x4000_0002;
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    let lock = libc::flock {
+        l_type: libc::F_RDLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: SHARED_FIRST,
+        l_len: 1,
+        l_pid: 0,
+    };
+    // Owned by the open file: it does not mix with the locks of this process.
+    let outcome = fcntl(&file, FcntlArg::F_OFD_SETLK(&lock));
+    let unlock = libc::flock { l_type: libc::F_UNLCK as libc::c_short, ..lock };
+    let _ = fcntl(&file, FcntlArg::F_OFD_SETLK(&unlock));
+    mem::forget(file);
+    matches!(outcome, Err(Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS))
+}
+
+/// SQLite only says that it cannot open a file; the file system knows more.
+fn why_not_opened(path: &Path) -> String {
+    if path.is_dir() {
+        return IS_FOLDER.to_owned();
+    }
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        return format!("its folder {} does not exist", folder.display());
+    }
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            "there is no such file, and no permission to create it".to_owned()
+        }
+        Err(error) => format!("the file cannot be opened ({error})"),
+        Ok(_) => no_permission_in(folder),
+    }
+}

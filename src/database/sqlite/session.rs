@@ -1,0 +1,279 @@
+//! A scan's hold on a SQLite file.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
+use uuid::Uuid;
+
+use super::explain::{is_busy, locks_fail};
+use super::scan_lock::ScanLock;
+use super::{NO_LOCKS, explain, insert, label, missing_tables, select, write};
+use crate::database::difference::{Kind, StoredSong};
+use crate::database::error::ANOTHER_PROGRAM;
+use crate::database::session::{Holder, Notice, Patience, Previous, State, Tell, Visit};
+use crate::database::{Changes, DatabaseError, schema, state};
+
+pub(in crate::database) struct Session {
+    path: PathBuf,
+    connection: Connection,
+    me: Holder,
+    patience: Patience,
+    tell: Tell,
+    _lock: ScanLock,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(in crate::database) fn open(
+        path: &Path,
+        me: &Holder,
+        patience: Patience,
+        tell: Tell,
+    ) -> Result<Session, DatabaseError> {
+        let lock = ScanLock::take(path, me)?;
+        let connection =
+            super::open(path, patience.announce).map_err(|error| explain(path, patience.announce, &error))?;
+        let (path, me) = (path.to_owned(), me.clone());
+        let session = Session { path, connection, me, patience, tell, _lock: lock };
+        session.begin_writing()?;
+        let tried = try_writing(&session.connection);
+        session.connection.execute_batch("ROLLBACK").and(tried).map_err(|error| session.explain(&error))?;
+        Ok(session)
+    }
+
+    fn explain(&self, error: &rusqlite::Error) -> DatabaseError {
+        explain(&self.path, self.patience.give_up, error)
+    }
+
+    /// Runs a statement that waits for locks of other programs, and tells when that takes long.
+    fn run(&self, statement: &str) -> Result<(), DatabaseError> {
+        let began = Instant::now();
+        let mut is_told = false;
+        loop {
+            match self.connection.execute_batch(statement) {
+                Err(error) if is_busy(&error) && began.elapsed() < self.patience.give_up => {}
+                outcome => return outcome.map_err(|error| self.explain(&error)),
+            }
+            if !is_told && locks_fail(&self.path) {
+                return Err(DatabaseError::Failed {
+                    database: label(&self.path),
+                    reason: NO_LOCKS.to_owned(),
+                });
+            }
+            if !is_told && began.elapsed() >= self.patience.announce {
+                is_told = true;
+                (self.tell)(Notice::Waiting {
+                    database: label(&self.path),
+                    by: ANOTHER_PROGRAM.to_owned(),
+                    seconds: began.elapsed().as_secs(),
+                    limit: self.patience.give_up.as_secs(),
+                });
+            }
+        }
+    }
+
+    /// Statements that follow find no lock in their way, unless a transaction is larger than
+    /// the memory for its pages.
+    fn begin_writing(&self) -> Result<(), DatabaseError> {
+        self.run("BEGIN IMMEDIATE")
+    }
+
+    pub(in crate::database) fn previous(&mut self, visit: &mut dyn Visit) -> Result<Previous, DatabaseError> {
+        // The lock for reading comes with the first row that is read, and stays.
+        self.run("BEGIN")?;
+        self.run("SELECT 1 FROM sqlite_master LIMIT 1").inspect_err(|_| self.roll_back())?;
+        let outcome = read(&self.connection, visit).map_err(|error| self.explain(&error));
+        self.roll_back();
+        outcome
+    }
+
+    /// Nothing depends on it: a connection that is closed rolls back as well.
+    fn roll_back(&self) {
+        if !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+    }
+
+    pub(in crate::database) fn store(self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
+        write::prepare(&self.connection).map_err(|error| self.explain(&error))?;
+        self.begin_writing()?;
+        let id = self.write(changes).inspect_err(|_| self.roll_back())?;
+        // A commit that other programs keep waiting may be tried again.
+        self.run("COMMIT").inspect_err(|_| self.roll_back())?;
+        Ok(id)
+    }
+
+    fn write(&self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
+        let wait = |time: Duration| self.connection.busy_timeout(time).map_err(|error| self.explain(&error));
+        let last = last_scan(&self.connection).map_err(|error| self.explain(&error))?;
+        if last != changes.seen_scan {
+            return Err(DatabaseError::Overtaken { database: label(&self.path) });
+        }
+        wait(self.patience.give_up)?;
+        write::all(&self.connection, changes, last + 1, &self.me).map_err(|error| self.explain(&error))?;
+        wait(self.patience.announce)?;
+        Ok(last + 1)
+    }
+}
+
+/// A lock is not yet a permission: that shows when the journal is made and a page changed.
+/// And a table may have other columns, or be a view.
+fn try_writing(connection: &Connection) -> rusqlite::Result<()> {
+    let missing = missing_tables(connection)?;
+    for table in schema::TABLES.into_iter().filter(|table| !missing.contains(table)) {
+        connection.prepare(&select(table, schema::columns(table)))?;
+        connection.prepare(&insert(table, schema::columns(table)))?;
+    }
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    connection.pragma_update(None, "user_version", version)
+}
+
+pub(super) fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare("SELECT 1 FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')")?
+        .exists([table])
+}
+
+fn last_scan(connection: &Connection) -> rusqlite::Result<i64> {
+    if !has_table(connection, "avalon_scans")? {
+        return Ok(0);
+    }
+    connection.query_row("SELECT coalesce(max(id), 0) FROM avalon_scans", [], |row| row.get(0))
+}
+
+fn read(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Result<Previous> {
+    let last_scan = last_scan(connection)?;
+    let mut state = State::Absent;
+    if has_table(connection, "avalon_folders")? && has_table(connection, "avalon_files")? {
+        let is_whole = read_folders(connection, visit)? & read_files(connection, visit)?;
+        state = if is_whole { State::Whole } else { State::Damaged };
+    }
+    let missing = missing_tables(connection)?;
+    let mut is_clean = true;
+    for kind in Kind::ALL.into_iter().filter(|kind| !missing.contains(&kind.table())) {
+        is_clean &= read_names(connection, kind, visit)?;
+    }
+    if !missing.contains(&"tracks") {
+        is_clean &= read_songs(connection, visit)?;
+    }
+    Ok(Previous { state, is_clean, last_scan })
+}
+
+/// Visits the rows that a query gives. Answers whether each row could be.
+fn read_rows(
+    connection: &Connection,
+    query: &str,
+    mut visit: impl FnMut(&Row<'_>) -> Option<()>,
+) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare(query)?;
+    let mut rows = statement.query([])?;
+    let mut all = true;
+    while let Some(row) = rows.next()? {
+        all &= visit(row).is_some();
+    }
+    Ok(all)
+}
+
+fn read_folders(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
+    read_rows(connection, &select("avalon_folders", &state::FOLDER_COLUMNS), |row| {
+        let folder = state::folder(
+            row.get(0).ok()?,
+            bytes(row, 1)?.to_vec(),
+            row.get(2).ok()?,
+            row.get(3).ok()?,
+            row.get(4).ok()?,
+        );
+        folder.map(|folder| visit.folder(folder))
+    })
+}
+
+fn read_files(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
+    let query = select("avalon_files", &state::FILE_COLUMNS) + " ORDER BY folder, name";
+    read_rows(connection, &query, |row| state::file(row).ok()?.map(|file| visit.file(file)))
+}
+
+impl state::FileRow for Row<'_> {
+    type Error = rusqlite::Error;
+
+    fn number(&self, index: usize) -> rusqlite::Result<Option<i64>> {
+        self.get(index)
+    }
+
+    fn text(&self, index: usize) -> rusqlite::Result<Option<String>> {
+        self.get(index)
+    }
+
+    fn bytes(&self, index: usize) -> rusqlite::Result<Vec<u8>> {
+        self.get(index)
+    }
+
+    fn flag(&self, index: usize) -> rusqlite::Result<bool> {
+        self.get(index)
+    }
+}
+
+fn bytes<'a>(row: &'a Row<'_>, index: usize) -> Option<&'a [u8]> {
+    row.get_ref(index).ok()?.as_blob().ok()
+}
+
+fn read_names(connection: &Connection, kind: Kind, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
+    let is_whole = read_rows(connection, &select(kind.table(), &schema::NAME_COLUMNS), |row| {
+        let name = text(row.get_ref(1).ok()?)??;
+        visit.name(kind, id(row, 0)?, name);
+        Some(())
+    })?;
+    Ok(is_whole && !has_duplicates(connection, kind.table())?)
+}
+
+fn read_songs(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
+    let is_whole = read_rows(connection, &select("tracks", &schema::TRACK_COLUMNS), |row| {
+        let song = StoredSong {
+            id: id(row, 0)?,
+            name: text(row.get_ref(1).ok()?)?,
+            length: number(row, 2)?,
+            track: number(row, 3)?,
+            year: number(row, 4)?,
+            names: [id(row, 5)?, id(row, 6)?, id(row, 7)?],
+        };
+        visit.song(&song);
+        Some(())
+    })?;
+    Ok(is_whole && !has_duplicates(connection, "tracks")?)
+}
+
+/// Where avalonms made the tables there are none, and its index tells that quickly.
+fn has_duplicates(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    connection.prepare(&format!("SELECT 1 FROM {table} GROUP BY id HAVING count(*) > 1"))?.exists([])
+}
+
+/// Only as avalonms writes ids: a row with another spelling would not be found by its id.
+fn id(row: &Row<'_>, index: usize) -> Option<Uuid> {
+    let ValueRef::Text(digits) = row.get_ref(index).ok()? else {
+        return None;
+    };
+    let is_canonical = digits.len() == 32 && !digits.iter().any(u8::is_ascii_uppercase);
+    Uuid::try_parse_ascii(digits).ok().filter(|_| is_canonical)
+}
+
+fn text(value: ValueRef<'_>) -> Option<Option<&str>> {
+    match value {
+        ValueRef::Null => Some(None),
+        ValueRef::Text(text) => std::str::from_utf8(text).ok().map(Some),
+        _ => None,
+    }
+}
+
+fn number(row: &Row<'_>, index: usize) -> Option<Option<i64>> {
+    match row.get_ref(index).ok()? {
+        ValueRef::Null => Some(None),
+        ValueRef::Integer(number) => Some(Some(number)),
+        _ => None,
+    }
+}

@@ -1,0 +1,185 @@
+//! Writes what a scan has to store into a transaction that has begun.
+
+use std::os::unix::ffi::OsStrExt;
+
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::session::has_table;
+use super::{ID_TYPE, WRITER_CACHE_KIB, create_missing, hex, insert, run_with_song};
+use crate::database::difference::{Kind, RowChanges, SongRecord};
+use crate::database::session::Holder;
+use crate::database::state::{self, Dialect, SCANS_KEPT};
+use crate::database::{Changes, Moved, ScanRecord, StateChanges, Stream, schema};
+use crate::model::library::{File, Folder};
+
+const DIALECT: Dialect = Dialect { integer: "INTEGER", bytes: "BLOB", id: ID_TYPE, by_key: " WITHOUT ROWID" };
+
+/// Sets what must be set before the transaction.
+pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    // The references of a collection are right as it is; without the checks SQLite can also
+    // empty a table without visiting its rows.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
+}
+
+pub(super) fn all(
+    connection: &Connection,
+    changes: Changes<'_>,
+    id: i64,
+    me: &Holder,
+) -> rusqlite::Result<()> {
+    create_missing(connection)?;
+    create_state(connection)?;
+    write_differences(connection, changes.rows)?;
+    write_state(connection, changes.state)?;
+    write_moved(connection, changes.moved)?;
+    write_scan(connection, id, &changes.scan, me)
+}
+
+fn create_state(connection: &Connection) -> rusqlite::Result<()> {
+    for table in state::TABLES {
+        if !has_table(connection, table)? {
+            connection.execute_batch(&state::statement(table, DIALECT))?;
+        }
+    }
+    Ok(())
+}
+
+/// Update, else insert: tables that something else made may have no primary key, without
+/// which SQLite finds no conflict. In this order no foreign key is ever broken.
+fn write_differences(connection: &Connection, changes: RowChanges<'_>) -> rusqlite::Result<()> {
+    if changes.replace {
+        for table in schema::TABLES.iter().rev() {
+            connection.execute_batch(&format!("DELETE FROM {table}"))?;
+        }
+    }
+    for kind in Kind::ALL {
+        let mut update =
+            connection.prepare(&format!("UPDATE {} SET name = ?2 WHERE id = ?1", kind.table()))?;
+        let mut add = connection.prepare(&insert(kind.table(), &schema::NAME_COLUMNS))?;
+        for named in &changes.names[kind as usize] {
+            let buffer = &mut [0; 32];
+            let row = params![hex(named.id, buffer), named.name];
+            if update.execute(row)? == 0 {
+                add.execute(row)?;
+            }
+        }
+    }
+    delete(connection, "tracks", &changes.removed_songs)?;
+    write_songs(connection, changes.songs)?;
+    for kind in Kind::ALL {
+        delete(connection, kind.table(), &changes.removed_names[kind as usize])?;
+    }
+    Ok(())
+}
+
+/// A column that an UPDATE names is taken out of its index and put in again, and the pages of
+/// the index are written. So the ids of the names are left alone where they are the same.
+fn write_songs(connection: &Connection, songs: Option<Stream<'_, SongRecord>>) -> rusqlite::Result<()> {
+    let equations = |separator: &str, columns: std::ops::Range<usize>| -> String {
+        let each = columns.map(|index| format!("{} = ?{}", schema::TRACK_COLUMNS[index], index + 1));
+        each.collect::<Vec<_>>().join(separator)
+    };
+    let all = schema::TRACK_COLUMNS.len();
+    let update =
+        |set, same| format!("UPDATE tracks SET {} WHERE {}", equations(", ", set), equations(" AND ", same));
+    let same_names = format!("{} AND {}", update(1..5, 5..all), equations("", 0..1));
+    let mut statements = [
+        connection.prepare(&same_names)?,
+        connection.prepare(&update(1..all, 0..1))?,
+        connection.prepare(&insert("tracks", &schema::TRACK_COLUMNS))?,
+    ];
+    for song in songs.into_iter().flatten() {
+        let song = song.map_err(lost)?;
+        for statement in &mut statements {
+            if run_with_song(statement, &song.row())? > 0 {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn delete(connection: &Connection, table: &str, ids: &[Uuid]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("DELETE FROM {table} WHERE id = ?"))?;
+    ids.iter().try_for_each(|id| statement.execute([hex(*id, &mut [0; 32])]).map(drop))
+}
+
+fn write_state(connection: &Connection, changes: StateChanges<'_>) -> rusqlite::Result<()> {
+    if changes.replace {
+        connection.execute_batch("DELETE FROM avalon_files; DELETE FROM avalon_folders")?;
+    }
+    let mut statement = connection.prepare("DELETE FROM avalon_files WHERE folder = ? AND name = ?")?;
+    for (folder, name) in changes.removed_files {
+        statement.execute(params![folder, name.as_bytes()])?;
+    }
+    let mut statement = connection.prepare("DELETE FROM avalon_folders WHERE id = ?")?;
+    for id in changes.removed_folders {
+        statement.execute([id])?;
+    }
+    let mut statement = connection.prepare(&replace("avalon_folders", &state::FOLDER_COLUMNS))?;
+    for folder in changes.folders.into_iter().flatten() {
+        let Folder { id, path, root, is_mount, fs_type } = folder.map_err(lost)?;
+        statement.execute(params![id, path.as_os_str().as_bytes(), root, is_mount, fs_type])?;
+    }
+    let mut statement = connection.prepare(&replace("avalon_files", &state::FILE_COLUMNS))?;
+    for file in changes.files.into_iter().flatten() {
+        write_file(&mut statement, &file.map_err(lost)?)?;
+    }
+    Ok(())
+}
+
+fn write_file(statement: &mut rusqlite::Statement<'_>, file: &File) -> rusqlite::Result<()> {
+    let stamps = &file.stamps;
+    statement.execute(params![
+        file.folder,
+        file.name.as_bytes(),
+        stamps.size,
+        stamps.mtime_ns,
+        stamps.ctime_ns,
+        stamps.ino,
+        file.settled,
+        file.reader,
+        file.outcome as i64,
+        file.note,
+        file.added,
+        file.title,
+        file.album,
+        file.artist,
+        file.genre,
+        file.track,
+        file.date,
+        file.length_ms,
+        file.facts,
+    ])?;
+    Ok(())
+}
+
+/// A row that was to be written cannot be read from where it was kept.
+fn lost(error: std::io::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+}
+
+/// For tables that are ours, which have a primary key.
+fn replace(table: &str, columns: &[&str]) -> String {
+    insert(table, columns).replacen("INSERT", "INSERT OR REPLACE", 1)
+}
+
+fn write_moved(connection: &Connection, moved: &[Moved]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&replace("avalon_moved", &["old_id", "new_id", "at"]))?;
+    for Moved { old_id, new_id, at } in moved {
+        statement.execute(params![hex(*old_id, &mut [0; 32]), hex(*new_id, &mut [0; 32]), at])?;
+    }
+    Ok(())
+}
+
+fn write_scan(connection: &Connection, id: i64, scan: &ScanRecord<'_>, me: &Holder) -> rusqlite::Result<()> {
+    let columns = ["id", "started", "ended", "host", "pid", "counts"];
+    connection.execute(
+        &insert("avalon_scans", &columns),
+        params![id, scan.started, scan.ended, me.host, me.pid, scan.counts],
+    )?;
+    connection.execute("DELETE FROM avalon_scans WHERE id <= ?", [id - SCANS_KEPT])?;
+    Ok(())
+}

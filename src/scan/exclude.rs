@@ -1,0 +1,179 @@
+//! Which files and folders a scan passes over: the copies and the trash of file managers,
+//! NAS systems and snapshots, the patterns of the setting `EXCLUDE`, and those of a file
+//! `.avalonignore` in any folder. All patterns have the syntax of `.gitignore`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ignore::Match;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+/// The name of a file with patterns for its folder and all below.
+pub(super) const IGNORE_FILE: &str = ".avalonignore";
+/// Most bytes of such a file.
+const IGNORE_FILE_MAX: u64 = 1 << 20;
+
+/// Folders that hold copies of files that are elsewhere, or files that were thrown away.
+/// Hidden folders as such are music like any other, as avalonms had it.
+const DEFAULTS: [&str; 19] = [
+    // Synology, QNAP, Buffalo, Netgear and FreeNAS
+    "@eaDir/",
+    "#recycle/",
+    "#snapshot/",
+    "@Recycle/",
+    "@Recently-Snapshot/",
+    ".@__thumb/",
+    "trashbox/",
+    ".zfs/",
+    ".snapshot/",
+    ".snapshots/",
+    // Windows
+    "$RECYCLE.BIN/",
+    "RECYCLER/",
+    "System Volume Information/",
+    // Linux and macOS
+    ".Trash/",
+    ".Trash-*/",
+    ".Trashes/",
+    "lost+found/",
+    // Syncthing and Nextcloud
+    ".stversions/",
+    ".trashed-*/",
+];
+
+/// The patterns that hold in one folder: its own, then those of the folders above it.
+#[derive(Debug, Clone)]
+pub(super) struct Patterns {
+    own: Arc<Gitignore>,
+    above: Option<Arc<Patterns>>,
+}
+
+impl Patterns {
+    /// The patterns that hold everywhere: the default ones, then `more`, which may also
+    /// take a default back (`!lost+found/`).
+    ///
+    /// # Errors
+    /// The first of `more` that is no pattern, and what is wrong with it.
+    pub(super) fn everywhere(more: &[String]) -> Result<Patterns, String> {
+        let mut builder = GitignoreBuilder::new("/");
+        for pattern in DEFAULTS.into_iter().chain(more.iter().map(String::as_str)) {
+            // In a list of patterns a comment makes no sense, and NAS systems have `#recycle`.
+            let escape = if pattern.starts_with('#') { "\\" } else { "" };
+            let line = format!("{escape}{pattern}");
+            builder.add_line(None, &line).map_err(|error| format!("{pattern:?}: {error}"))?;
+        }
+        let own = builder.build().map_err(|error| error.to_string())?;
+        Ok(Patterns { own: Arc::new(own), above: None })
+    }
+
+    /// These, and before them those of the file `.avalonignore` in `folder`. Also gives the
+    /// lines of it that are no patterns.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub(super) fn below(self: &Arc<Patterns>, folder: &Path) -> io::Result<(Arc<Patterns>, Vec<String>)> {
+        let text = read_up_to(&folder.join(IGNORE_FILE), IGNORE_FILE_MAX)?;
+        let mut builder = GitignoreBuilder::new(folder);
+        let mut bad = Vec::new();
+        for (number, line) in String::from_utf8_lossy(&text).lines().enumerate() {
+            let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+            if let Err(error) = builder.add_line(None, line) {
+                bad.push(format!("line {}: {error}", number + 1));
+            }
+        }
+        match builder.build() {
+            Ok(own) => {
+                let patterns = Patterns { own: Arc::new(own), above: Some(self.clone()) };
+                Ok((Arc::new(patterns), bad))
+            }
+            Err(error) => Ok((self.clone(), vec![error.to_string()])),
+        }
+    }
+
+    /// Whether `path`, below the folder of these patterns, is passed over. The nearest
+    /// pattern decides.
+    pub(super) fn exclude(&self, path: &Path, is_folder: bool) -> bool {
+        let mut patterns = Some(self);
+        while let Some(here) = patterns {
+            match here.own.matched(path, is_folder) {
+                Match::Ignore(_) => return true,
+                Match::Whitelist(_) => return false,
+                Match::None => patterns = here.above.as_deref(),
+            }
+        }
+        false
+    }
+}
+
+fn read_up_to(path: &PathBuf, max: u64) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut text = Vec::new();
+    std::fs::File::open(path)?.take(max).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn everywhere(more: &[&str]) -> Arc<Patterns> {
+        let more: Vec<String> = more.iter().map(|pattern| (*pattern).to_owned()).collect();
+        Arc::new(Patterns::everywhere(&more).expect("patterns"))
+    }
+
+    #[test]
+    fn copies_and_trash_are_passed_over_and_hidden_folders_are_not() {
+        let patterns = everywhere(&[]);
+        for folder in [
+            "@eaDir",
+            "#recycle",
+            "$RECYCLE.BIN",
+            ".Trash-1000",
+            "#snapshot",
+            ".snapshots",
+            ".stversions",
+            "System Volume Information",
+            "lost+found",
+            ".zfs",
+        ] {
+            assert!(patterns.exclude(&Path::new("/music/a").join(folder), true), "{folder}");
+            assert!(!patterns.exclude(&Path::new("/music").join(folder), false), "a file {folder}");
+        }
+        for folder in [".hidden", "recycle", "eaDir", "Trash", "snapshot"] {
+            assert!(!patterns.exclude(&Path::new("/music").join(folder), true), "{folder}");
+        }
+    }
+
+    #[test]
+    fn the_setting_adds_patterns_and_takes_defaults_back() {
+        let patterns = everywhere(&["*.wav", "/music/Podcasts/", "!lost+found/"]);
+        assert!(patterns.exclude(Path::new("/music/a/b.wav"), false));
+        assert!(patterns.exclude(Path::new("/music/Podcasts"), true));
+        assert!(!patterns.exclude(Path::new("/other/music/Podcasts"), true));
+        assert!(!patterns.exclude(Path::new("/music/lost+found"), true));
+        let error = Patterns::everywhere(&["[z-a]".to_owned()]).expect_err("no pattern");
+        assert!(error.contains("[z-a]"), "{error}");
+    }
+
+    #[test]
+    fn the_nearest_file_decides() {
+        let folder = tempfile::tempdir().expect("folder");
+        let sub = folder.path().join("sub");
+        std::fs::create_dir(&sub).expect("folder");
+        std::fs::write(folder.path().join(IGNORE_FILE), "# a comment\n*.flac\n/demo/\n[z-a]\n")
+            .expect("file");
+        std::fs::write(sub.join(IGNORE_FILE), "\u{feff}!keep.flac\n").expect("file");
+        let (outer, bad) = everywhere(&[]).below(folder.path()).expect("patterns");
+        assert_eq!(bad.len(), 1, "{bad:?}");
+        assert!(bad[0].starts_with("line 4: "), "{bad:?}");
+        let (inner, _) = outer.below(&sub).expect("patterns");
+        assert!(outer.exclude(&folder.path().join("a.flac"), false));
+        assert!(outer.exclude(&folder.path().join("demo"), true));
+        assert!(!outer.exclude(&sub.join("demo"), true));
+        assert!(inner.exclude(&sub.join("a.flac"), false));
+        assert!(!inner.exclude(&sub.join("keep.flac"), false));
+        assert!(!inner.exclude(&sub.join("a.mp3"), false));
+        assert!(everywhere(&[]).below(&folder.path().join("missing")).is_err());
+    }
+}

@@ -1,0 +1,161 @@
+//! What became of each file of the last scan. Only a name that is missing from a folder which
+//! was listed to its end, in a root and on a mount that are present, is gone. All else is out
+//! of reach, and its row stays.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::folders::Reach;
+use super::previous::{Index, Known, Mark, Previous};
+use super::survey::Survey;
+use crate::model::library::{Folder, Outcome};
+
+/// What became of one file of the last scan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is as it was, or lies outside of what was looked at.
+    Stays,
+    /// It was read, and is a song if it was one.
+    Changed,
+    /// It was read, and is no song any more.
+    Spoiled,
+    /// It is not where it was.
+    Gone,
+    /// It is not where it was, and a new file has its content.
+    Moved(PathBuf),
+    /// It, or a folder above it, cannot be reached: where.
+    Unreachable(PathBuf),
+    /// The scan is told to pass it over.
+    Excluded,
+    /// It lies below a root that is no longer named.
+    GivenUp,
+}
+
+/// A file of the last scan and its fate.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) index: Index,
+    pub(super) path: PathBuf,
+    /// Whether the last scan found a song in the file.
+    pub(super) was_song: bool,
+    pub(super) fate: Fate,
+}
+
+/// Decides about the files of the last scan.
+pub(super) struct Judge<'a> {
+    pub(super) previous: &'a Previous,
+    pub(super) survey: &'a Survey<'a>,
+    pub(super) roots: &'a [PathBuf],
+    /// Roots that are missing, or cannot be listed.
+    pub(super) absent: &'a [PathBuf],
+    /// What was looked at; `None` for everything below the roots.
+    pub(super) scope: Option<&'a [PathBuf]>,
+}
+
+impl Judge<'_> {
+    /// The fate of every file of the last scan that is not as it was, in the order of the paths.
+    pub(super) fn judge(&self) -> Vec<Judged> {
+        let mut judged: Vec<Judged> = self
+            .previous
+            .files()
+            .filter(|(_, _, known)| known.mark != Mark::Unchanged)
+            .map(|(folder, index, known)| self.judged(folder, index, known))
+            .filter(|judged| judged.fate != Fate::Stays)
+            .collect();
+        judged.sort_by(|a, b| a.path.cmp(&b.path));
+        self.find_moved(&mut judged);
+        judged
+    }
+
+    fn judged(&self, folder: &Folder, index: Index, known: &Known) -> Judged {
+        let path = self.previous.path(folder, known);
+        let fate = self.fate(&path, known);
+        Judged { index, path, was_song: known.outcome == Outcome::Song, fate }
+    }
+
+    fn fate(&self, path: &Path, known: &Known) -> Fate {
+        match known.mark {
+            Mark::Unchanged => return Fate::Stays,
+            Mark::Read(outcome) if known.outcome == Outcome::Song && outcome != Outcome::Song => {
+                return Fate::Spoiled;
+            }
+            Mark::Read(_) => return Fate::Changed,
+            Mark::Unseen => {}
+        }
+        if self.scope.is_some_and(|scope| !scope.iter().any(|place| path.starts_with(place))) {
+            return Fate::Stays;
+        }
+        if !self.roots.iter().any(|root| path.starts_with(root)) {
+            return Fate::GivenUp;
+        }
+        if self.survey.unreachable.contains_key(path) || self.survey.broken_links.contains(path) {
+            return Fate::Unreachable(path.to_owned());
+        }
+        match self.nearest(path) {
+            Nearest::Excluded => Fate::Excluded,
+            Nearest::Unreachable(place) => Fate::Unreachable(place.to_owned()),
+            Nearest::Listed => Fate::Gone,
+        }
+    }
+
+    /// What the folders above `path` say, from the inside out.
+    fn nearest<'p>(&self, path: &'p Path) -> Nearest<'p> {
+        let mut is_listed = false;
+        for place in path.ancestors() {
+            if self.survey.excluded.contains(place) {
+                return Nearest::Excluded;
+            }
+            if self.absent.iter().any(|root| root == place) {
+                return Nearest::Unreachable(place);
+            }
+            let visited = self.survey.visited(place);
+            let was_mount = self.previous.folder(place).is_some_and(|folder| folder.is_mount);
+            let is_looked_at = visited.is_some() || !is_listed;
+            if was_mount && is_looked_at && !visited.is_some_and(|visited| visited.is_mount) {
+                return Nearest::Unreachable(place);
+            }
+            if let Some(visited) = visited
+                && !is_listed
+            {
+                if visited.reach != Reach::Listed {
+                    return Nearest::Unreachable(place);
+                }
+                is_listed = true;
+            }
+            let is_root = self.roots.iter().any(|root| root == place);
+            if is_root && visited.is_some_and(|visited| visited.is_empty) {
+                return Nearest::Unreachable(place);
+            }
+            let is_inside = self.roots.iter().any(|root| root != place && place.starts_with(root));
+            if is_root && !is_inside {
+                break;
+            }
+        }
+        Nearest::Listed
+    }
+
+    /// Gives each song that is gone a new file with its content, each file to one song.
+    fn find_moved(&self, judged: &mut [Judged]) {
+        let mut newcomers: HashMap<(i64, i64), Vec<&PathBuf>> = HashMap::new();
+        for (content, paths) in &self.survey.newcomers {
+            let mut paths: Vec<&PathBuf> = paths.iter().collect();
+            // The first path is taken first, whatever the order of the threads was.
+            paths.sort_by(|a, b| b.cmp(a));
+            newcomers.insert(*content, paths);
+        }
+        for song in judged.iter_mut().filter(|judged| judged.was_song && judged.fate == Fate::Gone) {
+            let stamps = self.previous.file(song.index).stamps;
+            let same = newcomers.get_mut(&(stamps.size, stamps.mtime_ns));
+            if let Some(path) = same.and_then(Vec::pop) {
+                song.fate = Fate::Moved(path.clone());
+            }
+        }
+    }
+}
+
+/// What the folders above a path say of it.
+enum Nearest<'p> {
+    Listed,
+    Excluded,
+    Unreachable(&'p Path),
+}

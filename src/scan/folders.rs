@@ -1,0 +1,109 @@
+//! The folders that a scan visits, and the numbers that they have in the database: those
+//! that the last scan knew keep theirs.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::previous::Previous;
+use crate::model::library::Folder;
+
+/// What came of visiting a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// It was listed to its end.
+    Listed,
+    /// It could not be listed, or not to its end: why.
+    Unreachable(String),
+}
+
+/// A folder that was visited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Visited {
+    pub(super) reach: Reach,
+    pub(super) root: Arc<Path>,
+    pub(super) is_mount: bool,
+    pub(super) fs_type: i64,
+    /// Whether it holds nothing at all.
+    pub(super) is_empty: bool,
+}
+
+/// The folders that were visited, and the numbers of those that are stored.
+#[derive(Debug)]
+pub(super) struct Folders<'a> {
+    roots: &'a [PathBuf],
+    pub(super) visited: HashMap<PathBuf, Visited>,
+    /// The folders that hold files that are stored, mounts and roots.
+    needed: HashMap<PathBuf, i64>,
+    next: i64,
+}
+
+impl<'a> Folders<'a> {
+    /// None yet; numbers go on behind those of the last scan.
+    pub(super) fn new(roots: &'a [PathBuf], previous: &Previous) -> Folders<'a> {
+        let (visited, needed) = (HashMap::new(), HashMap::new());
+        let mut folders = Folders { roots, visited, needed, next: previous.last_folder() + 1 };
+        for root in roots {
+            folders.id(root, previous);
+        }
+        folders
+    }
+
+    /// The number of the folder at `path`, which then is stored.
+    pub(super) fn id(&mut self, path: &Path, previous: &Previous) -> i64 {
+        if let Some(id) = self.needed.get(path) {
+            return *id;
+        }
+        let id = previous.folder(path).map_or(self.next, |folder| folder.id);
+        self.next = self.next.max(id + 1);
+        self.needed.insert(path.to_owned(), id);
+        id
+    }
+
+    /// What is stored of the folders: those that are needed, the mounts that were visited, and
+    /// the `staying` ones. Above the `kept` ones, whose songs stay though they could not be
+    /// reached, the mounts are kept too: the next scan must know that something should be
+    /// mounted there.
+    pub(super) fn stored(
+        mut self,
+        previous: &Previous,
+        staying: &HashSet<PathBuf>,
+        kept: &HashSet<PathBuf>,
+    ) -> Vec<Folder> {
+        let mounts: Vec<PathBuf> = self
+            .visited
+            .iter()
+            .filter(|(_, visited)| visited.is_mount)
+            .map(|(path, _)| path.clone())
+            .collect();
+        let absent: HashSet<&Path> = kept
+            .iter()
+            .flat_map(|path| path.ancestors())
+            .filter(|place| previous.folder(place).is_some_and(|folder| folder.is_mount))
+            .collect();
+        for path in mounts.iter().chain(staying) {
+            self.id(path, previous);
+        }
+        for path in &absent {
+            self.id(path, previous);
+        }
+        let mut folders: Vec<Folder> =
+            self.needed.iter().map(|(path, id)| self.record(path, *id, previous, &absent)).collect();
+        folders.sort_by_key(|folder| folder.id);
+        folders
+    }
+
+    fn record(&self, path: &Path, id: i64, previous: &Previous, absent: &HashSet<&Path>) -> Folder {
+        let (is_mount, fs_type) = match (self.visited.get(path), previous.folder(path)) {
+            (_, Some(old)) if absent.contains(path) => (true, old.fs_type),
+            (Some(visited), _) => (visited.is_mount, visited.fs_type),
+            (None, Some(old)) => (old.is_mount, old.fs_type),
+            (None, None) => (false, 0),
+        };
+        // A root names itself; the innermost root holds all others.
+        let root =
+            self.roots.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.as_os_str().len());
+        let root = root.and_then(|root| self.needed.get(root)).copied().unwrap_or(id);
+        Folder { id, path: path.to_owned(), root, is_mount, fs_type }
+    }
+}

@@ -1,6 +1,0 @@
-use super::source::Source;
-use super::tags::{Reading, Unread};
-
-pub(super) fn read(_source: &mut Source, _reading: &mut Reading) -> Result<(), Unread> {
-    Err(Unread::Unsupported("matroska"))
-}

@@ -1,0 +1,158 @@
+//! Ogg: pages of one or more streams. The first stream of audio that we know makes the song;
+//! what its comments lack, those of a video beside it give.
+
+mod codec;
+mod length;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::mem;
+
+use super::flac;
+use super::source::Source;
+use super::tags::{Reading, Unread};
+use super::vorbis_comment::{self, Packet as _};
+use codec::{Codec, HEAD_MAX};
+use page::{Cursor, Page};
+
+/// Most streams that begin at the head of a file.
+const STREAMS_MAX: usize = 64;
+/// Most packets of metadata of a FLAC stream.
+const BLOCKS_MAX: u64 = 1000;
+
+/// A stream that begins at the head of the file.
+#[derive(Debug, Clone)]
+struct Stream {
+    /// Its first page.
+    page: Page,
+    codec: Codec,
+    /// The start of its first packet.
+    head: Vec<u8>,
+}
+
+/// Reads a file that begins with `OggS`.
+///
+/// # Errors
+/// When it holds no audio, or none that we know.
+pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
+    let streams = streams(source)?;
+    if streams.is_empty() {
+        return Err(Unread::Broken("no stream begins at its head".to_owned()));
+    }
+    let Some(mut stream) = streams.iter().find(|stream| stream.codec.is_audio()).cloned() else {
+        let is_video = streams.iter().any(|stream| matches!(stream.codec, Codec::Theora | Codec::Video));
+        return Err(match is_video {
+            true => Unread::NotAudio,
+            false => Unread::Unsupported("Ogg that is neither Vorbis, Opus, Speex nor FLAC"),
+        });
+    };
+    let sound = read_comments(source, &mut stream, reading)?;
+    if sound >= source.len() {
+        return Err(Unread::Broken("no sound follows its headers".to_owned()));
+    }
+    if let Some(video) = streams.iter().find(|stream| stream.codec == Codec::Theora) {
+        let audio = mem::take(&mut reading.tags);
+        read_comments(source, &mut video.clone(), reading)?;
+        let video = mem::replace(&mut reading.tags, audio);
+        reading.tags.fill_from(video);
+    }
+    stream.codec.describe(reading);
+    length::find(source, &streams, &stream, sound, reading)?;
+    if streams.len() == 1 {
+        reading.set_average_bit_rate(source.len().saturating_sub(sound));
+    }
+    Ok(())
+}
+
+/// The streams that begin at the head.
+fn streams(source: &mut Source) -> io::Result<Vec<Stream>> {
+    let mut streams = Vec::new();
+    let mut at = 0;
+    while let Some(page) = Page::at(source, at)?.filter(Page::is_first) {
+        if streams.len() == STREAMS_MAX {
+            break;
+        }
+        at = page.end();
+        let head = Cursor::new(page.clone()).take(source, HEAD_MAX)?;
+        streams.push(Stream { page, codec: Codec::of(&head), head });
+    }
+    Ok(streams)
+}
+
+/// How many packets of headers follow the first one.
+fn headers(codec: &Codec, head: &[u8]) -> u64 {
+    match codec {
+        Codec::Vorbis { .. } | Codec::Theora => 2,
+        Codec::Speex { extra_headers, .. } => 1 + u64::from(*extra_headers),
+        // 0 says that the number is unknown; mostly it is the comments.
+        Codec::Flac(_) if head.starts_with(b"\x7fFLAC") => {
+            let count = head.get(7..9).map_or(0, |count| u64::from(count[0]) << 8 | u64::from(count[1]));
+            count.max(1)
+        }
+        _ => 1,
+    }
+}
+
+/// Reads the comments of a stream, and tells where its sound begins.
+fn read_comments(source: &mut Source, stream: &mut Stream, reading: &mut Reading) -> io::Result<u64> {
+    let mut cursor = Cursor::new(stream.page.clone());
+    if matches!(stream.codec, Codec::Flac(_)) {
+        return read_blocks(source, stream, cursor, reading);
+    }
+    let mark: &[u8] = match stream.codec {
+        Codec::Vorbis { .. } => b"\x03vorbis",
+        Codec::Opus { .. } => b"OpusTags",
+        Codec::Theora => b"\x81theora",
+        _ => b"",
+    };
+    if cursor.next(source)? && cursor.take(source, mark.len())? == mark {
+        vorbis_comment::read(source, &mut cursor, reading)?;
+    } else {
+        reading.lose("comments", "no packet of them follows the first packet");
+        return Ok(cursor.page_end());
+    }
+    for _ in 1..headers(&stream.codec, &stream.head).min(BLOCKS_MAX) {
+        if !cursor.next(source)? {
+            break;
+        }
+    }
+    cursor.skip(source, u64::MAX)?;
+    Ok(cursor.page_end())
+}
+
+/// Reads the metadata blocks of a FLAC stream, each of which is a packet.
+fn read_blocks(
+    source: &mut Source,
+    stream: &mut Stream,
+    mut cursor: Cursor,
+    reading: &mut Reading,
+) -> io::Result<u64> {
+    let mut sound = cursor.page_end();
+    for _ in 0..BLOCKS_MAX {
+        if !cursor.next(source)? {
+            break;
+        }
+        // A frame of sound where the last block was not marked as such begins with ff.
+        let Ok([kind @ 0..=0xfe, a, b, c]) = <[u8; 4]>::try_from(cursor.take(source, 4)?) else { break };
+        match kind & 0x7f {
+            flac::STREAMINFO => {
+                let info = flac::Info::of(&cursor.take(source, flac::INFO_LEN)?);
+                stream.codec = Codec::Flac(info);
+            }
+            flac::COMMENT => vorbis_comment::read(source, &mut cursor, reading)?,
+            flac::PICTURE => {
+                reading.has_cover = true;
+                cursor.skip(source, u64::from(u32::from_be_bytes([0, a, b, c])))?;
+            }
+            _ => {}
+        }
+        cursor.skip(source, u64::MAX)?;
+        sound = cursor.page_end();
+        if kind & 0x80 != 0 {
+            break;
+        }
+    }
+    Ok(sound)
+}

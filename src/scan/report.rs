@@ -1,0 +1,137 @@
+//! What a scan tells at its end.
+
+use std::fmt;
+use std::path::Path;
+
+/// How much was left out, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Files that are no audio.
+    pub not_audio: usize,
+    /// Audio in formats that are not supported.
+    pub unsupported: usize,
+    /// Audio that is damaged, and files and folders that could not be reached.
+    pub unreadable: usize,
+    /// Links that lead nowhere or to themselves.
+    pub broken_links: usize,
+    /// Links to folders, which are not followed.
+    pub linked_folders: usize,
+    /// Pipes, sockets and devices.
+    pub special: usize,
+    /// Apple double files (`._x`).
+    pub apple_double: usize,
+    /// Files and folders that the patterns pass over.
+    pub excluded: usize,
+}
+
+impl Skipped {
+    /// The number of all.
+    pub fn total(&self) -> usize {
+        self.reasons().iter().map(|(count, _)| count).sum()
+    }
+
+    fn reasons(&self) -> [(usize, &'static str); 8] {
+        [
+            (self.not_audio, "no audio"),
+            (self.unsupported, "unsupported format"),
+            (self.unreadable, "unreadable"),
+            (self.broken_links, "broken link"),
+            (self.linked_folders, "link to a folder"),
+            (self.special, "pipe, socket or device"),
+            (self.apple_double, "Apple double"),
+            (self.excluded, "excluded"),
+        ]
+    }
+}
+
+/// The total, and in parentheses each reason that occurred.
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.total())?;
+        let reasons: Vec<String> = self
+            .reasons()
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, reason)| format!("{count} {reason}"))
+            .collect();
+        if reasons.is_empty() { Ok(()) } else { write!(f, " ({})", reasons.join(", ")) }
+    }
+}
+
+/// What became of the songs of the last scan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fates {
+    /// Songs whose file was read again.
+    pub changed: usize,
+    /// Songs whose file is gone, or is no song any more.
+    pub removed: usize,
+    /// Songs whose file has another path now.
+    pub moved: usize,
+    /// Songs that could not be reached, and stay.
+    pub kept: usize,
+    /// Songs below roots that are no longer named.
+    pub given_up: usize,
+    /// Songs that the patterns now pass over.
+    pub excluded: usize,
+}
+
+/// What a scan found and stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How many files were looked into.
+    pub read: usize,
+    /// How many were as the last scan had left them.
+    pub unchanged: usize,
+    /// Songs that were not there at the last scan.
+    pub added: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Rows of the collection.
+    pub songs: usize,
+    /// Rows of its albums.
+    pub albums: usize,
+    /// Rows of its artists.
+    pub artists: usize,
+    /// Rows of its genres.
+    pub genres: usize,
+    /// What gave no song.
+    pub skipped: Skipped,
+    /// What became of the songs of the last scan.
+    pub fates: Fates,
+    /// Files, folders and roots that could not be reached.
+    pub unreachable: usize,
+    /// Whether anything was written.
+    pub is_written: bool,
+}
+
+/// The counts that sum up a scan, in one line.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Read {} files: {} songs, {} albums, {} artists, {} genres; skipped {}",
+            self.read, self.songs, self.albums, self.artists, self.genres, self.skipped
+        )?;
+        if self.unchanged > 0 {
+            write!(f, "; {} files unchanged", self.unchanged)?;
+        }
+        for (count, what) in [
+            (self.fates.removed, "removed"),
+            (self.fates.moved, "moved"),
+            (self.fates.kept, "kept because they could not be reached"),
+        ] {
+            if count > 0 {
+                write!(f, "; {count} songs {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A path as a log line may hold it: a name with a line break must not look like two lines.
+pub(super) fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}

@@ -1,0 +1,144 @@
+//! A scan of some paths alone: which folders it lists, and what holds for them although the
+//! folders above are not listed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::ScanError;
+use super::exclude::Patterns;
+use super::previous::Previous;
+use super::walk::{self, Folder};
+
+/// Where a scan begins.
+pub(super) struct Start {
+    pub(super) folders: Vec<Folder>,
+    /// Folders above the paths that the patterns pass over.
+    pub(super) excluded: Vec<PathBuf>,
+}
+
+/// All of the roots. A root inside another is found there.
+pub(super) fn whole(roots: &[PathBuf], patterns: &Arc<Patterns>, previous: &Previous) -> Start {
+    let is_outermost = |root: &&PathBuf| !roots.iter().any(|other| other != *root && root.starts_with(other));
+    let folder = |root: &PathBuf| Folder {
+        path: root.clone(),
+        root: Arc::from(root.as_path()),
+        parent_device: walk::device_above(root),
+        patterns: patterns.clone(),
+        wants_stamps: previous.folder(root).is_some(),
+        only: None,
+    };
+    Start { folders: roots.iter().filter(is_outermost).map(folder).collect(), excluded: Vec::new() }
+}
+
+/// These absolute paths alone, each of which lies below one of the roots. The folder above a
+/// path is listed for its name: so a path that is gone is told from one that is out of reach.
+///
+/// # Errors
+/// If a path lies below none of the roots.
+pub(super) fn parts(
+    paths: &[PathBuf],
+    roots: &[PathBuf],
+    patterns: &Arc<Patterns>,
+    previous: &Previous,
+) -> Result<Start, ScanError> {
+    let mut names: BTreeMap<(PathBuf, PathBuf), HashSet<OsString>> = BTreeMap::new();
+    let mut start = Start { folders: Vec::new(), excluded: Vec::new() };
+    let mut whole_roots = Vec::new();
+    for path in paths {
+        let root =
+            roots.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.as_os_str().len());
+        let Some(root) = root else {
+            return Err(ScanError::OutsideRoots { path: path.clone(), roots: roots.to_vec() });
+        };
+        match nearest_listed(path, root) {
+            Some((folder, name)) => {
+                names.entry((folder, root.clone())).or_default().insert(name);
+            }
+            None => whole_roots.push(root.clone()),
+        }
+    }
+    start.folders = whole(&whole_roots, patterns, previous).folders;
+    for ((folder, root), names) in names {
+        if start.folders.iter().any(|whole| whole.only.is_none() && folder.starts_with(&whole.path)) {
+            continue;
+        }
+        match patterns_at(&folder, &root, patterns) {
+            Ok(patterns) => start.folders.push(Folder {
+                root: Arc::from(root.as_path()),
+                parent_device: walk::device_above(&folder),
+                patterns,
+                wants_stamps: previous.folder(&folder).is_some(),
+                only: Some(Arc::new(names)),
+                path: folder,
+            }),
+            Err(excluded) => start.excluded.push(excluded),
+        }
+    }
+    Ok(start)
+}
+
+/// The nearest folder above `path` that is there, at or below `root`, and the name in it that
+/// leads to `path`; `None` where `path` is the root, or not even the root is there.
+fn nearest_listed(path: &Path, root: &Path) -> Option<(PathBuf, OsString)> {
+    let mut place = path;
+    while place != root {
+        let (folder, name) = (place.parent()?, place.file_name()?);
+        if folder.is_dir() {
+            return Some((folder.to_owned(), name.to_owned()));
+        }
+        place = folder;
+    }
+    None
+}
+
+/// The patterns that hold above `folder`; or, the folder that they pass over.
+fn patterns_at(folder: &Path, root: &Path, everywhere: &Arc<Patterns>) -> Result<Arc<Patterns>, PathBuf> {
+    let mut above: Vec<&Path> = folder.ancestors().take_while(|place| *place != root).collect();
+    above.reverse();
+    let mut patterns = everywhere.clone();
+    let mut holder = root;
+    for place in above {
+        // That the file cannot be read shows when the folder is listed.
+        if let Ok((more, _)) = patterns.below(holder) {
+            patterns = more;
+        }
+        if patterns.exclude(place, true) {
+            return Err(place.to_owned());
+        }
+        holder = place;
+    }
+    Ok(patterns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_looked_for_in_the_nearest_folder_that_is_there() {
+        let home = tempfile::tempdir().expect("folder");
+        let root = home.path().to_owned();
+        std::fs::create_dir_all(root.join("a/b")).expect("folders");
+        std::fs::create_dir(root.join("@eaDir")).expect("folder");
+        let patterns = Arc::new(Patterns::everywhere(&[]).expect("patterns"));
+        let previous = Previous::default();
+        let start = |path: &Path| {
+            parts(&[path.to_owned()], std::slice::from_ref(&root), &patterns, &previous).expect("a start")
+        };
+        for (path, folder, name) in
+            [("a/b", "a", "b"), ("a/b/c.mp3", "a/b", "c.mp3"), ("a/x/y/z", "a", "x"), ("x", "", "x")]
+        {
+            let start = start(&root.join(path));
+            assert_eq!(start.folders.len(), 1, "{path}");
+            assert_eq!(start.folders[0].path, root.join(folder).components().collect::<PathBuf>(), "{path}");
+            let names: Vec<_> = start.folders[0].only.iter().flat_map(|names| names.iter()).collect();
+            assert_eq!(names, [name], "{path}");
+        }
+        assert!(start(&root).folders[0].only.is_none());
+        assert_eq!(start(&root.join("@eaDir/x")).excluded, [root.join("@eaDir")]);
+        let outside = parts(&["/elsewhere".into()], &[root], &patterns, &previous);
+        assert!(matches!(outside, Err(ScanError::OutsideRoots { .. })));
+    }
+}

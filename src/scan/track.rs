@@ -1,0 +1,78 @@
+//! The song row of a file: what its tags say after the rules for years and track numbers.
+
+use std::path::Path;
+
+use slog::{Logger, warn};
+use uuid::Uuid;
+
+use super::numbers;
+use super::report::shown;
+use crate::database::difference::StoredSong;
+use crate::ids;
+use crate::model::library::File;
+
+/// A song. What the tags of its file do not say is empty or 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Track<'a> {
+    title: &'a str,
+    /// Names of album, artist and genre.
+    pub(super) names: [&'a str; 3],
+    /// Their ids.
+    pub(super) ids: [Uuid; 3],
+    number: i64,
+    year: i64,
+    /// Whole seconds.
+    length: i64,
+}
+
+impl<'a> Track<'a> {
+    /// The song of `file`.
+    pub(super) fn of(file: &'a File) -> Track<'a> {
+        let [album, artist, genre] =
+            [&file.album, &file.artist, &file.genre].map(|name| name.as_deref().unwrap_or_default());
+        let number = |text: &Option<String>, parse: fn(&str) -> Option<i64>| {
+            text.as_deref().and_then(parse).unwrap_or(0)
+        };
+        Track {
+            title: file.title.as_deref().unwrap_or_default(),
+            names: [album, artist, genre],
+            ids: [ids::album(album), ids::artist(artist), ids::genre(genre)],
+            number: number(&file.track, numbers::track),
+            year: number(&file.date, numbers::year),
+            length: length(file).unwrap_or(0),
+        }
+    }
+
+    /// Its row, with this id.
+    pub(super) fn row(&self, id: Uuid) -> StoredSong<'a> {
+        StoredSong {
+            id,
+            name: Some(self.title),
+            length: Some(self.length),
+            track: Some(self.number),
+            year: Some(self.year),
+            names: self.ids,
+        }
+    }
+}
+
+/// Whole seconds; `None` beyond what both databases store.
+fn length(file: &File) -> Option<i64> {
+    i32::try_from(file.length_ms.unwrap_or(0) / 1000).ok().map(i64::from)
+}
+
+/// Tells which values of a file could not be understood. A song is never left out for them.
+pub(super) fn tell_odd_values(path: &Path, file: &File, log: &Logger) {
+    for (field, text, number) in [
+        ("track", &file.track, file.track.as_deref().and_then(numbers::track)),
+        ("year", &file.date, file.date.as_deref().and_then(numbers::year)),
+    ] {
+        if let (Some(text), None) = (text, number) {
+            warn!(log, "Could not read {field} of {} from {text:?}, stored 0", shown(path));
+        }
+    }
+    if length(file).is_none() {
+        let seconds = file.length_ms.unwrap_or(0) / 1000;
+        warn!(log, "Could not believe length of {}, {seconds} seconds, stored 0", shown(path));
+    }
+}
