@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use avalon::config::trial::{self, Finding};
 use avalon::config::{self, Config, flags::Flags};
-use avalon::master;
+use avalon::master::{self, Dispositions};
 use clap::Parser;
 
 /// Serves the metadata of a music collection as JSON, by pre-forked workers.
@@ -40,7 +40,8 @@ Signals:
   TTIN, TTOU one worker more, one worker less
   USR1       reopen log files
   USR2       start the program anew beside this one; `avalonctl upgrade` does all of it
-  WINCH      drain all workers; HUP brings them back
+  WINCH      drain all workers; HUP brings them back. Ignored with a terminal, which
+             sends it when it is resized, and as process 1
 
 Exit codes:
   0  stopped as told
@@ -51,6 +52,9 @@ Exit codes:
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // Before the configuration is read, which may take its time: who tells a group to reload does not mean
+    // to end a server that starts.
+    let dispositions = (!arguments.print_config && !arguments.check_config).then(Dispositions::put_in_order);
     let overrides = arguments.flags.overrides();
     let config = match config::load(&overrides) {
         Ok(config) => config,
@@ -73,12 +77,13 @@ fn main() -> ExitCode {
     if arguments.check_config {
         return check(&config);
     }
-    ExitCode::from(master::run(overrides, config) as u8)
+    ExitCode::from(master::run(overrides, config, dispositions.unwrap_or_default()) as u8)
 }
 
 /// Says what a start with this configuration would meet.
 fn check(config: &Config) -> ExitCode {
-    config.notes.iter().chain(&config.warnings).for_each(|line| eprintln!("avalon-master: {line}"));
+    let lines = config.notes.iter().chain(&config.warnings).map(String::as_str);
+    lines.chain(config.unreachable()).for_each(|line| eprintln!("avalon-master: {line}"));
     let findings = trial::try_out(config);
     for Finding::Wrong(text) | Finding::Unsure(text) in &findings {
         eprintln!("avalon-master: {text}");

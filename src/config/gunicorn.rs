@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::World;
+
 /// What becomes of a flag.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
@@ -273,14 +275,14 @@ pub(super) fn config_file(named: &Path) -> Result<PathBuf, String> {
 }
 
 /// Says that the file which Gunicorn reads by itself is not read, if it is in `folder`.
-pub(super) fn unread_file(folder: &Path) -> Option<String> {
+pub(super) fn unread_file(folder: &Path, world: &World<'_>) -> Option<String> {
     const FILE: &str = "gunicorn.conf.py";
     let told = || {
         format!(
             "{FILE} in the working folder is not read; `avalon-echo-config --from {FILE}` makes TOML of it"
         )
     };
-    folder.join(FILE).exists().then(told)
+    world.exists(&folder.join(FILE)).then(told)
 }
 
 /// A flag's value in the notation of `config/default.toml`, and which settings it is of.

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
 use super::migration::{Secrets, from_python};
-use super::{DEFAULT_TOML, Overrides, python, settings};
+use super::{DEFAULT_TOML, Overrides, World, python, settings};
 
 /// Prefix of the environment variables that set a key.
 pub(super) const PREFIX: &str = "AVALON_";
@@ -51,14 +51,14 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    pub(super) fn read(overrides: &Overrides) -> Result<Layers, ConfigError> {
+    pub(super) fn read(overrides: &Overrides, world: &World<'_>) -> Result<Layers, ConfigError> {
         let mut layers =
             Layers { values: HashMap::new(), defaults: HashMap::new(), unknown_variables: Vec::new() };
         layers.lay_toml(DEFAULT_TOML, |_| Origin::Default)?;
         layers.defaults = layers.values.clone();
         layers.lay_platform()?;
         if let Some((path, named_by)) = file(overrides)? {
-            layers.lay_file(&path, named_by)?;
+            layers.lay_file(&path, named_by, world)?;
         }
         layers.lay_environment(overrides)?;
         for (key, value, flag) in &overrides.flags {
@@ -83,9 +83,9 @@ impl Layers {
         self.get(key).origin == Origin::Default
     }
 
-    fn lay_file(&mut self, path: &Path, named_by: Origin) -> Result<(), ConfigError> {
+    fn lay_file(&mut self, path: &Path, named_by: Origin, world: &World<'_>) -> Result<(), ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), named_by, source };
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let text = world.text(path).map_err(unreadable)?;
         let laid = self.lay_toml(&text, |line| Origin::File(path.to_owned(), line));
         match laid {
             Err(_) if path.extension().is_some_and(|it| it == "py") || python::is_likely(&text) => {

@@ -18,9 +18,11 @@ mod settings;
 mod telemetry;
 pub mod trial;
 mod typed;
+mod world;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ pub use error::{ConfigError, Origin};
 use layers::{Layers, Raw};
 use nix::unistd::Uid;
 pub use proxies::{ForwardedHeaders, Proxies, Trusted};
+pub use world::{Answers, World};
 
 use crate::telemetry::sentry::SentrySettings;
 use crate::telemetry::{AccessSettings, LogSettings};
@@ -172,8 +175,10 @@ pub struct Config {
     pub max_requests: Option<MaxRequests>,
     /// Bytes of memory of its own with which a worker is replaced; `None` for any.
     pub max_rss: Option<u64>,
-    /// Where `avalonctl` reaches the master.
+    /// Where `avalonctl` reaches the master; `None` if there is no place for it, or if none is wanted.
     pub control: Option<PathBuf>,
+    /// Whether `avalonctl` is to reach the master.
+    control_wanted: bool,
     /// Whom to become in workers and loader.
     pub account: Option<Account>,
     /// Whether workers are confined to what they need.
@@ -208,12 +213,19 @@ pub struct Config {
 /// # Errors
 /// The first thing that is wrong, with where it stands.
 pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
-    let layers = Layers::read(overrides)?;
+    load_in(overrides, &World::live())
+}
+
+/// The same for a process that must not wait for the rest of the machine, which `world` stands for.
+///
+/// # Errors
+/// As with [`load`].
+pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, ConfigError> {
+    let layers = Layers::read(overrides, world)?;
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
     let database_url = database_url(&layers, overrides)?;
     let bind = bind(&layers)?;
-    let account = account::account(&layers)?;
-    let control = layers.text("CONTROL", |text| control(text, overrides))?;
+    let account = account::account(&layers, world)?;
     Ok(Config {
         shown: shown(&layers, &database_url),
         database_url,
@@ -246,8 +258,9 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         failure_window: layers.seconds("FAILURE_WINDOW")?,
         max_requests: max_requests(&layers)?,
         max_rss: Some(layers.bytes("MAX_RSS")?).filter(|bytes| *bytes > 0),
-        notes: notes(&layers, overrides, account.as_ref(), control.as_deref())?,
-        control,
+        notes: notes(&layers, overrides, account.as_ref(), world)?,
+        control: layers.text("CONTROL", |text| control(text, overrides))?,
+        control_wanted: layers.string("CONTROL")? != "none",
         account,
         sandbox: layers.truth("SANDBOX")?,
         umask: layers.mode("UMASK")?,
@@ -269,6 +282,14 @@ impl Config {
         self.bind.iter().chain(&self.metrics_bind).filter_map(BindAddress::ipv4_port).collect()
     }
 
+    /// Why `avalonctl` cannot reach the master, if it is meant to.
+    pub fn unreachable(&self) -> Option<&'static str> {
+        (self.control.is_none() && self.control_wanted).then_some(
+            "avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set, and \
+             there is no /run/user/UID; set CONTROL to a path, or to none",
+        )
+    }
+
     /// Every key with the value that counts, as TOML comments and lines; the database
     /// password and the Sentry key are hidden.
     pub fn print(&self) -> String {
@@ -280,17 +301,13 @@ fn notes(
     layers: &Layers,
     overrides: &Overrides,
     account: Option<&Account>,
-    control: Option<&Path>,
+    world: &World<'_>,
 ) -> Result<Vec<String>, ConfigError> {
     let mut notes = overrides.notes.clone();
     notes.extend(layers.platform_notes());
     notes.extend(account::note(layers, account)?);
     if overrides.file.is_none() {
-        notes.extend(gunicorn::unread_file(Path::new(".")));
-    }
-    if control.is_none() && layers.is_default("CONTROL") {
-        let why = "XDG_RUNTIME_DIR is not set and CONTROL names none";
-        notes.push(format!("there is no control socket for avalonctl: {why}"));
+        notes.extend(gunicorn::unread_file(Path::new("."), world));
     }
     Ok(notes)
 }
@@ -414,15 +431,26 @@ fn control(setting: &str, overrides: &Overrides) -> Result<Option<PathBuf>, Stri
             })
             // Root looks where the service is, not in its own session.
             .or_else(|| Uid::effective().is_root().then(|| PathBuf::from("/run/avalon/control")))
-            .or_else(|| folder("XDG_RUNTIME_DIR").map(|folder| folder.join("avalon/control"))),
+            .or_else(|| {
+                folder("XDG_RUNTIME_DIR")
+                    .or_else(own_runtime_folder)
+                    .map(|folder| folder.join("avalon/control"))
+            }),
         path => notation::path(path)?,
     })
+}
+
+/// What XDG_RUNTIME_DIR would name, for who has a session but came here by su, sudo or cron.
+fn own_runtime_folder() -> Option<PathBuf> {
+    let folder = PathBuf::from(format!("/run/user/{}", Uid::effective()));
+    let found = std::fs::symlink_metadata(&folder).ok()?;
+    (found.is_dir() && found.uid() == Uid::effective().as_raw()).then_some(folder)
 }
 
 /// Where a master of this configuration listens for `avalonctl`, also if the rest of the
 /// configuration is wrong.
 pub fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
-    match Layers::read(overrides).and_then(|layers| layers.string("CONTROL")) {
+    match Layers::read(overrides, &World::live()).and_then(|layers| layers.string("CONTROL")) {
         Ok(setting) => control(&setting, overrides),
         Err(_) => {
             let setting = overrides.variable("AVALON_CONTROL").unwrap_or_default();

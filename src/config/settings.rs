@@ -161,7 +161,7 @@ pub(super) static GROUPS: [Group; 6] = [
             list(
                 "EXCLUDE",
                 "PATTERNS",
-                "What avalon-scan passes over, as .gitignore writes it, separated by commas",
+                "What avalon-scan passes over, as .gitignore writes it, with commas",
             ),
             seconds("FILE_TIMEOUT", (1, 86_400), "Time after which avalon-scan takes a file for unreachable"),
         ],

@@ -5,15 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigEvent, SigevNotify, Signal};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, alarm, pipe2};
+use nix::time::ClockId;
+use nix::unistd::{Pid, pipe2};
 use slog::{Logger, info, warn};
 
 use super::generations::first_steps;
@@ -28,7 +30,7 @@ use crate::title;
 const REPORTERS_MAX: usize = 2;
 /// How long an errand may take before the kernel ends it, also if its master has gone: longer than
 /// a reporter waits for Sentry.
-const ERRAND_MAX_S: u32 = 5;
+const ERRAND_MAX: Duration = Duration::from_secs(5);
 /// How long the address of a host is used before it is looked up again.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
 /// The most bytes of answers, which a pipe must take.
@@ -80,7 +82,7 @@ impl Errands {
         let count = laid.count();
         let forked = process::fork(first, || {
             title::set("avalon: reporter");
-            alarm::set(ERRAND_MAX_S);
+            let Ok(_limit) = limit() else { return ExitCode::Failure };
             // Dropped at the end, which waits for Sentry, but not long.
             let _sentry = sentry::start(&config.sentry, "master", None, None, sentry::Lookup::Own);
             laid.send();
@@ -119,18 +121,13 @@ impl Errands {
         self.look_up.as_ref().map(|look_up| look_up.pid)
     }
 
-    /// Descriptors that no child needs.
-    pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
-        self.look_up.iter().map(|look_up| look_up.answers.as_raw_fd())
-    }
-
     /// Looks all hosts up anew, as soon as it can.
     pub(super) fn forget_hosts(&mut self) {
         self.looked_up = None;
     }
 
     /// Looks these hosts up in a child, if one of them is new or it is time to.
-    fn look_up(&mut self, names: BTreeSet<HostName>, log: &Logger, first: &FirstSteps<'_>) {
+    fn look_up(&mut self, names: BTreeSet<HostName>, log: &Logger, mut first: FirstSteps<'_>) {
         let fresh = self.looked_up.is_some_and(|looked_up| looked_up.elapsed() < LOOK_UP_EVERY);
         let known = names.iter().all(|name| self.known.contains_key(name));
         if self.look_up.is_some() || names.is_empty() || (fresh && known) {
@@ -143,9 +140,10 @@ impl Errands {
         }
         let names: Vec<HostName> = names.into_iter().collect();
         let forked = pipe2(OFlag::O_CLOEXEC).map_err(Into::into).and_then(|(answers, answers_to)| {
-            let pid = process::fork(first, || {
+            first.keep.push(answers_to.as_raw_fd());
+            let pid = process::fork(&first, || {
                 title::set("avalon: look-up");
-                alarm::set(ERRAND_MAX_S);
+                let Ok(_limit) = limit() else { return ExitCode::Failure };
                 look_up_all(&names, &answers_to.into())
             })?;
             Ok::<_, std::io::Error>(LookUp { pid, names, answers })
@@ -197,14 +195,23 @@ fn hosts(config: &Config) -> impl Iterator<Item = HostName> {
 }
 
 /// The first steps of an errand, which may outlive its master by the seconds it takes.
-fn errand_steps<'a>(close: &'a [RawFd], config: &'a Config) -> FirstSteps<'a> {
-    FirstSteps { on_master_death: None, ..first_steps(close, config, Signal::SIGKILL) }
+fn errand_steps(config: &Config) -> FirstSteps<'_> {
+    FirstSteps { on_master_death: None, ..first_steps(config, Signal::SIGKILL) }
+}
+
+/// Has the kernel end this process if its errand takes too long. By SIGKILL: whatever else a timer could
+/// send may be sent by others too, and is ignored.
+fn limit() -> nix::Result<Timer> {
+    let kill = SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 };
+    let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(kill))?;
+    timer.set(Expiration::OneShot(ERRAND_MAX.into()), TimerSetTimeFlags::empty())?;
+    Ok(timer)
 }
 
 /// Tells Sentry, before the end of a process that is no master yet, or none any more.
 pub(super) fn report_last(config: &Config, log: &Logger) {
     let mut errands = Errands::default();
-    errands.report(config, log, &errand_steps(&[], config));
+    errands.report(config, log, &errand_steps(config));
     errands.wait();
 }
 
@@ -213,12 +220,10 @@ impl Master {
     pub(super) fn run_errands(&mut self) {
         let current = self.arbiter.current().or_else(|| self.generations.keys().next().copied());
         let Some(number) = current else { return };
-        let close = self.descriptors(number);
         let Some(of) = self.generations.get(&number) else { return };
-        let first = errand_steps(&close, &of.config);
-        self.errands.report(&of.config, of.log.logger(), &first);
+        self.errands.report(&of.config, of.log.logger(), &errand_steps(&of.config));
         let hosts = self.generations.values().flat_map(|of| hosts(&of.config)).collect();
-        self.errands.look_up(hosts, of.log.logger(), &first);
+        self.errands.look_up(hosts, of.log.logger(), errand_steps(&of.config));
     }
 
     /// Makes known what was found, here and in all workers.

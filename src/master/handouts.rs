@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::unistd::Pid;
 
@@ -48,11 +48,6 @@ impl Handouts {
             way.owed.names |= more.names;
             way.owed.snapshot |= more.snapshot;
         }
-    }
-
-    /// Descriptors that no child needs.
-    pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
-        self.0.values().map(|way| way.giver.as_fd().as_raw_fd())
     }
 }
 

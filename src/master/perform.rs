@@ -22,7 +22,7 @@ impl Master {
                 self.metrics.reload_begun();
                 let status = format!("reloading; {}", self.status_line());
                 self.systemd.reloading(&status);
-                return Some(Event::Configured(self.configure(generation)));
+                return self.begin_configuration(generation);
             }
             Action::StartLoader { generation } => {
                 let started = self.start_loader(generation);
@@ -55,6 +55,7 @@ impl Master {
             }
             Action::Discard { generation } => drop(self.generations.remove(&generation)),
             Action::CloseListeners => {
+                self.end_asking();
                 self.leave_systemd();
                 self.leave_addresses();
             }
@@ -100,7 +101,7 @@ impl Master {
         sentry::start_aside(&generation.config.sentry);
         self.metrics.configure(&generation.config);
         self.errands.forget_hosts();
-        let (user, group) = generation.config.account_names();
+        let (user, group) = &generation.account_names;
         info!(
             self.log.logger(),
             "Avalon Music Server {} running with request path {} as {}:{} using {:.1} MB memory",

@@ -106,6 +106,12 @@ impl AsFd for Giver {
     }
 }
 
+impl AsFd for Taker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// The worker's end in its runtime.
 pub(super) struct Handouts(tokio::net::UnixDatagram);
 

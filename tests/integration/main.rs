@@ -2,6 +2,7 @@
 
 mod absence;
 mod acceptance;
+mod blocking;
 mod boot;
 mod chaos;
 mod clock;
@@ -10,6 +11,7 @@ mod conformance;
 mod control;
 mod database;
 mod deploy;
+mod descriptors;
 mod end_to_end;
 mod failure;
 mod fronts;
@@ -19,6 +21,7 @@ mod harness;
 mod hostile;
 mod http;
 mod migration;
+mod names;
 mod notify;
 mod package;
 mod proxies;

@@ -168,7 +168,7 @@ fn what_is_not_there_is_told() {
     let setup = setup.wrapped(&words);
     let server = setup.start();
     assert_eq!(
-        server.count_log("[INFO] there is no control socket for avalonctl: XDG_RUNTIME_DIR"),
+        server.count_log("[WARNING] avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor"),
         1,
         "{}",
         server.log()
