@@ -1,6 +1,7 @@
 //! `avalon-scan` as its users meet it: exit codes, messages, and what is in the database
 //! afterwards.
 
+mod edits;
 mod output;
 mod safety;
 
