@@ -175,14 +175,8 @@ fn chaos_loses_nothing_but_the_connections_of_killed_workers() {
     let plan = Plan::standard(&server.address, &["/avalon/songs", "/avalon/heartbeat"], check);
     let plan = Plan { keepalive: Duration::from_secs(2), ..plan.clients(10, 4, Duration::from_millis(10)) };
     let load = Load::start(&plan);
-    let mut chaos = Chaos {
-        server,
-        chance: Chance::new(seed),
-        good,
-        outage: false,
-        kills: 0,
-        done: Default::default(),
-    };
+    let mut chaos =
+        Chaos { server, chance: Chance::new(seed), good, outage: false, kills: 0, done: Default::default() };
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(seconds) {
         let what = chaos.strike();

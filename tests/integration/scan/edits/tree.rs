@@ -18,12 +18,12 @@ const TRACKS: [&str; 4] = ["1", "7/12", "0", "x"];
 const DATES: [&str; 4] = ["1977", "2002-10-28", "", "199"];
 /// Bytes of a tag. Most songs have the same, so that one can take the place of another unseen.
 const TAG_SIZES: [usize; 4] = [400, 400, 400, 700];
-const NAMES: [&[u8]; 8] =
-    [b"1.mp3", b"2.mp3", b"3.MP3", b"4", b"caf\xe9.mp3", b"5.mp3", b"A.mp3", b"a.mp3"];
+const NAMES: [&[u8]; 8] = [b"1.mp3", b"2.mp3", b"3.MP3", b"4", b"caf\xe9.mp3", b"5.mp3", b"A.mp3", b"a.mp3"];
 const FOLDERS: [&[u8]; 5] = [b"a", b"b", b"B", b".c", b"d\xff"];
 /// The song of each root that no edit touches: a root without a song is a disk that is not mounted.
 const ANCHOR: &str = "anchor.mp3";
-const IGNORE_FILE: &str = ".avalonignore";
+/// Holds patterns of what is passed over.
+pub(super) const IGNORE_FILE: &str = ".avalonignore";
 const IGNORED: [&str; 5] = ["1.mp3\n", "b/\n", "*.mp3\n!2.mp3\n!anchor.mp3\n", "[z-a]\n", "# nothing\n"];
 
 /// A song with the sound of `sound`, and a title that tells it from all others.
@@ -230,7 +230,11 @@ impl Tree {
                 "restore"
             }
             14 => {
-                fs::OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(300)).expect("cut");
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(path)
+                    .and_then(|file| file.set_len(300))
+                    .expect("cut");
                 "cut"
             }
             _ => {
