@@ -3,7 +3,10 @@
 
 mod edits;
 mod output;
+mod reads;
 mod safety;
+mod traced;
+mod unchanged;
 
 use std::ffi::OsStr;
 use std::fs;
