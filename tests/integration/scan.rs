@@ -3,6 +3,7 @@
 
 mod edits;
 mod output;
+mod predecessor;
 mod reads;
 mod safety;
 mod traced;

@@ -1,7 +1,7 @@
 //! What a scan costs that finds everything, or nearly everything, as the last one left it.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -23,7 +23,7 @@ fn another_clock() -> PathBuf {
 }
 
 /// Scans an hour from now, so that all stamps are old enough to be believed.
-fn scan_later(home: &Home, url: &str) -> Scan {
+pub(super) fn scan_later(home: &Home, url: &str) -> Scan {
     let mut command = home.command();
     command.arg("-d").arg(url).arg(home.music());
     command.env("LD_PRELOAD", another_clock()).env("FAKETIME", "+1h");
@@ -87,6 +87,26 @@ fn an_unchanged_collection_opens_no_music_and_writes_nothing_into_sqlite() {
         assert!(calls.iter().any(|call| call.is_below(&home.music().join("9"))), "no folder was listed");
         drop(database);
     }
+}
+
+/// A disk whose files were all touched is no file system that makes up its stamps: an edit
+/// hidden among them by its old size and time is found.
+#[test]
+fn an_edit_among_touched_files_is_found() {
+    let home = Home::new();
+    fill(&home, 1, 400);
+    scan_later(&home, &home.url()).assert_exited(0).assert_says("400 songs");
+    let edited = home.music().join("0/99.mp3");
+    let time = fs::metadata(&edited).and_then(|found| found.modified()).expect("a time");
+    retitle(&edited);
+    let file = fs::File::options().write(true).open(&edited).expect("file");
+    file.set_times(fs::FileTimes::new().set_modified(time)).expect("times");
+    for number in 0..400 {
+        let path = home.music().join(format!("0/{number}.mp3"));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("mode");
+    }
+    home.scan([home.music()]).assert_exited(0).assert_says("Read 400 files");
+    assert_eq!(home.rows("SELECT name, id FROM tracks WHERE name LIKE 'new%'").len(), 1);
 }
 
 /// Without other clients, and without work that the server does on its own.

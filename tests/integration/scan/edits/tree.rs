@@ -22,6 +22,8 @@ const NAMES: [&[u8]; 8] = [b"1.mp3", b"2.mp3", b"3.MP3", b"4", b"caf\xe9.mp3", b
 const FOLDERS: [&[u8]; 5] = [b"a", b"b", b"B", b".c", b"d\xff"];
 /// The song of each root that no edit touches: a root without a song is a disk that is not mounted.
 const ANCHOR: &str = "anchor.mp3";
+/// A link to a folder, whose songs are no songs of the link.
+const LINKED_FOLDER: &str = "linked";
 /// Holds patterns of what is passed over.
 pub(super) const IGNORE_FILE: &str = ".avalonignore";
 const IGNORED: [&str; 5] = ["1.mp3\n", "b/\n", "*.mp3\n!2.mp3\n!anchor.mp3\n", "[z-a]\n", "# nothing\n"];
@@ -102,7 +104,7 @@ impl Tree {
 
     /// Files, but for those that stay, in the same order on every disk.
     pub(super) fn files(&self) -> Vec<PathBuf> {
-        self.list(|entry| !entry.file_type().is_dir() && entry.file_name() != ANCHOR)
+        self.list(|entry| entry.path().is_file() && entry.file_name() != ANCHOR)
     }
 
     /// Folders below the roots.
@@ -162,16 +164,17 @@ impl Tree {
 
     /// A path that a scan may be asked to look at: of a file, a folder, or of nothing.
     pub(super) fn place(&mut self) -> PathBuf {
-        match self.chance.below(5) {
+        match self.chance.below(6) {
             0 | 1 => self.file().unwrap_or_else(|| self.new_path()),
             2 => self.new_path(),
+            3 => self.folder().join(LINKED_FOLDER).join("1.mp3"),
             _ => self.folder(),
         }
     }
 
     /// Makes one edit by chance, and tells it; `None` if there was nothing to do it to.
     pub(super) fn edit(&mut self) -> Option<String> {
-        let kind = self.chance.below(27);
+        let kind = self.chance.below(28);
         if kind < 4 {
             let path = self.new_path();
             self.write(&path)?;
@@ -326,6 +329,13 @@ impl Tree {
                 fs::remove_file(path).expect("remove");
                 self.write(&path.join("1.mp3"));
                 format!("make a folder of {}", path.display())
+            }
+            26 => {
+                let link = folder.join(LINKED_FOLDER);
+                // There may be such a link already.
+                let _ = fs::remove_file(&link);
+                symlink(path.parent()?, &link).expect("link");
+                format!("link the folder of {} as {}", path.display(), link.display())
             }
             _ => {
                 let file = folder.join(IGNORE_FILE);
