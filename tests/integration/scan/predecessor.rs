@@ -60,6 +60,8 @@ impl Drop for Served {
 fn avalonms_serves_and_rescans_our_database_and_our_next_scan_heals_it() {
     let home = Home::new();
     unpack(include_bytes!("../../fixtures/scan/music.tar.gz"), home.folder.path());
+    // It dies of some of the broken files.
+    fs::remove_dir_all(home.music().join("bad")).expect("remove");
     scan_later(&home, &home.url()).assert_exited(0);
     let tables = ["tracks", "albums", "artists", "genres"];
     let rows = || tables.map(|table| home.rows(&format!("SELECT id, quote(name) FROM {table} ORDER BY id")));
