@@ -209,7 +209,12 @@ impl<'a> Survey<'a> {
             (true, false) => Stamping::of(fs_type),
             (false, _) => stamping,
         };
-        let fs_type = if is_unstable { UNSTABLE } else { fs_type };
+        // What is kept does not depend on where a scan of some paths begins.
+        let fs_type = match is_mount || *folder.root == *folder.path {
+            true if is_unstable => UNSTABLE,
+            true => fs_type,
+            false => 0,
+        };
         let mut tasks = Vec::new();
         for entry in entries {
             let path = folder.path.join(&entry.name);
@@ -218,7 +223,9 @@ impl<'a> Survey<'a> {
                     Some(index) if !plan.full && is_unchanged(previous, index, stamps, stamping) => {
                         self.keep(index, &folder.path, previous);
                     }
-                    Some(index) if !plan.full && is_suspicious(previous, index, stamps) => {
+                    Some(index)
+                        if !plan.full && !stamping.is_sure() && is_suspicious(previous, index, stamps) =>
+                    {
                         self.suspects.push(&folder.root, index, path);
                     }
                     _ => tasks.push(Task::Read(path)),
