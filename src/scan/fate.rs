@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::folders::Reach;
 use super::previous::{Index, Known, Mark, Previous};
+use super::scope::Scope;
 use super::survey::Survey;
 use crate::model::library::{Folder, Outcome};
 
@@ -49,7 +50,7 @@ pub(super) struct Judge<'a> {
     /// Roots that are missing, or cannot be listed.
     pub(super) absent: &'a [PathBuf],
     /// What was looked at; `None` for everything below the roots.
-    pub(super) scope: Option<&'a [PathBuf]>,
+    pub(super) scope: Option<&'a Scope>,
 }
 
 impl Judge<'_> {
@@ -82,7 +83,7 @@ impl Judge<'_> {
             Mark::Read(_) => return Fate::Changed,
             Mark::Unseen => {}
         }
-        if self.scope.is_some_and(|scope| !scope.iter().any(|place| path.starts_with(place))) {
+        if self.scope.is_some_and(|scope| !scope.covers(path)) {
             return Fate::Stays;
         }
         if !self.roots.iter().any(|root| path.starts_with(root)) {

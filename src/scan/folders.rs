@@ -60,6 +60,11 @@ impl<'a> Folders<'a> {
         id
     }
 
+    /// The paths of the folders that are stored, by number.
+    pub(super) fn paths(&self) -> HashMap<i64, &Path> {
+        self.needed.iter().map(|(path, id)| (*id, path.as_path())).collect()
+    }
+
     /// What is stored of the folders: those that are needed, the mounts that were visited, and
     /// the `staying` ones. Above the `kept` ones, whose songs stay though they could not be
     /// reached, the mounts are kept too: the next scan must know that something should be

@@ -22,6 +22,8 @@ enum Stage {
     Storing,
     /// Everything is stored, or nothing will be.
     Done,
+    /// The rows are stored, and the server is asked to read them.
+    Reloading,
 }
 
 /// How far the scan is, for the thread that waits for signals.
@@ -30,12 +32,14 @@ pub struct Interrupt {
     shared: Arc<Shared>,
 }
 
-/// Tells the user a line.
-type Tell = Box<dyn Fn(&str) + Send + Sync>;
+/// Tells the user a line, and the exit code that follows.
+type Tell = Box<dyn Fn(&str, u8) + Send + Sync>;
 
 #[derive(Default)]
 struct Shared {
     stage: Mutex<Stage>,
+    /// The signal that came when the scan was done.
+    late: Mutex<Option<Signal>>,
     changed: Condvar,
     tell: OnceLock<Tell>,
 }
@@ -64,7 +68,7 @@ impl Interrupt {
         let interrupt = Interrupt::default();
         let own = interrupt.clone();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            if let Ok(signal) = signals.wait() {
+            while let Ok(signal) = signals.wait() {
                 own.end(signal);
             }
         })?;
@@ -72,7 +76,7 @@ impl Interrupt {
     }
 
     /// Sets how the end is told; before that it is written to standard error.
-    pub fn set_tell(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+    pub fn set_tell(&self, tell: impl Fn(&str, u8) + Send + Sync + 'static) {
         // Only the first counts, and there is one.
         let _ = self.shared.tell.set(Box::new(tell));
     }
@@ -88,6 +92,21 @@ impl Interrupt {
         self.shared.changed.notify_all();
     }
 
+    /// The server is asked to read what was stored, and may take its time. Ends the process if a
+    /// signal has come since everything was stored.
+    pub fn begin_to_reload(&self) {
+        *self.shared.stage() = Stage::Reloading;
+        let late = *self.shared.late.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signal) = late {
+            self.end(signal);
+        }
+    }
+
+    /// The scan has ended and tells how: a signal changes nothing any more.
+    pub fn close(&self) {
+        self.end_to_store();
+    }
+
     /// Ends the process as the signal asks.
     fn end(&self, signal: Signal) {
         let waited = self
@@ -101,15 +120,20 @@ impl Interrupt {
             Stage::Storing => {
                 "the database rolls back to the old collection, unless it had stored the new one"
             }
-            // The scan ends by itself at once.
-            Stage::Done => return,
+            // The scan ends by itself at once, unless a reload follows.
+            Stage::Done => {
+                *self.shared.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
+                return;
+            }
+            Stage::Reloading => "the new collection is stored, and the server was asked to read it",
         };
         let text = format!("avalon-scan: interrupted by {signal}; {outcome}");
+        // The number that a shell shows for a process that a signal ended.
+        let code = 128 + signal as u8;
         match self.shared.tell.get() {
-            Some(tell) => tell(&text),
+            Some(tell) => tell(&text, code),
             None => eprintln!("{text}"),
         }
-        // The number that a shell shows for a process that a signal ended.
-        std::process::exit(128 + signal as i32);
+        std::process::exit(i32::from(code));
     }
 }

@@ -9,6 +9,8 @@
 //!
 //! One odd file never ends a scan, and what cannot be reached is never taken for gone.
 
+pub mod account;
+mod detail;
 mod error;
 mod exclude;
 mod facts;
@@ -17,12 +19,16 @@ mod folders;
 mod genre;
 mod guard;
 mod interrupt;
+pub mod json;
+mod mounts;
 mod names;
 mod numbers;
+pub mod path_list;
 mod pool;
 mod previous;
 pub mod progress;
 mod read;
+pub mod reload;
 mod report;
 mod roots;
 mod scope;
@@ -41,6 +47,7 @@ use std::time::Duration;
 
 use slog::{Level, Logger, debug, error, info, warn};
 
+pub use account::Account;
 pub use error::ScanError;
 pub use guard::{Expected, Loss};
 pub use interrupt::Interrupt;
@@ -49,10 +56,12 @@ pub use report::{Fates, Report, Skipped};
 
 use crate::config::DatabaseUrl;
 use crate::database::{Holder, Notice, Session};
+use account::Phase;
 use exclude::Patterns;
 use pool::Patience;
 use previous::Previous;
 use report::shown;
+use scope::Scope;
 use settle::Scan;
 use store::Store;
 use survey::Plan;
@@ -93,6 +102,8 @@ pub struct Job {
     pub dry_run: bool,
     /// Whether files are read that are as the last scan left them.
     pub full: bool,
+    /// Whether each song that differs and each file that is left out is told.
+    pub verbose: bool,
     /// How long a file may give no answer.
     pub file_timeout: Duration,
 }
@@ -103,14 +114,30 @@ pub struct Job {
 /// # Errors
 /// Why nothing was stored; the old collection is still there.
 pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) -> Result<Report, ScanError> {
+    run_with(job, progress, interrupt, log, &mut Account::default())
+}
+
+/// The same, and fills in `account` as far as the scan comes.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_with(
+    job: &Job,
+    progress: &Progress,
+    interrupt: &Interrupt,
+    log: &Logger,
+    account: &mut Account,
+) -> Result<Report, ScanError> {
     let named = roots::absolute_all(&job.folders)?;
     check_inside(&named, &job.collection)?;
-    let only = job.only.as_deref().map(roots::absolute_all).transpose()?;
+    let only = job.only.as_deref().map(Scope::new).transpose()?;
     let expected = absolute_expected(&job.expected)?;
     let patterns = Arc::new(Patterns::everywhere(&job.exclude).map_err(ScanError::Pattern)?);
     let me = Holder::this_process();
     let mut session = open(&job.database, &me, log)?;
+    account.end_of(Phase::Open);
     let (mut previous, rows) = previous::read(&mut session)?;
+    account.end_of(Phase::Previous);
     // A scan of some paths leaves the roots as they are.
     let roots = match &only {
         Some(_) if previous.is_recorded() => previous.roots().map(Path::to_owned).collect(),
@@ -123,7 +150,7 @@ pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) 
     };
     let present: Vec<PathBuf> = roots.iter().filter(|root| !absent.contains(root)).cloned().collect();
     let start = match &only {
-        Some(paths) => scope::parts(paths, &present, &patterns, &previous)?,
+        Some(scope) => scope::parts(scope, &present, &patterns, &previous)?,
         None => scope::whole(&present, &patterns, &previous),
     };
     progress.begin(start.folders.len());
@@ -137,13 +164,25 @@ pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) 
         texts: &session.texts(),
         now: me.started,
         log,
+        verbose: job.verbose,
     };
     let survey = survey::survey(&plan, &mut previous)?;
+    account.end_of(Phase::Survey);
+    account.take(&survey, &roots, &absent);
     let previous = &previous;
-    let scope = only.as_deref();
+    let scope = only.as_ref();
     let scan = Scan { roots: &roots, absent: &absent, scope, previous, expected: &expected, job, log };
     let settled = scan.settle(&survey)?;
-    Store { previous, rows, survey, settled, me: &me, interrupt, dry_run: job.dry_run }.store(session)
+    account.end_of(Phase::Settle);
+    account.fates = Some(settled.fates);
+    account.moved = detail::moved(&settled);
+    if job.verbose {
+        detail::tell_new(&survey, &settled, previous, log).map_err(ScanError::Spool)?;
+    }
+    let report =
+        Store { previous, rows, survey, settled, me: &me, interrupt, dry_run: job.dry_run }.store(session)?;
+    account.end_of(Phase::Store);
+    Ok(report)
 }
 
 /// Opens the database and takes the scan lock, before the first music file is opened.

@@ -107,6 +107,11 @@ impl Previous {
         Some(range.start + place.ok()?)
     }
 
+    /// Whether the last scan found a song in this file.
+    pub(super) fn knows_song(&self, folder: &Path, name: &OsStr) -> bool {
+        self.find(folder, name).is_some_and(|index| self.file(index).outcome == Outcome::Song)
+    }
+
     /// The file with this number.
     pub(super) fn file(&self, index: Index) -> &Known {
         &self.files[index]
