@@ -103,6 +103,10 @@ pub(crate) struct Arguments {
     /// Store what is found, however many songs disappear; also those that cannot be reached
     #[arg(long)]
     force: bool,
+    /// Remember files every few seconds while they are read, so that a scan that is interrupted need
+    /// not read them again; the collection itself changes at the end only
+    #[arg(long, conflicts_with = "dry_run")]
+    keep_state: bool,
     /// Let songs below this path disappear; may be repeated
     #[arg(long, value_name = "PATH")]
     expect_loss: Vec<PathBuf>,
@@ -183,9 +187,6 @@ fn prepare(arguments: &Arguments) -> Result<(Config, Job), Box<dyn Error>> {
     if job.folders.is_empty() && job.only.is_none() {
         return Err(NoFolder.into());
     }
-    if arguments.reload && config.control.is_none() {
-        return Err("--reload needs a control socket, and the configuration names none (CONTROL)".into());
-    }
     Ok((config, job))
 }
 
@@ -245,7 +246,14 @@ impl End<'_> {
     fn ask_to_reload(&mut self, socket: Option<&Path>, interrupt: &Interrupt, log: &Logger) {
         self.reload = Reload::NotNeeded;
         let is_written = self.report.is_some_and(|report| report.is_written);
-        let Some(socket) = socket.filter(|_| is_written) else { return };
+        if !is_written {
+            return;
+        }
+        let Some(socket) = socket else {
+            warn!(log, "No server was asked to reload: the configuration names no control socket (CONTROL)");
+            self.reload = Reload::NoServer;
+            return;
+        };
         interrupt.begin_to_reload();
         self.reload = match reload(socket) {
             Ok(Reloaded::Serves) => {
@@ -320,6 +328,7 @@ fn job(arguments: &Arguments, config: &Config) -> Result<Job, PathListError> {
         dry_run: arguments.dry_run,
         full: arguments.full,
         verbose: arguments.verbose,
+        keep_state: arguments.keep_state,
         file_timeout: config.file_timeout,
     })
 }

@@ -37,7 +37,7 @@ pub(super) enum Fate {
 pub(super) struct Judged {
     pub(super) index: Index,
     pub(super) path: PathBuf,
-    /// Whether the last scan found a song in the file.
+    /// Whether the last scan found a song in the file, and stored it.
     pub(super) was_song: bool,
     pub(super) fate: Fate,
 }
@@ -71,7 +71,10 @@ impl Judge<'_> {
     fn judged(&self, folder: &Folder, index: Index, known: &Known) -> Judged {
         let path = self.previous.path(folder, known);
         let fate = self.fate(&path, known);
-        Judged { index, path, was_song: known.outcome == Outcome::Song, fate }
+        // A song that was never stored is not lost either.
+        let is_new =
+            matches!(fate, Fate::Gone | Fate::Spoiled | Fate::Changed) && self.previous.is_rowless(&path);
+        Judged { index, was_song: known.outcome == Outcome::Song && !is_new, path, fate }
     }
 
     fn fate(&self, path: &Path, known: &Known) -> Fate {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -41,6 +42,8 @@ struct Shared {
     /// The signal that came when the scan was done.
     late: Mutex<Option<Signal>>,
     changed: Condvar,
+    /// Files whose state is stored although the rows are not.
+    kept: AtomicUsize,
     tell: OnceLock<Tell>,
 }
 
@@ -79,6 +82,11 @@ impl Interrupt {
     pub fn set_tell(&self, tell: impl Fn(&str, u8) + Send + Sync + 'static) {
         // Only the first counts, and there is one.
         let _ = self.shared.tell.set(Box::new(tell));
+    }
+
+    /// The state of so many files is stored before the end of the scan.
+    pub(super) fn set_kept(&self, files: usize) {
+        self.shared.kept.store(files, Ordering::Relaxed);
     }
 
     /// The transaction begins.
@@ -127,7 +135,11 @@ impl Interrupt {
             }
             Stage::Reloading => "the new collection is stored, and the server was asked to read it",
         };
-        let text = format!("avalon-scan: interrupted by {signal}; {outcome}");
+        let kept = match self.shared.kept.load(Ordering::Relaxed) {
+            files @ 1.. if *stage == Stage::Reading => format!("; {files} files need not be read again"),
+            _ => String::new(),
+        };
+        let text = format!("avalon-scan: interrupted by {signal}; {outcome}{kept}");
         // The number that a shell shows for a process that a signal ended.
         let code = 128 + signal as u8;
         match self.shared.tell.get() {

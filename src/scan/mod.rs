@@ -20,6 +20,7 @@ mod genre;
 mod guard;
 mod interrupt;
 pub mod json;
+mod keep;
 mod mounts;
 mod names;
 mod numbers;
@@ -58,6 +59,7 @@ use crate::config::DatabaseUrl;
 use crate::database::{Holder, Notice, Session};
 use account::Phase;
 use exclude::Patterns;
+use keep::Keep;
 use pool::Patience;
 use previous::Previous;
 use report::shown;
@@ -104,6 +106,9 @@ pub struct Job {
     pub full: bool,
     /// Whether each song that differs and each file that is left out is told.
     pub verbose: bool,
+    /// Whether the state of files that were read is stored before the end, so that the next scan
+    /// need not read them again if this one is interrupted.
+    pub keep_state: bool,
     /// How long a file may give no answer.
     pub file_timeout: Duration,
 }
@@ -136,7 +141,7 @@ pub fn run_with(
     let me = Holder::this_process();
     let mut session = open(&job.database, &me, log)?;
     account.end_of(Phase::Open);
-    let (mut previous, rows) = previous::read(&mut session)?;
+    let (mut previous, mut rows) = previous::read(&mut session)?;
     account.end_of(Phase::Previous);
     // A scan of some paths leaves the roots as they are.
     let roots = match &only {
@@ -154,6 +159,7 @@ pub fn run_with(
         None => scope::whole(&present, &patterns, &previous),
     };
     progress.begin(start.folders.len());
+    let texts = session.texts();
     let plan = Plan {
         roots: &present,
         start,
@@ -161,12 +167,19 @@ pub fn run_with(
         threads: THREADS,
         patience,
         progress,
-        texts: &session.texts(),
+        texts: &texts,
         now: me.started,
         log,
         verbose: job.verbose,
     };
-    let survey = survey::survey(&plan, &mut previous)?;
+    let mut keep = match job.keep_state && !job.dry_run {
+        true => Keep::new(&mut session, &previous, &rows, &me, interrupt, log),
+        false => None,
+    };
+    let survey = survey::survey(&plan, &mut previous, keep.as_mut())?;
+    if let Some(keep) = keep {
+        rows.about.last_scan = keep.last_scan();
+    }
     account.end_of(Phase::Survey);
     account.take(&survey, &roots, &absent);
     let previous = &previous;

@@ -14,6 +14,7 @@ use super::error::ScanError;
 use super::exclude::IGNORE_FILE;
 use super::facts;
 use super::folders::{Folders, Reach, Visited};
+use super::keep::Keep;
 use super::pool::{Event, Job, Patience, Pool};
 use super::previous::{Index, Mark, Previous, content};
 use super::progress::Progress;
@@ -128,7 +129,11 @@ impl Job for Task {
 /// # Errors
 /// If no thread can be started, the database cannot hold a text, or what was read cannot be
 /// kept.
-pub(super) fn survey<'a>(plan: &Plan<'a>, previous: &mut Previous) -> Result<Survey<'a>, ScanError> {
+pub(super) fn survey<'a>(
+    plan: &Plan<'a>,
+    previous: &mut Previous,
+    mut keep: Option<&mut Keep<'_>>,
+) -> Result<Survey<'a>, ScanError> {
     let mut pool = Pool::start(plan.threads, plan.patience).map_err(ScanError::Threads)?;
     let mut survey = Survey::new(plan.roots, previous);
     if plan.verbose {
@@ -142,7 +147,12 @@ pub(super) fn survey<'a>(plan: &Plan<'a>, previous: &mut Previous) -> Result<Sur
                 let tasks = survey.add_listing(folder, stamping, listing, plan, previous);
                 pool.push(tasks);
             }
-            Event::Done(task, Done::Read(look)) => survey.add_file(task.path(), look, plan, previous)?,
+            Event::Done(task, Done::Read(look)) => {
+                let file = survey.add_file(task.path(), look, plan, previous)?;
+                if let (Some(keep), Some((file, known))) = (&mut keep, file) {
+                    keep.add(&file, known, previous);
+                }
+            }
             Event::Done(_, Done::Listed(_)) | Event::Quiet => {}
             Event::Slow(path, elapsed) => warn!(
                 plan.log,
@@ -158,6 +168,9 @@ pub(super) fn survey<'a>(plan: &Plan<'a>, previous: &mut Previous) -> Result<Sur
                     survey.add_unreachable(&task, "too many files before it gave no answer", plan);
                 }
             }
+        }
+        if let Some(keep) = &mut keep {
+            keep.tick(&survey.folders, previous)?;
         }
         plan.progress.tick();
     }
@@ -298,6 +311,7 @@ impl<'a> Survey<'a> {
         let reason = match previous.file(index).outcome {
             Outcome::Song => {
                 self.songs += 1;
+                self.added += usize::from(previous.is_rowless(path));
                 return;
             }
             Outcome::NotAudio => Reason::NotAudio,
@@ -381,13 +395,15 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// Takes in what reading a file gave. Gives the record that is stored of it, and the number that
+    /// the last scan gave it.
     fn add_file(
         &mut self,
         path: &Path,
         look: Look,
         plan: &Plan<'_>,
         previous: &mut Previous,
-    ) -> Result<(), ScanError> {
+    ) -> Result<Option<(File, Option<Index>)>, ScanError> {
         let log = plan.log;
         let bytes = u64::try_from(look.stamps.size).unwrap_or(0);
         self.read += 1;
@@ -414,11 +430,11 @@ impl<'a> Survey<'a> {
             }
             Err(Unread::Special) => {
                 self.pass_over(path.to_owned(), Kind::Special, plan);
-                return Ok(());
+                return Ok(None);
             }
             Err(Unread::Unreachable(error)) => {
                 self.lose_file(path.to_owned(), &error.to_string(), log);
-                return Ok(());
+                return Ok(None);
             }
         };
         self.remember(path, (look.stamps, look.settled), (outcome, note, &reading), plan, previous)
@@ -432,9 +448,9 @@ impl<'a> Survey<'a> {
         (outcome, note, reading): (Outcome, String, &Reading),
         plan: &Plan<'_>,
         previous: &mut Previous,
-    ) -> Result<(), ScanError> {
+    ) -> Result<Option<(File, Option<Index>)>, ScanError> {
         // A path that was listed has both.
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
         let known = previous.find(folder, name);
         if let Some(index) = known {
             previous.mark(index, Mark::Read(outcome));
@@ -476,7 +492,8 @@ impl<'a> Survey<'a> {
                 self.read_songs.insert(ids::song(path));
             }
         }
-        self.spool.push(&file).map_err(ScanError::Spool)
+        self.spool.push(&file).map_err(ScanError::Spool)?;
+        Ok(Some((file, known)))
     }
 }
 

@@ -1,7 +1,10 @@
 //! `avalon-scan` as its users meet it: exit codes, messages, and what is in the database
 //! afterwards.
 
+mod keep;
 mod output;
+mod reload;
+mod report;
 mod safety;
 
 use std::ffi::OsStr;

@@ -21,17 +21,17 @@ const EHOSTDOWN: i32 = 112;
 const ESTALE: i32 = 116;
 
 /// A database of one test, of either kind.
-enum Store {
+pub(super) enum Store {
     Sqlite(PathBuf),
     Postgres(Database<'static>),
 }
 
 impl Store {
-    fn both(home: &Home) -> [Store; 2] {
+    pub(super) fn both(home: &Home) -> [Store; 2] {
         [Store::Sqlite(home.path("avalon.sqlite")), Store::Postgres(Postgres::shared().create_database())]
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         match self {
             Store::Sqlite(path) => format!("sqlite:///{}", path.display()),
             Store::Postgres(database) => database.url(),
@@ -39,7 +39,7 @@ impl Store {
     }
 
     /// The ids of all songs, and the titles: a song that was read badly loses its own.
-    fn songs(&self) -> Vec<(String, String)> {
+    pub(super) fn songs(&self) -> Vec<(String, String)> {
         let query = "SELECT CAST(id AS text), name FROM tracks ORDER BY 1";
         match self {
             Store::Sqlite(path) => {
@@ -53,6 +53,27 @@ impl Store {
                 rows.iter()
                     .map(|row| (row.get::<_, String>(0).replace('-', ""), row.get::<_, String>(1)))
                     .collect()
+            }
+        }
+    }
+
+    /// How many rows a table has; 0 while it is not there.
+    pub(super) fn count(&self, table: &str) -> i64 {
+        let query = format!("SELECT count(*) FROM {table}");
+        match self {
+            Store::Sqlite(path) => Connection::open(path)
+                .and_then(|database| database.query_row(&query, [], |row| row.get(0)))
+                .unwrap_or(0),
+            Store::Postgres(database) => database.client().query_one(&query, &[]).map_or(0, |row| row.get(0)),
+        }
+    }
+
+    /// Takes everything away.
+    pub(super) fn clear(&self) {
+        match self {
+            Store::Sqlite(path) => drop(fs::remove_file(path)),
+            Store::Postgres(database) => {
+                database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
             }
         }
     }
