@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -22,6 +23,8 @@ enum Stage {
     Storing,
     /// Everything is stored, or nothing will be.
     Done,
+    /// The rows are stored, and the server is asked to read them.
+    Reloading,
 }
 
 /// How far the scan is, for the thread that waits for signals.
@@ -30,13 +33,17 @@ pub struct Interrupt {
     shared: Arc<Shared>,
 }
 
-/// Tells the user a line.
-type Tell = Box<dyn Fn(&str) + Send + Sync>;
+/// Tells the user a line, and the exit code that follows.
+type Tell = Box<dyn Fn(&str, u8) + Send + Sync>;
 
 #[derive(Default)]
 struct Shared {
     stage: Mutex<Stage>,
+    /// The signal that came when the scan was done.
+    late: Mutex<Option<Signal>>,
     changed: Condvar,
+    /// Files whose state is stored although the rows are not.
+    kept: AtomicUsize,
     tell: OnceLock<Tell>,
 }
 
@@ -64,7 +71,7 @@ impl Interrupt {
         let interrupt = Interrupt::default();
         let own = interrupt.clone();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            if let Ok(signal) = signals.wait() {
+            while let Ok(signal) = signals.wait() {
                 own.end(signal);
             }
         })?;
@@ -72,9 +79,14 @@ impl Interrupt {
     }
 
     /// Sets how the end is told; before that it is written to standard error.
-    pub fn set_tell(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+    pub fn set_tell(&self, tell: impl Fn(&str, u8) + Send + Sync + 'static) {
         // Only the first counts, and there is one.
         let _ = self.shared.tell.set(Box::new(tell));
+    }
+
+    /// The state of so many files is stored before the end of the scan.
+    pub(super) fn set_kept(&self, files: usize) {
+        self.shared.kept.store(files, Ordering::Relaxed);
     }
 
     /// The transaction begins.
@@ -86,6 +98,21 @@ impl Interrupt {
     pub(super) fn end_to_store(&self) {
         *self.shared.stage() = Stage::Done;
         self.shared.changed.notify_all();
+    }
+
+    /// The server is asked to read what was stored, and may take its time. Ends the process if a
+    /// signal has come since everything was stored.
+    pub fn begin_to_reload(&self) {
+        *self.shared.stage() = Stage::Reloading;
+        let late = *self.shared.late.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signal) = late {
+            self.end(signal);
+        }
+    }
+
+    /// The scan has ended and tells how: a signal changes nothing any more.
+    pub fn close(&self) {
+        self.end_to_store();
     }
 
     /// Ends the process as the signal asks.
@@ -101,15 +128,24 @@ impl Interrupt {
             Stage::Storing => {
                 "the database rolls back to the old collection, unless it had stored the new one"
             }
-            // The scan ends by itself at once.
-            Stage::Done => return,
+            // The scan ends by itself at once, unless a reload follows.
+            Stage::Done => {
+                *self.shared.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
+                return;
+            }
+            Stage::Reloading => "the new collection is stored, and the server was asked to read it",
         };
-        let text = format!("avalon-scan: interrupted by {signal}; {outcome}");
+        let kept = match self.shared.kept.load(Ordering::Relaxed) {
+            files @ 1.. if *stage == Stage::Reading => format!("; {files} files need not be read again"),
+            _ => String::new(),
+        };
+        let text = format!("avalon-scan: interrupted by {signal}; {outcome}{kept}");
+        // The number that a shell shows for a process that a signal ended.
+        let code = 128 + signal as u8;
         match self.shared.tell.get() {
-            Some(tell) => tell(&text),
+            Some(tell) => tell(&text, code),
             None => eprintln!("{text}"),
         }
-        // The number that a shell shows for a process that a signal ended.
-        std::process::exit(128 + signal as i32);
+        std::process::exit(i32::from(code));
     }
 }

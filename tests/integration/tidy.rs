@@ -11,7 +11,7 @@ const STREET: [(&str, &[&str]); 12] = [
     ("ids", &["text"]),
     ("telemetry", &[]),
     ("scoreboard", &[]),
-    ("scan", &["config", "database", "model", "ids", "text", "telemetry"]),
+    ("scan", &["config", "control", "database", "model", "ids", "text", "telemetry"]),
     ("database", &["config", "model"]),
     ("snapshot", &["model", "text"]),
     ("worker", &["config", "snapshot", "telemetry", "text", "title", "scoreboard"]),
