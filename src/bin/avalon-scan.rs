@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use avalon::config::{self, Config, Overrides};
+use avalon::scan::watch::{Watching, watch};
 use avalon::scan::{self, Empty, Expected, Interrupt, Job, Progress, Report, ScanError};
 use avalon::telemetry::Log;
 use clap::Parser;
@@ -42,6 +43,7 @@ Exit codes:
        still there (--force or --expect-loss stores it all the same)
   5    the collection was stored, but parts could not be reached; their songs stay as they were
   130  interrupted by SIGINT (143: SIGTERM, 129: SIGHUP); the old collection is still there
+       (0 with --watch, if no scan was under way)
 
 A song leaves the collection only if its name is missing from a folder that could be listed to
 its end, on a disk that is mounted. What cannot be reached keeps its old rows. The collection is
@@ -83,6 +85,9 @@ pub(crate) struct Arguments {
     /// Store what is found, however many songs disappear; also those that cannot be reached
     #[arg(long)]
     force: bool,
+    /// Stay, and look again at what changes; the running server then reads the collection again
+    #[arg(long, conflicts_with_all = ["only", "dry_run", "full", "force", "expect_loss"])]
+    watch: bool,
     /// Let songs below this path disappear; may be repeated
     #[arg(long, value_name = "PATH")]
     expect_loss: Vec<PathBuf>,
@@ -138,18 +143,30 @@ fn run(arguments: Arguments, interrupt: &Interrupt) -> Exit {
             eprintln!("{text}");
         }
     });
+    if arguments.watch {
+        let watching = Watching {
+            poll: config.poll,
+            control: config.control.clone(),
+            log_path: config.log.path.clone(),
+        };
+        let error = watch(&job, &watching, interrupt, &logger);
+        return tell_error(&error, &logger, is_logged_elsewhere);
+    }
     match scan::run(&job, &progress, interrupt, &logger) {
         Ok(report) => {
             let unchanged = if report.is_written { "" } else { ", nothing has changed" };
             info!(logger, "{report}, {:.1} seconds{unchanged}", started.elapsed().as_secs_f64());
             exit_of(&report)
         }
-        Err(error) => {
-            let exit = exit_of_error(&error);
-            error!(logger, "avalon-scan: {}", chain(&error));
-            if is_logged_elsewhere { say(exit, &error) } else { exit }
-        }
+        Err(error) => tell_error(&error, &logger, is_logged_elsewhere),
     }
+}
+
+/// Tells why nothing was stored.
+fn tell_error(error: &ScanError, log: &Logger, is_logged_elsewhere: bool) -> Exit {
+    let exit = exit_of_error(error);
+    error!(log, "avalon-scan: {}", chain(error));
+    if is_logged_elsewhere { say(exit, error) } else { exit }
 }
 
 fn overrides(arguments: &Arguments) -> Overrides {

@@ -22,6 +22,10 @@ enum Stage {
     Storing,
     /// Everything is stored, or nothing will be.
     Done,
+    /// A signal came then. It counts if the process goes on.
+    Asked(Signal),
+    /// Between two passes of a watch.
+    Resting,
 }
 
 /// How far the scan is, for the thread that waits for signals.
@@ -33,11 +37,15 @@ pub struct Interrupt {
 /// Tells the user a line.
 type Tell = Box<dyn Fn(&str) + Send + Sync>;
 
+/// Called before the process ends between two passes.
+type Farewell = Box<dyn Fn(Signal) + Send + Sync>;
+
 #[derive(Default)]
 struct Shared {
     stage: Mutex<Stage>,
     changed: Condvar,
     tell: OnceLock<Tell>,
+    farewell: OnceLock<Farewell>,
 }
 
 impl fmt::Debug for Shared {
@@ -77,6 +85,25 @@ impl Interrupt {
         let _ = self.shared.tell.set(Box::new(tell));
     }
 
+    /// Sets what is told when a signal ends a watch between two passes.
+    pub(super) fn set_farewell(&self, tell: impl Fn(Signal) + Send + Sync + 'static) {
+        let _ = self.shared.farewell.set(Box::new(tell));
+    }
+
+    /// A pass of a watch begins.
+    pub(super) fn begin(&self) {
+        *self.shared.stage() = Stage::Reading;
+    }
+
+    /// A pass has ended, and the next one has not begun: a signal may end the process now.
+    pub(super) fn rest(&self) {
+        let mut stage = self.shared.stage();
+        if let Stage::Asked(signal) = *stage {
+            self.depart(signal);
+        }
+        *stage = Stage::Resting;
+    }
+
     /// The transaction begins.
     pub(super) fn begin_to_store(&self) {
         *self.shared.stage() = Stage::Storing;
@@ -95,14 +122,18 @@ impl Interrupt {
             .changed
             .wait_timeout_while(self.shared.stage(), STORE_MAX, |stage| *stage == Stage::Storing);
         // The lock is kept, so that the scan does not begin to store now.
-        let (stage, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (mut stage, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let outcome = match *stage {
             Stage::Reading => "the old collection is untouched",
             Stage::Storing => {
                 "the database rolls back to the old collection, unless it had stored the new one"
             }
-            // The scan ends by itself at once.
-            Stage::Done => return,
+            // The scan ends by itself at once, or rests.
+            Stage::Done | Stage::Asked(_) => {
+                *stage = Stage::Asked(signal);
+                return;
+            }
+            Stage::Resting => return self.depart(signal),
         };
         let text = format!("avalon-scan: interrupted by {signal}; {outcome}");
         match self.shared.tell.get() {
@@ -111,5 +142,13 @@ impl Interrupt {
         }
         // The number that a shell shows for a process that a signal ended.
         std::process::exit(128 + signal as i32);
+    }
+
+    /// Ends a watch that has nothing under way, which is no failure.
+    fn depart(&self, signal: Signal) {
+        if let Some(farewell) = self.shared.farewell.get() {
+            farewell(signal);
+        }
+        std::process::exit(0);
     }
 }

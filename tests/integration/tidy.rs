@@ -11,7 +11,8 @@ const STREET: [(&str, &[&str]); 12] = [
     ("ids", &["text"]),
     ("telemetry", &[]),
     ("scoreboard", &[]),
-    ("scan", &["config", "database", "model", "ids", "text", "telemetry"]),
+    // A scan asks the server to read its result.
+    ("scan", &["config", "control", "database", "model", "ids", "text", "telemetry"]),
     ("database", &["config", "model"]),
     ("snapshot", &["model", "text"]),
     ("worker", &["config", "snapshot", "telemetry", "text", "title", "scoreboard"]),
