@@ -3,6 +3,7 @@
 
 mod output;
 mod safety;
+mod watch;
 
 use std::ffi::OsStr;
 use std::fs;

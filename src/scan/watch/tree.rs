@@ -185,10 +185,12 @@ impl Tree {
         while let Some((folder, above)) = open.pop() {
             let (watch, is_new) = match self.watch(&folder) {
                 Some(found) => found,
-                None if self.is_root(&folder) => (Watch::Impossible, true),
                 None => {
                     self.forget(&folder);
-                    continue;
+                    if !self.is_root(&folder) {
+                        continue;
+                    }
+                    (Watch::Impossible, true)
                 }
             };
             if !is_new && !deep && folder == start {
