@@ -256,11 +256,11 @@ impl<'a> Watcher<'a> {
             report.songs,
             time.as_secs_f64()
         );
-        if report.is_written {
+        if report.is_new {
             info!(self.log, "{text}");
             self.reload.wish();
         } else {
-            debug!(self.log, "Nothing has changed: {text}");
+            debug!(self.log, "No song has changed: {text}");
         }
         self.songs = report.songs;
         if batch.all.is_some() {
@@ -293,7 +293,10 @@ impl<'a> Watcher<'a> {
                 self.next.merge(batch);
             }
             ScanError::TooMuchLost { .. } | ScanError::NothingThere { .. } => {
-                error!(log, "{text}");
+                // The numbers change with what else comes and goes.
+                if self.told.is_new(&places(&error)) {
+                    error!(self.log, "{text}");
+                }
                 // The rest of the collection is in the database, and can be kept up to date.
                 self.is_complete = true;
                 self.refused(text, batch);
@@ -401,6 +404,17 @@ fn own_files(job: &Job, watching: &Watching) -> Vec<PathBuf> {
 fn is_own(own: &[PathBuf], path: &Path) -> bool {
     let name = |path: &Path| path.file_name().map(OsStr::as_bytes).unwrap_or_default().to_vec();
     own.iter().any(|own| own.parent() == path.parent() && name(path).starts_with(&name(own)))
+}
+
+/// Where a scan would lose too much.
+fn places(error: &ScanError) -> String {
+    match error {
+        ScanError::TooMuchLost { losses } => {
+            let places: Vec<&Option<PathBuf>> = losses.iter().map(|loss| &loss.place).collect();
+            format!("{places:?}")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// An error and its causes in one line.

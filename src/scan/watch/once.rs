@@ -28,7 +28,8 @@ impl Told {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_new(&self, line: &str) -> bool {
+    /// Notes a line, and says whether it was not told yet.
+    pub(super) fn is_new(&self, line: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         line.hash(&mut hasher);
         let mut told = self.lock();

@@ -1,6 +1,7 @@
 //! `avalon-scan --watch`: what changes is in the database soon after, whatever the kernel tells.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
+use rusqlite::Connection;
 
 use super::{Home, good_song, id};
 use crate::harness::notify::Notified;
@@ -71,7 +73,15 @@ impl<'a> Watch<'a> {
     fn wait_songs(&self, paths: &[PathBuf]) {
         let mut expected: Vec<String> = paths.iter().map(|path| id(path)).collect();
         expected.sort();
-        eventually("the songs", || (self.home.ids() == expected).then_some(()));
+        eventually("the songs", || (self.ids()? == expected).then_some(()));
+    }
+
+    /// The songs in the database, unless that is not there yet or is just being written.
+    fn ids(&self) -> Option<Vec<String>> {
+        let database = Connection::open(self.home.path("avalon.sqlite")).ok()?;
+        let mut statement = database.prepare("SELECT id FROM tracks ORDER BY id").ok()?;
+        let rows = statement.query_map([], |row| row.get(0)).ok()?;
+        rows.collect::<Result<_, _>>().ok()
     }
 
     fn wait_status(&self, part: &str) {
@@ -219,11 +229,11 @@ fn a_burst_that_the_kernel_drops_events_of_is_taken_in_whole() {
         fs::hard_link(&song, folder.join(format!("link {name}.mp3"))).expect("a link");
     }
     kill(watch.pid(), Signal::SIGCONT).expect("the process is there");
-    eventually("all of them", || (home.songs().len() == 20_001).then_some(()));
+    eventually("all of them", || (watch.ids()?.len() == 20_001).then_some(()));
     watch.wait_log("Looking at everything: the kernel has dropped events");
     // The folders that came meanwhile are watched.
     let late = home.add("7/late.mp3");
-    eventually("the late one", || home.ids().contains(&id(&late)).then_some(()));
+    eventually("the late one", || watch.ids()?.contains(&id(&late)).then_some(()));
 }
 
 #[test]
@@ -349,8 +359,15 @@ fn a_database_that_is_away_or_held_by_another_scan_is_waited_for() {
     fs::remove_dir(&database).expect("remove");
     watch.wait_log("The scan can store again what it finds");
     watch.wait_songs(&songs);
-    let lock = File::options().write(true).open(home.path("avalon.sqlite.scan")).expect("the lock");
+    let lock = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(home.path("avalon.sqlite.scan"))
+        .expect("the lock");
     lock.lock().expect("a lock");
+    // Process, begin and machine of the other scan.
+    (&lock).write_all(b"7 1700000000 elsewhere\n").expect("written");
     songs.extend(add_album(&home, "second", 2));
     watch.wait_status("trying again: another scan holds");
     drop(lock);
