@@ -31,6 +31,10 @@ enum Exit {
     Partial = 5,
 }
 
+const SHORT: &str = "\
+Exit codes: 0 stored, 1 database or log failed, 2 wrong command line or configuration, \
+3 nothing to read. More: --help.";
+
 const AFTER_HELP: &str = "\
 Exit codes:
   0    the collection was stored, or nothing had changed
@@ -56,7 +60,7 @@ passed over; EXCLUDE in the configuration and files named .avalonignore name mor
 /// Read the tags of all music below PATH and store them in the database, in place of
 /// everything that was there.
 #[derive(Debug, Parser)]
-#[command(name = "avalon-scan", version, args_override_self = true, after_help = AFTER_HELP)]
+#[command(name = "avalon-scan", version, args_override_self = true, after_help = SHORT, after_long_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     /// Folders that hold the music; none: those of COLLECTION in the configuration
     #[arg(value_name = "PATH")]
@@ -79,6 +83,9 @@ pub(crate) struct Arguments {
     /// Tell what would be stored, and store nothing
     #[arg(long)]
     dry_run: bool,
+    /// Number of files that are read at the same time; none: as many as make it fast
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: Option<u8>,
     /// Read all files again, also those that are as the last scan left them
     #[arg(long)]
     full: bool,
@@ -197,6 +204,7 @@ fn job(arguments: &Arguments, config: &Config) -> Job {
         only: arguments.only.then(|| arguments.paths.clone()),
         dry_run: arguments.dry_run,
         full: arguments.full,
+        jobs: arguments.jobs.map(usize::from),
         file_timeout: config.file_timeout,
     }
 }

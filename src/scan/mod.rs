@@ -46,20 +46,20 @@ pub use error::ScanError;
 pub use guard::{Expected, Loss};
 pub use interrupt::Interrupt;
 pub use progress::Progress;
+pub use read::{Trial, try_bytes};
 pub use report::{Fates, Report, Skipped};
 
 use crate::config::DatabaseUrl;
 use crate::database::{Holder, Notice, Session};
 use exclude::Patterns;
-use pool::Patience;
+use pool::{Patience, Threads};
 use previous::Previous;
 use report::shown;
 use settle::Scan;
 use store::Store;
 use survey::Plan;
 
-/// Threads that list and read. Most of them wait for a disk or a network, so their number
-/// has nothing to do with that of the cores.
+/// Threads that list and read at first.
 const THREADS: usize = 16;
 /// After this time a file or folder that does not answer is named.
 const NAMED_AFTER: Duration = Duration::from_secs(20);
@@ -94,6 +94,8 @@ pub struct Job {
     pub dry_run: bool,
     /// Whether files are read that are as the last scan left them.
     pub full: bool,
+    /// Threads that list and read; `None` for as many as make it fast.
+    pub jobs: Option<usize>,
     /// How long a file may give no answer.
     pub file_timeout: Duration,
 }
@@ -132,7 +134,7 @@ pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) 
         roots: &present,
         start,
         full: job.full,
-        threads: THREADS,
+        threads: job.jobs.map_or(Threads::Adapting(THREADS), Threads::Fixed),
         patience,
         progress,
         texts: &session.texts(),

@@ -1,7 +1,7 @@
 //! A scan of some paths alone: which folders it lists, and what holds for them although the
 //! folders above are not listed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) fn parts(
     let mut names: BTreeMap<(PathBuf, PathBuf), HashSet<OsString>> = BTreeMap::new();
     let mut start = Start { folders: Vec::new(), excluded: Vec::new() };
     let mut whole_roots = Vec::new();
-    for path in paths {
+    for path in outermost(paths) {
         let root =
             roots.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.as_os_str().len());
         let Some(root) = root else {
@@ -79,18 +79,30 @@ pub(super) fn parts(
     Ok(start)
 }
 
+/// The paths once each, without those that lie below others: no file is found twice.
+fn outermost(paths: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
+    let all: BTreeSet<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let unique: BTreeSet<&PathBuf> = paths.iter().collect();
+    unique.into_iter().filter(move |path| !path.ancestors().skip(1).any(|above| all.contains(above)))
+}
+
 /// The nearest folder above `path` that is there, at or below `root`, and the name in it that
-/// leads to `path`; `None` where `path` is the root, or not even the root is there.
+/// leads to `path`; `None` where `path` is the root, or not even the root is there. A link to
+/// a folder is a name, as it is where everything is looked at.
 fn nearest_listed(path: &Path, root: &Path) -> Option<(PathBuf, OsString)> {
-    let mut place = path;
-    while place != root {
-        let (folder, name) = (place.parent()?, place.file_name()?);
-        if folder.is_dir() {
-            return Some((folder.to_owned(), name.to_owned()));
-        }
-        place = folder;
+    if !root.is_dir() {
+        return None;
     }
-    None
+    let mut names = path.strip_prefix(root).ok()?.iter();
+    let (mut folder, mut name) = (root.to_owned(), names.next()?);
+    for next in names {
+        let below = folder.join(name);
+        if !below.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            break;
+        }
+        (folder, name) = (below, next);
+    }
+    Some((folder, name.to_owned()))
 }
 
 /// The patterns that hold above `folder`; or, the folder that they pass over.
@@ -122,14 +134,20 @@ mod tests {
         let root = home.path().to_owned();
         std::fs::create_dir_all(root.join("a/b")).expect("folders");
         std::fs::create_dir(root.join("@eaDir")).expect("folder");
+        std::os::unix::fs::symlink(root.join("a"), root.join("link")).expect("link");
         let patterns = Arc::new(Patterns::everywhere(&[]).expect("patterns"));
         let previous = Previous::default();
         let start = |path: &Path| {
             parts(&[path.to_owned()], std::slice::from_ref(&root), &patterns, &previous).expect("a start")
         };
-        for (path, folder, name) in
-            [("a/b", "a", "b"), ("a/b/c.mp3", "a/b", "c.mp3"), ("a/x/y/z", "a", "x"), ("x", "", "x")]
-        {
+        for (path, folder, name) in [
+            ("a/b", "a", "b"),
+            ("a/b/c.mp3", "a/b", "c.mp3"),
+            ("a/x/y/z", "a", "x"),
+            ("x", "", "x"),
+            ("link/b/c.mp3", "", "link"),
+            ("link", "", "link"),
+        ] {
             let start = start(&root.join(path));
             assert_eq!(start.folders.len(), 1, "{path}");
             assert_eq!(start.folders[0].path, root.join(folder).components().collect::<PathBuf>(), "{path}");
@@ -138,6 +156,17 @@ mod tests {
         }
         assert!(start(&root).folders[0].only.is_none());
         assert_eq!(start(&root.join("@eaDir/x")).excluded, [root.join("@eaDir")]);
+        // No file is found twice.
+        let both: Vec<PathBuf> =
+            ["a/b/c.mp3", "a/b", "a", "a", "a/x", "ab"].map(|path| root.join(path)).into();
+        let once = parts(&both, std::slice::from_ref(&root), &patterns, &previous).expect("a start");
+        let names = once.folders.iter().flat_map(|folder| folder.only.as_deref().expect("names"));
+        let names: BTreeSet<_> = names.map(|name| name.as_encoded_bytes()).collect();
+        assert_eq!((once.folders.len(), names), (1, BTreeSet::from([&b"a"[..], b"ab"])));
+        let inner = [root.clone(), root.join("a/b")];
+        for paths in [&inner[..], &[root.clone(), root.clone()], &[root.join("a"), root.join("a/b")]] {
+            assert_eq!(parts(paths, &inner, &patterns, &previous).expect("a start").folders.len(), 1);
+        }
         let outside = parts(&["/elsewhere".into()], &[root], &patterns, &previous);
         assert!(matches!(outside, Err(ScanError::OutsideRoots { .. })));
     }

@@ -1,8 +1,16 @@
 //! `avalon-scan` as its users meet it: exit codes, messages, and what is in the database
 //! afterwards.
 
+mod edits;
+mod made;
+mod memory;
 mod output;
+mod parts;
+mod predecessor;
+mod reads;
 mod safety;
+mod traced;
+mod unchanged;
 mod watch;
 
 use std::ffi::OsStr;

@@ -21,17 +21,17 @@ const EHOSTDOWN: i32 = 112;
 const ESTALE: i32 = 116;
 
 /// A database of one test, of either kind.
-enum Store {
+pub(super) enum Store {
     Sqlite(PathBuf),
     Postgres(Database<'static>),
 }
 
 impl Store {
-    fn both(home: &Home) -> [Store; 2] {
+    pub(super) fn both(home: &Home) -> [Store; 2] {
         [Store::Sqlite(home.path("avalon.sqlite")), Store::Postgres(Postgres::shared().create_database())]
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         match self {
             Store::Sqlite(path) => format!("sqlite:///{}", path.display()),
             Store::Postgres(database) => database.url(),
@@ -57,21 +57,21 @@ impl Store {
         }
     }
 
+    /// Runs a statement that both kinds understand, as another program would.
+    pub(super) fn execute(&self, statement: &str) {
+        match self {
+            Store::Sqlite(path) => Connection::open(path)
+                .expect("database")
+                .execute_batch(statement)
+                .unwrap_or_else(|error| panic!("{statement}: {error}")),
+            Store::Postgres(database) => database.execute(statement),
+        }
+    }
+
     /// Takes away what only our scan writes, as if avalonms had filled the tables.
-    fn forget_state(&self) {
-        let tables = ["avalon_files", "avalon_folders", "avalon_scans", "avalon_moved"];
-        for table in tables {
-            let statement = format!("DROP TABLE {table}");
-            match self {
-                Store::Sqlite(path) => {
-                    Connection::open(path)
-                        .expect("database")
-                        .execute(&statement, [])
-                        .map(|_| ())
-                        .expect("drop");
-                }
-                Store::Postgres(database) => database.execute(&statement),
-            }
+    pub(super) fn forget_state(&self) {
+        for table in ["avalon_files", "avalon_folders", "avalon_scans", "avalon_moved"] {
+            self.execute(&format!("DROP TABLE {table}"));
         }
     }
 }
