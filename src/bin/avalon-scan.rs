@@ -10,6 +10,7 @@ use avalon::database::Holder;
 use avalon::scan::json::{self, Reload};
 use avalon::scan::path_list::{self, PathListError};
 use avalon::scan::reload::{Reloaded, reload};
+use avalon::scan::watch::{Watching, watch};
 use avalon::scan::{self, Account, Empty, Expected, Interrupt, Job, Loss, Progress, Report, ScanError};
 use avalon::telemetry::Log;
 use clap::Parser;
@@ -51,6 +52,7 @@ Exit codes:
        still there (--force or --expect-loss stores it all the same)
   5    the collection was stored, but parts could not be reached; their songs stay as they were
   130  interrupted by SIGINT (143: SIGTERM, 129: SIGHUP); the old collection is still there
+       (0 with --watch, if no scan was under way)
 
 A song leaves the collection only if its name is missing from a folder that could be listed to
 its end, on a disk that is mounted. What cannot be reached keeps its old rows. The collection is
@@ -114,6 +116,9 @@ pub(crate) struct Arguments {
     /// not read them again; the collection itself changes at the end only
     #[arg(long, conflicts_with = "dry_run")]
     keep_state: bool,
+    /// Stay, and look again at what changes; the running server then reads the collection again
+    #[arg(long, conflicts_with_all = ["only", "files_from", "dry_run", "full", "force", "expect_loss", "json", "reload"])]
+    watch: bool,
     /// Let songs below this path disappear; may be repeated
     #[arg(long, value_name = "PATH")]
     expect_loss: Vec<PathBuf>,
@@ -164,6 +169,15 @@ fn run(arguments: Arguments, interrupt: &Interrupt) -> Exit {
         is_logged_elsewhere,
         arguments.json.then(|| (me.clone(), job.clone())),
     );
+    if arguments.watch {
+        let watching = Watching {
+            poll: config.poll,
+            control: config.control.clone(),
+            log_path: config.log.path.clone(),
+        };
+        let error = watch(&job, &watching, interrupt, &logger);
+        return tell_error(&error, &logger, is_logged_elsewhere);
+    }
     let mut account = Account::default();
     let result = scan::run_with(&job, &progress, interrupt, &logger, &mut account);
     let mut end = match &result {
@@ -293,6 +307,13 @@ fn print(report: &serde_json::Value) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{report}")?;
     stdout.flush()
+}
+
+/// Tells why nothing was stored.
+fn tell_error(error: &ScanError, log: &Logger, is_logged_elsewhere: bool) -> Exit {
+    let exit = exit_of_error(error);
+    error!(log, "avalon-scan: {}", chain(error));
+    if is_logged_elsewhere { say(exit, error) } else { exit }
 }
 
 fn overrides(arguments: &Arguments) -> Overrides {

@@ -129,6 +129,8 @@ pub struct Config {
     pub exclude: Vec<String>,
     /// How long a file may give no answer before it counts as unreachable.
     pub file_timeout: Duration,
+    /// Time between two looks of a watch at folders of which the kernel tells nothing.
+    pub poll: Duration,
     /// How log lines look and where they go.
     pub log: LogSettings,
     /// How requests are logged; `None` if they are not.
@@ -232,6 +234,7 @@ pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, Confi
         collection: collection(&layers)?,
         exclude: exclude(&layers)?,
         file_timeout: layers.seconds("FILE_TIMEOUT")?,
+        poll: layers.seconds("POLL")?,
         log: telemetry::log_settings(&layers)?,
         access_log: telemetry::access_log(&layers)?,
         request_id_header: layers.text("REQUEST_ID_HEADER", telemetry::header_name)?,

@@ -160,6 +160,11 @@ pub(super) static GROUPS: [Group; 6] = [
             list("COLLECTION", "FOLDERS", "Folders that avalon-scan reads, separated by commas"),
             list("EXCLUDE", "PATTERNS", "What avalon-scan passes over, as .gitignore writes it, with commas"),
             seconds("FILE_TIMEOUT", (1, 86_400), "Time after which avalon-scan takes a file for unreachable"),
+            seconds(
+                "POLL",
+                (1, 86_400),
+                "Time between two looks of avalon-scan --watch at folders without events",
+            ),
         ],
     },
     Group {

@@ -5,7 +5,7 @@
 //! with `pool`, `walk`, `exclude`, `stamping` and `read`), decides what became of the songs of the
 //! last scan (`settle`, with `fate`), refuses to lose too much (`guard`), makes rows of the files
 //! (`track`, `names`, `facts`, with `genre` and `numbers` for what people write into tags), and
-//! stores the differences in one transaction (`store`).
+//! stores the differences in one transaction (`store`). [`watch`] stays and runs it again.
 //!
 //! One odd file never ends a scan, and what cannot be reached is never taken for gone.
 
@@ -41,6 +41,7 @@ mod survey;
 mod suspects;
 mod track;
 mod walk;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -117,6 +117,8 @@ pub struct Report {
     pub unreachable: usize,
     /// Whether anything was written.
     pub is_written: bool,
+    /// Whether a server would serve anything else: not only what is remembered of files differs.
+    pub is_new: bool,
 }
 
 /// The counts that sum up a scan, in one line.

@@ -14,6 +14,7 @@ mod report;
 mod safety;
 mod traced;
 mod unchanged;
+mod watch;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -11,6 +11,7 @@ const STREET: [(&str, &[&str]); 12] = [
     ("ids", &["text"]),
     ("telemetry", &[]),
     ("scoreboard", &[]),
+    // A scan asks the server to read its result.
     ("scan", &["config", "control", "database", "model", "ids", "text", "telemetry"]),
     ("database", &["config", "model"]),
     ("snapshot", &["model", "text"]),
