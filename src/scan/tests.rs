@@ -335,7 +335,11 @@ fn what_is_no_music_is_counted_by_reason() {
          3 pipe, socket or device, 1 Apple double)"
     );
     assert!(log.warnings(&path("broken.txt")).len() == 1 && log.warnings(&path("loop.mp3")).len() == 1);
-    assert!(!log.lines().iter().any(|line| line.contains("._good")), "{:?}", log.lines());
+    assert!(
+        !log.lines().iter().any(|line| line.contains("._good") && !line.starts_with("DEBG")),
+        "{:?}",
+        log.lines()
+    );
 }
 
 /// A pipe that takes the place of a file between listing and reading.
