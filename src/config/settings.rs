@@ -158,11 +158,7 @@ pub(super) static GROUPS: [Group; 6] = [
                 .short('d')
                 .brief(),
             list("COLLECTION", "FOLDERS", "Folders that avalon-scan reads, separated by commas"),
-            list(
-                "EXCLUDE",
-                "PATTERNS",
-                "What avalon-scan passes over, as .gitignore writes it, with commas",
-            ),
+            list("EXCLUDE", "PATTERNS", "What avalon-scan passes over, as .gitignore writes it, with commas"),
             seconds("FILE_TIMEOUT", (1, 86_400), "Time after which avalon-scan takes a file for unreachable"),
         ],
     },
