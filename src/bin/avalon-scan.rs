@@ -72,10 +72,14 @@ pub(crate) struct Arguments {
     /// Show nothing but errors
     #[arg(short, long)]
     quiet: bool,
-    /// Store an empty collection if no audio is found, instead of refusing it
+    /// Store an empty collection if no audio is found
+    ///
+    /// Else that is refused, as a disk that is not mounted looks the same.
     #[arg(long)]
     allow_empty: bool,
-    /// Look at PATH alone, which lies below the folders of the collection; all other songs stay
+    /// Look at PATH alone; all other songs stay
+    ///
+    /// It lies below the folders of the collection.
     #[arg(long, requires = "paths")]
     only: bool,
     /// Tell what would be stored, and store nothing
@@ -84,7 +88,9 @@ pub(crate) struct Arguments {
     /// Read all files again, also those that are as the last scan left them
     #[arg(long, hide_short_help = true)]
     full: bool,
-    /// Store what is found, however many songs disappear; also those that cannot be reached
+    /// Store what is found, however many songs disappear
+    ///
+    /// Those that cannot be reached disappear as well.
     #[arg(long)]
     force: bool,
     /// Let songs below this path disappear; may be repeated
