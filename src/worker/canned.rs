@@ -13,6 +13,8 @@ use super::error::ApiError;
 /// More than such a head has.
 const HEAD_MAX: usize = 256;
 const NO_BODY: &str = "content-length: 0\r\n";
+/// Where in a head the status stands, behind `HTTP/1.1 `.
+const STATUS_AT: usize = 9;
 
 /// A canned answer in the last of some pieces that are to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(super) struct Canned {
     head_len: usize,
     /// Where in the head it says that there is no body.
     no_body_at: usize,
+    /// Whether the head is to have another status than hyper's: 414.
+    is_corrected: bool,
 }
 
 /// The canned answer that these pieces end with.
@@ -41,10 +45,22 @@ pub(super) fn find<P: Deref<Target = [u8]>>(pieces: &[P]) -> Option<Canned> {
         "431" => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         _ => return None,
     };
-    Some(Canned { status, head_len: head.len(), no_body_at: head.find(NO_BODY)? })
+    Some(Canned { status, head_len: head.len(), no_body_at: head.find(NO_BODY)?, is_corrected: false })
 }
 
 impl Canned {
+    /// The answer to a request line that did not end before hyper's buffer was full. hyper calls that
+    /// 431 or 414, as the bytes happened to arrive.
+    pub(super) fn to_endless_line(self) -> Canned {
+        let too_long = StatusCode::URI_TOO_LONG;
+        match self.status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                Canned { status: too_long, is_corrected: true, ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// The pieces in which it was found, with a body, which has as many bytes as told, and these fields more
     /// (lines that each end with CR and LF).
     pub(super) fn completed<P: Deref<Target = [u8]>>(&self, pieces: &[P], fields: &str) -> (Vec<u8>, usize) {
@@ -61,6 +77,11 @@ impl Canned {
         let mut bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
         let at = bytes.len() - self.head_len + self.no_body_at;
         bytes.splice(at..at + NO_BODY.len(), fields.into_bytes());
+        if self.is_corrected {
+            let begin = at - self.no_body_at + STATUS_AT;
+            let end = bytes[begin..].iter().position(|byte| *byte == b'\r').map_or(begin, |len| begin + len);
+            bytes.splice(begin..end, self.status.to_string().into_bytes());
+        }
         bytes.extend_from_slice(body.as_bytes());
         (bytes, body.len())
     }
@@ -111,6 +132,13 @@ mod tests {
         assert_eq!(find(&[CANNED]).unwrap().completed(&[CANNED], "").1, body.len());
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["errors"][0]["message"], "The request is no valid HTTP");
+        // hyper's buffer was full before the request line ended.
+        let large = [&CANNED[..9], b"431 Request Header Fields Too Large", &CANNED[24..]].concat();
+        let long = find(&[&large[..]]).unwrap().to_endless_line();
+        assert_eq!(long.status, 414);
+        let text = String::from_utf8(long.completed(&[&large[..]], "").0).unwrap();
+        assert!(text.starts_with("HTTP/1.1 414 URI Too Long\r\nconnection: close\r\n"), "{text}");
+        assert!(text.contains("The request line is too long"), "{text}");
         // After the answer to a request before, in one piece or in several.
         let before = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nOKOKOK";
         let expected = [&before[..], &whole].concat();

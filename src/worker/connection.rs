@@ -326,7 +326,10 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
         pieces: &[P],
     ) -> Option<Poll<std::io::Result<usize>>> {
         if self.replacement.is_none() {
-            let canned = canned::find(pieces)?;
+            let mut canned = canned::find(pieces)?;
+            if self.requests.is_in_line() {
+                canned = canned.to_endless_line();
+            }
             let (request_id, fields) = self.service.refusal_fields();
             let (bytes, len) = canned.completed(pieces, &fields);
             self.refusal = Some(Refusal { status: canned.status, request_id, len });

@@ -78,6 +78,12 @@ impl RequestLines {
         changed
     }
 
+    /// Whether a request line has begun and not ended.
+    pub(super) fn is_in_line(&self) -> bool {
+        matches!(self.place, Place::Target | Place::Version)
+            || (self.place == Place::Method && self.line_len > 0)
+    }
+
     /// Goes through header lines that are here as a whole, which is what nearly all are, and gives their
     /// bytes. The empty line is none of them.
     fn whole_fields(&mut self, bytes: &[u8]) -> usize {
