@@ -86,8 +86,8 @@ pub(crate) struct Arguments {
     /// Tell what would be stored, and store nothing; numbers and exit code are those of a real scan
     #[arg(long)]
     dry_run: bool,
-    /// If anything was stored, ask the running server to load it (CONTROL in the configuration), and
-    /// wait until it serves; that no server runs is no error
+    /// If the collection has changed, ask the running server to load it (CONTROL in the
+    /// configuration), and wait until it serves; that no server runs is no error
     #[arg(long, conflicts_with = "dry_run")]
     reload: bool,
     /// Write a report as one JSON object to standard output, also of a scan that fails; its schema is
@@ -242,11 +242,10 @@ impl End<'_> {
         End { error: Some(chain(error)), ..End::new(exit) }
     }
 
-    /// Has the server load the collection, if anything was stored.
+    /// Has the server load the collection, if it has changed.
     fn ask_to_reload(&mut self, socket: Option<&Path>, interrupt: &Interrupt, log: &Logger) {
         self.reload = Reload::NotNeeded;
-        let is_written = self.report.is_some_and(|report| report.is_written);
-        if !is_written {
+        if !self.report.is_some_and(|report| report.rows_differ) {
             return;
         }
         let Some(socket) = socket else {

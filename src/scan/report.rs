@@ -115,8 +115,11 @@ pub struct Report {
     pub fates: Fates,
     /// Files, folders and roots that could not be reached.
     pub unreachable: usize,
-    /// Whether anything was written.
+    /// Whether anything was written, or would be.
     pub is_written: bool,
+    /// Whether the rows of the collection differ, which a server must load. Else it was at most
+    /// remembered how files look.
+    pub rows_differ: bool,
 }
 
 /// The counts that sum up a scan, in one line.

@@ -62,13 +62,15 @@ impl Store<'_> {
         let mut weave = Weave::new(&mut session, previous, &rows, &settled, &spool, &folders)?;
         report.songs = weave.count;
         [report.albums, report.artists, report.genres] = Kind::ALL.map(|kind| weave.names.len(kind));
+        let rewritten = std::mem::take(&mut weave.rewritten);
+        let mut row_changes = weave.changes(&rows, &spool);
+        report.rows_differ = !row_changes.is_empty();
         if dry_run {
             report.is_written = true;
             return Ok(report);
         }
         let moved = moved(&settled);
         let removed = if replace { Vec::new() } else { removed_files(previous, &settled) };
-        let rewritten = std::mem::take(&mut weave.rewritten);
         let counts = counts(&report);
         let changes = Changes {
             seen_scan: rows.about.last_scan,
@@ -77,7 +79,7 @@ impl Store<'_> {
                 ended: jiff::Timestamp::now().as_second(),
                 counts: &counts,
             },
-            rows: weave.changes(&rows, &spool),
+            rows: row_changes,
             state: StateChanges {
                 replace,
                 folders: Some(Box::new(folder_changes.changed.into_iter().map(Ok))),
@@ -113,6 +115,7 @@ fn report(survey: &Survey<'_>, settled: &Settled) -> Report {
         fates: settled.fates,
         unreachable: settled.unreachable,
         is_written: false,
+        rows_differ: false,
     }
 }
 
