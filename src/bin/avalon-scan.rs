@@ -90,8 +90,8 @@ pub(crate) struct Arguments {
     /// configuration), and wait until it serves; that no server runs is no error
     #[arg(long, conflicts_with = "dry_run")]
     reload: bool,
-    /// Write a report as one JSON object to standard output, also of a scan that fails; its schema is
-    /// docs/scan-report.schema.json
+    /// Write a report as one JSON object to standard output, also of a scan that fails; the
+    /// documentation holds its schema, scan-report.schema.json
     #[arg(long)]
     json: bool,
     /// Tell each file that is left out, and each song that is new, read again, moved or removed

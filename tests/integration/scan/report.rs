@@ -25,14 +25,14 @@ if errors or not reports:
     sys.exit('\\n'.join(errors) or 'no report')
 ";
 
-/// Validates with Python's jsonschema; scripts/install-test-deps brings it.
+/// Validates with Debian's python3-jsonschema; scripts/install-test-deps brings it.
 fn schema_errors(reports: &[Value]) -> Option<String> {
-    let mut child = Command::new("python3")
+    let mut child = Command::new("/usr/bin/python3")
         .args(["-c", VALIDATOR, SCHEMA])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("python3");
+        .expect("Debian's python3");
     let lines: String = reports.iter().map(|report| format!("{report}\n")).collect();
     child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("python3 reads");
     let output = child.wait_with_output().expect("an end");
@@ -315,6 +315,16 @@ fn a_dry_run_tells_what_the_scan_then_tells() {
     for code in [0, 4, 5] {
         assert!(codes.contains(&code), "{codes:?}");
     }
+}
+
+#[test]
+fn a_dry_run_leaves_no_file() {
+    let home = Home::new();
+    home.add("song.mp3");
+    let report = home.report(["--dry-run", &home.music_text()]);
+    assert_eq!((&report["counts"]["added"], &report["collection"]["songs"]), (&json!(1), &json!(1)));
+    let left: Vec<_> = fs::read_dir(home.folder.path()).expect("folder").collect();
+    assert_eq!(left.len(), 1, "{left:?}");
 }
 
 #[test]
