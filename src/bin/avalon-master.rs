@@ -4,28 +4,27 @@ use std::error::Error;
 use std::io::{ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
-use avalon::config::{self, flags::Flags};
-use avalon::master;
+use avalon::config::trial::{self, Finding};
+use avalon::config::{self, Config, flags::Flags};
+use avalon::master::{self, Dispositions};
 use clap::Parser;
 
-/// Serves the metadata of a music collection as JSON, with pre-forked worker processes.
+/// Serves the metadata of a music collection as JSON, by pre-forked workers.
 #[derive(Parser)]
-#[command(name = "avalon-master", version, args_override_self = true, after_help = SIGNALS, after_long_help = LONG)]
+#[command(name = "avalon-master", version, args_override_self = true, after_help = SHORT, after_long_help = LONG)]
 pub(crate) struct Arguments {
-    /// Check the configuration and exit
+    /// Check the configuration, try what it names, and exit
     #[arg(long)]
     check_config: bool,
-    /// Print the configuration that counts, without secrets, and exit
+    /// Print the configuration without secrets, and exit
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]
     flags: Flags,
 }
 
-const SIGNALS: &str = "\
-Signals: HUP reloads configuration and collection, TERM stops gracefully, INT and QUIT \
-stop at once, TTIN and TTOU change the number of workers, USR1 reopens log files.
-`avalon-echo-config` prints all settings with their documentation.";
+const SHORT: &str = "\
+All flags, signals and exit codes: --help. All settings: avalon-echo-config";
 
 const LONG: &str = "\
 Every setting can stand in the file that AVALON_CONFIG or --config names, in the \
@@ -41,7 +40,8 @@ Signals:
   TTIN, TTOU one worker more, one worker less
   USR1       reopen log files
   USR2       start the program anew beside this one; `avalonctl upgrade` does all of it
-  WINCH      drain all workers; HUP brings them back
+  WINCH      drain all workers; HUP brings them back. Ignored with a terminal, which
+             sends it when it is resized, and as process 1
 
 Exit codes:
   0  stopped as told
@@ -52,6 +52,9 @@ Exit codes:
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // Before the configuration is read, which may take its time: who tells a group to reload does not mean
+    // to end a server that starts.
+    let dispositions = (!arguments.print_config && !arguments.check_config).then(Dispositions::put_in_order);
     let overrides = arguments.flags.overrides();
     let config = match config::load(&overrides) {
         Ok(config) => config,
@@ -72,8 +75,21 @@ fn main() -> ExitCode {
         };
     }
     if arguments.check_config {
-        config.warnings.iter().for_each(|warning| eprintln!("avalon-master: {warning}"));
-        return ExitCode::SUCCESS;
+        return check(&config);
     }
-    ExitCode::from(master::run(overrides, config) as u8)
+    ExitCode::from(master::run(overrides, config, dispositions.unwrap_or_default()) as u8)
+}
+
+/// Says what a start with this configuration would meet.
+fn check(config: &Config) -> ExitCode {
+    let lines = config.notes.iter().chain(&config.warnings).map(String::as_str);
+    lines.chain(config.unreachable()).for_each(|line| eprintln!("avalon-master: {line}"));
+    let findings = trial::try_out(config);
+    for Finding::Wrong(text) | Finding::Unsure(text) in &findings {
+        eprintln!("avalon-master: {text}");
+    }
+    match findings.iter().any(|finding| matches!(finding, Finding::Wrong(_))) {
+        true => ExitCode::from(2),
+        false => ExitCode::SUCCESS,
+    }
 }

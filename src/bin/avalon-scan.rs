@@ -10,6 +10,7 @@ use avalon::database::Holder;
 use avalon::scan::json::{self, Reload};
 use avalon::scan::path_list::{self, PathListError};
 use avalon::scan::reload::{Reloaded, reload};
+use avalon::scan::watch::{Watching, watch};
 use avalon::scan::{self, Account, Empty, Expected, Interrupt, Job, Loss, Progress, Report, ScanError};
 use avalon::telemetry::Log;
 use clap::Parser;
@@ -34,6 +35,10 @@ enum Exit {
     Partial = 5,
 }
 
+const SHORT: &str = "\
+Exit codes: 0 stored, 1 database or log failed, 2 wrong command line or configuration, \
+3 nothing to read. More: --help.";
+
 const AFTER_HELP: &str = "\
 Exit codes:
   0    the collection was stored, or nothing had changed
@@ -47,6 +52,7 @@ Exit codes:
        still there (--force or --expect-loss stores it all the same)
   5    the collection was stored, but parts could not be reached; their songs stay as they were
   130  interrupted by SIGINT (143: SIGTERM, 129: SIGHUP); the old collection is still there
+       (0 with --watch, if no scan was under way)
 
 A song leaves the collection only if its name is missing from a folder that could be listed to
 its end, on a disk that is mounted. What cannot be reached keeps its old rows. The collection is
@@ -59,7 +65,7 @@ passed over; EXCLUDE in the configuration and files named .avalonignore name mor
 /// Read the tags of all music below PATH and store them in the database, in place of
 /// everything that was there.
 #[derive(Debug, Parser)]
-#[command(name = "avalon-scan", version, args_override_self = true, after_help = AFTER_HELP)]
+#[command(name = "avalon-scan", version, args_override_self = true, after_help = SHORT, after_long_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     /// Folders that hold the music; none: those of COLLECTION in the configuration
     #[arg(value_name = "PATH")]
@@ -86,6 +92,9 @@ pub(crate) struct Arguments {
     /// Tell what would be stored, and store nothing; numbers and exit code are those of a real scan
     #[arg(long)]
     dry_run: bool,
+    /// Number of files that are read at the same time; none: as many as make it fast
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: Option<u8>,
     /// If the collection has changed, ask the running server to load it (CONTROL in the
     /// configuration), and wait until it serves; that no server runs is no error
     #[arg(long, conflicts_with = "dry_run")]
@@ -107,6 +116,9 @@ pub(crate) struct Arguments {
     /// not read them again; the collection itself changes at the end only
     #[arg(long, conflicts_with = "dry_run")]
     keep_state: bool,
+    /// Stay, and look again at what changes; the running server then reads the collection again
+    #[arg(long, conflicts_with_all = ["only", "files_from", "dry_run", "full", "force", "expect_loss", "json", "reload"])]
+    watch: bool,
     /// Let songs below this path disappear; may be repeated
     #[arg(long, value_name = "PATH")]
     expect_loss: Vec<PathBuf>,
@@ -157,6 +169,15 @@ fn run(arguments: Arguments, interrupt: &Interrupt) -> Exit {
         is_logged_elsewhere,
         arguments.json.then(|| (me.clone(), job.clone())),
     );
+    if arguments.watch {
+        let watching = Watching {
+            poll: config.poll,
+            control: config.control.clone(),
+            log_path: config.log.path.clone(),
+        };
+        let error = watch(&job, &watching, interrupt, &logger);
+        return tell_error(&error, &logger, is_logged_elsewhere);
+    }
     let mut account = Account::default();
     let result = scan::run_with(&job, &progress, interrupt, &logger, &mut account);
     let mut end = match &result {
@@ -245,7 +266,7 @@ impl End<'_> {
     /// Has the server load the collection, if it has changed.
     fn ask_to_reload(&mut self, socket: Option<&Path>, interrupt: &Interrupt, log: &Logger) {
         self.reload = Reload::NotNeeded;
-        if !self.report.is_some_and(|report| report.rows_differ) {
+        if !self.report.is_some_and(|report| report.is_new) {
             return;
         }
         let Some(socket) = socket else {
@@ -287,6 +308,13 @@ fn print(report: &serde_json::Value) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Tells why nothing was stored.
+fn tell_error(error: &ScanError, log: &Logger, is_logged_elsewhere: bool) -> Exit {
+    let exit = exit_of_error(error);
+    error!(log, "avalon-scan: {}", chain(error));
+    if is_logged_elsewhere { say(exit, error) } else { exit }
+}
+
 fn overrides(arguments: &Arguments) -> Overrides {
     let mut overrides = Overrides::default();
     if let Some(url) = &arguments.database {
@@ -326,6 +354,7 @@ fn job(arguments: &Arguments, config: &Config) -> Result<Job, PathListError> {
         only,
         dry_run: arguments.dry_run,
         full: arguments.full,
+        jobs: arguments.jobs.map(usize::from),
         verbose: arguments.verbose,
         keep_state: arguments.keep_state,
         file_timeout: config.file_timeout,

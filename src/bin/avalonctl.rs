@@ -41,20 +41,26 @@ enum Action {
         #[arg(long)]
         wait: bool,
     },
-    /// Stop gracefully, as SIGTERM does, also a master that an upgrade has just started
+    /// Stop gracefully, as SIGTERM does
+    ///
+    /// A master that an upgrade has just started stops as well.
     Stop {
         /// Wait for the end of the server
         #[arg(long)]
         wait: bool,
     },
-    /// Start the program anew, with the same addresses; the new one takes over when it serves
+    /// Replace the running program without closing an address
+    ///
+    /// The program starts beside the one that runs, with the same addresses, and takes over when it serves.
     Upgrade,
     /// Have so many workers
     Workers {
         /// How many
         count: usize,
     },
-    /// Show what a snapshot consists of, check every byte of it, and time typical queries
+    /// Check a snapshot, and show what is in it
+    ///
+    /// Shows what a snapshot consists of, checks every byte of it, and times typical queries.
     Inspect {
         /// File of a snapshot; without it the one at SNAPSHOT_PATH, or else one that is made of the
         /// database
@@ -88,7 +94,9 @@ fn main() -> ExitCode {
         };
     }
     let Some(socket) = arguments.socket.or_else(|| config::control_socket(&overrides)) else {
-        eprintln!("avalonctl: the configuration names no control socket (CONTROL); use --socket");
+        eprintln!(
+            "avalonctl: the configuration names no control socket (CONTROL, XDG_RUNTIME_DIR); use --socket"
+        );
         return ExitCode::from(3);
     };
     let (command, patience) = match arguments.action {

@@ -1,11 +1,12 @@
 //! `USER` and `GROUP`: whom workers and the loader run as.
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Gid, Uid};
 
 use super::Config;
 use super::error::ConfigError;
 use super::layers::Layers;
 use super::typed;
+use super::world::{UserEntry, World};
 
 /// Whom workers and the loader run as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,40 +15,47 @@ pub struct Account {
     pub uid: Uid,
     /// Group id.
     pub gid: Gid,
-    /// Name of the user, for supplementary groups; `None` when it has no entry.
-    pub user: Option<String>,
+    /// All groups: of a user without an entry only the one above.
+    pub groups: Vec<Gid>,
 }
 
 impl Config {
     /// Whom workers and the loader run as, by names where there are any.
-    pub fn account_names(&self) -> (String, String) {
+    pub fn account_names(&self, world: &World<'_>) -> (String, String) {
         let own = || (Uid::effective(), Gid::effective());
         let (uid, gid) = self.account.as_ref().map_or_else(own, |account| (account.uid, account.gid));
-        let user = User::from_uid(uid).ok().flatten().map(|user| user.name);
-        let group = Group::from_gid(gid).ok().flatten().map(|group| group.name);
+        let user = world.user_of(uid).ok().flatten().map(|user| user.name);
+        let group = world.group_name(gid);
         (user.unwrap_or_else(|| uid.to_string()), group.unwrap_or_else(|| gid.to_string()))
     }
 }
 
+/// Says that a user without GROUP brings its own group, where that is another one than Gunicorn's.
+pub(super) fn note(layers: &Layers, account: Option<&Account>) -> Result<Option<String>, ConfigError> {
+    let account = account.filter(|account| account.gid != Gid::effective());
+    let Some(account) = account else { return Ok(None) };
+    let told = || {
+        format!("GROUP is {}, the group of USER; with Gunicorn it is the group of the master", account.gid)
+    };
+    Ok(layers.string("GROUP")?.is_empty().then(told))
+}
+
 /// USER and GROUP looked up. A user without GROUP brings its own group, and a number
 /// needs no entry in the user database.
-pub(super) fn account(layers: &Layers) -> Result<Option<Account>, ConfigError> {
+pub(super) fn account(layers: &Layers, world: &World<'_>) -> Result<Option<Account>, ConfigError> {
     let user = layers.string("USER")?;
     let group = layers.string("GROUP")?;
     if user.is_empty() && group.is_empty() {
         return Ok(None);
     }
-    let entry = if user.is_empty() { Ok(None) } else { find_user(&user) };
+    let entry = if user.is_empty() { Ok(None) } else { find_user(&user, world) };
     let entry = entry.map_err(|problem| typed::wrong("USER", layers.get("USER"), problem))?;
-    let gid = if group.is_empty() { Ok(None) } else { find_group(&group).map(Some) };
+    let gid = if group.is_empty() { Ok(None) } else { find_group(&group, world).map(Some) };
     let gid = gid.map_err(|problem| typed::wrong("GROUP", layers.get("GROUP"), problem))?;
     let own_group = entry.as_ref().and_then(|(_, own)| own.as_ref().map(|entry| entry.gid));
-    let account = Account {
-        uid: entry.as_ref().map_or_else(Uid::effective, |(uid, _)| *uid),
-        gid: gid.or(own_group).unwrap_or_else(Gid::effective),
-        user: entry.and_then(|(_, own)| own).map(|own| own.name),
-    };
-    if account.uid == Uid::effective() && account.gid == Gid::effective() {
+    let uid = entry.as_ref().map_or_else(Uid::effective, |(uid, _)| *uid);
+    let gid = gid.or(own_group).unwrap_or_else(Gid::effective);
+    if uid == Uid::effective() && gid == Gid::effective() {
         return Ok(None);
     }
     if !Uid::effective().is_root() {
@@ -55,27 +63,32 @@ pub(super) fn account(layers: &Layers) -> Result<Option<Account>, ConfigError> {
         let key = if user.is_empty() { "GROUP" } else { "USER" };
         return Err(typed::wrong(key, layers.get(key), problem));
     }
-    Ok(Some(account))
+    let groups = match entry.and_then(|(_, own)| own) {
+        Some(own) => world.groups(&own.name, gid),
+        None => Ok(vec![gid]),
+    };
+    let groups = groups.map_err(|problem| typed::wrong("USER", layers.get("USER"), problem))?;
+    Ok(Some(Account { uid, gid, groups }))
 }
 
-fn find_user(text: &str) -> Result<Option<(Uid, Option<User>)>, String> {
-    let failed = |error| format!("user {text:?} could not be looked up: {error}");
+fn find_user(text: &str, world: &World<'_>) -> Result<Option<(Uid, Option<UserEntry>)>, String> {
+    let failed = |error: String| format!("user {text:?} could not be looked up: {error}");
     if let Ok(number) = text.parse() {
         let uid = Uid::from_raw(number);
-        return Ok(Some((uid, User::from_uid(uid).map_err(failed)?)));
+        return Ok(Some((uid, world.user_of(uid).map_err(failed)?)));
     }
-    match User::from_name(text).map_err(failed)? {
+    match world.user(text).map_err(failed)? {
         Some(user) => Ok(Some((user.uid, Some(user)))),
         None => Err(format!("there is no user {text:?}")),
     }
 }
 
-fn find_group(text: &str) -> Result<Gid, String> {
+fn find_group(text: &str, world: &World<'_>) -> Result<Gid, String> {
     if let Ok(number) = text.parse() {
         return Ok(Gid::from_raw(number));
     }
-    match Group::from_name(text) {
-        Ok(Some(group)) => Ok(group.gid),
+    match world.group(text) {
+        Ok(Some(gid)) => Ok(gid),
         Ok(None) => Err(format!("there is no group {text:?}")),
         Err(error) => Err(format!("group {text:?} could not be looked up: {error}")),
     }

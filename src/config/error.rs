@@ -46,6 +46,13 @@ pub enum ConfigError {
         /// What the parser says.
         message: String,
     },
+    /// The file is Python, as avalonms and Gunicorn read it.
+    Python {
+        /// The file.
+        path: PathBuf,
+        /// It as TOML, without secrets.
+        toml: String,
+    },
     /// A key that does not exist.
     UnknownKey {
         /// Where it stands.
@@ -73,6 +80,14 @@ impl fmt::Display for ConfigError {
                 write!(f, "{named_by} names {}, which cannot be read", path.display())
             }
             ConfigError::Syntax { origin, message } => write!(f, "{origin}: {message}"),
+            ConfigError::Python { path, toml } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path}: this is Python, as avalonms and Gunicorn read it; here settings are TOML. \
+                     `avalon-echo-config --from {path} > avalon.toml` writes them, with all secrets:\n\n{toml}"
+                )
+            }
             ConfigError::UnknownKey { origin, key, nearest } => {
                 write!(f, "{origin}: unknown key {key:?}")?;
                 match nearest {

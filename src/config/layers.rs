@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
-use super::{DEFAULT_TOML, Overrides};
+use super::migration::{Secrets, from_python};
+use super::{DEFAULT_TOML, Overrides, World, python, settings};
 
 /// Prefix of the environment variables that set a key.
 pub(super) const PREFIX: &str = "AVALON_";
@@ -36,7 +36,7 @@ pub(super) enum Raw {
 
 /// A value and its origin.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Setting {
+pub(super) struct Value {
     pub(super) value: Raw,
     pub(super) origin: Origin,
 }
@@ -44,32 +44,33 @@ pub(super) struct Setting {
 /// The values that count, by key.
 #[derive(Debug)]
 pub(super) struct Layers {
-    settings: HashMap<&'static str, Setting>,
-    defaults: HashMap<&'static str, Setting>,
+    values: HashMap<&'static str, Value>,
+    defaults: HashMap<&'static str, Value>,
     /// Variables of the environment that look like settings but are none.
     pub(super) unknown_variables: Vec<(String, Option<&'static str>)>,
 }
 
 impl Layers {
-    pub(super) fn read(overrides: &Overrides) -> Result<Layers, ConfigError> {
+    pub(super) fn read(overrides: &Overrides, world: &World<'_>) -> Result<Layers, ConfigError> {
         let mut layers =
-            Layers { settings: HashMap::new(), defaults: HashMap::new(), unknown_variables: Vec::new() };
+            Layers { values: HashMap::new(), defaults: HashMap::new(), unknown_variables: Vec::new() };
         layers.lay_toml(DEFAULT_TOML, |_| Origin::Default)?;
-        layers.defaults = layers.settings.clone();
+        layers.defaults = layers.values.clone();
+        layers.lay_platform()?;
         if let Some((path, named_by)) = file(overrides)? {
-            layers.lay_file(&path, named_by)?;
+            layers.lay_file(&path, named_by, world)?;
         }
         layers.lay_environment(overrides)?;
         for (key, value, flag) in &overrides.flags {
             let origin = Origin::Flag(flag.clone());
-            layers.settings.insert(key, Setting { value: value.clone(), origin });
+            layers.values.insert(key, Value { value: value.clone(), origin });
         }
         Ok(layers)
     }
 
-    /// The setting of `key`, which is one of [`KEYS`]: the defaults name every key.
-    pub(super) fn get(&self, key: &'static str) -> &Setting {
-        &self.settings[key]
+    /// The value of `key`, which is one of the table's: the defaults name every key.
+    pub(super) fn get(&self, key: &'static str) -> &Value {
+        &self.values[key]
     }
 
     /// The default of `key`, which tells its type.
@@ -77,10 +78,22 @@ impl Layers {
         &self.defaults[key].value
     }
 
-    fn lay_file(&mut self, path: &Path, named_by: Origin) -> Result<(), ConfigError> {
+    /// Whether nothing was said about `key`.
+    pub(super) fn is_default(&self, key: &'static str) -> bool {
+        self.get(key).origin == Origin::Default
+    }
+
+    fn lay_file(&mut self, path: &Path, named_by: Origin, world: &World<'_>) -> Result<(), ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), named_by, source };
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        self.lay_toml(&text, |line| Origin::File(path.to_owned(), line))
+        let text = world.text(path).map_err(unreadable)?;
+        let laid = self.lay_toml(&text, |line| Origin::File(path.to_owned(), line));
+        match laid {
+            Err(_) if path.extension().is_some_and(|it| it == "py") || python::is_likely(&text) => {
+                let toml = from_python(&text, Secrets::Hidden).toml;
+                Err(ConfigError::Python { path: path.to_owned(), toml })
+            }
+            laid => laid,
+        }
     }
 
     fn lay_toml(&mut self, text: &str, origin: impl Fn(usize) -> Origin) -> Result<(), ConfigError> {
@@ -95,7 +108,7 @@ impl Layers {
                 let key = name.get_ref().to_string();
                 return Err(ConfigError::UnknownKey { origin, nearest: nearest(&key), key });
             };
-            self.settings.insert(key, Setting { value: raw(value.get_ref()), origin });
+            self.values.insert(key, Value { value: raw(value.get_ref()), origin });
         }
         Ok(())
     }
@@ -111,35 +124,72 @@ impl Layers {
                 continue;
             };
             let origin = Origin::Environment(name);
-            let value = value.into_string().map_err(|_| ConfigError::Value {
-                origin: origin.clone(),
-                key,
-                problem: "is not UTF-8".to_owned(),
-            })?;
-            self.settings.insert(key, Setting { value: Raw::Untyped(value), origin });
+            let value = Raw::Untyped(utf8(value, key, &origin)?);
+            self.values.insert(key, Value { value, origin });
         }
         Ok(())
     }
+
+    /// Defaults that Gunicorn takes from variables that many platforms set; not from those of `-e`, which
+    /// are for the application there.
+    fn lay_platform(&mut self) -> Result<(), ConfigError> {
+        for (name, key, prefix) in PLATFORM {
+            let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { continue };
+            let origin = Origin::Environment(name.to_owned());
+            let value = Raw::Untyped(prefix.to_owned() + &utf8(value, key, &origin)?);
+            self.values.insert(key, Value { value, origin });
+        }
+        Ok(())
+    }
+
+    /// What counts because of these variables, in a sentence each.
+    pub(super) fn platform_notes(&self) -> impl Iterator<Item = String> {
+        PLATFORM.iter().filter_map(|(variable, key, _)| {
+            let Value { value: Raw::Untyped(text), origin } = self.get(key) else { return None };
+            let counts = *origin == Origin::Environment((*variable).to_owned());
+            counts.then(|| format!("{key} is {text}, by the environment variable {variable}"))
+        })
+    }
+
+    /// What looks like a mistake in the environment, in a sentence each.
+    pub(super) fn warnings(&self, overrides: &Overrides) -> Vec<String> {
+        let unknown = self.unknown_variables.iter().map(|(name, nearest)| match nearest {
+            Some(key) => format!("environment variable {name} is no setting; did you mean {PREFIX}{key}?"),
+            None => format!("environment variable {name} is no setting"),
+        });
+        let arguments = overrides.variable(GUNICORN_ARGUMENTS).map(|_| {
+            format!(
+                "environment variable {GUNICORN_ARGUMENTS} is not read; give its flags on the command line"
+            )
+        });
+        unknown.chain(arguments).collect()
+    }
 }
 
-/// The names of all keys, in the order of `config/default.toml`.
-pub(super) static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    DEFAULT_TOML
-        .lines()
-        .filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()))
-        .filter_map(|line| line.split_once(" = ").map(|(key, _)| key))
-        .collect()
-});
+/// Variables that Gunicorn takes defaults from, the key of each, and what stands before the value.
+const PLATFORM: [(&str, &str, &str); 3] = [
+    ("PORT", "BIND", "0.0.0.0:"),
+    ("WEB_CONCURRENCY", "WORKERS", ""),
+    ("FORWARDED_ALLOW_IPS", "FORWARDED_ALLOW_IPS", ""),
+];
+/// The variable that Gunicorn takes flags from.
+const GUNICORN_ARGUMENTS: &str = "GUNICORN_CMD_ARGS";
+
+fn utf8(value: OsString, key: &'static str, origin: &Origin) -> Result<String, ConfigError> {
+    let wrong = |_| ConfigError::Value { origin: origin.clone(), key, problem: "is not UTF-8".to_owned() };
+    value.into_string().map_err(wrong)
+}
 
 fn known(name: &str) -> Option<&'static str> {
-    KEYS.iter().copied().find(|key| *key == name)
+    settings::find(name).map(|setting| setting.key)
 }
 
 /// The key that `name` was probably meant to be.
 fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_uppercase();
     let likeness = |key: &&str| strsim::jaro_winkler(key, &name);
-    KEYS.iter().copied().filter(|key| likeness(key) > 0.8).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+    let keys = settings::all().map(|setting| setting.key).filter(|key| likeness(key) > 0.8);
+    keys.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
 /// The configuration file, if one is named, and by whom.

@@ -8,23 +8,33 @@ mod bind;
 pub mod database_url;
 mod error;
 pub mod flags;
+mod gunicorn;
 mod layers;
+pub mod migration;
+mod notation;
 mod proxies;
+mod python;
+mod settings;
 mod telemetry;
+pub mod trial;
 mod typed;
+mod world;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use account::Account;
-pub use bind::BindAddress;
+pub use bind::{BindAddress, preferred};
+use database_url::Backend;
 pub use database_url::DatabaseUrl;
 pub use error::{ConfigError, Origin};
-use layers::{KEYS, Layers, PREFIX, Raw};
+use layers::{Layers, Raw};
 use nix::unistd::Uid;
 pub use proxies::{ForwardedHeaders, Proxies, Trusted};
+pub use world::{Answers, World};
 
 use crate::telemetry::sentry::SentrySettings;
 use crate::telemetry::{AccessSettings, LogSettings};
@@ -38,6 +48,8 @@ pub struct Overrides {
     file: Option<PathBuf>,
     variables: Vec<(String, String)>,
     flags: Vec<(&'static str, Raw, String)>,
+    /// Sentences about flags that mean nothing here.
+    notes: Vec<String>,
 }
 
 impl Overrides {
@@ -117,6 +129,8 @@ pub struct Config {
     pub exclude: Vec<String>,
     /// How long a file may give no answer before it counts as unreachable.
     pub file_timeout: Duration,
+    /// Time between two looks of a watch at folders of which the kernel tells nothing.
+    pub poll: Duration,
     /// How log lines look and where they go.
     pub log: LogSettings,
     /// How requests are logged; `None` if they are not.
@@ -163,8 +177,10 @@ pub struct Config {
     pub max_requests: Option<MaxRequests>,
     /// Bytes of memory of its own with which a worker is replaced; `None` for any.
     pub max_rss: Option<u64>,
-    /// Where `avalonctl` reaches the master.
+    /// Where `avalonctl` reaches the master; `None` if there is no place for it, or if none is wanted.
     pub control: Option<PathBuf>,
+    /// Whether `avalonctl` is to reach the master.
+    control_wanted: bool,
     /// Whom to become in workers and loader.
     pub account: Option<Account>,
     /// Whether workers are confined to what they need.
@@ -179,6 +195,8 @@ pub struct Config {
     pub snapshot_path: Option<PathBuf>,
     /// Bytes from which on answers are compressed; `None` for never.
     pub compress_from: Option<u64>,
+    /// What caches are told of lists; `None` for nothing.
+    pub cache_control: Option<String>,
     /// Who may see `status` and `metrics`.
     pub status_allow: Vec<IpAddr>,
     /// Who may tell whom they ask for, and how.
@@ -187,6 +205,8 @@ pub struct Config {
     pub limits: Limits,
     /// Sentences about what looks like a mistake but stops nothing.
     pub warnings: Vec<String>,
+    /// Sentences about what a user of Gunicorn may not expect, and about what there is not.
+    pub notes: Vec<String>,
     shown: Vec<(&'static str, String)>,
 }
 
@@ -195,16 +215,26 @@ pub struct Config {
 /// # Errors
 /// The first thing that is wrong, with where it stands.
 pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
-    let layers = Layers::read(overrides)?;
+    load_in(overrides, &World::live())
+}
+
+/// The same for a process that must not wait for the rest of the machine, which `world` stands for.
+///
+/// # Errors
+/// As with [`load`].
+pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, ConfigError> {
+    let layers = Layers::read(overrides, world)?;
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
     let database_url = database_url(&layers, overrides)?;
     let bind = bind(&layers)?;
+    let account = account::account(&layers, world)?;
     Ok(Config {
         shown: shown(&layers, &database_url),
         database_url,
         collection: collection(&layers)?,
         exclude: exclude(&layers)?,
-        file_timeout: layers.seconds("FILE_TIMEOUT", 1..=86_400)?,
+        file_timeout: layers.seconds("FILE_TIMEOUT")?,
+        poll: layers.seconds("POLL")?,
         log: telemetry::log_settings(&layers)?,
         access_log: telemetry::access_log(&layers)?,
         request_id_header: layers.text("REQUEST_ID_HEADER", telemetry::header_name)?,
@@ -215,43 +245,74 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
             environment: layers.string("SENTRY_ENVIRONMENT")?,
         },
         statsd_host: layers.string("STATSD_HOST")?,
-        statsd_port: port(layers.integer("STATSD_PORT", 1..=65535)?),
+        statsd_port: port(layers.integer("STATSD_PORT")?),
         statsd_prefix: layers.string("STATSD_PREFIX")?,
         metrics: layers.truth("METRICS")?,
         metrics_bind: metrics_bind(&layers, &bind)?,
         bind,
-        backlog: layers.integer("BACKLOG", 1..=65535)? as i32,
+        backlog: layers.integer("BACKLOG")? as i32,
         reuse_port: layers.truth("REUSE_PORT")?,
-        workers: layers.integer("WORKERS", 1..=256)? as usize,
-        timeout: Some(layers.seconds("TIMEOUT", 0..=86_400)?).filter(|timeout| !timeout.is_zero()),
-        graceful_timeout: layers.seconds("GRACEFUL_TIMEOUT", 1..=86_400)?,
-        boot_timeout: layers.seconds("BOOT_TIMEOUT", 1..=3_600)?,
-        load_timeout: layers.seconds("LOAD_TIMEOUT", 1..=86_400)?,
-        failures_max: layers.integer("MAX_FAILURES", 0..=1000)? as usize,
-        failure_window: layers.seconds("FAILURE_WINDOW", 1..=86_400)?,
+        workers: layers.integer("WORKERS")? as usize,
+        timeout: Some(layers.seconds("TIMEOUT")?).filter(|timeout| !timeout.is_zero()),
+        graceful_timeout: layers.seconds("GRACEFUL_TIMEOUT")?,
+        boot_timeout: layers.seconds("BOOT_TIMEOUT")?,
+        load_timeout: layers.seconds("LOAD_TIMEOUT")?,
+        failures_max: layers.integer("MAX_FAILURES")? as usize,
+        failure_window: layers.seconds("FAILURE_WINDOW")?,
         max_requests: max_requests(&layers)?,
         max_rss: Some(layers.bytes("MAX_RSS")?).filter(|bytes| *bytes > 0),
-        control: control(&layers.string("CONTROL")?, overrides),
-        account: account::account(&layers)?,
+        notes: notes(&layers, overrides, account.as_ref(), world)?,
+        control: layers.text("CONTROL", |text| control(text, overrides))?,
+        control_wanted: layers.string("CONTROL")? != "none",
+        account,
         sandbox: layers.truth("SANDBOX")?,
         umask: layers.mode("UMASK")?,
         pidfile: layers.path("PIDFILE")?,
         snapshot_dir: layers.path("SNAPSHOT_DIR")?,
         snapshot_path: layers.path("SNAPSHOT_PATH")?,
         compress_from: Some(layers.bytes("COMPRESS_FROM")?).filter(|bytes| *bytes > 0),
+        cache_control: optional(layers.text("CACHE_CONTROL", cache_control)?),
         status_allow: status_allow(&layers)?,
         proxies: proxies::proxies(&layers)?,
         limits: limits(&layers)?,
-        warnings: layers.unknown_variables.iter().map(unknown_variable).collect(),
+        warnings: layers.warnings(overrides),
     })
 }
 
 impl Config {
+    /// Ports of IPv4 addresses to serve on, which an IPv6 address must not take.
+    pub fn ipv4_ports(&self) -> Vec<u16> {
+        self.bind.iter().chain(&self.metrics_bind).filter_map(BindAddress::ipv4_port).collect()
+    }
+
+    /// Why `avalonctl` cannot reach the master, if it is meant to.
+    pub fn unreachable(&self) -> Option<&'static str> {
+        (self.control.is_none() && self.control_wanted).then_some(
+            "avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set, and \
+             there is no /run/user/UID; set CONTROL to a path, or to none",
+        )
+    }
+
     /// Every key with the value that counts, as TOML comments and lines; the database
     /// password and the Sentry key are hidden.
     pub fn print(&self) -> String {
         self.shown.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
     }
+}
+
+fn notes(
+    layers: &Layers,
+    overrides: &Overrides,
+    account: Option<&Account>,
+    world: &World<'_>,
+) -> Result<Vec<String>, ConfigError> {
+    let mut notes = overrides.notes.clone();
+    notes.extend(layers.platform_notes());
+    notes.extend(account::note(layers, account)?);
+    if overrides.file.is_none() {
+        notes.extend(gunicorn::unread_file(Path::new("."), world));
+    }
+    Ok(notes)
 }
 
 fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, String)> {
@@ -260,13 +321,16 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         (_, "DATABASE_URL") => quoted(&database_url.to_string()),
         (Raw::Text(text) | Raw::Untyped(text), "SENTRY_DSN") if !text.is_empty() => quoted("(hidden)"),
         (Raw::Integer(number), "UMASK") => format!("0o{number:03o}"),
+        (Raw::Untyped(text) | Raw::Text(text), "UMASK") => {
+            format!("0o{:03o}", notation::parse_mode(text).unwrap_or_default())
+        }
         (Raw::Integer(number), _) => number.to_string(),
         (Raw::Boolean(truth), _) => truth.to_string(),
         (Raw::List(items), _) => toml::Value::from(items.clone()).to_string(),
         (Raw::Text(text), _) => quoted(text),
-        (Raw::Untyped(text), "UMASK") => format!("0o{}", text.trim_start_matches("0o")),
         (Raw::Untyped(text), _) => match layers.default(key) {
             Raw::Boolean(_) => text.trim().to_ascii_lowercase(),
+            Raw::List(_) if text.trim().is_empty() => "[]".to_owned(),
             Raw::List(_) => {
                 let items: Vec<String> = text.split(',').map(|item| item.trim().to_owned()).collect();
                 toml::Value::from(items).to_string()
@@ -275,29 +339,26 @@ fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, Stri
         },
         (Raw::Other(name), _) => (*name).to_owned(),
     };
-    KEYS.iter().map(|key| (*key, value(key))).collect()
-}
-
-fn unknown_variable((name, nearest): &(String, Option<&'static str>)) -> String {
-    match nearest {
-        Some(key) => format!("environment variable {name} is no setting; did you mean {PREFIX}{key}?"),
-        None => format!("environment variable {name} is no setting"),
-    }
+    settings::all().map(|setting| (setting.key, value(setting.key))).collect()
 }
 
 /// The URL; its default lies in TMPDIR, as Python's `tempfile.gettempdir` has it.
 fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, ConfigError> {
-    if layers.get("DATABASE_URL").origin == Origin::Default
+    if layers.is_default("DATABASE_URL")
         && let Some(folder) = overrides.variable("TMPDIR")
     {
         return Ok(DatabaseUrl::sqlite(folder.join("avalon.sqlite")));
     }
-    layers.text("DATABASE_URL", DatabaseUrl::parse)
+    layers.text("DATABASE_URL", |text| match DatabaseUrl::parse(text) {
+        Ok(url) if matches!(url.backend(), Backend::Sqlite(path) if path.starts_with("~")) => {
+            Err("~ is not expanded in a URL; write sqlite:////absolute/path".to_owned())
+        }
+        parsed => parsed.map_err(|error| error.to_string()),
+    })
 }
 
 fn collection(layers: &Layers) -> Result<Vec<PathBuf>, ConfigError> {
-    let folder = |text: &str| Ok(Some(PathBuf::from(text)).filter(|_| !text.is_empty()));
-    Ok(layers.list("COLLECTION", folder)?.into_iter().flatten().collect())
+    Ok(layers.list("COLLECTION", notation::path)?.into_iter().flatten().collect())
 }
 
 fn exclude(layers: &Layers) -> Result<Vec<String>, ConfigError> {
@@ -321,6 +382,13 @@ fn request_path(text: &str) -> Result<String, String> {
         return Err(format!("must not hold \"?\", \"#\", \"<\", \">\" or control characters, got {text:?}"));
     }
     Ok(text.to_owned())
+}
+
+fn cache_control(text: &str) -> Result<String, String> {
+    match text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        true => Ok(text.trim().to_owned()),
+        false => Err(format!("must hold printable characters of ASCII only, got {text:?}")),
+    }
 }
 
 fn bind(layers: &Layers) -> Result<Vec<BindAddress>, ConfigError> {
@@ -349,15 +417,15 @@ fn distinct(addresses: impl IntoIterator<Item = BindAddress>) -> Vec<BindAddress
 }
 
 fn max_requests(layers: &Layers) -> Result<Option<MaxRequests>, ConfigError> {
-    let least = layers.integer("MAX_REQUESTS", 0..=1_000_000_000)?.unsigned_abs();
-    let jitter = layers.integer("MAX_REQUESTS_JITTER", 0..=1_000_000_000)?.unsigned_abs();
+    let least = layers.integer("MAX_REQUESTS")?.unsigned_abs();
+    let jitter = layers.integer("MAX_REQUESTS_JITTER")?.unsigned_abs();
     Ok((least > 0).then_some(MaxRequests { least, jitter }))
 }
 
 /// The control socket: as it is set, or where systemd or the session keeps such things.
-fn control(setting: &str, overrides: &Overrides) -> Option<PathBuf> {
+fn control(setting: &str, overrides: &Overrides) -> Result<Option<PathBuf>, String> {
     let folder = |name: &str| overrides.variable(name);
-    match setting {
+    Ok(match setting {
         "none" => None,
         // systemd may name several folders; the first is ours.
         "" => folder("RUNTIME_DIRECTORY")
@@ -366,21 +434,33 @@ fn control(setting: &str, overrides: &Overrides) -> Option<PathBuf> {
             })
             // Root looks where the service is, not in its own session.
             .or_else(|| Uid::effective().is_root().then(|| PathBuf::from("/run/avalon/control")))
-            .or_else(|| folder("XDG_RUNTIME_DIR").map(|folder| folder.join("avalon/control"))),
-        path => Some(path.into()),
-    }
+            .or_else(|| {
+                folder("XDG_RUNTIME_DIR")
+                    .or_else(own_runtime_folder)
+                    .map(|folder| folder.join("avalon/control"))
+            }),
+        path => notation::path(path)?,
+    })
+}
+
+/// What XDG_RUNTIME_DIR would name, for who has a session but came here by su, sudo or cron.
+fn own_runtime_folder() -> Option<PathBuf> {
+    let folder = PathBuf::from(format!("/run/user/{}", Uid::effective()));
+    let found = std::fs::symlink_metadata(&folder).ok()?;
+    (found.is_dir() && found.uid() == Uid::effective().as_raw()).then_some(folder)
 }
 
 /// Where a master of this configuration listens for `avalonctl`, also if the rest of the
 /// configuration is wrong.
 pub fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
-    match Layers::read(overrides).and_then(|layers| layers.string("CONTROL")) {
+    match Layers::read(overrides, &World::live()).and_then(|layers| layers.string("CONTROL")) {
         Ok(setting) => control(&setting, overrides),
         Err(_) => {
             let setting = overrides.variable("AVALON_CONTROL").unwrap_or_default();
             control(&setting.to_string_lossy(), overrides)
         }
     }
+    .ok()?
 }
 
 fn status_allow(layers: &Layers) -> Result<Vec<IpAddr>, ConfigError> {
@@ -392,16 +472,16 @@ fn status_allow(layers: &Layers) -> Result<Vec<IpAddr>, ConfigError> {
 }
 
 fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
-    let count = |key, range| layers.integer(key, range).map(|number| number as usize);
+    let count = |key| layers.integer(key).map(|number| number as usize);
     Ok(Limits {
-        keepalive: layers.seconds("KEEPALIVE", 0..=3_600)?,
-        header_timeout: layers.seconds("HEADER_TIMEOUT", 1..=3_600)?,
-        write_timeout: layers.seconds("WRITE_TIMEOUT", 1..=3_600)?,
-        connections: count("WORKER_CONNECTIONS", 1..=1_000_000)?,
-        request_line: count("LIMIT_REQUEST_LINE", 64..=65_534)?,
-        request_fields: count("LIMIT_REQUEST_FIELDS", 1..=1_000)?,
-        request_field_size: count("LIMIT_REQUEST_FIELD_SIZE", 64..=65_536)?,
-        request_head: count("LIMIT_REQUEST_HEAD", 8_192..=1_048_576)?,
+        keepalive: layers.seconds("KEEPALIVE")?,
+        header_timeout: layers.seconds("HEADER_TIMEOUT")?,
+        write_timeout: layers.seconds("WRITE_TIMEOUT")?,
+        connections: count("WORKER_CONNECTIONS")?,
+        request_line: count("LIMIT_REQUEST_LINE")?,
+        request_fields: count("LIMIT_REQUEST_FIELDS")?,
+        request_field_size: count("LIMIT_REQUEST_FIELD_SIZE")?,
+        request_head: count("LIMIT_REQUEST_HEAD")?,
     })
 }
 

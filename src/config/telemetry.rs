@@ -2,19 +2,10 @@
 
 use std::path::Path;
 
-use super::Config;
 use super::error::ConfigError;
 use super::layers::{Layers, Raw};
 use super::typed;
 use crate::telemetry::{self, AccessFormat, AccessSettings, LogFormat, LogSettings};
-
-impl Config {
-    /// The files that processes append to.
-    pub fn log_files(&self) -> impl Iterator<Item = &Path> {
-        let access_log = self.access_log.as_ref().and_then(|settings| settings.path.as_deref());
-        self.log.path.as_deref().into_iter().chain(access_log)
-    }
-}
 
 pub(super) fn log_settings(layers: &Layers) -> Result<LogSettings, ConfigError> {
     Ok(LogSettings {
@@ -22,7 +13,8 @@ pub(super) fn log_settings(layers: &Layers) -> Result<LogSettings, ConfigError> 
         date_format: layers
             .text("LOG_DATE_FORMAT", |text| telemetry::check_date_format(text).map(|()| text.to_owned()))?,
         level: log_level(layers)?,
-        path: layers.path("LOG_PATH")?,
+        // As in Gunicorn's --log-file.
+        path: layers.path("LOG_PATH")?.filter(|path| path != Path::new("-")),
     })
 }
 

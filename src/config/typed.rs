@@ -1,12 +1,13 @@
 //! From a value as written to the type its key wants, or an error that says what was
 //! expected.
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::layers::{Layers, Raw, Setting};
+use super::layers::{Layers, Raw, Value};
+use super::notation::{parse_bytes, parse_mode, path};
+use super::settings::{self, Kind};
 
 impl Layers {
     /// Text, checked and converted by `convert`.
@@ -31,7 +32,7 @@ impl Layers {
 
     /// A path; `None` for the empty text.
     pub(super) fn path(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
-        Ok(Some(self.string(key)?).filter(|text| !text.is_empty()).map(PathBuf::from))
+        self.text(key, path)
     }
 
     /// A list of texts, each converted by `convert`; commas separate them outside a file.
@@ -55,16 +56,18 @@ impl Layers {
         items.iter().map(convert).collect()
     }
 
-    /// A whole number within `range`.
-    pub(super) fn integer(&self, key: &'static str, range: RangeInclusive<i64>) -> Result<i64, ConfigError> {
+    /// A whole number within the range that the table of settings gives.
+    pub(super) fn integer(&self, key: &'static str) -> Result<i64, ConfigError> {
+        let Some(Kind::Integer(least, most)) = settings::find(key).map(|setting| setting.kind) else {
+            unreachable!("{key} is no number in the table of settings");
+        };
         let setting = self.get(key);
         let number = match &setting.value {
             Raw::Integer(number) => Some(*number),
             Raw::Untyped(text) => text.trim().parse().ok(),
             _ => None,
         };
-        number.filter(|number| range.contains(number)).ok_or_else(|| {
-            let (least, most) = range.into_inner();
+        number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
             let got = shown(&setting.value);
             wrong(key, setting, format!("expected a whole number from {least} to {most}, got {got}"))
         })
@@ -97,23 +100,17 @@ impl Layers {
         })
     }
 
-    /// Whole seconds within `range`.
-    pub(super) fn seconds(
-        &self,
-        key: &'static str,
-        range: RangeInclusive<i64>,
-    ) -> Result<Duration, ConfigError> {
-        self.integer(key, range).map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
+    /// Whole seconds, as [`Layers::integer`].
+    pub(super) fn seconds(&self, key: &'static str) -> Result<Duration, ConfigError> {
+        self.integer(key).map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
     }
 
-    /// File mode bits; outside a file the digits are octal.
+    /// File mode bits; in text as Gunicorn reads them, [`parse_mode`].
     pub(super) fn mode(&self, key: &'static str) -> Result<u32, ConfigError> {
         let setting = self.get(key);
         let bits = match &setting.value {
             Raw::Integer(number) => u32::try_from(*number).ok(),
-            Raw::Text(text) | Raw::Untyped(text) => {
-                u32::from_str_radix(text.trim_start_matches("0o"), 8).ok()
-            }
+            Raw::Text(text) | Raw::Untyped(text) => parse_mode(text),
             _ => None,
         };
         bits.filter(|bits| *bits <= 0o777).ok_or_else(|| {
@@ -124,16 +121,8 @@ impl Layers {
 }
 
 /// An error about the value of `key`.
-pub(super) fn wrong(key: &'static str, setting: &Setting, problem: String) -> ConfigError {
+pub(super) fn wrong(key: &'static str, setting: &Value, problem: String) -> ConfigError {
     ConfigError::Value { origin: setting.origin.clone(), key, problem }
-}
-
-fn parse_bytes(text: &str) -> Option<u64> {
-    let units = [('K', 10), ('M', 20), ('G', 30)];
-    let unit = units.iter().find(|(letter, _)| text.ends_with([*letter, letter.to_ascii_lowercase()]));
-    let digits = unit.map_or(text, |_| &text[..text.len() - 1]);
-    let number: u64 = digits.parse().ok()?;
-    number.checked_mul(1 << unit.map_or(0, |(_, bits)| *bits))
 }
 
 fn shown(raw: &Raw) -> String {

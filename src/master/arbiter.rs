@@ -57,7 +57,6 @@ pub struct Arbiter {
     /// Set once the server stops: the exit code.
     stopping: Option<ExitCode>,
     exited: bool,
-    last_tick: Option<Instant>,
 }
 
 impl Arbiter {
@@ -79,7 +78,6 @@ impl Arbiter {
             patience: Patience::default(),
             stopping: None,
             exited: false,
-            last_tick: None,
         }
     }
 
@@ -96,7 +94,7 @@ impl Arbiter {
             Event::Forked { generation, slot, result } => {
                 self.forked(generation, slot, result, now, &mut actions);
             }
-            Event::Ready(pid) => self.ready(pid, &mut actions),
+            Event::Ready(pid) => self.ready(pid),
             Event::Retires { pid, cause } => self.retires(pid, cause),
             Event::Deaf(pid) => self.deaf(pid, now),
             Event::Exited { pid, orderly, how } => {
@@ -209,15 +207,7 @@ impl Arbiter {
                 self.stop(Signal::SIGTERM, self.settings.graceful_timeout + DRAIN_MARGIN, now, actions)
             }
             Wish::StopNow => self.stop(Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions),
-            Wish::ReopenLogs => {
-                actions.push(Action::ReopenLog);
-                for (pid, child) in &mut self.children {
-                    match child.phase {
-                        Phase::Booting { .. } => child.reopen = true,
-                        _ => actions.push(Action::Kill { pid: *pid, signal: Signal::SIGUSR1 }),
-                    }
-                }
-            }
+            Wish::ReopenLogs => actions.push(Action::ReopenLog),
             _ if self.stopping.is_some() => {}
             Wish::Reload => self.reload(actions),
             Wish::MoreWorkers => self.scale(|workers| workers + 1, actions),

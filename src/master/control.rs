@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::Master;
 use super::events::{Event, Wish};
 use super::listeners::remove_stale;
+use super::names::{Holder, Identity};
 use crate::control::{Command, REQUEST_MAX};
 
 /// Clients at the same time; more wait until one has gone.
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct Control {
     listener: UnixListener,
     path: PathBuf,
+    /// What has the path since it was bound.
+    identity: Identity,
     clients: Vec<Client>,
 }
 
@@ -68,25 +71,27 @@ impl Control {
     /// # Errors
     /// A sentence that names the path.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
-        let open = || {
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            remove_stale(path)?;
-            let before = umask(Mode::from_bits_truncate(0o177));
-            let bound = UnixListener::bind(path);
-            umask(before);
-            let listener = bound?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        };
-        let listener = open().map_err(|error: io::Error| format!("CONTROL {}: {error}", path.display()))?;
-        Ok(Control { listener, path: path.to_owned(), clients: Vec::new() })
+        let (listener, identity) = bind(path)?;
+        Ok(Control { listener, path: path.to_owned(), identity, clients: Vec::new() })
     }
 
-    /// Takes the place of the socket of a master that has gone.
+    /// Binds the path again, which was removed or which another has that nobody serves. Clients stay.
+    ///
+    /// # Errors
+    /// A sentence that names the path.
+    pub(super) fn restore(&mut self) -> Result<(), String> {
+        (self.listener, self.identity) = bind(&self.path)?;
+        Ok(())
+    }
+
+    /// Who has the path.
+    pub(super) fn holder(&self) -> Holder {
+        self.identity.holder(&self.path)
+    }
+
+    /// Takes the place of the socket of a master that has gone, unless that is something else by now.
     pub(super) fn rename(&mut self, path: &Path) {
-        if fs::rename(&self.path, path).is_ok() {
+        if remove_stale(path).is_ok() && fs::rename(&self.path, path).is_ok() {
             self.path = path.to_owned();
         }
     }
@@ -96,12 +101,6 @@ impl Control {
         let listener = (self.clients.len() < CLIENTS_MAX).then(|| self.listener.as_fd());
         let clients = self.clients.iter().filter(|client| !client.ended);
         listener.into_iter().chain(clients.map(|client| client.stream.as_fd()))
-    }
-
-    /// Descriptors that no child needs.
-    pub(super) fn raw_fds(&self) -> impl Iterator<Item = RawFd> {
-        let clients = self.clients.iter().map(|client| client.stream.as_raw_fd());
-        clients.chain([self.listener.as_raw_fd()])
     }
 
     /// Takes in new clients and what they have sent: the commands that have come, each with
@@ -162,8 +161,26 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if self.holder() == Holder::Ours {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn bind(path: &Path) -> Result<(UnixListener, Identity), String> {
+    let bind = || {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        remove_stale(path)?;
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let bound = UnixListener::bind(path);
+        umask(before);
+        let listener = bound?;
+        listener.set_nonblocking(true)?;
+        Ok((listener, Identity::at(path)?))
+    };
+    bind().map_err(|error: io::Error| format!("CONTROL {}: {error}", path.display()))
 }
 
 impl Client {

@@ -1,33 +1,44 @@
 //! Short-lived children that do for the master what would need a thread or could hold it up: telling
-//! Sentry what the master has to say, and looking up the host of statsd.
+//! Sentry what the master has to say, and looking up the hosts of statsd and Sentry for all workers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigEvent, SigevNotify, Signal};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, alarm, pipe2};
-use slog::{Logger, warn};
+use nix::time::ClockId;
+use nix::unistd::{Pid, pipe2};
+use slog::{Logger, info, warn};
 
 use super::generations::first_steps;
 use super::process::{self, FirstSteps};
-use super::{ExitCode, Master};
+use super::{ExitCode, Master, Owed};
 use crate::config::Config;
-use crate::telemetry::{sentry, statsd};
+use crate::telemetry::names::{self, HostName};
+use crate::telemetry::sentry;
 use crate::title;
 
 /// How many reporters there are at most. What has to be told meanwhile waits for the next one.
 const REPORTERS_MAX: usize = 2;
 /// How long an errand may take before the kernel ends it, also if its master has gone: longer than
 /// a reporter waits for Sentry.
-const ERRAND_MAX_S: u32 = 5;
+const ERRAND_MAX: Duration = Duration::from_secs(5);
 /// How long the address of a host is used before it is looked up again.
-const LOOK_UP_EVERY: Duration = Duration::from_secs(300);
+const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
+/// The most bytes of answers, which a pipe must take.
+const ANSWERS_MAX: u64 = 64 * 1024;
+
+/// What a line of [`look_up_all`] begins with that tells why a host is not found.
+const NOT_FOUND: &str = "not found: ";
+const NO_ANSWER: &str = "no name server has answered in time";
 
 /// Errands under way.
 #[derive(Default)]
@@ -35,18 +46,24 @@ pub(super) struct Errands {
     reporters: Vec<Pid>,
     look_up: Option<LookUp>,
     looked_up: Option<Instant>,
+    /// Hosts that have been looked up at least once, and whether it was told that they are not found.
+    known: BTreeMap<HostName, bool>,
 }
 
 struct LookUp {
     pid: Pid,
-    /// Where the child writes the address.
-    answer: OwnedFd,
+    names: Vec<HostName>,
+    /// Where the child writes what it finds.
+    answers: OwnedFd,
 }
+
+/// A host with its addresses, or why it has none.
+pub(super) type Answer = (HostName, Result<Vec<SocketAddr>, String>);
 
 /// What became of a child that was on an errand.
 pub(super) enum Errand {
     Told,
-    Found(Option<SocketAddr>),
+    LookedUp(Vec<Answer>),
 }
 
 impl Errands {
@@ -65,9 +82,9 @@ impl Errands {
         let count = laid.count();
         let forked = process::fork(first, || {
             title::set("avalon: reporter");
-            alarm::set(ERRAND_MAX_S);
+            let Ok(_limit) = limit() else { return ExitCode::Failure };
             // Dropped at the end, which waits for Sentry, but not long.
-            let _sentry = sentry::start(&config.sentry, "master", None, None);
+            let _sentry = sentry::start(&config.sentry, "master", None, None, sentry::Lookup::Own);
             laid.send();
             ExitCode::Stopped
         });
@@ -93,10 +110,10 @@ impl Errands {
             return Some(Errand::Told);
         }
         let look_up = self.look_up.take_if(|look_up| look_up.pid == pid)?;
-        let mut answer = String::new();
-        // No answer is one too.
-        let _ = File::from(look_up.answer).take(100).read_to_string(&mut answer);
-        Some(Errand::Found(answer.parse().ok()))
+        let mut text = String::new();
+        // What is not there is no answer, which is one too.
+        let _ = File::from(look_up.answers).take(ANSWERS_MAX).read_to_string(&mut text);
+        Some(Errand::LookedUp(answers(look_up.names, &text)))
     }
 
     /// Those that may be killed: what they would bring is of no use any more.
@@ -104,49 +121,97 @@ impl Errands {
         self.look_up.as_ref().map(|look_up| look_up.pid)
     }
 
-    /// Descriptors that no child needs.
-    pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
-        self.look_up.iter().map(|look_up| look_up.answer.as_raw_fd())
-    }
-
-    /// Looks a host up anew.
-    pub(super) fn forget_host(&mut self) {
+    /// Looks all hosts up anew, as soon as it can.
+    pub(super) fn forget_hosts(&mut self) {
         self.looked_up = None;
     }
 
-    fn look_up(&mut self, config: &Config, log: &Logger, first: &FirstSteps<'_>) {
-        let (host, port) = (&config.statsd_host, config.statsd_port);
+    /// Looks these hosts up in a child, if one of them is new or it is time to.
+    fn look_up(&mut self, names: BTreeSet<HostName>, log: &Logger, mut first: FirstSteps<'_>) {
         let fresh = self.looked_up.is_some_and(|looked_up| looked_up.elapsed() < LOOK_UP_EVERY);
-        if fresh || self.look_up.is_some() || host.is_empty() || statsd::literal(host, port).is_some() {
+        let known = names.iter().all(|name| self.known.contains_key(name));
+        if self.look_up.is_some() || names.is_empty() || (fresh && known) {
             return;
         }
         self.looked_up = Some(Instant::now());
-        let forked = pipe2(OFlag::O_CLOEXEC).map_err(Into::into).and_then(|(answer, answer_to)| {
-            let pid = process::fork(first, || {
+        self.known.retain(|name, _| names.contains(name));
+        for name in &names {
+            self.known.entry(name.clone()).or_default();
+        }
+        let names: Vec<HostName> = names.into_iter().collect();
+        let forked = pipe2(OFlag::O_CLOEXEC).map_err(Into::into).and_then(|(answers, answers_to)| {
+            first.keep.push(answers_to.as_raw_fd());
+            let pid = process::fork(&first, || {
                 title::set("avalon: look-up");
-                alarm::set(ERRAND_MAX_S);
-                let Ok(address) = statsd::resolve(host, port) else { return ExitCode::Failure };
-                let written = File::from(answer_to).write_all(address.to_string().as_bytes());
-                written.map_or(ExitCode::Failure, |()| ExitCode::Stopped)
+                let Ok(_limit) = limit() else { return ExitCode::Failure };
+                look_up_all(&names, &answers_to.into())
             })?;
-            Ok::<_, std::io::Error>(LookUp { pid, answer })
+            Ok::<_, std::io::Error>(LookUp { pid, names, answers })
         });
         match forked {
             Ok(look_up) => self.look_up = Some(look_up),
-            Err(error) => warn!(log, "the host of statsd cannot be looked up"; "error" => %error),
+            Err(error) => warn!(log, "the hosts of statsd and Sentry cannot be looked up"; "error" => %error),
         }
     }
 }
 
+/// Looks hosts up, all at the same time: one whose name servers are silent holds up no other.
+fn look_up_all(names: &[HostName], answers_to: &File) -> ExitCode {
+    let find = |(at, name): (usize, &HostName)| {
+        let line = match name.look_up() {
+            Ok(addresses) => names::line(name, &addresses),
+            Err(error) => format!("{NOT_FOUND}{at} {error}").replace('\n', " "),
+        };
+        // One write, which a pipe takes as a whole.
+        let _ = (&*answers_to).write_all(format!("{line}\n").as_bytes());
+    };
+    thread::scope(|scope| {
+        for one in names.iter().enumerate() {
+            scope.spawn(move || find(one));
+        }
+    });
+    ExitCode::Stopped
+}
+
+/// What was found of these hosts, by the lines of [`look_up_all`].
+fn answers(names: Vec<HostName>, text: &str) -> Vec<Answer> {
+    let mut found: BTreeMap<HostName, Vec<SocketAddr>> = text.lines().filter_map(names::parse).collect();
+    let reason = |at: usize| {
+        let begin = format!("{NOT_FOUND}{at} ");
+        text.lines().find_map(|line| line.strip_prefix(&begin)).unwrap_or(NO_ANSWER).to_owned()
+    };
+    let answer = |(at, name)| {
+        let answer = found.remove(&name).ok_or_else(|| reason(at));
+        (name, answer)
+    };
+    names.into_iter().enumerate().map(answer).collect()
+}
+
+/// The hosts that processes of a configuration send to and that must be looked up.
+fn hosts(config: &Config) -> impl Iterator<Item = HostName> {
+    let statsd = HostName::new(&config.statsd_host, config.statsd_port);
+    let statsd = Some(statsd).filter(|name| !name.host.is_empty());
+    statsd.into_iter().chain(sentry::hosts(&config.sentry)).filter(|name| name.literal().is_none())
+}
+
 /// The first steps of an errand, which may outlive its master by the seconds it takes.
-fn errand_steps<'a>(close: &'a [RawFd], config: &'a Config) -> FirstSteps<'a> {
-    FirstSteps { on_master_death: None, ..first_steps(close, config, Signal::SIGKILL) }
+fn errand_steps(config: &Config) -> FirstSteps<'_> {
+    FirstSteps { on_master_death: None, ..first_steps(config, Signal::SIGKILL) }
+}
+
+/// Has the kernel end this process if its errand takes too long. By SIGKILL: whatever else a timer could
+/// send may be sent by others too, and is ignored.
+fn limit() -> nix::Result<Timer> {
+    let kill = SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 };
+    let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(kill))?;
+    timer.set(Expiration::OneShot(ERRAND_MAX.into()), TimerSetTimeFlags::empty())?;
+    Ok(timer)
 }
 
 /// Tells Sentry, before the end of a process that is no master yet, or none any more.
 pub(super) fn report_last(config: &Config, log: &Logger) {
     let mut errands = Errands::default();
-    errands.report(config, log, &errand_steps(&[], config));
+    errands.report(config, log, &errand_steps(config));
     errands.wait();
 }
 
@@ -155,11 +220,30 @@ impl Master {
     pub(super) fn run_errands(&mut self) {
         let current = self.arbiter.current().or_else(|| self.generations.keys().next().copied());
         let Some(number) = current else { return };
-        let close = self.descriptors(number);
         let Some(of) = self.generations.get(&number) else { return };
-        let first = errand_steps(&close, &of.config);
-        self.errands.report(&of.config, of.log.logger(), &first);
-        self.errands.look_up(&of.config, of.log.logger(), &first);
+        self.errands.report(&of.config, of.log.logger(), &errand_steps(&of.config));
+        let hosts = self.generations.values().flat_map(|of| hosts(&of.config)).collect();
+        self.errands.look_up(hosts, of.log.logger(), errand_steps(&of.config));
+    }
+
+    /// Makes known what was found, here and in all workers.
+    pub(super) fn learn(&mut self, answers: Vec<Answer>) {
+        for (name, answer) in answers {
+            let Some(told) = self.errands.known.get_mut(&name) else { continue };
+            match answer {
+                Ok(addresses) => {
+                    *told = false;
+                    if name.learn(addresses) {
+                        self.handouts.owe(|_| true, Owed { names: true, ..Owed::default() });
+                    }
+                }
+                Err(reason) if !std::mem::replace(told, true) => {
+                    info!(self.log.logger(), "nothing is sent to a host until it is found";
+                        "host" => %name, "error" => reason);
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// Tells Sentry what is left to be told, and waits until that is done.
@@ -169,5 +253,26 @@ impl Master {
             self.run_errands();
             self.errands.wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_found_or_have_a_reason() {
+        let [found, wrong, silent] =
+            ["one.example", "two.example", "three.example"].map(|host| HostName::new(host, 5));
+        let addresses = vec!["192.0.2.1:5".parse().unwrap()];
+        let text = format!("{NOT_FOUND}1 it is wrong\n{}\n", names::line(&found, &addresses));
+        assert_eq!(
+            answers(vec![found.clone(), wrong.clone(), silent.clone()], &text),
+            [
+                (found, Ok(addresses)),
+                (wrong, Err("it is wrong".to_owned())),
+                (silent, Err(NO_ANSWER.to_owned()))
+            ]
+        );
     }
 }

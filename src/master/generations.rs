@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,22 +13,22 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use slog::{debug, error, warn};
 
-use super::control::Control;
 use super::events::Settings;
-use super::listeners::{self, Listener};
+use super::listeners::{self, Listener, Manner};
 use super::loader::{Loader, Source, Summary};
 use super::logs::open_logs;
 use super::messages::Message;
 use super::pidfile::PidFile;
 use super::process::{self, FirstSteps};
 use super::sandbox;
-use super::upgrade::{Predecessor, Successor};
-use super::{ExitCode, Master, chain, warn_about};
-use crate::config::{self, BindAddress, Config};
-use crate::snapshot::{Snapshot, Verify, storage};
-use crate::telemetry::{AccessLog, Log, sentry};
+use super::start::warn_about;
+use super::{ExitCode, Master, chain};
+use crate::config::{self, BindAddress, Config, World};
+use crate::snapshot;
+use crate::telemetry::sentry::{self, Lookup};
+use crate::telemetry::{AccessLog, Log};
 use crate::title;
-use crate::worker::{Cause, Ending, Notice, Role, Worker};
+use crate::worker::{Cause, Ending, Notice, Role, Worker, handout_way};
 
 /// A worker that crashes as soon as it has something to do does so within this time, and a reload
 /// takes so much longer.
@@ -37,6 +37,8 @@ const PROBATION: Duration = Duration::from_millis(200);
 /// A generation: a configuration, its listeners and logs, and, once made, its snapshot.
 pub(super) struct Generation {
     pub(super) config: Config,
+    /// User and group of its children.
+    pub(super) account_names: (String, String),
     pub(super) log: Log,
     pub(super) access_log: Option<Arc<AccessLog>>,
     pub(super) listeners: Vec<Rc<Listener>>,
@@ -54,12 +56,14 @@ pub(super) struct Generation {
 impl Generation {
     pub(super) fn new(
         config: Config,
+        account_names: (String, String),
         log: Log,
         access_log: Option<AccessLog>,
         listeners: Vec<Rc<Listener>>,
     ) -> Self {
         Generation {
             config,
+            account_names,
             log,
             access_log: access_log.map(Arc::new),
             listeners,
@@ -82,9 +86,11 @@ impl Generation {
         self.summary.get("songs").and_then(Value::as_u64) == Some(0)
     }
 
-    /// Descriptors of its logs, as far as they have any.
-    fn log_fds(&self) -> [Option<RawFd>; 2] {
-        [self.log.fd(), self.access_log.as_ref().and_then(|log| log.fd())]
+    /// The first steps of its children, which keep its logs and nothing else.
+    pub(super) fn first_steps(&self, on_master_death: Signal) -> FirstSteps<'_> {
+        let logs = [self.log.fd(), self.access_log.as_ref().and_then(|log| log.fd())];
+        let keep = logs.into_iter().flatten().collect();
+        FirstSteps { keep, ..first_steps(&self.config, on_master_death) }
     }
 
     /// What an address is for: another configuration may use it otherwise.
@@ -108,41 +114,50 @@ impl Generation {
 }
 
 impl Master {
-    pub(super) fn configure(&mut self, generation: u64) -> Result<Settings, String> {
-        let config = config::load(&self.overrides).map_err(|error| chain(&error))?;
+    /// Makes the next generation of a configuration for which `world` has all answers.
+    pub(super) fn configure(&mut self, generation: u64, world: &World<'_>) -> Result<Settings, String> {
+        let config = config::load_in(&self.overrides, world).map_err(|error| chain(&error))?;
         warn_about(&config, self.log.logger());
         if config.pidfile.as_deref() != self.pidfile.as_ref().map(PidFile::path) {
             warn!(self.log.logger(), "PIDFILE is not changed by a reload");
         }
+        self.restore_names();
         let (log, access_log) = open_logs(&config)?;
         let open: Vec<Rc<Listener>> =
             self.generations.values().flat_map(|generation| generation.listeners.clone()).collect();
-        let listeners = open_listeners(&config, &self.activated, &open)?;
+        let listeners = open_listeners(&config, &self.activated, &open, world)?;
         let settings = settings(&config);
-        self.generations.insert(generation, Generation::new(config, log, access_log, listeners));
+        let account_names = config.account_names(world);
+        let next = Generation::new(config, account_names, log, access_log, listeners);
+        self.generations.insert(generation, next);
         Ok(settings)
+    }
+
+    /// Addresses that need not be opened for another generation.
+    pub(super) fn open_addresses(&self) -> Vec<BindAddress> {
+        let listeners = self.generations.values().flat_map(|generation| &generation.listeners);
+        listeners.chain(&self.activated).map(|listener| listener.address().clone()).collect()
     }
 
     pub(super) fn start_loader(&mut self, generation: u64) -> io::Result<Pid> {
         let kept = self.kept.take();
         // Nobody waits for the first one in vain; later ones have workers beside them.
         let gives_way = self.arbiter.current().is_some() || self.predecessor.is_some();
-        let close = self.descriptors(generation);
-        let Generation { config, log, .. } = self.generation(generation)?;
-        let first = FirstSteps { gives_way, ..first_steps(&close, config, Signal::SIGKILL) };
+        let of = self.generation(generation)?;
+        let first = FirstSteps { gives_way, ..of.first_steps(Signal::SIGKILL) };
         let loader = match kept {
-            Some(kept) => Loader::verify(generation, config, log, &first, kept)?,
-            None => Loader::start(generation, config, log, &first)?,
+            Some(kept) => Loader::verify(generation, &of.config, &of.log, first, kept)?,
+            None => Loader::start(generation, &of.config, &of.log, first)?,
         };
         let pid = loader.pid;
         self.loader = Some(loader);
         Ok(pid)
     }
 
-    pub(super) fn fork_worker(&self, generation: u64, slot: usize) -> io::Result<Pid> {
-        let close = self.descriptors(generation);
+    pub(super) fn fork_worker(&mut self, generation: u64, slot: usize) -> io::Result<Pid> {
+        let (giver, taker) = handout_way()?;
         let of = self.generation(generation)?;
-        let first = first_steps(&close, &of.config, Signal::SIGTERM);
+        let mut first = of.first_steps(Signal::SIGTERM);
         // Copies made before the fork: the child closes the master's own descriptors.
         let share = |listener: &Rc<Listener>| Ok((listener.share()?, of.role(listener)));
         let listeners = of.listeners.iter().map(share).collect::<io::Result<Vec<_>>>()?;
@@ -150,20 +165,25 @@ impl Master {
             of.snapshot.as_ref().ok_or_else(|| io::Error::other("the generation has no snapshot"))?;
         let snapshot = snapshot.try_clone()?;
         let messages = File::from(self.messages_to.try_clone()?);
+        first.keep.extend(listeners.iter().map(|(listener, _)| listener.as_raw_fd()));
+        first.keep.extend([snapshot.as_raw_fd(), messages.as_raw_fd(), taker.as_fd().as_raw_fd()]);
         let scoreboard_slot = self.scoreboard.assign(slot);
-        process::fork(&first, || {
+        let forked = process::fork(&first, || {
             title::set(&format!("avalon: worker {slot} [gen {generation}]"));
             let log = of.log.for_process(&format!("worker {slot}"));
+            log.be_led();
+            of.access_log.iter().for_each(|access_log| access_log.be_led());
             if of.config.sandbox {
-                match sandbox::confine(of.config.log_files()) {
+                match sandbox::confine() {
                     Ok(how) => debug!(log.logger(), "confined"; "how" => how),
                     // It serves all the same: the kernel may not know of it.
                     Err(error) => warn!(log.logger(), "the worker is not fully confined: {}", error),
                 }
             }
-            let _sentry = sentry::start(&of.config.sentry, "worker", Some(generation), Some(slot));
+            let _sentry =
+                sentry::start(&of.config.sentry, "worker", Some(generation), Some(slot), Lookup::Known);
             scoreboard_slot.claim(std::process::id(), generation);
-            let worker = open_snapshot(&snapshot).map(|snapshot| Worker {
+            let worker = snapshot::open_sealed(&snapshot).map(|snapshot| Worker {
                 config: of.config.clone(),
                 snapshot,
                 listeners,
@@ -172,6 +192,7 @@ impl Master {
                 log: log.clone(),
                 access_log: of.access_log.clone(),
                 master: first.master,
+                handouts: taker,
                 notify: Box::new(move |notice| match notice {
                     Notice::Ready => Message::Ready.send(&messages),
                     Notice::Retires(Cause::Requests) => Message::RetiresForRequests.send(&messages),
@@ -186,7 +207,8 @@ impl Master {
                     ExitCode::Worker
                 }
             }
-        })
+        });
+        forked.inspect(|pid| self.handouts.add(*pid, generation, giver))
     }
 
     pub(super) fn generation(&self, number: u64) -> io::Result<&Generation> {
@@ -194,39 +216,11 @@ impl Master {
             .get(&number)
             .ok_or_else(|| io::Error::other(format!("there is no generation {number}")))
     }
+}
 
-    /// Descriptors that no child of this generation needs.
-    pub(super) fn descriptors(&self, generation: u64) -> Vec<RawFd> {
-        let own = [self.signals.as_fd().as_raw_fd(), self.messages.as_raw_fd()];
-        let snapshots =
-            self.generations.values().filter_map(|of| of.snapshot.as_ref()).map(AsRawFd::as_raw_fd);
-        let loader = self.loader.iter().flat_map(Loader::fds);
-        let pidfile = self.pidfile.iter().map(PidFile::fd);
-        let control = self.control.iter().flat_map(Control::raw_fds);
-        let turns = self.successor.iter().map(Successor::turn);
-        let turns = turns.chain(self.predecessor.iter().map(Predecessor::turn));
-        let turns = turns.map(|turn| turn.as_raw_fd());
-        let mut fds: Vec<RawFd> = own
-            .into_iter()
-            .chain(snapshots)
-            .chain(loader)
-            .chain(pidfile)
-            .chain(control)
-            .chain(turns)
-            .chain(self.errands.fds())
-            .collect();
-        // Generations share listeners; nothing may be closed twice.
-        fds.extend(
-            self.generations.values().flat_map(|of| of.listeners.iter().map(|listener| listener.fd())),
-        );
-        // A child opens only the log of its own generation anew, and would keep another's file for ever.
-        let own = self.generations.get(&generation).map(Generation::log_fds).unwrap_or_default();
-        let others = self.generations.values().flat_map(Generation::log_fds).chain([self.log.fd()]);
-        fds.extend(others.flatten().filter(|fd| !own.contains(&Some(*fd))));
-        fds.sort_unstable();
-        fds.dedup();
-        fds
-    }
+/// All addresses that a configuration names.
+pub(super) fn addresses_wanted(config: &Config) -> impl Iterator<Item = &BindAddress> {
+    config.bind.iter().chain(&config.metrics_bind)
 }
 
 /// What a configuration wants to be open: what is `activated` takes the place of `BIND`, but for what
@@ -237,10 +231,11 @@ pub(super) fn open_listeners(
     config: &Config,
     activated: &[Rc<Listener>],
     open: &[Rc<Listener>],
+    world: &World<'_>,
 ) -> Result<Vec<Rc<Listener>>, String> {
-    let bind = |addresses: &[BindAddress], open: &[Rc<Listener>]| {
-        listeners::open(addresses, open, config.backlog, config.umask, config.reuse_port)
-    };
+    let manner = Manner::of(config);
+    let bind =
+        |addresses: &[BindAddress], open: &[Rc<Listener>]| listeners::open(addresses, open, &manner, world);
     let is_wanted = |address: &&BindAddress| {
         config.metrics || activated.iter().any(|listener| listener.address() == *address)
     };
@@ -255,6 +250,18 @@ pub(super) fn open_listeners(
     Ok(listeners)
 }
 
+/// The first steps of a child that needs no descriptor.
+pub(super) fn first_steps(config: &Config, on_master_death: Signal) -> FirstSteps<'_> {
+    FirstSteps {
+        master: process::own_pid(),
+        keep: Vec::new(),
+        account: config.account.as_ref(),
+        umask: config.umask,
+        on_master_death: Some(on_master_death),
+        gives_way: false,
+    }
+}
+
 pub(super) fn settings(config: &Config) -> Settings {
     Settings {
         workers: config.workers,
@@ -266,29 +273,4 @@ pub(super) fn settings(config: &Config) -> Settings {
         failures_max: config.failures_max,
         failure_window: config.failure_window,
     }
-}
-
-pub(super) fn first_steps<'a>(
-    close: &'a [RawFd],
-    config: &'a Config,
-    on_master_death: Signal,
-) -> FirstSteps<'a> {
-    let account = config.account.as_ref();
-    let on_master_death = Some(on_master_death);
-    FirstSteps {
-        master: process::own_pid(),
-        close,
-        account,
-        umask: config.umask,
-        on_master_death,
-        gives_way: false,
-    }
-}
-
-/// The snapshot for the rest of the process's life. The loader has verified all of it, and
-/// it is sealed since.
-fn open_snapshot(sealed: &OwnedFd) -> io::Result<&'static Snapshot<'static>> {
-    let map: &'static memmap2::Mmap = Box::leak(Box::new(storage::map(sealed)?));
-    let snapshot = Snapshot::open(map, Verify::Structure).map_err(io::Error::other)?;
-    Ok(Box::leak(Box::new(snapshot)))
 }

@@ -2,8 +2,7 @@
 //! (`LISTEN_FDS`), and a snapshot that it keeps for us from one start to the next.
 
 use std::env;
-use std::fs;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::process;
 use super::upgrade::Handover;
@@ -70,10 +69,12 @@ fn passed() -> Result<Vec<(RawFd, String)>, String> {
 /// Takes a descriptor that was passed to this process.
 #[allow(unsafe_code)]
 pub(super) fn own(fd: RawFd) -> nix::Result<OwnedFd> {
-    // What is said may be wrong.
-    if fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_err() {
+    // What is said may be wrong. A negative number is none at all, and -1 no value of a descriptor.
+    if fd < 0 {
         return Err(Errno::EBADF);
     }
+    // SAFETY: it is borrowed for one question, whether it is open, which changes nothing.
+    fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFD)?;
     // SAFETY: it is open, as just seen, and LISTEN_PID says that the service manager has passed
     // it to this very process, or our parent, a former master, says that it has. It is taken
     // once, before the program opens anything of its own, so that nobody else owns it.

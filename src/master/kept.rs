@@ -1,14 +1,11 @@
 //! Snapshots that outlive a master, in systemd's descriptor store or in the file at
 //! `SNAPSHOT_PATH`: they serve at once after a start, until the database has been read.
 
-use std::time::Instant;
-
 use nix::sys::signal::Signal;
 use slog::{Logger, info, warn};
 
 use super::Master;
 use super::events::{Event, Wish};
-use super::generations::first_steps;
 use super::loader::{Kept, Loaded};
 use super::process::FirstSteps;
 use crate::config::Config;
@@ -17,7 +14,7 @@ use crate::snapshot::storage;
 impl Master {
     /// Asks for what is in the database when it is time to.
     pub(super) fn refresh(&mut self) {
-        if self.refresh.is_due(Instant::now()) {
+        if self.refresh.is_due(self.clock.now()) {
             if !self.arbiter.is_making() {
                 self.refreshing = Some(self.arbiter.reload_generation());
             }
@@ -51,15 +48,14 @@ impl Master {
     /// Writes it to `SNAPSHOT_PATH`, unless it stands there already.
     pub(super) fn save(&mut self) {
         let Some(number) = self.arbiter.current() else { return };
-        let close = self.descriptors(number);
         let current = self.generations.get(&number);
         let Some(current) = current.filter(|current| !current.is_stale()) else { return };
         let snapshot = current.snapshot.as_ref().zip(current.hash());
         let Some((path, (snapshot, hash))) = current.config.snapshot_path.as_deref().zip(snapshot) else {
             return;
         };
-        let first = FirstSteps { gives_way: true, ..first_steps(&close, &current.config, Signal::SIGKILL) };
-        if let Err(error) = self.saving.save(snapshot, hash, path, &current.log, &first) {
+        let first = FirstSteps { gives_way: true, ..current.first_steps(Signal::SIGKILL) };
+        if let Err(error) = self.saving.save(snapshot, hash, path, &current.log, first) {
             warn!(self.log.logger(), "the snapshot cannot be saved: {}", error);
         }
     }

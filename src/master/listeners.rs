@@ -5,17 +5,19 @@
 use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::{Shutdown, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, fchownat};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
-use crate::config::BindAddress;
+use super::names::{Holder, Identity};
+use crate::config::{BindAddress, Config, World, preferred};
 
 /// One open address.
 pub(super) struct Listener {
@@ -23,6 +25,8 @@ pub(super) struct Listener {
     socket: Socket,
     /// Bound by systemd, not by us.
     activated: bool,
+    /// What has the path of a Unix socket since it was bound.
+    identity: Option<Identity>,
     /// Whether nobody else will serve here once its master closes it: callers are turned away, and
     /// the path of a Unix socket is taken away.
     owned: Cell<bool>,
@@ -45,7 +49,11 @@ const NO_BEGINNINGS: [SockFilter; 5] = {
 
 impl Listener {
     fn new(address: BindAddress, socket: Socket, activated: bool) -> Self {
-        Listener { address, socket, activated, owned: Cell::new(!activated) }
+        let identity = match &address {
+            BindAddress::Unix(path) => Identity::at(path).ok(),
+            BindAddress::Tcp { .. } => None,
+        };
+        Listener { address, socket, activated, identity, owned: Cell::new(!activated) }
     }
 
     /// A listener of a former master, which still takes care of its path.
@@ -58,6 +66,16 @@ impl Listener {
     /// Says which of two masters takes care of the address: this one, or another.
     pub(super) fn set_owned(&self, owned: bool) {
         self.owned.set(owned && !self.activated);
+    }
+
+    /// The path of a Unix socket that we take care of, and who has it.
+    pub(super) fn name(&self) -> Option<(&Path, Holder)> {
+        match (&self.address, self.identity) {
+            (BindAddress::Unix(path), Some(identity)) if self.owned.get() => {
+                Some((path, identity.holder(path)))
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn address(&self) -> &BindAddress {
@@ -75,14 +93,15 @@ impl Listener {
 
     /// The address with the port that was really bound.
     pub(super) fn shown(&self) -> String {
-        match self.socket.local_addr().ok().and_then(|address| address.as_socket()) {
+        match self.local() {
             Some(address) => format!("http://{address}"),
             None => self.address.to_string(),
         }
     }
 
-    pub(super) fn fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
+    /// Address and port that were really bound, if it is one of TCP.
+    fn local(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok().and_then(|address| address.as_socket())
     }
 
     /// Lets nobody into the queue any more, while all who are in it can be accepted by whoever has a
@@ -103,7 +122,7 @@ impl Drop for Listener {
         if !self.owned.get() {
             return;
         }
-        if let BindAddress::Unix(path) = &self.address {
+        if let Some((path, Holder::Ours)) = self.name() {
             let _ = fs::remove_file(path);
         }
         self.turn_away();
@@ -130,66 +149,154 @@ fn bind_address(address: &SockAddr) -> BindAddress {
     }
 }
 
-/// Opens what `addresses` names, taking from `open` what is open already.
+/// How addresses are opened.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Manner {
+    /// Length of the queue.
+    pub(super) backlog: i32,
+    /// Mode bits that Unix sockets do not get.
+    pub(super) umask: u32,
+    /// Whom Unix sockets belong to; `None`: to us.
+    pub(super) owner: Option<(Uid, Gid)>,
+    /// Whether others of the same user may listen on the same TCP addresses.
+    pub(super) reuse_port: bool,
+    /// Ports of IPv4 addresses, which an IPv6 address must not take.
+    pub(super) ipv4_ports: Vec<u16>,
+}
+
+impl Manner {
+    /// As the configuration says.
+    pub(super) fn of(config: &Config) -> Self {
+        Manner {
+            backlog: config.backlog,
+            umask: config.umask,
+            owner: config.account.as_ref().map(|account| (account.uid, account.gid)),
+            reuse_port: config.reuse_port,
+            ipv4_ports: config.ipv4_ports(),
+        }
+    }
+}
+
+/// Opens what `addresses` names, taking from `open` what is open already. A Unix socket whose path was removed or
+/// taken is bound again, if it can be.
 ///
 /// # Errors
 /// The address that cannot be had, and why; what is open stays open.
 pub(super) fn open(
     addresses: &[BindAddress],
     open: &[Rc<Listener>],
-    backlog: i32,
-    umask: u32,
-    reuse_port: bool,
+    manner: &Manner,
+    world: &World<'_>,
 ) -> Result<Vec<Rc<Listener>>, String> {
     let find = |address: &BindAddress| open.iter().find(|listener| listener.address == *address);
-    let open = |address: &BindAddress| match find(address) {
-        Some(listener) => Ok(Rc::clone(listener)),
-        None => bind(address, backlog, umask, reuse_port)
+    let have = |address: &BindAddress| match find(address) {
+        Some(listener) if listener.name().is_none_or(|(_, holder)| holder == Holder::Ours) => {
+            Ok(Rc::clone(listener))
+        }
+        Some(listener) => {
+            Ok(bind(address, open, manner, world).map_or_else(|_| Rc::clone(listener), Rc::new))
+        }
+        None => bind(address, open, manner, world)
             .map(Rc::new)
             .map_err(|error| format!("cannot listen on {address}: {error}")),
     };
-    addresses.iter().map(open).collect()
+    addresses.iter().map(have).collect()
 }
 
-fn bind(address: &BindAddress, backlog: i32, umask: u32, reuse_port: bool) -> io::Result<Listener> {
-    match address {
+fn bind(
+    address: &BindAddress,
+    open: &[Rc<Listener>],
+    manner: &Manner,
+    world: &World<'_>,
+) -> io::Result<Listener> {
+    let socket = match address {
         BindAddress::Tcp { host, port } => {
-            let resolved = (host.as_str(), *port).to_socket_addrs()?.next();
+            let resolved = preferred(&world.addresses(host, *port)?);
             let resolved = resolved.ok_or_else(|| io::Error::other("the name has no address"))?;
-            let socket = bind_tcp(resolved, backlog, reuse_port)?;
-            Ok(Listener::new(address.clone(), socket, false))
+            bind_tcp(resolved, open, manner)
         }
-        BindAddress::Unix(path) => {
-            let socket = bind_unix(path, backlog, umask)?;
-            Ok(Listener::new(address.clone(), socket, false))
-        }
-    }
+        BindAddress::Unix(path) => bind_unix(path, manner),
+    };
+    Ok(Listener::new(address.clone(), socket?, false))
 }
 
-fn bind_tcp(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<Socket> {
+fn bind_tcp(address: SocketAddr, open: &[Rc<Listener>], manner: &Manner) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     // Of the master's one socket for all workers: a socket of a worker's own would take its queue
     // with it when it closes.
-    socket.set_reuse_port(reuse_port)?;
-    if address.is_ipv6() {
+    socket.set_reuse_port(manner.reuse_port)?;
+    // Elsewhere the kernel's net.ipv6.bindv6only says whether [::] serves IPv4 as well, as with Gunicorn.
+    if address.is_ipv6() && manner.ipv4_ports.contains(&address.port()) {
         socket.set_only_v6(true)?;
     }
     // Accepted connections inherit it.
     socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(backlog)?;
+    match socket.bind(&address.into()) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            bind_beside(&socket, address, open, manner)?;
+        }
+        bound => {
+            bound?;
+            socket.listen(manner.backlog)?;
+        }
+    }
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, backlog: i32, mask: u32) -> io::Result<Socket> {
+/// Binds an address of which another of ours, which a reload may close only afterwards, has a part: all addresses
+/// of the machine beside a single one. Callers of the single one are served by its workers until it is
+/// closed, and by the other's after that, so that nobody is lost also if the reload fails. The other way
+/// round they would wait at a socket that is closed if the reload fails.
+fn bind_beside(
+    socket: &Socket,
+    address: SocketAddr,
+    open: &[Rc<Listener>],
+    manner: &Manner,
+) -> io::Result<()> {
+    let is_in_the_way =
+        |listener: &&Rc<Listener>| listener.local().is_some_and(|local| local.port() == address.port());
+    let in_the_way: Vec<&Rc<Listener>> = open.iter().filter(is_in_the_way).collect();
+    let Some(first) = in_the_way.first() else { return Err(io::ErrorKind::AddrInUse.into()) };
+    let ours = || {
+        let message = format!(
+            "our own former address {} is in the way, as it is closed only when the new one serves; stop \
+             and start the server to change it, or reload twice: first without any of the two",
+            first.shown()
+        );
+        io::Error::new(io::ErrorKind::AddrInUse, message)
+    };
+    let is_wider = address.ip().is_unspecified()
+        && in_the_way
+            .iter()
+            .all(|listener| listener.local().is_some_and(|local| !local.ip().is_unspecified()));
+    if !is_wider {
+        return Err(ours());
+    }
+    // Only for this moment. (Another process of this user that asks to share the port could join in all
+    // the same, as the kernel remembers that it was shared; one that does not ask is refused as ever.)
+    let share = |shared| {
+        in_the_way.iter().try_for_each(|listener| listener.socket.set_reuse_port(shared))?;
+        socket.set_reuse_port(shared)
+    };
+    let bound =
+        share(true).and_then(|()| socket.bind(&address.into())).and_then(|()| socket.listen(manner.backlog));
+    share(manner.reuse_port)?;
+    bound.map_err(|_| ours())
+}
+
+fn bind_unix(path: &Path, manner: &Manner) -> io::Result<Socket> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    let before = umask(Mode::from_bits_truncate(mask));
+    let before = umask(Mode::from_bits_truncate(manner.umask));
     let bound = socket.bind(&SockAddr::unix(path)?);
     umask(before);
     bound?;
-    socket.listen(backlog)?;
+    if let Some((user, group)) = manner.owner {
+        // Not through a link that has taken its place.
+        fchownat(AT_FDCWD, path, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    }
+    socket.listen(manner.backlog)?;
     Ok(socket)
 }
 
@@ -209,41 +316,55 @@ pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn manner() -> Manner {
+        Manner { backlog: 16, umask: 0o022, ..Manner::default() }
+    }
+
+    /// Opened as a start or a reload does.
+    fn opened_with(
+        addresses: &[BindAddress],
+        before: &[Rc<Listener>],
+        manner: &Manner,
+    ) -> Result<Vec<Rc<Listener>>, String> {
+        open(addresses, before, manner, &World::live())
+    }
+
     fn tcp() -> BindAddress {
         BindAddress::Tcp { host: "127.0.0.1".into(), port: 0 }
     }
 
     #[test]
     fn open_addresses_are_kept() {
-        let first = open(&[tcp()], &[], 16, 0o022, false).unwrap();
+        let first = opened_with(&[tcp()], &[], &manner()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let unix = BindAddress::Unix(folder.path().join("socket"));
-        let second = open(&[tcp(), unix], &first, 16, 0o022, false).unwrap();
+        let second = opened_with(&[tcp(), unix], &first, &manner()).unwrap();
         assert_eq!(first[0].shown(), second[0].shown());
     }
 
     #[test]
     fn busy_address_is_named() {
-        let first = open(&[tcp()], &[], 16, 0o022, false).unwrap();
+        let first = opened_with(&[tcp()], &[], &manner()).unwrap();
         let port = first[0].socket.local_addr().unwrap().as_socket().unwrap().port();
         let busy = BindAddress::Tcp { host: "127.0.0.1".into(), port };
-        let error = open(&[busy], &[], 16, 0o022, false).err().unwrap();
+        let error = opened_with(&[busy], &[], &manner()).err().unwrap();
         assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
     }
 
     #[test]
     fn address_is_shared_with_whoever_shares_it_too() {
-        let first = open(&[tcp()], &[], 16, 0o022, true).unwrap();
+        let sharing = Manner { reuse_port: true, ..manner() };
+        let first = opened_with(&[tcp()], &[], &sharing).unwrap();
         let port = first[0].socket.local_addr().unwrap().as_socket().unwrap().port();
         let same = [BindAddress::Tcp { host: "127.0.0.1".into(), port }];
-        assert!(open(&same, &[], 16, 0o022, false).is_err());
-        assert!(open(&same, &[], 16, 0o022, true).is_ok());
+        assert!(opened_with(&same, &[], &manner()).is_err());
+        assert!(opened_with(&same, &[], &sharing).is_ok());
     }
 
     /// One TCP and one Unix address that are open, with a copy as a worker has it.
     fn opened(folder: &Path) -> [(Rc<Listener>, Socket); 2] {
         [tcp(), BindAddress::Unix(folder.join("socket"))].map(|address| {
-            let listener = open(&[address], &[], 16, 0o022, false).unwrap().remove(0);
+            let listener = opened_with(&[address], &[], &manner()).unwrap().remove(0);
             let copy = listener.share().unwrap();
             (listener, copy)
         })
@@ -291,15 +412,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let address = [BindAddress::Unix(path.clone())];
-        let live = open(&address, &[], 16, 0o022, false).unwrap();
-        assert!(open(&address, &[], 16, 0o022, false).err().unwrap().contains("another process serves it"));
+        let live = opened_with(&address, &[], &manner()).unwrap();
+        assert!(opened_with(&address, &[], &manner()).err().unwrap().contains("another process serves it"));
         drop(live);
         assert!(!path.exists());
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        drop(open(&address, &[], 16, 0o022, false).unwrap());
+        drop(opened_with(&address, &[], &manner()).unwrap());
         fs::write(&path, "data").unwrap();
-        assert!(open(&address, &[], 16, 0o022, false).err().unwrap().contains("something else"));
+        assert!(opened_with(&address, &[], &manner()).err().unwrap().contains("something else"));
         assert_eq!(fs::read(&path).unwrap(), b"data");
     }
 }

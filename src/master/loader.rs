@@ -1,6 +1,7 @@
 //! The short-lived child that turns the database into a snapshot. It may start threads,
 //! hang, crash or be killed for memory: the master only waits for its report.
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -8,6 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use memmap2::Mmap;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, pipe2};
 use serde_json::{Map, Value, json};
@@ -42,6 +44,16 @@ enum Material {
     Draft(Draft),
     /// To be verified.
     Kept(Kept),
+}
+
+impl Material {
+    /// What the loader needs of it.
+    fn fds(&self) -> Vec<RawFd> {
+        match self {
+            Material::Draft(draft) => draft.fds().to_vec(),
+            Material::Kept(kept) => vec![kept.snapshot().as_raw_fd()],
+        }
+    }
 }
 
 /// A snapshot of a former master.
@@ -97,7 +109,7 @@ impl Loader {
         generation: u64,
         config: &Config,
         log: &Log,
-        first: &FirstSteps<'_>,
+        first: FirstSteps<'_>,
     ) -> io::Result<Loader> {
         let draft = Draft::create(config.snapshot_dir.as_deref())?;
         Loader::fork(generation, config, log, first, Material::Draft(draft))
@@ -108,7 +120,7 @@ impl Loader {
         generation: u64,
         config: &Config,
         log: &Log,
-        first: &FirstSteps<'_>,
+        first: FirstSteps<'_>,
         kept: Kept,
     ) -> io::Result<Loader> {
         Loader::fork(generation, config, log, first, Material::Kept(kept))
@@ -118,13 +130,15 @@ impl Loader {
         generation: u64,
         config: &Config,
         log: &Log,
-        first: &FirstSteps<'_>,
+        mut first: FirstSteps<'_>,
         material: Material,
     ) -> io::Result<Loader> {
         let (report, report_to) = pipe2(OFlag::O_CLOEXEC)?;
+        first.keep.push(report_to.as_raw_fd());
+        first.keep.extend(material.fds());
         let begin = Instant::now();
         let body = || load(generation, config, log, &material, File::from(report_to));
-        let pid = process::fork(first, body)?;
+        let pid = process::fork(&first, body)?;
         Ok(Loader { pid, generation, begin, material, report })
     }
 
@@ -155,22 +169,13 @@ impl Loader {
             (ended, ..) => Err(format!("the loader ended without a result ({ended})")),
         }
     }
-
-    /// Its descriptors in the master, for other children to close.
-    pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
-        let material = match &self.material {
-            Material::Draft(draft) => draft.fds().to_vec(),
-            Material::Kept(kept) => vec![kept.snapshot().as_raw_fd()],
-        };
-        material.into_iter().chain([self.report.as_raw_fd()])
-    }
 }
 
 /// The life of the child.
 fn load(generation: u64, config: &Config, log: &Log, material: &Material, mut report: File) -> ExitCode {
     title::set(&format!("avalon: loader [gen {generation}]"));
     let log = log.for_process("loader");
-    let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None);
+    let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None, sentry::Lookup::Own);
     let made = match material {
         Material::Draft(draft) => make(config, &log, draft),
         Material::Kept(kept) => verify_kept(kept.snapshot()),
@@ -199,7 +204,7 @@ fn make(config: &Config, log: &Log, draft: &Draft) -> Result<Value, String> {
     if !loaded.left_out.is_empty() {
         warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
     }
-    snapshot::build(&loaded.collection, draft.writer()).map_err(|error| chain(&error))?;
+    snapshot::build(&loaded.collection, draft.writer()).map_err(|error| with_remedy(&error))?;
     drop(loaded);
     draft.seal().map_err(|error| format!("the snapshot cannot be sealed: {error}"))?;
     let summary = verify(draft.reader(), Verify::Full)?;
@@ -207,6 +212,21 @@ fn make(config: &Config, log: &Log, draft: &Draft) -> Result<Value, String> {
         "read_s" => format!("{:.3}", read.as_secs_f32()),
         "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
     Ok(summary)
+}
+
+/// What went wrong with a file, and what can be done about it where that is not plain.
+fn with_remedy(error: &(dyn Error + 'static)) -> String {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    let is_limit = causes.any(|error| {
+        error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(Errno::EFBIG as i32)
+    });
+    match is_limit {
+        true => format!(
+            "{}: a snapshot is a file, and RLIMIT_FSIZE allows none of its size (ulimit -f, LimitFSIZE=)",
+            chain(error)
+        ),
+        false => chain(error),
+    }
 }
 
 /// The lines of the original, for those who look for them.

@@ -1,6 +1,6 @@
 //! The log files of all generations: opened, given to whoever the workers become, opened anew.
 //!
-//! Opened in the master, as the folder may belong to root, and by workers again after a rotation.
+//! Opened in the master, as the folder may belong to root, and handed to workers after a rotation.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -11,8 +11,8 @@ use nix::libc;
 use nix::unistd::fchown;
 use slog::{Logger, error, warn};
 
-use super::Master;
 use super::generations::Generation;
+use super::{Master, Owed};
 use crate::config::{Account, Config};
 use crate::telemetry::{AccessLog, Log};
 
@@ -66,18 +66,20 @@ fn give(path: &Path, account: &Account) -> io::Result<()> {
 
 impl Master {
     /// Goes after log files that were moved.
-    pub(super) fn follow_logs(&self) {
-        for Generation { log, access_log, config, .. } in self.generations.values() {
+    pub(super) fn follow_logs(&mut self) {
+        for (number, Generation { log, access_log, config, .. }) in &self.generations {
             let access_log_moved = access_log.as_ref().is_some_and(|access| access.follow(log.logger()));
-            if log.follow() || access_log_moved {
+            let moved = Owed { log: log.follow(), access_log: access_log_moved, ..Owed::default() };
+            if moved.log || moved.access_log {
                 give_logs(config, log.logger());
+                self.handouts.owe(|generation| generation == *number, moved);
             }
         }
         self.log.follow();
     }
 
-    /// Before the workers are told, who may not be able to create a file.
-    pub(super) fn reopen_logs(&self) {
+    /// Opens all of them anew.
+    pub(super) fn reopen_logs(&mut self) {
         for Generation { log, access_log, config, .. } in self.generations.values() {
             if let Err(error) = log.reopen() {
                 error!(self.log.logger(), "the log could not be reopened: {}", error);
@@ -90,5 +92,6 @@ impl Master {
         if let Err(error) = self.log.reopen() {
             error!(self.log.logger(), "the log could not be reopened: {}", error);
         }
+        self.handouts.owe(|_| true, Owed { log: true, access_log: true, ..Owed::default() });
     }
 }

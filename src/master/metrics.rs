@@ -3,7 +3,6 @@
 //! must be told also when there is none.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -25,7 +24,6 @@ pub(super) struct Metrics {
     statsd: Statsd,
     /// Host, port and prefix that `statsd` was made of.
     target: (String, u16, String),
-    found: Option<SocketAddr>,
     restarts: BTreeMap<RestartCause, u64>,
     gauges: [u64; 3],
     gauges_due: Instant,
@@ -37,9 +35,8 @@ impl Metrics {
     pub(super) fn new(config: &Config) -> Self {
         let target = target(config);
         Metrics {
-            statsd: Statsd::start_single(&target.0, target.1, &target.2, None),
+            statsd: Statsd::start(&target.0, target.1, &target.2),
             target,
-            found: None,
             restarts: BTreeMap::new(),
             gauges: [0; 3],
             gauges_due: Instant::now(),
@@ -48,31 +45,18 @@ impl Metrics {
         }
     }
 
-    /// Sends where this configuration says, from now on. Says whether that is another host.
-    pub(super) fn configure(&mut self, config: &Config) -> bool {
+    /// Sends where this configuration says, from now on.
+    pub(super) fn configure(&mut self, config: &Config) {
         let target = target(config);
-        if target == self.target {
-            return false;
-        }
-        let moved = (&target.0, target.1) != (&self.target.0, self.target.1);
-        self.found = self.found.filter(|_| !moved);
-        self.target = target;
-        self.restart();
-        moved
-    }
-
-    /// The host has this address.
-    pub(super) fn found(&mut self, address: Option<SocketAddr>) {
-        // The last one is better than none.
-        if address.is_some() && address != self.found {
-            self.found = address;
+        if target != self.target {
+            self.target = target;
             self.restart();
         }
     }
 
     fn restart(&mut self) {
         let (host, port, prefix) = &self.target;
-        self.statsd = Statsd::start_single(host, *port, prefix, self.found);
+        self.statsd = Statsd::start(host, *port, prefix);
         self.gauges_due = Instant::now();
     }
 

@@ -5,10 +5,14 @@
 //! turns signals, deaths and reports into its events, and its actions into system calls.
 
 pub mod arbiter;
+mod asking;
+mod clock;
 mod control;
+mod dispositions;
 mod errands;
 pub mod events;
 mod generations;
+mod handouts;
 mod inherited;
 mod kept;
 mod listeners;
@@ -16,6 +20,8 @@ mod loader;
 mod logs;
 mod messages;
 mod metrics;
+mod names;
+mod parent;
 mod perform;
 mod pidfile;
 mod process;
@@ -23,51 +29,56 @@ mod refresh;
 mod sandbox;
 mod saver;
 mod signals;
+mod start;
 mod status;
 mod systemd;
+mod terminal;
 mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::Pid;
 
-use slog::{Logger, crit, error, info, warn};
+use slog::{crit, error, info, warn};
 
 use crate::scoreboard::{Dismissal, RestartCause, Scoreboard};
 use arbiter::Arbiter;
+use asking::Asking;
+use clock::RunningClock;
 use control::Control;
+pub use dispositions::Dispositions;
 use errands::{Errand, Errands, report_last};
 use events::{Event, Settings, Wish};
-use generations::{Generation, open_listeners, settings};
-use inherited::Inherited;
-use kept::saved_snapshot;
+use generations::Generation;
+use handouts::{Handouts, Owed};
 use listeners::Listener;
 use loader::{Kept, Loader, Source, in_words};
-use logs::{open_log, open_logs};
+use logs::open_log;
 use messages::Message;
 use metrics::Metrics;
+use names::Names;
+use parent::Parent;
 use pidfile::PidFile;
 use refresh::Refresh;
 use saver::Saving;
 use signals::{Arrived, Signals};
+use start::Prepared;
 use systemd::Systemd;
-use upgrade::{Invocation, Predecessor, Successor, second};
+use terminal::{Meaning, Terminal};
+use upgrade::{Invocation, Predecessor, Successor};
 
 use crate::config::{Config, Overrides};
-use crate::telemetry::{AccessLog, Log, sentry};
+use crate::telemetry::{Log, sentry};
 
 /// Longest time between two looks at the workers' signs of life.
 const TICK: Duration = Duration::from_millis(500);
@@ -96,12 +107,18 @@ struct Master {
     generations: BTreeMap<u64, Generation>,
     log: Log,
     signals: Signals,
+    terminal: Terminal,
     scoreboard: Scoreboard,
     /// Workers write [`Message`]s here.
     messages: File,
     messages_to: OwnedFd,
     loader: Option<Loader>,
+    /// What the next generation waits for to be configured.
+    asking: Option<Asking>,
+    /// Children that nobody listens to any more, and that have not ended yet.
+    hanging: Vec<Pid>,
     pidfile: Option<PidFile>,
+    names: Names,
     control: Option<Control>,
     systemd: Systemd,
     /// Bound by systemd, in place of BIND.
@@ -114,7 +131,9 @@ struct Master {
     saving: Saving,
     errands: Errands,
     metrics: Metrics,
+    handouts: Handouts,
     invocation: Invocation,
+    parent: Parent,
     /// The number of workers that the process title shows.
     titled: Option<usize>,
     /// A new master that is to take our place.
@@ -122,6 +141,8 @@ struct Master {
     /// The master whose place we are to take.
     predecessor: Option<Predecessor>,
     begin: Instant,
+    /// By which the arbiter measures.
+    clock: RunningClock,
     /// How the last attempt to make a generation went, and when.
     last_made: Option<(SystemTime, Result<(), String>)>,
     exit: Option<ExitCode>,
@@ -131,9 +152,9 @@ struct Master {
     dismissal: Dismissal,
 }
 
-/// Runs a master until it is told to stop.
-pub fn run(overrides: Overrides, config: Config) -> ExitCode {
-    let prepared = match Prepared::of(&config) {
+/// Runs a master until it is told to stop; `dispositions` are put in order already.
+pub fn run(overrides: Overrides, config: Config, dispositions: Dispositions) -> ExitCode {
+    let prepared = match Prepared::of(&config, dispositions) {
         Ok(prepared) => prepared,
         Err((code, message)) => {
             eprintln!("avalon-master: {message}");
@@ -168,94 +189,18 @@ fn panicked(first: &Config) -> ExitCode {
     ExitCode::Panic
 }
 
-/// What must be there before anything can fail in an orderly way.
-struct Prepared {
-    inherited: Inherited,
-    log: Log,
-    access_log: Option<AccessLog>,
-    signals: Signals,
-}
-
-impl Prepared {
-    fn of(config: &Config) -> Result<Prepared, (ExitCode, String)> {
-        let inherited = Inherited::take().map_err(|message| (ExitCode::Failure, message))?;
-        let (log, access_log) = open_logs(config).map_err(|error| (ExitCode::Configuration, error))?;
-        sentry::start_aside(&config.sentry);
-        let signals = Signals::block()
-            .map_err(|error| (ExitCode::Failure, format!("signals cannot be received: {error}")))?;
-        Ok(Prepared { inherited, log, access_log, signals })
-    }
-}
-
 impl Master {
-    fn open(overrides: Overrides, config: Config, prepared: Prepared) -> Result<(Self, Settings), String> {
-        let Prepared { inherited, log, access_log, signals } = prepared;
-        warn_about(&config, log.logger());
-        raise_descriptor_limit(log.logger());
-        let Inherited { sockets, snapshot, handover } = inherited;
-        let kept = snapshot.map(Kept::Stored).or_else(|| saved_snapshot(&config, log.logger()));
-        let (passed_on, predecessor) = handover.map(Predecessor::of).unzip();
-        let passed_on = passed_on.unwrap_or_default();
-        // The names are taken until the former master has gone.
-        let beside = |path: &Path| if predecessor.is_some() { second(path) } else { path.to_owned() };
-        let pidfile = config.pidfile.as_deref().map(|path| PidFile::create(&beside(path))).transpose()?;
-        let mut activated = listeners::inherit(sockets);
-        activated.extend(passed_on.iter().filter(|listener| listener.is_activated()).cloned());
-        let listeners = open_listeners(&config, &activated, &passed_on)?;
-        for listener in &listeners {
-            info!(log.logger(), "listening on {}", listener.shown());
-        }
-        let system = |error: io::Error| format!("the system refuses what a master needs: {error}");
-        let (messages, messages_to) =
-            pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(|errno| system(errno.into()))?;
-        let settings = settings(&config);
-        let control = config.control.as_deref().and_then(|path| open_control(&beside(path), log.logger()));
-        let metrics = Metrics::new(&config);
-        let scoreboard = Scoreboard::create().map_err(system)?;
-        scoreboard.header().started_ms.set(metrics::now_ms());
-        let first = Generation::new(config, log.clone(), access_log, listeners);
-        let master = Master {
-            overrides,
-            arbiter: Arbiter::new(settings.clone()),
-            generations: BTreeMap::from([(1, first)]),
-            log,
-            signals,
-            scoreboard,
-            messages: messages.into(),
-            messages_to,
-            loader: None,
-            pidfile,
-            control,
-            systemd: Systemd::new(predecessor.is_some()),
-            activated,
-            kept,
-            refresh: Refresh::default(),
-            refreshing: None,
-            saving: Saving::default(),
-            errands: Errands::default(),
-            metrics,
-            invocation: Invocation::of_this_process().map_err(system)?,
-            titled: None,
-            successor: None,
-            predecessor,
-            begin: Instant::now(),
-            last_made: None,
-            exit: None,
-            ends_last: false,
-            dismissal: Dismissal::Replaced,
-        };
-        Ok((master, settings))
-    }
-
     fn run(mut self, settings: Settings) -> ExitCode {
         self.dispatch(Event::Started(settings));
         while !self.has_ended() {
             self.wait();
-            while let Some(arrived) = self.signals.next() {
+            self.clock.round(Instant::now());
+            while let Some((arrived, by_kernel)) = self.signals.next() {
                 if let Arrived::Wished(wish) = arrived {
-                    self.dispatch(Event::Wished(wish));
+                    self.wished_by_signal(wish, by_kernel);
                 }
             }
+            self.terminal.look(Instant::now());
             for (message, pid) in self.received_messages() {
                 match message {
                     Message::Ready => self.dispatch(Event::Ready(pid)),
@@ -270,6 +215,7 @@ impl Master {
                 }
             }
             self.succeed();
+            self.proceed_with_configuration();
             while let Some((pid, ended)) = process::reap() {
                 self.reaped(pid, ended);
             }
@@ -277,16 +223,19 @@ impl Master {
             self.show_life();
             self.refresh();
             self.follow_logs();
+            self.look_after_names();
             self.run_errands();
+            self.hand_out();
             self.measure();
-            let silence = |slot| (slot, self.scoreboard.silence(slot));
+            let now = Instant::now();
+            let silence = |slot| (slot, self.clock.counted(self.scoreboard.silence(slot), now));
             let silent = self.arbiter.slots().into_iter().map(silence).collect();
             self.dispatch(Event::Tick { silent });
         }
         // Nobody needs what they make any more. Killed and reaped here, not left to whoever reaps
         // orphans.
         let others = self.loader.iter().map(|loader| loader.pid).chain(self.saving.saver());
-        let others = others.chain(self.errands.looking_up());
+        let others = others.chain(self.errands.looking_up()).chain(self.asking.iter().map(Asking::pid));
         others.for_each(process::end);
         let code = self.exit.unwrap_or(ExitCode::Failure);
         self.end_errands();
@@ -298,18 +247,41 @@ impl Master {
     fn wait(&self) {
         let until = self.arbiter.next_deadline().into_iter().chain(self.refresh.due()).min();
         let tick = self.systemd.pause().map_or(TICK, |pause| pause.min(TICK));
-        let wait = until.map_or(tick, |until| until.saturating_duration_since(Instant::now()).min(tick));
+        let wait = until.map_or(tick, |until| until.saturating_duration_since(self.clock.now()).min(tick));
         // One millisecond more, so that a deadline has passed when poll returns.
         let wait = PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
         let own = [self.signals.as_fd(), self.messages.as_fd()];
         let control = self.control.iter().flat_map(Control::fds);
         let turn = self.predecessor.iter().map(Predecessor::turn);
-        let mut fds: Vec<PollFd<'_>> =
-            own.into_iter().chain(control).chain(turn).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let asking = self.asking.iter().map(Asking::fd);
+        let mut fds: Vec<PollFd<'_>> = own
+            .into_iter()
+            .chain(control)
+            .chain(turn)
+            .chain(asking)
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
         if let Err(errno) = poll(&mut fds, wait)
             && errno != Errno::EINTR
         {
             error!(self.log.logger(), "poll failed"; "error" => %errno);
+        }
+    }
+
+    /// A signal may be the terminal's, and then means something else.
+    fn wished_by_signal(&mut self, wish: Wish, by_kernel: bool) {
+        match self.terminal.meaning(wish, by_kernel) {
+            Meaning::Wished(wish) => self.dispatch(Event::Wished(wish)),
+            Meaning::HungUp => {
+                warn!(
+                    self.log.logger(),
+                    "the terminal was closed, and the server stops; nohup or a service \
+                    manager lets it outlive one"
+                );
+                self.dispatch(Event::Wished(Wish::Stop));
+            }
+            Meaning::Nothing(Some(message)) => info!(self.log.logger(), "{}", message),
+            Meaning::Nothing(None) => {}
         }
     }
 
@@ -326,12 +298,16 @@ impl Master {
         if self.successor.as_ref().is_some_and(|successor| successor.pid == pid) {
             return self.successor_ended(ended);
         }
+        if let Some(at) = self.hanging.iter().position(|hanging| *hanging == pid) {
+            self.hanging.swap_remove(at);
+            return;
+        }
         if self.saving.ended(pid) {
             return self.save();
         }
         match self.errands.ended(pid) {
             Some(Errand::Told) => return,
-            Some(Errand::Found(address)) => return self.metrics.found(address),
+            Some(Errand::LookedUp(answers)) => return self.learn(answers),
             None => {}
         }
         match self.loader.take_if(|loader| loader.pid == pid) {
@@ -343,6 +319,7 @@ impl Master {
     fn worker_ended(&mut self, pid: Pid, ended: process::Ended) {
         let worker = self.arbiter.workers().find(|worker| worker.pid == pid);
         let orderly = ended == process::Ended::Code(0);
+        self.handouts.remove(pid);
         // First, as the next worker may get the same slot.
         worker.iter().for_each(|worker| self.scoreboard.slot(worker.slot).release());
         let source = worker.and_then(|worker| self.generations.get(&worker.generation)?.source);
@@ -387,16 +364,11 @@ impl Master {
     fn dispatch(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            for action in self.arbiter.handle(event, Instant::now()) {
+            for action in self.arbiter.handle(event, self.clock.now()) {
                 events.extend(self.perform(action));
             }
         }
     }
-}
-
-/// A server can do without; a second one on the machine has to.
-fn open_control(path: &Path, log: &Logger) -> Option<Control> {
-    Control::open(path).map_err(|error| warn!(log, "avalonctl cannot reach this server: {}", error)).ok()
 }
 
 /// An error with its causes, in one line.
@@ -408,20 +380,4 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     line
-}
-
-fn warn_about(config: &Config, log: &Logger) {
-    for warning in &config.warnings {
-        warn!(log, "{}", warning);
-    }
-}
-
-/// A worker needs a descriptor per connection; the soft limit is often 1024 for the sake of
-/// programs that use select(2).
-fn raise_descriptor_limit(log: &Logger) {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(errno) = raised {
-        warn!(log, "the limit of open files could not be raised"; "error" => %errno);
-    }
 }

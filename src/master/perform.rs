@@ -1,16 +1,16 @@
 //! What the arbiter's decisions do to the world.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use slog::{Level, error, info, warn};
 
-use super::Master;
 use super::events::{Action, Event};
 use super::generations::Generation;
 use super::messages::Message;
+use super::{Master, Owed};
 use crate::telemetry::sentry;
 use crate::worker::Role;
 
@@ -22,7 +22,7 @@ impl Master {
                 self.metrics.reload_begun();
                 let status = format!("reloading; {}", self.status_line());
                 self.systemd.reloading(&status);
-                return Some(Event::Configured(self.configure(generation)));
+                return self.begin_configuration(generation);
             }
             Action::StartLoader { generation } => {
                 let started = self.start_loader(generation);
@@ -55,6 +55,7 @@ impl Master {
             }
             Action::Discard { generation } => drop(self.generations.remove(&generation)),
             Action::CloseListeners => {
+                self.end_asking();
                 self.leave_systemd();
                 self.leave_addresses();
             }
@@ -86,6 +87,9 @@ impl Master {
     }
 
     pub(super) fn promote(&mut self, number: u64) {
+        // Before they are told to leave: a connection that a proxy has kept must not show it old rows.
+        self.handouts.owe(|other| other != number, Owed { snapshot: true, ..Owed::default() });
+        self.hand_out();
         for (other, generation) in &mut self.generations {
             if *other != number {
                 // Addresses that the new generation does not want close here.
@@ -95,10 +99,9 @@ impl Master {
         let Some(generation) = self.generations.get(&number) else { return };
         self.log = generation.log.clone();
         sentry::start_aside(&generation.config.sentry);
-        if self.metrics.configure(&generation.config) {
-            self.errands.forget_host();
-        }
-        let (user, group) = generation.config.account_names();
+        self.metrics.configure(&generation.config);
+        self.errands.forget_hosts();
+        let (user, group) = &generation.account_names;
         info!(
             self.log.logger(),
             "Avalon Music Server {} running with request path {} as {}:{} using {:.1} MB memory",
@@ -144,7 +147,7 @@ impl Master {
             self.systemd.status(&status);
         }
         let current = self.arbiter.current().and_then(|current| self.generations.get(&current));
-        self.refresh.made(current.is_some_and(Generation::is_stale), Instant::now());
+        self.refresh.made(current.is_some_and(Generation::is_stale), self.clock.now());
         if serves {
             self.keep();
         }

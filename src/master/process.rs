@@ -1,16 +1,16 @@
 //! Forking, the first steps of a child, and how children end.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, getpid, getppid, initgroups, setgid, setgroups, setuid};
+use nix::unistd::{ForkResult, Pid, getpid, getppid, setgid, setgroups, setuid};
 
 use super::ExitCode;
 use crate::config::Account;
@@ -19,8 +19,9 @@ use crate::config::Account;
 pub(super) struct FirstSteps<'a> {
     /// The process that must be its parent.
     pub(super) master: Pid,
-    /// Descriptors of the master that it has no business with.
-    pub(super) close: &'a [RawFd],
+    /// Descriptors that it needs, besides the standard ones; all others are closed, those too that whoever
+    /// started the master had open.
+    pub(super) keep: Vec<RawFd>,
     /// Whom to become.
     pub(super) account: Option<&'a Account>,
     /// Mode bits to remove from new files.
@@ -34,6 +35,9 @@ pub(super) struct FirstSteps<'a> {
 /// How much nicer than workers is what gives way to them: a tenth of a processor that they want as
 /// well, so that it is done some time also under full load.
 const NICE: i32 = 10;
+
+/// How long a killed child is waited for.
+const END_MAX: Duration = Duration::from_secs(1);
 
 /// Forks a child that takes its first steps, runs `body` and exits with its code. All
 /// signals must be blocked.
@@ -52,18 +56,83 @@ pub(super) fn fork(first: &FirstSteps<'_>, body: impl FnOnce() -> ExitCode) -> i
 }
 
 /// The same for a child that takes no first steps, as it becomes another program.
+///
+/// # Errors
+/// As with [`fork`], with what can be done about it.
 #[allow(unsafe_code)]
 pub(super) fn fork_only(body: impl FnOnce() -> ExitCode) -> io::Result<Pid> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    let threads = threads()?;
     if threads != 1 {
         return Err(io::Error::other(format!("refusing to fork a process with {threads} threads")));
     }
     // SAFETY: the process has one thread, as just counted, so the child inherits no lock that
     // another thread holds, and may do whatever its parent could.
-    match unsafe { nix::unistd::fork() }? {
+    match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => leave(catch_unwind(AssertUnwindSafe(body)).unwrap_or(ExitCode::Panic)),
     }
+}
+
+/// How many threads this process has.
+fn threads() -> io::Result<usize> {
+    let tasks = std::fs::read_dir("/proc/self/task").map_err(|error| {
+        let message = format!(
+            "/proc/self/task: {error}: a master counts its threads there before it forks; mount /proc \
+             (mount -t proc proc /proc)"
+        );
+        io::Error::new(error.kind(), message)
+    })?;
+    Ok(tasks.count())
+}
+
+fn fork_failed(errno: Errno) -> io::Error {
+    let remedy = match errno {
+        Errno::EAGAIN => {
+            ": the limit of processes is reached; raise TasksMax= of the unit, pids.max of the cgroup \
+             (docker run --pids-limit) or RLIMIT_NPROC (ulimit -u)"
+        }
+        Errno::ENOMEM => ": the kernel has no memory for another process",
+        _ => "",
+    };
+    io::Error::new(io::Error::from(errno).kind(), format!("fork: {}{remedy}", errno.desc()))
+}
+
+/// Closes every descriptor but the standard ones and those to keep.
+fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.unsigned_abs()).filter(|fd| *fd > 2).collect();
+    keep.sort_unstable();
+    keep.dedup();
+    let mut first = 3;
+    for fd in keep.iter().chain([&u32::MAX]) {
+        if first < *fd {
+            match close_range(first, *fd - 1) {
+                // Linux before 5.9, or a filter that does not know it.
+                Err(Errno::ENOSYS | Errno::EPERM) => return close_listed(&keep),
+                result => result?,
+            }
+        }
+        first = fd.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// From the first to the last descriptor; those that are not open are no error.
+#[allow(unsafe_code)]
+fn close_range(first: u32, last: u32) -> nix::Result<()> {
+    // SAFETY: it takes no memory of ours. The values of this child that own one of these descriptors are
+    // never used or dropped: it runs its body and leaves through `_exit`.
+    Errno::result(unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+fn close_listed(keep: &[u32]) -> io::Result<()> {
+    let names =
+        std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let open: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2 && !keep.contains(fd)) {
+        // One of them was that of the list itself, and is closed already.
+        let _ = nix::unistd::close(fd.cast_signed());
+    }
+    Ok(())
 }
 
 /// Ends a child without the exit handlers and destructors of what it shares with its master.
@@ -75,15 +144,15 @@ fn leave(code: ExitCode) -> ! {
 }
 
 fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
-    for fd in first.close {
-        let _ = nix::unistd::close(*fd);
-    }
+    close_all_but(&first.keep)?;
     if first.gives_way {
         // The thread, and all that it will start. Where that is forbidden (a filter of systemd's, a
         // container), the reload has its share of the processors and is made all the same.
         let _ = rustix::process::nice(NICE);
     }
-    umask(Mode::from_bits_truncate(first.umask));
+    // Files get no more than whoever has started the master wants.
+    let inherited = umask(Mode::all());
+    umask(inherited | Mode::from_bits_truncate(first.umask));
     if let Some(account) = first.account {
         become_account(account)?;
     }
@@ -98,10 +167,8 @@ fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
 
 /// Groups first, as only root may change them; then looks whether it really happened.
 fn become_account(account: &Account) -> io::Result<()> {
-    match &account.user {
-        Some(user) => initgroups(&CString::new(user.as_str())?, account.gid)?,
-        None => setgroups(&[account.gid])?,
-    }
+    // They are known already: to ask for them here could take a worker's start for ever.
+    setgroups(&account.groups)?;
     setgid(account.gid)?;
     setuid(account.uid)?;
     let uids = nix::unistd::getresuid()?;
@@ -127,11 +194,20 @@ pub(super) fn reap() -> Option<(Pid, Ended)> {
     }
 }
 
-/// Kills a child and waits for its end.
+/// Kills a child and waits for its end, but not for ever: one that waits for a file system that is gone ends when
+/// that answers.
 pub(super) fn end(pid: Pid) {
-    // It cannot refuse. If it has ended already there is nothing to wait for.
-    if kill(pid, Signal::SIGKILL).is_ok() {
-        while waitpid(pid, None) == Err(Errno::EINTR) {}
+    // If it has ended already there is nothing to wait for.
+    let begin = Instant::now();
+    let mut waits = kill(pid, Signal::SIGKILL).is_ok();
+    while waits && begin.elapsed() < END_MAX {
+        waits = matches!(
+            waitpid(pid, Some(WaitPidFlag::WNOHANG)),
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
+        );
+        if waits {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a worker may do: read what it needs, write its log, answer on the sockets it was given.
+//! What a worker may do: read what it needs, write to what it was given, answer on the sockets it was given.
 //!
 //! A worker that has been taken over by a request can then neither read other files, open
 //! addresses, signal other processes nor become another program. Best effort: an older kernel
@@ -16,32 +16,10 @@ use landlock::{
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule};
 
-/// What name resolution, TLS and time zones read, for Sentry, statsd and the log; `/proc` for a
-/// process's own memory and threads.
-const READ: [&str; 20] = [
-    "/dev/null",
-    "/dev/urandom",
-    "/etc/ca-certificates",
-    "/etc/gai.conf",
-    "/etc/host.conf",
-    "/etc/hosts",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/nsswitch.conf",
-    "/etc/pki",
-    "/etc/resolv.conf",
-    "/etc/ssl",
-    "/lib",
-    "/lib64",
-    "/proc",
-    "/run/systemd/resolve",
-    "/usr/lib",
-    "/usr/lib64",
-    "/usr/share/ca-certificates",
-    "/usr/share/zoneinfo",
-];
-/// Variables that name more of it.
-const READ_VARIABLES: [&str; 3] = ["SSL_CERT_DIR", "SSL_CERT_FILE", "TZDIR"];
+/// What the C library and backtraces read; `/proc` for a process's own memory and threads. All are folders or
+/// devices: a rule holds for the file that was there when it was made, and not for the one that replaces it. So
+/// what may be replaced is not read by a worker: the master looks hosts up, and opens logs.
+const READ: [&str; 7] = ["/dev/null", "/dev/urandom", "/lib", "/lib64", "/proc", "/usr/lib", "/usr/lib64"];
 
 /// System calls with which a process becomes another program, watches or changes others, or
 /// administers the machine. A list of what is allowed would have to follow each new version of
@@ -99,13 +77,12 @@ const REFUSED: [libc::c_long; 50] = [
     libc::SYS_vhangup,
 ];
 
-/// Confines this process, which must have one thread, for good; `logs` are the files that it
-/// appends to and opens again. Says how far the kernel went along.
+/// Confines this process, which must have one thread, for good. Says how far the kernel went along.
 ///
 /// # Errors
 /// What is missing, in words; the process may be confined in part.
-pub(super) fn confine<'a>(logs: impl Iterator<Item = &'a Path>) -> Result<&'static str, String> {
-    let reached = restrict_reach(logs).map_err(|error| format!("landlock: {error}"))?;
+pub(super) fn confine() -> Result<&'static str, String> {
+    let reached = restrict_reach().map_err(|error| format!("landlock: {error}"))?;
     refuse_calls().map_err(|error| format!("seccomp: {error}"))?;
     Ok(match reached {
         RulesetStatus::FullyEnforced => "full",
@@ -114,10 +91,9 @@ pub(super) fn confine<'a>(logs: impl Iterator<Item = &'a Path>) -> Result<&'stat
     })
 }
 
-fn restrict_reach<'a>(logs: impl Iterator<Item = &'a Path>) -> Result<RulesetStatus, RulesetError> {
+fn restrict_reach() -> Result<RulesetStatus, RulesetError> {
     let abi = ABI::V6;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let write = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::MakeReg;
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(abi))?
         .handle_access(AccessNet::BindTcp)?
@@ -125,10 +101,6 @@ fn restrict_reach<'a>(logs: impl Iterator<Item = &'a Path>) -> Result<RulesetSta
         .create()?;
     for path in readable() {
         rules = allow(rules, &path, read)?;
-    }
-    for log in logs {
-        let folder = log.parent().filter(|folder| !folder.as_os_str().is_empty());
-        rules = allow(rules, folder.unwrap_or(Path::new(".")), write)?;
     }
     Ok(rules.restrict_self()?.ruleset)
 }
@@ -145,9 +117,8 @@ fn allow(
 }
 
 fn readable() -> impl Iterator<Item = PathBuf> {
-    let named = READ_VARIABLES.iter().filter_map(env::var_os).map(PathBuf::from);
     // A backtrace reads the names of its functions from the program.
-    READ.iter().map(PathBuf::from).chain(named).chain(env::current_exe().ok())
+    READ.iter().map(PathBuf::from).chain(env::current_exe().ok())
 }
 
 fn refuse_calls() -> Result<(), Box<dyn std::error::Error>> {
@@ -163,6 +134,7 @@ fn refuse_calls() -> Result<(), Box<dyn std::error::Error>> {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File, OpenOptions};
+    use std::io::Write;
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::process::Command;
 
@@ -177,7 +149,6 @@ mod tests {
         let Some(folder) = env::var_os(CONFINED).map(PathBuf::from) else {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("secret"), "").unwrap();
-            fs::create_dir(folder.path().join("log")).unwrap();
             let name = "master::sandbox::tests::confined_process_reaches_its_log_and_nothing_else";
             let output = Command::new(env::current_exe().unwrap())
                 .args([name, "--exact", "--nocapture"])
@@ -189,21 +160,24 @@ mod tests {
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let log = folder.join("log/avalon.log");
+        let mut log = OpenOptions::new().append(true).create(true).open(folder.join("log")).unwrap();
         // In a thread, as the test has more than one; it stands for the process.
         std::thread::spawn(move || {
-            confine([log.as_path()].into_iter()).unwrap();
-            for file in
-                ["/etc/shadow", "/etc/passwd"].map(PathBuf::from).iter().chain([&folder.join("secret")])
+            confine().unwrap();
+            for file in ["/etc/shadow", "/etc/passwd", "/etc/hosts"]
+                .map(PathBuf::from)
+                .iter()
+                .chain([&folder.join("secret")])
             {
                 assert!(File::open(file).is_err(), "{}", file.display());
             }
             assert!(fs::write(folder.join("new"), "").is_err());
             assert!(fs::remove_file(folder.join("secret")).is_err());
-            OpenOptions::new().append(true).create(true).open(&log).unwrap();
-            OpenOptions::new().append(true).create(true).open(&log).unwrap();
+            assert!(OpenOptions::new().append(true).open(folder.join("log")).is_err());
+            assert!(OpenOptions::new().write(true).open("/dev/null").is_err());
+            assert!(File::open("/dev/zero").is_err());
+            log.write_all(b"line").unwrap();
             fs::read_to_string("/proc/self/status").unwrap();
-            File::open("/etc/hosts").unwrap();
             assert!(TcpListener::bind("127.0.0.1:0").is_err());
             assert!(Command::new("/bin/true").status().is_err());
             // What Sentry, statsd and clients need.

@@ -18,6 +18,7 @@ use slog::{Logger, info, warn};
 
 use super::ExitCode;
 use super::process::{self, FirstSteps};
+use crate::snapshot::storage;
 use crate::telemetry::Log;
 use crate::title;
 
@@ -46,7 +47,7 @@ impl Saving {
         hash: &str,
         path: &Path,
         log: &Log,
-        first: &FirstSteps<'_>,
+        mut first: FirstSteps<'_>,
     ) -> io::Result<()> {
         let saved = self.last.as_ref().is_some_and(|(file, last)| file == path && last == hash);
         if saved || self.saver.is_some() {
@@ -55,7 +56,8 @@ impl Saving {
         self.holds(path, hash);
         // Opened anew and before the change of user: with a position of its own.
         let snapshot = File::open(format!("/proc/self/fd/{}", snapshot.as_raw_fd()))?;
-        self.saver = Some(process::fork(first, || {
+        first.keep.push(snapshot.as_raw_fd());
+        self.saver = Some(process::fork(&first, || {
             title::set("avalon: saver");
             report(snapshot, path, log.for_process("saver").logger())
         })?);
@@ -91,6 +93,10 @@ fn report(snapshot: File, path: &Path, log: &Logger) -> ExitCode {
 
 /// Writes what `snapshot` holds to `path`; says how many bytes.
 fn save(mut snapshot: File, path: &Path) -> io::Result<u64> {
+    if !storage::is_replaceable(path)? {
+        let message = "something else than a snapshot is there, and is left alone";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+    }
     let draft = beside(path)?;
     let saved = write(&mut snapshot, &draft).and_then(|bytes| {
         fs::rename(&draft, path)?;
@@ -160,14 +166,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kept");
         fs::write(folder.path().join(".kept.new"), b"of a saver that was killed").unwrap();
-        assert_eq!(save(snapshot(b"first"), &path).unwrap(), 5);
+        assert_eq!(save(snapshot(b"\x89AVLN\r\n\x1afirst"), &path).unwrap(), 13);
         let mut former = File::open(&path).unwrap();
-        assert_eq!(save(snapshot(b"the second"), &path).unwrap(), 10);
-        assert_eq!(content(folder.path()), [("kept".to_owned(), b"the second".to_vec())]);
-        let mut text = String::new();
-        former.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "first");
+        assert_eq!(save(snapshot(b"\x89AVLN\r\n\x1asecond"), &path).unwrap(), 14);
+        assert_eq!(content(folder.path()), [("kept".to_owned(), b"\x89AVLN\r\n\x1asecond".to_vec())]);
+        let mut bytes = Vec::new();
+        former.read_to_end(&mut bytes).unwrap();
+        assert!(bytes.ends_with(b"first"));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o400);
+    }
+
+    #[test]
+    fn what_is_no_snapshot_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, target] = ["kept", "target"].map(|name| folder.path().join(name));
+        fs::write(&path, "a database").unwrap();
+        assert!(save(snapshot(b"new"), &path).unwrap_err().to_string().contains("left alone"));
+        assert_eq!(content(folder.path()), [("kept".to_owned(), b"a database".to_vec())]);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(save(snapshot(b"new"), &path).is_err());
+        assert!(path.is_symlink() && !target.exists());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::events::Wish;
 pub(super) enum Arrived {
     /// Children may have ended.
     ChildEnded,
-    /// Somebody wishes something.
+    /// A wish, unless it comes from a terminal.
     Wished(Wish),
 }
 
@@ -31,6 +31,9 @@ const MEANINGS: [(Signal, Arrived); 10] = [
     (Signal::SIGWINCH, Arrived::Wished(Wish::Drain)),
 ];
 
+/// What the kernel says as the sender when no process was (sigaction(2)).
+const SI_KERNEL: i32 = 0x80;
+
 /// Where signals arrive.
 pub(super) struct Signals(SignalFd);
 
@@ -43,12 +46,12 @@ impl Signals {
         Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
     }
 
-    /// The next one that has arrived and means something.
-    pub(super) fn next(&self) -> Option<Arrived> {
+    /// The next one that has arrived and means something, and whether it was the kernel that sent it.
+    pub(super) fn next(&self) -> Option<(Arrived, bool)> {
         while let Ok(Some(info)) = self.0.read_signal() {
             let meaning = MEANINGS.iter().find(|(signal, _)| *signal as u32 == info.ssi_signo);
             if let Some((_, arrived)) = meaning {
-                return Some(*arrived);
+                return Some((*arrived, info.ssi_code == SI_KERNEL));
             }
         }
         None

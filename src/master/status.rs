@@ -100,7 +100,7 @@ impl Master {
 
     fn worker_status(&self, worker: &WorkerStatus, now: Instant) -> Value {
         let slot = self.scoreboard.slot(worker.slot);
-        let age = now - worker.born;
+        let age = self.clock.at(now).saturating_duration_since(worker.born);
         let requests = slot.answers();
         let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
         let (private, shared) = memory(worker.pid).unzip();

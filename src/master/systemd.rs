@@ -12,6 +12,9 @@ use super::inherited::SNAPSHOT;
 /// By how much a start may take longer, from each time that it is asked for.
 const EXTENSION: Duration = Duration::from_secs(10);
 
+/// Time between two signs of life while something is under way that could hold the master up.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
+
 /// The line to systemd.
 pub(super) struct Systemd {
     present: bool,
@@ -67,7 +70,8 @@ impl Systemd {
     /// A sign of life, if it is time for one. `busy` asks for more time as well, for a start, a
     /// reload or a stop: our own time-outs limit those.
     pub(super) fn alive(&mut self, now: Instant, busy: bool) {
-        let pause = self.watchdog.unwrap_or(EXTENSION / 4);
+        let usual = self.watchdog.unwrap_or(EXTENSION / 4);
+        let pause = if busy { usual.min(BUSY_PAUSE) } else { usual };
         let is_due = self.last_sign.is_none_or(|last| now.saturating_duration_since(last) >= pause);
         // What nobody hears is no sign of life.
         if self.silent || !is_due {

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use slog::{error, info, warn};
 use socket2::Socket;
 
+use super::dispositions::restore_faults;
 use super::events::{Event, Wish};
 use super::generations::Generation;
 use super::inherited::own;
@@ -62,6 +63,7 @@ impl Invocation {
         listeners: &[Rc<Listener>],
         tell: BorrowedFd<'_>,
         turn: BorrowedFd<'_>,
+        nohup: bool,
     ) -> io::Result<Pid> {
         let listeners: Vec<(Socket, &Rc<Listener>)> =
             listeners.iter().map(|listener| Ok((listener.share()?, listener))).collect::<io::Result<_>>()?;
@@ -69,7 +71,7 @@ impl Invocation {
         let parent = process::own_pid();
         process::fork_only(|| {
             let fds = listeners.iter().map(|(socket, _)| socket.as_fd()).chain([tell.as_fd(), turn.as_fd()]);
-            if let Err(error) = self.execute(fds, &handover(parent, &listeners, &tell, &turn)) {
+            if let Err(error) = self.execute(fds, &handover(parent, &listeners, &tell, &turn, nohup)) {
                 eprintln!("avalon-master: {} cannot be executed: {error}", self.program.display());
             }
             ExitCode::Failure
@@ -93,13 +95,20 @@ impl Invocation {
             .chain([own])
             .map(|(name, value)| CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()));
         let variables = variables.collect::<Result<Vec<_>, _>>()?;
+        restore_faults();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         execve(&program, &arguments, &variables)?;
         Ok(())
     }
 }
 
-fn handover(parent: Pid, listeners: &[(Socket, &Rc<Listener>)], tell: &OwnedFd, turn: &OwnedFd) -> Value {
+fn handover(
+    parent: Pid,
+    listeners: &[(Socket, &Rc<Listener>)],
+    tell: &OwnedFd,
+    turn: &OwnedFd,
+    nohup: bool,
+) -> Value {
     let listeners: Vec<Value> = listeners
         .iter()
         .map(|(socket, listener)| {
@@ -115,6 +124,7 @@ fn handover(parent: Pid, listeners: &[(Socket, &Rc<Listener>)], tell: &OwnedFd, 
         "tell": tell.as_raw_fd(),
         "turn": turn.as_raw_fd(),
         "listeners": listeners,
+        "nohup": nohup,
     })
 }
 
@@ -127,6 +137,8 @@ pub(super) struct Handover {
     pub(super) turn: OwnedFd,
     /// Its listeners.
     pub(super) listeners: Vec<Rc<Listener>>,
+    /// Whether it was started by nohup; a version that does not say passes the disposition on.
+    pub(super) nohup: Option<bool>,
 }
 
 impl Handover {
@@ -150,7 +162,8 @@ impl Handover {
             let activated = listener["activated"].as_bool().unwrap_or(false);
             listeners.push(Rc::new(Listener::passed_on(address.ok_or_else(wrong)?, fd.into(), activated)));
         }
-        Ok(Some(Handover { tell, turn, listeners }))
+        let nohup = value["nohup"].as_bool();
+        Ok(Some(Handover { tell, turn, listeners, nohup }))
     }
 }
 
@@ -165,13 +178,6 @@ pub(super) struct Successor {
     turn: File,
 }
 
-impl Successor {
-    /// What no child may hold open.
-    pub(super) fn turn(&self) -> BorrowedFd<'_> {
-        self.turn.as_fd()
-    }
-}
-
 /// A master that has started this one beside it.
 pub(super) struct Predecessor {
     /// Where to tell it that this one serves; taken when that is done.
@@ -183,7 +189,7 @@ pub(super) struct Predecessor {
 
 impl Predecessor {
     pub(super) fn of(handover: Handover) -> (Vec<Rc<Listener>>, Predecessor) {
-        let Handover { tell, turn, listeners } = handover;
+        let Handover { tell, turn, listeners, .. } = handover;
         (listeners, Predecessor { tell: Some(tell.into()), turn: turn.into() })
     }
 
@@ -240,9 +246,10 @@ impl Master {
         let started = match (&self.successor, serving) {
             (Some(_), _) => Err("a new master has been started already".to_owned()),
             (None, None) => Err("nothing serves yet".to_owned()),
-            (None, Some(generation)) => {
-                self.start_successor(generation, wanted).map_err(|error| error.to_string())
-            }
+            (None, Some(generation)) => match self.parent.obstacle() {
+                Some(reason) => Err(reason),
+                None => self.start_successor(generation, wanted).map_err(|error| error.to_string()),
+            },
         };
         match started {
             Ok(successor) => {
@@ -261,7 +268,8 @@ impl Master {
     fn start_successor(&self, serving: &Generation, wanted: bool) -> io::Result<Successor> {
         let (its_turn, turn) = pipe2(OFlag::O_CLOEXEC)?;
         let tell = self.messages_to.as_fd();
-        let pid = self.invocation.start_anew(&serving.listeners, tell, its_turn.as_fd())?;
+        let pid =
+            self.invocation.start_anew(&serving.listeners, tell, its_turn.as_fd(), self.terminal.nohup())?;
         Ok(Successor { pid, serves: false, wanted, turn: turn.into() })
     }
 

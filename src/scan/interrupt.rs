@@ -25,6 +25,10 @@ enum Stage {
     Done,
     /// The rows are stored, and the server is asked to read them.
     Reloading,
+    /// A signal came then. It counts if the process goes on.
+    Asked(Signal),
+    /// Between two passes of a watch.
+    Resting,
 }
 
 /// How far the scan is, for the thread that waits for signals.
@@ -36,15 +40,17 @@ pub struct Interrupt {
 /// Tells the user a line, and the exit code that follows.
 type Tell = Box<dyn Fn(&str, u8) + Send + Sync>;
 
+/// Called before the process ends between two passes.
+type Farewell = Box<dyn Fn(Signal) + Send + Sync>;
+
 #[derive(Default)]
 struct Shared {
     stage: Mutex<Stage>,
-    /// The signal that came when the scan was done.
-    late: Mutex<Option<Signal>>,
     changed: Condvar,
     /// Files whose state is stored although the rows are not.
     kept: AtomicUsize,
     tell: OnceLock<Tell>,
+    farewell: OnceLock<Farewell>,
 }
 
 impl fmt::Debug for Shared {
@@ -89,6 +95,25 @@ impl Interrupt {
         self.shared.kept.store(files, Ordering::Relaxed);
     }
 
+    /// Sets what is told when a signal ends a watch between two passes.
+    pub(super) fn set_farewell(&self, tell: impl Fn(Signal) + Send + Sync + 'static) {
+        let _ = self.shared.farewell.set(Box::new(tell));
+    }
+
+    /// A pass of a watch begins.
+    pub(super) fn begin(&self) {
+        *self.shared.stage() = Stage::Reading;
+    }
+
+    /// A pass has ended, and the next one has not begun: a signal may end the process now.
+    pub(super) fn rest(&self) {
+        let mut stage = self.shared.stage();
+        if let Stage::Asked(signal) = *stage {
+            self.depart(signal);
+        }
+        *stage = Stage::Resting;
+    }
+
     /// The transaction begins.
     pub(super) fn begin_to_store(&self) {
         *self.shared.stage() = Stage::Storing;
@@ -103,9 +128,8 @@ impl Interrupt {
     /// The server is asked to read what was stored, and may take its time. Ends the process if a
     /// signal has come since everything was stored.
     pub fn begin_to_reload(&self) {
-        *self.shared.stage() = Stage::Reloading;
-        let late = *self.shared.late.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(signal) = late {
+        let before = std::mem::replace(&mut *self.shared.stage(), Stage::Reloading);
+        if let Stage::Asked(signal) = before {
             self.end(signal);
         }
     }
@@ -122,18 +146,19 @@ impl Interrupt {
             .changed
             .wait_timeout_while(self.shared.stage(), STORE_MAX, |stage| *stage == Stage::Storing);
         // The lock is kept, so that the scan does not begin to store now.
-        let (stage, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (mut stage, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let outcome = match *stage {
             Stage::Reading => "the old collection is untouched",
             Stage::Storing => {
                 "the database rolls back to the old collection, unless it had stored the new one"
             }
-            // The scan ends by itself at once, unless a reload follows.
-            Stage::Done => {
-                *self.shared.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
+            // The scan ends by itself at once, rests, or asks the server to reload.
+            Stage::Done | Stage::Asked(_) => {
+                *stage = Stage::Asked(signal);
                 return;
             }
             Stage::Reloading => "the new collection is stored, and the server was asked to read it",
+            Stage::Resting => return self.depart(signal),
         };
         let kept = match self.shared.kept.load(Ordering::Relaxed) {
             files @ 1.. if *stage == Stage::Reading => format!("; {files} files need not be read again"),
@@ -147,5 +172,13 @@ impl Interrupt {
             None => eprintln!("{text}"),
         }
         std::process::exit(i32::from(code));
+    }
+
+    /// Ends a watch that has nothing under way, which is no failure.
+    fn depart(&self, signal: Signal) {
+        if let Some(farewell) = self.shared.farewell.get() {
+            farewell(signal);
+        }
+        std::process::exit(0);
     }
 }

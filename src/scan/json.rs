@@ -186,7 +186,7 @@ fn database(job: &Job, report: Option<&Report>) -> Value {
         "kind": kind,
         "url": job.database.to_string(),
         "differs": differs,
-        "rows_differ": report.map(|report| report.rows_differ),
+        "rows_differ": report.map(|report| report.is_new),
         "written": differs == Some(true) && !job.dry_run,
     })
 }

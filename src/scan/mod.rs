@@ -5,7 +5,7 @@
 //! with `pool`, `walk`, `exclude`, `stamping` and `read`), decides what became of the songs of the
 //! last scan (`settle`, with `fate`), refuses to lose too much (`guard`), makes rows of the files
 //! (`track`, `names`, `facts`, with `genre` and `numbers` for what people write into tags), and
-//! stores the differences in one transaction (`store`).
+//! stores the differences in one transaction (`store`). [`watch`] stays and runs it again.
 //!
 //! One odd file never ends a scan, and what cannot be reached is never taken for gone.
 
@@ -41,6 +41,7 @@ mod survey;
 mod suspects;
 mod track;
 mod walk;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub use error::ScanError;
 pub use guard::{Expected, Loss};
 pub use interrupt::Interrupt;
 pub use progress::Progress;
+pub use read::{Trial, try_bytes};
 pub use report::{Fates, Report, Skipped};
 
 use crate::config::DatabaseUrl;
@@ -61,7 +63,7 @@ use crate::database::{Holder, Notice, Session};
 use account::Phase;
 use exclude::Patterns;
 use keep::Keep;
-use pool::Patience;
+use pool::{Patience, Threads};
 use previous::Previous;
 use report::shown;
 use scope::Scope;
@@ -69,8 +71,7 @@ use settle::Scan;
 use store::Store;
 use survey::Plan;
 
-/// Threads that list and read. Most of them wait for a disk or a network, so their number
-/// has nothing to do with that of the cores.
+/// Threads that list and read at first.
 const THREADS: usize = 16;
 /// After this time a file or folder that does not answer is named.
 const NAMED_AFTER: Duration = Duration::from_secs(20);
@@ -105,6 +106,8 @@ pub struct Job {
     pub dry_run: bool,
     /// Whether files are read that are as the last scan left them.
     pub full: bool,
+    /// Threads that list and read; `None` for as many as make it fast.
+    pub jobs: Option<usize>,
     /// Whether each song that differs and each file that is left out is told.
     pub verbose: bool,
     /// Whether the state of files that were read is stored before the end, so that the next scan
@@ -186,7 +189,7 @@ fn scan(
         roots: &present,
         start,
         full: job.full,
-        threads: THREADS,
+        threads: job.jobs.map_or(Threads::Adapting(THREADS), Threads::Fixed),
         patience,
         progress,
         texts: &texts,

@@ -117,9 +117,8 @@ pub struct Report {
     pub unreachable: usize,
     /// Whether anything was written, or would be.
     pub is_written: bool,
-    /// Whether the rows of the collection differ, which a server must load. Else it was at most
-    /// remembered how files look.
-    pub rows_differ: bool,
+    /// Whether a server would serve anything else: not only what is remembered of files differs.
+    pub is_new: bool,
 }
 
 /// The counts that sum up a scan, in one line.

@@ -110,17 +110,22 @@ pub(super) fn parts(
 }
 
 /// The nearest folder above `path` that is there, at or below `root`, and the name in it that
-/// leads to `path`; `None` where `path` is the root, or not even the root is there.
+/// leads to `path`; `None` where `path` is the root, or not even the root is there. A link to
+/// a folder is a name, as it is where everything is looked at.
 fn nearest_listed(path: &Path, root: &Path) -> Option<(PathBuf, OsString)> {
-    let mut place = path;
-    while place != root {
-        let (folder, name) = (place.parent()?, place.file_name()?);
-        if folder.is_dir() {
-            return Some((folder.to_owned(), name.to_owned()));
-        }
-        place = folder;
+    if !root.is_dir() {
+        return None;
     }
-    None
+    let mut names = path.strip_prefix(root).ok()?.iter();
+    let (mut folder, mut name) = (root.to_owned(), names.next()?);
+    for next in names {
+        let below = folder.join(name);
+        if !below.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            break;
+        }
+        (folder, name) = (below, next);
+    }
+    Some((folder, name.to_owned()))
 }
 
 /// The patterns that hold above `folder`; or, the folder that they pass over.
@@ -144,6 +149,8 @@ fn patterns_at(folder: &Path, root: &Path, everywhere: &Arc<Patterns>) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -152,15 +159,21 @@ mod tests {
         let root = home.path().to_owned();
         std::fs::create_dir_all(root.join("a/b")).expect("folders");
         std::fs::create_dir(root.join("@eaDir")).expect("folder");
+        std::os::unix::fs::symlink(root.join("a"), root.join("link")).expect("link");
         let patterns = Arc::new(Patterns::everywhere(&[]).expect("patterns"));
         let previous = Previous::default();
         let start = |path: &Path| {
             let scope = Scope::new(&[path.to_owned()]).expect("a scope");
             parts(&scope, std::slice::from_ref(&root), &patterns, &previous).expect("a start")
         };
-        for (path, folder, name) in
-            [("a/b", "a", "b"), ("a/b/c.mp3", "a/b", "c.mp3"), ("a/x/y/z", "a", "x"), ("x", "", "x")]
-        {
+        for (path, folder, name) in [
+            ("a/b", "a", "b"),
+            ("a/b/c.mp3", "a/b", "c.mp3"),
+            ("a/x/y/z", "a", "x"),
+            ("x", "", "x"),
+            ("link/b/c.mp3", "", "link"),
+            ("link", "", "link"),
+        ] {
             let start = start(&root.join(path));
             assert_eq!(start.folders.len(), 1, "{path}");
             assert_eq!(start.folders[0].path, root.join(folder).components().collect::<PathBuf>(), "{path}");
@@ -169,6 +182,18 @@ mod tests {
         }
         assert!(start(&root).folders[0].only.is_none());
         assert_eq!(start(&root.join("@eaDir/x")).excluded, [root.join("@eaDir")]);
+        // No file is found twice.
+        let both: Vec<PathBuf> =
+            ["a/b/c.mp3", "a/b", "a", "a", "a/x", "ab"].map(|path| root.join(path)).into();
+        let scope = |paths: &[PathBuf]| Scope::new(paths).expect("a scope");
+        let once = parts(&scope(&both), std::slice::from_ref(&root), &patterns, &previous).expect("a start");
+        let names = once.folders.iter().flat_map(|folder| folder.only.as_deref().expect("names"));
+        let names: BTreeSet<_> = names.map(|name| name.as_encoded_bytes()).collect();
+        assert_eq!((once.folders.len(), names), (1, BTreeSet::from([&b"a"[..], b"ab"])));
+        let inner = [root.clone(), root.join("a/b")];
+        for paths in [&inner[..], &[root.clone(), root.clone()], &[root.join("a"), root.join("a/b")]] {
+            assert_eq!(parts(&scope(paths), &inner, &patterns, &previous).expect("a start").folders.len(), 1);
+        }
         let outside =
             parts(&Scope::new(&["/elsewhere".into()]).expect("a scope"), &[root], &patterns, &previous);
         assert!(matches!(outside, Err(ScanError::OutsideRoots { .. })));

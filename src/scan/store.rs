@@ -64,7 +64,7 @@ impl Store<'_> {
         [report.albums, report.artists, report.genres] = Kind::ALL.map(|kind| weave.names.len(kind));
         let rewritten = std::mem::take(&mut weave.rewritten);
         let mut row_changes = weave.changes(&rows, &spool);
-        report.rows_differ = !row_changes.is_empty();
+        report.is_new = !row_changes.is_empty();
         if dry_run {
             report.is_written = true;
             return Ok(report);
@@ -115,7 +115,7 @@ fn report(survey: &Survey<'_>, settled: &Settled) -> Report {
         fates: settled.fates,
         unreachable: settled.unreachable,
         is_written: false,
-        rows_differ: false,
+        is_new: false,
     }
 }
 

@@ -15,7 +15,7 @@ use super::exclude::IGNORE_FILE;
 use super::facts;
 use super::folders::{Folders, Reach, Visited};
 use super::keep::Keep;
-use super::pool::{Event, Job, Patience, Pool};
+use super::pool::{Event, Job, Patience, Pool, Threads};
 use super::previous::{Index, Mark, Previous, content};
 use super::progress::Progress;
 use super::read::tags::{Field, Reading, Unread};
@@ -78,7 +78,7 @@ pub(super) struct Plan<'a> {
     pub(super) start: Start,
     /// Whether files are read that are as the last scan left them.
     pub(super) full: bool,
-    pub(super) threads: usize,
+    pub(super) threads: Threads,
     pub(super) patience: Patience,
     pub(super) progress: &'a Progress,
     /// What the database can hold.
@@ -233,7 +233,12 @@ impl<'a> Survey<'a> {
             (true, false) => Stamping::of(fs_type),
             (false, _) => stamping,
         };
-        let fs_type = if is_unstable { UNSTABLE } else { fs_type };
+        // What is kept does not depend on where a scan of some paths begins.
+        let fs_type = match is_mount || *folder.root == *folder.path {
+            true if is_unstable => UNSTABLE,
+            true => fs_type,
+            false => 0,
+        };
         let mut tasks = Vec::new();
         for entry in entries {
             let path = folder.path.join(&entry.name);
@@ -243,7 +248,9 @@ impl<'a> Survey<'a> {
                     Some(index) if !plan.full && is_unchanged(previous, index, stamps, stamping) => {
                         self.keep(index, &path, plan, previous);
                     }
-                    Some(index) if !plan.full && is_suspicious(previous, index, stamps) => {
+                    Some(index)
+                        if !plan.full && !stamping.is_sure() && is_suspicious(previous, index, stamps) =>
+                    {
                         self.suspects.push(&folder.root, index, path);
                     }
                     _ => tasks.push(Task::Read(path)),

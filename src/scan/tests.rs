@@ -108,6 +108,7 @@ fn scan_with(folders: &[&Path], empty: Empty, log: &Memory) -> Result<Scanned, S
         expected: Expected::default(),
         exclude: Vec::new(),
         only: None,
+        jobs: None,
         dry_run: false,
         full: false,
         verbose: false,
@@ -232,6 +233,8 @@ fn no_file_ends_a_scan() {
         ("directory-name-not-utf8", 2),
         ("genre-nul-only_mp3", 2),
         ("genre-two-empties_mp3", 2),
+        // The sound behind the frame whose size lies is found.
+        ("mp3-unsync-size-lies_mp3", 2),
         ("other-lowercase-keys_wma", 2),
         ("track-20-digits", 2),
         ("track-2147483648", 2),
@@ -249,7 +252,11 @@ fn no_file_ends_a_scan() {
         assert_eq!(collection.songs.len(), due, "{case}: {:?}", log.lines());
         let sound = ["directory-name-not-utf8", "other-lowercase-keys_wma"].contains(&case.as_str());
         let odd = !sound && !case.starts_with("genre-") && !case.starts_with("unread");
-        assert_eq!(log.warnings(&path).len(), usize::from(odd), "{case}: {:?}", log.lines());
+        let warnings = log.warnings(&path).len();
+        // Of that song two parts are lost: the frame, and what the tag claims beyond the file.
+        let is_told =
+            if case.starts_with("mp3-unsync") { warnings == 2 } else { warnings == usize::from(odd) };
+        assert!(is_told, "{case}: {:?}", log.lines());
     }
 }
 

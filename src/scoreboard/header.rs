@@ -41,11 +41,13 @@ pub enum RestartCause {
     MaxRequests,
     /// It had more memory than `MAX_RSS`.
     MaxRss,
+    /// The path of a Unix socket was removed, and another socket has it.
+    Rebound,
 }
 
 impl RestartCause {
     /// All of them, each at its own number.
-    pub const ALL: [RestartCause; 7] = [
+    pub const ALL: [RestartCause; 8] = [
         RestartCause::Died,
         RestartCause::Terminated,
         RestartCause::Timeout,
@@ -53,6 +55,7 @@ impl RestartCause {
         RestartCause::EndTimeout,
         RestartCause::MaxRequests,
         RestartCause::MaxRss,
+        RestartCause::Rebound,
     ];
 
     /// Its name in metrics and in the status.
@@ -65,6 +68,7 @@ impl RestartCause {
             RestartCause::EndTimeout => "end_timeout",
             RestartCause::MaxRequests => "max_requests",
             RestartCause::MaxRss => "max_rss",
+            RestartCause::Rebound => "rebound",
         }
     }
 }

@@ -12,13 +12,13 @@ mod histogram;
 mod slot;
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use memmap2::MmapOptions;
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::ftruncate;
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
 pub use header::{Header, Number, RestartCause};
 pub use histogram::{BOUNDS, Reading};
@@ -57,17 +57,16 @@ impl Scoreboard {
     pub fn create() -> io::Result<Self> {
         BEGIN.get_or_init(Instant::now);
         let len = size_of::<Board>();
-        let fd = memfd_create(c"avalon-scoreboard", MFdFlags::MFD_CLOEXEC)?;
-        ftruncate(&fd, len as i64)?;
-        let map = MmapOptions::new().len(len).map_raw(&fd)?;
-        let first = map.as_mut_ptr().cast::<Board>();
-        std::mem::forget(map);
+        let bytes = NonZeroUsize::new(len).ok_or(Errno::EINVAL)?;
+        let (rights, kind) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
+        // Not a memfd: that would be a file, and so within RLIMIT_FSIZE.
+        // SAFETY: the kernel chooses the place, so nothing that is mapped is replaced.
+        let first = unsafe { mmap_anonymous(None, bytes, rights, kind) }?.cast::<Board>();
         // SAFETY: the mapping has exactly the bytes of a board, is page-aligned, writable and never
-        // unmapped, as it was forgotten. It is zeroed by the kernel, which is a valid value of the
-        // atomics a board is made of, and all access goes through those atomics, so that writes of
-        // other processes are no data races. No other descriptor is left by which the memory could
-        // be shortened: `fd` is closed here, and it has no name.
-        let board = unsafe { &*first };
+        // unmapped. It is zeroed by the kernel, which is a valid value of the atomics a board is made
+        // of, and all access goes through those atomics, so that writes of other processes are no
+        // data races. It has no descriptor by which the memory could be shortened.
+        let board = unsafe { first.as_ref() };
         Ok(Scoreboard { board })
     }
 

@@ -11,7 +11,7 @@ use super::now_ms;
 pub const ENDPOINTS: usize = 9;
 /// Status codes that are counted by themselves: all that a worker answers with. The last stands for
 /// any other.
-pub const CODES: [&str; 10] = ["200", "304", "400", "404", "405", "413", "414", "431", "500", "other"];
+pub const CODES: [&str; 11] = ["200", "304", "400", "404", "405", "412", "413", "414", "431", "500", "other"];
 
 /// Bytes of a request line that are kept for the log.
 const REQUEST_MAX: usize = 128;
@@ -217,10 +217,11 @@ pub(super) fn code(status: u16) -> usize {
         400 => 2,
         404 => 3,
         405 => 4,
-        413 => 5,
-        414 => 6,
-        431 => 7,
-        500 => 8,
+        412 => 5,
+        413 => 6,
+        414 => 7,
+        431 => 8,
+        500 => 9,
         _ => CODES.len() - 1,
     }
 }

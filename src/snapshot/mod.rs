@@ -18,7 +18,7 @@ mod words;
 
 pub use build::build;
 pub use format::{LIST_HEAD, LIST_TAIL};
-pub use open::{OpenError, Snapshot, Verify};
+pub use open::{OpenError, Snapshot, Verify, open_sealed};
 pub use query::{Direction, Filter, Page, Query, Selection};
 
 /// What an answer lists.

@@ -1,6 +1,8 @@
 //! All checks of untrusted bytes, once. What comes out may be indexed freely.
 
 use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
 
 use xxhash_rust::xxh3::Xxh3;
 use zerocopy::little_endian::{U32, U64};
@@ -10,7 +12,7 @@ use super::bits::Bits;
 use super::format::{
     Column, ENTITIES_MAX, HEADER_LEN, Header, MAGIC, SectionEntry, Suffix, VERSION, content_hash, section_id,
 };
-use super::{Field, Kind, Packing};
+use super::{Field, Kind, Packing, storage};
 
 /// How much of a snapshot to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +176,16 @@ impl<'a> Sets<'a> {
         let begin = at as usize * self.width;
         Bits::mapped(&self.words[begin..begin + self.width], self.counts[at as usize].get())
     }
+}
+
+/// Maps a snapshot for the rest of the process's life. A loader has verified all of it, and it is sealed since.
+///
+/// # Errors
+/// The kernel cannot map it, or it is not sealed, or no snapshot.
+pub fn open_sealed(sealed: impl AsFd) -> io::Result<&'static Snapshot<'static>> {
+    let map: &'static memmap2::Mmap = Box::leak(Box::new(storage::map(sealed)?));
+    let snapshot = Snapshot::open(map, Verify::Structure).map_err(io::Error::other)?;
+    Ok(Box::leak(Box::new(snapshot)))
 }
 
 impl<'a> Snapshot<'a> {

@@ -7,7 +7,7 @@
 //! ever replaced as a whole, and belongs to us or to root and to nobody else.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -17,6 +17,8 @@ use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::FileStat;
+
+use super::format::MAGIC;
 
 /// Bytes that are mapped at once.
 const POPULATE_LEN: usize = 4 << 20;
@@ -40,7 +42,8 @@ impl Draft {
             })?,
         };
         // Opened now, as a loader that has changed its user may not look into /proc/self/fd.
-        let read = File::open(format!("/proc/self/fd/{}", write.as_raw_fd()))?.into();
+        let read = format!("/proc/self/fd/{}", write.as_raw_fd());
+        let read = File::open(&read).map_err(|error| without_proc(&read, &error))?.into();
         Ok(Draft { write, read })
     }
 
@@ -76,10 +79,20 @@ impl Draft {
         self.read
     }
 
-    /// Its descriptors, for processes that have no business with them.
+    /// Its descriptors, for the process that fills it.
     pub fn fds(&self) -> [RawFd; 2] {
         [self.write.as_raw_fd(), self.read.as_raw_fd()]
     }
+}
+
+/// What to do where the kernel, or a filter of system calls, has no such memory.
+fn with_remedy(call: &str, error: &io::Error) -> io::Error {
+    let message = format!("{call}: {error}; SNAPSHOT_DIR keeps the snapshot in a folder instead of memory");
+    io::Error::new(error.kind(), message)
+}
+
+fn without_proc(path: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{path}: {error}; mount /proc (mount -t proc proc /proc)"))
 }
 
 fn memfd() -> io::Result<File> {
@@ -87,7 +100,8 @@ fn memfd() -> io::Result<File> {
     // Linux before 6.3 does not know the flag that refuses execution.
     let noexec = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
     let fd = memfd_create(c"avalon-snapshot", flags | noexec)
-        .or_else(|_| memfd_create(c"avalon-snapshot", flags))?;
+        .or_else(|_| memfd_create(c"avalon-snapshot", flags))
+        .map_err(|errno| with_remedy("memfd_create", &errno.into()))?;
     Ok(File::from(fd))
 }
 
@@ -104,6 +118,25 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
             Ok(file)
         }
         result => result,
+    }
+}
+
+/// Whether the file at `path` may be replaced by a snapshot: it is one, or empty, or not there.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn is_replaceable(path: &Path) -> io::Result<bool> {
+    let mut options = OpenOptions::new();
+    match options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        Ok(file) => {
+            let mut begin = Vec::new();
+            file.take(MAGIC.len() as u64).read_to_end(&mut begin)?;
+            Ok(begin.is_empty() || begin == MAGIC)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        // A link.
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -181,6 +214,23 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    /// In a thread of its own, which keeps the filter.
+    #[test]
+    fn kernel_without_such_memory_is_named_with_what_to_do() {
+        use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+        let refuse = [(libc::SYS_memfd_create, Vec::new())].into_iter().collect();
+        let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+        let arch = std::env::consts::ARCH.try_into().unwrap();
+        let filter = SeccompFilter::new(refuse, SeccompAction::Allow, refused, arch).unwrap();
+        let program: BpfProgram = filter.try_into().unwrap();
+        let failed = std::thread::spawn(move || {
+            apply_filter(&program).unwrap();
+            Draft::create(None).err().unwrap().to_string()
+        });
+        let message = failed.join().unwrap();
+        assert!(message.contains("memfd_create") && message.contains("SNAPSHOT_DIR"), "{message}");
+    }
 
     fn check(folder: Option<&Path>) {
         let draft = Draft::create(folder).unwrap();

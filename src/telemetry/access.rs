@@ -4,7 +4,8 @@
 //! is gathered must be nothing when a process forks. A line that cannot be written is counted and lost.
 
 use std::fmt::{self, Write};
-use std::os::fd::RawFd;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -133,6 +134,24 @@ impl AccessLog {
             warn!(log, "the access log could not be reopened: {}", error);
             false
         })
+    }
+
+    /// Opens nothing any more: the master does that, and hands over what it has opened with [`AccessLog::adopt`].
+    pub fn be_led(&self) {
+        self.output.be_led();
+    }
+
+    /// Goes on with a file that the master has opened.
+    pub fn adopt(&self, file: OwnedFd) {
+        self.output.adopt(file.into());
+    }
+
+    /// A copy of the descriptor of its file, for [`AccessLog::adopt`] in another process.
+    ///
+    /// # Errors
+    /// It has none of its own, or the system has no more.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.output.share().unwrap_or(Err(io::ErrorKind::Unsupported.into()))
     }
 
     /// The descriptor of its file, if it has one of its own.

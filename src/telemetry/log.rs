@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -93,6 +93,24 @@ impl Log {
     /// room. May be called often: it looks once a second at most. Says whether it was opened.
     pub fn follow(&self) -> bool {
         self.lines.follow()
+    }
+
+    /// Opens nothing any more: the master does that, and hands over what it has opened with [`Log::adopt`].
+    pub fn be_led(&self) {
+        self.lines.output.be_led();
+    }
+
+    /// Goes on with a file that the master has opened.
+    pub fn adopt(&self, file: OwnedFd) {
+        self.lines.output.adopt(file.into());
+    }
+
+    /// A copy of the descriptor of its file, for [`Log::adopt`] in another process.
+    ///
+    /// # Errors
+    /// It has none of its own, or the system has no more.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.lines.output.share().unwrap_or(Err(io::ErrorKind::Unsupported.into()))
     }
 
     /// The descriptor of its file, if it has one of its own.

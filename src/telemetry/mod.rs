@@ -2,7 +2,7 @@
 //!
 //! `log` may be started anywhere, also in the master: it has no thread and nothing that a fork could double.
 //! `sentry` (one thread, with a DSN) is started in a worker or another child, after the fork, and so is `statsd`
-//! (a thread where its host has to be looked up, and a buffer); the master has a `statsd` without a thread.
+//! (a buffer). `names` has the addresses of their hosts.
 
 mod access;
 mod access_format;
@@ -13,6 +13,7 @@ mod format;
 mod format_error;
 mod json;
 mod log;
+pub mod names;
 mod output;
 mod percent;
 mod report;

@@ -5,7 +5,7 @@
 
 use std::fs::{File, Metadata, OpenOptions, metadata};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -44,6 +44,8 @@ pub(super) struct Output {
     lost_untold: AtomicU64,
     /// The last line was cut off in the middle.
     torn: AtomicBool,
+    /// The file is opened anew elsewhere, and handed over.
+    led: AtomicBool,
 }
 
 /// Whether a reader that does not read is waited for.
@@ -95,6 +97,7 @@ impl Output {
             lost: AtomicU64::new(0),
             lost_untold: AtomicU64::new(0),
             torn: AtomicBool::new(false),
+            led: AtomicBool::new(false),
         })
     }
 
@@ -152,6 +155,25 @@ impl Output {
         self.lost_untold.swap(0, Ordering::Relaxed)
     }
 
+    /// Opens nothing any more: another process does that, and hands over what it has opened.
+    pub(super) fn be_led(&self) {
+        self.led.store(true, Ordering::Relaxed);
+    }
+
+    /// Goes on with a file that another process has opened.
+    pub(super) fn adopt(&self, file: File) {
+        let identity = file.metadata().ok().filter(Metadata::is_file).and_then(|found| identity(&found));
+        *self.target.write().unwrap_or_else(PoisonError::into_inner) = Target::File(file, identity);
+    }
+
+    /// A copy of the descriptor of its file, if it has one of its own.
+    pub(super) fn share(&self) -> Option<io::Result<OwnedFd>> {
+        match &*self.target() {
+            Target::File(file, _) => Some(file.as_fd().try_clone_to_owned()),
+            Target::Inherited(_) | Target::Socket(_) => None,
+        }
+    }
+
     /// Opens the file anew, whatever is there now. The old one stays in use if that fails.
     pub(super) fn reopen(&self) -> Result<(), LogError> {
         let Some(path) = &self.path else { return Ok(()) };
@@ -166,7 +188,10 @@ impl Output {
     /// at most. That it cannot be opened is said once, at the second time: a file that was just made may not
     /// have been given to this user yet.
     pub(super) fn follow(&self) -> Result<bool, LogError> {
-        let Some(path) = self.path.as_deref().filter(|_| self.is_time_to_look()) else { return Ok(false) };
+        let led = self.led.load(Ordering::Relaxed);
+        let Some(path) = self.path.as_deref().filter(|_| !led && self.is_time_to_look()) else {
+            return Ok(false);
+        };
         let moved = match metadata(path) {
             Ok(found) => self.is_another(&found),
             // logrotate makes the new file a moment after it has moved the old one, and would put away one

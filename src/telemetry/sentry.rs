@@ -16,7 +16,11 @@ use sentry::integrations::contexts::ContextIntegration;
 use sentry::transports::{UreqHttpTransport, UreqHttpTransportOptions};
 use sentry::types::{Dsn, ParseDsnError};
 use sentry::{Client, ClientOptions, Envelope, Hub, Transport, TransportFactory, TransportOptions};
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
+use super::names::HostName;
 pub use super::report::{Description, Laid, REPORTED, catch, request, take_laid};
 use super::report::{ENABLED, capture_panic, lay_aside};
 
@@ -35,12 +39,34 @@ pub const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// How long one event may take on its way; then the next one has its turn.
 const SEND_MAX: Duration = Duration::from_secs(10);
 
+/// How long an event waits until the address of its host is known.
+const LOOK_UP_MAX: Duration = Duration::from_secs(6);
+/// How many addresses of a host ureq tries.
+const ADDRESSES_MAX: usize = 16;
+
 /// Says what is wrong with a DSN, without repeating it.
 ///
 /// # Errors
 /// It is no URL of the form `https://KEY@HOST/PROJECT`.
 pub fn check_dsn(dsn: &str) -> Result<(), SentryDsnError> {
     parse_dsn(dsn).map(|_| ())
+}
+
+/// The hosts that events are sent to, which must be made known before a process that is started with
+/// [`Lookup::Known`] can send one: the one of the DSN, and the proxy that the environment names.
+pub fn hosts(settings: &SentrySettings) -> Vec<HostName> {
+    let Some(dsn) = settings.dsn.as_deref().and_then(|dsn| parse_dsn(dsn).ok()) else { return Vec::new() };
+    let proxy = ureq::Proxy::try_from_env().map(|proxy| HostName::new(proxy.host(), proxy.port()));
+    [HostName::new(dsn.host(), dsn.port())].into_iter().chain(proxy).collect()
+}
+
+/// How a process gets at the addresses of hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// By asking name servers.
+    Own,
+    /// From [`names`](super::names).
+    Known,
 }
 
 /// Starts reporting from this process, unless there is no DSN. Events carry the process's role and, where
@@ -53,12 +79,13 @@ pub fn start(
     process: &'static str,
     generation: Option<u64>,
     worker: Option<usize>,
+    lookup: Lookup,
 ) -> SentryGuard {
     lay_aside(false);
     let Some(dsn) = settings.dsn.as_deref().and_then(|dsn| parse_dsn(dsn).ok()) else {
         return SentryGuard { client: None };
     };
-    let client = Arc::new(Client::with_options(options(dsn, &settings.environment)));
+    let client = Arc::new(Client::with_options(options(dsn, &settings.environment, lookup)));
     let hub = Hub::main();
     hub.bind_client(Some(Arc::clone(&client)));
     hub.configure_scope(|scope| {
@@ -109,7 +136,7 @@ impl fmt::Debug for SentryGuard {
 
 /// The crate's defaults read the environment, which is the configuration's business alone, and its panic hook
 /// waits for the network inside the panicking request; so all is said here.
-fn options(dsn: Dsn, environment: &str) -> ClientOptions {
+fn options(dsn: Dsn, environment: &str, lookup: Lookup) -> ClientOptions {
     let mut options = ClientOptions::default();
     options.dsn = Some(dsn);
     options.release = Some(Cow::Borrowed(concat!(env!("CARGO_PKG_NAME"), "@", env!("CARGO_PKG_VERSION"))));
@@ -118,7 +145,7 @@ fn options(dsn: Dsn, environment: &str) -> ClientOptions {
     // The contexts also set the server's name.
     options.integrations =
         vec![Arc::new(ContextIntegration::default()), Arc::new(ProcessStacktraceIntegration)];
-    options.transport = Some(Arc::new(Courier));
+    options.transport = Some(Arc::new(Courier(lookup)));
     options
 }
 
@@ -137,13 +164,38 @@ fn report_panics() {
 }
 
 /// Makes the transport: HTTP in a thread of its own, with a limit to every request.
-struct Courier;
+struct Courier(Lookup);
 
 impl TransportFactory for Courier {
     fn create_transport_with_options(&self, options: TransportOptions) -> Arc<dyn Transport> {
-        let agent = ureq::Agent::config_builder().timeout_global(Some(SEND_MAX)).build().new_agent();
+        let config = ureq::Agent::config_builder().timeout_global(Some(SEND_MAX)).build();
+        let agent = match self.0 {
+            Lookup::Own => config.new_agent(),
+            Lookup::Known => ureq::Agent::with_parts(config, DefaultConnector::new(), KnownHosts),
+        };
         let http = UreqHttpTransportOptions::from(options).with_agent(agent).build();
         Arc::new(BoundedTransport { http: Box::leak(Box::new(http)) })
+    }
+}
+
+/// Finds hosts among those that the master has had looked up.
+#[derive(Debug)]
+struct KnownHosts;
+
+impl Resolver for KnownHosts {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+        let host = uri.host().map(|host| HostName::new(host, uri.port_u16().unwrap_or(default)));
+        // The first look-up may be under way.
+        let known = host.map(|host| host.addresses_within(LOOK_UP_MAX)).unwrap_or_default();
+        let mut addresses = self.empty();
+        known.into_iter().take(ADDRESSES_MAX).for_each(|address| addresses.push(address));
+        if addresses.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(addresses) }
     }
 }
 

@@ -76,7 +76,7 @@ impl Acceptors {
                 runtime: Handle::current(),
                 log: log.clone(),
             };
-            thread::Builder::new().name("accept".to_owned()).spawn(move || acceptor.run())
+            thread::Builder::new().name("accept".to_owned()).spawn(move || acceptor.run()).map_err(no_thread)
         };
         let threads = listeners.into_iter().map(spawn).collect::<io::Result<_>>()?;
         Ok((Acceptors { threads, stop }, channels))
@@ -92,6 +92,15 @@ impl Acceptors {
             }
         }
     }
+}
+
+/// Threads count as processes do.
+fn no_thread(error: io::Error) -> io::Error {
+    let message = format!(
+        "a thread cannot be started: {error}; raise TasksMax= of the unit, pids.max of the cgroup or \
+         RLIMIT_NPROC (ulimit -u)"
+    );
+    io::Error::new(error.kind(), message)
 }
 
 /// The signal that wakes accept threads; nobody else uses it, and it is ignored elsewhere.

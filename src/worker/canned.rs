@@ -1,5 +1,5 @@
 //! Answers that hyper gives by itself, to what is no HTTP: it leaves their bodies empty, and we
-//! put the envelope of all other errors into them.
+//! put the envelope of all other errors into them, with the fields that all answers have.
 //!
 //! They are found where they leave: the last bytes before a connection closes, a head of status
 //! 400, 414 or 431 that announces no body. No answer of ours looks like that.
@@ -12,9 +12,20 @@ use super::error::ApiError;
 
 /// More than such a head has.
 const HEAD_MAX: usize = 256;
+const NO_BODY: &str = "content-length: 0\r\n";
 
-/// The bytes to send in place of `pieces`, if those end with a canned answer.
-pub(super) fn replaced<P: Deref<Target = [u8]>>(pieces: &[P]) -> Option<Vec<u8>> {
+/// A canned answer in the last of some pieces that are to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Canned {
+    pub(super) status: StatusCode,
+    /// Bytes of its head, which is the end of them.
+    head_len: usize,
+    /// Where in the head it says that there is no body.
+    no_body_at: usize,
+}
+
+/// The canned answer that these pieces end with.
+pub(super) fn find<P: Deref<Target = [u8]>>(pieces: &[P]) -> Option<Canned> {
     let last = pieces.iter().rev().find(|piece| !piece.is_empty())?;
     // A quick look that nearly all answers fail: they end with a body.
     if !last.ends_with(b"\r\n\r\n") {
@@ -30,22 +41,49 @@ pub(super) fn replaced<P: Deref<Target = [u8]>>(pieces: &[P]) -> Option<Vec<u8>>
         "431" => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         _ => return None,
     };
-    let announced = "content-length: 0\r\n";
-    let at = head.find(announced)?;
-    let message = match status {
-        StatusCode::URI_TOO_LONG => "The request line is too long",
-        StatusCode::BAD_REQUEST => "The request is no valid HTTP",
-        _ => "The head of the request is too large",
-    };
-    let body = ApiError::Refused { status, message }.envelope();
-    let fields =
-        format!("content-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n", body.len());
-    let mut bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
-    let head_begin = bytes.len() - head.len();
-    bytes.splice(head_begin + at..head_begin + at + announced.len(), fields.into_bytes());
-    bytes.extend_from_slice(body.as_bytes());
-    Some(bytes)
+    Some(Canned { status, head_len: head.len(), no_body_at: head.find(NO_BODY)? })
 }
+
+impl Canned {
+    /// The pieces in which it was found, with a body, which has as many bytes as told, and these fields more
+    /// (lines that each end with CR and LF).
+    pub(super) fn completed<P: Deref<Target = [u8]>>(&self, pieces: &[P], fields: &str) -> (Vec<u8>, usize) {
+        let message = match self.status {
+            StatusCode::URI_TOO_LONG => "The request line is too long",
+            StatusCode::BAD_REQUEST => "The request is no valid HTTP",
+            _ => "The head of the request is too large",
+        };
+        let body = ApiError::Refused { status: self.status, message }.envelope();
+        let fields = format!(
+            "content-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n{fields}",
+            body.len()
+        );
+        let mut bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let at = bytes.len() - self.head_len + self.no_body_at;
+        bytes.splice(at..at + NO_BODY.len(), fields.into_bytes());
+        bytes.extend_from_slice(body.as_bytes());
+        (bytes, body.len())
+    }
+}
+
+/// A request line as far as it can be told from what was sent instead of one: method, target, protocol.
+pub(super) fn request_line(head: &[u8]) -> (String, String, &'static str) {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.trim_ascii_end();
+    let line = String::from_utf8_lossy(&line[..line.len().min(LINE_MAX)]);
+    let mut words = line.splitn(3, ' ');
+    let mut word = || words.next().filter(|word| !word.is_empty()).unwrap_or("-").to_owned();
+    let (method, target) = (word(), word());
+    let protocol = match words.next() {
+        Some("HTTP/1.1") => "HTTP/1.1",
+        Some("HTTP/1.0") => "HTTP/1.0",
+        _ => "-",
+    };
+    (method, target, protocol)
+}
+
+/// Bytes of a request line that are worth logging.
+const LINE_MAX: usize = 2048;
 
 fn find_last(bytes: &[u8], sought: &[u8]) -> Option<usize> {
     bytes.windows(sought.len()).rposition(|window| window == sought)
@@ -55,8 +93,11 @@ fn find_last(bytes: &[u8], sought: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const CANNED: &[u8] =
-        b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\ndate: now\r\n\r\n";
+    const CANNED: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+    fn replaced(pieces: &[&[u8]]) -> Option<Vec<u8>> {
+        find(pieces).map(|canned| canned.completed(pieces, "x-id: 7\r\n").0)
+    }
 
     #[test]
     fn canned_answers_get_a_body_whatever_leaves_with_them() {
@@ -64,7 +105,10 @@ mod tests {
         let text = String::from_utf8(whole.clone()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("connection: close\r\n") && !head.contains("content-length: 0"), "{head}");
-        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+        assert!(
+            head.contains(&format!("content-length: {}\r\n", body.len())) && head.ends_with("\r\nx-id: 7")
+        );
+        assert_eq!(find(&[CANNED]).unwrap().completed(&[CANNED], "").1, body.len());
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["errors"][0]["message"], "The request is no valid HTTP");
         // After the answer to a request before, in one piece or in several.
@@ -91,9 +135,27 @@ mod tests {
             b"HTTP/1.1 400 Bad Request\r\ncontent-length: 99\r\n\r\n",
             b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n{}",
         ] {
-            assert_eq!(replaced(&[bytes]), None, "{}", String::from_utf8_lossy(bytes));
+            assert_eq!(find(&[bytes]), None, "{}", String::from_utf8_lossy(bytes));
         }
-        assert_eq!(replaced::<&[u8]>(&[]), None);
-        assert_eq!(replaced(&[CANNED, b"x"]), None);
+        assert_eq!(find::<&[u8]>(&[]), None);
+        assert_eq!(find(&[CANNED, b"x"]), None);
+    }
+
+    #[test]
+    fn request_lines_are_told_as_far_as_they_are_there() {
+        for (head, line) in [
+            (&b"G(T /x?y HTTP/1.1\r\nHost: x\r\n\r\n"[..], ("G(T", "/x?y", "HTTP/1.1")),
+            (b"GET /x HTTP/1.0\n", ("GET", "/x", "HTTP/1.0")),
+            (b"GET /x HTTP/2.0\r\n", ("GET", "/x", "-")),
+            (b"GET  /x HTTP/1.1\r\n", ("GET", "-", "-")),
+            (b"hello", ("hello", "-", "-")),
+            (b"\xff\x00", ("\u{fffd}\0", "-", "-")),
+            (b"\r\n", ("-", "-", "-")),
+            (b"", ("-", "-", "-")),
+        ] {
+            let (method, target, protocol) = request_line(head);
+            assert_eq!((method.as_str(), target.as_str(), protocol), line);
+        }
+        assert_eq!(request_line(&[b'x'; 100_000]).0.len(), LINE_MAX);
     }
 }

@@ -1,6 +1,6 @@
 //! One table: what is wrong with a request, its HTTP status, code, message and payload.
 //!
-//! Codes and messages are avalonms' own, as recorded from 0.6.0; 4 and 5 are new.
+//! Codes and messages are avalonms' own, as recorded from 0.6.0; 4, 5 and 6 are new.
 //! Nothing of our insides ever stands in one.
 
 use hyper::StatusCode;
@@ -28,6 +28,8 @@ pub(super) enum ApiError {
     InvalidInteger { field: &'static str, value: String },
     /// An integer below zero, by its decimal digits.
     Negative { field: &'static str, digits: String },
+    /// A precondition of the request (`If-Match`) that does not hold.
+    PreconditionFailed,
     /// A request that HTTP itself refuses.
     Refused { status: StatusCode, message: &'static str },
 }
@@ -38,6 +40,7 @@ impl ApiError {
             ApiError::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
             ApiError::NotFound => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             ApiError::Refused { status, .. } => *status,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -48,6 +51,7 @@ impl ApiError {
             ApiError::Unknown => (1, "unknown"),
             ApiError::NotFound => (4, "not_found"),
             ApiError::MethodNotAllowed => (5, "method_not_allowed"),
+            ApiError::PreconditionFailed => (6, "precondition_failed"),
             ApiError::InvalidOrder(_) => (100, "invalid_input_name"),
             ApiError::InvalidId { .. } | ApiError::InvalidInteger { .. } => (101, "invalid_input_type"),
             ApiError::InvalidDirection(_) | ApiError::Negative { .. } | ApiError::Refused { .. } => {
@@ -61,6 +65,9 @@ impl ApiError {
             ApiError::Unknown => "An unexpected error occurred; the server's log has the details".to_owned(),
             ApiError::NotFound => "There is no such endpoint".to_owned(),
             ApiError::MethodNotAllowed => format!("Only {ALLOW} are allowed"),
+            ApiError::PreconditionFailed => {
+                "The collection or the question is another one than If-Match says".to_owned()
+            }
             ApiError::InvalidOrder(field) => format!("Invalid order-by field '{field}'"),
             ApiError::InvalidDirection(direction) => format!("Invalid sort direction '{direction}'"),
             ApiError::InvalidId { field, value } => {
@@ -117,6 +124,7 @@ mod tests {
             ApiError::Unknown,
             ApiError::NotFound,
             ApiError::MethodNotAllowed,
+            ApiError::PreconditionFailed,
             ApiError::InvalidOrder("a\"\n'".into()),
             ApiError::InvalidDirection("\u{fffd}".into()),
             ApiError::InvalidId { field: "album_id", value: "\\".into() },

@@ -7,73 +7,72 @@ mod accept;
 mod body;
 mod buffers;
 mod canned;
+mod clock;
 mod compression;
 mod connection;
+mod date;
+mod drain;
+mod entity_tag;
 mod error;
 mod exchange;
 mod forwarded;
+mod handout;
 mod hex;
+mod host;
 mod interrupt;
+mod linger;
 mod list;
 mod memory;
 mod metrics;
 mod params;
 mod piece;
 mod proxy_protocol;
+mod refusal;
 mod request_id;
+mod request_line;
 mod response;
 mod retirement;
 mod routes;
 mod service;
+mod serving;
+mod snapshots;
 mod status;
 mod trace_context;
 mod turn;
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::header::HeaderValue;
 use nix::unistd::{Pid, getppid};
-use slog::{Logger, debug, error, info, warn};
+use slog::{error, info, warn};
 use socket2::Socket;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
+pub use handout::{Giver, Taker, way as handout_way};
 pub use memory::Memory;
 pub use retirement::Cause;
 
-use accept::{Accepted, Acceptors};
-use connection::{Connections, TICK, Watched};
+use accept::Acceptors;
+use clock::{TICK, Ticks};
+use connection::Connections;
+use date::Date;
+use drain::Drain;
+use handout::{Handout, Handouts};
 use request_id::RequestIds;
 use retirement::Retirement;
 use service::Service;
-use status::Peer;
+use serving::serve_accepted;
+use snapshots::Snapshots;
 
 use crate::config::Config;
-use crate::scoreboard::{Dismissal, Scoreboard, Slot};
-use crate::snapshot::{Kind, Snapshot};
+use crate::scoreboard::{Scoreboard, Slot};
+use crate::snapshot::{Kind, Snapshot, open_sealed};
 use crate::telemetry::{AccessLog, Log, Statsd};
-use crate::title;
-
-/// Hyper's own limit of header fields, up to which it parses them on the stack: any other costs each
-/// request an allocation. It answers more of them with 431 as well.
-const FIELDS_ON_STACK: usize = 100;
-
-/// How long a worker goes on accepting that was told to end by somebody else than its master. When a
-/// whole group is told, the master may yet be about to turn callers away.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a worker goes on accepting when nobody else is let into the queues: connections whose
-/// handshake has begun get there within a round trip.
-const HANDSHAKE: Duration = Duration::from_millis(100);
 
 /// What `version` answers.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -101,6 +100,8 @@ pub struct Worker {
     pub access_log: Option<Arc<AccessLog>>,
     /// The process that must be its parent.
     pub master: Pid,
+    /// Where it is handed what it cannot get itself.
+    pub handouts: Taker,
     /// Tells the master something.
     pub notify: Box<dyn Fn(Notice) -> io::Result<()>>,
 }
@@ -156,14 +157,19 @@ impl Worker {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut quit = signal(SignalKind::quit())?;
-        let mut reopen = signal(SignalKind::user_defined1())?;
+        // Logs are opened anew by the master. A whole group may be sent the signal all the same.
+        let _reopen = signal(SignalKind::user_defined1())?;
+        let mut handouts = Some(Handouts::of(self.handouts)?);
         let limits = self.config.limits.clone();
         let (acceptors, channels) = Acceptors::start(self.listeners, limits.connections, &log)?;
         let service = Arc::new(Service {
-            snapshot: self.snapshot,
+            snapshots: Snapshots::of(self.snapshot),
             request_path: self.config.request_path.clone(),
             limits: limits.clone(),
             compress_from: self.config.compress_from,
+            date: Date::new(),
+            cache_control: header_value(self.config.cache_control.as_deref()),
+            keep_alive: keep_alive(limits.keepalive),
             debug_headers: self.config.debug_headers,
             request_ids: self.config.request_id_header.as_deref().and_then(RequestIds::new),
             proxies: self.config.proxies.clone(),
@@ -180,7 +186,6 @@ impl Worker {
                 &self.config.statsd_host,
                 self.config.statsd_port,
                 &self.config.statsd_prefix,
-                &log,
             ),
             log: log.clone(),
         });
@@ -199,7 +204,11 @@ impl Worker {
             _ => {}
         };
 
+        let taker = Taking { log: &self.log, access_log: self.access_log.as_deref(), service: &service };
         let mut tick = tokio::time::interval(TICK);
+        // Ticks that were missed while the worker was stopped are nobody's.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = Ticks::new();
         let mut drain = Drain::new(Some(acceptors), self.config.graceful_timeout);
         loop {
             tokio::select! {
@@ -208,9 +217,10 @@ impl Worker {
                     let (open, in_flight) = connections.counts();
                     self.slot.set_connections(open, in_flight);
                     service.statsd.flush();
-                    self.log.follow();
                     self.access_log.iter().for_each(|access_log| access_log.flush(&log));
-                    connections.sweep(&limits);
+                    if connections.clock().tick(ticks.next()) {
+                        connections.sweep(&limits);
+                    }
                     let memory = retirement.look();
                     memory.iter().for_each(|of| self.slot.set_memory(of.resident, of.private));
                     if let Some(cause) = retirement.is_due(self.slot.answers(), memory) {
@@ -218,24 +228,31 @@ impl Worker {
                     }
                     if drain.begun.is_none() && getppid() != self.master {
                         warn!(log, "the master is gone, draining");
-                        drain.begin(&service);
+                        drain.begin(&service, connections.clock());
                     }
                 }
                 // Each ends when its listener is closed and all that came from there is served.
                 Some(_) = accepting.join_next() => if accepting.is_empty() {
                     tell(Notice::Deaf);
                 },
-                _ = terminate.recv() => drain.begin(&service),
+                _ = terminate.recv() => {
+                    // What the master has handed over before.
+                    while let Some(handout) = handouts.as_ref().and_then(Handouts::next_here) {
+                        taker.take(handout);
+                    }
+                    drain.begin(&service, connections.clock());
+                }
                 _ = interrupt.recv() => return Ok(Ending::Stopped),
                 _ = quit.recv() => return Ok(Ending::Stopped),
-                _ = reopen.recv() => {
-                    let reopened = [Some(self.log.reopen()), self.access_log.as_ref().map(|log| log.reopen())];
-                    for error in reopened.into_iter().flatten().filter_map(Result::err) {
-                        error!(log, "a log could not be reopened"; "error" => %error);
+                handout = next_of(&handouts) => match handout {
+                    Ok(handout) => taker.take(handout),
+                    Err(error) => {
+                        error!(log, "the master can hand over nothing more"; "error" => %error);
+                        handouts = None;
                     }
-                }
+                },
             }
-            drain.proceed(self.slot, self.master);
+            drain.proceed(self.slot, self.master, connections.clock());
             if let Some(ending) = drain.ending(accepting.is_empty(), &connections, &log) {
                 service.statsd.flush();
                 if service.statsd.lost() > 0 {
@@ -247,131 +264,51 @@ impl Worker {
     }
 }
 
-/// The end of a worker: what has been accepted is served, every answer announces the end
-/// of its connection, idle ones are left until they are used or their time is up.
-struct Drain {
-    acceptors: Option<Acceptors>,
-    timeout: Duration,
-    begun: Option<Instant>,
-}
-
-impl Drain {
-    fn new(acceptors: Option<Acceptors>, timeout: Duration) -> Self {
-        Drain { acceptors, timeout, begun: None }
-    }
-
-    fn begin(&mut self, service: &Service) {
-        service.draining.store(true, Ordering::Relaxed);
-        title::set("avalon: worker [draining]");
-        self.begun.get_or_insert_with(Instant::now);
-    }
-
-    /// Stops to accept, once that loses nobody.
-    fn proceed(&mut self, slot: &Slot, master: Pid) {
-        let Some(begun) = self.begun.filter(|_| self.acceptors.is_some()) else { return };
-        let pause = match slot.dismissal() {
-            Some(Dismissal::Replaced) => Duration::ZERO,
-            Some(Dismissal::Last) => HANDSHAKE,
-            None if begun.elapsed() >= PATIENCE || getppid() != master => Duration::ZERO,
-            None => return,
-        };
-        self.acceptors.take().into_iter().for_each(|acceptors| {
-            tokio::spawn(async move {
-                tokio::time::sleep(pause).await;
-                acceptors.stop().await;
-            });
-        });
-    }
-
-    /// Whether it is over: `deaf` when everything that was accepted is among the connections.
-    fn ending(&self, deaf: bool, connections: &Connections, log: &Logger) -> Option<Ending> {
-        let deadline = self.begun? + self.timeout;
-        if deaf && connections.count() == 0 {
-            return Some(Ending::Drained);
-        }
-        if Instant::now() < deadline {
-            return None;
-        }
-        let cut = connections.abort();
-        if cut == 0 {
-            return Some(Ending::Drained);
-        }
-        warn!(log, "requests took longer than GRACEFUL_TIMEOUT and were cut off"; "requests" => cut);
-        Some(Ending::Stopped)
+/// The next handout; none comes where they have ended.
+async fn next_of(handouts: &Option<Handouts>) -> io::Result<Handout> {
+    match handouts {
+        Some(handouts) => handouts.next().await,
+        None => std::future::pending().await,
     }
 }
 
-async fn serve_accepted(
-    mut accepted: mpsc::Receiver<Accepted>,
-    service: Arc<Service>,
-    connections: Arc<Connections>,
-) {
-    while let Some(accepted) = accepted.recv().await {
-        if let Err(error) = begin(accepted, &service, &connections) {
-            warn!(service.log, "a connection could not be served"; "error" => %error);
-        }
-    }
+/// What is done with handouts.
+struct Taking<'w> {
+    log: &'w Log,
+    access_log: Option<&'w AccessLog>,
+    service: &'w Service,
 }
 
-fn begin(accepted: Accepted, service: &Arc<Service>, connections: &Arc<Connections>) -> io::Result<()> {
-    let Accepted { socket, peer, role, permit } = accepted;
-    match peer {
-        None => spawn(UnixStream::from_std(socket.into())?, peer, role, permit, service, connections),
-        Some(_) => spawn(TcpStream::from_std(socket.into())?, peer, role, permit, service, connections),
-    }
-    Ok(())
-}
-
-fn spawn<S>(
-    socket: S,
-    peer: Peer,
-    role: Role,
-    permit: tokio::sync::OwnedSemaphorePermit,
-    service: &Arc<Service>,
-    connections: &Arc<Connections>,
-) where
-    S: AsyncRead + AsyncWrite + AsFd + std::os::fd::AsRawFd + Unpin + Send + 'static,
-{
-    let registration = connections.register(&socket);
-    let id = registration.id();
-    let service = Arc::clone(service);
-    let task = tokio::spawn(async move {
-        let mut socket = socket;
-        let proxies = service.proxies.proxy_protocol.as_ref().filter(|_| role == Role::Api);
-        let (peer, early) = match proxy_protocol::client(&mut socket, peer, proxies).await {
-            Ok((client, early)) => (client, early.into()),
-            Err(error) => {
-                debug!(service.log, "a proxy's connection is refused"; "error" => %error);
-                return;
+impl Taking<'_> {
+    fn take(&self, handout: Handout) {
+        match handout {
+            Handout::Log(file) => self.log.adopt(file),
+            Handout::AccessLog(file) => {
+                if let Some(access_log) = self.access_log {
+                    // Lines of requests that are over belong to the file of before.
+                    access_log.flush(self.log.logger());
+                    access_log.adopt(file);
+                }
             }
-        };
-        let io = Watched::new(socket, Arc::clone(&registration.activity), early);
-        let activity = Arc::clone(&registration.activity);
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(service.limits.request_head).header_read_timeout(None);
-        // Not `pipeline_flush`: it keeps the last answer back when anything follows its request,
-        // and buffers the answers to pipelined requests without limit.
-        // Clients may end their side before they read (`nc -N`); the answer goes out all the same.
-        builder.half_close(true);
-        if service.limits.request_fields > FIELDS_ON_STACK {
-            builder.max_headers(service.limits.request_fields + 1);
+            Handout::Names(names) => names.into_iter().for_each(|(name, addresses)| {
+                name.learn(addresses);
+            }),
+            Handout::Snapshot(sealed) => match open_sealed(&sealed) {
+                Ok(newer) => self.service.snapshots.succeed(newer),
+                Err(error) => {
+                    warn!(self.log.logger(), "old rows are shown until the worker ends"; "error" => %error);
+                }
+            },
         }
-        let (service, activity) = (&*service, &activity);
-        let answer = service_fn(|request: Request<Incoming>| async move {
-            // Before a list is begun, or hyper would send the head meanwhile, by itself. It is tokio's own
-            // way to yield, which looks for what has arrived on other connections; a task that wakes
-            // itself is polled dozens of times before that.
-            if activity.turn.end() {
-                tokio::task::yield_now().await;
-            }
-            Ok::<_, std::convert::Infallible>(service.answer(&request, peer, role, activity))
-        });
-        let connection = builder.serve_connection(io, answer);
-        // Both end with the connection, also when its task is aborted.
-        let (_permit, _registration) = (permit, registration);
-        // An error here is a client that broke off or sent what is no HTTP, which hyper
-        // has answered.
-        let _ = connection.await;
-    });
-    connections.attach(id, task.abort_handle());
+    }
+}
+
+/// A value of a field, which the configuration has checked.
+fn header_value(text: Option<&str>) -> Option<HeaderValue> {
+    text.and_then(|text| HeaderValue::from_str(text).ok())
+}
+
+/// Tells clients how long an idle connection is kept, so that they do not use it when it is about to end.
+fn keep_alive(keepalive: Duration) -> Option<HeaderValue> {
+    header_value((!keepalive.is_zero()).then(|| format!("timeout={}", keepalive.as_secs())).as_deref())
 }

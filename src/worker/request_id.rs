@@ -41,7 +41,8 @@ impl RequestIds {
         }
     }
 
-    fn make(&self) -> HeaderValue {
+    /// An id for what has none.
+    pub(super) fn make(&self) -> HeaderValue {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let mut text = [0; 32];
         text[..16].copy_from_slice(&hex::digits(self.worker));

@@ -6,19 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{HOST, HeaderValue, IF_NONE_MATCH};
+use hyper::header::{CACHE_CONTROL, CONNECTION, DATE, ETAG, HOST, HeaderName, HeaderValue, IF_MATCH};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use slog::{Logger, error};
 
 use super::body::Payload;
 use super::compression::Accepted;
 use super::connection::Activity;
+use super::date::Date;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::request_id::RequestIds;
 use super::routes::{self, Endpoint};
+use super::snapshots::Snapshots;
 use super::status::{self, Peer};
-use super::{Role, VERSION, forwarded, metrics, params, response, trace_context};
+use super::{Role, VERSION, entity_tag, forwarded, host, metrics, params, response, trace_context};
 use crate::config::{Limits, Proxies};
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::{Kind, Snapshot};
@@ -26,13 +28,18 @@ use crate::telemetry::{AccessLine, AccessLog, AccessRecord, Statsd, sentry};
 
 /// What all connections of a worker share.
 pub(super) struct Service {
-    pub(super) snapshot: &'static Snapshot<'static>,
+    pub(super) snapshots: Snapshots,
     pub(super) request_path: String,
     pub(super) limits: Limits,
     /// Bytes from which on bodies are compressed for clients that accept it.
     pub(super) compress_from: Option<u64>,
     /// Whether lists tell how long their making took.
     pub(super) debug_headers: bool,
+    pub(super) date: Date,
+    /// What caches are told of lists, if anything.
+    pub(super) cache_control: Option<HeaderValue>,
+    /// How long connections are kept, for clients; `None` if they are not.
+    pub(super) keep_alive: Option<HeaderValue>,
     pub(super) request_ids: Option<RequestIds>,
     pub(super) proxies: Proxies,
     pub(super) access_log: Option<Arc<AccessLog>>,
@@ -48,6 +55,13 @@ pub(super) struct Service {
 }
 
 impl Service {
+    fn snapshot(&self) -> &'static Snapshot<'static> {
+        match self.draining.load(Ordering::Relaxed) {
+            true => self.snapshots.newest(),
+            false => self.snapshots.own(),
+        }
+    }
+
     /// Answers one request of the connection that `activity` watches.
     pub(super) fn answer(
         &self,
@@ -65,12 +79,11 @@ impl Service {
         if let (Some(ids), Some(id)) = (&self.request_ids, &id) {
             response.headers_mut().insert(ids.header(), id.clone());
         }
+        self.add_common_fields(&mut response, request.method(), endpoint);
         if request.method() == Method::HEAD {
             response = response::without_body(response);
         }
-        if self.limits.keepalive.is_zero() || self.draining.load(Ordering::Relaxed) {
-            response::close(&mut response);
-        }
+        self.keep_or_end(request, &mut response, activity);
         let took = begin.elapsed();
         self.slot.end_request(routes::number(endpoint), response.status().as_u16(), took);
         self.statsd.answered(response.status().as_u16());
@@ -82,6 +95,49 @@ impl Service {
             .as_ref()
             .map(|log| (Arc::clone(log), self.begin_line(log, request, peer, &response, id.as_ref())));
         response.map(|body| body.ending(Exchange::new(Arc::clone(activity), self.slot, begin, line)))
+    }
+
+    /// Tells the client whether the connection goes on, and how long.
+    fn keep_or_end(
+        &self,
+        request: &Request<Incoming>,
+        response: &mut Response<Payload>,
+        activity: &Activity,
+    ) {
+        // Nobody reads a body.
+        let has_body = !request.body().is_end_stream();
+        if has_body {
+            activity.refuses_body();
+        }
+        let ends = has_body || self.draining.load(Ordering::Relaxed);
+        match &self.keep_alive {
+            Some(_) if response.headers().contains_key(CONNECTION) => {}
+            Some(keep_alive) if !ends => {
+                if keeps(request) {
+                    response.headers_mut().insert(KEEP_ALIVE, keep_alive.clone());
+                }
+            }
+            _ => response::close(response),
+        }
+    }
+
+    /// What all answers have: when they were made, and for how long.
+    fn add_common_fields(
+        &self,
+        response: &mut Response<Payload>,
+        method: &Method,
+        endpoint: Option<Endpoint>,
+    ) {
+        let is_list = matches!(endpoint, Some(Endpoint::List(_)))
+            && *method != Method::OPTIONS
+            && matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED);
+        let headers = response.headers_mut();
+        headers.insert(DATE, self.date.now());
+        if is_list {
+            self.cache_control.iter().for_each(|value| drop(headers.insert(CACHE_CONTROL, value.clone())));
+        } else {
+            headers.insert(CACHE_CONTROL, NO_STORE);
+        }
     }
 
     /// The answer to a request that has panicked, which Sentry has been told of.
@@ -125,7 +181,7 @@ impl Service {
         if let Some(refused) = self.refuse(request) {
             return (response::error(&refused), None);
         }
-        if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+        if request.uri().path() == "*" {
             return (response::options(), None);
         }
         let endpoint = match role {
@@ -139,7 +195,9 @@ impl Service {
         };
         let response = match *request.method() {
             Method::GET | Method::HEAD if !request.body().is_end_stream() => response::error(&BODY),
-            Method::GET | Method::HEAD => self.endpoint(endpoint, request),
+            Method::GET | Method::HEAD => {
+                self.endpoint(endpoint, request).unwrap_or_else(|error| response::error(&error))
+            }
             Method::OPTIONS => response::options(),
             _ => response::error(&ApiError::MethodNotAllowed),
         };
@@ -170,10 +228,22 @@ impl Service {
                 "The request has too many header fields",
             ));
         }
+        // RFC 9112 3.2.3 and 3.2.4.
+        let is_authority = target.scheme().is_none() && target.authority().is_some();
+        let odd = (is_authority && request.method() != Method::CONNECT)
+            || (target.path() == "*" && request.method() != Method::OPTIONS);
+        if odd {
+            return Some(refused(StatusCode::BAD_REQUEST, "The target of the request is no path"));
+        }
         // RFC 9112 3.2. There is one or none in HTTP/1.0.
-        let hosts = request.headers().get_all(HOST).iter().count();
-        if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
-            return Some(refused(StatusCode::BAD_REQUEST, "The request must name one Host"));
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host::is_valid(host.as_bytes()),
+            (None, _) => request.version() == Version::HTTP_10,
+            (Some(_), Some(_)) => false,
+        };
+        if !host {
+            return Some(refused(StatusCode::BAD_REQUEST, "The request must name one valid Host"));
         }
         let field_max = self.limits.request_field_size;
         let too_large = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
@@ -184,13 +254,22 @@ impl Service {
         })
     }
 
-    fn endpoint(&self, endpoint: Endpoint, request: &Request<Incoming>) -> Response<Payload> {
-        match endpoint {
+    fn endpoint(
+        &self,
+        endpoint: Endpoint,
+        request: &Request<Incoming>,
+    ) -> Result<Response<Payload>, ApiError> {
+        let response = match endpoint {
+            Endpoint::List(kind) => return self.list(kind, request),
             Endpoint::Version => response::text(VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
-            Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot).to_string()),
+            Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot()).to_string()),
             Endpoint::Metrics => response::metrics(metrics::render(&self.scoreboard)),
-            Endpoint::List(kind) => self.list(kind, request).unwrap_or_else(|error| response::error(&error)),
+        };
+        // These have no tag.
+        match entity_tag::is_unmatched(request.headers(), None) {
+            true => Err(ApiError::PreconditionFailed),
+            false => Ok(response),
         }
     }
 
@@ -198,15 +277,19 @@ impl Service {
         let query_string = request.uri().query().unwrap_or_default();
         let begin = self.debug_headers.then(Instant::now);
         let question = params::parse(kind, query_string)?;
-        let tag = response::tag(self.snapshot.hash(), kind, query_string);
-        let known = request.headers().get_all(IF_NONE_MATCH);
-        let mut response = match known.iter().find_map(|known| response::known_tag(known, &tag)) {
-            Some(tag) => response::not_modified(tag),
+        let headers = request.headers();
+        let snapshot = self.snapshot();
+        let tag = entity_tag::of(snapshot.hash(), kind, query_string);
+        let coding = self.compress_from.and_then(|least| Accepted::of(headers, least));
+        // The tag of a client tells whether it has what it would get: nothing need be selected then.
+        let known = entity_tag::known(headers, &tag, coding).filter(|_| !headers.contains_key(IF_MATCH));
+        let mut response = match known {
+            Some(known) => response::not_modified(known),
             None => {
-                let coding = self.compress_from.and_then(|least| Accepted::of(request.headers(), least));
-                let selection = self.snapshot.select(kind, &question.query());
+                let selection = snapshot.select(kind, &question.query());
                 let selected = begin.map(|begin| begin.elapsed());
-                let mut response = response::list(self.snapshot, kind, selection, &tag, coding);
+                let response = response::list(snapshot, kind, selection, &tag, coding);
+                let mut response = conditional(response, headers)?;
                 if let (Some(begin), Some(selected)) = (begin, selected) {
                     response::timing(&mut response, selected, begin.elapsed() - selected);
                 }
@@ -218,6 +301,33 @@ impl Service {
         }
         Ok(response)
     }
+}
+
+/// A list under the conditions of a request (RFC 9110 13.2.2).
+fn conditional(response: Response<Payload>, headers: &HeaderMap) -> Result<Response<Payload>, ApiError> {
+    let selected = response.headers().get(ETAG);
+    if entity_tag::is_unmatched(headers, selected) {
+        return Err(ApiError::PreconditionFailed);
+    }
+    match selected.cloned() {
+        Some(selected) if entity_tag::knows(headers, &selected) => Ok(response::not_modified(selected)),
+        _ => Ok(response),
+    }
+}
+
+/// Whether the client wants to go on with its connection.
+fn keeps(request: &Request<Incoming>) -> bool {
+    match request.version() {
+        Version::HTTP_11 => !names_option(request.headers(), "close"),
+        _ => names_option(request.headers(), "keep-alive"),
+    }
+}
+
+/// Whether the field `Connection` names this option.
+fn names_option(headers: &HeaderMap, option: &str) -> bool {
+    let options =
+        headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.map(<[u8]>::trim_ascii).any(|named| named.eq_ignore_ascii_case(option.as_bytes()))
 }
 
 /// Path and query string.
@@ -238,6 +348,9 @@ fn describe(request: &Request<Incoming>, id: Option<&HeaderValue>) -> sentry::De
 fn last_value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     headers.get_all(name).iter().next_back().map(HeaderValue::as_bytes)
 }
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 const BODY: ApiError = refused(StatusCode::PAYLOAD_TOO_LARGE, "A request to this server has no body");
 

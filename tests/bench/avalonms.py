@@ -22,22 +22,9 @@ from pathlib import Path
 from load import CONNECTIONS, drive
 from prepare import collection, run, say
 from rows import Row, requests, save_answers, take_answer
-from servers import WORK, Failure, Server, fetch, free_port, start_hyper, start_ours
+from servers import ROOT, WORK, Failure, Server, fetch, free_port, start_hyper, start_ours
 
-PINNED = [
-    "avalonms==0.6.0",
-    "click==7.1.2",
-    "Flask==1.1.4",
-    "gunicorn==23.0.0",
-    "itsdangerous==1.1.0",
-    "Jinja2==2.11.3",
-    "MarkupSafe==2.0.1",
-    "mutagen==1.47.0",
-    "setuptools==69.5.1",
-    "simplejson==3.19.3",
-    "SQLAlchemy==1.3.24",
-    "Werkzeug==1.0.1",
-]
+REQUIREMENTS = ROOT / "tests" / "fixtures" / "avalonms" / "requirements.txt"
 PYTHONS = ("python3.11", "python3.10", "python3.9", "python3")
 AIMED = 100_000
 # the requests of the main table that are compared, and the ratio that is aimed at with so many songs
@@ -63,13 +50,13 @@ def install():
     """The Gunicorn of an environment with avalonms, made unless it is there."""
     folder = WORK / "avalonms"
     stamp = folder / "pinned.txt"
-    pinned = "\n".join(PINNED)
+    pinned = REQUIREMENTS.read_text()
     if not stamp.exists() or stamp.read_text() != pinned:
         say("installing avalonms from PyPI")
         python = next(filter(None, map(shutil.which, PYTHONS)), None)
         shutil.rmtree(folder, ignore_errors=True)
         run(python, "-m", "venv", folder)
-        run(folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *PINNED)
+        run(folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS)
         stamp.write_text(pinned)
     return folder / "bin" / "gunicorn"
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+use std::path::Path;
+
 use avalon::snapshot::query::Runs;
 use avalon::snapshot::{Direction, Field, Filter, Kind, Page, Query, Snapshot, Verify};
 use xxhash_rust::xxh3::Xxh3;
@@ -16,6 +18,17 @@ pub(crate) fn open(bytes: &[u8]) {
     ask_all(bytes, true);
     if bytes.len() >= HEADER {
         ask_all(&signed(bytes), false);
+    }
+}
+
+/// Bytes of a music file of this name: they are read to an end, in few calls for their size, and no
+/// value is long or holds a NUL.
+pub(crate) fn read(name: &Path, bytes: Vec<u8>) {
+    let len = bytes.len() as u64;
+    let trial = avalon::scan::try_bytes(name, bytes);
+    assert!(trial.traffic.1 <= 64 + len / 16, "{} calls for {len} bytes", trial.traffic.1);
+    for (field, value) in trial.values {
+        assert!(value.len() <= 4096 && !value.contains('\0'), "{field}: {} bytes", value.len());
     }
 }
 

@@ -12,6 +12,7 @@ use avalon::control::{Command, call};
 use avalon::database;
 use nix::sys::signal::{Signal, kill};
 
+use crate::harness::chance::{Chance, from_environment};
 use crate::harness::http::Answer;
 use crate::harness::invariants::Baseline;
 use crate::harness::load::{Load, Outcome, Plan, Report, Verdict, status_200};
@@ -20,22 +21,6 @@ use crate::harness::{DEADLINE, alone};
 
 /// Artists at the start; there are never fewer, and never more than twice as many.
 const ARTISTS: u32 = 10;
-
-/// A small generator (xorshift64*), so that a seed tells the whole story.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % bound
-    }
-}
-
-fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
-}
 
 /// Ten songs for each artist, in default order; whichever number of artists there ever was.
 fn check(answer: &Answer) -> Verdict {
@@ -190,14 +175,8 @@ fn chaos_loses_nothing_but_the_connections_of_killed_workers() {
     let plan = Plan::standard(&server.address, &["/avalon/songs", "/avalon/heartbeat"], check);
     let plan = Plan { keepalive: Duration::from_secs(2), ..plan.clients(10, 4, Duration::from_millis(10)) };
     let load = Load::start(&plan);
-    let mut chaos = Chaos {
-        server,
-        chance: Chance(seed.max(1)),
-        good,
-        outage: false,
-        kills: 0,
-        done: Default::default(),
-    };
+    let mut chaos =
+        Chaos { server, chance: Chance::new(seed), good, outage: false, kills: 0, done: Default::default() };
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(seconds) {
         let what = chaos.strike();

@@ -339,3 +339,17 @@ fn inspect_tells_of_a_database_and_of_a_saved_snapshot() {
         assert!(ended == code && errors.contains(words) && !errors.contains("geheim"), "{ended} {errors}");
     }
 }
+
+#[test]
+fn server_without_a_place_for_its_socket_says_so() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return eprintln!("skipped: only root can become a user without a session");
+    }
+    let setup = Setup::with(&collection(1));
+    fs::set_permissions(setup.path(""), fs::Permissions::from_mode(0o755)).expect("permissions");
+    fs::set_permissions(setup.path("avalon.sqlite"), fs::Permissions::from_mode(0o644)).expect("permissions");
+    let user = ["setpriv", "--reuid=65529", "--regid=65529", "--clear-groups"];
+    let server = setup.variable("AVALON_CONTROL", "").wrapped(&user).start();
+    let line = server.wait_log("avalonctl cannot reach this server: ");
+    assert!(line.contains("[WARNING]") && line.contains("set CONTROL"), "{line}");
+}

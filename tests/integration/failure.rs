@@ -156,7 +156,30 @@ fn workers_that_cannot_boot_end_with_3() {
     let setup = readable_by_all(Setup::with(&collection(1)));
     // The worker is the one process its user may have, so it cannot have an accept thread.
     let setup = setup.wrapped(&["prlimit", "--nproc=1"]).flag("--user=65533").flag("--group=65533");
-    assert_fails(setup.spawn(), 3, &["CRITICAL", "a new worker did not come up"]);
+    let server = setup.spawn();
+    server.wait_log("a worker cannot serve: a thread cannot be started: ");
+    assert!(server.log().contains("RLIMIT_NPROC"), "{}", server.log());
+    assert_fails(server, 3, &["CRITICAL", "a new worker did not come up"]);
+}
+
+#[test]
+fn limit_of_processes_is_named() {
+    if !Uid::effective().is_root() {
+        return eprintln!("skipped: root itself has no limit, and only root can become another user");
+    }
+    let wrapper = ["setpriv", "--reuid=65530", "--regid=65530", "--clear-groups", "prlimit", "--nproc=1"];
+    let setup = readable_by_all(Setup::with(&collection(1))).wrapped(&wrapper);
+    assert_fails(setup.spawn(), 4, &["CRITICAL", "fork: ", "pids.max", "RLIMIT_NPROC"]);
+}
+
+#[test]
+fn missing_proc_is_named() {
+    if let Some(obstacle) = crate::harness::host::obstacle() {
+        return eprintln!("skipped: {obstacle}");
+    }
+    let without = "mount -t tmpfs tmpfs /proc && exec \"$@\"";
+    let setup = Setup::with(&collection(1)).wrapped(&["unshare", "--mount", "sh", "-c", without, "sh"]);
+    assert_fails(setup.spawn(), 4, &["CRITICAL", "/proc/self/", "mount /proc"]);
 }
 
 fn readable_by_all(setup: Setup) -> Setup {
@@ -303,7 +326,7 @@ fn killed_loader_ends_a_start_with_4_and_changes_nothing_at_a_reload() {
     let before = server.wait_workers(2);
     let _held = lock(&server.path("avalon.sqlite"));
     server.signal(Signal::SIGHUP);
-    let loader = *server.wait_workers(3).iter().find(|pid| !before.contains(pid)).expect("a loader");
+    let loader = server.wait_loader();
     kill(loader, Signal::SIGKILL).expect("a loader");
     server.wait_log("reload failed, generation 1 goes on serving");
     assert_eq!(server.wait_workers(2), before);
@@ -328,10 +351,10 @@ fn loader_gives_way_only_to_workers_that_serve() {
     assert_eq!(nice(loader), master);
     drop(held);
     server.wait_log(" serves on ");
-    let workers = server.wait_workers(2);
+    server.wait_workers(2);
     let held = lock(&server.path("avalon.sqlite"));
     server.signal(Signal::SIGHUP);
-    let loader = *server.wait_workers(3).iter().find(|pid| !workers.contains(pid)).expect("a loader");
+    let loader = server.wait_loader();
     eventually("the loader is nicer", || (nice(loader) == (master + 10).min(19)).then_some(()));
     drop(held);
     server.wait_log("generation 2 serves on ");

@@ -6,7 +6,8 @@ mod checks;
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::panic::RefUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A generator of George Marsaglia's (xorshift64).
@@ -33,8 +34,9 @@ impl Chance {
                 0 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
                 1 if !bytes.is_empty() => bytes[at] = self.next() as u8,
                 2 | 3 => {
-                    // A number, where numbers stand.
-                    let (at, width) = (at & !3, [4, 8][self.below(2)]);
+                    // A number, where numbers stand: in line, or anywhere.
+                    let width = [1, 2, 3, 4, 4, 8][self.below(6)];
+                    let at = if self.below(2) == 0 { at & !3 } else { at };
                     let value = match self.below(3) {
                         0 => self.next(),
                         1 => self.below(bytes.len() + 9) as u64,
@@ -42,6 +44,9 @@ impl Chance {
                     };
                     if let Some(number) = bytes.get_mut(at..at + width) {
                         number.copy_from_slice(&value.to_le_bytes()[..width]);
+                        if self.below(2) == 0 {
+                            number.reverse();
+                        }
                     }
                 }
                 4 => bytes.truncate(at),
@@ -59,15 +64,24 @@ impl Chance {
     }
 }
 
-fn fuzz(target: &str, extra: Vec<Vec<u8>>, check: fn(&[u8])) {
+/// The files of a corpus.
+fn corpus(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
-    let mut corpus = extra;
-    for file in fs::read_dir(folder).expect("a corpus") {
-        corpus.push(fs::read(file.expect("a file").path()).expect("a file"));
-    }
+    let files = fs::read_dir(folder).expect("a corpus");
+    files.map(|file| file.expect("a file").path()).collect()
+}
+
+fn fuzz(target: &str, extra: Vec<Vec<u8>>, check: fn(&[u8])) {
+    let files = corpus(target).into_iter().map(|path| fs::read(path).expect("a file"));
+    let corpus: Vec<Vec<u8>> = extra.into_iter().chain(files).collect();
+    try_changed(target, &corpus, Duration::from_secs(5), check);
+}
+
+/// Changes files of the corpus by chance, for `time` unless the environment has another one.
+fn try_changed(target: &str, corpus: &[Vec<u8>], time: Duration, check: impl Fn(&[u8]) + RefUnwindSafe) {
     corpus.iter().for_each(|bytes| check(bytes));
     let number = |name| env::var(name).ok().map(|text| text.parse().expect("a number"));
-    let time = Duration::from_secs(number("FUZZ_SECONDS").unwrap_or(5));
+    let time = number("FUZZ_SECONDS").map_or(time, Duration::from_secs);
     let seed: u64 = number("FUZZ_SEED").unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
         now.as_nanos() as u64
@@ -103,4 +117,76 @@ fn snapshots_are_refused_or_answer_everything() {
 #[test]
 fn query_strings_are_parsed_or_refused() {
     fuzz("params", Vec::new(), checks::params);
+}
+
+/// Most memory that the reading of one small file takes, in bytes.
+const MEMORY_MAX: u64 = 4 << 20;
+/// Longest time that it takes, also without optimisation and beside other tests.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Files with these endings, changed by chance, are read to an end, with little memory and few
+/// calls.
+fn reader(name: &str, endings: &[&str]) {
+    let ending = |path: &Path| path.extension().map(|ending| ending.to_string_lossy().into_owned());
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/scan/field");
+    let reported = walkdir::WalkDir::new(fixtures).into_iter().map(|file| file.expect("a file").into_path());
+    let files: Vec<PathBuf> = corpus("read")
+        .into_iter()
+        .chain(reported)
+        .filter(|path| ending(path).is_some_and(|ending| endings.contains(&ending.as_str())))
+        .collect();
+    // The start and the end of a file, as the readers have most to do there.
+    let bytes = files.iter().map(|path| {
+        let mut bytes = fs::read(path).expect("a file");
+        let middle = 6000..bytes.len().saturating_sub(2000).max(6000).min(bytes.len().max(6000));
+        if middle.end <= bytes.len() {
+            bytes.drain(middle);
+        }
+        bytes
+    });
+    let bytes: Vec<Vec<u8>> = bytes.collect();
+    assert!(!bytes.is_empty(), "{name} has no corpus");
+    let file = PathBuf::from(format!("x.{}", endings[0]));
+    try_changed(name, &bytes, Duration::from_millis(300), |bytes| {
+        let begin = Instant::now();
+        let copy = bytes.to_vec();
+        let memory = allocation_counter::measure(|| checks::read(&file, copy));
+        assert!(memory.bytes_max < MEMORY_MAX, "{} bytes of memory", memory.bytes_max);
+        assert!(begin.elapsed() < TIME_MAX, "{:?}", begin.elapsed());
+    });
+}
+
+macro_rules! readers {
+    ($($name:ident: $($ending:literal)+;)+) => {
+        mod readers {
+            $(#[test]
+            fn $name() {
+                super::reader(concat!("read-", stringify!($name)), &[$($ending),+]);
+            })+
+        }
+    };
+}
+
+readers! {
+    ac3: "ac3" "eac3";
+    adts: "aac";
+    aiff: "aiff";
+    amr: "amr";
+    asf: "wma";
+    core_audio: "caf";
+    dsd: "dsf" "dff";
+    flac: "flac";
+    matroska: "mka" "weba";
+    midi: "mid" "rmi";
+    monkeys_audio: "ape";
+    mp4: "m4a" "m4b";
+    mpeg: "mp3";
+    musepack: "mpc";
+    ogg: "ogg" "oga" "opus" "spx" "ogv";
+    optimfrog: "ofr";
+    riff: "wav" "w64" "rf64";
+    sun_audio: "au";
+    tak: "tak";
+    true_audio: "tta";
+    wavpack: "wv";
 }

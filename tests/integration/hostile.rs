@@ -2,6 +2,7 @@
 //! fill its memory or keep it from serving the others.
 
 mod bytes;
+mod cases;
 mod slow;
 
 use nix::unistd::Pid;

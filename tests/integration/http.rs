@@ -1,11 +1,14 @@
 //! The API over HTTP, as a client sees it: heads and bodies byte by byte. What the lists
 //! hold is told by the recorded cases.
 
+mod caches;
 mod compression;
 mod connections;
 mod entity_tags;
 mod limits;
+mod refusals;
 mod rows;
+mod uploads;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
@@ -25,6 +28,9 @@ fn assert_good_manners(answer: &Answer) {
     let date = rfc2822::parse(date).expect("a date").timestamp();
     assert!(Timestamp::now().duration_since(date).as_secs().abs() < 60, "{date}");
     assert_eq!((answer.header("server"), answer.header("x-powered-by")), (None, None));
+    assert!(answer.header("cache-control").is_some());
+    // Whether it is kept, and how long, is told in one way.
+    assert!(!(answer.closes() && answer.header("keep-alive").is_some()), "{:?}", answer.headers);
     assert_eq!(answer.header("transfer-encoding"), None);
     let mut names: Vec<&String> = answer.headers.iter().map(|(name, _)| name).collect();
     names.sort();
@@ -149,9 +155,13 @@ fn targets_may_be_absolute_or_percent_encoded() {
     ] {
         assert_eq!(server.get(target).body, plain.body, "{target}");
     }
-    for (target, status) in
-        [("http://example.org", 404), ("http://example.org/", 404), ("/avalon%2fgenres", 404), ("*", 404)]
-    {
+    for (target, status) in [
+        ("http://example.org", 404),
+        ("http://example.org/", 404),
+        ("/avalon%2fgenres", 404),
+        ("*", 400),
+        ("example.org:80", 400),
+    ] {
         assert_eq!(server.get(target).status, status, "{target}");
     }
     server.assert_clean_shutdown();

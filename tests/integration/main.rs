@@ -1,13 +1,17 @@
 //! Black-box tests: they start the real binaries.
 
+mod absence;
 mod acceptance;
+mod blocking;
 mod boot;
 mod chaos;
+mod clock;
 mod config;
 mod conformance;
 mod control;
 mod database;
 mod deploy;
+mod descriptors;
 mod end_to_end;
 mod failure;
 mod fronts;
@@ -16,12 +20,15 @@ mod generations;
 mod harness;
 mod hostile;
 mod http;
+mod migration;
+mod names;
 mod notify;
 mod package;
 mod proxies;
 mod readme;
 mod release;
 mod reload;
+mod sandbox;
 mod saved;
 mod scan;
 mod signals;

@@ -116,7 +116,13 @@ fn contents() -> Vec<String> {
     ] {
         all.push(format!("share/man/{page}"));
     }
-    for unit in ["avalon.service", "avalon.socket", "avalon-scan.service", "avalon-scan.timer"] {
+    for unit in [
+        "avalon.service",
+        "avalon.socket",
+        "avalon-scan.service",
+        "avalon-scan.timer",
+        "avalon-watch.service",
+    ] {
         all.push(format!("lib/systemd/system/{unit}"));
     }
     all.extend(["lib/sysusers.d/avalon.conf", "lib/tmpfiles.d/avalon.conf"].map(str::to_owned));

@@ -36,6 +36,9 @@ fn header_fields_of_trusted_proxies_name_the_client() {
     assert_eq!(client_of(&log, "/one"), "192.0.2.7");
     ask(&server, "/two", &["Forwarded: for=1.1.1.1"]);
     assert_eq!(client_of(&log, "/two"), "127.0.0.1");
+    // Only the end of such a list is the proxy's, whatever its client has sent.
+    ask(&server, "/three", &["X-Forwarded-For: \u{e9}, 192.0.2.7"]);
+    assert_eq!(client_of(&log, "/three"), "192.0.2.7");
     // The status is for those who ask for themselves, whatever a proxy says.
     assert_eq!(ask(&server, "/avalon/status", &["X-Forwarded-For: 127.0.0.1"]), 404);
     assert_eq!(ask(&server, "/avalon/status", &[]), 200);
@@ -60,6 +63,8 @@ fn proxies_on_unix_sockets_are_believed() {
     assert_eq!(client_of(&log, "/one"), "2001:db8::7");
     ask(&server, "/two", &[]);
     assert_eq!(client_of(&log, "/two"), "-");
+    ask(&server, "/three", &["Forwarded: for=1.1.1.1;x=\", for=192.0.2.7"]);
+    assert_eq!(client_of(&log, "/three"), "192.0.2.7");
 }
 
 /// Sends bytes on a connection of its own, and gives all that comes back.

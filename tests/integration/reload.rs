@@ -9,11 +9,11 @@ use nix::unistd::Pid;
 use avalon::config::DatabaseUrl;
 use avalon::database;
 
-use crate::harness::eventually;
 use crate::harness::http::{self, Answer, Connection};
 use crate::harness::load::{Load, Plan, Verdict, status_200};
 use crate::harness::postgres::Postgres;
 use crate::harness::server::{Server, Setup, collection};
+use crate::harness::{eventually, free_port};
 
 fn start_load(server: &Server) -> Load {
     let targets = ["songs", "artists", "songs?artist=artist%200000", "heartbeat"];
@@ -56,6 +56,31 @@ fn reloads_under_load_lose_nothing_and_serve_the_new_rows() {
     }
     load.assert_nothing_lost();
     assert_eq!(songs(&server), 200);
+    server.assert_clean_shutdown();
+}
+
+/// As proxies do, which ask on connections that they have kept.
+#[test]
+fn kept_connections_show_no_row_of_before_a_reload() {
+    let server = Setup::with(&collection(10)).flag("--keep-alive=60").start();
+    let open = || {
+        let mut connection = Connection::open(&server.address).expect("a connection");
+        assert_eq!(connection.get("/avalon/genres").expect("an answer").success().len(), 2);
+        connection
+    };
+    let mut kept: Vec<Connection> = (0..20).map(|_| open()).collect();
+    // The second half waits for another reload, in workers that drain for the second time.
+    for artists in [11, 12] {
+        store(&server, artists);
+        server.reload();
+        for mut connection in kept.split_off(kept.len() - 10) {
+            let tag =
+                format!("If-None-Match: {}", server.get("/avalon/artists").header("etag").expect("a tag"));
+            let answer = connection.request("GET", "/avalon/artists", &[]).expect("an answer");
+            assert_eq!(answer.success().len(), artists as usize);
+            assert!(answer.closes() && tag.ends_with(answer.header("etag").expect("a tag")));
+        }
+    }
     server.assert_clean_shutdown();
 }
 
@@ -214,6 +239,31 @@ fn addresses_change_with_the_configuration_and_busy_ones_change_nothing() {
     eventually("the end of the old address", || Connection::open(&sockets[0]).is_err().then_some(()));
     assert_eq!(http::get(&sockets[1], "/avalon/heartbeat").text(), "OKOKOK");
     assert!(!fs::exists(sockets[0].trim_start_matches("unix:")).expect("a folder"));
+}
+
+#[test]
+fn address_becomes_all_addresses_without_loss_and_is_named_the_other_way_round() {
+    let setup = Setup::with(&collection(10));
+    let file = setup.path("avalon.toml");
+    let port = free_port();
+    let bind = |host: &str| format!("BIND = \"{host}:{port}\"\nWORKERS = 2\n");
+    fs::write(&file, bind("127.0.0.1")).expect("a file");
+    let server = setup.without_flags().variable("AVALON_CONFIG", &file.display().to_string()).start();
+    let load = Load::start(&Plan::of_artists(&server.address));
+    load.wait_answers(50);
+    assert!(Connection::open(&format!("127.0.0.2:{port}")).is_err());
+
+    fs::write(&file, bind("0.0.0.0")).expect("a file");
+    server.reload();
+    for address in ["127.0.0.1", "127.0.0.2"] {
+        assert_eq!(http::get(&format!("{address}:{port}"), "/avalon/heartbeat").text(), "OKOKOK");
+    }
+    // It is shared with nobody else.
+    std::net::TcpListener::bind(("0.0.0.0", port)).expect_err("in use");
+
+    fs::write(&file, bind("127.0.0.1")).expect("a file");
+    assert_keeps(&server, &server.wait_workers(2), "our own former address");
+    load.assert_nothing_lost();
 }
 
 #[test]

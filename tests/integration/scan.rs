@@ -1,11 +1,20 @@
 //! `avalon-scan` as its users meet it: exit codes, messages, and what is in the database
 //! afterwards.
 
+mod edits;
 mod keep;
+mod made;
+mod memory;
 mod output;
+mod parts;
+mod predecessor;
+mod reads;
 mod reload;
 mod report;
 mod safety;
+mod traced;
+mod unchanged;
+mod watch;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,4 +1,8 @@
-//! Signals that come while something else is under way.
+//! Signals: those that come while something else is under way, and those that nobody has sent on purpose.
+
+mod everywhere;
+mod files;
+mod terminal;
 
 use std::fs;
 
@@ -31,6 +35,7 @@ fn stop_during_a_reload_is_a_stop() {
         let mut server = Setup::with(&collection(2)).start();
         let _held = lock(&server);
         server.signal(Signal::SIGHUP);
+        server.wait_loader();
         let children = server.wait_workers(3);
         server.signal(signal);
         assert_eq!(server.wait_exit(), 0, "{}", server.log());

@@ -1,5 +1,7 @@
 //! Another master in place of a running one, by signals and by avalonctl.
 
+mod refused;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;

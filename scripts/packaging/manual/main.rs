@@ -68,7 +68,7 @@ fn write(folder: &Path) -> io::Result<()> {
         store(&path, text.as_bytes())?;
     }
     for program in &PROGRAMS {
-        let mut command = (program.command)();
+        let mut command = visible(&(program.command)());
         let name = command.get_name().to_owned();
         for (shell, path) in [
             (Shell::Bash, format!("bash-completion/completions/{name}")),
@@ -81,6 +81,16 @@ fn write(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A command line without the flags that help does not show, for which clap_complete has no eye.
+fn visible(command: &Command) -> Command {
+    let text = |text: Option<&clap::builder::StyledStr>| text.map(ToString::to_string).unwrap_or_default();
+    Command::new(command.get_name().to_owned())
+        .about(text(command.get_about()))
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(command.get_arguments().filter(|argument| !argument.is_hide_set()).cloned())
+        .subcommands(command.get_subcommands().cloned())
 }
 
 /// All pages in roff.
@@ -178,6 +188,37 @@ mod tests {
         assert!(text.contains("\nSIGNALS\n") && text.contains("\nEXIT STATUS\n"), "{text}");
         assert!(text.contains("  TTIN, TTOU one worker more, one worker less\n"), "{text}");
         assert!(page("avalonctl").contains("\nEXIT STATUS\n"));
+    }
+
+    #[test]
+    fn completions_propose_values_and_no_hidden_flags() {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path()).expect("written");
+        for file in [
+            "bash-completion/completions/avalon-master",
+            "zsh/vendor-completions/_avalon-master",
+            "fish/vendor_completions.d/avalon-master.fish",
+        ] {
+            let text = fs::read_to_string(folder.path().join(file)).expect(file);
+            let words = |text: &str| {
+                text.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect::<Vec<_>>()
+            };
+            assert!(words(&text).iter().any(|word| word == "critical"), "{file}");
+            assert!(text.contains("statsd-host") && !text.contains("certfile"), "{file}");
+        }
+        let bash = "source bash-completion/completions/avalon-master; COMP_WORDS=(avalon-master --log-level w); \
+                    COMP_CWORD=2; $(complete -p avalon-master | sed 's/.* -F \\([^ ]*\\) .*/\\1/') avalon-master w --log-level; echo \"${COMPREPLY[@]}\"";
+        let output =
+            Process::new("bash").args(["-c", bash]).current_dir(folder.path()).output().expect("bash");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("warning"), "{said} {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
+    fn defaults_and_variables_are_in_the_page() {
+        let text = page("avalon-master").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("[default: 3] [env: AVALON_WORKERS]"), "{text}");
+        assert!(!text.contains("certfile"), "{text}");
     }
 
     #[test]

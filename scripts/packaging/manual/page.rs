@@ -57,9 +57,12 @@ pub(crate) fn source() -> String {
 fn of_action(program: &str, action: Command, page: &mut Vec<u8>) -> io::Result<()> {
     let action = action.disable_help_flag(true);
     let name = format!("{program} {}", action.get_name());
-    let about = action.get_about().map(ToString::to_string).unwrap_or_default();
+    let about = action.get_long_about().or(action.get_about()).map(ToString::to_string).unwrap_or_default();
     let options = action.get_arguments().next().is_some();
-    Roff::new().control("SS", [name.as_str()]).text([roman(about)]).to_writer(page)?;
+    let mut text = Roff::new();
+    text.control("SS", [name.as_str()]);
+    prose(&mut text, &about.lines().collect::<Vec<_>>(), "PP");
+    text.to_writer(page)?;
     if !options {
         return Ok(());
     }

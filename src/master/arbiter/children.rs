@@ -36,8 +36,6 @@ pub(super) struct Child {
     pub(super) slot: usize,
     pub(super) born: Instant,
     pub(super) phase: Phase,
-    /// Logs were reopened while it could not be told, as it did not handle signals yet.
-    pub(super) reopen: bool,
     /// Why it was told to end, if it is to be replaced.
     pub(super) cause: Option<RestartCause>,
     /// It accepts no connections any more.
@@ -82,10 +80,7 @@ impl Arbiter {
             _ => self.settings.boot_timeout,
         };
         let phase = Phase::Booting { deadline: now + boot_timeout };
-        self.children.insert(
-            pid,
-            Child { generation, slot, born: now, phase, reopen: false, cause: None, deaf: false },
-        );
+        self.children.insert(pid, Child { generation, slot, born: now, phase, cause: None, deaf: false });
         if !wanted || self.stopping.is_some() {
             self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
         }

@@ -17,20 +17,14 @@ use crate::scoreboard::RestartCause;
 
 /// Between SIGABRT and SIGKILL to a silent worker.
 const ABORT_MARGIN: Duration = Duration::from_secs(2);
-/// A shorter time between two ticks is no sign that the master was suspended; well above the
-/// usual one.
-const SUSPENDED_LEAST: Duration = Duration::from_secs(1);
 
 impl Arbiter {
-    pub(super) fn ready(&mut self, pid: Pid, actions: &mut Vec<Action>) {
+    pub(super) fn ready(&mut self, pid: Pid) {
         let Some(child) = self.children.get_mut(&pid) else { return };
         if !matches!(child.phase, Phase::Booting { .. }) {
             return;
         }
         child.phase = Phase::Serving;
-        if std::mem::take(&mut child.reopen) {
-            actions.push(Action::Kill { pid, signal: Signal::SIGUSR1 });
-        }
     }
 
     pub(super) fn deaf(&mut self, pid: Pid, now: Instant) {
@@ -104,11 +98,6 @@ impl Arbiter {
     }
 
     pub(super) fn tick(&mut self, silent: &[(usize, Duration)], now: Instant, actions: &mut Vec<Action>) {
-        let asleep = self.last_tick.is_some_and(|last| {
-            let timeout = self.settings.timeout.unwrap_or(Duration::MAX);
-            now.saturating_duration_since(last) > (timeout / 2).max(SUSPENDED_LEAST)
-        });
-        self.last_tick = Some(now);
         if let Some(Next { stage: Stage::Loading { deadline, .. }, settings, .. }) = &self.next
             && now >= *deadline
         {
@@ -117,8 +106,7 @@ impl Arbiter {
         }
         self.patience.tick(now);
         self.kill_late(now, actions);
-        // A master that was itself suspended has seen no signs of life, but there may be some.
-        if let (Some(timeout), false) = (self.settings.timeout, asleep) {
+        if let Some(timeout) = self.settings.timeout {
             self.abort_silent(silent, timeout, now, actions);
         }
     }

@@ -18,6 +18,11 @@ pub(super) fn begins(source: &mut Source, vouched: bool) -> io::Result<bool> {
     Ok(frames::find(source, junk_max, parse)?.is_some())
 }
 
+/// Where ADTS begins, perhaps behind junk.
+pub(super) fn find(source: &mut Source) -> io::Result<Option<u64>> {
+    Ok(frames::find(source, JUNK_MAX, parse)?.map(|found| found.at))
+}
+
 pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     reading.sound.codec = "aac";
     if source.bytes(0, 4)? == b"ADIF" {

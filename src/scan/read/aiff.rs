@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::chunks::{self, Chunks, Layout, number16, number32, read_text};
+use super::chunks::{self, Chunks, Layout, number16, number32};
 use super::source::Source;
 use super::tags::{Field, Reading, Unread};
 use super::text::ByteOrder;
@@ -36,7 +36,6 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
             _ => None,
         };
         let Some(chunk) = chunks.next_or_find(source, reading, wanted)? else { break };
-        let text = (chunk.from, chunk.to);
         match chunk.name() {
             b"COMM" if common.is_none() => common = Some(Common::of(chunk.bytes(source, COMMON_LEN)?)),
             b"SSND" if sound_len.is_none() => {
@@ -44,8 +43,8 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
                 let len = chunk.len().saturating_sub(SOUND_HEAD_LEN);
                 sound_len = Some(len.checked_sub(offset.into()).unwrap_or(len));
             }
-            b"NAME" => read_text(source, text, Field::Title, reading)?,
-            b"AUTH" => read_text(source, text, Field::Artist, reading)?,
+            b"NAME" => chunks::read_text_chunk(source, &chunk, Field::Title, reading)?,
+            b"AUTH" => chunks::read_text_chunk(source, &chunk, Field::Artist, reading)?,
             b"ID3 " | b"id3 " => {
                 chunks::read_id3(source, chunk.from, chunk.to, reading)?;
             }
@@ -249,38 +248,18 @@ mod tests {
         }
     }
 
-    fn field_file(name: &str) -> Reading {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/scan/field");
-        crate::scan::read::look(&std::path::Path::new(folder).join(name)).result.expect(name)
-    }
-
-    #[test]
-    fn files_of_bug_reports_are_read() {
-        for (name, length) in [
-            ("A/aiff/id3v23.aiff", Some(2)),
-            ("G/aiff-chunk-4gb.aiff", Some(2)),
-            ("G/aiff-zero-rate.aiff", None),
-        ] {
-            let reading = field_file(name);
-            assert_eq!(reading.sound.length, length.map(Duration::from_secs), "{name}");
-            assert_eq!(reading.losses.is_empty(), name.starts_with('A'), "{name}");
-        }
-    }
-
-    #[test]
-
-    fn id3_chunks_of_bug_reports_are_read() {
-        for version in ["id3v22", "id3v23", "id3v24"] {
-            let reading = field_file(&format!("A/aiff/{version}.aiff"));
-            assert_eq!(reading.tags.first(Field::Title), Some("Title"), "{version}");
-            assert!(
-                reading.tags.first(Field::Date).is_some_and(|date| date.starts_with("1997")),
-                "{version}"
-            );
-        }
-    }
-
     proptest! {
+        #[test]
+        fn one_bad_text_costs_itself(bad in 0..3_usize, value in prop::collection::vec(any::<u8>(), 0..40)) {
+            let names: [&[u8; 4]; 3] = [b"NAME", b"AUTH", b"(c) "];
+            let texts = names.iter().enumerate().map(|(index, name)| IFF.chunk(*name, if index == bad { &value } else { b"good" }));
+            let reading = read_form(form(&[common(1, 16_000, 16, RATE_8000, b""), texts.collect::<Vec<_>>().concat(), sound(32_000)])).unwrap();
+            prop_assert_eq!(reading.sound.length, Some(Duration::from_secs(2)));
+            for (index, field) in [Field::Title, Field::Artist].into_iter().enumerate().filter(|(index, _)| *index != bad) {
+                prop_assert_eq!(reading.weak.first(field), Some("good"), "{}", index);
+            }
+        }
+
         #[test]
         fn any_bytes_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = read_form(form(std::slice::from_ref(&bytes)));

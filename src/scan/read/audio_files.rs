@@ -76,57 +76,10 @@ fn rows_are_those_of_avalonms() {
     assert!(compared > 100, "{compared}");
 }
 
-/// Name, artist, length in seconds, and how many losses are told.
-type Right = (&'static str, &'static str, u64, usize);
-
-fn field_files() -> Vec<(&'static str, &'static [u8], Right)> {
-    macro_rules! file {
-        ($name:literal, $right:expr) => {
-            ($name, &include_bytes!(concat!("../../../tests/fixtures/scan/field/", $name))[..], $right)
-        };
-    }
-    vec![
-        file!("E/aac/id3v1.aac", ("V1 Title", "", 2, 0)),
-        file!("E/aac/id3v2.aac", ("Title", "Artist", 2, 0)),
-        file!("F/aac/apev2-small.aac", ("Title", "Artist", 2, 0)),
-        file!("F/aac/cut.aac", ("", "", 2, 0)),
-        file!("F/aac/trailing-zeros.aac", ("", "", 2, 0)),
-        file!("G/ape-count-4g.mp3", ("", "", 2, 1)),
-        file!("G/ape-item-4g.mp3", ("abc", "", 2, 1)),
-        file!("G/ape-size-0.mp3", ("", "", 2, 1)),
-        file!("H/ape-count-18-of-3.wv", ("Title", "Artist", 2, 1)),
-        file!("H/ape-count-2-of-3.wv", ("Title", "Artist", 2, 0)),
-        file!("H/ape-ok.wv", ("Title", "Artist", 2, 0)),
-        file!("H/ape-title-bad-utf8.wv", ("caf\u{fffd}", "Artist", 2, 1)),
-        file!("H/lofty685-as-reported.mp3", ("Title", "Artist", 0, 1)),
-        file!("K/backslash-N.mp3", ("\\N", "\\.", 2, 0)),
-        file!("K/bom-only.mp3", ("", "", 2, 0)),
-        file!("K/fffe-latin1.mp3", ("\u{ff}\u{fe}", "", 2, 0)),
-        file!("K/nul-inside.mp3", ("a", "x", 2, 0)),
-        file!("K/quotes.mp3", ("Don't \"stop\"; DROP TABLE tracks;--", "", 2, 0)),
-        file!("K/surrogate.mp3", ("", "ok", 2, 1)),
-    ]
-}
-
-#[test]
-fn files_of_the_field_reports_give_what_is_right() {
-    for (name, bytes, (title, artist, seconds, losses)) in field_files() {
-        let mut source = Source::of(bytes);
-        let reading = read_source(&mut source, probe::promise(Path::new(name)))
-            .unwrap_or_else(|why| panic!("{name}: {why:?}"));
-        let first = |field| reading.tags.first(field).unwrap_or_default();
-        assert_eq!((first(Field::Title), first(Field::Artist)), (title, artist), "{name}");
-        assert_eq!(reading.sound.length.map_or(0, |length| length.as_secs()), seconds, "{name}");
-        assert_eq!(reading.losses.len(), losses, "{name}: {:?}", reading.losses);
-        assert!(source.traffic().1 <= 8, "{name}: {:?}", source.traffic());
-    }
-}
-
 /// An APEv2 tag in front of the sound is a mistake that some taggers made.
 #[test]
 fn an_ape_tag_in_front_is_read() {
-    let (_, sound, _) =
-        field_files().into_iter().find(|(name, ..)| *name == "K/surrogate.mp3").expect("a file");
+    let sound = &fixture!("field/K/surrogate.mp3")[..];
     let item = b"\x05\0\0\0\0\0\0\0Title\0title";
     let head =
         [&b"APETAGEX\xd0\x07\0\0"[..], &[item.len() as u8, 0, 0, 0, 1, 0, 0, 0], &[0, 0, 0, 0x60], &[0; 8]]
@@ -136,18 +89,4 @@ fn an_ape_tag_in_front_is_read() {
     let first = |field| reading.tags.first(field).unwrap_or_default();
     assert_eq!((first(Field::Title), first(Field::Artist)), ("title", "ok"));
     assert_eq!(reading.sound.length.map_or(0, |length| length.as_secs()), 2);
-}
-
-/// A file is cut or overwritten anywhere: its reader ends.
-#[test]
-fn torn_files_end() {
-    for (name, bytes, _) in field_files() {
-        for at in (0..bytes.len()).step_by(bytes.len() / 40) {
-            let promise = probe::promise(Path::new(name));
-            let _ = read_source(&mut Source::of(&bytes[..at]), promise);
-            let mut torn = bytes.to_vec();
-            torn[at..].iter_mut().take(4).for_each(|byte| *byte = !*byte);
-            let _ = read_source(&mut Source::of(torn), promise);
-        }
-    }
 }

@@ -13,6 +13,8 @@ use super::text::{self, ByteOrder};
 const CHUNKS_MAX: usize = 10_000;
 /// Most zeros that are passed over in front of a chunk: padding that no rule asks for.
 const ZEROS_MAX: u64 = 16;
+/// How often a name is looked at in one window.
+const NAMES_MAX: usize = 64;
 /// How far from the first chunk on a chunk is searched by its name.
 const SEARCH_MAX: u64 = 4 * WINDOW as u64;
 
@@ -187,12 +189,17 @@ impl Chunks {
             return Ok(None);
         };
         self.searches += 1;
-        let Some(at) = find(source, self.first, wanted)? else {
+        let Some(at) = self.find(source, wanted)? else {
             return Ok(None);
         };
         reading.lose("chunks", format!("a size before byte {at} is wrong"));
         (self.at, self.padded) = (at, false);
         self.next(source, reading)
+    }
+
+    /// Has later searches begin at `at`, behind what must not be found.
+    pub(super) fn search_from(&mut self, at: u64) {
+        self.first = at;
     }
 
     /// Goes on behind a body of `len` bytes at `from`.
@@ -213,6 +220,29 @@ impl Chunks {
         let head = source.bytes(at, head_len as usize)?;
         let size = number(head, self.layout.name_len, self.layout.size_len, self.layout.order);
         Ok(head.len() as u64 == head_len && is_name(head, self.layout) && size <= self.end.saturating_sub(at))
+    }
+
+    /// Where a chunk of this name begins near the first chunk. One whose size can be right comes
+    /// before others: a name may also stand in a text.
+    fn find(&self, source: &mut Source, name: &[u8]) -> io::Result<Option<u64>> {
+        let (mut at, mut found) = (self.first, None);
+        while at < self.first + SEARCH_MAX {
+            let bytes = source.bytes(at, WINDOW)?;
+            let len = bytes.len();
+            let places = bytes.windows(name.len()).enumerate().filter(|(_, part)| *part == name);
+            let places: Vec<u64> = places.map(|(index, _)| at + index as u64).take(NAMES_MAX).collect();
+            for place in places {
+                if self.begins(source, place)? {
+                    return Ok(Some(place));
+                }
+                found = found.or(Some(place));
+            }
+            if len < WINDOW {
+                break;
+            }
+            at += (WINDOW - name.len()) as u64;
+        }
+        Ok(found)
     }
 
     /// Passes over the padding between two chunks, whether it is there or not.
@@ -283,20 +313,22 @@ pub(super) fn read_text(
     Ok(())
 }
 
-/// Where a chunk of this name begins in the bytes behind `from`.
-fn find(source: &mut Source, from: u64, name: &[u8]) -> io::Result<Option<u64>> {
-    let mut at = from;
-    while at < from + SEARCH_MAX {
-        let bytes = source.bytes(at, WINDOW)?;
-        if let Some(index) = bytes.windows(name.len()).position(|part| part == name) {
-            return Ok(Some(at + index as u64));
-        }
-        if bytes.len() < WINDOW {
-            break;
-        }
-        at += (WINDOW - name.len()) as u64;
+/// Adds the text of a chunk as [`read_text`] does; that its size reaches beyond what is there is a
+/// loss.
+///
+/// # Errors
+/// Those of reading.
+pub(super) fn read_text_chunk(
+    source: &mut Source,
+    chunk: &Chunk,
+    field: Field,
+    reading: &mut Reading,
+) -> io::Result<()> {
+    if chunk.is_cut() {
+        let (claimed, there) = (chunk.claimed, chunk.len());
+        reading.lose(field.name(), format!("it claims {claimed} bytes, of which {there} are there"));
     }
-    Ok(None)
+    read_text(source, (chunk.from, chunk.to), field, reading)
 }
 
 fn is_name(head: &[u8], layout: Layout) -> bool {

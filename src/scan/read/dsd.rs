@@ -74,23 +74,37 @@ fn read_dsf_tag(source: &mut Source, pointer: u64, data: &Chunk, reading: &mut R
 }
 
 /// What the property chunk of DSDIFF says.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Properties {
     rate: u32,
     channels: u16,
+    /// How the sound is packed; its chunk has that name.
+    packing: [u8; 4],
+}
+
+impl Default for Properties {
+    fn default() -> Properties {
+        Properties { rate: 0, channels: 0, packing: *b"DSD " }
+    }
 }
 
 fn read_dsdiff(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     let mut chunks = Chunks::new(Layout::DSDIFF, DSDIFF_HEAD_LEN, source.len());
     let (mut properties, mut sound) = (None, None);
     loop {
-        let wanted: Option<&[u8]> = match properties {
-            None => Some(b"PROP"),
-            Some(_) => None,
+        let wanted = match (&properties, &sound) {
+            (None, _) => Some(*b"PROP"),
+            (Some(Properties { packing, .. }), None) => Some(*packing),
+            _ => None,
         };
+        let wanted = wanted.as_ref().map(|name| &name[..]);
         let Some(chunk) = chunks.next_or_find(source, reading, wanted)? else { break };
         match chunk.name() {
-            b"PROP" if properties.is_none() => properties = Some(read_properties(&chunk, source, reading)?),
+            b"PROP" if properties.is_none() => {
+                properties = Some(read_properties(&chunk, source, reading)?);
+                // It names the packing as the chunk of the sound is named.
+                chunks.search_from(chunk.to);
+            }
             b"DSD " | b"DST " if sound.is_none() => sound = Some(chunk),
             b"DSTI" => {
                 let frames = chunk.len() / INDEX_ENTRY_LEN;
@@ -106,7 +120,7 @@ fn read_dsdiff(source: &mut Source, reading: &mut Reading) -> Result<(), Unread>
     let Some(sound) = sound else {
         return Err(Unread::Broken("it has no sound: its DSD or DST chunk is missing".to_owned()));
     };
-    let Properties { rate, channels } = properties.unwrap_or_default();
+    let Properties { rate, channels, .. } = properties.unwrap_or_default();
     if sound.name() == b"DST " {
         describe(reading, "dst", channels.into(), rate);
         measure_packed(&sound, source, reading)?;
@@ -130,6 +144,7 @@ fn read_properties(chunk: &Chunk, source: &mut Source, reading: &mut Reading) ->
         match part.name() {
             b"FS  " => properties.rate = number32(part.bytes(source, 4)?, 0, ByteOrder::Big),
             b"CHNL" => properties.channels = number16(part.bytes(source, 2)?, 0, ByteOrder::Big),
+            b"CMPR" if part.bytes(source, 4)? == b"DST " => properties.packing = *b"DST ",
             _ => {}
         }
     }
@@ -321,6 +336,12 @@ mod tests {
         assert_eq!((seconds(&reading), reading.losses.len()), (None, 2));
         assert_eq!(reading.weak.first(Field::Title), Some("Title"));
         assert!(matches!(read_file(dff(&[properties(RATE, 2)])), Err(Unread::Broken(_))));
+        // A tag that claims all the rest hides no sound.
+        for lies in [b"ID3 ", b"DIIN"].map(|name| [DFF.head(name, 1 << 40), b"TAG DSD ".to_vec()].concat()) {
+            let sound = DFF.chunk(b"DSD ", &[0x69; 352_800]);
+            let reading = read_file(dff(&[properties(RATE, 2), lies, sound])).unwrap();
+            assert_eq!((seconds(&reading), reading.losses.is_empty()), (Some(0.5), false));
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) const JUNK_MAX: u64 = 1 << 20;
 const ENOUGH: usize = 4;
 /// Frames that are taken for sound where no longer chain is found.
 const FEW: usize = 2;
+/// Most bytes that could begin a frame and do not, in a walk over all frames.
+const TRIES_MAX: usize = 16 << 20;
 /// Bytes that are fetched at once to walk over all frames.
 const BULK: usize = 4 * WINDOW;
 /// No frame of these formats is longer, its successor's header included.
@@ -104,6 +106,8 @@ pub(super) struct Count {
     pub(super) samples: u64,
     /// Bytes of the frames, without what stands between them.
     pub(super) bytes: u64,
+    /// Whether the walk ended early, because too much is no frame.
+    is_cut: bool,
 }
 
 /// Walks over all frames of the kind of `first`, which may stand apart. Reads the view once.
@@ -113,7 +117,8 @@ pub(super) struct Count {
 pub(super) fn count(source: &mut Source, first: Found, parse: Parse) -> io::Result<Count> {
     let mut count = Count::default();
     let (mut base, mut bytes) = (first.at, Vec::new());
-    let (mut at, mut in_step) = (first.at, true);
+    let (mut at, mut in_step, mut tries) = (first.at, true, 0);
+    let mark = source.bytes(first.at, 1)?.first().copied().unwrap_or(0);
     while at < source.len() {
         let buffered = base + bytes.len() as u64;
         if at + REACH as u64 > buffered && buffered < source.len() {
@@ -133,7 +138,17 @@ pub(super) fn count(source: &mut Source, first: Found, parse: Parse) -> io::Resu
                 in_step = true;
             }
             None => {
-                at += 1;
+                tries += 1;
+                if tries > TRIES_MAX {
+                    count.is_cut = true;
+                    break;
+                }
+                // All frames of a stream begin with the same byte. Where it is missing there is
+                // nothing to try: downloads that were not finished have holes of many MB.
+                at += match rest[1..].contains(&mark) {
+                    true => rest[1..].iter().take_while(|byte| **byte != mark).count() as u64 + 1,
+                    false => rest.len() as u64,
+                };
                 in_step = false;
             }
         }
@@ -186,6 +201,9 @@ pub(super) fn guess(
     reading.set_samples(count.samples, first.frame.sample_rate);
     reading.sound.bit_rate = bit_rate_of(count.bytes, reading.sound.length);
     reading.guess = Some("by counting its frames");
+    if count.is_cut {
+        reading.lose("length", format!("more than {TRIES_MAX} bytes are no sound; the rest is not counted"));
+    }
     Ok(())
 }
 

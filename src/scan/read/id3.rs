@@ -10,9 +10,9 @@ mod v1;
 
 use std::io;
 
-use super::mpeg;
 use super::source::{Source, WINDOW};
 use super::tags::{Reading, Tags};
+use super::{adts, mpeg, probe};
 use body::Body;
 use frame::{Frame, Meaning};
 pub(super) use v1::{V1_LEN, read_v1};
@@ -89,6 +89,7 @@ pub(super) fn read_v2(source: &mut Source, at: u64, reading: &mut Reading) -> io
     let is_cut = claimed > source.len();
     let mut frames = Frames::new(source, header, from, claimed.min(source.len()))?;
     let last = frames.read(reading)?;
+    let sound = frames.sound;
     let tags = frames.tags();
     if let Some(sound_at) = sound_inside(source, last, claimed)? {
         reading.lose(TAG, format!("it claims {} bytes, and sound begins inside", header.len));
@@ -101,7 +102,11 @@ pub(super) fn read_v2(source: &mut Source, at: u64, reading: &mut Reading) -> io
         TAG,
         format!("it claims {} bytes, of which the file holds {}", header.len, source.len() - from),
     );
-    Ok(Some(V2 { tags, end: skip_zeros(source, last)? }))
+    let end = match sound {
+        Some(at) => at,
+        None => skip_zeros(source, last)?,
+    };
+    Ok(Some(V2 { tags, end }))
 }
 
 /// Where MPEG audio begins between the last frame of a tag and the end that the tag claims:
@@ -112,6 +117,21 @@ fn sound_inside(source: &mut Source, last: u64, claimed: u64) -> io::Result<Opti
     let (at, end) = (last + zeros as u64, source.len());
     let begins = source.within(at, end, |source| mpeg::begins(source, false))?;
     Ok(begins.then_some(at))
+}
+
+/// Where sound begins at `at` or behind.
+fn sound_behind(source: &mut Source, at: u64) -> io::Result<Option<u64>> {
+    if let Some(mark) = probe::find_mark(source, at)? {
+        return Ok(Some(mark));
+    }
+    let end = source.len();
+    source.within(at, end, |source| {
+        let found = match mpeg::find(source)? {
+            Some(found) => Some(found),
+            None => adts::find(source)?,
+        };
+        Ok(found.map(|found| at + found))
+    })
 }
 
 /// The offset of an ID3v2 tag at the end of the view; only one with a footer is found there.
@@ -155,13 +175,19 @@ struct Frames<'a> {
     /// What other frames say in their place.
     weak: Tags,
     searches: usize,
+    /// Whether the tag claims more than the file has.
+    is_cut: bool,
+    /// Where sound begins inside the last frame, if that is longer than such a tag.
+    sound: Option<u64>,
 }
 
 impl<'a> Frames<'a> {
     fn new(source: &'a mut Source, header: Header, from: u64, to: u64) -> io::Result<Frames<'a>> {
+        let is_cut = from + header.len > to;
         let whole = header.version < 4 && header.is_unsynchronised();
         let body = if whole { Body::unsynchronised(source, from, to)? } else { Body::plain(from, to) };
-        Ok(Frames { source, header, body, tags: Tags::default(), weak: Tags::default(), searches: 0 })
+        let (tags, weak) = (Tags::default(), Tags::default());
+        Ok(Frames { source, header, body, tags, weak, searches: 0, is_cut, sound: None })
     }
 
     fn tags(mut self) -> Tags {
@@ -220,6 +246,11 @@ impl<'a> Frames<'a> {
         if end > self.body.len() {
             reading.lose(name, "it is longer than its tag");
             frame.size = self.body.len().saturating_sub(frame.body);
+            if self.is_cut {
+                let at = self.body.offset(self.source, frame.body)?;
+                self.sound = sound_behind(self.source, at)?;
+                frame.size = self.sound.map_or(frame.size, |sound| frame.size.min(sound - at));
+            }
         }
         Ok(Some((frame, end)))
     }

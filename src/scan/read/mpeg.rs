@@ -32,6 +32,11 @@ pub(super) fn begins(source: &mut Source, vouched: bool) -> io::Result<bool> {
     Ok(frames::find(source, junk_max, parse)?.is_some())
 }
 
+/// Where MPEG audio begins, perhaps behind junk.
+pub(super) fn find(source: &mut Source) -> io::Result<Option<u64>> {
+    Ok(frames::find(source, JUNK_MAX, parse)?.map(|found| found.at))
+}
+
 pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     let Some(first) = frames::find(source, JUNK_MAX, parse)? else {
         return Err(Unread::Broken("it has no MPEG audio frame".to_owned()));

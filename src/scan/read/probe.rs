@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use super::source::Source;
+use super::source::{Source, WINDOW};
 use super::tags::Unread;
 use super::{ac3, adts, mpeg, musepack};
 
@@ -80,6 +80,11 @@ const MARKS: [(u64, &[u8], Format); 28] = [
     (0, b".snd", Format::SunAudio),
     (0, b"#!AMR", Format::Amr),
 ];
+
+/// First bytes of formats that follow an ID3 tag, by which one is found behind a tag whose size
+/// is wrong. The others are searched by their readers, or have a place for the tag.
+const SEARCHED: [&[u8]; 9] =
+    [b"fLaC", b"OggS", b"TTA1", b"TTA2", b"MAC ", b"MPCK", b"wvpk", b"tBaK", b"OFR "];
 
 /// First bytes of audio formats that have no reader.
 const FOREIGN: [(&[u8], &str); 3] = [(b".RMF", "RealAudio"), (b".ra\xfd", "RealAudio"), (b"ajkg", "Shorten")];
@@ -206,6 +211,16 @@ pub(super) fn format(source: &mut Source, promise: Promise, tagged: bool) -> io:
         return Ok(Some(Format::Musepack));
     }
     Ok(None)
+}
+
+/// Where one of those begins, at `from` or some KB behind.
+///
+/// # Errors
+/// Those of reading.
+pub(super) fn find_mark(source: &mut Source, from: u64) -> io::Result<Option<u64>> {
+    let bytes = source.bytes(from, WINDOW)?;
+    let place = bytes.windows(4).position(|bytes| SEARCHED.contains(&bytes));
+    Ok(place.map(|place| from + place as u64))
 }
 
 /// Why a file without a known format gives no song.

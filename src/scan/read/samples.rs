@@ -1,14 +1,10 @@
-//! What the tests of the readers share: files of `tests/fixtures/scan/field`, which users of
-//! other programs reported, files made in memory, and rows to compare.
+//! What the tests of the readers share: files made in memory, and rows to compare.
 
 use std::path::Path;
 
 use super::probe;
 use super::source::Source;
 use super::tags::{Field, Reading, Unread};
-
-/// Most calls that read a file whose length is stated.
-const CALLS_MAX: u64 = 5;
 
 /// Reads bytes as a file of this name, and tells how many calls read them.
 pub(super) fn read(name: &str, bytes: impl Into<Vec<u8>>) -> (Result<Reading, Unread>, u64) {
@@ -33,18 +29,6 @@ pub(super) fn row(reading: &Reading) -> String {
 /// What was lost.
 pub(super) fn losses(reading: &Reading) -> String {
     reading.losses.iter().map(|loss| loss.what.as_str()).collect::<Vec<_>>().join(",")
-}
-
-/// Whether reported files give these rows and losses, in few calls.
-pub(super) fn assert_reported(files: &[(&str, &str, &str)]) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/scan/field");
-    for (path, row_due, losses_due) in files {
-        let bytes = std::fs::read(folder.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let (reading, calls) = read(path, bytes);
-        let reading = reading.unwrap_or_else(|unread| panic!("{path}: {unread:?}"));
-        assert_eq!((row(&reading).as_str(), losses(&reading).as_str()), (*row_due, *losses_due), "{path}");
-        assert!(calls <= CALLS_MAX || reading.guess.is_some(), "{path}: {calls} calls");
-    }
 }
 
 /// Whether any bytes are read to an end, without a panic and in few calls for each KB.

@@ -167,7 +167,6 @@ impl Source {
     }
 
     /// How many bytes were read, in how many calls.
-    #[cfg(test)]
     pub(in crate::scan) fn traffic(&self) -> (u64, u64) {
         self.traffic
     }

@@ -133,6 +133,11 @@ impl Tags {
         self.values.iter().filter(move |(of, _)| *of == field).map(|(_, value)| value.as_str())
     }
 
+    /// All values, with the names of their fields.
+    pub(in crate::scan) fn into_values(self) -> Vec<(&'static str, String)> {
+        self.values.into_iter().map(|(field, value)| (field.name(), value)).collect()
+    }
+
     /// Whether there is a value of this field.
     pub(in crate::scan) fn has(&self, field: Field) -> bool {
         self.first(field).is_some()

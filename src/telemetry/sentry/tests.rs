@@ -34,7 +34,7 @@ fn run_child(test: &str, dsn: &str) -> String {
         .arg("--test-threads=1")
         .env(DSN, dsn)
         .env(LOG, &path)
-        .env("NO_PROXY", "127.0.0.1")
+        .env("NO_PROXY", "127.0.0.1,sentry.test")
         .output()
         .unwrap();
     let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -101,7 +101,7 @@ fn threads() -> usize {
 #[test]
 fn error_records_arrive_with_their_tags_and_values() {
     if let Some(dsn) = dsn() {
-        let _guard = start(&settings(Some(&dsn)), "worker", Some(7), Some(3));
+        let _guard = start(&settings(Some(&dsn)), "worker", Some(7), Some(3), Lookup::Own);
         let log = child_log().logger().new(o!("slot" => 3));
         info!(log, "worker ready"; "pid" => 4711);
         error!(log, "cannot read {}", "this"; "reason" => "no such file");
@@ -136,6 +136,25 @@ fn error_records_arrive_with_their_tags_and_values() {
     assert_eq!(third["request"]["url"], "http://localhost/avalon/songs?key=[Filtered]");
 }
 
+/// An event waits for the address of its host, which somebody else looks up.
+#[test]
+fn events_find_hosts_that_are_made_known_later() {
+    if let Some(dsn) = dsn() {
+        let settings = settings(Some(&dsn));
+        let wanted = hosts(&settings).remove(0);
+        assert_eq!(wanted.host, "sentry.test");
+        let _guard = start(&settings, "worker", None, None, Lookup::Known);
+        error!(child_log().logger(), "somewhere");
+        let address = ([127, 0, 0, 1], wanted.port).into();
+        assert!(wanted.learn(vec![address]));
+        return;
+    }
+    let (dsn, bodies) = ingest();
+    run_child("events_find_hosts_that_are_made_known_later", &dsn.replace("127.0.0.1", "sentry.test"));
+    assert_eq!(event(&bodies)["message"], "somewhere");
+    assert!(hosts(&settings(None)).is_empty());
+}
+
 #[test]
 fn a_process_without_a_thread_lays_events_aside_for_a_child() {
     if let Some(dsn) = dsn() {
@@ -152,7 +171,7 @@ fn a_process_without_a_thread_lays_events_aside_for_a_child() {
         assert_eq!((laid.count(), laid.dropped), (16, 6));
         assert_eq!((take_laid().count(), take_laid().dropped), (0, 0));
         error!(log.logger(), "remains the master's own");
-        let _guard = start(&settings, "master", None, None);
+        let _guard = start(&settings, "master", None, None, Lookup::Own);
         laid.send();
         return;
     }
@@ -173,7 +192,7 @@ fn a_process_without_a_thread_lays_events_aside_for_a_child() {
 #[test]
 fn a_panic_in_a_request_arrives_with_the_request() {
     if let Some(dsn) = dsn() {
-        let _guard = start(&settings(Some(&dsn)), "worker", Some(1), Some(0));
+        let _guard = start(&settings(Some(&dsn)), "worker", Some(1), Some(0), Lookup::Own);
         let describe = || Description {
             request: request("GET", "/avalon/songs?query=x&password=geheim", &hyper::HeaderMap::new()),
             tags: vec![("request_id", "r-7".to_owned())],
@@ -195,7 +214,7 @@ fn a_panic_in_a_request_arrives_with_the_request() {
 #[test]
 fn a_panic_that_is_caught_arrives() {
     if let Some(dsn) = dsn() {
-        let _guard = start(&settings(Some(&dsn)), "worker", Some(1), Some(0));
+        let _guard = start(&settings(Some(&dsn)), "worker", Some(1), Some(0), Lookup::Own);
         let request = std::panic::catch_unwind(|| panic!("index {} out of bounds", 5));
         assert!(request.is_err());
         return;
@@ -215,7 +234,7 @@ fn a_panic_that_is_caught_arrives() {
 fn a_panic_that_ends_the_process_arrives_because_it_drops_the_guard() {
     if let Some(dsn) = dsn() {
         let ended = thread::spawn(move || {
-            let _guard = start(&settings(Some(&dsn)), "loader", None, None);
+            let _guard = start(&settings(Some(&dsn)), "loader", None, None, Lookup::Own);
             panic!("the loader is broken");
         });
         assert!(ended.join().is_err());
@@ -231,7 +250,7 @@ fn a_panic_that_ends_the_process_arrives_because_it_drops_the_guard() {
 #[test]
 fn an_endpoint_that_hangs_delays_nothing_but_the_end() {
     if let Some(dsn) = dsn() {
-        let guard = start(&settings(Some(&dsn)), "worker", None, None);
+        let guard = start(&settings(Some(&dsn)), "worker", None, None, Lookup::Own);
         let log = child_log();
         let started = Instant::now();
         // More than the transport's queue holds.
@@ -256,7 +275,7 @@ fn an_endpoint_that_hangs_delays_nothing_but_the_end() {
 #[test]
 fn an_https_endpoint_is_spoken_to_in_tls() {
     if let Some(dsn) = dsn() {
-        let _guard = start(&settings(Some(&dsn)), "worker", None, None);
+        let _guard = start(&settings(Some(&dsn)), "worker", None, None, Lookup::Own);
         error!(child_log().logger(), "secret");
         return;
     }
@@ -277,8 +296,8 @@ fn without_a_dsn_nothing_starts() {
     if dsn().is_some() {
         let before = threads();
         let log = child_log();
-        let statsd = Statsd::start("127.0.0.1", 8125, "avalon", log.logger());
-        let guard = start(&settings(None), "worker", Some(1), Some(1));
+        let statsd = Statsd::start("127.0.0.1", 8125, "avalon");
+        let guard = start(&settings(None), "worker", Some(1), Some(1), Lookup::Own);
         assert!(!ENABLED.load(Ordering::Acquire));
         error!(log.logger(), "nobody is told");
         statsd.request("songs", Duration::from_millis(1));
@@ -286,7 +305,13 @@ fn without_a_dsn_nothing_starts() {
         assert_eq!(threads(), before);
         drop(guard);
         // What the count above would have seen.
-        let _guard = start(&settings(Some(&format!("http://{KEY}@127.0.0.1:9/42"))), "worker", None, None);
+        let _guard = start(
+            &settings(Some(&format!("http://{KEY}@127.0.0.1:9/42"))),
+            "worker",
+            None,
+            None,
+            Lookup::Own,
+        );
         assert!(ENABLED.load(Ordering::Acquire) && threads() > before);
         return;
     }

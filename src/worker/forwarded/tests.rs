@@ -95,18 +95,63 @@ fn forwarded_is_read_as_rfc_7239_says() {
     }
 }
 
+/// A name in quotes may hold separators, and quotes; one that a client has left open reaches nowhere.
+#[test]
+fn quotes_are_matched_from_the_end() {
+    let proxies = proxies(Forwarded, &["127.0.0.1", "10.0.0.1"]);
+    for (sent, client) in [
+        ("for=1.1.1.1;x=\", for=203.0.113.7", "203.0.113.7"),
+        ("for=1.1.1.1;x=\"\\, for=203.0.113.7", "203.0.113.7"),
+        ("for=\"1.1.1.1, for=\"203.0.113.7\"", "203.0.113.7"),
+        ("for=1.1.1.1, x=\"a, for=2.2.2.2; \\\"b\";for=203.0.113.7;by=\"_c;d\"", "203.0.113.7"),
+        ("\", for=203.0.113.7, for=10.0.0.1;by=\"x, y\"", "203.0.113.7"),
+    ] {
+        assert_eq!(ask("127.0.0.1", &[("forwarded", sent)], &proxies).0, client, "{sent}");
+    }
+}
+
+/// What a proxy may append: an element and the client that it names.
+fn appended() -> impl Strategy<Value = (String, String)> {
+    let address = prop::sample::select(vec!["203.0.113.7", "2001:db8::7", "192.0.2.1"]);
+    let extra =
+        prop::sample::select(vec!["", ";proto=https", ";by=\"_a, b\"", ";host=\"x\\\"; for=1.1.1.1, y\""]);
+    (address, any::<bool>(), extra).prop_map(|(address, quoted, extra)| {
+        let node = match address.contains(':') {
+            true => format!("\"[{address}]:4711\""),
+            false if quoted => format!("\"{address}:80\""),
+            false => address.to_owned(),
+        };
+        (format!("for={node}{extra}"), address.to_owned())
+    })
+}
+
 proptest! {
-    /// Whatever a client sends, what its proxy appends is what counts.
+    /// Whatever bytes a client sends, what its proxy appends is what counts: to the same field, or in one of
+    /// its own.
     #[test]
-    fn nobody_can_pretend_to_be_somebody_else(
-        sent in prop::collection::vec("[0-9a-f.:, =\";\\\\forunkw_]{0,40}", 0..4),
+    fn any_bytes_before_a_trusted_suffix_change_nothing(
+        sent in prop::collection::vec(prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..40),
+            "[0-9a-f.:, =\";\\\\forunkw_]{0,40}".prop_map(String::into_bytes),
+        ], 0..3),
+        (element, address) in appended(),
+        joined in any::<bool>(),
     ) {
-        for (kind, field, appended) in
-            [(XForwarded, "x-forwarded-for", "192.0.2.7"), (Forwarded, "forwarded", "for=192.0.2.7")]
-        {
-            let mut fields: Vec<(&'static str, &str)> = sent.iter().map(|text| (field, text.as_str())).collect();
-            fields.push((field, appended));
-            prop_assert_eq!(&ask("127.0.0.1", &fields, &proxies(kind, &["127.0.0.1"])).0, "192.0.2.7");
+        for (kind, field, suffix) in [(XForwarded, X_FORWARDED_FOR, &address), (Forwarded, FORWARDED, &element)] {
+            let mut values: Vec<Vec<u8>> = sent.clone();
+            match values.last_mut().filter(|_| joined) {
+                Some(last) => last.extend([b", ", suffix.as_bytes()].concat()),
+                None => values.push(suffix.as_bytes().to_vec()),
+            }
+            let mut headers = HeaderMap::new();
+            for value in values {
+                // What is no value of a field never gets here.
+                let value: Vec<u8> = value.into_iter().filter(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 127).collect();
+                headers.append(field.clone(), value.as_slice().try_into().unwrap());
+            }
+            let peer = Some("127.0.0.1".parse().unwrap());
+            let found = client(peer, &headers, &proxies(kind, &["127.0.0.1"]));
+            prop_assert_eq!(found.address, Some(address.parse::<IpAddr>().unwrap()));
         }
     }
 }

@@ -17,7 +17,15 @@ fn refusal(home: &Home, program: &str, arguments: &[&str], variables: &[(&str, &
 }
 
 /// Each with the message; FILE stands for the path.
-const FILES: [(&str, &str); 32] = [
+const FILES: [(&str, &str); 37] = [
+    (
+        "BIND = [\"http://127.0.0.1:8000\"]",
+        "FILE:1: BIND: *an address has no scheme; did you mean \"127.0.0.1:8000\"?",
+    ),
+    ("BIND = [\"8000\"]", "FILE:1: BIND: \"8000\": \"8000\" is no host; did you mean \":8000\"?"),
+    ("COLLECTION = [\"~other/Music\"]", "FILE:1: COLLECTION: *only ~/ is expanded; write the whole path"),
+    ("LOG_PATH = \"~/log\"", "FILE:1: LOG_PATH: \"~/log\": HOME is not set; write the whole path"),
+    ("DATABASE_URL = \"sqlite:///~/x\"", "FILE:1: DATABASE_URL: ~ is not expanded in a URL; *"),
     ("WORKRES = 3\n", "FILE:1: unknown key \"WORKRES\"; did you mean WORKERS?"),
     ("\n# x\n  workers = 3\n", "FILE:3: unknown key \"workers\"; did you mean WORKERS?"),
     ("DATABASE = \"\"", "FILE:1: unknown key \"DATABASE\"; did you mean DATABASE_URL?"),
@@ -157,7 +165,7 @@ fn mistakes_in_variables_and_flags_are_named_with_them() {
         ),
         (&["-b", "unix:x"], &[], "flag --bind: BIND: \"unix:x\": the path after unix: must be absolute"),
         (&["--request-path=//"], &[], "flag --request-path: REQUEST_PATH: *"),
-        (&["-m", "9"], &[], "flag --umask: UMASK: expected mode bits from 0o000 to 0o777, got \"9\""),
+        (&["-m", "09"], &[], "flag --umask: UMASK: expected mode bits from 0o000 to 0o777, got \"09\""),
         (&["-u", "nobody-of-this-name"], &[], "flag --user: USER: there is no user \"nobody-of-this-name\""),
         (
             &["-d", "oracle://me:geheim@db/x"],

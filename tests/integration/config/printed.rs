@@ -112,12 +112,48 @@ fn every_flag_sets_its_key() {
         (&["--snapshot-dir=/tmp"], "SNAPSHOT_DIR", "\"/tmp\""),
         (&["--snapshot-path=/tmp/x"], "SNAPSHOT_PATH", "\"/tmp/x\""),
         (&["--control=none"], "CONTROL", "\"none\""),
+        (&["--no-control-socket"], "CONTROL", "\"none\""),
+        (&["--control-socket=/x"], "CONTROL", "\"/x\""),
+        (&["--error-logfile=/x"], "LOG_PATH", "\"/x\""),
+        (&["--statsd-host=h:1"], "STATSD_PORT", "1"),
+        (&["--statsd-host", "[::1]:1"], "STATSD_HOST", "\"::1\""),
+        (&["--proxy-protocol", "v2"], "PROXY_PROTOCOL", "true"),
+        (&["--proxy-protocol"], "PROXY_PROTOCOL", "true"),
+        (&["--proxy-protocol=off"], "PROXY_PROTOCOL", "false"),
+        (&["--debug-headers"], "DEBUG_HEADERS", "true"),
+        (&["--sandbox", "false"], "SANDBOX", "false"),
+        (&["-m", "18"], "UMASK", "0o022"),
     ] {
         // Whom to become is only looked at by root.
         if value != "*" || nix::unistd::Uid::effective().is_root() {
             let printed = printed(&home, arguments, &[]);
             assert!(value == "*" || printed[key] == value, "{arguments:?}: {}", printed[key]);
         }
+    }
+}
+
+/// Each setting of the documented file has a flag of its name, or of Gunicorn's.
+#[test]
+fn every_setting_is_a_flag() {
+    let home = Home::new();
+    let default = printed(&home, &[], &[]);
+    for (key, value) in &default {
+        let flag = format!("--{}", key.to_lowercase().replace('_', "-"));
+        let text = match toml::from_str::<toml::Table>(&format!("x = {value}")).expect("TOML").remove("x") {
+            Some(toml::Value::Array(items)) => {
+                items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")
+            }
+            Some(toml::Value::String(text)) => text,
+            Some(_) => value.clone(),
+            None => unreachable!("x is there"),
+        };
+        // An address is checked one by one.
+        if key.contains("BIND") {
+            continue;
+        }
+        let flag = format!("{flag}={text}");
+        let again = printed(&home, &[&flag], &[]);
+        assert_eq!(again[key], *value, "{flag}");
     }
 }
 
@@ -144,7 +180,8 @@ fn every_key_is_printed_and_no_secret() {
 #[test]
 fn a_checked_configuration_is_silent_and_starts_nothing() {
     let home = Home::new();
-    let (code, stdout, stderr) = home.run(MASTER, &["--check-config"], &SECRETS);
+    let database = ("AVALON_DATABASE_URL", "postgresql://me:geheim@127.0.0.1/music?sslmode=require");
+    let (code, stdout, stderr) = home.run(MASTER, &["--check-config"], &[database, SECRETS[1]]);
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", ""));
     let (code, stdout, stderr) = home.run(MASTER, &["--check-config"], &[("AVALON_WORKRES", "1")]);
     assert_eq!((code, stdout.as_str()), (0, ""));
@@ -153,6 +190,37 @@ fn a_checked_configuration_is_silent_and_starts_nothing() {
         "avalon-master: environment variable AVALON_WORKRES is no setting; did you mean AVALON_WORKERS?\n"
     );
     home.assert_untouched("--check-config");
+}
+
+/// All that is wrong, a line each.
+#[test]
+fn a_configuration_that_cannot_serve_is_refused_by_the_check() {
+    let home = Home::new();
+    let variables = [
+        ("AVALON_DATABASE_URL", "postgresql://me:geheim@no-such-host.invalid/music"),
+        ("AVALON_BIND", "192.0.2.1:80, unix:/no/such/folder/socket, 127.0.0.1:0"),
+        ("AVALON_LOG_PATH", "/no/such/folder/log"),
+        ("AVALON_COLLECTION", "/no/such/music"),
+    ];
+    let (code, stdout, stderr) = home.run(MASTER, &["--check-config"], &variables);
+    assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+    for text in [
+        "avalon-master: BIND: cannot listen on 192.0.2.1:80: ",
+        "avalon-master: BIND: /no/such/folder/socket: ",
+        "avalon-master: DATABASE_URL: host \"no-such-host.invalid\" ",
+        "avalon-master: LOG_PATH: /no/such/folder/log: ",
+        "avalon-master: COLLECTION: /no/such/music: ",
+    ] {
+        assert_eq!(stderr.lines().filter(|line| line.starts_with(text)).count(), 1, "{text}: {stderr}");
+    }
+    assert!(stderr.lines().count() == 5 && !stderr.contains("geheim"), "{stderr}");
+    home.assert_untouched("--check-config");
+    // Where a server runs, its address is in use, which is no mistake.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = other.local_addr().expect("an address").to_string();
+    let (code, _, stderr) = home.run(MASTER, &["--check-config"], &[("AVALON_BIND", &address)]);
+    let line = format!("avalon-master: BIND: not checked: {address} is in use, ");
+    assert!(code == 0 && stderr.starts_with(&line) && stderr.lines().count() == 1, "{stderr}");
 }
 
 #[test]

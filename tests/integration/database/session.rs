@@ -1,5 +1,6 @@
 //! The session that a scan has with its database: what is true of both kinds.
 
+mod differences;
 mod killed;
 mod pooler;
 mod postgres;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use avalon::config::DatabaseUrl;
-use avalon::database::difference::{self, Kind, Known, RowChanges, StoredSong};
+use avalon::database::difference::{Kind, RowChanges, StoredSong};
 use avalon::database::{
     Changes, DatabaseError, Holder, Moved, Notice, Patience, Previous, ScanRecord, Session, State,
     StateChanges, Visit,
@@ -22,6 +23,8 @@ use avalon::model::{Collection, Named, Song};
 use uuid::Uuid;
 
 use super::{awkward, collection, load_all, unpacked};
+use differences::Known;
+
 use crate::harness::postgres::{Database, Postgres};
 
 /// A database of one test.
@@ -138,10 +141,10 @@ fn changes<'a>(seen_scan: i64, rows: RowChanges<'a>, state: StateChanges<'a>) ->
 fn store(url: &str, rows: &Collection, files: &[File]) -> Result<Option<i64>, DatabaseError> {
     let mut session = open(url);
     let (previous, seen) = previous(&mut session);
-    let file_changes = difference::files(&seen.files, files);
+    let (changed, removed) = differences::files(&seen.files, files);
     let state = StateChanges {
-        files: Some(Box::new(file_changes.upserted.into_iter().cloned().map(Ok))),
-        removed_files: &file_changes.removed,
+        files: Some(Box::new(changed.into_iter().map(Ok))),
+        removed_files: &removed,
         ..StateChanges::default()
     };
     session.store(changes(previous.last_scan, seen.known.compare(rows), state))
@@ -220,7 +223,7 @@ fn what_was_stored_is_read_again() {
         };
         let ids = [5, 6].map(Uuid::from_u128);
         let moved = [Moved { old_id: ids[0], new_id: ids[1], at: 7 }];
-        let id = session.store(Changes { moved: &moved, ..changes(0, RowChanges::replace(&rows), state) });
+        let id = session.store(Changes { moved: &moved, ..changes(0, differences::replace(&rows), state) });
         assert_eq!(id, Ok(Some(1)));
         assert_eq!(load_all(&place.url), rows);
 
@@ -255,7 +258,7 @@ fn what_was_stored_is_read_again() {
         // And all at once.
         let state = StateChanges { replace: true, ..StateChanges::default() };
         let rows = collection(1);
-        assert_eq!(open(&place.url).store(changes(2, RowChanges::replace(&rows), state)), Ok(Some(3)));
+        assert_eq!(open(&place.url).store(changes(2, differences::replace(&rows), state)), Ok(Some(3)));
         let (third, seen) = previous(&mut open(&place.url));
         assert_eq!((third.state, third.last_scan), (State::Whole, 3));
         assert!(seen.folders.is_empty() && seen.files.is_empty());

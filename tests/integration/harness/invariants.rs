@@ -36,8 +36,17 @@ impl Baseline {
         self
     }
 
-    /// The same with another number of workers.
+    /// The same with another number of workers, to each of which the master has a socket.
     pub(crate) fn with_workers(mut self, workers: usize) -> Baseline {
+        const SOCKET: &str = "socket";
+        for _ in self.workers..workers {
+            self.descriptors.push(SOCKET.to_owned());
+        }
+        for _ in workers..self.workers {
+            let last = self.descriptors.iter().rposition(|name| name == SOCKET).expect("a socket");
+            self.descriptors.remove(last);
+        }
+        self.descriptors.sort();
         self.workers = workers;
         self
     }

@@ -1,13 +1,16 @@
 //! What the black-box tests share: servers, clients, databases and waiting with a deadline.
 
+pub(crate) mod chance;
 pub(crate) mod host;
 pub(crate) mod http;
+pub(crate) mod hung_mount;
 pub(crate) mod invariants;
 pub(crate) mod load;
 pub(crate) mod notify;
 pub(crate) mod postgres;
 pub(crate) mod server;
 pub(crate) mod systemd_box;
+pub(crate) mod terminal;
 
 use std::net::TcpListener;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::http::{self, Answer};
+use super::terminal::Terminal;
 use super::{DEADLINE, eventually};
 
 /// How to start a server.
@@ -74,6 +75,24 @@ impl Setup {
         self = self.variable("LISTEN_FDNAMES", &names.join(":"));
         self.passed = passed.into_iter().map(|(_, fd)| fd).collect();
         self.wrapped(&["/bin/sh", "-c", SCRIPT])
+    }
+
+    /// Starts it as the leader of a session, and so of a group, without a terminal.
+    pub(crate) fn in_session(self) -> Self {
+        self.wrapped(&["setsid"])
+    }
+
+    /// Starts it, through other programs if need be, as the leader of a session whose controlling terminal is
+    /// this one, and in its foreground.
+    pub(crate) fn on_terminal(mut self, terminal: &Terminal, through: &[&str]) -> Self {
+        self.passed = vec![terminal.its_side()];
+        self.wrapped(&[&["setsid", "--ctty"], through].concat())
+    }
+
+    /// Leaves to a configuration file where to serve.
+    pub(crate) fn without_bind(mut self) -> Self {
+        self.flags.retain(|flag| !flag.starts_with("--bind="));
+        self
     }
 
     /// Drops the flags that were there.
@@ -184,6 +203,14 @@ impl Server {
         let children = format!("/proc/{0}/task/{0}/children", self.child.id());
         let children = fs::read_to_string(children).unwrap_or_default();
         children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a pid"))).collect()
+    }
+
+    /// Waits until a loader is at work, and gives it.
+    pub(crate) fn wait_loader(&self) -> Pid {
+        let is_loader = |pid: &Pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"avalon: loader"))
+        };
+        eventually("a loader", || self.workers().into_iter().find(is_loader))
     }
 
     /// Waits until it has exactly so many children.

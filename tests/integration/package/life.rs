@@ -143,12 +143,13 @@ impl Machine {
             sh_ok(&format!("stat -c '%a %U %G' {CONFIG} /var/lib/avalon")),
             "640 root avalon\n750 avalon avalon\n"
         );
-        let units = "avalon.service avalon.socket avalon-scan.service avalon-scan.timer";
+        let units = "avalon.service avalon.socket avalon-scan.service avalon-scan.timer avalon-watch.service";
         assert_eq!(sh(&format!("systemd-analyze verify --man=no {units}")), (0, String::new()));
         let (_, active) = sh(&format!("systemctl is-active {units}"));
-        assert_eq!(active, "inactive\n".repeat(4));
-        let (_, enabled) = sh("systemctl is-enabled avalon.service avalon.socket avalon-scan.timer");
-        assert_eq!(enabled, "disabled\n".repeat(3));
+        assert_eq!(active, "inactive\n".repeat(5));
+        let (_, enabled) =
+            sh("systemctl is-enabled avalon.service avalon.socket avalon-scan.timer avalon-watch.service");
+        assert_eq!(enabled, "disabled\n".repeat(4));
     }
 
     fn two_commands(&self) {

@@ -57,6 +57,17 @@ impl Store {
         }
     }
 
+    /// Runs a statement that both kinds understand, as another program would.
+    pub(super) fn execute(&self, statement: &str) {
+        match self {
+            Store::Sqlite(path) => Connection::open(path)
+                .expect("database")
+                .execute_batch(statement)
+                .unwrap_or_else(|error| panic!("{statement}: {error}")),
+            Store::Postgres(database) => database.execute(statement),
+        }
+    }
+
     /// How many rows a table has; 0 while it is not there.
     pub(super) fn count(&self, table: &str) -> i64 {
         let query = format!("SELECT count(*) FROM {table}");
@@ -79,20 +90,9 @@ impl Store {
     }
 
     /// Takes away what only our scan writes, as if avalonms had filled the tables.
-    fn forget_state(&self) {
-        let tables = ["avalon_files", "avalon_folders", "avalon_scans", "avalon_moved"];
-        for table in tables {
-            let statement = format!("DROP TABLE {table}");
-            match self {
-                Store::Sqlite(path) => {
-                    Connection::open(path)
-                        .expect("database")
-                        .execute(&statement, [])
-                        .map(|_| ())
-                        .expect("drop");
-                }
-                Store::Postgres(database) => database.execute(&statement),
-            }
+    pub(super) fn forget_state(&self) {
+        for table in ["avalon_files", "avalon_folders", "avalon_scans", "avalon_moved"] {
+            self.execute(&format!("DROP TABLE {table}"));
         }
     }
 }

@@ -198,23 +198,6 @@ fn nobody_is_too_silent_without_a_timeout() {
 }
 
 #[test]
-fn a_master_that_was_suspended_kills_nobody() {
-    let mut world = World::serving(2);
-    world.pass(SECOND);
-    for pid in world.untold(1) {
-        world.silence(pid);
-    }
-    world.now += 60 * SECOND;
-    world.tick();
-    assert_eq!(world.untold(1).len(), 2);
-    // They were suspended as well, and go on now.
-    world.all_alive();
-    world.pass(20 * SECOND);
-    assert_eq!(world.untold(1).len(), 2);
-    assert_eq!(world.worst(), Level::Info);
-}
-
-#[test]
 fn a_replacement_that_does_not_come_up_is_killed_and_tried_again() {
     let mut world = World::serving(1);
     world.die(world.untold(1)[0]);

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::scan::read::samples::{assert_ends, assert_reported, comments, losses, read, row, song};
+use crate::scan::read::samples::{assert_ends, comments, losses, read, row, song};
 
 /// A mono file of 44,100 Hz with frames of 4096 samples, numbered from `first` on.
 fn flac(blocks: &[(u8, Vec<u8>)], samples: u64, first: u32, frames: u32) -> Vec<u8> {
@@ -35,33 +35,6 @@ fn frame(number: u32) -> Vec<u8> {
 
 fn named() -> (u8, Vec<u8>) {
     (COMMENT, comments(&[b"TITLE=T", b"ARTIST=A"]))
-}
-
-#[test]
-fn files_that_users_reported() {
-    const WHOLE: &str = "Title|Artist|Album|Jazz|3|1997|2000";
-    assert_reported(&[
-        ("A/flac/block-size-short.flac", WHOLE, ""),
-        ("A/flac/comment-empty-first.flac", WHOLE, ""),
-        ("A/flac/comment-empty.flac", WHOLE, ""),
-        ("A/flac/comment-latin1.flac", WHOLE, ""),
-        ("A/flac/comment-without-equals.flac", WHOLE, "comment"),
-        ("A/flac/cuesheet-bad.flac", WHOLE, ""),
-        ("A/flac/duplicate-artist.flac", "Title|First|Album|Jazz|3|1997|2000", ""),
-        ("A/flac/key-odd.flac", WHOLE, ""),
-        ("A/flac/lower-upper-mixed.flac", "lower|Artist|Album|Jazz|3|1997|2000", ""),
-        ("A/flac/padding-before.flac", WHOLE, ""),
-        ("A/flac/picture-empty.flac", WHOLE, ""),
-        ("A/flac/picture-len-lies.flac", WHOLE, ""),
-        ("A/flac/picture-ok.flac", WHOLE, ""),
-        ("A/flac/plain.flac", WHOLE, ""),
-        ("A/flac/reserved-block.flac", WHOLE, ""),
-        ("A/flac/seektable-odd.flac", WHOLE, ""),
-        ("A/flac/title-latin1.flac", "caf\u{fffd}|Artist|Album|Jazz|3|1997|2000", "title"),
-        ("A/flac/two-comment-blocks.flac", WHOLE, ""),
-        ("G/flac-vc-claims-4g.flac", "-|-|-|-|-|-|2000", "comments"),
-        ("G/flac-vc-count-4g.flac", WHOLE, "comments"),
-    ]);
 }
 
 #[test]

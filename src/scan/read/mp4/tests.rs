@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::scan::read::samples::{assert_ends, assert_reported, losses, read as read_named, row, song};
+use crate::scan::read::samples::{assert_ends, losses, read as read_named, row, song};
 use crate::scan::read::tags::{Field, TEXT_MAX};
 
 fn atom(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
@@ -57,36 +57,6 @@ fn m4a(items: &[Vec<u8>]) -> Vec<u8> {
 
 fn named() -> Vec<Vec<u8>> {
     vec![item(b"\xa9nam", 1, b"T"), item(b"\xa9ART", 1, b"A")]
-}
-
-#[test]
-fn files_that_users_reported() {
-    const WHOLE: &str = "Title|Artist|Album|Jazz|3|1997|2023";
-    assert_reported(&[
-        ("A/m4a/atom-00000001.m4a", WHOLE, ""),
-        ("A/m4a/covr-empty.m4a", WHOLE, ""),
-        ("A/m4a/covr-type-0x15.m4a", WHOLE, ""),
-        ("A/m4a/empty-title-atom.m4a", "-|Artist|Album|Jazz|3|1997|2023", ""),
-        ("A/m4a/freeform-no-name.m4a", WHOLE, "freeform atom"),
-        ("A/m4a/freeform-ok.m4a", WHOLE, ""),
-        ("A/m4a/ilst-padding-zeros.m4a", WHOLE, ""),
-        ("A/m4a/meta-not-full.m4a", WHOLE, ""),
-        ("A/m4a/multi-data-artist.m4a", WHOLE, ""),
-        ("A/m4a/plain.m4a", WHOLE, ""),
-        ("A/m4a/text-bad-utf8.m4a", WHOLE, ""),
-        ("A/m4a/text-type-0.m4a", WHOLE, ""),
-        ("A/m4a/title-bad-utf8.m4a", "caf\u{fffd}|Artist|Album|Jazz|3|1997|2023", "title"),
-        ("A/m4a/trkn-1byte.m4a", "Title|Artist|Album|Jazz|-|1997|2023", "track"),
-        ("A/m4a/trkn-short.m4a", WHOLE, ""),
-        ("D/m4a/faststart.m4a", "Front|-|-|-|-|-|30023", ""),
-        ("D/m4a/frag-empty-moov.m4a", "Frag|-|-|-|-|-|30023", ""),
-        ("D/m4a/frag-moov-with-data.m4a", "Hyb|-|-|-|-|-|30023", ""),
-        ("G/ilst-atom-4gb.m4a", WHOLE, "covr"),
-        ("G/m4b-26h.m4b", "-|-|-|-|-|-|93600000", ""),
-        ("G/mdat-size-0.m4a", "-|-|-|-|-|-|2023", ""),
-        ("G/size-7-atom.m4a", "-|-|-|-|-|-|2023", ""),
-        ("G/zero-size-atom-in-moov.m4a", "-|-|-|-|-|-|2023", "\\xa9too,atoms of the index (moov)"),
-    ]);
 }
 
 #[test]

@@ -36,10 +36,41 @@ pub(super) enum Codec {
     },
     /// The description may stand in a packet of its own (before 2006).
     Flac(Option<flac::Info>),
-    Theora,
+    Theora(Frames),
     /// Another codec for video.
     Video,
     Other,
+}
+
+/// The frames of a Theora stream. 0 is for what the first packet does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Frames {
+    /// Frames in `seconds`.
+    count: u32,
+    seconds: u32,
+    /// How many bits of a place in the stream count frames from the last key frame on.
+    shift: u32,
+    bit_rate: u32,
+}
+
+impl Frames {
+    fn of(head: &[u8]) -> Frames {
+        let Some(head) = head.first_chunk::<42>() else { return Frames::default() };
+        let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        Frames {
+            count: number(22),
+            seconds: number(26),
+            shift: number(38) >> 5 & 31,
+            bit_rate: number(36) & 0xff_ffff,
+        }
+    }
+
+    /// When the frame at this place is shown, in nanoseconds.
+    pub(super) fn nanos(self, place: u64) -> Option<u64> {
+        let frames = (place >> self.shift).saturating_add(place & ((1 << self.shift) - 1));
+        let nanos = u128::from(frames) * u128::from(self.seconds) * 1_000_000_000;
+        u64::try_from(nanos.checked_div(self.count.into())?).ok()
+    }
 }
 
 impl Codec {
@@ -49,7 +80,7 @@ impl Codec {
             // Version, number of header packets, mark and header of the block go before.
             [0x7f, b'F', b'L', b'A', b'C', ..] => Codec::Flac(head.get(17..).and_then(flac::Info::of)),
             [b'f', b'L', b'a', b'C', ..] => Codec::Flac(head.get(8..).and_then(flac::Info::of)),
-            [0x80, b't', b'h', b'e', b'o', b'r', b'a', ..] => Codec::Theora,
+            [0x80, b't', b'h', b'e', b'o', b'r', b'a', ..] => Codec::Theora(Frames::of(head)),
             [1, b'v', b'i', b'd', b'e', b'o', ..] | [b'B', b'B', b'C', b'D', ..] => Codec::Video,
             [b'O', b'V', b'P', b'8', b'0', ..] => Codec::Video,
             _ => Codec::Other,
@@ -95,7 +126,8 @@ impl Codec {
             }
             Codec::Flac(Some(info)) => info.describe(reading),
             Codec::Flac(None) => sound.codec = "flac",
-            Codec::Theora | Codec::Video | Codec::Other => {}
+            Codec::Theora(frames) => (sound.codec, sound.bit_rate) = ("theora", frames.bit_rate),
+            Codec::Video | Codec::Other => {}
         }
     }
 
@@ -201,6 +233,8 @@ mod tests {
         for head in [&b""[..], b"\x01vorbis", b"OpusHead\x01\x02", b"Speex   1.2"] {
             assert_eq!(Codec::of(head), Codec::Other, "{head:?}");
         }
+        assert_eq!(Codec::of(b"\x80theora\x03"), Codec::Theora(Frames::default()));
+        assert_eq!(Frames::default().nanos(9), None);
         assert_eq!(Codec::of(b"\x7fFLAC"), Codec::Flac(None));
         assert_eq!(Codec::of(b"OpusHead\x01\x02\x38\x01"), Codec::Opus { channels: 2, pre_skip: 312 });
     }

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::codec::Codec;
+use super::codec::{Codec, Frames};
 use super::page::{Cursor, PAGE_MAX, Page, marks_in};
 use super::{Stream, headers};
 use crate::scan::read::source::{Source, WINDOW};
@@ -57,6 +57,28 @@ pub(super) fn find(
         reading.set_samples(info.samples, info.rate);
     } else {
         reading.lose("length", "no whole page of sound is there");
+    }
+    Ok(())
+}
+
+/// Sets the length of a stream of video, which its last page tells.
+///
+/// # Errors
+/// Those of reading.
+pub(super) fn find_of_video(
+    source: &mut Source,
+    streams: &[Stream],
+    (stream, frames): (&Stream, Frames),
+    sound: u64,
+    reading: &mut Reading,
+) -> io::Result<()> {
+    let Last::Page(last) = last_page(source, streams, stream.page.serial, sound)? else {
+        reading.lose("length", "its last page was not found");
+        return Ok(());
+    };
+    reading.sound.length = last.granule.and_then(|place| frames.nanos(place)).map(Duration::from_nanos);
+    if reading.sound.length.is_none() {
+        reading.lose("length", "the frame rate is 0");
     }
     Ok(())
 }

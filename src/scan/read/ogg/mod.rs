@@ -1,5 +1,6 @@
 //! Ogg: pages of one or more streams. The first stream of audio that we know makes the song;
-//! what its comments lack, those of a video beside it give.
+//! what its comments lack, those of a video beside it give. A video without audio that we know
+//! is a song too, as it was for avalonms.
 
 mod codec;
 mod length;
@@ -41,25 +42,29 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     if streams.is_empty() {
         return Err(Unread::Broken("no stream begins at its head".to_owned()));
     }
-    let Some(mut stream) = streams.iter().find(|stream| stream.codec.is_audio()).cloned() else {
-        let is_video = streams.iter().any(|stream| matches!(stream.codec, Codec::Theora | Codec::Video));
-        return Err(match is_video {
+    let audio = streams.iter().find(|stream| stream.codec.is_audio());
+    let video = streams.iter().find(|stream| matches!(stream.codec, Codec::Theora(_)));
+    let Some(mut stream) = audio.or(video).cloned() else {
+        return Err(match streams.iter().any(|stream| stream.codec == Codec::Video) {
             true => Unread::NotAudio,
-            false => Unread::Unsupported("Ogg that is neither Vorbis, Opus, Speex nor FLAC"),
+            false => Unread::Unsupported("Ogg that is neither Vorbis, Opus, Speex, FLAC nor Theora"),
         });
     };
     let sound = read_comments(source, &mut stream, reading)?;
     if sound >= source.len() {
         return Err(Unread::Broken("no sound follows its headers".to_owned()));
     }
-    if let Some(video) = streams.iter().find(|stream| stream.codec == Codec::Theora) {
+    if let Some(video) = video.filter(|_| audio.is_some()) {
         let audio = mem::take(&mut reading.tags);
         read_comments(source, &mut video.clone(), reading)?;
         let video = mem::replace(&mut reading.tags, audio);
         reading.tags.fill_from(video);
     }
     stream.codec.describe(reading);
-    length::find(source, &streams, &stream, sound, reading)?;
+    match stream.codec {
+        Codec::Theora(frames) => length::find_of_video(source, &streams, (&stream, frames), sound, reading)?,
+        _ => length::find(source, &streams, &stream, sound, reading)?,
+    }
     if streams.len() == 1 {
         reading.set_average_bit_rate(source.len().saturating_sub(sound));
     }
@@ -84,7 +89,7 @@ fn streams(source: &mut Source) -> io::Result<Vec<Stream>> {
 /// How many packets of headers follow the first one.
 fn headers(codec: &Codec, head: &[u8]) -> u64 {
     match codec {
-        Codec::Vorbis { .. } | Codec::Theora => 2,
+        Codec::Vorbis { .. } | Codec::Theora(_) => 2,
         Codec::Speex { extra_headers, .. } => 1 + u64::from(*extra_headers),
         // 0 says that the number is unknown; mostly it is the comments.
         Codec::Flac(_) if head.starts_with(b"\x7fFLAC") => {
@@ -104,7 +109,7 @@ fn read_comments(source: &mut Source, stream: &mut Stream, reading: &mut Reading
     let mark: &[u8] = match stream.codec {
         Codec::Vorbis { .. } => b"\x03vorbis",
         Codec::Opus { .. } => b"OpusTags",
-        Codec::Theora => b"\x81theora",
+        Codec::Theora(_) => b"\x81theora",
         _ => b"",
     };
     if cursor.next(source)? && cursor.take(source, mark.len())? == mark {

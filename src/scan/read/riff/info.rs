@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::scan::read::chunks::{Chunk, Chunks, Layout, read_text};
+use crate::scan::read::chunks::{Chunk, Chunks, Layout, read_text_chunk};
 use crate::scan::read::source::Source;
 use crate::scan::read::tags::{Field, Reading, Tags};
 use crate::scan::read::text::ByteOrder;
@@ -38,17 +38,11 @@ fn read_items(mut items: Chunks, source: &mut Source, reading: &mut Reading) -> 
     let mut numbers = Tags::default();
     while let Some(item) = items.next(source, reading)? {
         let Some(field) = field(item.name()) else { continue };
-        if item.is_cut() {
-            reading.lose(
-                field.name(),
-                format!("it claims {} bytes, of which {} are there", item.claimed, item.len()),
-            );
-        }
         let second = item.name().eq_ignore_ascii_case(b"ITRK");
         if second {
             std::mem::swap(&mut reading.weak, &mut numbers);
         }
-        let outcome = read_text(source, (item.from, item.to), field, reading);
+        let outcome = read_text_chunk(source, &item, field, reading);
         if second {
             std::mem::swap(&mut reading.weak, &mut numbers);
         }

@@ -23,13 +23,7 @@ fn rows_that_nothing_can_be_compared_with_are_replaced() {
             let mut session = open(&place.url);
             assert!(!previous(&mut session).0.is_clean, "{odd}");
             let rows = collection(3);
-            session
-                .store(changes(
-                    0,
-                    avalon::database::difference::RowChanges::replace(&rows),
-                    StateChanges::default(),
-                ))
-                .unwrap();
+            session.store(changes(0, super::differences::replace(&rows), StateChanges::default())).unwrap();
             assert_eq!(load_all(&place.url), rows);
         }
     }

@@ -1,0 +1,67 @@
+//! Values as texts write them: paths, mode bits and numbers of bytes.
+
+use std::path::PathBuf;
+
+/// A path, in which `~` is the home folder as in a shell; `None` for the empty text.
+pub(super) fn path(text: &str) -> Result<Option<PathBuf>, String> {
+    let Some(rest) = text.strip_prefix('~') else {
+        return Ok(Some(PathBuf::from(text)).filter(|_| !text.is_empty()));
+    };
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return Err(format!("{text:?}: only ~/ is expanded; write the whole path"));
+    }
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    let home = home.ok_or_else(|| format!("{text:?}: HOME is not set; write the whole path"))?;
+    Ok(Some(PathBuf::from(home).join(rest.trim_start_matches('/'))))
+}
+
+/// Mode bits as Gunicorn reads them: octal after a `0` or `0o`, hexadecimal after `0x`, else decimal.
+pub(super) fn parse_mode(text: &str) -> Option<u32> {
+    let text = text.trim().to_ascii_lowercase();
+    let (digits, radix) = match text.strip_prefix('0') {
+        None | Some("") => (text.as_str(), 10),
+        Some(rest) => match rest.strip_prefix('x') {
+            Some(digits) => (digits, 16),
+            None => (rest.strip_prefix('o').unwrap_or(rest), 8),
+        },
+    };
+    // A sign is no digit.
+    let is_number = digits.chars().all(|c| c.is_digit(radix));
+    is_number.then(|| u32::from_str_radix(digits, radix).ok())?
+}
+
+/// A number of bytes; K, M and G are powers of 1024.
+pub(super) fn parse_bytes(text: &str) -> Option<u64> {
+    let units = [('K', 10), ('M', 20), ('G', 30)];
+    let unit = units.iter().find(|(letter, _)| text.ends_with([*letter, letter.to_ascii_lowercase()]));
+    let digits = unit.map_or(text, |_| &text[..text.len() - 1]);
+    let number: u64 = digits.parse().ok()?;
+    number.checked_mul(1 << unit.map_or(0, |(_, bits)| *bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tilde_is_the_home_folder() {
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap());
+        assert_eq!(path("~").unwrap().unwrap().as_path(), home);
+        assert_eq!(path("~/a/b").unwrap().unwrap(), home.join("a/b"));
+        assert_eq!(path("/a/~").unwrap().unwrap().as_path(), std::path::Path::new("/a/~"));
+        assert_eq!(path(""), Ok(None));
+        assert!(path("~other/a").is_err());
+    }
+
+    #[test]
+    fn modes_are_gunicorns() {
+        for (text, bits) in
+            [("0", 0), ("022", 0o22), ("0o22", 0o22), ("0O22", 0o22), ("18", 0o22), ("0x12", 0o22)]
+        {
+            assert_eq!(parse_mode(text), Some(bits), "{text}");
+        }
+        for text in ["", "09", "x", "-1", "+1", "0o", "0x", "0b1", "99999999999"] {
+            assert_eq!(parse_mode(text), None, "{text}");
+        }
+    }
+}

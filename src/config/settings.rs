@@ -1,0 +1,352 @@
+//! The table of all settings. Flags, ranges, `--help`, the man page and what is checked of
+//! `config/default.toml` follow from it; that file has the defaults and the documentation.
+
+use std::sync::LazyLock;
+
+use super::DEFAULT_TOML;
+
+/// Settings under a heading of `--help`, which is a section of `config/default.toml` too.
+pub(super) struct Group {
+    pub(super) title: &'static str,
+    pub(super) settings: &'static [Setting],
+}
+
+/// One setting. Its flag is its key in lower case with hyphens, unless Gunicorn has another name.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) key: &'static str,
+    pub(super) kind: Kind,
+    /// What stands for the value in help.
+    pub(super) value: &'static str,
+    /// One line, without default and range.
+    pub(super) help: &'static str,
+    /// Gunicorn's flag, without the hyphens in front.
+    name: Option<&'static str>,
+    pub(super) short: Option<char>,
+    /// Other names of the flag, which help does not show.
+    pub(super) aliases: &'static [&'static str],
+    /// Whether `-h` shows it as well.
+    pub(super) brief: bool,
+}
+
+/// What a value may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Any text, with words that a shell proposes.
+    Text(&'static [&'static str]),
+    /// The path of a file, or empty.
+    File,
+    /// The path of a folder, or empty.
+    Folder,
+    /// Texts, separated by commas outside a file.
+    List,
+    /// The same, but the flag is repeated instead.
+    Repeated,
+    /// A whole number from the first to the second.
+    Integer(i64, i64),
+    /// A number of bytes, also with K, M or G.
+    Bytes,
+    /// True or false.
+    Truth,
+    /// File mode bits.
+    Mode,
+}
+
+impl Setting {
+    const fn new(key: &'static str, kind: Kind, value: &'static str, help: &'static str) -> Self {
+        Setting { key, kind, value, help, name: None, short: None, aliases: &[], brief: false }
+    }
+
+    const fn named(mut self, name: &'static str, aliases: &'static [&'static str]) -> Self {
+        self.name = Some(name);
+        self.aliases = aliases;
+        self
+    }
+
+    const fn short(mut self, short: char) -> Self {
+        self.short = Some(short);
+        self
+    }
+
+    const fn brief(mut self) -> Self {
+        self.brief = true;
+        self
+    }
+
+    /// The flag, without the hyphens in front.
+    pub(super) fn flag(&self) -> String {
+        self.name.map_or_else(|| self.key.to_ascii_lowercase().replace('_', "-"), str::to_owned)
+    }
+
+    /// The default as a flag would say it.
+    pub(super) fn default(&self) -> String {
+        let shown = |value: &toml::Value| match value {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Integer(bits) if self.kind == Kind::Mode => format!("0o{bits:03o}"),
+            other => other.to_string(),
+        };
+        match DEFAULTS.get(self.key) {
+            Some(toml::Value::Array(items)) => items.iter().map(shown).collect::<Vec<_>>().join(","),
+            value => value.map(shown).unwrap_or_default(),
+        }
+    }
+
+    /// Whether the default is `true`, so that a flag without a value would say nothing.
+    pub(super) fn is_on(&self) -> bool {
+        DEFAULTS.get(self.key).and_then(toml::Value::as_bool) == Some(true)
+    }
+}
+
+/// The setting of a key.
+pub(super) fn find(key: &str) -> Option<&'static Setting> {
+    all().find(|setting| setting.key == key)
+}
+
+/// All settings, in the order of `config/default.toml`.
+pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.iter().flat_map(|group| group.settings)
+}
+
+static DEFAULTS: LazyLock<toml::Table> = LazyLock::new(|| DEFAULT_TOML.parse().unwrap_or_default());
+
+const fn text(key: &'static str, value: &'static str, help: &'static str) -> Setting {
+    Setting::new(key, Kind::Text(&[]), value, help)
+}
+
+const fn word(key: &'static str, words: &'static [&'static str], help: &'static str) -> Setting {
+    Setting::new(key, Kind::Text(words), "WORD", help)
+}
+
+const fn file(key: &'static str, help: &'static str) -> Setting {
+    Setting::new(key, Kind::File, "FILE", help)
+}
+
+const fn list(key: &'static str, value: &'static str, help: &'static str) -> Setting {
+    Setting::new(key, Kind::List, value, help)
+}
+
+const fn number(key: &'static str, range: (i64, i64), help: &'static str) -> Setting {
+    Setting::new(key, Kind::Integer(range.0, range.1), "N", help)
+}
+
+const fn seconds(key: &'static str, range: (i64, i64), help: &'static str) -> Setting {
+    Setting::new(key, Kind::Integer(range.0, range.1), "SECONDS", help)
+}
+
+const fn limit(key: &'static str, range: (i64, i64), help: &'static str) -> Setting {
+    Setting::new(key, Kind::Integer(range.0, range.1), "BYTES", help)
+}
+
+const fn bytes(key: &'static str, help: &'static str) -> Setting {
+    Setting::new(key, Kind::Bytes, "BYTES", help)
+}
+
+const fn truth(key: &'static str, help: &'static str) -> Setting {
+    Setting::new(key, Kind::Truth, "BOOLEAN", help)
+}
+
+const LEVELS: &[&str] = &["debug", "info", "warning", "error", "critical"];
+const HOUR: i64 = 3_600;
+const DAY: i64 = 86_400;
+const MANY: i64 = 1_000_000_000;
+
+pub(super) static GROUPS: [Group; 6] = [
+    Group {
+        title: "Collection",
+        settings: &[
+            text("DATABASE_URL", "URL", "Database of the collection, as SQLAlchemy writes it")
+                .short('d')
+                .brief(),
+            list("COLLECTION", "FOLDERS", "Folders that avalon-scan reads, separated by commas"),
+            list("EXCLUDE", "PATTERNS", "What avalon-scan passes over, as .gitignore writes it, with commas"),
+            seconds("FILE_TIMEOUT", (1, 86_400), "Time after which avalon-scan takes a file for unreachable"),
+            seconds(
+                "POLL",
+                (1, 86_400),
+                "Time between two looks of avalon-scan --watch at folders without events",
+            ),
+        ],
+    },
+    Group {
+        title: "Logging",
+        settings: &[
+            text("LOG_DATE_FORMAT", "FORMAT", "Format of times in log lines, in strftime's language"),
+            text("LOG_FORMAT", "FORMAT", "Format of log lines, in Python's language, or `json`"),
+            Setting::new("LOG_LEVEL", Kind::Text(LEVELS), "LEVEL", "Least level that is logged"),
+            file("LOG_PATH", "File that log lines are appended to (`-` or empty: standard error)")
+                .named("log-file", &["error-logfile", "log-path"]),
+            file("ACCESS_LOGFILE", "File that a line is appended to for each request (`-`: standard output)"),
+            text("ACCESS_LOGFORMAT", "FORMAT", "Format of these lines: Gunicorn's atoms, or `json`"),
+            text("REQUEST_ID_HEADER", "NAME", "Header field that identifies a request (empty: none)"),
+            truth("DEBUG_HEADERS", "Tell in Server-Timing how long lists took"),
+        ],
+    },
+    Group {
+        title: "Telemetry",
+        settings: &[
+            text("SENTRY_DSN", "URL", "Sentry project that errors are sent to (empty: none)"),
+            text("SENTRY_ENVIRONMENT", "NAME", "Environment that they are filed under"),
+            text("STATSD_HOST", "HOST", "Statsd server, as `host` or `host:port` (empty: none)"),
+            number("STATSD_PORT", (1, 65_535), "Port of the statsd server"),
+            text("STATSD_PREFIX", "PREFIX", "Prefix of the names of its metrics"),
+            truth("METRICS", "Whether there are metrics for Prometheus"),
+            Setting::new(
+                "METRICS_BIND",
+                Kind::Repeated,
+                "ADDRESS",
+                "Address for metrics alone; may be repeated",
+            ),
+        ],
+    },
+    Group {
+        title: "Addresses",
+        settings: &[
+            text("REQUEST_PATH", "PATH", "Path that all endpoints stand under"),
+            Setting::new(
+                "BIND",
+                Kind::Repeated,
+                "ADDRESS",
+                "`host:port`, `[v6]:port` or `unix:/path`; may be repeated",
+            )
+            .short('b')
+            .brief(),
+            number("BACKLOG", (1, 65_535), "Connections that may wait, per address"),
+            truth("REUSE_PORT", "Let other servers of the same user listen on the same TCP addresses"),
+        ],
+    },
+    Group {
+        title: "Processes",
+        settings: &[
+            number("WORKERS", (1, 256), "Number of worker processes").short('w').brief(),
+            seconds("TIMEOUT", (0, DAY), "Silence after which a worker is replaced (0: never)").short('t'),
+            seconds("GRACEFUL_TIMEOUT", (1, DAY), "Time that requests may take when a worker is to end"),
+            seconds(
+                "BOOT_TIMEOUT",
+                (1, HOUR),
+                "Time that a new worker may take until it accepts connections",
+            ),
+            seconds("LOAD_TIMEOUT", (1, DAY), "Time that reading the database may take"),
+            number(
+                "MAX_FAILURES",
+                (0, 1_000),
+                "Workers that may die young before the server ends (0: any number)",
+            ),
+            seconds("FAILURE_WINDOW", (1, DAY), "Time for which such a death counts"),
+            number("MAX_REQUESTS", (0, MANY), "Requests after which a worker is replaced (0: never)"),
+            number("MAX_REQUESTS_JITTER", (0, MANY), "Largest number that is added to it by chance"),
+            bytes("MAX_RSS", "Memory of its own with which a worker is replaced (0: never)"),
+            text("USER", "USER", "User that workers run as").short('u'),
+            text("GROUP", "GROUP", "Group that workers run as").short('g'),
+            truth("SANDBOX", "Whether workers give up what they have no use for"),
+            Setting::new("UMASK", Kind::Mode, "BITS", "Mode bits removed from Unix sockets and new files")
+                .short('m'),
+            file("PIDFILE", "File that holds the master's process id").named("pid", &["pidfile"]).short('p'),
+            Setting::new("CONTROL", Kind::File, "PATH", "Unix socket for avalonctl (`none`: no socket)")
+                .named("control", &["control-socket"]),
+            Setting::new(
+                "SNAPSHOT_DIR",
+                Kind::Folder,
+                "FOLDER",
+                "Folder for the snapshot (empty: in memory)",
+            ),
+            file("SNAPSHOT_PATH", "File that keeps the snapshot for the next start (empty: none)"),
+            text("CACHE_CONTROL", "VALUE", "Cache-Control of lists (empty: none)"),
+            bytes("COMPRESS_FROM", "Size from which on lists are compressed (0: never)"),
+        ],
+    },
+    Group {
+        title: "Connections",
+        settings: &[
+            seconds("KEEPALIVE", (0, HOUR), "Time that an idle connection is kept")
+                .named("keep-alive", &["keepalive"]),
+            seconds("HEADER_TIMEOUT", (1, HOUR), "Time that the head of a request may take"),
+            seconds("WRITE_TIMEOUT", (1, HOUR), "Time that a client may read nothing of an answer"),
+            number(
+                "WORKER_CONNECTIONS",
+                (1, 1_000_000),
+                "Connections that one worker serves at the same time",
+            ),
+            list("STATUS_ALLOW", "ADDRESSES", "Who may see status and metrics, separated by commas"),
+            list("FORWARDED_ALLOW_IPS", "ADDRESSES", "Proxies that are believed when they name a client"),
+            word("FORWARDED_HEADERS", &["x-forwarded", "forwarded"], "Header fields in which they name it"),
+            truth("PROXY_PROTOCOL", "Expect PROXY headers from the proxies of PROXY_ALLOW_IPS"),
+            list("PROXY_ALLOW_IPS", "ADDRESSES", "Proxies that send PROXY headers, separated by commas")
+                .named("proxy-allow-from", &["proxy-allow-ips"]),
+            limit("LIMIT_REQUEST_LINE", (64, 65_534), "Longest request line"),
+            number("LIMIT_REQUEST_FIELDS", (1, 1_000), "Largest number of header fields"),
+            limit("LIMIT_REQUEST_FIELD_SIZE", (64, 65_536), "Longest header field")
+                .named("limit-request-field-size", &["limit-request-field_size"]),
+            limit("LIMIT_REQUEST_HEAD", (8_192, 1_048_576), "Longest head of a request"),
+        ],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `config/default.toml` has: titles of sections, and keys with the comment above them.
+    fn documented() -> Vec<(String, Vec<(String, String)>)> {
+        let mut sections: Vec<(String, Vec<(String, String)>)> = Vec::new();
+        let (mut comment, mut among_keys) = (String::new(), false);
+        for line in DEFAULT_TOML.lines() {
+            if let Some(title) = line.strip_prefix("# ---") {
+                sections.push((title.trim_start_matches('-').trim().to_owned(), Vec::new()));
+                comment.clear();
+            } else if let Some(words) = line.strip_prefix('#') {
+                if among_keys {
+                    comment.clear();
+                }
+                comment = format!("{comment} {}", words.trim());
+            } else if let (Some((key, _)), Some(section)) = (line.split_once(" = "), sections.last_mut()) {
+                section.1.push((key.to_owned(), comment.clone()));
+            }
+            among_keys = !line.starts_with('#');
+        }
+        sections
+    }
+
+    #[test]
+    fn default_file_has_each_setting_in_this_order_under_its_heading() {
+        let table: Vec<(String, Vec<&str>)> = GROUPS
+            .iter()
+            .map(|group| (group.title.to_lowercase(), group.settings.iter().map(|it| it.key).collect()))
+            .collect();
+        let file = documented();
+        let keys = |keys: &[(String, String)]| keys.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+        let file: Vec<(String, Vec<String>)> =
+            file.iter().map(|(title, all)| (title.clone(), keys(all))).collect();
+        assert_eq!(format!("{file:?}"), format!("{table:?}"));
+    }
+
+    #[test]
+    fn default_file_tells_each_range() {
+        for (key, comment) in documented().into_iter().flat_map(|(_, keys)| keys) {
+            let setting = find(&key).unwrap();
+            assert!(!comment.is_empty(), "{key} has no comment");
+            if let Kind::Integer(least, most) = setting.kind {
+                let told = comment.contains(&format!("{least} to {most}"))
+                    || (least == 0 && comment.contains(&format!("at most {most}")));
+                assert!(told, "{key}: {least} to {most} is not in {comment:?}");
+            }
+            if setting.kind == Kind::Truth {
+                assert!(
+                    comment.contains("(true or false)") || comment.contains("Whether"),
+                    "{key}: {comment}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn flags_are_distinct_and_help_is_a_line() {
+        let mut seen = std::collections::HashSet::new();
+        for setting in all() {
+            let names = setting.aliases.iter().map(|name| (*name).to_owned()).chain([setting.flag()]);
+            let names = names.chain(setting.short.map(String::from));
+            names.for_each(|name| assert!(seen.insert(name.clone()), "{name}"));
+            assert!(setting.help.len() <= 72 && !setting.help.ends_with('.'), "{}", setting.help);
+            assert!(DEFAULTS.contains_key(setting.key));
+        }
+    }
+}

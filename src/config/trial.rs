@@ -1,0 +1,305 @@
+//! What `--check-config` tries beyond reading: whether the addresses, folders and hosts that the
+//! configuration names can be had. It opens, creates and connects nothing that others could see.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::unistd::{AccessFlags, access};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::database_url::{Backend, Host};
+use super::{Account, BindAddress, Config, preferred};
+
+/// Longest wait for a host name.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Something that the trial has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// A server with this configuration would not start, or could not do its work.
+    Wrong(String),
+    /// It may be right, which could not be found out, or others than the server would stumble.
+    Unsure(String),
+}
+
+/// Tries what can be tried of `config`; all is well if nothing is found.
+pub fn try_out(config: &Config) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for (key, addresses) in [("BIND", &config.bind), ("METRICS_BIND", &config.metrics_bind)] {
+        let tried = addresses.iter().filter_map(|address| try_address(key, address, &config.ipv4_ports()));
+        findings.extend(tried);
+    }
+    findings.extend(try_database(config));
+    let account = config.account.as_ref();
+    let access_log = config.access_log.as_ref().and_then(|settings| settings.path.as_deref());
+    for (key, path, account) in [
+        ("LOG_PATH", config.log.path.as_deref(), None),
+        ("ACCESS_LOGFILE", access_log, None),
+        ("PIDFILE", config.pidfile.as_deref(), None),
+        ("SNAPSHOT_PATH", config.snapshot_path.as_deref(), account),
+    ] {
+        findings.extend(path.and_then(|path| try_file(key, path, account)));
+    }
+    findings.extend(config.control.as_deref().and_then(try_control));
+    if let Some(folder) = &config.snapshot_dir {
+        findings.extend(wrong("SNAPSHOT_DIR", folder, writable_folder(folder, account)));
+    }
+    for folder in &config.collection {
+        // It concerns avalon-scan, which may run elsewhere.
+        let listed = fs::read_dir(folder).map(drop);
+        findings.extend(
+            listed.err().map(|error| Finding::Unsure(said("COLLECTION", folder, &error.to_string()))),
+        );
+    }
+    if !config.statsd_host.is_empty() {
+        let resolved = resolve(&config.statsd_host, config.statsd_port);
+        let unsure =
+            |problem| Finding::Unsure(format!("STATSD_HOST: {problem}; no metrics are sent until then"));
+        findings.extend(resolved.err().map(|failed| unsure(failed.0)));
+    }
+    findings
+}
+
+fn said(key: &str, path: &Path, problem: &str) -> String {
+    format!("{key}: {}: {problem}", path.display())
+}
+
+fn wrong(key: &str, path: &Path, tried: Result<(), String>) -> Option<Finding> {
+    tried.err().map(|problem| Finding::Wrong(said(key, path, &problem)))
+}
+
+/// A name that did not resolve, and whether that is certain.
+struct Unresolved(String, bool);
+
+/// The addresses of a host, in the time that a check may take.
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolved> {
+    let (tell, told) = mpsc::channel();
+    let name = host.to_owned();
+    // The resolver cannot be interrupted; the thread ends with the process.
+    let spawned = thread::Builder::new().spawn(move || {
+        let _ = tell.send((name.as_str(), port).to_socket_addrs().map(Iterator::collect));
+    });
+    spawned.map_err(|error| Unresolved(format!("host {host:?} was not looked up: {error}"), false))?;
+    match told.recv_timeout(PATIENCE) {
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) => Err(Unresolved(format!("host {host:?} has no address: {error}"), true)),
+        Err(_) => {
+            let waited = PATIENCE.as_secs();
+            Err(Unresolved(
+                format!("not checked: host {host:?} was not resolved within {waited} seconds"),
+                false,
+            ))
+        }
+    }
+}
+
+fn unresolved(key: &str, failed: Unresolved) -> Finding {
+    let Unresolved(problem, certain) = failed;
+    let problem = format!("{key}: {problem}");
+    if certain { Finding::Wrong(problem) } else { Finding::Unsure(problem) }
+}
+
+fn try_address(key: &str, address: &BindAddress, ipv4_ports: &[u16]) -> Option<Finding> {
+    let BindAddress::Tcp { host, port } = address else {
+        let BindAddress::Unix(path) = address else { return None };
+        return wrong(key, path, try_unix(path));
+    };
+    let addresses = match resolve(host, *port) {
+        Ok(addresses) => addresses,
+        Err(failed) => return Some(unresolved(key, failed)),
+    };
+    match bind(preferred(&addresses)?, ipv4_ports.contains(port)) {
+        Ok(()) => None,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Some(Finding::Unsure(format!(
+            "{key}: not checked: {address} is in use, by this server if it runs, or by another program"
+        ))),
+        Err(error) => Some(Finding::Wrong(format!("{key}: cannot listen on {address}: {error}"))),
+    }
+}
+
+/// Binds without listening, which nobody can see.
+fn bind(address: SocketAddr, beside_ipv4: bool) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() && beside_ipv4 {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())
+}
+
+fn try_unix(path: &Path) -> Result<(), String> {
+    let is_other = |metadata: fs::Metadata| !metadata.file_type().is_socket();
+    if fs::symlink_metadata(path).is_ok_and(is_other) {
+        return Err("something else than a socket is there".to_owned());
+    }
+    // The kernel's limit, with the zero at the end.
+    const PATH_MAX: usize = 108;
+    if path.as_os_str().len() >= PATH_MAX {
+        return Err(format!("the path of a Unix socket has less than {PATH_MAX} bytes"));
+    }
+    writable_folder(&parent(path), None)
+}
+
+/// The master makes the folder, if the one above is there.
+fn try_control(path: &Path) -> Option<Finding> {
+    let parent = parent(path);
+    let nearest = parent.ancestors().find(|folder| folder.exists())?;
+    if parent.exists() {
+        return wrong("CONTROL", path, try_unix(path));
+    }
+    wrong("CONTROL", path, writable_folder(nearest, None))
+}
+
+fn try_file(key: &str, path: &Path, account: Option<&Account>) -> Option<Finding> {
+    let tried = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err("it is a folder".to_owned()),
+        Ok(metadata) if account.is_none() || !metadata.is_file() => writable(path, None),
+        _ => writable_folder(&parent(path), account),
+    };
+    wrong(key, path, tried)
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn writable_folder(folder: &Path, account: Option<&Account>) -> Result<(), String> {
+    match fs::metadata(folder) {
+        Ok(metadata) if metadata.is_dir() => writable(folder, account),
+        Ok(_) => Err(format!("{} is no folder", folder.display())),
+        Err(error) => Err(format!("folder {}: {error}", folder.display())),
+    }
+}
+
+/// Whether this process, or else `account`, may write what is at `path`.
+fn writable(path: &Path, account: Option<&Account>) -> Result<(), String> {
+    let Some(account) = account else {
+        let tried = access(path, AccessFlags::W_OK);
+        return tried.map_err(|errno| format!("{} cannot be written: {}", path.display(), errno.desc()));
+    };
+    let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let bit = match () {
+        () if account.uid.is_root() => return Ok(()),
+        () if metadata.uid() == account.uid.as_raw() => 0o200,
+        () if metadata.gid() == account.gid.as_raw() => 0o020,
+        () => 0o002,
+    };
+    match metadata.mode() & bit {
+        0 => Err(format!(
+            "{} cannot be written by USER (user {}, group {})",
+            path.display(),
+            account.uid,
+            account.gid
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn try_database(config: &Config) -> Option<Finding> {
+    let key = "DATABASE_URL";
+    match config.database_url.backend() {
+        Backend::Sqlite(path) => match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => wrong(key, path, Err("it is a folder".to_owned())),
+            Ok(_) => wrong(key, path, fs::File::open(path).map(drop).map_err(|error| error.to_string())),
+            // Before the first scan there is none.
+            Err(_) => match fs::metadata(parent(path)) {
+                Ok(metadata) if metadata.is_dir() => None,
+                Ok(_) => wrong(key, path, Err(format!("{} is no folder", parent(path).display()))),
+                Err(error) => wrong(key, path, Err(format!("folder {}: {error}", parent(path).display()))),
+            },
+        },
+        Backend::Postgres(settings) => match &settings.host {
+            Host::Tcp(host) => resolve(host, settings.port).err().map(|failed| unresolved(key, failed)),
+            Host::Unix(folder) => {
+                let missing = fs::metadata(folder).err().map(|error| error.to_string());
+                missing.and_then(|error| wrong(key, folder, Err(error)))
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, load};
+
+    fn found(settings: &[(&'static str, String)]) -> Vec<Finding> {
+        let mut overrides = Overrides::default();
+        overrides.set("CONTROL", "none".to_owned());
+        overrides.set("BIND", "127.0.0.1:0".to_owned());
+        settings.iter().for_each(|(key, value)| overrides.set(key, value.clone()));
+        try_out(&load(&overrides).unwrap())
+    }
+
+    #[track_caller]
+    fn check_wrong(key: &'static str, value: impl Into<String>, part: &str) {
+        let found = found(&[(key, value.into())]);
+        let is_it = |finding: &Finding| matches!(finding, Finding::Wrong(text) if text.starts_with(key) && text.contains(part));
+        assert!(found.len() == 1 && is_it(&found[0]), "{found:?}");
+    }
+
+    #[test]
+    fn what_can_be_had_is_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        assert_eq!(
+            found(&[
+                ("BIND", format!("127.0.0.1:0,[::]:0,localhost:0,unix:{}", path("socket"))),
+                ("LOG_PATH", path("log")),
+                ("PIDFILE", path("pid")),
+                ("CONTROL", path("a/b/control")),
+                ("SNAPSHOT_DIR", path("")),
+                ("SNAPSHOT_PATH", path("snapshot")),
+                ("COLLECTION", path("")),
+                ("DATABASE_URL", format!("sqlite:///{}", path("avalon.sqlite"))),
+            ]),
+            []
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_told_with_key_and_reason() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let file = file.path().display();
+        check_wrong("BIND", "192.0.2.1:8000", "cannot listen on 192.0.2.1:8000");
+        check_wrong("BIND", "no-such-host.invalid:80", "no-such-host.invalid");
+        check_wrong("BIND", "unix:/no/such/folder/socket", "/no/such/folder");
+        check_wrong("BIND", format!("unix:{file}"), "something else than a socket");
+        check_wrong("BIND", format!("unix:/tmp/{}", "x".repeat(108)), "less than 108 bytes");
+        check_wrong("METRICS_BIND", "192.0.2.1:0", "cannot listen");
+        check_wrong("LOG_PATH", "/no/such/folder/log", "/no/such/folder");
+        check_wrong("ACCESS_LOGFILE", "/", "it is a folder");
+        check_wrong("PIDFILE", format!("{file}/pid"), "is no folder");
+        check_wrong("SNAPSHOT_DIR", "/no/such/folder", "No such file");
+        check_wrong("SNAPSHOT_PATH", "/no/such/folder/snapshot", "No such file");
+        check_wrong("CONTROL", format!("{file}/control"), "is no folder");
+        check_wrong("DATABASE_URL", "sqlite:////no/such/folder/x", "No such file");
+        check_wrong("DATABASE_URL", "sqlite:////", "it is a folder");
+        check_wrong("DATABASE_URL", "postgresql://no-such-host.invalid/x", "no-such-host.invalid");
+        check_wrong("DATABASE_URL", "postgresql:///x?host=/no/such/folder", "No such file");
+    }
+
+    #[test]
+    fn what_may_be_right_is_told_as_such() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let bind = other.local_addr().unwrap().to_string();
+        for (key, value) in [
+            ("BIND", bind.as_str()),
+            ("COLLECTION", "/no/such/folder"),
+            ("STATSD_HOST", "no-such-host.invalid"),
+        ] {
+            let found = found(&[(key, value.to_owned())]);
+            assert!(matches!(&found[..], [Finding::Unsure(text)] if text.starts_with(key)), "{found:?}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The time in which the master ran. While a freezer, SIGSTOP or a paused machine stops the server, its
+//! children cannot give a sign of life or finish anything either: that time counts against nobody.
+
+use std::time::{Duration, Instant};
+
+use super::TICK;
+
+/// How late a round of the master's loop may be before that counts as an absence.
+const LATE_MAX: Duration = Duration::from_millis(500);
+
+/// A clock that stands still while the process is stopped.
+#[derive(Debug)]
+pub(super) struct RunningClock {
+    last_round: Instant,
+    /// The sum of all absences.
+    absent: Duration,
+    /// When the last absence ended, by the system's clock.
+    returned: Option<Instant>,
+}
+
+impl RunningClock {
+    pub(super) fn new(now: Instant) -> Self {
+        RunningClock { last_round: now, absent: Duration::ZERO, returned: None }
+    }
+
+    /// Notes that a round of the loop begins; rounds are at most [`TICK`] apart.
+    pub(super) fn round(&mut self, now: Instant) {
+        let pause = now.saturating_duration_since(self.last_round);
+        if pause > TICK + LATE_MAX {
+            self.absent += pause - TICK;
+            self.returned = Some(now);
+        }
+        self.last_round = now;
+    }
+
+    /// What this clock shows when the system's shows `now`.
+    pub(super) fn at(&self, now: Instant) -> Instant {
+        // It is never before the first round, as absences lie between rounds.
+        now.checked_sub(self.absent).unwrap_or(now)
+    }
+
+    /// What this clock shows.
+    pub(super) fn now(&self) -> Instant {
+        self.at(Instant::now())
+    }
+
+    /// How much of a silence that lasts until `now` counts: a worker that was stopped as well speaks only
+    /// after the absence.
+    pub(super) fn counted(&self, silence: Duration, now: Instant) -> Duration {
+        self.returned.map_or(silence, |returned| silence.min(now.saturating_duration_since(returned)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absences_do_not_count() {
+        let begin = Instant::now();
+        let mut clock = RunningClock::new(begin);
+        let (mut now, mut shown) = (begin, begin);
+        for absence in [0, 1, 100, 10_000].map(Duration::from_millis) {
+            now += TICK + absence;
+            clock.round(now);
+            shown += if absence > LATE_MAX { TICK } else { TICK + absence };
+            assert_eq!(clock.at(now), shown, "{absence:?}");
+        }
+        let hour = Duration::from_secs(3600);
+        assert_eq!(clock.counted(hour, now), Duration::ZERO);
+        assert_eq!(clock.counted(hour, now + Duration::from_secs(7)), Duration::from_secs(7));
+        assert_eq!(clock.counted(Duration::from_secs(1), now + hour), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn silence_counts_as_it_is_where_nothing_was_missed() {
+        let clock = RunningClock::new(Instant::now());
+        let hour = Duration::from_secs(3600);
+        assert_eq!(clock.counted(hour, Instant::now()), hour);
+    }
+}

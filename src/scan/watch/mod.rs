@@ -1,0 +1,444 @@
+//! `avalon-scan --watch`: stays, and looks again at what changes.
+//!
+//! Events only tell where to look ([`dirty`], from the thread in [`source`]). What has changed
+//! there, the ordinary scan finds out: a *pass* is [`scan::run`](super::run) over some paths or
+//! over everything. So a pass is right whatever the events were, and where the kernel tells
+//! nothing, or too little, folders are polled ([`tree`], with [`mounts`]).
+
+mod batch;
+mod dirty;
+mod mounts;
+mod once;
+mod reload;
+mod source;
+mod tree;
+
+use std::error::Error;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use sd_notify::NotifyState;
+use slog::{Logger, debug, error, info, warn};
+
+use super::exclude::Patterns;
+use super::report::shown;
+use super::{Interrupt, Job, Progress, Report, ScanError, roots};
+use crate::config::database_url::Backend;
+use crate::database::DatabaseError;
+use batch::Batch;
+use dirty::{Dirty, Names};
+use once::Told;
+use reload::Reload;
+use source::Source;
+use tree::Tree;
+
+/// Everything is looked at so often, whatever the events were.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Pause after a first failure, and the longest one.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// How to watch.
+#[derive(Debug, Clone)]
+pub struct Watching {
+    /// Time between two looks at folders of which the kernel tells nothing.
+    pub poll: Duration,
+    /// Socket of the server that is to read the database again after a change.
+    pub control: Option<PathBuf>,
+    /// File that the log is written to: its changes mean nothing.
+    pub log_path: Option<PathBuf>,
+}
+
+/// Scans everything, then again and again what changes. A signal ends the process.
+///
+/// # Errors
+/// The only way to return: the job is wrong, or no thread can be started.
+pub fn watch(job: &Job, watching: &Watching, interrupt: &Interrupt, log: &Logger) -> ScanError {
+    let farewell = log.clone();
+    interrupt.set_farewell(move |signal| {
+        let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("ending")]);
+        info!(farewell, "avalon-scan: ended by {signal}");
+    });
+    match Watcher::start(job, watching, interrupt, log) {
+        Ok(mut watcher) => loop {
+            if let Err(error) = watcher.turn() {
+                return error;
+            }
+        },
+        Err(error) => error,
+    }
+}
+
+/// What keeps the watcher from its work.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// Why the last pass stored nothing, and it was not that too much would be lost.
+    failure: Option<String>,
+    /// When to try again after it, and the pause before that.
+    retry: Option<(Instant, Duration)>,
+    /// Why a pass was refused, whose paths are in `again`.
+    refusal: Option<String>,
+    /// Places that could not be reached.
+    unreachable: usize,
+}
+
+struct Watcher<'a> {
+    job: &'a Job,
+    poll: Duration,
+    interrupt: &'a Interrupt,
+    log: &'a Logger,
+    told: Told,
+    source: Arc<Source>,
+    tree: Tree,
+    reload: Reload,
+    /// The files that a pass itself writes.
+    own: Vec<PathBuf>,
+    /// For the next pass.
+    next: Batch,
+    /// What was refused or out of reach: looked at again with each poll.
+    again: Batch,
+    next_poll: Option<Instant>,
+    next_day: Instant,
+    trouble: Trouble,
+    songs: usize,
+    /// Whether the database knows all of the roots.
+    is_complete: bool,
+    /// Whether systemd was told.
+    is_ready: bool,
+    /// Whether the lack of watches was told.
+    is_short: bool,
+}
+
+impl<'a> Watcher<'a> {
+    fn start(
+        job: &'a Job,
+        watching: &Watching,
+        interrupt: &'a Interrupt,
+        log: &'a Logger,
+    ) -> Result<Watcher<'a>, ScanError> {
+        let roots = roots::absolute_all(&job.folders)?;
+        let patterns = Arc::new(Patterns::everywhere(&job.exclude).map_err(ScanError::Pattern)?);
+        let real = roots.iter().filter_map(|root| fs::canonicalize(root).ok());
+        let around = roots.iter().cloned().chain(real).collect();
+        let (source, inotify) = Source::start(around).map_err(ScanError::Threads)?;
+        if let Err(errno) = inotify {
+            let remedy = match errno {
+                Errno::EMFILE => "; raise the sysctl fs.inotify.max_user_instances",
+                _ => "",
+            };
+            let poll = watching.poll.as_secs();
+            warn!(
+                log,
+                "The kernel gives no events ({errno}){remedy}; everything is looked at every {poll} s"
+            );
+        }
+        let now = Instant::now();
+        Ok(Watcher {
+            job,
+            poll: watching.poll,
+            interrupt,
+            log,
+            told: Told::default(),
+            source,
+            tree: Tree::new(&roots, patterns, inotify.ok()),
+            reload: Reload::new(watching.control.clone(), now),
+            own: own_files(job, watching),
+            next: Batch::everything("the watch begins"),
+            again: Batch::default(),
+            next_poll: None,
+            next_day: now,
+            trouble: Trouble::default(),
+            songs: 0,
+            is_complete: false,
+            is_ready: false,
+            is_short: false,
+        })
+    }
+
+    /// Waits until there is something to do, and does it.
+    fn turn(&mut self) -> Result<(), ScanError> {
+        self.interrupt.rest();
+        if let Some(dirty) = self.source.wait(self.timer(), self.trouble.retry.is_some()) {
+            self.take(dirty);
+        }
+        let now = Instant::now();
+        if self.next_poll.is_some_and(|poll| poll <= now) {
+            self.next_poll = None;
+            self.next.merge(std::mem::take(&mut self.again));
+            self.tree.polled().into_iter().for_each(|path| self.next.add(path, true));
+        }
+        if self.next_day <= now {
+            self.next.merge(Batch::everything("a day has passed"));
+            self.told.forget();
+            self.next_day = now + DAY;
+        }
+        self.reload.ask(&self.told.logger(self.log));
+        if !self.next.is_empty() && self.trouble.retry.is_none_or(|(at, _)| at <= now) {
+            self.pass()?;
+        }
+        self.tell_status();
+        Ok(())
+    }
+
+    /// When there is something to do, also if nothing changes.
+    fn timer(&self) -> Instant {
+        let retry = self.trouble.retry.map(|(at, _)| at);
+        let times = [self.next_poll, self.reload.due(), retry];
+        times.into_iter().flatten().fold(self.next_day, Instant::min)
+    }
+
+    /// Adds what has changed to the next pass.
+    fn take(&mut self, dirty: Dirty) {
+        if let Some(why) = dirty.all {
+            self.next.merge(Batch::everything(why));
+        }
+        for (watch, names) in dirty.folders {
+            // A folder that is not watched any more has changed its place, which was told too.
+            let Some(folder) = self.tree.path(watch) else { continue };
+            match names {
+                Names::All => self.next.add(folder.to_owned(), true),
+                Names::Some(names) => {
+                    let paths = names.iter().map(|name| folder.join(name));
+                    let paths = paths.filter(|path| !is_own(&self.own, &self.tree.real(path)));
+                    paths.for_each(|path| self.next.add(path, false));
+                }
+            }
+        }
+    }
+
+    /// Sets watches, then scans.
+    fn pass(&mut self) -> Result<(), ScanError> {
+        if !self.is_complete {
+            self.next.merge(Batch::everything("not everything was scanned yet"));
+        }
+        let batch = std::mem::take(&mut self.next);
+        match batch.all {
+            Some(why) => {
+                debug!(self.log, "Looking at everything: {why}");
+                self.tree.sync_all();
+            }
+            None => batch.paths.iter().for_each(|(path, deep)| self.tree.sync(path, *deep)),
+        }
+        self.tell_shortage();
+        let job = Job { only: batch.only(), ..self.job.clone() };
+        let log = self.told.logger(self.log);
+        let progress = match batch.all {
+            Some(_) => Progress::lines(self.log),
+            None => Progress::silent(),
+        };
+        let began = Instant::now();
+        self.interrupt.begin();
+        let result = super::run(&job, &progress, self.interrupt, &log);
+        self.interrupt.rest();
+        match result {
+            Ok(report) => self.stored(&report, batch, began.elapsed()),
+            Err(error) => self.failed(error, batch, &log)?,
+        }
+        let has_to_poll = !self.again.is_empty() || !self.tree.polled().is_empty();
+        self.next_poll = has_to_poll.then(|| self.next_poll.unwrap_or_else(|| Instant::now() + self.poll));
+        Ok(())
+    }
+
+    fn stored(&mut self, report: &Report, batch: Batch, time: Duration) {
+        let places =
+            batch.only().map_or_else(|| "everything".to_owned(), |only| format!("{} places", only.len()));
+        let fates = &report.fates;
+        let text = format!(
+            "{} songs added, {} changed, {} moved, {} removed; the collection has {} songs ({places} looked at, {:.1} seconds)",
+            report.added,
+            fates.changed,
+            fates.moved,
+            fates.removed + fates.excluded + fates.given_up,
+            report.songs,
+            time.as_secs_f64()
+        );
+        if report.is_new {
+            info!(self.log, "{text}");
+            self.reload.wish();
+        } else {
+            debug!(self.log, "No song has changed: {text}");
+        }
+        self.songs = report.songs;
+        if batch.all.is_some() {
+            self.is_complete = true;
+            self.next_day = Instant::now() + DAY;
+            self.again = Batch::default();
+            self.trouble.unreachable = report.unreachable;
+        } else if report.unreachable > 0 {
+            self.trouble.unreachable = self.trouble.unreachable.max(report.unreachable);
+            self.again.merge(batch);
+        }
+        let was_failing = self.trouble.failure.take().is_some();
+        self.trouble.retry = None;
+        let was_refused = self.again.is_empty() && self.trouble.refusal.take().is_some();
+        if was_failing || was_refused {
+            info!(self.log, "The scan can store again what it finds");
+            // The same trouble is told when it comes back.
+            self.told.forget();
+        }
+    }
+
+    /// Takes in that nothing was stored.
+    fn failed(&mut self, error: ScanError, batch: Batch, log: &Logger) -> Result<(), ScanError> {
+        let text = chain(&error);
+        match error {
+            ScanError::Pattern(_) | ScanError::InsideCollection { .. } => return Err(error),
+            // Another scan has stored other roots.
+            ScanError::OutsideRoots { .. } => {
+                self.is_complete = false;
+                self.next.merge(batch);
+            }
+            ScanError::TooMuchLost { .. } | ScanError::NothingThere { .. } => {
+                // The numbers change with what else comes and goes.
+                if self.told.is_new(&places(&error)) {
+                    error!(self.log, "{text}");
+                }
+                // The rest of the collection is in the database, and can be kept up to date.
+                self.is_complete = true;
+                self.refused(text, batch);
+            }
+            ScanError::Missing { .. }
+            | ScanError::NotFolder { .. }
+            | ScanError::Unreadable { .. }
+            | ScanError::NothingReadable { .. } => {
+                error!(log, "{text}");
+                self.refused(text, batch);
+            }
+            ScanError::Database(DatabaseError::ScanRunning { .. }) => {
+                info!(log, "{text}; what has changed is looked at then");
+                self.retry(text, batch);
+            }
+            ScanError::Database(_)
+            | ScanError::Unstorable { .. }
+            | ScanError::Threads(_)
+            | ScanError::Spool(_) => {
+                error!(log, "{text}; the scan is tried again");
+                self.retry(text, batch);
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, text: String, batch: Batch) {
+        self.trouble.refusal = Some(text);
+        self.trouble.failure = None;
+        self.trouble.retry = None;
+        self.again.merge(batch);
+    }
+
+    fn retry(&mut self, text: String, batch: Batch) {
+        let pause = self.trouble.retry.map_or(RETRY.0, |(_, pause)| (pause * 2).min(RETRY.1));
+        self.trouble.failure = Some(text);
+        self.trouble.retry = Some((Instant::now() + pause, pause));
+        self.next.merge(batch);
+    }
+
+    /// Tells once that the kernel refuses watches, and when it does not any more.
+    fn tell_shortage(&mut self) {
+        let needed = self.tree.needed();
+        match needed {
+            Some(needed) if !self.is_short => warn!(
+                self.log,
+                "The kernel lets this user watch only {} of {needed} folders; the others are looked at every {} s. \
+                 Raise the sysctl fs.inotify.max_user_watches by at least {} (other programs of the user need some \
+                 of it too)",
+                self.tree.watched(),
+                self.poll.as_secs(),
+                needed - self.tree.watched()
+            ),
+            None if self.is_short => info!(self.log, "All {} folders are watched now", self.tree.watched()),
+            _ => {}
+        }
+        self.is_short = needed.is_some();
+    }
+
+    /// Tells systemd how it goes; that it is ready after the first pass, whatever came of it.
+    fn tell_status(&mut self) {
+        let polled = self.tree.polled().len();
+        let mut status = format!("watching {} folders", self.tree.watched());
+        if polled > 0 {
+            status += &format!(", looking at {polled} every {} s", self.poll.as_secs());
+        }
+        status += &format!("; {} songs", self.songs);
+        if let Some(failure) = &self.trouble.failure {
+            status += &format!("; trying again: {failure}");
+        }
+        if let Some(refusal) = &self.trouble.refusal {
+            status += &format!("; {refusal}");
+        }
+        if self.trouble.unreachable > 0 {
+            status += &format!("; {} places could not be reached", self.trouble.unreachable);
+        }
+        let status = NotifyState::Status(&status);
+        // A manager that does not listen is no reason not to watch.
+        let _ = if self.is_ready {
+            sd_notify::notify(&[status])
+        } else {
+            info!(self.log, "Watching {} folders", self.tree.watched());
+            sd_notify::notify(&[NotifyState::Ready, status])
+        };
+        self.is_ready = true;
+    }
+}
+
+/// The database and the log, where they lie among the music, without links: what a pass writes
+/// there must not begin the next one.
+fn own_files(job: &Job, watching: &Watching) -> Vec<PathBuf> {
+    let database = match job.database.backend() {
+        Backend::Sqlite(path) => Some(path.clone()),
+        Backend::Postgres(_) => None,
+    };
+    let real = |path: PathBuf| {
+        let path = roots::absolute(&path).ok()?;
+        let folder = fs::canonicalize(path.parent()?).ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    database.into_iter().chain(watching.log_path.clone()).filter_map(real).collect()
+}
+
+/// Whether this is one of the files, or one that SQLite or the scan keeps beside it.
+fn is_own(own: &[PathBuf], path: &Path) -> bool {
+    let name = |path: &Path| path.file_name().map(OsStr::as_bytes).unwrap_or_default().to_vec();
+    own.iter().any(|own| own.parent() == path.parent() && name(path).starts_with(&name(own)))
+}
+
+/// Where a scan would lose too much.
+fn places(error: &ScanError) -> String {
+    match error {
+        ScanError::TooMuchLost { losses } => {
+            let places: Vec<&Option<PathBuf>> = losses.iter().map(|loss| &loss.place).collect();
+            format!("{places:?}")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    shown(Path::new(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_pass_writes_is_known_by_its_name() {
+        let own = [PathBuf::from("/music/avalon.sqlite")];
+        for (path, expected) in [
+            ("/music/avalon.sqlite", true),
+            ("/music/avalon.sqlite-wal", true),
+            ("/music/avalon.sqlite.scan", true),
+            ("/music/a/avalon.sqlite", false),
+            ("/music/avalon.mp3", false),
+        ] {
+            assert_eq!(is_own(&own, Path::new(path)), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Asking the server to read the database again, after a change and not too often.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use slog::{Logger, debug, warn};
+
+use crate::control::{self, Command, ControlError};
+
+/// Time between two reloads.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Time until a server that did not take the wish is asked again.
+const RETRY: Duration = Duration::from_secs(60);
+/// Longest wait for the answer, which a master gives at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What there is to ask of the server.
+#[derive(Debug)]
+pub(super) struct Reload {
+    control: Option<PathBuf>,
+    is_wished: bool,
+    not_before: Instant,
+}
+
+impl Reload {
+    /// `control` is the socket of the server.
+    pub(super) fn new(control: Option<PathBuf>, now: Instant) -> Reload {
+        Reload { control, is_wished: false, not_before: now }
+    }
+
+    /// The database has changed.
+    pub(super) fn wish(&mut self) {
+        self.is_wished = self.control.is_some();
+    }
+
+    /// When the server is to be asked.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.is_wished.then_some(self.not_before)
+    }
+
+    /// Asks it, if it is time to. Without a server there is nothing to do: it reads the
+    /// database when it starts.
+    pub(super) fn ask(&mut self, log: &Logger) {
+        let (Some(control), true) = (&self.control, self.due().is_some_and(|due| due <= Instant::now()))
+        else {
+            return;
+        };
+        let answer = control::call(control, Command::Reload { wait: false }, Some(PATIENCE));
+        let pause = match &answer {
+            Ok(_) => {
+                debug!(log, "The server reads the collection again");
+                PAUSE
+            }
+            Err(error) if is_absent(error) => {
+                debug!(log, "No server runs at {}", control.display());
+                PAUSE
+            }
+            Err(error) => {
+                let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+                warn!(
+                    log,
+                    "The server could not be asked to read the collection again: {error}{}; it is asked again every {} s",
+                    source.unwrap_or_default(),
+                    RETRY.as_secs()
+                );
+                RETRY
+            }
+        };
+        self.is_wished = pause == RETRY;
+        self.not_before = Instant::now() + pause;
+    }
+}
+
+fn is_absent(error: &ControlError) -> bool {
+    match error {
+        ControlError::Connection { source, .. } => {
+            matches!(source.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+        }
+        ControlError::Refused(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slog::{Discard, o};
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_server_is_asked_once_for_many_wishes_and_not_again_at_once() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("control");
+        let log = Logger::root(Discard, o!());
+        let mut reload = Reload::new(Some(path.clone()), Instant::now());
+        assert_eq!(reload.due(), None);
+        let mut answer_with = |answer: &'static str| {
+            let _ = std::fs::remove_file(&path);
+            let listener = UnixListener::bind(&path).expect("a socket");
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("a client");
+                let mut line = String::new();
+                BufReader::new(&stream).read_line(&mut line).expect("a line");
+                stream.write_all(answer.as_bytes()).expect("an answer");
+                line
+            });
+            reload.not_before = Instant::now();
+            reload.wish();
+            reload.wish();
+            reload.ask(&log);
+            assert_eq!(
+                Command::parse(&server.join().expect("a server")),
+                Ok(Command::Reload { wait: false })
+            );
+            let due = reload.due();
+            reload.wish();
+            assert!(reload.due() > Some(Instant::now() + PAUSE - Duration::from_secs(5)));
+            due
+        };
+        assert_eq!(answer_with("{\"ok\": {}}\n"), None);
+        assert!(answer_with("{\"error\": \"it stops\"}\n") > Some(Instant::now() + PAUSE));
+    }
+
+    #[test]
+    fn without_a_server_nothing_is_left_to_do() {
+        let log = Logger::root(Discard, o!());
+        for control in [None, Some("/no/such/socket".into())] {
+            let mut reload = Reload::new(control, Instant::now());
+            reload.wish();
+            reload.ask(&log);
+            assert_eq!(reload.due(), None);
+        }
+    }
+}

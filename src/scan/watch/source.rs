@@ -1,0 +1,161 @@
+//! Where events come from: a thread that does nothing but take them from the kernel, whose
+//! queue is short, while a pass may take long. It also hears of mounts, for which inotify has no
+//! event. Neither wakes anything while nothing happens.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{InitFlags, Inotify};
+
+use super::dirty::Dirty;
+use super::mounts::{MOUNTS, Mount, Mounts};
+
+/// Pause after a failure of poll(2).
+const RESPITE: Duration = Duration::from_secs(1);
+
+/// What has come and was not yet taken.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    dirty: Mutex<Dirty>,
+    changed: Condvar,
+}
+
+impl Source {
+    /// Starts the thread. `folders` are those around which mounts count. Also gives what
+    /// watches are set with; an error if the kernel grants none, and then only mounts are told.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub(super) fn start(folders: Vec<PathBuf>) -> io::Result<(Arc<Source>, Result<Arc<Inotify>, Errno>)> {
+        let source = Arc::new(Source::default());
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map(Arc::new);
+        let listener = Listener {
+            source: source.clone(),
+            inotify: inotify.clone().ok(),
+            // Without it, mounts are noticed by the next whole pass.
+            mounts: File::open(MOUNTS).ok(),
+            around: Mounts::read().map(|mounts| mounts.around(&folders)).unwrap_or_default(),
+            folders,
+        };
+        thread::Builder::new().name("events".to_owned()).spawn(move || listener.run())?;
+        Ok((source, inotify))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Dirty> {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a pass over what has changed is due, or until `timer`. Gives what has
+    /// changed, if that is due. Where `holds_back`, changes go on being gathered until `timer`.
+    pub(super) fn wait(&self, timer: Instant, holds_back: bool) -> Option<Dirty> {
+        let mut dirty = self.lock();
+        loop {
+            let now = Instant::now();
+            let due = dirty.due().filter(|_| !holds_back);
+            if due.is_some_and(|due| due <= now) {
+                return Some(std::mem::take(&mut *dirty));
+            }
+            if timer <= now {
+                return None;
+            }
+            let until = due.map_or(timer, |due| due.min(timer));
+            let waited = self.changed.wait_timeout(dirty, until - now);
+            (dirty, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+struct Listener {
+    source: Arc<Source>,
+    inotify: Option<Arc<Inotify>>,
+    mounts: Option<File>,
+    folders: Vec<PathBuf>,
+    around: Vec<Mount>,
+}
+
+impl Listener {
+    /// Ends only if there is nothing to listen to.
+    fn run(mut self) {
+        while self.inotify.is_some() || self.mounts.is_some() {
+            let (events, mounts) = self.wait();
+            if events {
+                self.drain();
+            }
+            if mounts {
+                self.look_at_mounts();
+            }
+        }
+    }
+
+    /// Waits, and says whether there are events, and whether mounts have changed.
+    fn wait(&mut self) -> (bool, bool) {
+        let ready = {
+            let events = self.inotify.as_ref().map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN));
+            // A change of mounts is urgent data; it is always an error, too.
+            let mounts = self.mounts.as_ref().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI));
+            let has_events = events.is_some();
+            let mut fds: Vec<PollFd<'_>> = events.into_iter().chain(mounts).collect();
+            poll(&mut fds, PollTimeout::NONE).map(|_| {
+                let is_ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+                let mut ready = fds.iter().map(is_ready);
+                let events = has_events && ready.next().unwrap_or(false);
+                (events, ready.next().unwrap_or(false))
+            })
+        };
+        match ready {
+            Ok(ready) => ready,
+            Err(Errno::EINTR) => (false, false),
+            Err(_) => {
+                // The kernel lacks memory, and asking at once again would not help it. Nothing is
+                // missed: everything is looked at.
+                thread::sleep(RESPITE);
+                self.add_all("the kernel could not be asked for events");
+                (false, false)
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let Some(inotify) = self.inotify.clone() else { return };
+        loop {
+            match inotify.read_events() {
+                Ok(events) => {
+                    let now = Instant::now();
+                    let mut dirty = self.source.lock();
+                    let mut is_first = false;
+                    for event in events {
+                        is_first |= dirty.add(event, now);
+                    }
+                    drop(dirty);
+                    if is_first {
+                        self.source.changed.notify_all();
+                    }
+                }
+                Err(Errno::EAGAIN) => return,
+                Err(Errno::EINTR) => {}
+                Err(_) => return self.add_all("events could not be read"),
+            }
+        }
+    }
+
+    fn look_at_mounts(&mut self) {
+        let Ok(mounts) = Mounts::read() else { return };
+        let around = mounts.around(&self.folders);
+        if around != self.around {
+            self.around = around;
+            self.add_all("something was mounted or unmounted");
+        }
+    }
+
+    fn add_all(&self, why: &'static str) {
+        self.source.lock().add_all(why, Instant::now());
+        self.source.changed.notify_all();
+    }
+}

@@ -1,0 +1,117 @@
+//! Time in which the server does not run: a freezer, SIGSTOP, a machine that moves. Clients know
+//! nothing of it, so no connection may end for it.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::eventually;
+use crate::harness::http::Connection;
+use crate::harness::server::{Server, Setup, heavy_collection};
+
+const HEARTBEAT: &[u8] = b"GET /avalon/heartbeat HTTP/1.1\r\nHost: x\r\n\r\n";
+/// Bytes of the list of all songs: more than buffers of sockets hold.
+const DOWNLOAD: usize = 16 << 20;
+
+fn is_stopped(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
+    stat.rsplit(')').next().expect("a state").trim_start().starts_with('T')
+}
+
+/// Stops these processes for so long; `meanwhile` is done while they stand still.
+fn absent(pids: &[Pid], absence: Duration, meanwhile: impl FnOnce()) {
+    pids.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).expect("the process is there"));
+    eventually("processes that stand still", || pids.iter().all(|pid| is_stopped(*pid)).then_some(()));
+    meanwhile();
+    thread::sleep(absence);
+    pids.iter().for_each(|pid| kill(*pid, Signal::SIGCONT).expect("the process is there"));
+}
+
+/// A connection in each state. All must get whole answers.
+fn assert_nobody_suffers(server: &Server, pids: &[Pid], absence: Duration) {
+    let connect = || Connection::open(&server.address).expect("a connection");
+    let mut fresh = connect();
+    let mut half = connect();
+    half.send(&HEARTBEAT[..20]).expect("sent");
+    let mut idle = connect();
+    assert_eq!(idle.get("/avalon/heartbeat").expect("an answer").text(), "OKOKOK");
+    let mut narrow = Connection::open_narrow(&server.address).expect("a connection");
+    narrow.send(b"GET /avalon/songs HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    let mut download = narrow.head().expect("a head");
+    let len = download.len().expect("a length");
+    assert!(len >= DOWNLOAD);
+    let reading = thread::spawn(move || {
+        while download.body.len() < len {
+            // Faster than nothing, and slow enough to be under way all the time.
+            let piece = narrow.read(64 << 10).expect("a piece");
+            assert!(!piece.is_empty(), "cut after {} of {len} bytes", download.body.len());
+            download.body.extend(piece);
+        }
+    });
+    let mut late = None;
+    absent(pids, absence, || {
+        fresh.send(HEARTBEAT).expect("sent");
+        half.send(&HEARTBEAT[20..]).expect("sent");
+        idle.send(HEARTBEAT).expect("sent");
+        let mut connection = connect();
+        connection.send(HEARTBEAT).expect("sent");
+        late = Some(connection);
+    });
+    let mut late = late.expect("a connection");
+    for (state, connection) in
+        [("fresh", &mut fresh), ("half", &mut half), ("idle", &mut idle), ("late", &mut late)]
+    {
+        let answer = connection.answer("GET").unwrap_or_else(|error| panic!("{state}: {error}"));
+        assert_eq!(answer.text(), "OKOKOK", "{state}");
+    }
+    reading.join().expect("the whole list");
+}
+
+#[test]
+fn an_absence_ends_no_connection() {
+    let mut setup = Setup::with(&heavy_collection(100, DOWNLOAD)).flag("--timeout=1").flag("--keep-alive=1");
+    for name in ["AVALON_HEADER_TIMEOUT", "AVALON_WRITE_TIMEOUT"] {
+        setup = setup.variable(name, "1");
+    }
+    let server = setup.start();
+    let workers = server.wait_workers(2);
+    let all: Vec<Pid> = [server.pid()].into_iter().chain(workers.clone()).collect();
+    // All time-outs are a second.
+    for absence in [500, 1_100, 2_000] {
+        assert_nobody_suffers(&server, &all, Duration::from_millis(absence));
+    }
+    assert_eq!(server.workers(), workers, "a worker was replaced: {}", server.log());
+    server.assert_clean_shutdown();
+}
+
+/// Requests under way have GRACEFUL_TIMEOUT of the server's own time.
+#[test]
+fn an_absence_while_it_drains_cuts_no_answer() {
+    let setup = Setup::with(&heavy_collection(100, DOWNLOAD)).flag("--graceful-timeout=3");
+    let mut server = setup.start();
+    let all: Vec<Pid> = [server.pid()].into_iter().chain(server.wait_workers(2)).collect();
+    let downloads: Vec<(Connection, usize)> = (0..4)
+        .map(|_| {
+            let mut download = Connection::open(&server.address).expect("a connection");
+            download.send(b"GET /avalon/songs HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+            let len = download.head().expect("a head").len().expect("a length");
+            (download, len)
+        })
+        .collect();
+    server.signal(Signal::SIGTERM);
+    server.wait_log("stopping");
+    // More than that and what the master adds before it kills.
+    absent(&all, Duration::from_secs(6), || {});
+    let reading: Vec<_> = downloads
+        .into_iter()
+        .map(|(mut download, len)| {
+            thread::spawn(move || assert_eq!(download.rest().expect("the rest").len(), len))
+        })
+        .collect();
+    reading.into_iter().for_each(|reading| reading.join().expect("the whole list"));
+    assert_eq!(server.wait_exit(), 0);
+    assert_eq!(server.count_log("cut off") + server.count_log("killed"), 0, "{}", server.log());
+}

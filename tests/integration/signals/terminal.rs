@@ -1,0 +1,79 @@
+//! What a terminal sends to the programs in it.
+
+use nix::sys::signal::Signal;
+
+use crate::harness::eventually;
+use crate::harness::server::{Setup, collection};
+use crate::harness::terminal::Terminal;
+
+#[test]
+fn resize_of_the_terminal_changes_nothing() {
+    let terminal = Terminal::open();
+    let server = Setup::with(&collection(2)).on_terminal(&terminal, &[]).start();
+    let workers = server.wait_workers(2);
+    terminal.resize(100);
+    server.wait_log("SIGWINCH is ignored");
+    terminal.resize(101);
+    server.signal(Signal::SIGWINCH);
+    // Answered after the signals.
+    assert_eq!(server.status()["state"], "serving");
+    assert_eq!(server.workers(), workers);
+    assert_eq!(server.count_log("SIGWINCH is ignored"), 1);
+    server.assert_clean_shutdown();
+}
+
+#[test]
+fn only_the_keys_that_end_a_program_end_a_server() {
+    for (key, ends) in [(b'Z', false), (b'C', true), (b'\\', true)] {
+        let terminal = Terminal::open();
+        let mut server = Setup::with(&collection(2)).on_terminal(&terminal, &[]).start();
+        terminal.control(key);
+        if ends {
+            assert_eq!(server.wait_exit(), 0, "{}", server.log());
+        } else {
+            assert_eq!(server.get("/avalon/songs").success().len(), 20);
+            assert_eq!(server.status()["state"], "serving");
+        }
+    }
+}
+
+#[test]
+fn server_ends_with_its_terminal() {
+    let terminal = Terminal::open();
+    let mut server = Setup::with(&collection(2)).on_terminal(&terminal, &[]).start();
+    // There is a terminal: a wish is a wish.
+    server.signal(Signal::SIGHUP);
+    server.wait_log("generation 2 serves on ");
+    drop(terminal);
+    assert_eq!(server.wait_exit(), 0, "{}", server.log());
+    assert_eq!(server.count_log("the terminal was closed"), 1);
+    assert!(!server.log().contains("generation 3"), "{}", server.log());
+}
+
+#[test]
+fn server_under_nohup_outlives_its_terminal() {
+    let terminal = Terminal::open();
+    let server = Setup::with(&collection(2)).on_terminal(&terminal, &["nohup"]).start();
+    drop(terminal);
+    server.wait_log("the terminal was closed; the server goes on");
+    server.signal(Signal::SIGHUP);
+    server.wait_log("generation 2 serves on ");
+    server.assert_clean_shutdown();
+}
+
+#[test]
+fn reload_after_the_end_of_a_terminal_that_nobody_told_of_is_a_reload() {
+    let terminal = Terminal::open();
+    // As a shell's `disown` does: the shell ends, and SIGHUP goes to the foreground, in which it is alone.
+    let script = "set -m; \"$0\" \"$@\" & echo $! >pid; wait";
+    let server = Setup::with(&collection(2)).on_terminal(&terminal, &["bash", "-c", script]).start();
+    let pid = eventually("a pid", || std::fs::read_to_string(server.path("pid")).ok()?.trim().parse().ok());
+    let master = nix::unistd::Pid::from_raw(pid);
+    drop(terminal);
+    // It looks every half a second, and takes a SIGHUP for news of the terminal for two seconds.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    nix::sys::signal::kill(master, Signal::SIGHUP).expect("the master");
+    server.wait_log("generation 2 serves on ");
+    nix::sys::signal::kill(master, Signal::SIGTERM).expect("the master");
+    server.wait_log("stopped exit_code=0");
+}
