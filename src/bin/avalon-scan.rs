@@ -99,12 +99,12 @@ pub(crate) struct Arguments {
     /// Number of files that are read at the same time; none: as many as make it fast
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: Option<u8>,
-    /// If anything was stored, ask the running server to load it (CONTROL in the configuration), and
-    /// wait until it serves; that no server runs is no error
+    /// If the collection has changed, ask the running server to load it (CONTROL in the
+    /// configuration), and wait until it serves; that no server runs is no error
     #[arg(long, conflicts_with = "dry_run")]
     reload: bool,
-    /// Write a report as one JSON object to standard output, also of a scan that fails; its schema is
-    /// docs/scan-report.schema.json
+    /// Write a report as one JSON object to standard output, also of a scan that fails; the
+    /// documentation holds its schema, scan-report.schema.json
     #[arg(long)]
     json: bool,
     /// Tell each file that is left out, and each song that is new, read again, moved or removed
@@ -269,11 +269,10 @@ impl End<'_> {
         End { error: Some(chain(error)), ..End::new(exit) }
     }
 
-    /// Has the server load the collection, if anything was stored.
+    /// Has the server load the collection, if it has changed.
     fn ask_to_reload(&mut self, socket: Option<&Path>, interrupt: &Interrupt, log: &Logger) {
         self.reload = Reload::NotNeeded;
-        let is_written = self.report.is_some_and(|report| report.is_written);
-        if !is_written {
+        if !self.report.is_some_and(|report| report.is_new) {
             return;
         }
         let Some(socket) = socket else {

@@ -19,7 +19,7 @@ use crate::database::Holder;
 pub enum Reload {
     /// Nobody asked for it.
     NotAsked,
-    /// Nothing was stored.
+    /// The rows are as they were.
     NotNeeded,
     /// The server serves the new collection.
     Done,
@@ -186,6 +186,7 @@ fn database(job: &Job, report: Option<&Report>) -> Value {
         "kind": kind,
         "url": job.database.to_string(),
         "differs": differs,
+        "rows_differ": report.map(|report| report.is_new),
         "written": differs == Some(true) && !job.dry_run,
     })
 }

@@ -58,6 +58,7 @@ pub use read::{Trial, try_bytes};
 pub use report::{Fates, Report, Skipped};
 
 use crate::config::DatabaseUrl;
+use crate::config::database_url::Backend;
 use crate::database::{Holder, Notice, Session};
 use account::Phase;
 use exclude::Patterns;
@@ -130,6 +131,27 @@ pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) 
 /// # Errors
 /// As for [`run`].
 pub fn run_with(
+    job: &Job,
+    progress: &Progress,
+    interrupt: &Interrupt,
+    log: &Logger,
+    account: &mut Account,
+) -> Result<Report, ScanError> {
+    let missing = match job.database.backend() {
+        Backend::Sqlite(path) if job.dry_run && !path.exists() => Some(path),
+        _ => None,
+    };
+    let result = scan(job, progress, interrupt, log, account);
+    // To open the database makes an empty file.
+    if let Some(path) = missing.filter(|path| path.metadata().is_ok_and(|file| file.len() == 0))
+        && let Err(error) = std::fs::remove_file(path)
+    {
+        warn!(log, "Could not remove the empty {}: {error}", shown(path));
+    }
+    result
+}
+
+fn scan(
     job: &Job,
     progress: &Progress,
     interrupt: &Interrupt,

@@ -115,7 +115,7 @@ pub struct Report {
     pub fates: Fates,
     /// Files, folders and roots that could not be reached.
     pub unreachable: usize,
-    /// Whether anything was written.
+    /// Whether anything was written, or would be.
     pub is_written: bool,
     /// Whether a server would serve anything else: not only what is remembered of files differs.
     pub is_new: bool,

@@ -348,6 +348,8 @@ impl<'a> Survey<'a> {
                 self.skip_quietly(Reason::Excluded, &path, plan);
                 self.excluded.insert(path);
             }
+            // There is one beside each file of such a disk.
+            Kind::AppleDouble if !plan.verbose => self.skips.add(Reason::AppleDouble, &path, None),
             Kind::AppleDouble => self.skip_quietly(Reason::AppleDouble, &path, plan),
             Kind::LinkedFolder => {
                 self.skips.add(Reason::LinkedFolder, &path, None);

@@ -59,7 +59,7 @@ fn no_server_is_no_error_and_one_that_fails_is() {
     assert_eq!(scans.assert_exited(0).report()["reload"], "no_server");
     reports.push(scans.report());
     fs::remove_file(&control).expect("remove");
-    for (answer, reason) in [("{\"error\": \"the roof is on fire\"}\n", "the roof"), ("", "has gone")] {
+    for (answer, reason) in [("{\"error\": \"the roof is on fire\"}\n", "roof"), ("", "has gone")] {
         let listener = UnixListener::bind(&control).expect("a socket");
         let server = std::thread::spawn(move || {
             let (stream, _) = listener.accept().expect("a client");
@@ -69,7 +69,7 @@ fn no_server_is_no_error_and_one_that_fails_is() {
             line
         });
         let songs = home.songs().len();
-        let scans = scan(&format!("{}.mp3", reason.len()));
+        let scans = scan(&format!("{reason}.mp3"));
         scans.assert_exited(1).assert_says(reason).assert_says("is stored");
         assert!(server.join().expect("a server").contains("reload"));
         assert_eq!(home.songs().len(), songs + 1);
