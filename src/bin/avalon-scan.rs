@@ -1,14 +1,17 @@
 //! `avalon-scan`: reads the tags of a music collection and stores them.
 
 use std::error::Error;
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use avalon::config::{self, Config, Overrides};
+use avalon::database::Holder;
+use avalon::scan::json::{self, Reload};
+use avalon::scan::path_list::{self, PathListError};
+use avalon::scan::reload::{Reloaded, reload};
 use avalon::scan::watch::{Watching, watch};
-use avalon::scan::{self, Empty, Expected, Interrupt, Job, Progress, Report, ScanError};
+use avalon::scan::{self, Account, Empty, Expected, Interrupt, Job, Loss, Progress, Report, ScanError};
 use avalon::telemetry::Log;
 use clap::Parser;
 use slog::{Level, Logger, error, info, warn};
@@ -19,7 +22,8 @@ use slog::{Level, Logger, error, info, warn};
 enum Exit {
     /// The collection was stored.
     Done = 0,
-    /// The database or the log could not be written, or another scan runs.
+    /// The database or the log could not be written, another scan runs, or the server did not
+    /// load what was stored.
     Failed = 1,
     /// The command line or the configuration is wrong. clap ends with the same number.
     Usage = 2,
@@ -38,7 +42,8 @@ Exit codes: 0 stored, 1 database or log failed, 2 wrong command line or configur
 const AFTER_HELP: &str = "\
 Exit codes:
   0    the collection was stored, or nothing had changed
-  1    the database or the log failed, or another scan runs; the old collection is still there
+  1    the database or the log failed, or another scan runs; the old collection is still there.
+       With --reload also: the collection was stored, and the server could not load it
   2    the command line or the configuration is wrong, no folder is named at all, or PATH lies
        inside a folder of COLLECTION
   3    a PATH does not exist, is no folder or cannot be listed, or no audio was found
@@ -80,20 +85,39 @@ pub(crate) struct Arguments {
     /// Look at PATH alone, which lies below the folders of the collection; all other songs stay
     #[arg(long, requires = "paths")]
     only: bool,
-    /// Tell what would be stored, and store nothing
+    /// Look at the paths in FILE alone (-: standard input), one in each line, or with a NUL after
+    /// each; as --only does
+    #[arg(long, value_name = "FILE")]
+    files_from: Option<PathBuf>,
+    /// Tell what would be stored, and store nothing; numbers and exit code are those of a real scan
     #[arg(long)]
     dry_run: bool,
     /// Number of files that are read at the same time; none: as many as make it fast
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: Option<u8>,
+    /// If anything was stored, ask the running server to load it (CONTROL in the configuration), and
+    /// wait until it serves; that no server runs is no error
+    #[arg(long, conflicts_with = "dry_run")]
+    reload: bool,
+    /// Write a report as one JSON object to standard output, also of a scan that fails; its schema is
+    /// docs/scan-report.schema.json
+    #[arg(long)]
+    json: bool,
+    /// Tell each file that is left out, and each song that is new, read again, moved or removed
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
     /// Read all files again, also those that are as the last scan left them
     #[arg(long)]
     full: bool,
     /// Store what is found, however many songs disappear; also those that cannot be reached
     #[arg(long)]
     force: bool,
+    /// Remember files every few seconds while they are read, so that a scan that is interrupted need
+    /// not read them again; the collection itself changes at the end only
+    #[arg(long, conflicts_with = "dry_run")]
+    keep_state: bool,
     /// Stay, and look again at what changes; the running server then reads the collection again
-    #[arg(long, conflicts_with_all = ["only", "dry_run", "full", "force", "expect_loss"])]
+    #[arg(long, conflicts_with_all = ["only", "files_from", "dry_run", "full", "force", "expect_loss", "json", "reload"])]
     watch: bool,
     /// Let songs below this path disappear; may be repeated
     #[arg(long, value_name = "PATH")]
@@ -121,35 +145,30 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments, interrupt: &Interrupt) -> Exit {
-    let mut config = match config::load(&overrides(&arguments)) {
-        Ok(config) => config,
-        Err(error) => return say(Exit::Usage, &error),
+    let me = Holder::this_process();
+    let (mut config, job) = match prepare(&arguments) {
+        Ok(prepared) => prepared,
+        Err(error) => return refuse(&arguments, &me, None, Exit::Usage, error.as_ref()),
     };
-    let job = job(&arguments, &config);
-    if job.folders.is_empty() && job.only.is_none() {
-        return say(Exit::Usage, &NoFolder);
-    }
     if arguments.quiet {
         config.log.level = Level::Error;
     }
     let log = match Log::start_patient(&config.log, "avalon-scan", "avalon.scan") {
         Ok(log) => log,
-        Err(error) => return say(Exit::Failed, &error),
+        Err(error) => return refuse(&arguments, &me, Some(&job), Exit::Failed, &error),
     };
     for warning in &config.warnings {
         warn!(log.logger(), "{warning}");
     }
     // A log that goes to a file is not what the user looks at.
     let is_logged_elsewhere = config.log.path.is_some();
-    let started = Instant::now();
     let (progress, logger) = progress(arguments.quiet, log.logger());
-    let interrupted = logger.clone();
-    interrupt.set_tell(move |text| {
-        error!(interrupted, "{text}");
-        if is_logged_elsewhere {
-            eprintln!("{text}");
-        }
-    });
+    tell_of_signals(
+        interrupt,
+        &logger,
+        is_logged_elsewhere,
+        arguments.json.then(|| (me.clone(), job.clone())),
+    );
     if arguments.watch {
         let watching = Watching {
             poll: config.poll,
@@ -159,14 +178,135 @@ fn run(arguments: Arguments, interrupt: &Interrupt) -> Exit {
         let error = watch(&job, &watching, interrupt, &logger);
         return tell_error(&error, &logger, is_logged_elsewhere);
     }
-    match scan::run(&job, &progress, interrupt, &logger) {
+    let mut account = Account::default();
+    let result = scan::run_with(&job, &progress, interrupt, &logger, &mut account);
+    let mut end = match &result {
         Ok(report) => {
             let unchanged = if report.is_written { "" } else { ", nothing has changed" };
-            info!(logger, "{report}, {:.1} seconds{unchanged}", started.elapsed().as_secs_f64());
-            exit_of(&report)
+            info!(logger, "{report}, {:.1} seconds{unchanged}", account.elapsed().as_secs_f64());
+            End { report: Some(report), ..End::new(exit_of(report)) }
         }
-        Err(error) => tell_error(&error, &logger, is_logged_elsewhere),
+        Err(error) => End { losses: json::losses(error), ..End::failed(exit_of_error(error), error) },
+    };
+    if arguments.reload {
+        end.ask_to_reload(config.control.as_deref(), interrupt, &logger);
     }
+    if let Some(error) = &end.error {
+        error!(logger, "avalon-scan: {error}");
+        if is_logged_elsewhere {
+            eprintln!("avalon-scan: {error}");
+        }
+    }
+    interrupt.close();
+    if arguments.json { write_report(&me, Some(&job), Some(&account), &end) } else { end.exit }
+}
+
+/// What is to be done, from the command line and the configuration.
+fn prepare(arguments: &Arguments) -> Result<(Config, Job), Box<dyn Error>> {
+    let config = config::load(&overrides(arguments))?;
+    let job = job(arguments, &config)?;
+    if job.folders.is_empty() && job.only.is_none() {
+        return Err(NoFolder.into());
+    }
+    Ok((config, job))
+}
+
+/// Ends before anything is scanned.
+fn refuse(arguments: &Arguments, me: &Holder, job: Option<&Job>, exit: Exit, error: &dyn Error) -> Exit {
+    say(exit, error);
+    if arguments.json { write_report(me, job, None, &End::failed(exit, error)) } else { exit }
+}
+
+/// A signal that ends the scan is told in the log, and in the report if one is `wanted`.
+fn tell_of_signals(
+    interrupt: &Interrupt,
+    log: &Logger,
+    is_logged_elsewhere: bool,
+    wanted: Option<(Holder, Job)>,
+) {
+    let log = log.clone();
+    interrupt.set_tell(move |text, exit_code| {
+        error!(log, "{text}");
+        if is_logged_elsewhere {
+            eprintln!("{text}");
+        }
+        if let Some((me, job)) = &wanted {
+            let end = json::End {
+                report: None,
+                losses: &[],
+                error: Some(text),
+                reload: Reload::NotAsked,
+                exit_code,
+            };
+            // The process ends in any case.
+            let _ = print(&json::object(me, Some(job), None, &end));
+        }
+    });
+}
+
+/// How a scan ended.
+struct End<'a> {
+    exit: Exit,
+    report: Option<&'a Report>,
+    losses: &'a [Loss],
+    /// Why it failed.
+    error: Option<String>,
+    reload: Reload,
+}
+
+impl End<'_> {
+    fn new(exit: Exit) -> Self {
+        End { exit, report: None, losses: &[], error: None, reload: Reload::NotAsked }
+    }
+
+    fn failed(exit: Exit, error: &dyn Error) -> Self {
+        End { error: Some(chain(error)), ..End::new(exit) }
+    }
+
+    /// Has the server load the collection, if anything was stored.
+    fn ask_to_reload(&mut self, socket: Option<&Path>, interrupt: &Interrupt, log: &Logger) {
+        self.reload = Reload::NotNeeded;
+        let is_written = self.report.is_some_and(|report| report.is_written);
+        if !is_written {
+            return;
+        }
+        let Some(socket) = socket else {
+            warn!(log, "No server was asked to reload: the configuration names no control socket (CONTROL)");
+            self.reload = Reload::NoServer;
+            return;
+        };
+        interrupt.begin_to_reload();
+        self.reload = match reload(socket) {
+            Ok(Reloaded::Serves) => {
+                info!(log, "The server serves the new collection");
+                Reload::Done
+            }
+            Ok(Reloaded::NoServer) => {
+                info!(log, "No server answers at {}; the next one reads the database", socket.display());
+                Reload::NoServer
+            }
+            Err(error) => {
+                (self.exit, self.error) = (Exit::Failed, Some(chain(&error)));
+                Reload::Failed
+            }
+        };
+    }
+}
+
+/// Writes the report, and gives the exit code.
+fn write_report(me: &Holder, job: Option<&Job>, account: Option<&Account>, end: &End<'_>) -> Exit {
+    let End { exit, report, losses, ref error, reload } = *end;
+    let end = json::End { report, losses, error: error.as_deref(), reload, exit_code: exit as u8 };
+    match print(&json::object(me, job, account, &end)) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => say(Exit::Failed, &error),
+        _ => exit,
+    }
+}
+
+fn print(report: &serde_json::Value) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{report}")?;
+    stdout.flush()
 }
 
 /// Tells why nothing was stored.
@@ -190,23 +330,36 @@ fn overrides(arguments: &Arguments) -> Overrides {
     overrides
 }
 
-fn job(arguments: &Arguments, config: &Config) -> Job {
+/// What is to be scanned.
+///
+/// # Errors
+/// If the list of paths cannot be read.
+fn job(arguments: &Arguments, config: &Config) -> Result<Job, PathListError> {
     let is_named = !arguments.paths.is_empty() && !arguments.only;
+    let mut only = arguments.only.then(|| arguments.paths.clone());
+    if let Some(file) = &arguments.files_from {
+        if is_named {
+            return Err(PathListError::WithPaths);
+        }
+        only.get_or_insert_default().extend(path_list::read(file)?);
+    }
     let folders = if is_named { &arguments.paths } else { &config.collection };
     let guarded = is_named && !arguments.replace;
-    Job {
+    Ok(Job {
         database: config.database_url.clone(),
         folders: folders.clone(),
         collection: if guarded { config.collection.clone() } else { Vec::new() },
         empty: if arguments.allow_empty { Empty::Allowed } else { Empty::Refused },
         expected: Expected { all: arguments.force, below: arguments.expect_loss.clone() },
         exclude: config.exclude.iter().chain(&arguments.exclude).cloned().collect(),
-        only: arguments.only.then(|| arguments.paths.clone()),
+        only,
         dry_run: arguments.dry_run,
         full: arguments.full,
         jobs: arguments.jobs.map(usize::from),
+        verbose: arguments.verbose,
+        keep_state: arguments.keep_state,
         file_timeout: config.file_timeout,
-    }
+    })
 }
 
 /// A bar where somebody watches, log lines elsewhere.

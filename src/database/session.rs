@@ -241,11 +241,20 @@ impl Session {
     /// [`DatabaseError::Overtaken`] if another scan has stored something since
     /// [`Session::previous`]; if the lock was lost, another client locks the tables for a
     /// minute, or the database refuses.
-    pub fn store(self, mut changes: Changes<'_>) -> Result<Option<i64>, DatabaseError> {
+    pub fn store(mut self, changes: Changes<'_>) -> Result<Option<i64>, DatabaseError> {
+        self.save(changes)
+    }
+
+    /// Like [`Session::store`], and the session goes on. What a scan writes next has the number
+    /// of this as `seen_scan`; only the last number of a scan is kept.
+    ///
+    /// # Errors
+    /// As for [`Session::store`].
+    pub fn save(&mut self, mut changes: Changes<'_>) -> Result<Option<i64>, DatabaseError> {
         if changes.is_empty() {
             return Ok(None);
         }
-        match self.backend {
+        match &mut self.backend {
             Open::Sqlite(session) => session.store(changes).map(Some),
             Open::Postgres(session) => session.store(changes).map(Some),
         }

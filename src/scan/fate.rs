@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::folders::Reach;
 use super::previous::{Index, Known, Mark, Previous};
+use super::scope::Scope;
 use super::survey::Survey;
 use crate::model::library::{Folder, Outcome};
 
@@ -36,7 +37,7 @@ pub(super) enum Fate {
 pub(super) struct Judged {
     pub(super) index: Index,
     pub(super) path: PathBuf,
-    /// Whether the last scan found a song in the file.
+    /// Whether the last scan found a song in the file, and stored it.
     pub(super) was_song: bool,
     pub(super) fate: Fate,
 }
@@ -49,7 +50,7 @@ pub(super) struct Judge<'a> {
     /// Roots that are missing, or cannot be listed.
     pub(super) absent: &'a [PathBuf],
     /// What was looked at; `None` for everything below the roots.
-    pub(super) scope: Option<&'a [PathBuf]>,
+    pub(super) scope: Option<&'a Scope>,
 }
 
 impl Judge<'_> {
@@ -70,7 +71,10 @@ impl Judge<'_> {
     fn judged(&self, folder: &Folder, index: Index, known: &Known) -> Judged {
         let path = self.previous.path(folder, known);
         let fate = self.fate(&path, known);
-        Judged { index, path, was_song: known.outcome == Outcome::Song, fate }
+        // A song that was never stored is not lost either.
+        let is_new =
+            matches!(fate, Fate::Gone | Fate::Spoiled | Fate::Changed) && self.previous.is_rowless(&path);
+        Judged { index, was_song: known.outcome == Outcome::Song && !is_new, path, fate }
     }
 
     fn fate(&self, path: &Path, known: &Known) -> Fate {
@@ -82,7 +86,7 @@ impl Judge<'_> {
             Mark::Read(_) => return Fate::Changed,
             Mark::Unseen => {}
         }
-        if self.scope.is_some_and(|scope| !scope.iter().any(|place| path.starts_with(place))) {
+        if self.scope.is_some_and(|scope| !scope.covers(path)) {
             return Fate::Stays;
         }
         if !self.roots.iter().any(|root| path.starts_with(root)) {

@@ -60,6 +60,20 @@ impl<'a> Folders<'a> {
         id
     }
 
+    /// The folders with greater numbers than `last` that hold files to store, by number.
+    pub(super) fn since(&self, last: i64, previous: &Previous) -> Vec<Folder> {
+        let new = self.needed.iter().filter(|(_, id)| **id > last);
+        let mut folders: Vec<Folder> =
+            new.map(|(path, id)| self.record(path, *id, previous, &HashSet::new())).collect();
+        folders.sort_by_key(|folder| folder.id);
+        folders
+    }
+
+    /// The paths of the folders that are stored, by number.
+    pub(super) fn paths(&self) -> HashMap<i64, &Path> {
+        self.needed.iter().map(|(path, id)| (*id, path.as_path())).collect()
+    }
+
     /// What is stored of the folders: those that are needed, the mounts that were visited, and
     /// the `staying` ones. Above the `kept` ones, whose songs stay though they could not be
     /// reached, the mounts are kept too: the next scan must know that something should be

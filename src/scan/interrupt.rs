@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -22,6 +23,8 @@ enum Stage {
     Storing,
     /// Everything is stored, or nothing will be.
     Done,
+    /// The rows are stored, and the server is asked to read them.
+    Reloading,
     /// A signal came then. It counts if the process goes on.
     Asked(Signal),
     /// Between two passes of a watch.
@@ -34,8 +37,8 @@ pub struct Interrupt {
     shared: Arc<Shared>,
 }
 
-/// Tells the user a line.
-type Tell = Box<dyn Fn(&str) + Send + Sync>;
+/// Tells the user a line, and the exit code that follows.
+type Tell = Box<dyn Fn(&str, u8) + Send + Sync>;
 
 /// Called before the process ends between two passes.
 type Farewell = Box<dyn Fn(Signal) + Send + Sync>;
@@ -44,6 +47,8 @@ type Farewell = Box<dyn Fn(Signal) + Send + Sync>;
 struct Shared {
     stage: Mutex<Stage>,
     changed: Condvar,
+    /// Files whose state is stored although the rows are not.
+    kept: AtomicUsize,
     tell: OnceLock<Tell>,
     farewell: OnceLock<Farewell>,
 }
@@ -72,7 +77,7 @@ impl Interrupt {
         let interrupt = Interrupt::default();
         let own = interrupt.clone();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            if let Ok(signal) = signals.wait() {
+            while let Ok(signal) = signals.wait() {
                 own.end(signal);
             }
         })?;
@@ -80,9 +85,14 @@ impl Interrupt {
     }
 
     /// Sets how the end is told; before that it is written to standard error.
-    pub fn set_tell(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+    pub fn set_tell(&self, tell: impl Fn(&str, u8) + Send + Sync + 'static) {
         // Only the first counts, and there is one.
         let _ = self.shared.tell.set(Box::new(tell));
+    }
+
+    /// The state of so many files is stored before the end of the scan.
+    pub(super) fn set_kept(&self, files: usize) {
+        self.shared.kept.store(files, Ordering::Relaxed);
     }
 
     /// Sets what is told when a signal ends a watch between two passes.
@@ -115,6 +125,20 @@ impl Interrupt {
         self.shared.changed.notify_all();
     }
 
+    /// The server is asked to read what was stored, and may take its time. Ends the process if a
+    /// signal has come since everything was stored.
+    pub fn begin_to_reload(&self) {
+        let before = std::mem::replace(&mut *self.shared.stage(), Stage::Reloading);
+        if let Stage::Asked(signal) = before {
+            self.end(signal);
+        }
+    }
+
+    /// The scan has ended and tells how: a signal changes nothing any more.
+    pub fn close(&self) {
+        self.end_to_store();
+    }
+
     /// Ends the process as the signal asks.
     fn end(&self, signal: Signal) {
         let waited = self
@@ -128,20 +152,26 @@ impl Interrupt {
             Stage::Storing => {
                 "the database rolls back to the old collection, unless it had stored the new one"
             }
-            // The scan ends by itself at once, or rests.
+            // The scan ends by itself at once, rests, or asks the server to reload.
             Stage::Done | Stage::Asked(_) => {
                 *stage = Stage::Asked(signal);
                 return;
             }
+            Stage::Reloading => "the new collection is stored, and the server was asked to read it",
             Stage::Resting => return self.depart(signal),
         };
-        let text = format!("avalon-scan: interrupted by {signal}; {outcome}");
+        let kept = match self.shared.kept.load(Ordering::Relaxed) {
+            files @ 1.. if *stage == Stage::Reading => format!("; {files} files need not be read again"),
+            _ => String::new(),
+        };
+        let text = format!("avalon-scan: interrupted by {signal}; {outcome}{kept}");
+        // The number that a shell shows for a process that a signal ended.
+        let code = 128 + signal as u8;
         match self.shared.tell.get() {
-            Some(tell) => tell(&text),
+            Some(tell) => tell(&text, code),
             None => eprintln!("{text}"),
         }
-        // The number that a shell shows for a process that a signal ended.
-        std::process::exit(128 + signal as i32);
+        std::process::exit(i32::from(code));
     }
 
     /// Ends a watch that has nothing under way, which is no failure.

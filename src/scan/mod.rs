@@ -9,6 +9,8 @@
 //!
 //! One odd file never ends a scan, and what cannot be reached is never taken for gone.
 
+pub mod account;
+mod detail;
 mod error;
 mod exclude;
 mod facts;
@@ -17,12 +19,17 @@ mod folders;
 mod genre;
 mod guard;
 mod interrupt;
+pub mod json;
+mod keep;
+mod mounts;
 mod names;
 mod numbers;
+pub mod path_list;
 mod pool;
 mod previous;
 pub mod progress;
 mod read;
+pub mod reload;
 mod report;
 mod roots;
 mod scope;
@@ -42,6 +49,7 @@ use std::time::Duration;
 
 use slog::{Level, Logger, debug, error, info, warn};
 
+pub use account::Account;
 pub use error::ScanError;
 pub use guard::{Expected, Loss};
 pub use interrupt::Interrupt;
@@ -51,10 +59,13 @@ pub use report::{Fates, Report, Skipped};
 
 use crate::config::DatabaseUrl;
 use crate::database::{Holder, Notice, Session};
+use account::Phase;
 use exclude::Patterns;
+use keep::Keep;
 use pool::{Patience, Threads};
 use previous::Previous;
 use report::shown;
+use scope::Scope;
 use settle::Scan;
 use store::Store;
 use survey::Plan;
@@ -96,6 +107,11 @@ pub struct Job {
     pub full: bool,
     /// Threads that list and read; `None` for as many as make it fast.
     pub jobs: Option<usize>,
+    /// Whether each song that differs and each file that is left out is told.
+    pub verbose: bool,
+    /// Whether the state of files that were read is stored before the end, so that the next scan
+    /// need not read them again if this one is interrupted.
+    pub keep_state: bool,
     /// How long a file may give no answer.
     pub file_timeout: Duration,
 }
@@ -106,14 +122,30 @@ pub struct Job {
 /// # Errors
 /// Why nothing was stored; the old collection is still there.
 pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) -> Result<Report, ScanError> {
+    run_with(job, progress, interrupt, log, &mut Account::default())
+}
+
+/// The same, and fills in `account` as far as the scan comes.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_with(
+    job: &Job,
+    progress: &Progress,
+    interrupt: &Interrupt,
+    log: &Logger,
+    account: &mut Account,
+) -> Result<Report, ScanError> {
     let named = roots::absolute_all(&job.folders)?;
     check_inside(&named, &job.collection)?;
-    let only = job.only.as_deref().map(roots::absolute_all).transpose()?;
+    let only = job.only.as_deref().map(Scope::new).transpose()?;
     let expected = absolute_expected(&job.expected)?;
     let patterns = Arc::new(Patterns::everywhere(&job.exclude).map_err(ScanError::Pattern)?);
     let me = Holder::this_process();
     let mut session = open(&job.database, &me, log)?;
-    let (mut previous, rows) = previous::read(&mut session)?;
+    account.end_of(Phase::Open);
+    let (mut previous, mut rows) = previous::read(&mut session)?;
+    account.end_of(Phase::Previous);
     // A scan of some paths leaves the roots as they are.
     let roots = match &only {
         Some(_) if previous.is_recorded() => previous.roots().map(Path::to_owned).collect(),
@@ -126,10 +158,11 @@ pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) 
     };
     let present: Vec<PathBuf> = roots.iter().filter(|root| !absent.contains(root)).cloned().collect();
     let start = match &only {
-        Some(paths) => scope::parts(paths, &present, &patterns, &previous)?,
+        Some(scope) => scope::parts(scope, &present, &patterns, &previous)?,
         None => scope::whole(&present, &patterns, &previous),
     };
     progress.begin(start.folders.len());
+    let texts = session.texts();
     let plan = Plan {
         roots: &present,
         start,
@@ -137,16 +170,35 @@ pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) 
         threads: job.jobs.map_or(Threads::Adapting(THREADS), Threads::Fixed),
         patience,
         progress,
-        texts: &session.texts(),
+        texts: &texts,
         now: me.started,
         log,
+        verbose: job.verbose,
     };
-    let survey = survey::survey(&plan, &mut previous)?;
+    let mut keep = match job.keep_state && !job.dry_run {
+        true => Keep::new(&mut session, &previous, &rows, &me, interrupt, log),
+        false => None,
+    };
+    let survey = survey::survey(&plan, &mut previous, keep.as_mut())?;
+    if let Some(keep) = keep {
+        rows.about.last_scan = keep.last_scan();
+    }
+    account.end_of(Phase::Survey);
+    account.take(&survey, &roots, &absent);
     let previous = &previous;
-    let scope = only.as_deref();
+    let scope = only.as_ref();
     let scan = Scan { roots: &roots, absent: &absent, scope, previous, expected: &expected, job, log };
     let settled = scan.settle(&survey)?;
-    Store { previous, rows, survey, settled, me: &me, interrupt, dry_run: job.dry_run }.store(session)
+    account.end_of(Phase::Settle);
+    account.fates = Some(settled.fates);
+    account.moved = detail::moved(&settled);
+    if job.verbose {
+        detail::tell_new(&survey, &settled, previous, log).map_err(ScanError::Spool)?;
+    }
+    let report =
+        Store { previous, rows, survey, settled, me: &me, interrupt, dry_run: job.dry_run }.store(session)?;
+    account.end_of(Phase::Store);
+    Ok(report)
 }
 
 /// Opens the database and takes the scan lock, before the first music file is opened.

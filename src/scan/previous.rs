@@ -2,7 +2,7 @@
 //! file explains (because avalonms or version 1.0.0 wrote them). Of a file it keeps what a
 //! comparison needs, about eighty bytes; the texts stay in the database.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -77,6 +77,8 @@ pub(super) struct Previous {
     names: Vec<u8>,
     /// Rows that no file explains.
     pub(super) unexplained: Vec<Row>,
+    /// Songs that were found and have no row yet: an interrupted scan kept their state.
+    rowless: HashSet<Uuid>,
 }
 
 impl Previous {
@@ -105,6 +107,17 @@ impl Previous {
         let range = self.ranges.get(*self.by_path.get(path)?)?.clone();
         let place = self.files[range.clone()].binary_search_by(|file| self.name(file).cmp(name.as_bytes()));
         Some(range.start + place.ok()?)
+    }
+
+    /// Whether the last scan found a song in this file, and stored it.
+    pub(super) fn knows_song(&self, folder: &Path, name: &OsStr) -> bool {
+        self.find(folder, name).is_some_and(|index| self.file(index).outcome == Outcome::Song)
+            && !self.is_rowless(&folder.join(name))
+    }
+
+    /// Whether the song at `path` has no row yet.
+    pub(super) fn is_rowless(&self, path: &Path) -> bool {
+        !self.rowless.is_empty() && self.rowless.contains(&ids::song(path))
     }
 
     /// The file with this number.
@@ -194,8 +207,10 @@ pub(super) fn read(session: &mut Session) -> Result<(Previous, Rows), DatabaseEr
     let mut reader = Reader::default();
     let about = session.previous(&mut reader)?;
     reader.end_of_files();
-    let Reader { previous, expected, mut usual, mut songs, names, .. } = reader;
+    let Reader { mut previous, expected, mut usual, mut songs, names, .. } = reader;
     songs.sort_unstable();
+    let lacks_row = |id: &Uuid| songs.binary_search_by_key(id, |(id, _)| *id).is_err();
+    previous.rowless = expected.iter().map(|(id, _)| *id).filter(lacks_row).collect();
     for row in &previous.unexplained {
         usual.add_row(row);
     }

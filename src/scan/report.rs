@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use super::account::Reason;
+
 /// How much was left out, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Skipped {
@@ -27,20 +29,34 @@ pub struct Skipped {
 impl Skipped {
     /// The number of all.
     pub fn total(&self) -> usize {
-        self.reasons().iter().map(|(count, _)| count).sum()
+        Reason::ALL.into_iter().map(|reason| self.of(reason)).sum()
     }
 
-    fn reasons(&self) -> [(usize, &'static str); 8] {
-        [
-            (self.not_audio, "no audio"),
-            (self.unsupported, "unsupported format"),
-            (self.unreadable, "unreadable"),
-            (self.broken_links, "broken link"),
-            (self.linked_folders, "link to a folder"),
-            (self.special, "pipe, socket or device"),
-            (self.apple_double, "Apple double"),
-            (self.excluded, "excluded"),
-        ]
+    /// How many were left out for this reason.
+    pub fn of(&self, reason: Reason) -> usize {
+        match reason {
+            Reason::NotAudio => self.not_audio,
+            Reason::Unsupported => self.unsupported,
+            Reason::Unreadable => self.unreadable,
+            Reason::BrokenLink => self.broken_links,
+            Reason::LinkedFolder => self.linked_folders,
+            Reason::Special => self.special,
+            Reason::AppleDouble => self.apple_double,
+            Reason::Excluded => self.excluded,
+        }
+    }
+
+    pub(super) fn of_mut(&mut self, reason: Reason) -> &mut usize {
+        match reason {
+            Reason::NotAudio => &mut self.not_audio,
+            Reason::Unsupported => &mut self.unsupported,
+            Reason::Unreadable => &mut self.unreadable,
+            Reason::BrokenLink => &mut self.broken_links,
+            Reason::LinkedFolder => &mut self.linked_folders,
+            Reason::Special => &mut self.special,
+            Reason::AppleDouble => &mut self.apple_double,
+            Reason::Excluded => &mut self.excluded,
+        }
     }
 }
 
@@ -48,11 +64,10 @@ impl Skipped {
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.total())?;
-        let reasons: Vec<String> = self
-            .reasons()
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, reason)| format!("{count} {reason}"))
+        let reasons: Vec<String> = Reason::ALL
+            .into_iter()
+            .filter(|reason| self.of(*reason) > 0)
+            .map(|reason| format!("{} {}", self.of(reason), reason.text()))
             .collect();
         if reasons.is_empty() { Ok(()) } else { write!(f, " ({})", reasons.join(", ")) }
     }
@@ -117,7 +132,14 @@ impl fmt::Display for Report {
         if self.unchanged > 0 {
             write!(f, "; {} files unchanged", self.unchanged)?;
         }
+        // What a first scan finds is all new.
+        let (added, changed) = match self.unchanged > 0 {
+            true => (self.added, self.fates.changed),
+            false => (0, 0),
+        };
         for (count, what) in [
+            (added, "added"),
+            (changed, "read again"),
             (self.fates.removed, "removed"),
             (self.fates.moved, "moved"),
             (self.fates.kept, "kept because they could not be reached"),

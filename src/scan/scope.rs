@@ -1,7 +1,7 @@
 //! A scan of some paths alone: which folders it lists, and what holds for them although the
 //! folders above are not listed.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,37 @@ use std::sync::Arc;
 use super::error::ScanError;
 use super::exclude::Patterns;
 use super::previous::Previous;
+use super::roots;
 use super::walk::{self, Folder};
+
+/// What a scan of some paths looks at.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    paths: HashSet<PathBuf>,
+}
+
+impl Scope {
+    /// These paths, made absolute, and everything below them.
+    ///
+    /// # Errors
+    /// If a path cannot be made absolute.
+    pub(super) fn new(paths: &[PathBuf]) -> Result<Scope, ScanError> {
+        Ok(Scope { paths: paths.iter().map(|path| roots::absolute(path)).collect::<Result<_, _>>()? })
+    }
+
+    /// Whether `path` is one of the paths or lies below one.
+    pub(super) fn covers(&self, path: &Path) -> bool {
+        path.ancestors().any(|place| self.paths.contains(place))
+    }
+
+    /// The paths that lie below no other, in order.
+    fn outermost(&self) -> Vec<&PathBuf> {
+        let is_outermost = |path: &&PathBuf| !path.parent().is_some_and(|above| self.covers(above));
+        let mut paths: Vec<&PathBuf> = self.paths.iter().filter(is_outermost).collect();
+        paths.sort();
+        paths
+    }
+}
 
 /// Where a scan begins.
 pub(super) struct Start {
@@ -32,13 +62,13 @@ pub(super) fn whole(roots: &[PathBuf], patterns: &Arc<Patterns>, previous: &Prev
     Start { folders: roots.iter().filter(is_outermost).map(folder).collect(), excluded: Vec::new() }
 }
 
-/// These absolute paths alone, each of which lies below one of the roots. The folder above a
+/// The paths of the scope alone, each of which lies below one of the roots. The folder above a
 /// path is listed for its name: so a path that is gone is told from one that is out of reach.
 ///
 /// # Errors
 /// If a path lies below none of the roots.
 pub(super) fn parts(
-    paths: &[PathBuf],
+    scope: &Scope,
     roots: &[PathBuf],
     patterns: &Arc<Patterns>,
     previous: &Previous,
@@ -46,7 +76,7 @@ pub(super) fn parts(
     let mut names: BTreeMap<(PathBuf, PathBuf), HashSet<OsString>> = BTreeMap::new();
     let mut start = Start { folders: Vec::new(), excluded: Vec::new() };
     let mut whole_roots = Vec::new();
-    for path in outermost(paths) {
+    for path in scope.outermost() {
         let root =
             roots.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.as_os_str().len());
         let Some(root) = root else {
@@ -61,7 +91,7 @@ pub(super) fn parts(
     }
     start.folders = whole(&whole_roots, patterns, previous).folders;
     for ((folder, root), names) in names {
-        if start.folders.iter().any(|whole| whole.only.is_none() && folder.starts_with(&whole.path)) {
+        if whole_roots.iter().any(|whole| folder.starts_with(whole)) {
             continue;
         }
         match patterns_at(&folder, &root, patterns) {
@@ -77,13 +107,6 @@ pub(super) fn parts(
         }
     }
     Ok(start)
-}
-
-/// The paths once each, without those that lie below others: no file is found twice.
-fn outermost(paths: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
-    let all: BTreeSet<&Path> = paths.iter().map(PathBuf::as_path).collect();
-    let unique: BTreeSet<&PathBuf> = paths.iter().collect();
-    unique.into_iter().filter(move |path| !path.ancestors().skip(1).any(|above| all.contains(above)))
 }
 
 /// The nearest folder above `path` that is there, at or below `root`, and the name in it that
@@ -126,6 +149,8 @@ fn patterns_at(folder: &Path, root: &Path, everywhere: &Arc<Patterns>) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -138,7 +163,8 @@ mod tests {
         let patterns = Arc::new(Patterns::everywhere(&[]).expect("patterns"));
         let previous = Previous::default();
         let start = |path: &Path| {
-            parts(&[path.to_owned()], std::slice::from_ref(&root), &patterns, &previous).expect("a start")
+            let scope = Scope::new(&[path.to_owned()]).expect("a scope");
+            parts(&scope, std::slice::from_ref(&root), &patterns, &previous).expect("a start")
         };
         for (path, folder, name) in [
             ("a/b", "a", "b"),
@@ -159,15 +185,28 @@ mod tests {
         // No file is found twice.
         let both: Vec<PathBuf> =
             ["a/b/c.mp3", "a/b", "a", "a", "a/x", "ab"].map(|path| root.join(path)).into();
-        let once = parts(&both, std::slice::from_ref(&root), &patterns, &previous).expect("a start");
+        let scope = |paths: &[PathBuf]| Scope::new(paths).expect("a scope");
+        let once = parts(&scope(&both), std::slice::from_ref(&root), &patterns, &previous).expect("a start");
         let names = once.folders.iter().flat_map(|folder| folder.only.as_deref().expect("names"));
         let names: BTreeSet<_> = names.map(|name| name.as_encoded_bytes()).collect();
         assert_eq!((once.folders.len(), names), (1, BTreeSet::from([&b"a"[..], b"ab"])));
         let inner = [root.clone(), root.join("a/b")];
         for paths in [&inner[..], &[root.clone(), root.clone()], &[root.join("a"), root.join("a/b")]] {
-            assert_eq!(parts(paths, &inner, &patterns, &previous).expect("a start").folders.len(), 1);
+            assert_eq!(parts(&scope(paths), &inner, &patterns, &previous).expect("a start").folders.len(), 1);
         }
-        let outside = parts(&["/elsewhere".into()], &[root], &patterns, &previous);
+        let outside =
+            parts(&Scope::new(&["/elsewhere".into()]).expect("a scope"), &[root], &patterns, &previous);
         assert!(matches!(outside, Err(ScanError::OutsideRoots { .. })));
+    }
+
+    /// Else its files would be listed, read and counted twice.
+    #[test]
+    fn a_path_below_another_is_looked_at_once() {
+        let paths = ["/m/a/b.mp3", "/m/a", "/m/ab", "/m/a/c/d"].map(PathBuf::from);
+        let scope = Scope::new(&paths).expect("a scope");
+        assert_eq!(scope.outermost(), [&PathBuf::from("/m/a"), &PathBuf::from("/m/ab")]);
+        for (path, is_covered) in [("/m/a", true), ("/m/a/x/y", true), ("/m/abc", false), ("/m", false)] {
+            assert_eq!(scope.covers(Path::new(path)), is_covered, "{path}");
+        }
     }
 }

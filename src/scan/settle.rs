@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use slog::{Logger, info, warn};
 
+use super::detail;
 use super::error::ScanError;
 use super::fate::{Fate, Judge, Judged};
 use super::folders::Reach;
 use super::guard::{self, Expected};
 use super::previous::{Index, Previous, Row};
 use super::report::{Fates, shown};
+use super::scope::Scope;
 use super::survey::Survey;
 use super::{Empty, Job};
 
@@ -24,7 +26,7 @@ pub(super) struct Scan<'a> {
     /// Roots that cannot be reached.
     pub(super) absent: &'a [PathBuf],
     /// What was looked at; `None` for everything below the roots.
-    pub(super) scope: Option<&'a [PathBuf]>,
+    pub(super) scope: Option<&'a Scope>,
     pub(super) previous: &'a Previous,
     pub(super) expected: &'a Expected,
     pub(super) job: &'a Job,
@@ -75,7 +77,7 @@ impl Scan<'_> {
         let fates = self.tell(&judged, kept_rows.len(), lost_rows);
         let is_empty = survey.songs + fates.kept == 0 && scope.is_none();
         if is_empty && !(self.job.empty == Empty::Allowed || self.expected.all) {
-            return Err(ScanError::NothingReadable { skipped: survey.skipped });
+            return Err(ScanError::NothingReadable { skipped: survey.skips.counts });
         }
         Ok(self.decide(judged, kept_rows, fates, unreachable.len()))
     }
@@ -167,6 +169,9 @@ impl Scan<'_> {
         let mut fates = Fates { kept: kept_rows, removed: lost_rows, ..Fates::default() };
         let mut places: BTreeMap<&Path, usize> = BTreeMap::new();
         for judged in judged.iter().filter(|judged| judged.was_song) {
+            if self.job.verbose {
+                detail::tell_fate(judged, self.is_kept(judged), self.log);
+            }
             match &judged.fate {
                 Fate::Stays => {}
                 Fate::Changed => fates.changed += 1,

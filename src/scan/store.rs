@@ -111,7 +111,7 @@ fn report(survey: &Survey<'_>, settled: &Settled) -> Report {
         albums: 0,
         artists: 0,
         genres: 0,
-        skipped: survey.skipped,
+        skipped: survey.skips.counts,
         fates: settled.fates,
         unreachable: settled.unreachable,
         is_written: false,

@@ -9,16 +9,18 @@ use std::time::Duration;
 use slog::{Logger, debug, info, warn};
 use uuid::Uuid;
 
+use super::account::{Reason, Skips};
 use super::error::ScanError;
 use super::exclude::IGNORE_FILE;
 use super::facts;
 use super::folders::{Folders, Reach, Visited};
+use super::keep::Keep;
 use super::pool::{Event, Job, Patience, Pool, Threads};
 use super::previous::{Index, Mark, Previous, content};
 use super::progress::Progress;
 use super::read::tags::{Field, Reading, Unread};
 use super::read::{self, Look, READER};
-use super::report::{Skipped, shown};
+use super::report::shown;
 use super::scope::Start;
 use super::spool::Spool;
 use super::stamping::{Stamping, UNSTABLE, is_suspect};
@@ -51,7 +53,9 @@ pub(super) struct Survey<'a> {
     pub(super) broken_links: HashSet<PathBuf>,
     /// Files and folders that the patterns pass over.
     pub(super) excluded: HashSet<PathBuf>,
-    pub(super) skipped: Skipped,
+    pub(super) skips: Skips,
+    /// Files, and what else is no folder.
+    pub(super) found: usize,
     /// Files that were looked into.
     pub(super) read: usize,
     /// Files that are as they were.
@@ -64,6 +68,7 @@ pub(super) struct Survey<'a> {
     pub(super) bytes: u64,
     suspects: Suspects,
     told: usize,
+    told_max: usize,
 }
 
 /// How a survey is made.
@@ -81,6 +86,8 @@ pub(super) struct Plan<'a> {
     /// Now, in seconds since 1970.
     pub(super) now: i64,
     pub(super) log: &'a Logger,
+    /// Whether each file that is left out is told.
+    pub(super) verbose: bool,
 }
 
 /// A folder to list, with what counts for its files, or a file to read.
@@ -122,9 +129,16 @@ impl Job for Task {
 /// # Errors
 /// If no thread can be started, the database cannot hold a text, or what was read cannot be
 /// kept.
-pub(super) fn survey<'a>(plan: &Plan<'a>, previous: &mut Previous) -> Result<Survey<'a>, ScanError> {
+pub(super) fn survey<'a>(
+    plan: &Plan<'a>,
+    previous: &mut Previous,
+    mut keep: Option<&mut Keep<'_>>,
+) -> Result<Survey<'a>, ScanError> {
     let mut pool = Pool::start(plan.threads, plan.patience).map_err(ScanError::Threads)?;
     let mut survey = Survey::new(plan.roots, previous);
+    if plan.verbose {
+        survey.told_max = usize::MAX;
+    }
     survey.excluded.extend(plan.start.excluded.iter().cloned());
     pool.push(plan.start.folders.iter().map(|folder| Task::List(folder.clone(), Stamping::Exact)));
     while pool.open() > 0 || survey.has_more(&mut pool, plan, previous) {
@@ -133,7 +147,12 @@ pub(super) fn survey<'a>(plan: &Plan<'a>, previous: &mut Previous) -> Result<Sur
                 let tasks = survey.add_listing(folder, stamping, listing, plan, previous);
                 pool.push(tasks);
             }
-            Event::Done(task, Done::Read(look)) => survey.add_file(task.path(), look, plan, previous)?,
+            Event::Done(task, Done::Read(look)) => {
+                let file = survey.add_file(task.path(), look, plan, previous)?;
+                if let (Some(keep), Some((file, known))) = (&mut keep, file) {
+                    keep.add(&file, known, previous);
+                }
+            }
             Event::Done(_, Done::Listed(_)) | Event::Quiet => {}
             Event::Slow(path, elapsed) => warn!(
                 plan.log,
@@ -150,10 +169,13 @@ pub(super) fn survey<'a>(plan: &Plan<'a>, previous: &mut Previous) -> Result<Sur
                 }
             }
         }
+        if let Some(keep) = &mut keep {
+            keep.tick(&survey.folders, previous)?;
+        }
         plan.progress.tick();
     }
-    if survey.told > TOLD_MAX {
-        warn!(plan.log, "Could not reach {} more files and folders", survey.told - TOLD_MAX);
+    if let Some(more @ 1..) = survey.told.checked_sub(survey.told_max) {
+        warn!(plan.log, "Could not reach {more} more files and folders");
     }
     plan.progress.end();
     Ok(survey)
@@ -170,7 +192,8 @@ impl<'a> Survey<'a> {
             unreachable: HashMap::new(),
             broken_links: HashSet::new(),
             excluded: HashSet::new(),
-            skipped: Skipped::default(),
+            skips: Skips::default(),
+            found: 0,
             read: 0,
             unchanged: 0,
             songs: 0,
@@ -178,6 +201,7 @@ impl<'a> Survey<'a> {
             bytes: 0,
             suspects: Suspects::default(),
             told: 0,
+            told_max: TOLD_MAX,
         }
     }
 
@@ -218,10 +242,11 @@ impl<'a> Survey<'a> {
         let mut tasks = Vec::new();
         for entry in entries {
             let path = folder.path.join(&entry.name);
+            self.found += usize::from(!matches!(entry.kind, Kind::Folder));
             match entry.kind {
                 Kind::File(stamps) => match previous.find(&folder.path, &entry.name) {
                     Some(index) if !plan.full && is_unchanged(previous, index, stamps, stamping) => {
-                        self.keep(index, &folder.path, previous);
+                        self.keep(index, &path, plan, previous);
                     }
                     Some(index)
                         if !plan.full && !stamping.is_sure() && is_suspicious(previous, index, stamps) =>
@@ -241,7 +266,7 @@ impl<'a> Survey<'a> {
                     };
                     tasks.push(Task::List(below, stamping));
                 }
-                kind => self.pass_over(path, kind, plan.log),
+                kind => self.pass_over(path, kind, plan),
             }
         }
         let files = tasks.iter().filter(|task| task.is_leaf()).count();
@@ -274,7 +299,7 @@ impl<'a> Survey<'a> {
                         shown(&root)
                     );
                     for (index, path) in files {
-                        self.keep(index, path.parent().unwrap_or(&root), previous);
+                        self.keep(index, &path, plan, previous);
                     }
                     if let Some(visited) = self.folders.visited.get_mut(&root) {
                         visited.fs_type = UNSTABLE;
@@ -285,38 +310,56 @@ impl<'a> Survey<'a> {
     }
 
     /// Takes a file for what the last scan found in it.
-    fn keep(&mut self, index: Index, folder: &Path, previous: &mut Previous) {
+    fn keep(&mut self, index: Index, path: &Path, plan: &Plan<'_>, previous: &mut Previous) {
         previous.mark(index, Mark::Unchanged);
-        self.folders.id(folder, previous);
+        // A path that was listed has a folder.
+        self.folders.id(path.parent().unwrap_or(path), previous);
         self.unchanged += 1;
-        match previous.file(index).outcome {
-            Outcome::Song => self.songs += 1,
-            Outcome::NotAudio => self.skipped.not_audio += 1,
-            Outcome::Unsupported => self.skipped.unsupported += 1,
-            Outcome::Broken => self.skipped.unreadable += 1,
+        let reason = match previous.file(index).outcome {
+            Outcome::Song => {
+                self.songs += 1;
+                self.added += usize::from(previous.is_rowless(path));
+                return;
+            }
+            Outcome::NotAudio => Reason::NotAudio,
+            Outcome::Unsupported => Reason::Unsupported,
+            Outcome::Broken => Reason::Unreadable,
+        };
+        self.skips.add(reason, path, None);
+        if plan.verbose {
+            info!(plan.log, "Skipped {}: {}, as the last scan found", shown(path), reason.text());
         }
     }
 
-    fn pass_over(&mut self, path: PathBuf, kind: Kind, log: &Logger) {
+    /// Leaves out what is told only on demand.
+    fn skip_quietly(&mut self, reason: Reason, path: &Path, plan: &Plan<'_>) {
+        self.skips.add(reason, path, None);
+        match plan.verbose {
+            true => info!(plan.log, "Skipped {}: {}", shown(path), reason.text()),
+            false => debug!(plan.log, "Skipped {}: {}", shown(path), reason.text()),
+        }
+    }
+
+    fn pass_over(&mut self, path: PathBuf, kind: Kind, plan: &Plan<'_>) {
+        let log = plan.log;
         match kind {
             Kind::File(_) | Kind::Folder => {}
             Kind::Excluded => {
-                debug!(log, "Passed over {}, which is excluded", shown(&path));
-                self.skipped.excluded += 1;
+                self.skip_quietly(Reason::Excluded, &path, plan);
                 self.excluded.insert(path);
             }
-            Kind::AppleDouble => self.skipped.apple_double += 1,
+            Kind::AppleDouble => self.skip_quietly(Reason::AppleDouble, &path, plan),
             Kind::LinkedFolder => {
-                self.skipped.linked_folders += 1;
+                self.skips.add(Reason::LinkedFolder, &path, None);
                 info!(log, "Link to a folder is not followed: {}", shown(&path));
             }
             Kind::BrokenLink(error) => {
-                self.skipped.broken_links += 1;
+                self.skips.add(Reason::BrokenLink, &path, Some(&error.to_string()));
                 warn!(log, "Skipped broken link {}: {error}", shown(&path));
                 self.broken_links.insert(path);
             }
             Kind::Special => {
-                self.skipped.special += 1;
+                self.skips.add(Reason::Special, &path, None);
                 warn!(log, "Skipped {}: it is a pipe, a socket or a device", shown(&path));
             }
             Kind::Unreachable(error) => self.lose_file(path, &error.to_string(), log),
@@ -325,19 +368,19 @@ impl<'a> Survey<'a> {
 
     fn lose_file(&mut self, path: PathBuf, why: &str, log: &Logger) {
         self.tell(&path, why, log);
-        self.skipped.unreadable += 1;
+        self.skips.add(Reason::Unreadable, &path, Some(why));
         self.unreachable.insert(path, why.to_owned());
     }
 
     fn lose_folder(&mut self, path: &Path, why: &str, log: &Logger) -> Reach {
         self.tell(path, why, log);
-        self.skipped.unreadable += 1;
+        self.skips.add(Reason::Unreadable, path, Some(why));
         Reach::Unreachable(why.to_owned())
     }
 
     fn tell(&mut self, path: &Path, why: &str, log: &Logger) {
         self.told += 1;
-        if self.told <= TOLD_MAX {
+        if self.told <= self.told_max {
             warn!(log, "Could not reach {}: {why}", shown(path));
         }
     }
@@ -359,13 +402,15 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// Takes in what reading a file gave. Gives the record that is stored of it, and the number that
+    /// the last scan gave it.
     fn add_file(
         &mut self,
         path: &Path,
         look: Look,
         plan: &Plan<'_>,
         previous: &mut Previous,
-    ) -> Result<(), ScanError> {
+    ) -> Result<Option<(File, Option<Index>)>, ScanError> {
         let log = plan.log;
         let bytes = u64::try_from(look.stamps.size).unwrap_or(0);
         self.read += 1;
@@ -377,27 +422,26 @@ impl<'a> Survey<'a> {
                 (Outcome::Song, tell_losses(&reading, path, log), reading)
             }
             Err(Unread::NotAudio) => {
-                self.skipped.not_audio += 1;
-                debug!(log, "No audio: {}", shown(path));
+                self.skip_quietly(Reason::NotAudio, path, plan);
                 (Outcome::NotAudio, String::new(), Reading::default())
             }
             Err(Unread::Unsupported(format)) => {
-                self.skipped.unsupported += 1;
+                self.skips.add(Reason::Unsupported, path, Some(format));
                 warn!(log, "Skipped {}: unsupported format, {format}", shown(path));
                 (Outcome::Unsupported, format.to_owned(), Reading::default())
             }
             Err(Unread::Broken(why)) => {
-                self.skipped.unreadable += 1;
+                self.skips.add(Reason::Unreadable, path, Some(&why));
                 warn!(log, "Skipped {}: {why}", shown(path));
                 (Outcome::Broken, why, Reading::default())
             }
             Err(Unread::Special) => {
-                self.pass_over(path.to_owned(), Kind::Special, log);
-                return Ok(());
+                self.pass_over(path.to_owned(), Kind::Special, plan);
+                return Ok(None);
             }
             Err(Unread::Unreachable(error)) => {
                 self.lose_file(path.to_owned(), &error.to_string(), log);
-                return Ok(());
+                return Ok(None);
             }
         };
         self.remember(path, (look.stamps, look.settled), (outcome, note, &reading), plan, previous)
@@ -411,9 +455,9 @@ impl<'a> Survey<'a> {
         (outcome, note, reading): (Outcome, String, &Reading),
         plan: &Plan<'_>,
         previous: &mut Previous,
-    ) -> Result<(), ScanError> {
+    ) -> Result<Option<(File, Option<Index>)>, ScanError> {
         // A path that was listed has both.
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
         let known = previous.find(folder, name);
         if let Some(index) = known {
             previous.mark(index, Mark::Read(outcome));
@@ -443,8 +487,7 @@ impl<'a> Survey<'a> {
         }
         if outcome == Outcome::Song {
             self.songs += 1;
-            let was_song = known.is_some_and(|index| previous.file(index).outcome == Outcome::Song);
-            self.added += usize::from(!was_song);
+            self.added += usize::from(!previous.knows_song(folder, name));
             track::tell_odd_values(path, &file, plan.log);
             if previous.is_recorded() {
                 self.song_folders.insert(folder.to_owned());
@@ -456,7 +499,8 @@ impl<'a> Survey<'a> {
                 self.read_songs.insert(ids::song(path));
             }
         }
-        self.spool.push(&file).map_err(ScanError::Spool)
+        self.spool.push(&file).map_err(ScanError::Spool)?;
+        Ok(Some((file, known)))
     }
 }
 

@@ -111,6 +111,8 @@ fn scan_with(folders: &[&Path], empty: Empty, log: &Memory) -> Result<Scanned, S
         jobs: None,
         dry_run: false,
         full: false,
+        verbose: false,
+        keep_state: false,
         file_timeout: Duration::from_secs(120),
     };
     let report = run(&job, &Progress::silent(), &Interrupt::default(), &log.logger())?;

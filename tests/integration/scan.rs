@@ -2,12 +2,15 @@
 //! afterwards.
 
 mod edits;
+mod keep;
 mod made;
 mod memory;
 mod output;
 mod parts;
 mod predecessor;
 mod reads;
+mod reload;
+mod report;
 mod safety;
 mod traced;
 mod unchanged;

@@ -44,6 +44,8 @@ pub(in crate::database) struct Session {
     me: Holder,
     patience: Patience,
     tell: Tell,
+    /// Number under which this session has stored something.
+    own: Option<i64>,
 }
 
 impl std::fmt::Debug for Session {
@@ -66,7 +68,7 @@ impl Session {
         let lock = lock::take(&place, &settings.application_name, me)?;
         let mut work = connect::connect(&place)?;
         let texts = texts(&place, &mut work, &tell)?;
-        let mut session = Session { place, lock, work, texts, me: me.clone(), patience, tell };
+        let mut session = Session { place, lock, work, texts, me: me.clone(), patience, tell, own: None };
         session.try_writing()?;
         Ok(session)
     }
@@ -131,22 +133,23 @@ impl Session {
         outcome.map_err(|stopped| stop(&place, stopped))
     }
 
-    pub(in crate::database) fn store(mut self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
+    pub(in crate::database) fn store(&mut self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
         self.check()?;
         self.reconnect()?;
-        let (place, me) = (self.place.clone(), self.me.clone());
+        let (place, me, own) = (self.place.clone(), self.me.clone(), self.own);
         let (work, mut waiter) = self.parts();
         let outcome = begin_writing(work, &mut waiter).and_then(|mut transaction| {
             let last = read::last_scan(&mut transaction)?;
             if last != changes.seen_scan {
                 return Err(Stopped::Ended(DatabaseError::Overtaken { database: place.label() }));
             }
-            write::all(&mut transaction, changes, last + 1, &me)?;
+            write::all(&mut transaction, changes, last + 1, own, &me)?;
             // Another scan that found nothing to write would not have left a number.
             check_lock(waiter.watch, &place).map_err(Stopped::Ended)?;
             transaction.commit()?;
             Ok(last + 1)
         });
+        self.own = outcome.as_ref().ok().copied().or(own);
         outcome.map_err(|stopped| stop(&place, stopped))
     }
 

@@ -22,16 +22,18 @@ const BATCH: usize = 5_000;
 
 /// Everything that goes is deleted by its key, everything that comes is copied; a row that
 /// changes does both. Only the rows of names are updated, for songs point at them.
+/// Writes everything as the scan with number `id`, in place of the scan `own`.
 pub(super) fn all(
     transaction: &mut Transaction<'_>,
     changes: Changes<'_>,
     id: i64,
+    own: Option<i64>,
     me: &Holder,
 ) -> Result<(), Failure> {
     differences(transaction, changes.rows)?;
     state(transaction, changes.state)?;
     moved(transaction, changes.moved)?;
-    scan(transaction, id, &changes.scan, me)
+    scan(transaction, id, own, &changes.scan, me)
 }
 
 /// In place of everything there is.
@@ -225,6 +227,7 @@ fn moved(transaction: &mut Transaction<'_>, moved: &[Moved]) -> Result<(), Failu
 fn scan(
     transaction: &mut Transaction<'_>,
     id: i64,
+    own: Option<i64>,
     scan: &ScanRecord<'_>,
     me: &Holder,
 ) -> Result<(), Failure> {
@@ -238,5 +241,7 @@ fn scan(
         line.text(scan.counts);
     })?;
     transaction.execute("DELETE FROM avalon_scans WHERE id <= $1", &[&(id - SCANS_KEPT)])?;
+    // What the same scan wrote before its end.
+    transaction.execute("DELETE FROM avalon_scans WHERE id = $1", &[&own])?;
     Ok(())
 }

@@ -21,6 +21,8 @@ pub(in crate::database) struct Session {
     me: Holder,
     patience: Patience,
     tell: Tell,
+    /// Number under which this session has stored something.
+    own: Option<i64>,
     _lock: ScanLock,
 }
 
@@ -41,7 +43,7 @@ impl Session {
         let connection =
             super::open(path, patience.announce).map_err(|error| explain(path, patience.announce, &error))?;
         let (path, me) = (path.to_owned(), me.clone());
-        let session = Session { path, connection, me, patience, tell, _lock: lock };
+        let session = Session { path, connection, me, patience, tell, own: None, _lock: lock };
         session.begin_writing()?;
         let tried = try_writing(&session.connection);
         session.connection.execute_batch("ROLLBACK").and(tried).map_err(|error| session.explain(&error))?;
@@ -101,12 +103,13 @@ impl Session {
         }
     }
 
-    pub(in crate::database) fn store(self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
+    pub(in crate::database) fn store(&mut self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
         write::prepare(&self.connection).map_err(|error| self.explain(&error))?;
         self.begin_writing()?;
         let id = self.write(changes).inspect_err(|_| self.roll_back())?;
         // A commit that other programs keep waiting may be tried again.
         self.run("COMMIT").inspect_err(|_| self.roll_back())?;
+        self.own = Some(id);
         Ok(id)
     }
 
@@ -117,7 +120,8 @@ impl Session {
             return Err(DatabaseError::Overtaken { database: label(&self.path) });
         }
         wait(self.patience.give_up)?;
-        write::all(&self.connection, changes, last + 1, &self.me).map_err(|error| self.explain(&error))?;
+        write::all(&self.connection, changes, last + 1, self.own, &self.me)
+            .map_err(|error| self.explain(&error))?;
         wait(self.patience.announce)?;
         Ok(last + 1)
     }

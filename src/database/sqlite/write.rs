@@ -23,10 +23,12 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
 }
 
+/// Writes everything as the scan with number `id`, in place of the scan `own`.
 pub(super) fn all(
     connection: &Connection,
     changes: Changes<'_>,
     id: i64,
+    own: Option<i64>,
     me: &Holder,
 ) -> rusqlite::Result<()> {
     create_missing(connection)?;
@@ -34,7 +36,7 @@ pub(super) fn all(
     write_differences(connection, changes.rows)?;
     write_state(connection, changes.state)?;
     write_moved(connection, changes.moved)?;
-    write_scan(connection, id, &changes.scan, me)
+    write_scan(connection, id, own, &changes.scan, me)
 }
 
 fn create_state(connection: &Connection) -> rusqlite::Result<()> {
@@ -174,12 +176,20 @@ fn write_moved(connection: &Connection, moved: &[Moved]) -> rusqlite::Result<()>
     Ok(())
 }
 
-fn write_scan(connection: &Connection, id: i64, scan: &ScanRecord<'_>, me: &Holder) -> rusqlite::Result<()> {
+fn write_scan(
+    connection: &Connection,
+    id: i64,
+    own: Option<i64>,
+    scan: &ScanRecord<'_>,
+    me: &Holder,
+) -> rusqlite::Result<()> {
     let columns = ["id", "started", "ended", "host", "pid", "counts"];
     connection.execute(
         &insert("avalon_scans", &columns),
         params![id, scan.started, scan.ended, me.host, me.pid, scan.counts],
     )?;
     connection.execute("DELETE FROM avalon_scans WHERE id <= ?", [id - SCANS_KEPT])?;
+    // What the same scan wrote before its end.
+    connection.execute("DELETE FROM avalon_scans WHERE id = ?", [own])?;
     Ok(())
 }

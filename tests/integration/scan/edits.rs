@@ -215,6 +215,9 @@ impl<'a> Sequence<'a> {
 
     fn job(&self, url: &DatabaseUrl, kind: &Kind) -> Job {
         Job {
+            jobs: None,
+            verbose: false,
+            keep_state: false,
             database: url.clone(),
             folders: self.tree.roots.clone(),
             collection: Vec::new(),

@@ -39,7 +39,7 @@ impl Store {
     }
 
     /// The ids of all songs, and the titles: a song that was read badly loses its own.
-    fn songs(&self) -> Vec<(String, String)> {
+    pub(super) fn songs(&self) -> Vec<(String, String)> {
         let query = "SELECT CAST(id AS text), name FROM tracks ORDER BY 1";
         match self {
             Store::Sqlite(path) => {
@@ -65,6 +65,27 @@ impl Store {
                 .execute_batch(statement)
                 .unwrap_or_else(|error| panic!("{statement}: {error}")),
             Store::Postgres(database) => database.execute(statement),
+        }
+    }
+
+    /// How many rows a table has; 0 while it is not there.
+    pub(super) fn count(&self, table: &str) -> i64 {
+        let query = format!("SELECT count(*) FROM {table}");
+        match self {
+            Store::Sqlite(path) => Connection::open(path)
+                .and_then(|database| database.query_row(&query, [], |row| row.get(0)))
+                .unwrap_or(0),
+            Store::Postgres(database) => database.client().query_one(&query, &[]).map_or(0, |row| row.get(0)),
+        }
+    }
+
+    /// Takes everything away.
+    pub(super) fn clear(&self) {
+        match self {
+            Store::Sqlite(path) => drop(fs::remove_file(path)),
+            Store::Postgres(database) => {
+                database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+            }
         }
     }
 

@@ -1,0 +1,57 @@
+//! Asks a running server to serve what a scan has stored.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::control::{self, Command, ControlError};
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reloaded {
+    /// The server serves the new collection.
+    Serves,
+    /// No server runs. The next one reads the database when it starts.
+    NoServer,
+}
+
+/// Why the server does not serve the new collection. The rows are stored all the same.
+#[derive(Debug)]
+pub struct ReloadError {
+    socket: PathBuf,
+    source: ControlError,
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the collection is stored, but the server at {} has not loaded it; see `avalonctl status`",
+            self.socket.display()
+        )
+    }
+}
+
+impl std::error::Error for ReloadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Asks the master whose socket is at `path` to read the collection, and waits until the new
+/// one serves.
+///
+/// # Errors
+/// If the master cannot be asked, goes away meanwhile, or cannot load the collection.
+pub fn reload(path: &Path) -> Result<Reloaded, ReloadError> {
+    match control::call(path, Command::Reload { wait: true }, None) {
+        Ok(_) => Ok(Reloaded::Serves),
+        // A master that ended without removing its socket leaves one that refuses.
+        Err(ControlError::Connection { source, .. })
+            if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+        {
+            Ok(Reloaded::NoServer)
+        }
+        Err(source) => Err(ReloadError { socket: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,77 @@
+//! `--keep-state`: a first scan of a slow share that is interrupted goes on where it was.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::report::assert_valid;
+use super::safety::{Store, shim};
+use super::{Home, Scan};
+use crate::harness::eventually;
+
+#[test]
+fn an_interrupted_scan_need_not_read_again_what_it_kept() {
+    let home = Home::new();
+    for store in Store::both(&home) {
+        let _ = fs::remove_dir_all(home.music());
+        for song in 0..30 {
+            home.add(format!("a/{song}.mp3"));
+        }
+        fs::write(home.music().join("a/cover.jpg"), b"\xff\xd8\xff\xe0 no music").expect("file");
+        age(&home);
+        let hangs = home.add("z/hangs.mp3");
+        let interrupted = |flags: &[&str]| {
+            let mut command = home.command();
+            command
+                .args(["--json", "--file-timeout", "2000", "-d", &store.url()])
+                .args(flags)
+                .arg(home.music());
+            command.env("LD_PRELOAD", shim()).env("SHIM_PATH", &hangs).env("SHIM_CALL", "hang");
+            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("avalon-scan");
+            eventually("files that are kept", || (store.count("avalon_files") >= 31).then_some(()));
+            let sent = Instant::now();
+            kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).expect("kill");
+            let scan = Scan { output: child.wait_with_output().expect("an end") };
+            assert!(sent.elapsed() < Duration::from_secs(1), "{:?}", sent.elapsed());
+            scan
+        };
+        let scan = interrupted(&["--keep-state"]);
+        scan.assert_exited(130)
+            .assert_says("the old collection is untouched; 31 files need not be read again");
+        assert_eq!(store.songs().len(), 0);
+        let report = scan.report();
+        // What goes before the next scan was never in the collection, and is no loss.
+        for song in 0..25 {
+            fs::remove_file(home.music().join(format!("a/{song}.mp3"))).expect("remove");
+        }
+        let mut command = home.command();
+        let next = Scan::of(command.args(["--json", "-d", &store.url()]).arg(home.music()));
+        let next = next.assert_exited(0).report();
+        let counts = &next["counts"];
+        for (count, number) in [("read", 1), ("unchanged", 6), ("added", 6), ("removed", 0), ("moved", 0)] {
+            assert_eq!(counts[count], number, "{count}: {next}");
+        }
+        assert_eq!(store.songs().len(), 6);
+        // Of both scans one entry stays for each.
+        assert_eq!(store.count("avalon_scans"), 2);
+        let full = home.report(["--full", &home.music_text()]);
+        assert_eq!(full["collection"], next["collection"]);
+        let mut command = home.command();
+        let last = Scan::of(command.args(["--json", "-d", &store.url()]).arg(home.music())).report();
+        assert_eq!(last["database"]["differs"], last["counts"]["read"] != 0, "{last}");
+        assert_valid(&[report, next, last]);
+    }
+}
+
+/// Waits until the files are older than what a scan distrusts. Nothing else makes a time of change
+/// older.
+fn age(home: &Home) {
+    let newest = home.music().join("a/cover.jpg");
+    let age = || fs::metadata(&newest).expect("a file").modified().expect("a time").elapsed();
+    eventually("files that are old enough", || {
+        age().is_ok_and(|age| age > Duration::from_millis(2100)).then_some(())
+    });
+}
