@@ -40,12 +40,13 @@ struct Machine {
 
 fn scenarios() {
     let machine = Machine::install();
-    let all: [Scenario<Machine>; 15] = [
+    let all: [Scenario<Machine>; 16] = [
         ("units are flawless", Machine::units_are_flawless),
         ("exposure is small", Machine::exposure_is_small),
         ("started means serving", Machine::started_means_serving),
         ("reload tells how it went", Machine::reload_tells_how_it_went),
         ("scan reloads the server", Machine::scan_reloads_the_server),
+        ("a watch takes in what changes", Machine::watch),
         ("death of a worker is no death of the unit", Machine::worker_dies),
         ("workers are confined", Machine::workers_are_confined),
         ("restart under load loses nothing", Machine::restart_under_load),
@@ -226,6 +227,30 @@ impl Machine {
         assert_eq!(sh_ok("systemctl show avalon-scan.service --value -p ExecMainStatus").trim(), "4");
         assert_eq!(show("StatusText"), before);
         sh_ok("mv /srv/away /srv/music && systemctl reset-failed avalon-scan.service");
+        store(4);
+        sh_ok("systemctl reload avalon.service");
+    }
+
+    /// With the user, the rights and the filters of the unit.
+    fn watch(&self) {
+        let active = || sh_ok("systemctl show avalon-watch.service --value -p StatusText");
+        sh_ok("systemctl start avalon-watch.service");
+        assert!(active().contains("watching 1 folders"), "{}", active());
+        sh_ok("mkdir /srv/music/more && cp /srv/music/song.mp3 /srv/music/more/another.mp3");
+        eventually("two songs", || {
+            (http::get(&self.address, "/avalon/songs").success().len() == 2).then_some(())
+        });
+        eventually("another folder", || active().contains("watching 2 folders").then_some(()));
+        // A mount reaches the unit; it covers one song and holds two.
+        sh_ok("mount -t tmpfs tmpfs /srv/music/more");
+        sh_ok("cd /srv/music && cp song.mp3 more/1.mp3 && cp song.mp3 more/2.mp3");
+        eventually("the songs on the disk", || {
+            (http::get(&self.address, "/avalon/songs").success().len() == 3).then_some(())
+        });
+        sh_ok("systemctl stop avalon-watch.service");
+        let result = sh_ok("systemctl show avalon-watch.service --value -p Result -p ExecMainStatus");
+        assert_eq!(result, "success\n0\n");
+        sh_ok("umount /srv/music/more && rm -r /srv/music/more");
         store(4);
         sh_ok("systemctl reload avalon.service");
     }

@@ -41,6 +41,16 @@ impl Batch {
         }
     }
 
+    /// Apart what is there and what is gone; if there is but one of the two, it is the second.
+    pub(super) fn split(self) -> (Batch, Batch) {
+        let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+        if self.all.is_some() || self.paths.keys().all(is_there) {
+            return (Batch::default(), self);
+        }
+        let (there, gone) = self.paths.into_iter().partition(|(path, _)| is_there(path));
+        (Batch { all: None, paths: there }, Batch { all: None, paths: gone })
+    }
+
     /// What a scan is told to look at alone; `None` for everything. No path lies below another.
     pub(super) fn only(&self) -> Option<Vec<PathBuf>> {
         if self.all.is_some() {
@@ -74,6 +84,24 @@ mod tests {
         batch.add("/e".into(), true);
         batch.add("/e".into(), false);
         assert!(batch.paths[Path::new("/e")]);
+    }
+
+    #[test]
+    fn what_is_gone_is_told_from_what_is_there() {
+        let home = tempfile::tempdir().expect("folder");
+        let (there, gone) = (home.path().to_owned(), home.path().join("gone"));
+        let batch = |paths: &[&PathBuf]| {
+            let mut batch = Batch::default();
+            paths.iter().for_each(|path| batch.add((*path).clone(), false));
+            batch
+        };
+        let split = |paths: &[&PathBuf]| {
+            let (there, gone) = batch(paths).split();
+            (there.paths.into_keys().collect::<Vec<_>>(), gone.paths.into_keys().collect::<Vec<_>>())
+        };
+        assert_eq!(split(&[&there, &gone]), (vec![there.clone()], vec![gone.clone()]));
+        assert_eq!(split(&[&gone]), (vec![], vec![gone.clone()]));
+        assert_eq!(split(&[&there]), (vec![], vec![there.clone()]));
     }
 
     #[test]

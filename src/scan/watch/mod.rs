@@ -166,9 +166,9 @@ impl<'a> Watcher<'a> {
             self.take(dirty);
         }
         let now = Instant::now();
-        if self.next_poll.is_some_and(|poll| poll <= now) {
+        let is_poll = self.next_poll.is_some_and(|poll| poll <= now);
+        if is_poll {
             self.next_poll = None;
-            self.next.merge(std::mem::take(&mut self.again));
             self.tree.polled().into_iter().for_each(|path| self.next.add(path, true));
         }
         if self.next_day <= now {
@@ -177,9 +177,18 @@ impl<'a> Watcher<'a> {
             self.next_day = now + DAY;
         }
         self.reload.ask(&self.told.logger(self.log));
+        let is_whole = self.next.all.is_some();
         if !self.next.is_empty() && self.trouble.retry.is_none_or(|(at, _)| at <= now) {
-            self.pass()?;
+            let batch = std::mem::take(&mut self.next);
+            self.pass(batch)?;
         }
+        // By itself: what is refused must not keep the rest out.
+        if is_poll && !is_whole && !self.again.is_empty() && self.trouble.retry.is_none() {
+            let batch = std::mem::take(&mut self.again);
+            self.pass(batch)?;
+        }
+        let has_to_poll = !self.again.is_empty() || !self.tree.polled().is_empty();
+        self.next_poll = has_to_poll.then(|| self.next_poll.unwrap_or_else(|| Instant::now() + self.poll));
         self.tell_status();
         Ok(())
     }
@@ -187,6 +196,9 @@ impl<'a> Watcher<'a> {
     /// When there is something to do, also if nothing changes.
     fn timer(&self) -> Instant {
         let retry = self.trouble.retry.map(|(at, _)| at);
+        if retry.is_none() && !self.next.is_empty() {
+            return Instant::now();
+        }
         let times = [self.next_poll, self.reload.due(), retry];
         times.into_iter().flatten().fold(self.next_day, Instant::min)
     }
@@ -211,11 +223,10 @@ impl<'a> Watcher<'a> {
     }
 
     /// Sets watches, then scans.
-    fn pass(&mut self) -> Result<(), ScanError> {
+    fn pass(&mut self, mut batch: Batch) -> Result<(), ScanError> {
         if !self.is_complete {
-            self.next.merge(Batch::everything("not everything was scanned yet"));
+            batch.merge(Batch::everything("not everything was scanned yet"));
         }
-        let batch = std::mem::take(&mut self.next);
         match batch.all {
             Some(why) => {
                 debug!(self.log, "Looking at everything: {why}");
@@ -238,8 +249,6 @@ impl<'a> Watcher<'a> {
             Ok(report) => self.stored(&report, batch, began.elapsed()),
             Err(error) => self.failed(error, batch, &log)?,
         }
-        let has_to_poll = !self.again.is_empty() || !self.tree.polled().is_empty();
-        self.next_poll = has_to_poll.then(|| self.next_poll.unwrap_or_else(|| Instant::now() + self.poll));
         Ok(())
     }
 
@@ -299,7 +308,10 @@ impl<'a> Watcher<'a> {
                 }
                 // The rest of the collection is in the database, and can be kept up to date.
                 self.is_complete = true;
-                self.refused(text, batch);
+                // What is there is looked at without what is gone.
+                let (there, gone) = batch.split();
+                self.next.merge(there);
+                self.refused(text, gone);
             }
             ScanError::Missing { .. }
             | ScanError::NotFolder { .. }
