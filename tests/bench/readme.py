@@ -5,7 +5,9 @@ from servers import ROOT, Failure
 
 README = ROOT / "README.md"
 PLOT = ROOT / "tests" / "bench" / "cost.svg"
+SCANNING = ROOT / "docs" / "scanning.md"
 BEGIN, END = "<!-- written by scripts/bench --write-readme -->", "<!-- until here -->"
+BEGIN_SCANS = "<!-- written by scripts/bench --scan --write-readme -->"
 CAPTION = "Processor time per request (all workers, kernel included) by songs in the collection"
 
 
@@ -16,14 +18,8 @@ def write_plot(results, path):
 
 def write(results, measured, further):
     """Replaces the section; `measured` says when and where, `further` are more lines."""
-    text = README.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise Failure(f"README.md needs the line {BEGIN!r} once, and {END!r} after it")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
     shown = min(results, key=lambda result: abs(result.songs - 100_000))
     lines = [
-        BEGIN,
         measured,
         "",
         f"{shown.title}, wrk beside the servers, medians of the rounds:",
@@ -43,10 +39,24 @@ def write(results, measured, further):
         f"![processor time per request against songs]({PLOT.relative_to(ROOT)})",
         "",
         *(line.replace("## ", "### ") for line in further),
-        END,
     ]
     write_plot(results, PLOT)
-    README.write_text(before + "\n".join(lines) + after)
+    replace(README, BEGIN, lines)
+
+
+def write_scans(lines):
+    """Replaces the section of what scans cost."""
+    replace(SCANNING, BEGIN_SCANS, lines)
+
+
+def replace(document, begin, lines):
+    """Puts lines between two markers."""
+    text = document.read_text()
+    if text.count(begin) != 1 or text.count(END) != 1:
+        raise Failure(f"{document.name} needs the line {begin!r} once, and {END!r} after it")
+    before, rest = text.split(begin)
+    after = rest.split(END)[1]
+    document.write_text(before + "\n".join([begin, *lines, END]) + after)
 
 
 def by_size(results, tables):
