@@ -20,6 +20,9 @@ use super::mounts::{MOUNTS, Mount, Mounts};
 /// Pause after a failure of poll(2).
 const RESPITE: Duration = Duration::from_secs(1);
 
+/// The source, and what watches are set with, if the kernel grants that.
+pub(super) type Started = (Arc<Source>, Result<Arc<Inotify>, Errno>);
+
 /// What has come and was not yet taken.
 #[derive(Debug, Default)]
 pub(super) struct Source {
@@ -33,7 +36,7 @@ impl Source {
     ///
     /// # Errors
     /// If no thread can be started.
-    pub(super) fn start(folders: Vec<PathBuf>) -> io::Result<(Arc<Source>, Result<Arc<Inotify>, Errno>)> {
+    pub(super) fn start(folders: Vec<PathBuf>) -> io::Result<Started> {
         let source = Arc::new(Source::default());
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map(Arc::new);
         let listener = Listener {
