@@ -7,28 +7,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use avalon::config::{self, Config, Overrides};
-use avalon::scan::{self, Empty, Expected, Interrupt, Job, Progress, Report, ScanError};
+use avalon::scan::{self, Empty, Exit, Expected, Interrupt, Job, Progress};
 use avalon::telemetry::Log;
 use clap::Parser;
 use slog::{Level, Logger, error, info, warn};
-
-/// What the process says by ending; the help tells it in words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Exit {
-    /// The collection was stored.
-    Done = 0,
-    /// The database or the log could not be written, or another scan runs.
-    Failed = 1,
-    /// The command line or the configuration is wrong. clap ends with the same number.
-    Usage = 2,
-    /// There was nothing to read.
-    NothingToScan = 3,
-    /// Too many songs would have disappeared.
-    TooMuchLost = 4,
-    /// The collection was stored, but parts of it could not be reached.
-    Partial = 5,
-}
 
 const SHORT: &str = "\
 Exit codes: 0 stored, 1 database or log failed, 2 wrong command line or configuration, \
@@ -146,10 +128,10 @@ fn run(arguments: Arguments, interrupt: &Interrupt) -> Exit {
         Ok(report) => {
             let unchanged = if report.is_written { "" } else { ", nothing has changed" };
             info!(logger, "{report}, {:.1} seconds{unchanged}", started.elapsed().as_secs_f64());
-            exit_of(&report)
+            Exit::from(&report)
         }
         Err(error) => {
-            let exit = exit_of_error(&error);
+            let exit = Exit::from(&error);
             error!(logger, "avalon-scan: {}", chain(&error));
             if is_logged_elsewhere { say(exit, &error) } else { exit }
         }
@@ -197,27 +179,6 @@ fn progress(quiet: bool, log: &Logger) -> (Progress, Logger) {
     }
 }
 
-fn exit_of(report: &Report) -> Exit {
-    if report.unreachable > 0 { Exit::Partial } else { Exit::Done }
-}
-
-fn exit_of_error(error: &ScanError) -> Exit {
-    match error {
-        ScanError::InsideCollection { .. } | ScanError::OutsideRoots { .. } | ScanError::Pattern(_) => {
-            Exit::Usage
-        }
-        ScanError::Missing { .. }
-        | ScanError::NotFolder { .. }
-        | ScanError::Unreadable { .. }
-        | ScanError::NothingReadable { .. } => Exit::NothingToScan,
-        ScanError::TooMuchLost { .. } | ScanError::NothingThere { .. } => Exit::TooMuchLost,
-        ScanError::Database(_)
-        | ScanError::Unstorable { .. }
-        | ScanError::Threads(_)
-        | ScanError::Spool(_) => Exit::Failed,
-    }
-}
-
 /// Neither the command line nor the configuration names a folder.
 #[derive(Debug, Clone, Copy)]
 struct NoFolder;
@@ -252,13 +213,5 @@ mod tests {
     #[test]
     fn arguments_are_well_defined() {
         Arguments::command().debug_assert();
-    }
-
-    /// Scripts and systemd units rely on these numbers.
-    #[test]
-    fn exit_codes_stay() {
-        use Exit::{Done, Failed, NothingToScan, Partial, TooMuchLost, Usage};
-        let codes = [Done, Failed, Usage, NothingToScan, TooMuchLost, Partial];
-        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5]);
     }
 }

@@ -129,6 +129,8 @@ pub struct Config {
     pub exclude: Vec<String>,
     /// How long a file may give no answer before it counts as unreachable.
     pub file_timeout: Duration,
+    /// How often the master has these folders scanned; `None` for never.
+    pub scan_every: Option<Duration>,
     /// How log lines look and where they go.
     pub log: LogSettings,
     /// How requests are logged; `None` if they are not.
@@ -232,6 +234,7 @@ pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, Confi
         collection: collection(&layers)?,
         exclude: exclude(&layers)?,
         file_timeout: layers.seconds("FILE_TIMEOUT")?,
+        scan_every: scan_every(&layers)?,
         log: telemetry::log_settings(&layers)?,
         access_log: telemetry::access_log(&layers)?,
         request_id_header: layers.text("REQUEST_ID_HEADER", telemetry::header_name)?,
@@ -365,6 +368,17 @@ fn exclude(layers: &Layers) -> Result<Vec<String>, ConfigError> {
         checked.map(|()| pattern()).map_err(|error| format!("expected a pattern as in .gitignore: {error}"))
     };
     Ok(layers.list("EXCLUDE", pattern)?.into_iter().flatten().collect())
+}
+
+/// Without a folder each of these scans would fail.
+fn scan_every(layers: &Layers) -> Result<Option<Duration>, ConfigError> {
+    let every = layers.interval("SCAN_EVERY")?;
+    if every.is_some() && collection(layers)?.is_empty() {
+        let problem =
+            "there is nothing to scan: COLLECTION names no folder; name one, or set SCAN_EVERY to 0";
+        return Err(typed::wrong("SCAN_EVERY", layers.get("SCAN_EVERY"), problem.to_owned()));
+    }
+    Ok(every)
 }
 
 fn request_path(text: &str) -> Result<String, String> {

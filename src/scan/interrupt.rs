@@ -59,7 +59,15 @@ impl Interrupt {
     /// # Errors
     /// If signals cannot be blocked or the thread not be started.
     pub fn listen() -> io::Result<Interrupt> {
-        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        Interrupt::listen_to(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
+    }
+
+    /// The same for other signals.
+    ///
+    /// # Errors
+    /// As with [`Interrupt::listen`].
+    pub fn listen_to(signals: &[Signal]) -> io::Result<Interrupt> {
+        let signals: SigSet = signals.iter().copied().collect();
         signals.thread_block()?;
         let interrupt = Interrupt::default();
         let own = interrupt.clone();

@@ -11,6 +11,7 @@
 
 mod error;
 mod exclude;
+mod exit;
 mod facts;
 mod fate;
 mod folders;
@@ -42,6 +43,7 @@ use std::time::Duration;
 use slog::{Level, Logger, debug, error, info, warn};
 
 pub use error::ScanError;
+pub use exit::Exit;
 pub use guard::{Expected, Loss};
 pub use interrupt::Interrupt;
 pub use progress::Progress;
