@@ -156,7 +156,7 @@ impl Master {
             Ok(_) => drop(self.scans.is_news(None)),
             Err(reason) => {
                 match self.scans.is_news(Some(reason)) {
-                    true => error!(log, "the scan has failed, the collection is as before: {}", reason;
+                    true => error!(log, "the scan has failed, what is served stays: {}", reason;
                         "exit_code" => outcome.exit_code),
                     false => info!(log, "the scan has failed again"; "exit_code" => outcome.exit_code),
                 }
