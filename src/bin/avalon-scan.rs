@@ -54,34 +54,40 @@ pub(crate) struct Arguments {
     /// Show nothing but errors
     #[arg(short, long)]
     quiet: bool,
-    /// Store an empty collection if no audio is found, instead of refusing it
+    /// Store an empty collection if no audio is found
+    ///
+    /// Else that is refused, as a disk that is not mounted looks the same.
     #[arg(long)]
     allow_empty: bool,
-    /// Look at PATH alone, which lies below the folders of the collection; all other songs stay
+    /// Look at PATH alone; all other songs stay
+    ///
+    /// It lies below the folders of the collection.
     #[arg(long, requires = "paths")]
     only: bool,
     /// Tell what would be stored, and store nothing
     #[arg(long)]
     dry_run: bool,
     /// Read all files again, also those that are as the last scan left them
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     full: bool,
-    /// Store what is found, however many songs disappear; also those that cannot be reached
+    /// Store what is found, however many songs disappear
+    ///
+    /// Those that cannot be reached disappear as well.
     #[arg(long)]
     force: bool,
     /// Let songs below this path disappear; may be repeated
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", hide_short_help = true)]
     expect_loss: Vec<PathBuf>,
     /// Store the songs of PATH alone although it lies inside a folder of COLLECTION
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     replace: bool,
     /// Pass over files and folders that match, as .gitignore writes it; may be repeated
     /// [env: AVALON_EXCLUDE]
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", hide_short_help = true)]
     exclude: Vec<String>,
     /// Seconds after which a file that gives no answer counts as unreachable
     /// [env: AVALON_FILE_TIMEOUT]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", hide_short_help = true)]
     file_timeout: Option<String>,
 }
 

@@ -8,8 +8,9 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, ValueHint, value_parser};
 
+use super::layers::{self, Raw};
 use super::settings::{self, Kind, Setting};
-use super::{Overrides, Raw, gunicorn, layers};
+use super::{Overrides, gunicorn};
 
 /// The flags of `avalon-master` that stand for settings, and those of Gunicorn's that do not. Each
 /// setting is documented, with its default, in `config/default.toml`.

@@ -5,13 +5,17 @@
 
 mod account;
 mod bind;
+mod control;
 pub mod database_url;
 mod error;
 pub mod flags;
 mod gunicorn;
 mod layers;
+mod limits;
 pub mod migration;
 mod notation;
+mod overrides;
+mod printed;
 mod proxies;
 mod python;
 mod settings;
@@ -20,19 +24,22 @@ pub mod trial;
 mod typed;
 mod world;
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use account::Account;
 pub use bind::{BindAddress, preferred};
+use control::control;
+pub use control::control_socket;
 use database_url::Backend;
 pub use database_url::DatabaseUrl;
 pub use error::{ConfigError, Origin};
-use layers::{Layers, Raw};
-use nix::unistd::Uid;
+use layers::Layers;
+pub use limits::{Limits, MaxRequests};
+use limits::{limits, max_requests};
+pub use overrides::Overrides;
+use printed::shown;
 pub use proxies::{ForwardedHeaders, Proxies, Trusted};
 pub use world::{Answers, World};
 
@@ -41,82 +48,6 @@ use crate::telemetry::{AccessSettings, LogSettings};
 
 /// The defaults with their documentation, as `avalon-echo-config` prints them.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
-
-/// What the command line says: flags, `-e` variables and `-c`.
-#[derive(Debug, Default, Clone)]
-pub struct Overrides {
-    file: Option<PathBuf>,
-    variables: Vec<(String, String)>,
-    flags: Vec<(&'static str, Raw, String)>,
-    /// Sentences about flags that mean nothing here.
-    notes: Vec<String>,
-}
-
-impl Overrides {
-    /// Sets `key` by the flag called `--` and its name in lower case with hyphens.
-    pub fn set(&mut self, key: &'static str, value: String) {
-        let flag = format!("--{}", key.to_ascii_lowercase().replace('_', "-"));
-        self.set_by(key, Raw::Untyped(value), flag);
-    }
-
-    /// Reads this file instead of the one that `AVALON_CONFIG` names.
-    pub fn set_file(&mut self, path: PathBuf) {
-        self.file = Some(path);
-    }
-
-    /// Lays a variable over the environment, as Gunicorn's `-e` does.
-    pub fn set_variable(&mut self, name: String, value: String) {
-        self.variables.push((name, value));
-    }
-
-    /// A path in the environment, `-e` included; `None` if it is empty.
-    fn variable(&self, name: &str) -> Option<PathBuf> {
-        let given = self.variables.iter().rev().find(|(other, _)| other == name);
-        let value = given.map(|(_, value)| value.into()).or_else(|| std::env::var_os(name));
-        value.filter(|value| !value.is_empty()).map(PathBuf::from)
-    }
-
-    fn set_by(&mut self, key: &'static str, value: Raw, flag: String) {
-        self.flags.push((key, value, flag));
-    }
-}
-
-/// Limits of one connection and its requests.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
-    /// How long an idle connection is kept; zero closes after each answer.
-    pub keepalive: Duration,
-    /// How long the head of a request may take.
-    pub header_timeout: Duration,
-    /// How long a client may read nothing while an answer waits.
-    pub write_timeout: Duration,
-    /// Connections of one worker at the same time.
-    pub connections: usize,
-    /// Bytes of a request line.
-    pub request_line: usize,
-    /// Number of header fields.
-    pub request_fields: usize,
-    /// Bytes of one header field.
-    pub request_field_size: usize,
-    /// Bytes of a whole head.
-    pub request_head: usize,
-}
-
-/// After how many requests a worker is replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaxRequests {
-    least: u64,
-    jitter: u64,
-}
-
-impl MaxRequests {
-    /// A number for one worker, so that not all are replaced at the same time.
-    pub fn with_jitter(self) -> u64 {
-        // A fresh hasher has random keys, which is random enough here.
-        let random = RandomState::new().hash_one(std::process::id());
-        self.least + random % (self.jitter + 1)
-    }
-}
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -285,14 +216,6 @@ impl Config {
         self.bind.iter().chain(&self.metrics_bind).filter_map(BindAddress::ipv4_port).collect()
     }
 
-    /// Why `avalonctl` cannot reach the master, if it is meant to.
-    pub fn unreachable(&self) -> Option<&'static str> {
-        (self.control.is_none() && self.control_wanted).then_some(
-            "avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set, and \
-             there is no /run/user/UID; set CONTROL to a path, or to none",
-        )
-    }
-
     /// Every key with the value that counts, as TOML comments and lines; the database
     /// password and the Sentry key are hidden.
     pub fn print(&self) -> String {
@@ -313,33 +236,6 @@ fn notes(
         notes.extend(gunicorn::unread_file(Path::new("."), world));
     }
     Ok(notes)
-}
-
-fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, String)> {
-    let quoted = |text: &str| toml::Value::from(text).to_string();
-    let value = |key: &'static str| match (&layers.get(key).value, key) {
-        (_, "DATABASE_URL") => quoted(&database_url.to_string()),
-        (Raw::Text(text) | Raw::Untyped(text), "SENTRY_DSN") if !text.is_empty() => quoted("(hidden)"),
-        (Raw::Integer(number), "UMASK") => format!("0o{number:03o}"),
-        (Raw::Untyped(text) | Raw::Text(text), "UMASK") => {
-            format!("0o{:03o}", notation::parse_mode(text).unwrap_or_default())
-        }
-        (Raw::Integer(number), _) => number.to_string(),
-        (Raw::Boolean(truth), _) => truth.to_string(),
-        (Raw::List(items), _) => toml::Value::from(items.clone()).to_string(),
-        (Raw::Text(text), _) => quoted(text),
-        (Raw::Untyped(text), _) => match layers.default(key) {
-            Raw::Boolean(_) => text.trim().to_ascii_lowercase(),
-            Raw::List(_) if text.trim().is_empty() => "[]".to_owned(),
-            Raw::List(_) => {
-                let items: Vec<String> = text.split(',').map(|item| item.trim().to_owned()).collect();
-                toml::Value::from(items).to_string()
-            }
-            _ => text.trim().parse::<i64>().map_or_else(|_| quoted(text), |number| number.to_string()),
-        },
-        (Raw::Other(name), _) => (*name).to_owned(),
-    };
-    settings::all().map(|setting| (setting.key, value(setting.key))).collect()
 }
 
 /// The URL; its default lies in TMPDIR, as Python's `tempfile.gettempdir` has it.
@@ -427,73 +323,12 @@ fn distinct(addresses: impl IntoIterator<Item = BindAddress>) -> Vec<BindAddress
     addresses.into_iter().filter(|address| seen.insert(address.clone())).collect()
 }
 
-fn max_requests(layers: &Layers) -> Result<Option<MaxRequests>, ConfigError> {
-    let least = layers.integer("MAX_REQUESTS")?.unsigned_abs();
-    let jitter = layers.integer("MAX_REQUESTS_JITTER")?.unsigned_abs();
-    Ok((least > 0).then_some(MaxRequests { least, jitter }))
-}
-
-/// The control socket: as it is set, or where systemd or the session keeps such things.
-fn control(setting: &str, overrides: &Overrides) -> Result<Option<PathBuf>, String> {
-    let folder = |name: &str| overrides.variable(name);
-    Ok(match setting {
-        "none" => None,
-        // systemd may name several folders; the first is ours.
-        "" => folder("RUNTIME_DIRECTORY")
-            .and_then(|folders| {
-                folders.to_str()?.split(':').next().map(|first| Path::new(first).join("control"))
-            })
-            // Root looks where the service is, not in its own session.
-            .or_else(|| Uid::effective().is_root().then(|| PathBuf::from("/run/avalon/control")))
-            .or_else(|| {
-                folder("XDG_RUNTIME_DIR")
-                    .or_else(own_runtime_folder)
-                    .map(|folder| folder.join("avalon/control"))
-            }),
-        path => notation::path(path)?,
-    })
-}
-
-/// What XDG_RUNTIME_DIR would name, for who has a session but came here by su, sudo or cron.
-fn own_runtime_folder() -> Option<PathBuf> {
-    let folder = PathBuf::from(format!("/run/user/{}", Uid::effective()));
-    let found = std::fs::symlink_metadata(&folder).ok()?;
-    (found.is_dir() && found.uid() == Uid::effective().as_raw()).then_some(folder)
-}
-
-/// Where a master of this configuration listens for `avalonctl`, also if the rest of the
-/// configuration is wrong.
-pub fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
-    match Layers::read(overrides, &World::live()).and_then(|layers| layers.string("CONTROL")) {
-        Ok(setting) => control(&setting, overrides),
-        Err(_) => {
-            let setting = overrides.variable("AVALON_CONTROL").unwrap_or_default();
-            control(&setting.to_string_lossy(), overrides)
-        }
-    }
-    .ok()?
-}
-
 fn status_allow(layers: &Layers) -> Result<Vec<IpAddr>, ConfigError> {
     let parse = |text: &str| match text {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| "expected an IP address".to_owned()),
     };
     Ok(layers.list("STATUS_ALLOW", parse)?.into_iter().flatten().collect())
-}
-
-fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
-    let count = |key| layers.integer(key).map(|number| number as usize);
-    Ok(Limits {
-        keepalive: layers.seconds("KEEPALIVE")?,
-        header_timeout: layers.seconds("HEADER_TIMEOUT")?,
-        write_timeout: layers.seconds("WRITE_TIMEOUT")?,
-        connections: count("WORKER_CONNECTIONS")?,
-        request_line: count("LIMIT_REQUEST_LINE")?,
-        request_fields: count("LIMIT_REQUEST_FIELDS")?,
-        request_field_size: count("LIMIT_REQUEST_FIELD_SIZE")?,
-        request_head: count("LIMIT_REQUEST_HEAD")?,
-    })
 }
 
 /// `number` was checked to be a port.

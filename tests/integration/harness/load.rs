@@ -29,7 +29,7 @@ pub(crate) enum Outcome {
     ResponseTimeout,
     WrongBody,
     /// Of a generation whose end was announced before this connection was made, or older than
-    /// what the same client has seen by more than the generation that drains.
+    /// what the same client has seen by more than the generation that drains: another lies between.
     Stale,
     /// A kept connection was closed before its time was up, and no answer had announced it.
     UnannouncedClose,
@@ -133,6 +133,8 @@ pub(crate) struct Report {
     pub(crate) announced: u64,
     /// How long right answers took, from the connect if there was one.
     took: BTreeMap<On, Vec<Duration>>,
+    /// Answers of a version from before one that the client has seen.
+    behind: Vec<(On, u64, u64)>,
 }
 
 impl Report {
@@ -174,6 +176,18 @@ impl Report {
         self.announced += other.announced;
         for (on, took) in other.took {
             self.took.entry(on).or_default().extend(took);
+        }
+        self.behind.extend(other.behind);
+    }
+
+    /// Finds those that were behind by more than a generation, now that all versions are known. Reloads
+    /// that came together are one, and leave versions out.
+    fn find_stale(&mut self) {
+        for (on, version, newest) in std::mem::take(&mut self.behind) {
+            if self.versions.range(version + 1..newest).next().is_some() {
+                *self.counts.entry((on, Outcome::Ok)).or_default() -= 1;
+                *self.counts.entry((on, Outcome::Stale)).or_default() += 1;
+            }
         }
     }
 }
@@ -273,6 +287,7 @@ impl Load {
         for thread in self.threads {
             report.merge(thread.join().expect("a client"));
         }
+        report.find_stale();
         report
     }
 
@@ -333,7 +348,7 @@ impl Client {
                 } else if self.keeps {
                     self.kept = Some((connection, Instant::now(), oldest));
                 }
-                self.judge(&answer, oldest)
+                self.judge(&answer, on, oldest)
             }
             // A client cannot tell these apart, nor repeat the request without asking.
             Err(Outcome::ResetBeforeResponse) if on == On::Reused => {
@@ -345,7 +360,7 @@ impl Client {
         (on, outcome, took)
     }
 
-    fn judge(&mut self, answer: &Answer, oldest: u64) -> Outcome {
+    fn judge(&mut self, answer: &Answer, on: On, oldest: u64) -> Outcome {
         match (self.plan.check)(answer) {
             Err(wrong) => {
                 *self.report.wrong.entry(wrong).or_default() += 1;
@@ -354,9 +369,14 @@ impl Client {
             Ok(None) => Outcome::Ok,
             Ok(Some(version)) => {
                 self.report.versions.insert(version);
-                let stale = version < oldest || version + 1 < self.newest;
+                if version < oldest {
+                    return Outcome::Stale;
+                }
+                if version < self.newest {
+                    self.report.behind.push((on, version, self.newest));
+                }
                 self.newest = self.newest.max(version);
-                if stale { Outcome::Stale } else { Outcome::Ok }
+                Outcome::Ok
             }
         }
     }

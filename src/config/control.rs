@@ -1,0 +1,60 @@
+//! `CONTROL`: where `avalonctl` reaches the master.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Uid;
+
+use super::layers::Layers;
+use super::{Config, Overrides, World, notation};
+
+impl Config {
+    /// Why `avalonctl` cannot reach the master, if it is meant to.
+    pub fn unreachable(&self) -> Option<&'static str> {
+        (self.control.is_none() && self.control_wanted).then_some(
+            "avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set, and \
+             there is no /run/user/UID; set CONTROL to a path, or to none",
+        )
+    }
+}
+
+/// The control socket: as it is set, or where systemd or the session keeps such things.
+pub(super) fn control(setting: &str, overrides: &Overrides) -> Result<Option<PathBuf>, String> {
+    let folder = |name: &str| overrides.variable(name);
+    Ok(match setting {
+        "none" => None,
+        // systemd may name several folders; the first is ours.
+        "" => folder("RUNTIME_DIRECTORY")
+            .and_then(|folders| {
+                folders.to_str()?.split(':').next().map(|first| Path::new(first).join("control"))
+            })
+            // Root looks where the service is, not in its own session.
+            .or_else(|| Uid::effective().is_root().then(|| PathBuf::from("/run/avalon/control")))
+            .or_else(|| {
+                folder("XDG_RUNTIME_DIR")
+                    .or_else(own_runtime_folder)
+                    .map(|folder| folder.join("avalon/control"))
+            }),
+        path => notation::path(path)?,
+    })
+}
+
+/// What XDG_RUNTIME_DIR would name, for who has a session but came here by su, sudo or cron.
+fn own_runtime_folder() -> Option<PathBuf> {
+    let folder = PathBuf::from(format!("/run/user/{}", Uid::effective()));
+    let found = std::fs::symlink_metadata(&folder).ok()?;
+    (found.is_dir() && found.uid() == Uid::effective().as_raw()).then_some(folder)
+}
+
+/// Where a master of this configuration listens for `avalonctl`, also if the rest of the
+/// configuration is wrong.
+pub fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
+    match Layers::read(overrides, &World::live()).and_then(|layers| layers.string("CONTROL")) {
+        Ok(setting) => control(&setting, overrides),
+        Err(_) => {
+            let setting = overrides.variable("AVALON_CONTROL").unwrap_or_default();
+            control(&setting.to_string_lossy(), overrides)
+        }
+    }
+    .ok()?
+}
