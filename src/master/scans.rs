@@ -6,15 +6,16 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use slog::{debug, error, info, warn};
 
+use super::Master;
 use super::events::{Event, Wish};
 use super::generations::first_steps;
 use super::metrics::{milliseconds, now_ms};
 use super::process::{Ended, FirstSteps};
 use super::scanner::{Outcome, Scanned, Scanner};
-use super::{Master, Signal};
-use crate::scan::Exit;
 
 /// When the next scan is due.
 #[derive(Debug, Default)]
@@ -97,22 +98,19 @@ impl Master {
             gives_way: true,
             ..first_steps(&of.config, Signal::SIGTERM)
         };
+        self.scoreboard.header().scans.running_ms.set(now_ms());
         match Scanner::start(&of.config, &of.log, first) {
             Ok(scanner) => {
                 debug!(self.log.logger(), "a scan begins"; "pid" => scanner.pid.as_raw());
                 self.scans.scanner = Some(scanner);
-                self.scoreboard.header().scans.running_ms.set(now_ms());
                 self.publish_next_scan();
             }
-            Err(error) => {
-                self.scoreboard.header().scans.running_ms.set(now_ms());
-                self.judge_scan(Outcome::not_begun(&error), Duration::ZERO);
-            }
+            Err(error) => self.judge_scan(Outcome::not_begun(&error), Duration::ZERO),
         }
     }
 
     /// The scan of this process, if it was one.
-    pub(super) fn take_scanner(&mut self, pid: super::Pid) -> Option<Scanner> {
+    pub(super) fn take_scanner(&mut self, pid: Pid) -> Option<Scanner> {
         self.scans.scanner.take_if(|scanner| scanner.pid == pid)
     }
 
@@ -142,31 +140,25 @@ impl Master {
     /// A fault that lasts is told once, not after each interval.
     fn tell_scan(&mut self, outcome: &Outcome, took: Duration) {
         let log = self.log.logger().clone();
-        let seconds = format!("{:.1}", took.as_secs_f32());
-        match &outcome.result {
-            Ok(scanned) if outcome.exit_code == Exit::Partial as u8 => {
-                let text = format!(
-                    "parts of the collection could not be reached, their songs stay: {} places, {} songs",
-                    scanned.unreachable, scanned.kept
-                );
-                if self.scans.is_news(Some(&text)) {
-                    warn!(log, "{}", text);
-                }
+        let scanned = match &outcome.result {
+            Ok(scanned) => scanned,
+            Err(reason) if self.scans.is_news(Some(reason)) => {
+                return error!(log, "the scan has failed, what is served stays: {}", reason;
+                    "exit_code" => outcome.exit_code);
             }
-            Ok(_) => drop(self.scans.is_news(None)),
-            Err(reason) => {
-                match self.scans.is_news(Some(reason)) {
-                    true => error!(log, "the scan has failed, what is served stays: {}", reason;
-                        "exit_code" => outcome.exit_code),
-                    false => info!(log, "the scan has failed again"; "exit_code" => outcome.exit_code),
-                }
-                return;
-            }
+            Err(_) => return info!(log, "the scan has failed again"; "exit_code" => outcome.exit_code),
+        };
+        let missing = (scanned.unreachable > 0).then(|| {
+            let (places, songs) = (scanned.unreachable, scanned.kept);
+            format!("{places} places could not be reached by the scan, {songs} songs stay as they were")
+        });
+        if self.scans.is_news(missing.as_deref()) {
+            missing.iter().for_each(|missing| warn!(log, "{}", missing));
         }
-        match &outcome.result {
-            Ok(scanned) if scanned.is_written => info!(log, "{}", scanned.text; "seconds" => seconds),
-            Ok(scanned) => debug!(log, "{}, nothing has changed", scanned.text; "seconds" => seconds),
-            Err(_) => {}
+        let seconds = format!("{:.1}", took.as_secs_f32());
+        match scanned.is_written {
+            true => info!(log, "{}", scanned.text; "seconds" => seconds),
+            false => debug!(log, "{}, nothing has changed", scanned.text; "seconds" => seconds),
         }
     }
 

@@ -199,3 +199,25 @@ fn reload_changes_the_interval() {
         (scan["next"].is_null() && scan["running_since"].is_null()).then_some(())
     });
 }
+
+#[test]
+fn songs_that_cannot_be_reached_stay_and_that_is_told_once() {
+    let setup = setup();
+    let [music, more, away] = ["music", "more", "away"].map(|name| setup.path(name));
+    fs::create_dir(&more).expect("a folder");
+    add(&more, "b.mp3");
+    let folders = format!("{},{}", music.display(), more.display());
+    let server = setup.variable("AVALON_COLLECTION", &folders).flag("--scan-every=1").start();
+    wait_songs(&server, 2);
+    fs::rename(&more, &away).expect("moved away");
+    let text = "1 places could not be reached by the scan, 1 songs stay as they were";
+    server.wait_log(text);
+    let last = wait_next(&server);
+    assert_eq!(
+        ["exit_code", "songs", "kept", "unreachable"].map(|key| last[key].as_u64()),
+        [5, 2, 1, 1].map(Some)
+    );
+    assert_eq!(server.count_log(text), 1);
+    wait_songs(&server, 2);
+    server.assert_clean_shutdown();
+}
