@@ -24,9 +24,9 @@ const REPORT_MAX: u64 = 64 * 1024;
 /// Characters of a reason; each takes at most twelve bytes of JSON.
 const REASON_MAX: usize = 2000;
 /// How long a scan that was told to end may go on: it ends its transaction within 900 ms.
-const END_MAX: Duration = Duration::from_millis(950);
+const END_MAX: Duration = Duration::from_millis(920);
 /// How long the end of a killed scan may take. One that waits for a dead share ends when that answers.
-const KILL_MAX: Duration = Duration::from_millis(50);
+const KILL_MAX: Duration = Duration::from_millis(80);
 
 /// A scan at work.
 pub(super) struct Scanner {
