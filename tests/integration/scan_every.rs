@@ -13,7 +13,7 @@ use crate::harness::server::{Server, Setup, run};
 use crate::scan::{good_song, shim};
 
 /// A server that has yet to be started, with one song in its folder of music and no database.
-fn setup() -> Setup {
+pub(crate) fn setup() -> Setup {
     let setup = Setup::new("");
     fs::create_dir(setup.path("music")).expect("a folder");
     add(&setup.path("music"), "a.mp3");
