@@ -11,29 +11,10 @@ use avalon::scan::json::{self, Reload};
 use avalon::scan::path_list::{self, PathListError};
 use avalon::scan::reload::{Reloaded, reload};
 use avalon::scan::watch::{Watching, watch};
-use avalon::scan::{self, Account, Empty, Expected, Interrupt, Job, Loss, Progress, Report, ScanError};
+use avalon::scan::{self, Account, Empty, Exit, Expected, Interrupt, Job, Loss, Progress, Report, ScanError};
 use avalon::telemetry::Log;
 use clap::Parser;
 use slog::{Level, Logger, error, info, warn};
-
-/// What the process says by ending; the help tells it in words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Exit {
-    /// The collection was stored.
-    Done = 0,
-    /// The database or the log could not be written, another scan runs, or the server did not
-    /// load what was stored.
-    Failed = 1,
-    /// The command line or the configuration is wrong. clap ends with the same number.
-    Usage = 2,
-    /// There was nothing to read.
-    NothingToScan = 3,
-    /// Too many songs would have disappeared.
-    TooMuchLost = 4,
-    /// The collection was stored, but parts of it could not be reached.
-    Partial = 5,
-}
 
 const SHORT: &str = "\
 Exit codes: 0 stored, 1 database or log failed, 2 wrong command line or configuration, \
@@ -190,9 +171,9 @@ fn run(arguments: Arguments, interrupt: &Interrupt) -> Exit {
         Ok(report) => {
             let unchanged = if report.is_written { "" } else { ", nothing has changed" };
             info!(logger, "{report}, {:.1} seconds{unchanged}", account.elapsed().as_secs_f64());
-            End { report: Some(report), ..End::new(exit_of(report)) }
+            End { report: Some(report), ..End::new(Exit::from(report)) }
         }
-        Err(error) => End { losses: json::losses(error), ..End::failed(exit_of_error(error), error) },
+        Err(error) => End { losses: json::losses(error), ..End::failed(Exit::from(error), error) },
     };
     if arguments.reload {
         end.ask_to_reload(config.control.as_deref(), interrupt, &logger);
@@ -316,7 +297,7 @@ fn print(report: &serde_json::Value) -> io::Result<()> {
 
 /// Tells why nothing was stored.
 fn tell_error(error: &ScanError, log: &Logger, is_logged_elsewhere: bool) -> Exit {
-    let exit = exit_of_error(error);
+    let exit = Exit::from(error);
     error!(log, "avalon-scan: {}", chain(error));
     if is_logged_elsewhere { say(exit, error) } else { exit }
 }
@@ -376,27 +357,6 @@ fn progress(quiet: bool, log: &Logger) -> (Progress, Logger) {
     }
 }
 
-fn exit_of(report: &Report) -> Exit {
-    if report.unreachable > 0 { Exit::Partial } else { Exit::Done }
-}
-
-fn exit_of_error(error: &ScanError) -> Exit {
-    match error {
-        ScanError::InsideCollection { .. } | ScanError::OutsideRoots { .. } | ScanError::Pattern(_) => {
-            Exit::Usage
-        }
-        ScanError::Missing { .. }
-        | ScanError::NotFolder { .. }
-        | ScanError::Unreadable { .. }
-        | ScanError::NothingReadable { .. } => Exit::NothingToScan,
-        ScanError::TooMuchLost { .. } | ScanError::NothingThere { .. } => Exit::TooMuchLost,
-        ScanError::Database(_)
-        | ScanError::Unstorable { .. }
-        | ScanError::Threads(_)
-        | ScanError::Spool(_) => Exit::Failed,
-    }
-}
-
 /// Neither the command line nor the configuration names a folder.
 #[derive(Debug, Clone, Copy)]
 struct NoFolder;
@@ -431,13 +391,5 @@ mod tests {
     #[test]
     fn arguments_are_well_defined() {
         Arguments::command().debug_assert();
-    }
-
-    /// Scripts and systemd units rely on these numbers.
-    #[test]
-    fn exit_codes_stay() {
-        use Exit::{Done, Failed, NothingToScan, Partial, TooMuchLost, Usage};
-        let codes = [Done, Failed, Usage, NothingToScan, TooMuchLost, Partial];
-        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5]);
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{Cursor, ErrorKind, Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use avalon::config::{self, DatabaseUrl, Overrides};
 use avalon::control::{self, Command, ControlError};
@@ -169,6 +169,41 @@ fn show(text: &str) -> ExitCode {
     }
 }
 
+/// What the status says of scans, for a person.
+fn scan(scan: &Value) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let last = &scan["last"];
+    let mut lines = String::new();
+    if let (Some(started), Some(ended)) = (last["started"].as_f64(), last["ended"].as_f64()) {
+        let ago = (now - ended).max(0.0);
+        lines += &match last["error"].as_str() {
+            Some(error) => {
+                format!("last scan failed {ago:.0} s ago with exit code {}: {error}\n", last["exit_code"])
+            }
+            None => format!(
+                "last scan {ago:.0} s ago, in {:.1} s: {} songs, {} added, {} changed, {} removed, {} moved\n",
+                (ended - started).max(0.0),
+                last["songs"],
+                last["added"],
+                last["changed"],
+                last["removed"],
+                last["moved"],
+            ),
+        };
+    }
+    if last["unreachable"].as_u64().is_some_and(|count| count > 0) {
+        let (places, songs) = (&last["unreachable"], &last["kept"]);
+        lines += &format!("{places} places could not be reached, {songs} songs stay as they were\n");
+    }
+    if let Some(since) = scan["running_since"].as_f64() {
+        lines += &format!("a scan has been running for {:.0} s\n", (now - since).max(0.0));
+    }
+    if let Some(next) = scan["next"].as_f64() {
+        lines += &format!("next scan in {:.0} s\n", (next - now).max(0.0));
+    }
+    lines
+}
+
 /// The status for a person.
 fn table(status: &Value) -> String {
     let number = |value: &Value| value.as_f64().unwrap_or_default();
@@ -204,6 +239,7 @@ fn table(status: &Value) -> String {
     if snapshot["empty"] == true {
         lines += "the collection is empty: nothing has been scanned yet\n";
     }
+    lines += &scan(&status["scan"]);
     if let Some(trouble) = status["trouble"].as_str() {
         lines += &format!("trouble: {trouble}\n");
     }

@@ -112,7 +112,7 @@ fn argument(setting: &'static Setting) -> Arg {
         Kind::Repeated => arg.action(ArgAction::Append),
         Kind::Truth if setting.is_on() => arg.value_parser(Words(TRUTHS)),
         Kind::Truth => gunicorn::switch(setting.key, arg.value_parser(Words(TRUTHS))),
-        Kind::List | Kind::Integer(..) | Kind::Bytes | Kind::Mode => arg,
+        Kind::List | Kind::Integer(..) | Kind::Bytes | Kind::Interval(..) | Kind::Mode => arg,
     }
 }
 

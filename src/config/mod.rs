@@ -62,6 +62,8 @@ pub struct Config {
     pub file_timeout: Duration,
     /// Time between two looks of a watch at folders of which the kernel tells nothing.
     pub poll: Duration,
+    /// How often the master has these folders scanned; `None` for never.
+    pub scan_every: Option<Duration>,
     /// How log lines look and where they go.
     pub log: LogSettings,
     /// How requests are logged; `None` if they are not.
@@ -166,6 +168,7 @@ pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, Confi
         exclude: exclude(&layers)?,
         file_timeout: layers.seconds("FILE_TIMEOUT")?,
         poll: layers.seconds("POLL")?,
+        scan_every: scan_every(&layers)?,
         log: telemetry::log_settings(&layers)?,
         access_log: telemetry::access_log(&layers)?,
         request_id_header: layers.text("REQUEST_ID_HEADER", telemetry::header_name)?,
@@ -264,6 +267,17 @@ fn exclude(layers: &Layers) -> Result<Vec<String>, ConfigError> {
         checked.map(|()| pattern()).map_err(|error| format!("expected a pattern as in .gitignore: {error}"))
     };
     Ok(layers.list("EXCLUDE", pattern)?.into_iter().flatten().collect())
+}
+
+/// Without a folder each of these scans would fail.
+fn scan_every(layers: &Layers) -> Result<Option<Duration>, ConfigError> {
+    let every = layers.interval("SCAN_EVERY")?;
+    if every.is_some() && collection(layers)?.is_empty() {
+        let problem =
+            "there is nothing to scan: COLLECTION names no folder; name one, or set SCAN_EVERY to 0";
+        return Err(typed::wrong("SCAN_EVERY", layers.get("SCAN_EVERY"), problem.to_owned()));
+    }
+    Ok(every)
 }
 
 fn request_path(text: &str) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! Values as texts write them: paths, mode bits and numbers of bytes.
+//! Values as texts write them: paths, mode bits, numbers of bytes and times.
 
 use std::path::PathBuf;
 
@@ -39,9 +39,52 @@ pub(super) fn parse_bytes(text: &str) -> Option<u64> {
     number.checked_mul(1 << unit.map_or(0, |(_, bits)| *bits))
 }
 
+/// A time in seconds: one number, or several with their units, as `1h30m`.
+pub(super) fn parse_interval(text: &str) -> Option<i64> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok();
+    }
+    let mut seconds = 0_i64;
+    let mut number = String::new();
+    for c in text.chars() {
+        let unit = match c.to_ascii_lowercase() {
+            '0'..='9' => {
+                number.push(c);
+                continue;
+            }
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            _ => return None,
+        };
+        seconds = number.parse::<i64>().ok()?.checked_mul(unit)?.checked_add(seconds)?;
+        number.clear();
+    }
+    number.is_empty().then_some(seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn intervals_have_units_or_are_seconds() {
+        for (text, seconds) in [
+            ("0", 0),
+            ("45", 45),
+            ("45s", 45),
+            ("30m", 1_800),
+            ("1h", 3_600),
+            ("1h30M", 5_400),
+            ("2d", 172_800),
+        ] {
+            assert_eq!(parse_interval(text), Some(seconds), "{text}");
+        }
+        for text in ["", "h", "1h30", "-1", "+1", "1.5h", "1w", "1 h", "999999999999999999d", "1hs"] {
+            assert_eq!(parse_interval(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn tilde_is_the_home_folder() {

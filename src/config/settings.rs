@@ -46,6 +46,8 @@ pub(super) enum Kind {
     Integer(i64, i64),
     /// A number of bytes, also with K, M or G.
     Bytes,
+    /// A time in seconds, also with s, m, h or d, from the first to the second, or nothing.
+    Interval(i64, i64),
     /// True or false.
     Truth,
     /// File mode bits.
@@ -148,6 +150,7 @@ const fn truth(key: &'static str, help: &'static str) -> Setting {
 const LEVELS: &[&str] = &["debug", "info", "warning", "error", "critical"];
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
+const YEAR: i64 = 365 * DAY;
 const MANY: i64 = 1_000_000_000;
 
 pub(super) static GROUPS: [Group; 6] = [
@@ -164,6 +167,12 @@ pub(super) static GROUPS: [Group; 6] = [
                 "POLL",
                 (1, 86_400),
                 "Time between two looks of avalon-scan --watch at folders without events",
+            ),
+            Setting::new(
+                "SCAN_EVERY",
+                Kind::Interval(1, YEAR),
+                "TIME",
+                "How often the server itself scans COLLECTION, as in 30m, 1h (0: never)",
             ),
         ],
     },

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::layers::{Layers, Raw, Value};
-use super::notation::{parse_bytes, parse_mode, path};
+use super::notation::{parse_bytes, parse_interval, parse_mode, path};
 use super::settings::{self, Kind};
 
 impl Layers {
@@ -103,6 +103,35 @@ impl Layers {
     /// Whole seconds, as [`Layers::integer`].
     pub(super) fn seconds(&self, key: &'static str) -> Result<Duration, ConfigError> {
         self.integer(key).map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
+    }
+
+    /// A time between two repetitions, as a number of seconds or as text with s, m, h or d; `None` for 0 and the
+    /// empty text.
+    pub(super) fn interval(&self, key: &'static str) -> Result<Option<Duration>, ConfigError> {
+        let Some(Kind::Interval(least, most)) = settings::find(key).map(|setting| setting.kind) else {
+            unreachable!("{key} is no interval in the table of settings");
+        };
+        let setting = self.get(key);
+        let seconds = match &setting.value {
+            Raw::Integer(number) => Some(*number),
+            Raw::Text(text) | Raw::Untyped(text) if text.trim().is_empty() => Some(0),
+            Raw::Text(text) | Raw::Untyped(text) => parse_interval(text.trim()),
+            _ => None,
+        };
+        match seconds {
+            Some(0) => Ok(None),
+            Some(seconds) if (least..=most).contains(&seconds) => {
+                Ok(Some(Duration::from_secs(seconds.unsigned_abs())))
+            }
+            _ => {
+                let got = shown(&setting.value);
+                let problem = format!(
+                    "expected seconds from {least} to {most}, or a time as 45s, 30m, 1h or 1d, or 0 for never, \
+                     got {got}"
+                );
+                Err(wrong(key, setting, problem))
+            }
+        }
     }
 
     /// File mode bits; in text as Gunicorn reads them, [`parse_mode`].

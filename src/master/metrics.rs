@@ -79,6 +79,14 @@ impl Metrics {
         }
     }
 
+    /// A scan has ended.
+    pub(super) fn scanned(&self, stored: bool, took: Duration) {
+        match stored {
+            true => self.statsd.time("scan.duration", took),
+            false => self.statsd.count("scan.failed", 1),
+        }
+    }
+
     fn restarted(&mut self, restarts: &BTreeMap<RestartCause, u64>) {
         for (cause, count) in restarts {
             let sent = self.restarts.insert(*cause, *count).unwrap_or_default();
@@ -106,7 +114,12 @@ fn target(config: &Config) -> (String, u16, String) {
 
 /// Milliseconds since 1970.
 pub(super) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    milliseconds(SystemTime::now())
+}
+
+/// The same of another moment.
+pub(super) fn milliseconds(when: SystemTime) -> u64 {
+    when.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 impl Master {

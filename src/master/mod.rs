@@ -28,6 +28,8 @@ mod process;
 mod refresh;
 mod sandbox;
 mod saver;
+mod scanner;
+mod scans;
 mod signals;
 mod start;
 mod status;
@@ -71,6 +73,7 @@ use parent::Parent;
 use pidfile::PidFile;
 use refresh::Refresh;
 use saver::Saving;
+use scans::Scans;
 use signals::{Arrived, Signals};
 use start::Prepared;
 use systemd::Systemd;
@@ -129,6 +132,7 @@ struct Master {
     /// The generation that is made only to see whether the database has something new.
     refreshing: Option<u64>,
     saving: Saving,
+    scans: Scans,
     errands: Errands,
     metrics: Metrics,
     handouts: Handouts,
@@ -222,6 +226,7 @@ impl Master {
             self.obey();
             self.show_life();
             self.refresh();
+            self.scan();
             self.follow_logs();
             self.look_after_names();
             self.run_errands();
@@ -234,6 +239,7 @@ impl Master {
         }
         // Nobody needs what they make any more. Killed and reaped here, not left to whoever reaps
         // orphans.
+        self.scans.end();
         let others = self.loader.iter().map(|loader| loader.pid).chain(self.saving.saver());
         let others = others.chain(self.errands.looking_up()).chain(self.asking.iter().map(Asking::pid));
         others.for_each(process::end);
@@ -245,7 +251,8 @@ impl Master {
 
     /// Waits for a signal, a ready worker, or the time of the next tick.
     fn wait(&self) {
-        let until = self.arbiter.next_deadline().into_iter().chain(self.refresh.due()).min();
+        let scan = self.scan_due().map(|due| self.clock.at(due));
+        let until = self.arbiter.next_deadline().into_iter().chain(self.refresh.due()).chain(scan).min();
         let tick = self.systemd.pause().map_or(TICK, |pause| pause.min(TICK));
         let wait = until.map_or(tick, |until| until.saturating_duration_since(self.clock.now()).min(tick));
         // One millisecond more, so that a deadline has passed when poll returns.
@@ -304,6 +311,9 @@ impl Master {
         }
         if self.saving.ended(pid) {
             return self.save();
+        }
+        if let Some(scanner) = self.take_scanner(pid) {
+            return self.scan_ended(scanner, ended);
         }
         match self.errands.ended(pid) {
             Some(Errand::Told) => return,

@@ -55,6 +55,7 @@ impl Master {
             }
             Action::Discard { generation } => drop(self.generations.remove(&generation)),
             Action::CloseListeners => {
+                self.scans.interrupt();
                 self.end_asking();
                 self.leave_systemd();
                 self.leave_addresses();
@@ -113,16 +114,20 @@ impl Master {
         );
         info!(self.log.logger(), "generation {} serves on {}", number, generation.shown(Role::Api).join(", ");
             "workers" => self.arbiter.workers_wanted());
-        if generation.is_empty() {
-            warn!(
+        let scan_every = generation.config.scan_every;
+        match (generation.is_empty(), scan_every) {
+            (true, None) => warn!(
                 self.log.logger(),
                 "the collection is empty: nothing has been scanned yet (avalon-scan FOLDER, then SIGHUP)"
-            );
+            ),
+            (true, Some(_)) => info!(self.log.logger(), "the collection is empty until it has been scanned"),
+            (false, _) => {}
         }
         let metrics = generation.shown(Role::Metrics);
         if !metrics.is_empty() {
             info!(self.log.logger(), "generation {} gives metrics on {}", number, metrics.join(", "));
         }
+        self.schedule_scans(number, scan_every);
     }
 
     /// Tells all who wait for it; a generation from a kept snapshot is followed by one from

@@ -197,16 +197,26 @@ pub(super) fn reap() -> Option<(Pid, Ended)> {
 /// Kills a child and waits for its end, but not for ever: one that waits for a file system that is gone ends when
 /// that answers.
 pub(super) fn end(pid: Pid) {
+    end_within(pid, END_MAX);
+}
+
+/// The same for a child that is waited for no longer than this.
+pub(super) fn end_within(pid: Pid, patience: Duration) {
     // If it has ended already there is nothing to wait for.
-    let begin = Instant::now();
-    let mut waits = kill(pid, Signal::SIGKILL).is_ok();
-    while waits && begin.elapsed() < END_MAX {
-        waits = matches!(
-            waitpid(pid, Some(WaitPidFlag::WNOHANG)),
-            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
-        );
-        if waits {
-            std::thread::sleep(Duration::from_millis(1));
+    if kill(pid, Signal::SIGKILL).is_ok() {
+        wait_until(pid, Instant::now() + patience);
+    }
+}
+
+/// Waits for the end of a child; says whether it has ended.
+pub(super) fn wait_until(pid: Pid, until: Instant) -> bool {
+    loop {
+        match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return false,
+            _ => return true,
         }
     }
 }

@@ -27,6 +27,7 @@ use super::parent::Parent;
 use super::pidfile::PidFile;
 use super::refresh::Refresh;
 use super::saver::Saving;
+use super::scans::Scans;
 use super::signals::Signals;
 use super::systemd::Systemd;
 use super::terminal::Terminal;
@@ -115,6 +116,7 @@ impl Master {
             refresh: Refresh::default(),
             refreshing: None,
             saving: Saving::default(),
+            scans: Scans::default(),
             errands: Errands::default(),
             metrics,
             handouts: Handouts::default(),

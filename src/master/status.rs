@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::events::WorkerStatus;
 use super::{Master, process};
 use crate::title;
-use crate::worker::Role;
+use crate::worker::{Role, scan_status};
 
 /// A worker that has been silent for longer does not count as a sign of life to systemd.
 const HEALTHY_SILENCE: Duration = Duration::from_millis(1500);
@@ -46,8 +46,17 @@ impl Master {
                 "time": unix_time(*when),
                 "error": result.as_ref().err(),
             })),
+            "scan": self.scan_status(),
             "workers": workers,
         })
+    }
+
+    fn scan_status(&self) -> Value {
+        let mut scan = scan_status(&self.scoreboard.header().scans);
+        if scan["last"].is_object() {
+            scan["last"]["error"] = self.scans.failure().into();
+        }
+        scan
     }
 
     /// How things are, in a line.
@@ -65,9 +74,10 @@ impl Master {
         let stale = if current.is_stale() { ", stale data" } else { "" };
         let empty = if current.is_empty() { "; nothing has been scanned yet" } else { "" };
         let failure = failure.map(|reason| format!("; reload failed: {reason}")).unwrap_or_default();
+        let scan = self.scans.failure().map(|reason| format!("; scan failed: {reason}")).unwrap_or_default();
         let trouble = self.arbiter.trouble().map(|trouble| format!("; {trouble}")).unwrap_or_default();
         format!(
-            "generation {number}: {songs} songs, {} workers{stale}{empty}{failure}{trouble}",
+            "generation {number}: {songs} songs, {} workers{stale}{empty}{failure}{scan}{trouble}",
             self.arbiter.workers_wanted()
         )
     }

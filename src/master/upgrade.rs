@@ -368,6 +368,8 @@ impl Master {
             Some(Word::YourTurn) => self.speak(),
             Some(Word::Gone) => {
                 self.predecessor = None;
+                // Its scan may have stored something after this master had read the database.
+                self.owe_rows();
                 self.speak();
                 self.take_names();
             }

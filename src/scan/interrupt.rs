@@ -65,14 +65,34 @@ impl Shared {
     }
 }
 
+/// The signals that this process ignores, a bit for each.
+fn ignored_signals() -> u64 {
+    // Without /proc no signal counts as ignored.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
 impl Interrupt {
     /// Begins to wait for the signals. Must be called before any other thread is started:
-    /// they inherit that the signals are blocked. A signal that is ignored stays so.
+    /// they inherit that the signals are blocked. A signal that the starter of the process has ignored,
+    /// as nohup does, stays ignored.
     ///
     /// # Errors
     /// If signals cannot be blocked or the thread not be started.
     pub fn listen() -> io::Result<Interrupt> {
-        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        Interrupt::listen_to(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
+    }
+
+    /// The same for other signals.
+    ///
+    /// # Errors
+    /// As with [`Interrupt::listen`].
+    pub fn listen_to(signals: &[Signal]) -> io::Result<Interrupt> {
+        let ignored = ignored_signals();
+        // The kernel keeps a signal that is blocked for later, also if it is ignored.
+        let is_heard = |signal: &Signal| ignored >> (*signal as u32 - 1) & 1 == 0;
+        let signals: SigSet = signals.iter().copied().filter(is_heard).collect();
         signals.thread_block()?;
         let interrupt = Interrupt::default();
         let own = interrupt.clone();

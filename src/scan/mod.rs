@@ -13,6 +13,7 @@ pub mod account;
 mod detail;
 mod error;
 mod exclude;
+mod exit;
 mod facts;
 mod fate;
 mod folders;
@@ -51,6 +52,7 @@ use slog::{Level, Logger, debug, error, info, warn};
 
 pub use account::Account;
 pub use error::ScanError;
+pub use exit::Exit;
 pub use guard::{Expected, Loss};
 pub use interrupt::Interrupt;
 pub use progress::Progress;

@@ -73,6 +73,42 @@ impl RestartCause {
     }
 }
 
+/// Scans that the master has done. Times are milliseconds since 1970, or 0.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Scans {
+    /// When the one at work was started.
+    pub running_ms: Number,
+    /// When the next one is due.
+    pub next_ms: Number,
+    /// When the last one was started.
+    pub started_ms: Number,
+    /// When it ended.
+    pub ended_ms: Number,
+    /// Its exit code, as that of `avalon-scan`.
+    pub exit_code: Number,
+    /// Scans that have reached everything.
+    pub complete: Number,
+    /// Scans that could not reach some of it.
+    pub partial: Number,
+    /// Scans that have stored nothing, as something was wrong.
+    pub failed: Number,
+    /// Songs of the collection; like all below of the last scan that has not failed.
+    pub songs: Number,
+    /// Songs that were new.
+    pub added: Number,
+    /// Songs whose file had changed.
+    pub changed: Number,
+    /// Songs that left the collection.
+    pub removed: Number,
+    /// Songs whose file had another path.
+    pub moved: Number,
+    /// Songs that could not be reached, and stay.
+    pub kept: Number,
+    /// Files, folders and roots that could not be reached.
+    pub unreachable: Number,
+}
+
 /// Written by the master. Times are milliseconds since 1970, or how many of them.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
@@ -110,6 +146,8 @@ pub struct Header {
     pub artists: Number,
     /// Genres in it.
     pub genres: Number,
+    /// What there is to say of scans.
+    pub scans: Scans,
     /// Memory of the master that is resident, in bytes.
     pub memory_resident: Number,
     /// What of it nobody shares with the master.

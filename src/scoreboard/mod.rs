@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
-pub use header::{Header, Number, RestartCause};
+pub use header::{Header, Number, RestartCause, Scans};
 pub use histogram::{BOUNDS, Reading};
 pub use slot::{CODES, Dismissal, ENDPOINTS, Slot};
 

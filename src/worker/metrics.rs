@@ -9,7 +9,7 @@ use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use super::{VERSION, routes};
-use crate::scoreboard::{BOUNDS, CODES, Header, Number, Reading, RestartCause, Scoreboard};
+use crate::scoreboard::{BOUNDS, CODES, Header, Number, Reading, RestartCause, Scans, Scoreboard};
 
 /// More than a page has with a handful of endpoints in use.
 const PAGE: usize = 16 * 1024;
@@ -26,6 +26,7 @@ pub(super) fn render(scoreboard: &Scoreboard) -> String {
     workers(&mut page, header);
     reloads(&mut page, header);
     snapshot(&mut page, header);
+    scans(&mut page, &header.scans);
     memory(&mut page, scoreboard);
     page.0
 }
@@ -117,6 +118,63 @@ fn snapshot(page: &mut Page, header: &Header) {
         ("avalon_genres", "Genres that are served.", &header.genres),
     ] {
         page.gauge(name, help, number);
+    }
+}
+
+/// Without samples where there is nothing to say.
+fn scans(page: &mut Page, scans: &Scans) {
+    let mut family = page.family("avalon_scans_total", Kind::Counter, "Scans by the master, by outcome.");
+    for (outcome, number) in
+        [("success", &scans.complete), ("partial", &scans.partial), ("failure", &scans.failed)]
+    {
+        family.sample(&[("outcome", outcome)], number.get());
+    }
+    for (name, help, time) in [
+        ("avalon_next_scan_timestamp_seconds", "When the next scan is due, since 1970.", &scans.next_ms),
+        (
+            "avalon_last_scan_start_timestamp_seconds",
+            "When the last scan was started, since 1970.",
+            &scans.started_ms,
+        ),
+        ("avalon_last_scan_timestamp_seconds", "When the last scan ended, since 1970.", &scans.ended_ms),
+    ] {
+        let mut family = page.family(name, Kind::Gauge, help);
+        if time.get() > 0 {
+            family.sample(&[], seconds(time));
+        }
+    }
+    let mut family = page.family(
+        "avalon_last_scan_exit_code",
+        Kind::Gauge,
+        "Exit code of the last scan, as avalon-scan has it; 0 and 5 have stored what was found.",
+    );
+    if scans.ended_ms.get() > 0 {
+        family.sample(&[], scans.exit_code.get());
+    }
+    let mut family = page.family(
+        "avalon_last_scan_songs",
+        Kind::Gauge,
+        "Songs by what became of them in the last scan that has not failed; total: of the collection.",
+    );
+    for (fate, number) in [
+        ("total", &scans.songs),
+        ("added", &scans.added),
+        ("changed", &scans.changed),
+        ("removed", &scans.removed),
+        ("moved", &scans.moved),
+        ("kept", &scans.kept),
+    ] {
+        if scans.complete.get() + scans.partial.get() > 0 {
+            family.sample(&[("fate", fate)], number.get());
+        }
+    }
+    let mut family = page.family(
+        "avalon_last_scan_unreachable",
+        Kind::Gauge,
+        "Files and folders that the last scan that has not failed could not reach.",
+    );
+    if scans.complete.get() + scans.partial.get() > 0 {
+        family.sample(&[], scans.unreachable.get());
     }
 }
 

@@ -7,8 +7,11 @@ use hyper::header::FORWARDED;
 use serde_json::{Value, json};
 
 use super::VERSION;
-use crate::scoreboard::Scoreboard;
+use crate::scoreboard::{Number, Scans, Scoreboard};
 use crate::snapshot::{Kind, Snapshot};
+
+/// Exit codes of scans that have stored what they found.
+const STORED: [u64; 2] = [0, 5];
 
 /// Who is at the other end of a connection; `None` for a Unix socket.
 pub(super) type Peer = Option<IpAddr>;
@@ -46,8 +49,36 @@ pub(super) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value 
         "artists": snapshot.count(Kind::Artist),
         "genres": snapshot.count(Kind::Genre),
         "requests": scoreboard.answers(),
+        "scan": scan(&scoreboard.header().scans),
         "workers": workers,
     })
+}
+
+/// What there is to say of scans, if there are any. Points in time are seconds since 1970.
+pub fn scan(scans: &Scans) -> Value {
+    let time = |number: &Number| Some(number.get()).filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3);
+    let (running, next, ended) = (time(&scans.running_ms), time(&scans.next_ms), time(&scans.ended_ms));
+    if running.or(next).or(ended).is_none() {
+        return Value::Null;
+    }
+    let last = ended.map(|ended| {
+        let code = scans.exit_code.get();
+        let mut last = json!({ "started": time(&scans.started_ms), "ended": ended, "exit_code": code });
+        let counts = [
+            ("songs", &scans.songs),
+            ("added", &scans.added),
+            ("changed", &scans.changed),
+            ("removed", &scans.removed),
+            ("moved", &scans.moved),
+            ("kept", &scans.kept),
+            ("unreachable", &scans.unreachable),
+        ];
+        // Those there are belong to an earlier one if this one has failed.
+        let has_stored = STORED.contains(&code);
+        counts.iter().filter(|_| has_stored).for_each(|(name, count)| last[*name] = count.get().into());
+        last
+    });
+    json!({ "running_since": running, "next": next, "last": last })
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ mod reload;
 mod sandbox;
 mod saved;
 mod scan;
+mod scan_every;
 mod signals;
 mod snapshot;
 mod status;

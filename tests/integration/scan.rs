@@ -16,6 +16,8 @@ mod traced;
 mod unchanged;
 mod watch;
 
+pub(crate) use safety::shim;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -133,7 +135,7 @@ fn unpack(archive: &[u8], target: &Path) {
     tar::Archive::new(GzDecoder::new(archive)).unpack(target).expect("tar");
 }
 
-fn good_song() -> Vec<u8> {
+pub(crate) fn good_song() -> Vec<u8> {
     use std::io::Read;
     let archive = GzDecoder::new(&include_bytes!("../fixtures/scan/music.tar.gz")[..]);
     let mut archive = tar::Archive::new(archive);

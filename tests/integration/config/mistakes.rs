@@ -17,13 +17,15 @@ fn refusal(home: &Home, program: &str, arguments: &[&str], variables: &[(&str, &
 }
 
 /// Each with the message; FILE stands for the path.
-const FILES: [(&str, &str); 37] = [
+const FILES: [(&str, &str); 39] = [
     (
         "BIND = [\"http://127.0.0.1:8000\"]",
         "FILE:1: BIND: *an address has no scheme; did you mean \"127.0.0.1:8000\"?",
     ),
     ("BIND = [\"8000\"]", "FILE:1: BIND: \"8000\": \"8000\" is no host; did you mean \":8000\"?"),
     ("COLLECTION = [\"~other/Music\"]", "FILE:1: COLLECTION: *only ~/ is expanded; write the whole path"),
+    ("SCAN_EVERY = \"1h\"", "FILE:1: SCAN_EVERY: there is nothing to scan: COLLECTION names no folder; *"),
+    ("SCAN_EVERY = \"1w\"", "FILE:1: SCAN_EVERY: expected seconds from 1 to 31536000, or a time as 45s, *"),
     ("LOG_PATH = \"~/log\"", "FILE:1: LOG_PATH: \"~/log\": HOME is not set; write the whole path"),
     ("DATABASE_URL = \"sqlite:///~/x\"", "FILE:1: DATABASE_URL: ~ is not expanded in a URL; *"),
     ("WORKRES = 3\n", "FILE:1: unknown key \"WORKRES\"; did you mean WORKERS?"),

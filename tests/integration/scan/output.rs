@@ -121,6 +121,31 @@ fn a_signal_ends_a_scan_within_a_second_and_nothing_has_changed() {
     home.scan([home.music()]).assert_exited(0);
 }
 
+/// nohup and the background jobs of a shell ignore signals for the programs that they start.
+#[test]
+fn a_signal_that_the_starter_ignores_stays_ignored() {
+    let home = Home::new();
+    let hangs = home.add("hangs.mp3");
+    let mut command = home.command();
+    let scan = command.get_program().to_owned();
+    command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(scan);
+    command.env_clear().arg("-d").arg(home.url()).arg("--file-timeout").arg("2000").arg(home.music());
+    command.env("LD_PRELOAD", shim()).env("SHIM_PATH", &hangs).env("SHIM_CALL", "hang");
+    command.env("SHIM_MARK", home.path("hanging"));
+    let child = command.stderr(Stdio::piped()).spawn().expect("a shell");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !home.path("hanging").exists() {
+        assert!(Instant::now() < deadline, "the scan never reached the file");
+        std::thread::yield_now();
+    }
+    let pid = Pid::from_raw(child.id().cast_signed());
+    kill(pid, Signal::SIGHUP).expect("kill");
+    kill(pid, Signal::SIGTERM).expect("kill");
+    let scan = Scan { output: child.wait_with_output().expect("an end") };
+    scan.assert_exited(143).assert_says("SIGTERM");
+}
+
 #[test]
 fn a_second_scan_ends_at_once_and_names_the_first() {
     let home = Home::new();

@@ -98,7 +98,7 @@ impl Store {
 }
 
 /// The library that makes calls fail, built once.
-pub(super) fn shim() -> &'static Path {
+pub(crate) fn shim() -> &'static Path {
     static SHIM: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, library) = SHIM.get_or_init(|| {
         let folder = tempfile::tempdir().expect("folder");

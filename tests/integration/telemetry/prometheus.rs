@@ -15,6 +15,7 @@ use crate::harness::eventually;
 use crate::harness::http::{self, Connection};
 use crate::harness::load::{Load, Outcome, Plan};
 use crate::harness::server::{Server, Setup, collection};
+use crate::scan_every;
 
 const DASHBOARD: &str = include_str!("../../../config/grafana-dashboard.json");
 const DURATION: &str = "avalon_http_request_duration_seconds";
@@ -514,10 +515,23 @@ fn a_real_prometheus_gets_the_numbers_and_answers_the_dashboard() {
     // What was counted before is still there, and nothing has gone back.
     prometheus.wait(&count("endpoint=\"songs\",code=\"200\""), 12.0);
     prometheus.wait(&format!("sum(resets({DURATION}_count[5m])) + sum(resets({DURATION}_bucket[5m]))"), 0.0);
-    let queries = dashboard_queries();
-    assert!(queries.len() > 20, "{queries:?}");
+    // This server does not scan.
+    let (scans, queries): (Vec<_>, Vec<_>) =
+        dashboard_queries().into_iter().partition(|query| query.contains("_scan"));
+    assert!(queries.len() > 20 && scans.len() > 5, "{queries:?} {scans:?}");
     for query in queries {
         // Each panel has something to show.
+        eventually(&query, || (!prometheus.query(&query).is_empty()).then_some(()));
+    }
+}
+
+#[test]
+fn a_real_prometheus_answers_what_the_dashboard_asks_of_scans() {
+    let server = scan_every::setup().flag("--scan-every=2").start();
+    let prometheus = Prometheus::start(server.address.trim_start_matches("http://"));
+    prometheus.wait("avalon_last_scan_songs{fate=\"total\"}", 1.0);
+    prometheus.wait("avalon_last_scan_songs{fate=\"added\"}", 0.0);
+    for query in dashboard_queries().into_iter().filter(|query| query.contains("_scan")) {
         eventually(&query, || (!prometheus.query(&query).is_empty()).then_some(()));
     }
 }
