@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
     /// Store an empty collection if no audio is found
     ///
     /// Else that is refused, as a disk that is not mounted looks the same.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     allow_empty: bool,
     /// Look at PATH alone; all other songs stay
     ///
@@ -72,24 +72,26 @@ pub(crate) struct Arguments {
     only: bool,
     /// Look at the paths in FILE alone (-: standard input), one in each line, or with a NUL after
     /// each; as --only does
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     files_from: Option<PathBuf>,
-    /// Tell what would be stored, and store nothing; numbers and exit code are those of a real scan
+    /// Tell what would be stored, and store nothing
+    ///
+    /// Numbers and exit code are those of a real scan.
     #[arg(long)]
     dry_run: bool,
     /// Number of files that are read at the same time; none: as many as make it fast
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(short, long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: Option<u8>,
     /// If the collection has changed, ask the running server to load it (CONTROL in the
     /// configuration), and wait until it serves; that no server runs is no error
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with = "dry_run", hide_short_help = true)]
     reload: bool,
     /// Write a report as one JSON object to standard output, also of a scan that fails; the
     /// documentation holds its schema, scan-report.schema.json
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     json: bool,
     /// Tell each file that is left out, and each song that is new, read again, moved or removed
-    #[arg(short, long, conflicts_with = "quiet")]
+    #[arg(short, long, conflicts_with = "quiet", hide_short_help = true)]
     verbose: bool,
     /// Read all files again, also those that are as the last scan left them
     #[arg(long, hide_short_help = true)]
@@ -101,9 +103,11 @@ pub(crate) struct Arguments {
     force: bool,
     /// Remember files every few seconds while they are read, so that a scan that is interrupted need
     /// not read them again; the collection itself changes at the end only
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with = "dry_run", hide_short_help = true)]
     keep_state: bool,
-    /// Stay, and look again at what changes; the running server then reads the collection again
+    /// Stay, and look again at what changes
+    ///
+    /// The running server then reads the collection again.
     #[arg(long, conflicts_with_all = ["only", "files_from", "dry_run", "full", "force", "expect_loss", "json", "reload"])]
     watch: bool,
     /// Let songs below this path disappear; may be repeated
