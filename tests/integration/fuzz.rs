@@ -74,14 +74,21 @@ fn corpus(target: &str) -> Vec<PathBuf> {
 fn fuzz(target: &str, extra: Vec<Vec<u8>>, check: fn(&[u8])) {
     let files = corpus(target).into_iter().map(|path| fs::read(path).expect("a file"));
     let corpus: Vec<Vec<u8>> = extra.into_iter().chain(files).collect();
-    try_changed(target, &corpus, Duration::from_secs(5), check);
+    try_changed(target, &corpus, Duration::from_secs(5), 1, check);
 }
 
-/// Changes files of the corpus by chance, for `time` unless the environment has another one.
-fn try_changed(target: &str, corpus: &[Vec<u8>], time: Duration, check: impl Fn(&[u8]) + RefUnwindSafe) {
+/// Changes files of the corpus by chance, for `time`, or for the time that the environment has, of which each
+/// of `many` targets gets a part.
+fn try_changed(
+    target: &str,
+    corpus: &[Vec<u8>],
+    time: Duration,
+    many: u32,
+    check: impl Fn(&[u8]) + RefUnwindSafe,
+) {
     corpus.iter().for_each(|bytes| check(bytes));
     let number = |name| env::var(name).ok().map(|text| text.parse().expect("a number"));
-    let time = number("FUZZ_SECONDS").map_or(time, Duration::from_secs);
+    let time = number("FUZZ_SECONDS").map_or(time, |seconds| Duration::from_secs(seconds) / many);
     let seed: u64 = number("FUZZ_SEED").unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
         now.as_nanos() as u64
@@ -123,6 +130,8 @@ fn query_strings_are_parsed_or_refused() {
 const MEMORY_MAX: u64 = 4 << 20;
 /// Longest time that it takes, also without optimisation and beside other tests.
 const TIME_MAX: Duration = Duration::from_secs(10);
+/// So many targets share the time that the environment has.
+const READERS: u32 = 21;
 
 /// Files with these endings, changed by chance, are read to an end, with little memory and few
 /// calls.
@@ -147,7 +156,7 @@ fn reader(name: &str, endings: &[&str]) {
     let bytes: Vec<Vec<u8>> = bytes.collect();
     assert!(!bytes.is_empty(), "{name} has no corpus");
     let file = PathBuf::from(format!("x.{}", endings[0]));
-    try_changed(name, &bytes, Duration::from_millis(300), |bytes| {
+    try_changed(name, &bytes, Duration::from_millis(300), READERS, |bytes| {
         let begin = Instant::now();
         let copy = bytes.to_vec();
         let memory = allocation_counter::measure(|| checks::read(&file, copy));

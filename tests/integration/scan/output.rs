@@ -14,24 +14,25 @@ use super::safety::shim;
 use super::{Home, Scan};
 use crate::harness::postgres::Postgres;
 
-/// What a scan shows on a terminal of so many columns.
-fn on_a_terminal(home: &Home, columns: u16) -> String {
+/// What a scan shows on a terminal of so many columns, and its exit code. A file called
+/// `hangs.mp3` gives no answer for two seconds.
+fn on_a_terminal(home: &Home, columns: u16) -> (String, Option<i32>) {
     let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = openpty(Some(&size), None).expect("a terminal");
-    let mut child = home
-        .command()
-        .env("TERM", "xterm")
-        .arg("-d")
-        .arg(home.url())
-        .arg(home.music())
-        .stderr(Stdio::from(pty.slave))
-        .spawn()
-        .expect("avalon-scan");
+    let mut command = home.command();
+    command
+        .env("LD_PRELOAD", shim())
+        .env("SHIM_PATH", home.music().join("hangs.mp3"))
+        .env("SHIM_CALL", "hang");
+    command.args(["--file-timeout", "2", "-d", &home.url()]).arg(home.music());
+    let mut child = command.env("TERM", "xterm").stderr(Stdio::from(pty.slave)).spawn().expect("avalon-scan");
+    // The command holds the other end of the terminal open as well.
+    drop(command);
     let mut shown = Vec::new();
     // The terminal says EIO when its last user is gone.
     let _ = fs::File::from(pty.master).read_to_end(&mut shown);
-    assert!(child.wait().expect("an end").success());
-    String::from_utf8_lossy(&shown).into_owned()
+    let code = child.wait().expect("an end").code();
+    (String::from_utf8_lossy(&shown).into_owned(), code)
 }
 
 /// The lines that stay on a terminal, and the widest text that was drawn and wiped away again.
@@ -74,7 +75,8 @@ fn covers_and_texts_are_counted_not_listed() {
     let scan = home.scan([home.music()]);
     scan.assert_exited(0).assert_says("120 no audio");
     assert!(scan.stderr().lines().count() <= 5, "{}", scan.stderr());
-    let shown = on_a_terminal(&home, 80);
+    let (shown, code) = on_a_terminal(&home, 80);
+    assert_eq!(code, Some(0), "{shown}");
     let (lines, _) = lines_and_widest(&shown);
     assert!((1..=5).contains(&lines.len()), "{lines:?}");
 }
@@ -82,10 +84,14 @@ fn covers_and_texts_are_counted_not_listed() {
 #[test]
 fn progress_fits_a_narrow_terminal() {
     let home = Home::new();
-    for song in 0..2000 {
+    for song in 0..200 {
         home.add(format!("{}/{song}.mp3", song % 50));
     }
-    let (_, widest) = lines_and_widest(&on_a_terminal(&home, 34));
+    // The scan lasts long enough to be drawn.
+    home.add("hangs.mp3");
+    let (shown, code) = on_a_terminal(&home, 34);
+    assert_eq!(code, Some(5), "{shown}");
+    let (_, widest) = lines_and_widest(&shown);
     assert!(widest.contains("files"), "no progress was shown: {widest:?}");
     assert!(widest.chars().count() <= 34, "{widest:?}");
 }

@@ -352,7 +352,7 @@ fn rows_of_another_program_stay_while_anything_is_out_of_reach() {
 
 /// Runs `script` in a mount namespace of its own, with the scan as `$SCAN` and the music as
 /// `$MUSIC`.
-fn in_a_namespace(home: &Home, script: &str) -> Scan {
+fn in_a_namespace(home: &Home, store: &Store, script: &str) -> Scan {
     let mut command = home.command();
     let scan = command.get_program().to_owned();
     command = Command::new("unshare");
@@ -360,7 +360,7 @@ fn in_a_namespace(home: &Home, script: &str) -> Scan {
     command
         .env("SCAN", scan)
         .env("MUSIC", home.music())
-        .env("URL", home.url())
+        .env("URL", store.url())
         .current_dir(home.folder.path());
     Scan::of(&mut command)
 }
@@ -369,14 +369,24 @@ fn in_a_namespace(home: &Home, script: &str) -> Scan {
 #[test]
 fn a_mount_that_is_gone_keeps_its_songs() {
     assert!(Uid::effective().is_root(), "this test mounts file systems and must run as root");
-    let home = Home::new();
+    for store in 0..2 {
+        let home = Home::new();
+        let store = Store::both(&home).into_iter().nth(store).expect("a store");
+        lose_a_mount(&home, &store);
+    }
+}
+
+fn lose_a_mount(home: &Home, store: &Store) {
+    let scan = |arguments: &[&str]| {
+        Scan::of(home.command().arg("-d").arg(store.url()).args(arguments).arg(home.music()))
+    };
     home.add("here/song.mp3");
     fs::create_dir(home.music().join("disk")).expect("folder");
     fs::write(home.path("copy.mp3"), super::good_song()).expect("file");
     let mount = "mount -t tmpfs tmpfs $MUSIC/disk; mkdir $MUSIC/disk/album; cp copy.mp3 $MUSIC/disk/album/1.mp3; \
                  cp copy.mp3 $MUSIC/disk/2.mp3; ";
-    in_a_namespace(&home, &format!("{mount} $SCAN -d $URL $MUSIC")).assert_exited(0);
-    assert_eq!(home.songs().len(), 3);
+    in_a_namespace(home, store, &format!("{mount} $SCAN -d $URL $MUSIC")).assert_exited(0);
+    assert_eq!(store.songs().len(), 3);
     let disk = home.music().join("disk").display().to_string();
     // Empty; with a file of another disk; and without the folder.
     for (setting, songs_there) in ["2 songs", "2 songs", "3 songs"].into_iter().enumerate() {
@@ -385,22 +395,22 @@ fn a_mount_that_is_gone_keeps_its_songs() {
             2 => fs::remove_dir_all(&disk).expect("remove"),
             _ => {}
         }
-        let scan = home.scan([home.music()]);
-        scan.assert_exited(5).assert_says(&disk).assert_says(songs_there);
-        let songs = home.ids();
-        assert!(songs.contains(&id(&home.music().join("disk/album/1.mp3"))), "{setting}");
-        assert!(songs.contains(&id(&home.music().join("disk/2.mp3"))), "{setting}");
+        scan(&[]).assert_exited(5).assert_says(&disk).assert_says(songs_there);
+        let songs = store.songs();
+        for song in ["disk/album/1.mp3", "disk/2.mp3"] {
+            let id = id(&home.music().join(song));
+            assert!(songs.iter().any(|(found, _)| *found == id), "{song} {setting}");
+        }
     }
     // Mounted again, with a song less.
     fs::create_dir(&disk).expect("folder");
     let mounted = format!("{mount} rm $MUSIC/disk/2.mp3; $SCAN -d $URL $MUSIC");
-    in_a_namespace(&home, &mounted).assert_exited(0);
-    assert_eq!(home.songs().len(), 2);
+    in_a_namespace(home, store, &mounted).assert_exited(0);
+    assert_eq!(store.songs().len(), 2);
     // The disk is given up for good.
-    home.scan([&["--expect-loss".into(), disk.clone().into()][..], &[home.music()]].concat())
-        .assert_exited(5);
-    assert_eq!(home.songs().len(), 1);
-    home.scan([home.music()]).assert_exited(0);
+    scan(&["--expect-loss", &disk]).assert_exited(5);
+    assert_eq!(store.songs().len(), 1);
+    scan(&[]).assert_exited(0);
 }
 
 #[test]
