@@ -89,7 +89,7 @@ pub fn line(name: &HostName, addresses: &[SocketAddr]) -> String {
     format!("{} {} {}", name.port, addresses.join(","), name.host)
 }
 
-/// What [`line`] has written.
+/// What [`line()`] has written.
 pub fn parse(line: &str) -> Option<(HostName, Vec<SocketAddr>)> {
     let mut words = line.splitn(3, ' ');
     let port = words.next()?.parse().ok()?;

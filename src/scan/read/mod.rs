@@ -1,7 +1,7 @@
 //! One file: is it audio, how long does it play, and what do its tags say?
 //!
 //! `probe` tells the format by the content, and each format has a reader of its own. A
-//! reader asks `source` for the bytes it needs and fills a [`Reading`](tags::Reading).
+//! reader asks `source` for the bytes it needs and fills a [`Reading`].
 //! Tags that stand around the sound of any format are read here: ID3v2 in front, APEv2 and
 //! ID3v1 behind.
 

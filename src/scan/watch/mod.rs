@@ -1,9 +1,9 @@
 //! `avalon-scan --watch`: stays, and looks again at what changes.
 //!
-//! Events only tell where to look ([`dirty`], from the thread in [`source`]). What has changed
+//! Events only tell where to look (`dirty`, from the thread in `source`). What has changed
 //! there, the ordinary scan finds out: a *pass* is [`scan::run`](super::run) over some paths or
 //! over everything. So a pass is right whatever the events were, and where the kernel tells
-//! nothing, or too little, folders are polled ([`tree`], with [`mounts`]).
+//! nothing, or too little, folders are polled (`tree`, with `mounts`).
 
 mod batch;
 mod dirty;
