@@ -100,6 +100,14 @@ pub enum ControlError {
     Refused(String),
 }
 
+impl ControlError {
+    /// Whether no master listens: there is no socket, or one that a master left behind.
+    pub fn is_absent(&self) -> bool {
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        matches!(self, ControlError::Connection { source, .. } if absent.contains(&source.kind()))
+    }
+}
+
 impl fmt::Display for ControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -352,7 +352,7 @@ fn job(arguments: &Arguments, config: &Config) -> Result<Job, PathListError> {
     })
 }
 
-/// A bar where somebody watches, log lines elsewhere.
+/// A bar on a terminal, log lines elsewhere.
 fn progress(quiet: bool, log: &Logger) -> (Progress, Logger) {
     match (quiet, std::io::stderr().is_terminal()) {
         (true, _) => (Progress::silent(), log.clone()),

@@ -123,7 +123,7 @@ fn try_address(key: &str, address: &BindAddress, ipv4_ports: &[u16]) -> Option<F
     }
 }
 
-/// Binds without listening, which nobody can see.
+/// Binds without listening, so no client can connect.
 fn bind(address: SocketAddr, beside_ipv4: bool) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;

@@ -1,5 +1,5 @@
 //! The time in which the master ran. While a freezer, SIGSTOP or a paused machine stops the server, its
-//! children cannot give a sign of life or finish anything either: that time counts against nobody.
+//! children cannot give a sign of life or finish anything either: that time counts against no process.
 
 use std::time::{Duration, Instant};
 

@@ -75,7 +75,8 @@ impl Control {
         Ok(Control { listener, path: path.to_owned(), identity, clients: Vec::new() })
     }
 
-    /// Binds the path again, which was removed or which another has that nobody serves. Clients stay.
+    /// Binds the path again after it was removed, or taken by a socket that no process serves. Connected
+    /// clients stay.
     ///
     /// # Errors
     /// A sentence that names the path.

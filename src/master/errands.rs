@@ -121,7 +121,7 @@ impl Errands {
         self.look_up.as_ref().map(|look_up| look_up.pid)
     }
 
-    /// Looks all hosts up anew, as soon as it can.
+    /// Looks all hosts up again, as soon as no other look-up runs.
     pub(super) fn forget_hosts(&mut self) {
         self.looked_up = None;
     }

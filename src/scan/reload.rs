@@ -1,7 +1,6 @@
 //! Asks a running server to serve what a scan has stored.
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::control::{self, Command, ControlError};
@@ -46,12 +45,7 @@ impl std::error::Error for ReloadError {
 pub fn reload(path: &Path) -> Result<Reloaded, ReloadError> {
     match control::call(path, Command::Reload { wait: true }, None) {
         Ok(_) => Ok(Reloaded::Serves),
-        // A master that ended without removing its socket leaves one that refuses.
-        Err(ControlError::Connection { source, .. })
-            if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
-        {
-            Ok(Reloaded::NoServer)
-        }
+        Err(error) if error.is_absent() => Ok(Reloaded::NoServer),
         Err(source) => Err(ReloadError { socket: path.to_owned(), source }),
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn sqlite(driver: &str, rest: &str) -> Result<PathBuf, DatabaseUrlErr
             return Err(DatabaseUrlError::Parameter(printable_name(&name)));
         }
     }
-    // SQLAlchemy takes the first for the name of a file; but whoever writes it means a URI.
+    // SQLAlchemy takes the first for the name of a file; but the author of such a URL means a URI.
     if path.is_empty() || path == ":memory:" || path == "file::memory:" {
         return Err(DatabaseUrlError::InMemory);
     }

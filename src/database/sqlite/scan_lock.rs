@@ -102,7 +102,7 @@ fn give_to_owner_of(path: &Path, file: &File) {
     if let Ok(database) = path.metadata()
         && geteuid().is_root()
     {
-        // Then the owner is told what to do, as if somebody else had made the file.
+        // Then the owner is told what to do, as for a file of another user.
         let _ = fchown(file, Some(database.uid()), Some(database.gid()));
     }
 }

@@ -1,12 +1,11 @@
 //! Asking the server to read the database again, after a change and not too often.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use slog::{Logger, debug, warn};
 
-use crate::control::{self, Command, ControlError};
+use crate::control::{self, Command};
 
 /// Time between two reloads.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -52,7 +51,7 @@ impl Reload {
                 debug!(log, "The server reads the collection again");
                 PAUSE
             }
-            Err(error) if is_absent(error) => {
+            Err(error) if error.is_absent() => {
                 debug!(log, "No server runs at {}", control.display());
                 PAUSE
             }
@@ -69,15 +68,6 @@ impl Reload {
         };
         self.is_wished = pause == RETRY;
         self.not_before = Instant::now() + pause;
-    }
-}
-
-fn is_absent(error: &ControlError) -> bool {
-    match error {
-        ControlError::Connection { source, .. } => {
-            matches!(source.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
-        }
-        ControlError::Refused(_) => false,
     }
 }
 
