@@ -2,6 +2,7 @@
 //! out, what is answered as null, and which of two rows with one id stays. The backends
 //! only hand over values.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use uuid::Uuid;
@@ -30,7 +31,7 @@ pub(super) enum Value<'a> {
     Text(&'a [u8]),
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
     /// With or without hyphens, in any case.
     pub(super) fn id(self) -> Option<Uuid> {
         match self {
@@ -40,13 +41,13 @@ impl Value<'_> {
         }
     }
 
-    pub(super) fn text(self) -> Option<String> {
+    pub(super) fn text(self) -> Option<Cow<'a, str>> {
         match self {
             Value::Null => None,
-            Value::Id(id) => Some(id.to_string()),
-            Value::Integer(number) => Some(number.to_string()),
-            Value::Real(number) => Some(format!("{number:?}")),
-            Value::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            Value::Id(id) => Some(id.to_string().into()),
+            Value::Integer(number) => Some(number.to_string().into()),
+            Value::Real(number) => Some(format!("{number:?}").into()),
+            Value::Text(text) => Some(String::from_utf8_lossy(text)),
         }
     }
 
@@ -87,7 +88,7 @@ impl NameRows {
         match (id.id(), name.text()) {
             (None, _) => self.left_out.bad_id += 1,
             (_, None) => self.left_out.without_name += 1,
-            (Some(id), Some(name)) => self.kept.push(Named { id, name }),
+            (Some(id), Some(name)) => self.kept.push(Named { id, name: name.into_owned() }),
         }
     }
 
@@ -178,7 +179,7 @@ impl SongRows {
             length: number(row.length),
             track: number(row.track),
             year: number(row.year),
-            name: row.name.text(),
+            name: row.name.text().map(Cow::into_owned),
             album,
             artist,
             genre,

@@ -19,10 +19,15 @@ pub(super) fn columns(table: &str) -> &'static [&'static str] {
 /// The statements that create one of [`TABLES`] and its indexes; `id_type` is how the
 /// backend stores ids.
 pub(super) fn statements(table: &str, id_type: &str) -> Vec<String> {
+    std::iter::once(statement(table, id_type)).chain(indexes(table)).collect()
+}
+
+/// The statement that creates one of [`TABLES`].
+pub(super) fn statement(table: &str, id_type: &str) -> String {
     if table != "tracks" {
-        return vec![format!(
+        return format!(
             "CREATE TABLE {table} (\n\tid {id_type} NOT NULL, \n\tname VARCHAR, \n\tPRIMARY KEY (id)\n)"
-        )];
+        );
     }
     let mut tracks = format!("CREATE TABLE tracks (\n\tid {id_type} NOT NULL, \n\tname VARCHAR, \n");
     for number in ["length", "track", "year"] {
@@ -34,13 +39,13 @@ pub(super) fn statements(table: &str, id_type: &str) -> Vec<String> {
     tracks += "\tPRIMARY KEY (id), \n";
     let keys =
         ["album", "artist", "genre"].map(|kind| format!("\tFOREIGN KEY({kind}_id) REFERENCES {kind}s (id)"));
-    tracks += &format!("{}\n)", keys.join(", \n"));
+    tracks + &keys.join(", \n") + "\n)"
+}
 
-    let mut statements = vec![tracks];
-    for kind in ["album", "artist", "genre"] {
-        statements.push(format!("CREATE INDEX ix_tracks_{kind}_id ON tracks ({kind}_id)"));
-    }
-    statements
+/// The statements that create the indexes of one of [`TABLES`].
+pub(super) fn indexes(table: &str) -> Vec<String> {
+    let kinds: &[&str] = if table == "tracks" { &["album", "artist", "genre"] } else { &[] };
+    kinds.iter().map(|kind| format!("CREATE INDEX ix_tracks_{kind}_id ON tracks ({kind}_id)")).collect()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::texts::Texts;
 use super::{DatabaseError, postgres, sqlite};
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
-use crate::model::library::{File, Folder};
+use crate::model::library::{FileRow, Folder};
 
 /// Who scans. Stored with the lock, so that others can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub trait Visit {
     /// A folder of the last scan.
     fn folder(&mut self, folder: Folder);
     /// A file of the last scan.
-    fn file(&mut self, file: File);
+    fn file(&mut self, file: FileRow<'_>);
     /// An album, an artist or a genre.
     fn name(&mut self, kind: Kind, id: Uuid, name: &str);
     /// A song.

@@ -45,8 +45,9 @@ pub(super) fn tell_new(
 ) -> io::Result<()> {
     let paths = survey.folders.paths();
     let moved: HashSet<&Path> = settled.moved.iter().map(|(_, _, to)| to.as_path()).collect();
-    for file in survey.spool.records() {
-        let file = file?;
+    for record in survey.spool.records() {
+        let record = record?;
+        let file = record.file::<&str>()?;
         let Some(folder) = paths.get(&file.folder).filter(|_| file.outcome == Outcome::Song) else {
             continue;
         };

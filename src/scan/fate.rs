@@ -56,11 +56,12 @@ pub(super) struct Judge<'a> {
 impl Judge<'_> {
     /// The fate of every file of the last scan that is not as it was, in the order of the paths.
     pub(super) fn judge(&self) -> Vec<Judged> {
-        let mut judged: Vec<Judged> = self
-            .previous
-            .files()
-            .filter(|(_, _, known)| known.mark != Mark::Unchanged)
-            .map(|(folder, index, known)| self.judged(folder, index, known))
+        let was_looked_at = |folder: &Folder| self.scope.is_none_or(|scope| scope.reaches_into(&folder.path));
+        let folders = self.previous.files_by_folder().filter(|(folder, _)| was_looked_at(folder));
+        let mut judged: Vec<Judged> = folders
+            .flat_map(|(folder, indexes)| indexes.map(move |index| (folder, index)))
+            .filter(|(_, index)| self.previous.file(*index).mark != Mark::Unchanged)
+            .map(|(folder, index)| self.judged(folder, index, self.previous.file(index)))
             .filter(|judged| judged.fate != Fate::Stays)
             .collect();
         judged.sort_by(|a, b| a.path.cmp(&b.path));

@@ -5,7 +5,7 @@
 //! with `pool`, `walk`, `exclude`, `stamping` and `read`), decides what became of the songs of the
 //! last scan (`settle`, with `fate`), refuses to lose too much (`guard`), makes rows of the files
 //! (`track`, `names`, `facts`, with `genre` and `numbers` for what people write into tags), and
-//! stores the differences in one transaction (`store`). [`watch`] stays and runs it again.
+//! stores the differences in one transaction (`weave`, `store`). [`watch`] stays and runs it again.
 //!
 //! One odd file never ends a scan, and what cannot be reached is never taken for gone.
 
@@ -43,9 +43,11 @@ mod suspects;
 mod track;
 mod walk;
 pub mod watch;
+mod weave;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use slog::{Level, Logger, debug, error, info, warn};
@@ -61,19 +63,19 @@ pub use report::{Fates, Report, Skipped};
 
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
-use crate::database::{Holder, Notice, Session};
+use crate::database::{DatabaseError, Holder, Notice, Session};
 use account::Phase;
 use exclude::Patterns;
 use keep::Keep;
-use pool::{Patience, Threads};
-use previous::Previous;
+use pool::{Limits, Patience, Threads};
+use previous::{Previous, Rows};
 use report::shown;
-use scope::Scope;
+use scope::{Scope, Start};
 use settle::Scan;
 use store::Store;
-use survey::Plan;
+use survey::{Ahead, Plan};
 
-/// Threads that list and read at first.
+/// Threads that list and read at first where they wait for a disk or a network.
 const THREADS: usize = 16;
 /// After this time a file or folder that does not answer is named.
 const NAMED_AFTER: Duration = Duration::from_secs(20);
@@ -168,22 +170,34 @@ fn scan(
     let me = Holder::this_process();
     let mut session = open(&job.database, &me, log)?;
     account.end_of(Phase::Open);
-    let (mut previous, mut rows) = previous::read(&mut session)?;
+    let limits = Limits {
+        threads: job.jobs.map_or(Threads::Adapting(THREADS), Threads::Fixed),
+        patience: Patience { named_after: NAMED_AFTER.min(job.file_timeout / 2), limit: job.file_timeout },
+    };
+    let mut looks = match &only {
+        Some(_) => Vec::new(),
+        None => roots::check_all(&named, limits.patience, log)?,
+    };
+    let present: Vec<PathBuf> =
+        named.iter().zip(&looks).filter(|(_, look)| look.is_ok()).map(|(root, _)| root.clone()).collect();
+    let (read, ahead) = match &only {
+        Some(_) => (previous::read(&mut session), None),
+        None => {
+            read_and_walk(&mut session, scope::whole(&present, &patterns, !job.full), &present, limits, log)?
+        }
+    };
+    let (mut previous, mut rows) = read?;
     account.end_of(Phase::Previous);
     // A scan of some paths leaves the roots as they are.
     let roots = match &only {
         Some(_) if previous.is_recorded() => previous.roots().map(Path::to_owned).collect(),
         _ => named,
     };
-    let patience = Patience { named_after: NAMED_AFTER.min(job.file_timeout / 2), limit: job.file_timeout };
-    let absent = match &only {
-        Some(_) => Vec::new(),
-        None => check_roots(&roots, &previous, &expected, patience, log)?,
-    };
+    let absent = absent_roots(&roots, &mut looks, &previous, &expected, log)?;
     let present: Vec<PathBuf> = roots.iter().filter(|root| !absent.contains(root)).cloned().collect();
     let start = match &only {
         Some(scope) => scope::parts(scope, &present, &patterns, &previous)?,
-        None => scope::whole(&present, &patterns, &previous),
+        None => scope::whole(&present, &patterns, !job.full),
     };
     progress.begin(start.folders.len());
     let texts = session.texts();
@@ -191,8 +205,7 @@ fn scan(
         roots: &present,
         start,
         full: job.full,
-        threads: job.jobs.map_or(Threads::Adapting(THREADS), Threads::Fixed),
-        patience,
+        limits,
         progress,
         texts: &texts,
         now: me.started,
@@ -203,7 +216,7 @@ fn scan(
         true => Keep::new(&mut session, &previous, &rows, &me, interrupt, log),
         false => None,
     };
-    let survey = survey::survey(&plan, &mut previous, keep.as_mut())?;
+    let survey = survey::survey(&plan, ahead, &mut previous, keep.as_mut())?;
     if let Some(keep) = keep {
         rows.about.last_scan = keep.last_scan();
     }
@@ -237,6 +250,24 @@ fn open(url: &DatabaseUrl, me: &Holder, log: &Logger) -> Result<Session, ScanErr
     Ok(Session::open(url, me, tell)?)
 }
 
+/// Reads what the last scan left on a thread of its own; meanwhile the folders are listed.
+#[expect(clippy::type_complexity, reason = "the two halves of one step")]
+fn read_and_walk(
+    session: &mut Session,
+    start: Start,
+    roots: &[PathBuf],
+    limits: Limits,
+    log: &Logger,
+) -> Result<(Result<(Previous, Rows), DatabaseError>, Option<Ahead>), ScanError> {
+    thread::scope(|scope| {
+        let reader = thread::Builder::new().name("state".to_owned());
+        let reading = reader.spawn_scoped(scope, || previous::read(session)).map_err(ScanError::Threads)?;
+        let ahead = Ahead::walk(&start.folders, roots, limits, log, || reading.is_finished());
+        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((read, Some(ahead?)))
+    })
+}
+
 /// A path inside a folder of COLLECTION would replace the whole collection by a part of it.
 fn check_inside(roots: &[PathBuf], collection: &[PathBuf]) -> Result<(), ScanError> {
     for folder in roots::absolute_all(collection)? {
@@ -253,16 +284,16 @@ fn absolute_expected(expected: &Expected) -> Result<Expected, ScanError> {
 
 /// The roots that cannot be reached though the last scan may have found songs below them.
 /// Their songs stay.
-fn check_roots(
+fn absent_roots(
     roots: &[PathBuf],
+    looks: &mut Vec<Result<(), ScanError>>,
     previous: &Previous,
     expected: &Expected,
-    patience: Patience,
     log: &Logger,
 ) -> Result<Vec<PathBuf>, ScanError> {
     let mut absent = Vec::new();
     let mut reasons = Vec::new();
-    for (root, outcome) in roots.iter().zip(roots::check_all(roots, patience, log)?) {
+    for (root, outcome) in roots.iter().zip(looks.drain(..)) {
         let Err(error) = outcome else { continue };
         let may_hold_songs = match previous.is_recorded() {
             true => previous.roots().any(|known| known == root) || previous.songs_below(root) > 0,

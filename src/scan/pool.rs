@@ -10,9 +10,18 @@ use std::time::{Duration, Instant};
 
 /// Batches of results that may wait for the coordinator; workers pause when there are more.
 const BATCHES_MAX: usize = 64;
-/// Most jobs that a worker takes at once. A message for each file would cost more than reading
+/// Most jobs that a thread takes at once. A message for each file would cost more than reading
 /// a small one.
-const BATCH_MAX: usize = 32;
+const BATCH_MAX: usize = 64;
+/// Jobs that a thread takes at least, as long as they are quick and so many wait.
+const QUICK_BATCH: usize = 16;
+/// Folders that a thread takes at once at most, as long as they are quick.
+const QUICK_BRANCHES: usize = 8;
+/// Jobs that take longer wait for a disk or a network, and many threads can wait at once. A file
+/// in memory takes some 30 us, one behind the nearest network some ms.
+const SLOW: Duration = Duration::from_micros(500);
+/// Jobs that take less do not wait.
+const QUICK: Duration = Duration::from_micros(150);
 /// Threads that may be given up. A thread that hangs in the kernel costs its stack.
 const GIVEN_UP_MAX: usize = 32;
 /// Most threads. Behind a network they wait for answers, so their number has nothing to do
@@ -57,12 +66,20 @@ pub(super) struct Patience {
     pub(super) limit: Duration,
 }
 
+/// How a pool works.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) threads: Threads,
+    pub(super) patience: Patience,
+}
+
 /// How many threads there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Threads {
     /// So many.
     Fixed(usize),
-    /// So many at first, then as many as make it faster.
+    /// A few as long as the jobs are quick. Once they wait for a disk or a network so many, then
+    /// as many as make it faster.
     Adapting(usize),
 }
 
@@ -79,10 +96,14 @@ pub(super) struct Pool<J: Job> {
     open: usize,
     given_up: usize,
     looked: Instant,
-    pace: Option<Pace>,
+    pace: Pace,
 }
 
-type Batch<J> = Vec<(J, <J as Job>::Done)>;
+/// Jobs that are done, and the time that they took together.
+struct Batch<J: Job> {
+    done: Vec<(J, J::Done)>,
+    took: Duration,
+}
 
 /// The work that waits.
 struct Shared<J> {
@@ -99,6 +120,8 @@ struct Queues<J> {
     busy: usize,
     /// Threads that may be at work.
     limit: usize,
+    /// Whether jobs take so little time that a few threads with many jobs each do best.
+    are_quick: bool,
     closed: bool,
 }
 
@@ -112,7 +135,7 @@ struct State<J: Job> {
     job: Option<(J, Instant, bool)>,
     /// Jobs taken and not begun.
     todo: VecDeque<J>,
-    done: Batch<J>,
+    done: Vec<(J, J::Done)>,
     given_up: bool,
 }
 
@@ -126,24 +149,30 @@ impl<J: Job> Pool<J> {
     ///
     /// # Errors
     /// If not even one can be started.
-    pub(super) fn start(threads: Threads, patience: Patience) -> std::io::Result<Pool<J>> {
+    pub(super) fn start(limits: Limits) -> std::io::Result<Pool<J>> {
         let (sender, results) = sync_channel(BATCHES_MAX);
-        let (Threads::Fixed(limit) | Threads::Adapting(limit)) = threads;
-        let limit = limit.clamp(1, THREADS_MAX);
-        let queues = Queues { leaves: VecDeque::new(), branches: Vec::new(), busy: 0, limit, closed: false };
+        let pace = Pace::new(limits.threads);
+        let queues = Queues {
+            leaves: VecDeque::new(),
+            branches: Vec::new(),
+            busy: 0,
+            limit: pace.limit,
+            are_quick: pace.are_quick,
+            closed: false,
+        };
         let mut pool = Pool {
             shared: Arc::new(Shared { queues: Mutex::new(queues), changed: Condvar::new() }),
             results,
             sender,
             slots: Vec::new(),
-            patience,
+            patience: limits.patience,
             received: VecDeque::new(),
             open: 0,
             given_up: 0,
             looked: Instant::now(),
-            pace: matches!(threads, Threads::Adapting(_)).then(|| Pace::new(limit)),
+            pace,
         };
-        pool.grow(limit)?;
+        pool.grow(pool.pace.limit)?;
         Ok(pool)
     }
 
@@ -171,9 +200,15 @@ impl<J: Job> Pool<J> {
             }
         }
         let idle = queues.limit.saturating_sub(queues.busy);
+        let batches = match queues.are_quick {
+            true => {
+                queues.leaves.len().div_ceil(QUICK_BATCH) + queues.branches.len().div_ceil(QUICK_BRANCHES)
+            }
+            false => count,
+        };
         drop(queues);
         self.open += count;
-        for _ in 0..count.min(idle) {
+        for _ in 0..batches.min(idle) {
             self.shared.changed.notify_one();
         }
     }
@@ -196,8 +231,8 @@ impl<J: Job> Pool<J> {
         }
         match self.results.recv_timeout(wait) {
             Ok(batch) => {
-                self.adapt(batch.len());
-                self.received.extend(batch);
+                self.adapt(batch.done.len(), batch.took);
+                self.received.extend(batch.done);
                 match self.received.pop_front() {
                     Some((job, done)) => {
                         self.open -= 1;
@@ -214,13 +249,15 @@ impl<J: Job> Pool<J> {
     }
 
     /// Counts jobs that are done, and changes the number of threads now and then.
-    fn adapt(&mut self, done: usize) {
-        let Some(limit) = self.pace.as_mut().and_then(|pace| pace.count(done, Instant::now())) else {
+    fn adapt(&mut self, done: usize, took: Duration) {
+        if !self.pace.count(done, took, Instant::now()) {
             return;
-        };
-        lock(&self.shared.queues).limit = limit;
+        }
+        let mut queues = lock(&self.shared.queues);
+        (queues.limit, queues.are_quick) = (self.pace.limit, self.pace.are_quick);
+        drop(queues);
         // With fewer threads than wanted the work goes on.
-        let _ = self.grow(limit);
+        let _ = self.grow(self.pace.limit);
         self.shared.changed.notify_all();
     }
 
@@ -298,16 +335,17 @@ impl<J: Job> Drop for Pool<J> {
 fn work<J: Job>(shared: &Shared<J>, results: &SyncSender<Batch<J>>, slot: &Slot<J>) {
     while let Some(batch) = claim(shared) {
         lock(&slot.state).todo = batch;
+        let began = Instant::now();
         let Some(done) = do_all(slot) else { return };
         lock(&shared.queues).busy -= 1;
-        if results.send(done).is_err() {
+        if results.send(Batch { done, took: began.elapsed() }).is_err() {
             return;
         }
     }
 }
 
 /// Does what the slot holds; `None` when the thread was given up meanwhile.
-fn do_all<J: Job>(slot: &Slot<J>) -> Option<Batch<J>> {
+fn do_all<J: Job>(slot: &Slot<J>) -> Option<Vec<(J, J::Done)>> {
     loop {
         let mut state = lock(&slot.state);
         let Some(job) = state.todo.pop_front() else { return Some(std::mem::take(&mut state.done)) };
@@ -323,7 +361,7 @@ fn do_all<J: Job>(slot: &Slot<J>) -> Option<Batch<J>> {
     }
 }
 
-/// The next jobs: files first, because what is listed and not read takes memory; and a share of
+/// The next jobs: leaves first, because what is listed and not read takes memory; and a share of
 /// them only, so that each thread has some.
 fn claim<J: Job>(shared: &Shared<J>) -> Option<VecDeque<J>> {
     let mut queues = lock(&shared.queues);
@@ -332,10 +370,14 @@ fn claim<J: Job>(shared: &Shared<J>) -> Option<VecDeque<J>> {
             return None;
         }
         if queues.busy < queues.limit {
-            let share = (queues.leaves.len() / queues.limit).clamp(1, BATCH_MAX).min(queues.leaves.len());
-            let mut batch: VecDeque<J> = queues.leaves.drain(..share).collect();
+            let (leaves_min, branches_max) =
+                if queues.are_quick { (QUICK_BATCH, QUICK_BRANCHES) } else { (1, 1) };
+            let share = |waiting: usize, min, max| (waiting / queues.limit).clamp(min, max).min(waiting);
+            let leaves = share(queues.leaves.len(), leaves_min, BATCH_MAX);
+            let branches = queues.branches.len() - share(queues.branches.len(), 1, branches_max);
+            let mut batch: VecDeque<J> = queues.leaves.drain(..leaves).collect();
             if batch.is_empty() {
-                batch.extend(queues.branches.pop());
+                batch.extend(queues.branches.drain(branches..));
             }
             if !batch.is_empty() {
                 queues.busy += 1;
@@ -346,10 +388,18 @@ fn claim<J: Job>(shared: &Shared<J>) -> Option<VecDeque<J>> {
     }
 }
 
-/// Finds how many threads are worth while: more of them as long as that makes it faster.
+/// Finds how many threads are worth while. Quick jobs are done by as many as there are cores, and
+/// one that is ready when another has done its share. For slow jobs there are more of them as
+/// long as that makes it faster.
 #[derive(Debug)]
 struct Pace {
+    /// Threads that may be at work.
     limit: usize,
+    are_quick: bool,
+    /// What a job has taken lately.
+    mean: Duration,
+    /// Threads for slow jobs at first; `None` where their number is fixed.
+    slow: Option<usize>,
     since: Instant,
     done: usize,
     /// Jobs per second with the number of threads before.
@@ -360,16 +410,51 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(limit: usize) -> Pace {
-        Pace { limit, since: Instant::now(), done: 0, before: 0.0, grew: false, is_settled: false }
+    fn new(threads: Threads) -> Pace {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let (limit, slow) = match threads {
+            Threads::Fixed(count) => (count.clamp(1, THREADS_MAX), None),
+            Threads::Adapting(count) => ((cores + 1).min(THREADS_MAX), Some(count.clamp(1, THREADS_MAX))),
+        };
+        Pace {
+            limit,
+            are_quick: slow.is_some(),
+            mean: Duration::ZERO,
+            slow,
+            since: Instant::now(),
+            done: 0,
+            before: 0.0,
+            grew: false,
+            is_settled: false,
+        }
     }
 
-    /// Counts jobs that are done at `now`. Gives a new number of threads now and then.
-    fn count(&mut self, done: usize, now: Instant) -> Option<usize> {
+    /// Counts jobs that are done at `now` and took a thread so long. Tells whether the threads are
+    /// to change.
+    fn count(&mut self, done: usize, took: Duration, now: Instant) -> bool {
+        let Some(slow) = self.slow else { return false };
+        let jobs = u32::try_from(done.max(1)).unwrap_or(u32::MAX);
+        self.mean = (self.mean * 3 + took / jobs) / 4;
         self.done += done;
+        match self.are_quick {
+            true if self.mean > SLOW => {
+                *self = Pace { limit: self.limit.max(slow), are_quick: false, done: 0, since: now, ..*self };
+                true
+            }
+            // The threads that there are wait for work.
+            false if self.mean < QUICK => {
+                self.are_quick = true;
+                true
+            }
+            true => false,
+            false => self.adapt(now),
+        }
+    }
+
+    fn adapt(&mut self, now: Instant) -> bool {
         let elapsed = now.duration_since(self.since);
         if self.is_settled || elapsed < MEASURE {
-            return None;
+            return false;
         }
         let rate = self.done as f64 / elapsed.as_secs_f64();
         (self.since, self.done) = (now, 0);
@@ -385,7 +470,7 @@ impl Pace {
         self.grew = limit > self.limit;
         self.is_settled |= limit == self.limit;
         self.limit = limit;
-        Some(limit)
+        true
     }
 }
 
@@ -424,13 +509,17 @@ mod tests {
         Patience { named_after: Duration::from_millis(named), limit: Duration::from_millis(limit) }
     }
 
+    fn limits(threads: usize, patience: Patience) -> Limits {
+        Limits { threads: Threads::Fixed(threads), patience }
+    }
+
     fn plain(number: u64) -> Double {
         Double { number, gate: None }
     }
 
     #[test]
     fn every_job_is_reported_once() {
-        let mut pool = Pool::start(Threads::Fixed(4), patience(60_000, 60_000)).expect("threads");
+        let mut pool = Pool::start(limits(4, patience(60_000, 60_000))).expect("threads");
         pool.push((0..5000).map(plain));
         let mut sum = 0;
         while pool.open() > 0 {
@@ -445,7 +534,7 @@ mod tests {
     #[test]
     fn a_job_that_hangs_is_named_then_given_up_and_the_rest_goes_on() {
         let (open, gate) = mpsc::channel();
-        let mut pool = Pool::start(Threads::Fixed(1), patience(20, 100)).expect("threads");
+        let mut pool = Pool::start(limits(1, patience(20, 100))).expect("threads");
         pool.push([Double { number: 2, gate: Some(Arc::new(Mutex::new(gate))) }, plain(4), plain(6)]);
         let (mut named, mut given_up, mut done) = (0, Vec::new(), Vec::new());
         while pool.open() > 0 {
@@ -468,7 +557,7 @@ mod tests {
     fn jobs_are_abandoned_when_too_many_threads_hang() {
         let (_open, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
-        let mut pool = Pool::start(Threads::Fixed(1), patience(1, 2)).expect("threads");
+        let mut pool = Pool::start(limits(1, patience(1, 2))).expect("threads");
         pool.push((0..100).map(|number| Double { number: 2 * number, gate: Some(gate.clone()) }));
         let mut given_up = 0;
         while pool.open() > 0 {
@@ -481,19 +570,39 @@ mod tests {
     }
 
     #[test]
-    fn threads_become_more_as_long_as_that_makes_it_faster() {
+    fn threads_for_slow_jobs_become_more_as_long_as_that_makes_it_faster() {
         let begin = Instant::now();
         let at = |half_seconds: u32| begin + half_seconds * MEASURE;
-        let mut pace = Pace::new(16);
+        let slow = |pace: &mut Pace, done: usize, now| {
+            pace.count(done, 8 * SLOW * u32::try_from(done).expect("a count"), now).then_some(pace.limit)
+        };
+        let mut pace = Pace::new(Threads::Adapting(16));
+        assert!(pace.are_quick);
+        pace.limit = 3;
+        assert_eq!(slow(&mut pace, 50, at(0)), Some(16));
+        assert_eq!(slow(&mut pace, 100, at(1)), Some(32));
+        assert_eq!(slow(&mut pace, 190, at(2)), Some(64));
+        assert_eq!(slow(&mut pace, 200, at(3)), Some(32));
+        assert_eq!(slow(&mut pace, 1000, at(4)), None);
+        let mut pace = Pace { limit: THREADS_MAX, are_quick: false, ..Pace::new(Threads::Adapting(16)) };
         pace.since = begin;
-        assert_eq!(pace.count(50, at(0)), None);
-        assert_eq!(pace.count(50, at(1)), Some(32));
-        assert_eq!(pace.count(190, at(2)), Some(64));
-        assert_eq!(pace.count(200, at(3)), Some(32));
-        assert_eq!(pace.count(1000, at(4)), None);
-        let mut pace = Pace::new(THREADS_MAX);
-        pace.since = begin;
-        assert_eq!(pace.count(1, at(1)), Some(THREADS_MAX));
-        assert_eq!(pace.count(1, at(2)), None);
+        assert_eq!(slow(&mut pace, 1, at(1)), Some(THREADS_MAX));
+        assert_eq!(slow(&mut pace, 1, at(2)), None);
+    }
+
+    #[test]
+    fn quick_jobs_take_few_threads_until_they_are_slow_and_then_again() {
+        let mut pace = Pace::new(Threads::Adapting(16));
+        let few = pace.limit;
+        let now = pace.since;
+        assert!(!pace.count(64, 64 * QUICK / 2, now) && pace.are_quick);
+        // One slow file is no slow disk.
+        assert!(!pace.count(16, 16 * SLOW, now) && pace.are_quick);
+        assert!(pace.count(4, 40 * SLOW, now) && !pace.are_quick);
+        assert_eq!(pace.limit, few.max(16));
+        while !pace.count(64, Duration::ZERO, now) {}
+        assert!(pace.are_quick);
+        let mut fixed = Pace::new(Threads::Fixed(2));
+        assert!(!fixed.count(1, 100 * SLOW, now) && fixed.limit == 2 && !fixed.are_quick);
     }
 }

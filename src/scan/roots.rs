@@ -9,7 +9,7 @@ use std::time::Duration;
 use slog::{Logger, warn};
 
 use super::error::ScanError;
-use super::pool::{Event, Job, Patience, Pool, Threads};
+use super::pool::{Event, Job, Limits, Patience, Pool, Threads};
 use super::report::shown;
 
 /// How often the threads are looked at.
@@ -59,7 +59,8 @@ pub(super) fn check_all(
     patience: Patience,
     log: &Logger,
 ) -> Result<Vec<Result<(), ScanError>>, ScanError> {
-    let mut pool = Pool::start(Threads::Fixed(roots.len()), patience).map_err(ScanError::Threads)?;
+    let limits = Limits { threads: Threads::Fixed(roots.len()), patience };
+    let mut pool = Pool::start(limits).map_err(ScanError::Threads)?;
     pool.push(roots.iter().cloned().map(Check));
     let mut outcomes: HashMap<PathBuf, ScanError> = HashMap::new();
     while pool.open() > 0 {

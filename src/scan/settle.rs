@@ -2,9 +2,11 @@
 //! is too much, and what is stored.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use slog::{Logger, info, warn};
+use uuid::Uuid;
 
 use super::detail;
 use super::error::ScanError;
@@ -52,6 +54,12 @@ pub(super) struct Settled {
 }
 
 impl Settled {
+    /// Those of `indexes` whose record goes or is replaced.
+    pub(super) fn replaced_in(&self, indexes: Range<Index>) -> impl Iterator<Item = Index> {
+        let start = self.replaced.partition_point(|index| *index < indexes.start);
+        self.replaced[start..].iter().copied().take_while(move |index| *index < indexes.end)
+    }
+
     /// Whether the record of a file stays as it is.
     pub(super) fn stays(&self, index: Index) -> bool {
         self.replaced.binary_search(&index).is_err()
@@ -156,7 +164,8 @@ impl Scan<'_> {
     /// The rows that no file explains: those that stay, because something could not be
     /// reached, and how many go.
     fn unexplained(&self, survey: &Survey<'_>, is_partial: bool) -> (Vec<Row>, usize) {
-        let rows = self.previous.unexplained.iter().filter(|row| !survey.read_songs.contains(&row.id));
+        let was_read = |id: &Uuid| survey.read_songs.binary_search_by_key(id, |(id, _)| *id).is_ok();
+        let rows = self.previous.unexplained.iter().filter(|row| !was_read(&row.id));
         if (is_partial || self.scope.is_some()) && !self.expected.all {
             (rows.cloned().collect(), 0)
         } else {

@@ -1,5 +1,7 @@
 //! Reads what a scan compares with.
 
+use std::borrow::Cow;
+
 use ::postgres::types::Type;
 use ::postgres::{Error, Row, Transaction};
 use uuid::Uuid;
@@ -74,7 +76,7 @@ fn files(transaction: &mut Transaction<'_>, visit: &mut dyn Visit) -> Result<boo
     Ok(is_whole)
 }
 
-impl state::FileRow for Row {
+impl state::FileColumns for Row {
     type Error = Error;
 
     fn number(&self, index: usize) -> Result<Option<i64>, Error> {
@@ -82,11 +84,11 @@ impl state::FileRow for Row {
     }
 
     /// Lossy: a database of encoding SQL_ASCII may hold anything.
-    fn text(&self, index: usize) -> Result<Option<String>, Error> {
+    fn text(&self, index: usize) -> Result<Option<Cow<'_, str>>, Error> {
         Ok(value(self, index)?.text())
     }
 
-    fn bytes(&self, index: usize) -> Result<Vec<u8>, Error> {
+    fn bytes(&self, index: usize) -> Result<&[u8], Error> {
         self.try_get(index)
     }
 
@@ -156,7 +158,15 @@ fn is_text(row: &Row, index: usize) -> bool {
     [Type::VARCHAR, Type::TEXT].contains(row.columns()[index].type_())
 }
 
+/// Whether two rows have one id. Where avalonms made the table, its primary key forbids that.
 fn has_duplicates(transaction: &mut Transaction<'_>, table: &str) -> Result<bool, Error> {
+    let is_unique = "SELECT EXISTS (SELECT 1 FROM pg_index JOIN pg_attribute
+         ON attrelid = indrelid AND attnum = indkey[0]
+         WHERE indrelid = to_regclass($1::text) AND indisunique AND indisvalid AND indimmediate
+         AND indpred IS NULL AND indnkeyatts = 1 AND attname = 'id')";
+    if transaction.query_one(is_unique, &[&table])?.try_get(0)? {
+        return Ok(false);
+    }
     let query = format!("SELECT EXISTS (SELECT 1 FROM {table} GROUP BY id HAVING count(*) > 1)");
     transaction.query_one(&query, &[])?.try_get(0)
 }

@@ -1,5 +1,6 @@
 //! A scan's hold on a SQLite file.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -203,19 +204,19 @@ fn read_files(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Resul
     read_rows(connection, &query, |row| state::file(row).ok()?.map(|file| visit.file(file)))
 }
 
-impl state::FileRow for Row<'_> {
+impl state::FileColumns for Row<'_> {
     type Error = rusqlite::Error;
 
     fn number(&self, index: usize) -> rusqlite::Result<Option<i64>> {
         self.get(index)
     }
 
-    fn text(&self, index: usize) -> rusqlite::Result<Option<String>> {
-        self.get(index)
+    fn text(&self, index: usize) -> rusqlite::Result<Option<Cow<'_, str>>> {
+        Ok(self.get_ref(index)?.as_str_or_null()?.map(Cow::Borrowed))
     }
 
-    fn bytes(&self, index: usize) -> rusqlite::Result<Vec<u8>> {
-        self.get(index)
+    fn bytes(&self, index: usize) -> rusqlite::Result<&[u8]> {
+        Ok(self.get_ref(index)?.as_blob()?)
     }
 
     fn flag(&self, index: usize) -> rusqlite::Result<bool> {
@@ -252,8 +253,14 @@ fn read_songs(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Resul
     Ok(is_whole && !has_duplicates(connection, "tracks")?)
 }
 
-/// Where avalonms made the tables there are none, and its index tells that quickly.
+/// Whether two rows have one id. Where avalonms made the table, its primary key forbids that.
 fn has_duplicates(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let is_unique =
+        "SELECT 1 FROM pragma_index_list(?1) AS index_ WHERE index_.\"unique\" AND NOT index_.partial
+         AND (SELECT group_concat(name) FROM pragma_index_info(index_.name)) = 'id'";
+    if connection.prepare(is_unique)?.exists([table])? {
+        return Ok(false);
+    }
     connection.prepare(&format!("SELECT 1 FROM {table} GROUP BY id HAVING count(*) > 1"))?.exists([])
 }
 

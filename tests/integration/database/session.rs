@@ -18,7 +18,7 @@ use avalon::database::{
     Changes, DatabaseError, Holder, Moved, Notice, Patience, Previous, ScanRecord, Session, State,
     StateChanges, Visit,
 };
-use avalon::model::library::{File, Folder, Outcome, Stamps};
+use avalon::model::library::{File, FileRow, Folder, Outcome, Stamps};
 use avalon::model::{Collection, Named, Song};
 use uuid::Uuid;
 
@@ -112,8 +112,8 @@ impl Visit for Seen {
         self.folders.push(folder);
     }
 
-    fn file(&mut self, file: File) {
-        self.files.push(file);
+    fn file(&mut self, file: FileRow<'_>) {
+        self.files.push(file.into_owned());
     }
 
     fn name(&mut self, kind: Kind, id: Uuid, name: &str) {
