@@ -151,12 +151,16 @@ fn create_schema(client: &mut Client) -> Result<(), Failure> {
 }
 
 fn create(mut transaction: Transaction<'_>, tables: &[&'static str]) -> Result<(), Error> {
-    create_tables(&mut transaction, tables)?;
+    create_tables(&mut transaction, tables, schema::statements)?;
     transaction.commit()
 }
 
-fn create_tables(transaction: &mut Transaction<'_>, tables: &[&str]) -> Result<(), Error> {
-    let mut statements = tables.iter().flat_map(|table| schema::statements(table, ID_TYPE));
+fn create_tables(
+    transaction: &mut Transaction<'_>,
+    tables: &[&str],
+    statements: fn(&str, &str) -> Vec<String>,
+) -> Result<(), Error> {
+    let mut statements = tables.iter().flat_map(|table| statements(table, ID_TYPE));
     statements.try_for_each(|statement| transaction.batch_execute(&statement))
 }
 

@@ -115,8 +115,8 @@ impl fmt::Display for Notice {
 /// Called with each [`Notice`].
 pub(super) type Tell = Arc<dyn Fn(Notice) + Send + Sync>;
 
-/// What takes the rows of [`Session::previous`], one by one: the folders, the files by
-/// folder and name, then the names and the songs in any order.
+/// What takes the rows of [`Session::previous`], one by one: the folders, the files, the names,
+/// the songs, each in any order.
 pub trait Visit {
     /// A folder of the last scan.
     fn folder(&mut self, folder: Folder);

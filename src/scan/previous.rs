@@ -41,6 +41,8 @@ pub(super) enum Mark {
 /// A file of the last scan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
+    /// Place of its folder.
+    folder: u32,
     name_at: u32,
     name_len: u16,
     pub(super) outcome: Outcome,
@@ -266,12 +268,25 @@ struct Reader {
 }
 
 impl Reader {
-    /// Called when the last file has come.
+    /// Called when the last file has come: puts them in the order of folders and names.
     fn end_of_files(&mut self) {
         self.end_of_folders();
-        if !self.are_files_read {
-            self.are_files_read = true;
-            self.expected.sort_unstable();
+        if std::mem::replace(&mut self.are_files_read, true) {
+            return;
+        }
+        self.expected.sort_unstable();
+        let Previous { files, names, ranges, .. } = &mut self.previous;
+        let key = |file: &Known| {
+            let start = file.name_at as usize;
+            (file.folder, &names[start..start + usize::from(file.name_len)])
+        };
+        if !files.is_sorted_by_key(key) {
+            files.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+        }
+        let mut start = 0;
+        for files in files.chunk_by(|a, b| a.folder == b.folder) {
+            ranges[files[0].folder as usize] = start..start + files.len();
+            start += files.len();
         }
     }
 
@@ -287,7 +302,7 @@ impl Reader {
         previous.by_path = paths.zip(0..).collect();
     }
 
-    /// The index of the folder with this number. Files of one folder come in a row.
+    /// The index of the folder with this number. Most files of one folder come in a row.
     fn folder_index(&mut self, id: i64) -> Option<usize> {
         self.end_of_folders();
         if self.at.is_none_or(|at| self.previous.folders[at].id != id) {
@@ -306,8 +321,8 @@ impl Visit for Reader {
         let Some(at) = self.folder_index(file.folder) else { return };
         let name = file.name.as_bytes();
         // A name has 255 bytes at most, and a collection less than 4 GiB of them.
-        let (Ok(name_at), Ok(name_len)) =
-            (u32::try_from(self.previous.names.len()), u16::try_from(name.len()))
+        let (Ok(folder), Ok(name_at), Ok(name_len)) =
+            (u32::try_from(at), u32::try_from(self.previous.names.len()), u16::try_from(name.len()))
         else {
             return;
         };
@@ -319,12 +334,9 @@ impl Visit for Reader {
             self.expected.push((id, hash_of_song(&track.row(id, self.spellings.ids(numbers)))));
         }
         let previous = &mut self.previous;
-        let index = previous.files.len();
-        let range = &mut previous.ranges[at];
-        let start = if range.start == range.end { index } else { range.start };
-        *range = start..index + 1;
         previous.names.extend_from_slice(name);
         previous.files.push(Known {
+            folder,
             name_at,
             name_len,
             outcome: file.outcome,

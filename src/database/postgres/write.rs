@@ -20,18 +20,21 @@ use crate::model::{Collection, Named};
 /// Rows whose keys go into one statement.
 const BATCH: usize = 5_000;
 
+/// Writes everything as the scan with number `id`, in place of the scan `own`. The tables that
+/// were `created` are empty.
+///
 /// Everything that goes is deleted by its key, everything that comes is copied; a row that
 /// changes does both. Only the rows of names are updated, for songs point at them.
-/// Writes everything as the scan with number `id`, in place of the scan `own`.
 pub(super) fn all(
     transaction: &mut Transaction<'_>,
+    created: &[&str],
     changes: Changes<'_>,
     id: i64,
     own: Option<i64>,
     me: &Holder,
 ) -> Result<(), Failure> {
-    differences(transaction, changes.rows)?;
-    state(transaction, changes.state)?;
+    differences(transaction, created, changes.rows)?;
+    state(transaction, created, changes.state)?;
     moved(transaction, changes.moved)?;
     scan(transaction, id, own, &changes.scan, me)
 }
@@ -54,13 +57,18 @@ fn empty(transaction: &mut Transaction<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn differences(transaction: &mut Transaction<'_>, changes: RowChanges<'_>) -> Result<(), Failure> {
+fn differences(
+    transaction: &mut Transaction<'_>,
+    created: &[&str],
+    changes: RowChanges<'_>,
+) -> Result<(), Failure> {
     if changes.replace {
         empty(transaction)?;
     }
+    let is_empty = |table| changes.replace || created.contains(&table);
     for kind in Kind::ALL {
         let names = &changes.names[kind as usize];
-        if changes.replace {
+        if is_empty(kind.table()) {
             copy_names(transaction, kind, names)?;
             continue;
         }
@@ -71,7 +79,7 @@ fn differences(transaction: &mut Transaction<'_>, changes: RowChanges<'_>) -> Re
     delete(transaction, "tracks", &changes.removed_songs)?;
     each_batch(changes.songs.into_iter().flatten(), |batch| {
         // An id column of another type than avalonms' can be emptied, and not be compared.
-        if !changes.replace {
+        if !is_empty("tracks") {
             let ids: Vec<Uuid> = batch.iter().map(|song| song.row().id).collect();
             delete(transaction, "tracks", &ids)?;
         }
@@ -128,7 +136,12 @@ fn copy_songs<'a>(
     })
 }
 
-fn state(transaction: &mut Transaction<'_>, changes: StateChanges<'_>) -> Result<(), Failure> {
+fn state(
+    transaction: &mut Transaction<'_>,
+    created: &[&str],
+    changes: StateChanges<'_>,
+) -> Result<(), Failure> {
+    let is_empty = |table| changes.replace || created.contains(&table);
     if changes.replace {
         transaction.batch_execute("DELETE FROM avalon_files; DELETE FROM avalon_folders")?;
     }
@@ -140,13 +153,13 @@ fn state(transaction: &mut Transaction<'_>, changes: StateChanges<'_>) -> Result
     }
     each_batch(changes.folders.into_iter().flatten(), |batch| {
         let ids: Vec<i64> = batch.iter().map(|folder| folder.id).collect();
-        if !changes.replace {
+        if !is_empty("avalon_folders") {
             delete_folders(transaction, &ids)?;
         }
         copy(transaction, "avalon_folders", &state::FOLDER_COLUMNS, batch, folder_line)
     })?;
     each_batch(changes.files.into_iter().flatten(), |batch| {
-        if !changes.replace {
+        if !is_empty("avalon_files") {
             delete_files(transaction, batch.iter().map(|file| (file.folder, &file.name)))?;
         }
         copy(transaction, "avalon_files", &state::FILE_COLUMNS, batch, file_line)
