@@ -46,8 +46,7 @@ const SUB_ROOMS: [(&str, &[&str]); 1] =
     [("worker", &["life", "connection", "request", "shown", "answer", "watch"])];
 
 /// Rooms whose circles and twins are still being removed.
-const UNTIL_MERGED: [&str; 6] =
-    ["config", "database", "master", "scan", "scoreboard", "snapshot"];
+const UNTIL_MERGED: [&str; 4] = ["database", "master", "scan", "snapshot"];
 
 /// The most lines of a file, and the files that have more, each with the reason.
 const LINES_MAX: usize = 450;
