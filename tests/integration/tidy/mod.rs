@@ -46,7 +46,7 @@ const SUB_ROOMS: [(&str, &[&str]); 1] =
     [("worker", &["life", "connection", "request", "shown", "answer", "watch"])];
 
 /// Rooms whose circles and twins are still being removed.
-const UNTIL_MERGED: [&str; 4] = ["database", "master", "scan", "snapshot"];
+const UNTIL_MERGED: [&str; 3] = ["master", "scan", "snapshot"];
 
 /// The most lines of a file, and the files that have more, each with the reason.
 const LINES_MAX: usize = 450;
