@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::previous::Row;
+use super::row::Row;
 use super::track::Track;
 use crate::database::difference::Kind;
 use crate::model::Named;

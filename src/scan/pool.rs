@@ -22,7 +22,7 @@ pub(super) const THREADS_MAX: usize = 64;
 const MEASURE: Duration = Duration::from_millis(500);
 
 /// Something to do at a path.
-pub(super) trait Job: Clone + Send + 'static {
+pub(super) trait Work: Clone + Send + 'static {
     /// What the work gives.
     type Done: Send + 'static;
 
@@ -37,7 +37,7 @@ pub(super) trait Job: Clone + Send + 'static {
 }
 
 /// What the pool tells its coordinator.
-pub(super) enum Event<J: Job> {
+pub(super) enum Event<J: Work> {
     /// A job is done.
     Done(J, J::Done),
     /// A job takes longer than the patience for naming it.
@@ -67,7 +67,7 @@ pub(super) enum Threads {
 }
 
 /// A pool of threads. Dropping it lets each thread end after its present job.
-pub(super) struct Pool<J: Job> {
+pub(super) struct Pool<J: Work> {
     shared: Arc<Shared<J>>,
     results: Receiver<Batch<J>>,
     sender: SyncSender<Batch<J>>,
@@ -82,7 +82,7 @@ pub(super) struct Pool<J: Job> {
     pace: Option<Pace>,
 }
 
-type Batch<J> = Vec<(J, <J as Job>::Done)>;
+type Batch<J> = Vec<(J, <J as Work>::Done)>;
 
 /// The work that waits.
 struct Shared<J> {
@@ -103,11 +103,11 @@ struct Queues<J> {
 }
 
 /// What a thread is at.
-struct Slot<J: Job> {
+struct Slot<J: Work> {
     state: Mutex<State<J>>,
 }
 
-struct State<J: Job> {
+struct State<J: Work> {
     /// The job under way, since when, and whether it was named.
     job: Option<(J, Instant, bool)>,
     /// Jobs taken and not begun.
@@ -121,7 +121,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<J: Job> Pool<J> {
+impl<J: Work> Pool<J> {
     /// Starts the threads.
     ///
     /// # Errors
@@ -283,7 +283,7 @@ impl<J: Job> Pool<J> {
     }
 }
 
-impl<J: Job> Drop for Pool<J> {
+impl<J: Work> Drop for Pool<J> {
     fn drop(&mut self) {
         let mut queues = lock(&self.shared.queues);
         queues.closed = true;
@@ -295,7 +295,7 @@ impl<J: Job> Drop for Pool<J> {
 }
 
 /// The life of a thread.
-fn work<J: Job>(shared: &Shared<J>, results: &SyncSender<Batch<J>>, slot: &Slot<J>) {
+fn work<J: Work>(shared: &Shared<J>, results: &SyncSender<Batch<J>>, slot: &Slot<J>) {
     while let Some(batch) = claim(shared) {
         lock(&slot.state).todo = batch;
         let Some(done) = do_all(slot) else { return };
@@ -307,7 +307,7 @@ fn work<J: Job>(shared: &Shared<J>, results: &SyncSender<Batch<J>>, slot: &Slot<
 }
 
 /// Does what the slot holds; `None` when the thread was given up meanwhile.
-fn do_all<J: Job>(slot: &Slot<J>) -> Option<Batch<J>> {
+fn do_all<J: Work>(slot: &Slot<J>) -> Option<Batch<J>> {
     loop {
         let mut state = lock(&slot.state);
         let Some(job) = state.todo.pop_front() else { return Some(std::mem::take(&mut state.done)) };
@@ -325,7 +325,7 @@ fn do_all<J: Job>(slot: &Slot<J>) -> Option<Batch<J>> {
 
 /// The next jobs: files first, because what is listed and not read takes memory; and a share of
 /// them only, so that each thread has some.
-fn claim<J: Job>(shared: &Shared<J>) -> Option<VecDeque<J>> {
+fn claim<J: Work>(shared: &Shared<J>) -> Option<VecDeque<J>> {
     let mut queues = lock(&shared.queues);
     loop {
         if queues.closed {
@@ -390,110 +390,4 @@ impl Pace {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc;
-
-    /// A job that doubles its number, or waits for a message that may never come.
-    #[derive(Clone)]
-    struct Double {
-        number: u64,
-        gate: Option<Arc<Mutex<mpsc::Receiver<()>>>>,
-    }
-
-    impl Job for Double {
-        type Done = u64;
-
-        fn path(&self) -> &Path {
-            Path::new("/some/file")
-        }
-
-        fn run(&self) -> u64 {
-            if let Some(gate) = &self.gate {
-                let _ = gate.lock().expect("gate").recv();
-            }
-            self.number * 2
-        }
-
-        fn is_leaf(&self) -> bool {
-            self.number.is_multiple_of(2)
-        }
-    }
-
-    fn patience(named: u64, limit: u64) -> Patience {
-        Patience { named_after: Duration::from_millis(named), limit: Duration::from_millis(limit) }
-    }
-
-    fn plain(number: u64) -> Double {
-        Double { number, gate: None }
-    }
-
-    #[test]
-    fn every_job_is_reported_once() {
-        let mut pool = Pool::start(Threads::Fixed(4), patience(60_000, 60_000)).expect("threads");
-        pool.push((0..5000).map(plain));
-        let mut sum = 0;
-        while pool.open() > 0 {
-            if let Event::Done(job, done) = pool.next(Duration::from_millis(100)) {
-                assert_eq!(done, 2 * job.number);
-                sum += done;
-            }
-        }
-        assert_eq!(sum, 4999 * 5000);
-    }
-
-    #[test]
-    fn a_job_that_hangs_is_named_then_given_up_and_the_rest_goes_on() {
-        let (open, gate) = mpsc::channel();
-        let mut pool = Pool::start(Threads::Fixed(1), patience(20, 100)).expect("threads");
-        pool.push([Double { number: 2, gate: Some(Arc::new(Mutex::new(gate))) }, plain(4), plain(6)]);
-        let (mut named, mut given_up, mut done) = (0, Vec::new(), Vec::new());
-        while pool.open() > 0 {
-            match pool.next(Duration::from_millis(5)) {
-                Event::Slow(path, elapsed) => {
-                    assert!(path == Path::new("/some/file") && elapsed >= Duration::from_millis(20));
-                    named += 1;
-                }
-                Event::GivenUp(job) => given_up.push(job.number),
-                Event::Done(job, _) => done.push(job.number),
-                Event::Quiet => {}
-            }
-        }
-        assert_eq!((named, given_up, done), (1, vec![2], vec![4, 6]));
-        // The thread that was given up ends without a word once it can.
-        drop(open);
-    }
-
-    #[test]
-    fn jobs_are_abandoned_when_too_many_threads_hang() {
-        let (_open, gate) = mpsc::channel::<()>();
-        let gate = Arc::new(Mutex::new(gate));
-        let mut pool = Pool::start(Threads::Fixed(1), patience(1, 2)).expect("threads");
-        pool.push((0..100).map(|number| Double { number: 2 * number, gate: Some(gate.clone()) }));
-        let mut given_up = 0;
-        while pool.open() > 0 {
-            if let Event::GivenUp(_) = pool.next(Duration::from_millis(1)) {
-                given_up += 1;
-            }
-            given_up += pool.abandoned().len();
-        }
-        assert_eq!(given_up, 100);
-    }
-
-    #[test]
-    fn threads_become_more_as_long_as_that_makes_it_faster() {
-        let begin = Instant::now();
-        let at = |half_seconds: u32| begin + half_seconds * MEASURE;
-        let mut pace = Pace::new(16);
-        pace.since = begin;
-        assert_eq!(pace.count(50, at(0)), None);
-        assert_eq!(pace.count(50, at(1)), Some(32));
-        assert_eq!(pace.count(190, at(2)), Some(64));
-        assert_eq!(pace.count(200, at(3)), Some(32));
-        assert_eq!(pace.count(1000, at(4)), None);
-        let mut pace = Pace::new(THREADS_MAX);
-        pace.since = begin;
-        assert_eq!(pace.count(1, at(1)), Some(THREADS_MAX));
-        assert_eq!(pace.count(1, at(2)), None);
-    }
-}
+mod tests;

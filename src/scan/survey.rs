@@ -9,19 +9,19 @@ use std::time::Duration;
 use slog::{Logger, debug, info, warn};
 use uuid::Uuid;
 
-use super::account::{Reason, Skips};
 use super::error::ScanError;
 use super::exclude::IGNORE_FILE;
 use super::facts;
 use super::folders::{Folders, Reach, Visited};
 use super::keep::Keep;
-use super::pool::{Event, Job, Patience, Pool, Threads};
+use super::pool::{Event, Patience, Pool, Threads, Work};
 use super::previous::{Index, Mark, Previous, content};
 use super::progress::Progress;
 use super::read::tags::{Field, Reading, Unread};
 use super::read::{self, Look, READER};
-use super::report::shown;
 use super::scope::Start;
+use super::shown::shown;
+use super::skipped::{Reason, Skips};
 use super::spool::Spool;
 use super::stamping::{Stamping, UNSTABLE, is_suspect};
 use super::suspects::{Next, Suspects};
@@ -102,7 +102,7 @@ enum Done {
     Read(Look),
 }
 
-impl Job for Task {
+impl Work for Task {
     type Done = Done;
 
     fn path(&self) -> &Path {

@@ -6,7 +6,7 @@ use slog::{Logger, warn};
 use uuid::Uuid;
 
 use super::numbers;
-use super::report::shown;
+use super::shown::shown;
 use crate::database::difference::StoredSong;
 use crate::ids;
 use crate::model::library::File;

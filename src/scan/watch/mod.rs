@@ -26,7 +26,7 @@ use sd_notify::NotifyState;
 use slog::{Logger, debug, error, info, warn};
 
 use super::exclude::Patterns;
-use super::report::shown;
+use super::shown::shown;
 use super::{Interrupt, Job, Progress, Report, ScanError, roots};
 use crate::config::database_url::Backend;
 use crate::database::DatabaseError;
