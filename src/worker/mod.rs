@@ -39,6 +39,7 @@ use life::drain::Drain;
 use life::handout::{Handout, Handouts};
 use life::retirement::Retirement;
 use life::signals::{Signals, Wish};
+use request::listing::Lists;
 use request::request_id::RequestIds;
 use request::service::Service;
 use request::snapshots::Snapshots;
@@ -165,11 +166,10 @@ impl Worker {
             snapshots: Snapshots::of(self.snapshot),
             request_path: config.request_path.clone(),
             limits: config.limits.clone(),
-            compress_from: config.compress_from,
             date: Date::new(),
             cache_control: header_value(config.cache_control.as_deref()),
             keep_alive: keep_alive(config.limits.keepalive),
-            debug_headers: config.debug_headers,
+            lists: Lists { compress_from: config.compress_from, debug_headers: config.debug_headers },
             request_ids: config.request_id_header.as_deref().and_then(RequestIds::new),
             proxies: config.proxies.clone(),
             access_log: self.access_log.clone(),

@@ -1,7 +1,8 @@
 //! A request in, an answer out.
 
 pub(in crate::worker) mod forwarded;
-mod host;
+mod head;
+pub(in crate::worker) mod listing;
 mod params;
 pub(in crate::worker) mod refusal;
 pub(in crate::worker) mod request_id;

@@ -1,4 +1,7 @@
 //! A request in, an answer out. Touches nothing but the snapshot and counters.
+//!
+//! `answer` tells the whole way: the request gets its id, its head is checked, its path leads to an endpoint,
+//! the endpoint makes the response, and the response gets what all of them have.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,20 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{CACHE_CONTROL, CONNECTION, DATE, ETAG, HOST, HeaderName, HeaderValue, IF_MATCH};
+use hyper::header::{CACHE_CONTROL, CONNECTION, DATE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use slog::{Logger, error};
 
+use super::listing::Lists;
 use super::request_id::RequestIds;
 use super::routes::{self, Endpoint};
 use super::snapshots::Snapshots;
-use super::{forwarded, host, params, trace_context};
+use super::{forwarded, head, trace_context};
 use crate::config::{Limits, Proxies};
 use crate::scoreboard::{Scoreboard, Slot};
-use crate::snapshot::{Kind, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::telemetry::{AccessLine, AccessLog, AccessRecord, Statsd, sentry};
 use crate::worker::answer::body::Payload;
-use crate::worker::answer::compression::Accepted;
 use crate::worker::answer::date::Date;
 use crate::worker::answer::error::ApiError;
 use crate::worker::answer::{entity_tag, response};
@@ -33,10 +36,7 @@ pub(in crate::worker) struct Service {
     pub(in crate::worker) snapshots: Snapshots,
     pub(in crate::worker) request_path: String,
     pub(in crate::worker) limits: Limits,
-    /// Bytes from which on bodies are compressed for clients that accept it.
-    pub(in crate::worker) compress_from: Option<u64>,
-    /// Whether lists tell how long their making took.
-    pub(in crate::worker) debug_headers: bool,
+    pub(in crate::worker) lists: Lists,
     pub(in crate::worker) date: Date,
     /// What caches are told of lists, if anything.
     pub(in crate::worker) cache_control: Option<HeaderValue>,
@@ -57,6 +57,7 @@ pub(in crate::worker) struct Service {
 }
 
 impl Service {
+    /// What answers are made from now.
     fn snapshot(&self) -> &'static Snapshot<'static> {
         match self.draining.load(Ordering::Relaxed) {
             true => self.snapshots.newest(),
@@ -98,6 +99,62 @@ impl Service {
         response.map(|body| body.ending(Exchange::new(Arc::clone(activity), self.slot, begin, line)))
     }
 
+    fn route(&self, request: &Request<Incoming>, caller: Caller) -> (Response<Payload>, Option<Endpoint>) {
+        if let Some(refused) = head::refusal(request, &self.limits) {
+            return (response::error(&refused), None);
+        }
+        if request.uri().path() == "*" {
+            return (response::options(), None);
+        }
+        let endpoint = match caller.role {
+            Role::Metrics => routes::find_metrics(&self.request_path, request.uri().path())
+                .filter(|_| self.metrics == Some(Role::Metrics)),
+            Role::Api => routes::find(&self.request_path, request.uri().path())
+                .filter(|endpoint| self.exists(*endpoint, caller.peer, request)),
+        };
+        let Some(endpoint) = endpoint else {
+            return (response::error(&ApiError::NotFound), None);
+        };
+        let response = match *request.method() {
+            Method::GET | Method::HEAD if !request.body().is_end_stream() => response::error(&BODY),
+            Method::GET | Method::HEAD => {
+                self.endpoint(endpoint, request).unwrap_or_else(|error| response::error(&error))
+            }
+            Method::OPTIONS => response::options(),
+            _ => response::error(&ApiError::MethodNotAllowed),
+        };
+        (response, Some(endpoint))
+    }
+
+    /// To those who may not see it, an endpoint is not there.
+    fn exists(&self, endpoint: Endpoint, peer: Peer, request: &Request<Incoming>) -> bool {
+        let may_see = || status::may_see(peer, request.headers(), &self.status_allow);
+        match endpoint {
+            Endpoint::Status => may_see(),
+            Endpoint::Metrics => self.metrics == Some(Role::Api) && may_see(),
+            _ => true,
+        }
+    }
+
+    fn endpoint(
+        &self,
+        endpoint: Endpoint,
+        request: &Request<Incoming>,
+    ) -> Result<Response<Payload>, ApiError> {
+        let response = match endpoint {
+            Endpoint::List(kind) => return self.lists.answer(self.snapshot(), kind, request),
+            Endpoint::Version => response::text(PROGRAM_VERSION),
+            Endpoint::Heartbeat => response::text("OKOKOK"),
+            Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot()).to_string()),
+            Endpoint::Metrics => response::metrics(metrics::render(&self.scoreboard, routes::numbered())),
+        };
+        // These have no tag.
+        match entity_tag::is_unmatched(request.headers(), None) {
+            true => Err(ApiError::PreconditionFailed),
+            false => Ok(response),
+        }
+    }
+
     /// Tells the client whether the connection goes on, and how long.
     fn keep_or_end(
         &self,
@@ -105,7 +162,7 @@ impl Service {
         response: &mut Response<Payload>,
         activity: &Activity,
     ) {
-        // Nobody reads a body.
+        // The worker reads no body.
         let has_body = !request.body().is_end_stream();
         if has_body {
             activity.refuses_body();
@@ -172,143 +229,6 @@ impl Service {
             response_header: &|name| last_value(response.headers(), name),
         })
     }
-
-    fn route(&self, request: &Request<Incoming>, caller: Caller) -> (Response<Payload>, Option<Endpoint>) {
-        if let Some(refused) = self.refuse(request) {
-            return (response::error(&refused), None);
-        }
-        if request.uri().path() == "*" {
-            return (response::options(), None);
-        }
-        let endpoint = match caller.role {
-            Role::Metrics => routes::find_metrics(&self.request_path, request.uri().path())
-                .filter(|_| self.metrics == Some(Role::Metrics)),
-            Role::Api => routes::find(&self.request_path, request.uri().path())
-                .filter(|endpoint| self.exists(*endpoint, caller.peer, request)),
-        };
-        let Some(endpoint) = endpoint else {
-            return (response::error(&ApiError::NotFound), None);
-        };
-        let response = match *request.method() {
-            Method::GET | Method::HEAD if !request.body().is_end_stream() => response::error(&BODY),
-            Method::GET | Method::HEAD => {
-                self.endpoint(endpoint, request).unwrap_or_else(|error| response::error(&error))
-            }
-            Method::OPTIONS => response::options(),
-            _ => response::error(&ApiError::MethodNotAllowed),
-        };
-        (response, Some(endpoint))
-    }
-
-    /// To those who may not see it, an endpoint is not there.
-    fn exists(&self, endpoint: Endpoint, peer: Peer, request: &Request<Incoming>) -> bool {
-        let may_see = || status::may_see(peer, request.headers(), &self.status_allow);
-        match endpoint {
-            Endpoint::Status => may_see(),
-            Endpoint::Metrics => self.metrics == Some(Role::Api) && may_see(),
-            _ => true,
-        }
-    }
-
-    /// Limits on heads that hyper leaves to us.
-    fn refuse(&self, request: &Request<Incoming>) -> Option<ApiError> {
-        let target = request.uri();
-        let target_len = target.path_and_query().map_or(0, |target| target.as_str().len())
-            + target.authority().map_or(0, |authority| authority.as_str().len() + "http://".len());
-        if request.method().as_str().len() + target_len + " HTTP/1.1".len() + 1 > self.limits.request_line {
-            return Some(refused(StatusCode::URI_TOO_LONG, "The request line is too long"));
-        }
-        if request.headers().len() > self.limits.request_fields {
-            return Some(refused(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "The request has too many header fields",
-            ));
-        }
-        // RFC 9112 3.2.3 and 3.2.4.
-        let is_authority = target.scheme().is_none() && target.authority().is_some();
-        let odd = (is_authority && request.method() != Method::CONNECT)
-            || (target.path() == "*" && request.method() != Method::OPTIONS);
-        if odd {
-            return Some(refused(StatusCode::BAD_REQUEST, "The target of the request is no path"));
-        }
-        // RFC 9112 3.2. There is one or none in HTTP/1.0.
-        let mut hosts = request.headers().get_all(HOST).iter();
-        let host = match (hosts.next(), hosts.next()) {
-            (Some(host), None) => host::is_valid(host.as_bytes()),
-            (None, _) => request.version() == Version::HTTP_10,
-            (Some(_), Some(_)) => false,
-        };
-        if !host {
-            return Some(refused(StatusCode::BAD_REQUEST, "The request must name one valid Host"));
-        }
-        let field_max = self.limits.request_field_size;
-        let too_large = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
-            name.as_str().len() + value.len() + ": ".len() > field_max
-        };
-        request.headers().iter().any(too_large).then(|| {
-            refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "A header field of the request is too large")
-        })
-    }
-
-    fn endpoint(
-        &self,
-        endpoint: Endpoint,
-        request: &Request<Incoming>,
-    ) -> Result<Response<Payload>, ApiError> {
-        let response = match endpoint {
-            Endpoint::List(kind) => return self.list(kind, request),
-            Endpoint::Version => response::text(PROGRAM_VERSION),
-            Endpoint::Heartbeat => response::text("OKOKOK"),
-            Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot()).to_string()),
-            Endpoint::Metrics => response::metrics(metrics::render(&self.scoreboard, routes::numbered())),
-        };
-        // These have no tag.
-        match entity_tag::is_unmatched(request.headers(), None) {
-            true => Err(ApiError::PreconditionFailed),
-            false => Ok(response),
-        }
-    }
-
-    fn list(&self, kind: Kind, request: &Request<Incoming>) -> Result<Response<Payload>, ApiError> {
-        let query_string = request.uri().query().unwrap_or_default();
-        let begin = self.debug_headers.then(Instant::now);
-        let question = params::parse(kind, query_string)?;
-        let headers = request.headers();
-        let snapshot = self.snapshot();
-        let tag = entity_tag::of(snapshot.hash(), kind, query_string);
-        let coding = self.compress_from.and_then(|least| Accepted::of(headers, least));
-        // The tag of a client tells whether it has what it would get: nothing need be selected then.
-        let known = entity_tag::known(headers, &tag, coding).filter(|_| !headers.contains_key(IF_MATCH));
-        let mut response = match known {
-            Some(known) => response::not_modified(known),
-            None => {
-                let selection = snapshot.select(kind, &question.query());
-                let selected = begin.map(|begin| begin.elapsed());
-                let response = response::list(snapshot, kind, selection, &tag, coding);
-                let mut response = conditional(response, headers)?;
-                if let (Some(begin), Some(selected)) = (begin, selected) {
-                    response::timing(&mut response, selected, begin.elapsed() - selected);
-                }
-                response
-            }
-        };
-        if self.compress_from.is_some() {
-            response::vary(&mut response);
-        }
-        Ok(response)
-    }
-}
-
-/// A list under the conditions of a request (RFC 9110 13.2.2).
-fn conditional(response: Response<Payload>, headers: &HeaderMap) -> Result<Response<Payload>, ApiError> {
-    let selected = response.headers().get(ETAG);
-    if entity_tag::is_unmatched(headers, selected) {
-        return Err(ApiError::PreconditionFailed);
-    }
-    match selected.cloned() {
-        Some(selected) if entity_tag::knows(headers, &selected) => Ok(response::not_modified(selected)),
-        _ => Ok(response),
-    }
 }
 
 /// Whether the client wants to go on with its connection.
@@ -348,8 +268,7 @@ fn last_value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(in crate::worker) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-const BODY: ApiError = refused(StatusCode::PAYLOAD_TOO_LARGE, "A request to this server has no body");
-
-const fn refused(status: StatusCode, message: &'static str) -> ApiError {
-    ApiError::Refused { status, message }
-}
+const BODY: ApiError = ApiError::Refused {
+    status: StatusCode::PAYLOAD_TOO_LARGE,
+    message: "A request to this server has no body",
+};

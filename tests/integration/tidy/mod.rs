@@ -213,6 +213,16 @@ fn files_are_short() {
 }
 
 #[test]
+fn files_that_the_architecture_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the map");
+    let known: Vec<PathBuf> = [files(&src()), files(&root.join("tests"))].concat();
+    let named = text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs") && name.contains('/'));
+    let missing: Vec<&str> = named.filter(|name| !known.iter().any(|file| file.ends_with(name))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn unsafe_code_stands_only_where_the_architecture_says() {
     let allowed = [
         "master/dispositions.rs",

@@ -1,11 +1,62 @@
-//! Whether a `Host` names one host and nothing else (RFC 9112 3.2): a proxy before us may have read another
-//! one from the same bytes.
+//! What hyper leaves to the service in the head of a request: the limits, the form of the target, and a
+//! `Host` that names one host and nothing else (RFC 9112 3.2), as a proxy in front may have read another one
+//! from the same bytes.
 
 use std::net::Ipv6Addr;
 
+use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode, Version};
+
+use crate::config::Limits;
+use crate::worker::answer::error::ApiError;
+
+/// Why the head of a request is refused, if it is.
+pub(super) fn refusal<B>(request: &Request<B>, limits: &Limits) -> Option<ApiError> {
+    let target = request.uri();
+    let target_len = target.path_and_query().map_or(0, |target| target.as_str().len())
+        + target.authority().map_or(0, |authority| authority.as_str().len() + "http://".len());
+    if request.method().as_str().len() + target_len + " HTTP/1.1".len() + 1 > limits.request_line {
+        return Some(refused(StatusCode::URI_TOO_LONG, "The request line is too long"));
+    }
+    if request.headers().len() > limits.request_fields {
+        return Some(refused(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "The request has too many header fields",
+        ));
+    }
+    // RFC 9112 3.2.3 and 3.2.4.
+    let is_authority = target.scheme().is_none() && target.authority().is_some();
+    let odd = (is_authority && request.method() != Method::CONNECT)
+        || (target.path() == "*" && request.method() != Method::OPTIONS);
+    if odd {
+        return Some(refused(StatusCode::BAD_REQUEST, "The target of the request is no path"));
+    }
+    // RFC 9112 3.2. There is one or none in HTTP/1.0.
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => is_valid_host(host.as_bytes()),
+        (None, _) => request.version() == Version::HTTP_10,
+        (Some(_), Some(_)) => false,
+    };
+    if !host {
+        return Some(refused(StatusCode::BAD_REQUEST, "The request must name one valid Host"));
+    }
+    let field_max = limits.request_field_size;
+    let too_large = |(name, value): (&HeaderName, &HeaderValue)| {
+        name.as_str().len() + value.len() + ": ".len() > field_max
+    };
+    request.headers().iter().any(too_large).then(|| {
+        refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "A header field of the request is too large")
+    })
+}
+
+fn refused(status: StatusCode, message: &'static str) -> ApiError {
+    ApiError::Refused { status, message }
+}
+
 /// Whether this is `uri-host [ ":" port ]` of RFC 9110 7.2, and not empty. Commas are refused as well: they
 /// may stand in a name, but what has one is a list that a proxy has made of two fields.
-pub(in crate::worker) fn is_valid(host: &[u8]) -> bool {
+fn is_valid_host(host: &[u8]) -> bool {
     let (name, port) = match host {
         [b'[', rest @ ..] => {
             let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
@@ -60,7 +111,7 @@ mod tests {
             "%C3%A9.example",
             "a;b",
         ] {
-            assert!(is_valid(host.as_bytes()), "{host}");
+            assert!(is_valid_host(host.as_bytes()), "{host}");
         }
         for host in [
             "",
@@ -94,8 +145,8 @@ mod tests {
             "x\"",
             "<x>",
         ] {
-            assert!(!is_valid(host.as_bytes()), "{host}");
+            assert!(!is_valid_host(host.as_bytes()), "{host}");
         }
-        assert!(!is_valid(b"\xff"));
+        assert!(!is_valid_host(b"\xff"));
     }
 }
