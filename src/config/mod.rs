@@ -7,6 +7,7 @@ mod account;
 mod bind;
 mod control;
 pub mod database_url;
+pub mod echo;
 mod error;
 pub mod flags;
 mod gunicorn;

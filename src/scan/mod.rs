@@ -10,6 +10,7 @@
 //! One odd file never ends a scan, and what cannot be reached is never taken for gone.
 
 pub mod account;
+pub mod command;
 mod detail;
 mod error;
 mod exclude;

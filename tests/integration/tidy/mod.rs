@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 use source::{Source, Use, files};
 
 /// Each room, and the rooms it may use.
-const STREET: [(&str, &[&str]); 14] = [
-    ("config", &["telemetry"]),
+const STREET: [(&str, &[&str]); 16] = [
+    ("cli", &[]),
+    ("exits", &[]),
+    ("config", &["cli", "exits", "telemetry"]),
     ("model", &[]),
     ("text", &[]),
     ("ids", &["text"]),
     ("telemetry", &[]),
     ("scoreboard", &[]),
     // A scan asks the server to read its result.
-    ("scan", &["config", "control", "database", "model", "ids", "text", "telemetry"]),
+    ("scan", &["cli", "config", "control", "database", "exits", "model", "ids", "text", "telemetry"]),
     ("database", &["config", "model"]),
     ("snapshot", &["model", "text"]),
     ("worker", &["config", "snapshot", "telemetry", "text", "title", "scoreboard"]),
@@ -38,7 +40,7 @@ const STREET: [(&str, &[&str]); 14] = [
             "worker",
         ],
     ),
-    ("bin", &["config", "control", "database", "master", "scan", "snapshot", "telemetry"]),
+    ("bin", &["cli", "config", "control", "database", "master", "scan", "snapshot", "telemetry"]),
 ];
 
 /// The rooms of a room, in its own order: each may use those behind it.
