@@ -14,10 +14,14 @@
 //! - [`title`]: what `ps` shows of a process
 //! - [`control`]: how `avalonctl` talks to a master
 //! - [`telemetry`]: logging, Sentry and statsd; called by all, calls nobody
+//! - [`cli`]: how all programs print
+//! - `exits`: the exit codes of a program and their documentation, as one list
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod database;
+mod exits;
 pub mod ids;
 pub mod master;
 pub mod model;

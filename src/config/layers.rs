@@ -10,29 +10,16 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
 use super::migration::{Secrets, from_python};
-use super::{DEFAULT_TOML, Overrides, World, python, settings};
+use super::overrides::Overrides;
+use super::python;
+use super::raw::Raw;
+use super::settings::{self, DEFAULT_TOML};
+use super::world::World;
 
 /// Prefix of the environment variables that set a key.
 pub(super) const PREFIX: &str = "AVALON_";
 /// Environment variable that names the configuration file.
 const FILE_VARIABLE: &str = "AVALON_CONFIG";
-
-/// A value as it was written.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Raw {
-    /// A TOML string.
-    Text(String),
-    /// A TOML integer.
-    Integer(i64),
-    /// A TOML boolean.
-    Boolean(bool),
-    /// A TOML array of strings.
-    List(Vec<String>),
-    /// Text of the environment or a flag, whose type its key decides.
-    Untyped(String),
-    /// Anything else, by the name of its type.
-    Other(&'static str),
-}
 
 /// A value and its origin.
 #[derive(Debug, Clone, PartialEq)]

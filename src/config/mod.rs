@@ -7,6 +7,7 @@ mod account;
 mod bind;
 mod control;
 pub mod database_url;
+pub mod echo;
 mod error;
 pub mod flags;
 mod gunicorn;
@@ -18,6 +19,7 @@ mod overrides;
 mod printed;
 mod proxies;
 mod python;
+mod raw;
 mod settings;
 mod telemetry;
 pub mod trial;
@@ -41,13 +43,11 @@ use limits::{limits, max_requests};
 pub use overrides::Overrides;
 use printed::shown;
 pub use proxies::{ForwardedHeaders, Proxies, Trusted};
+pub use settings::DEFAULT_TOML;
 pub use world::{Answers, World};
 
 use crate::telemetry::sentry::SentrySettings;
 use crate::telemetry::{AccessSettings, LogSettings};
-
-/// The defaults with their documentation, as `avalon-echo-config` prints them.
-pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -217,6 +217,16 @@ impl Config {
     /// Ports of IPv4 addresses to serve on, which an IPv6 address must not take.
     pub fn ipv4_ports(&self) -> Vec<u16> {
         self.bind.iter().chain(&self.metrics_bind).filter_map(BindAddress::ipv4_port).collect()
+    }
+
+    /// Whom workers and the loader run as, by names where there are any.
+    pub fn account_names(&self, world: &World<'_>) -> (String, String) {
+        account::names(self.account.as_ref(), world)
+    }
+
+    /// Why `avalonctl` cannot reach the master, if it is meant to.
+    pub fn unreachable(&self) -> Option<&'static str> {
+        (self.control.is_none() && self.control_wanted).then_some(control::UNREACHABLE)
     }
 
     /// Every key with the value that counts, as TOML comments and lines; the database

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::layers::{Layers, Raw, Value};
+use super::layers::{Layers, Value};
 use super::notation::{parse_bytes, parse_interval, parse_mode, path};
+use super::raw::Raw;
 use super::settings::{self, Kind};
 
 impl Layers {

@@ -4,7 +4,7 @@
 use uuid::Uuid;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
-use super::changes::{Stream, is_at_end};
+use super::stream::{Stream, is_at_end};
 use crate::model::{Collection, Named, Song};
 
 /// The tables of names, in the order in which arrays of three hold them.

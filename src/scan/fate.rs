@@ -5,10 +5,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use slog::{Logger, info};
+
 use super::folders::Reach;
 use super::previous::{Index, Known, Mark, Previous};
 use super::scope::Scope;
+use super::shown::shown;
 use super::survey::Survey;
+use crate::ids;
 use crate::model::library::{Folder, Outcome};
 
 /// What became of one file of the last scan.
@@ -40,6 +44,30 @@ pub(super) struct Judged {
     /// Whether the last scan found a song in the file, and stored it.
     pub(super) was_song: bool,
     pub(super) fate: Fate,
+}
+
+impl Judged {
+    /// Tells what became of a song of the last scan.
+    pub(super) fn tell(&self, is_kept: bool, log: &Logger) {
+        let path = shown(&self.path);
+        match &self.fate {
+            Fate::Stays => {}
+            Fate::Changed => info!(log, "Read again {path}"),
+            Fate::Unreachable(place) if is_kept => {
+                info!(log, "Kept {path}: {} cannot be reached", shown(place))
+            }
+            Fate::Unreachable(_) => {
+                info!(log, "Removed {path}: it cannot be reached, and this loss is expected")
+            }
+            Fate::Gone => info!(log, "Removed {path}: the file is gone"),
+            Fate::Spoiled => info!(log, "Removed {path}: the file is no song any more"),
+            Fate::Excluded => info!(log, "Removed {path}: it is excluded"),
+            Fate::GivenUp => info!(log, "Removed {path}: its folder is no longer named"),
+            Fate::Moved(to) => {
+                info!(log, "Moved {path} to {}, id {} to {}", shown(to), ids::song(&self.path), ids::song(to))
+            }
+        }
+    }
 }
 
 /// Decides about the files of the last scan.

@@ -10,6 +10,7 @@
 //! One odd file never ends a scan, and what cannot be reached is never taken for gone.
 
 pub mod account;
+pub mod command;
 mod detail;
 mod error;
 mod exclude;
@@ -20,8 +21,10 @@ mod folders;
 mod genre;
 mod guard;
 mod interrupt;
+mod job;
 pub mod json;
 mod keep;
+mod loss;
 mod mounts;
 mod names;
 mod numbers;
@@ -33,8 +36,11 @@ mod read;
 pub mod reload;
 mod report;
 mod roots;
+mod row;
 mod scope;
 mod settle;
+mod shown;
+mod skipped;
 mod spool;
 mod stamping;
 mod store;
@@ -55,11 +61,14 @@ use slog::{Level, Logger, debug, error, info, warn};
 pub use account::Account;
 pub use error::ScanError;
 pub use exit::Exit;
-pub use guard::{Expected, Loss};
+pub use guard::Expected;
 pub use interrupt::Interrupt;
+pub use job::{Empty, Job};
+pub use loss::Loss;
 pub use progress::Progress;
 pub use read::{Trial, try_bytes};
-pub use report::{Fates, Report, Skipped};
+pub use report::{Fates, Report};
+pub use skipped::{Examples, Reason, Skipped, Skips};
 
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
@@ -69,9 +78,9 @@ use exclude::Patterns;
 use keep::Keep;
 use pool::{Limits, Patience, Threads};
 use previous::{Previous, Rows};
-use report::shown;
 use scope::{Scope, Start};
 use settle::Scan;
+use shown::shown;
 use store::Store;
 use survey::{Ahead, Plan};
 
@@ -79,47 +88,6 @@ use survey::{Ahead, Plan};
 const THREADS: usize = 16;
 /// After this time a file or folder that does not answer is named.
 const NAMED_AFTER: Duration = Duration::from_secs(20);
-
-/// Whether a scan that finds no song is a mistake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Empty {
-    /// It is, and gives [`ScanError::NothingReadable`].
-    Refused,
-    /// It is what was wanted.
-    Allowed,
-}
-
-/// What a scan is told.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// Where the collection is kept.
-    pub database: DatabaseUrl,
-    /// The folders to read.
-    pub folders: Vec<PathBuf>,
-    /// The folders of COLLECTION, none of which one of `folders` may lie inside.
-    pub collection: Vec<PathBuf>,
-    /// Whether a scan that finds no song is a mistake.
-    pub empty: Empty,
-    /// Losses that are meant.
-    pub expected: Expected,
-    /// Patterns of what is passed over, beside the default ones.
-    pub exclude: Vec<String>,
-    /// The paths below the folders that are looked at alone; `None` for everything.
-    pub only: Option<Vec<PathBuf>>,
-    /// Whether it is only told what would be stored.
-    pub dry_run: bool,
-    /// Whether files are read that are as the last scan left them.
-    pub full: bool,
-    /// Threads that list and read; `None` for as many as make it fast.
-    pub jobs: Option<usize>,
-    /// Whether each song that differs and each file that is left out is told.
-    pub verbose: bool,
-    /// Whether the state of files that were read is stored before the end, so that the next scan
-    /// need not read them again if this one is interrupted.
-    pub keep_state: bool,
-    /// How long a file may give no answer.
-    pub file_timeout: Duration,
-}
 
 /// Reads all music below the folders and stores it. The result depends on the files alone,
 /// not on the order of folders, directory entries or threads.

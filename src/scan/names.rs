@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use indexmap::IndexMap;
 use uuid::Uuid;
 
-use super::previous::Row;
+use super::row::Row;
 use crate::database::difference::Kind;
 use crate::ids;
 use crate::model::Named;

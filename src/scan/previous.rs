@@ -13,19 +13,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::names::{self, Names};
 use super::read::READER;
+use super::row::Row;
 use super::track::Track;
 use crate::database::difference::{Kind, StoredSong, hash_of_song};
 use crate::database::{self, DatabaseError, Session, Visit};
 use crate::ids;
 use crate::model::library::{File, FileRow, Folder, Outcome, Stamps};
-
-/// A song row that no file explains.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) id: Uuid,
-    /// Id and name of album, artist and genre.
-    pub(super) names: [(Uuid, String); 3],
-}
 
 /// What this scan has seen of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::time::Duration;
 use slog::{Logger, warn};
 
 use super::error::ScanError;
-use super::pool::{Event, Job, Limits, Patience, Pool, Threads};
-use super::report::shown;
+use super::pool::{Event, Limits, Patience, Pool, Threads, Work};
+use super::shown::shown;
 
 /// How often the threads are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -83,7 +83,7 @@ pub(super) fn check_all(
 #[derive(Debug, Clone)]
 struct Check(PathBuf);
 
-impl Job for Check {
+impl Work for Check {
     type Done = Result<(), ScanError>;
 
     fn path(&self) -> &Path {

@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use slog::{Logger, info, warn};
 use uuid::Uuid;
 
-use super::detail;
 use super::error::ScanError;
 use super::fate::{Fate, Judge, Judged};
 use super::folders::Reach;
 use super::guard::{self, Expected};
-use super::previous::{Index, Previous, Row};
-use super::report::{Fates, shown};
+use super::job::{Empty, Job};
+use super::previous::{Index, Previous};
+use super::report::Fates;
+use super::row::Row;
 use super::scope::Scope;
+use super::shown::shown;
 use super::survey::Survey;
-use super::{Empty, Job};
 
 /// Places whose songs stay unseen that are told one by one.
 const PLACES_TOLD_MAX: usize = 20;
@@ -179,7 +180,7 @@ impl Scan<'_> {
         let mut places: BTreeMap<&Path, usize> = BTreeMap::new();
         for judged in judged.iter().filter(|judged| judged.was_song) {
             if self.job.verbose {
-                detail::tell_fate(judged, self.is_kept(judged), self.log);
+                judged.tell(self.is_kept(judged), self.log);
             }
             match &judged.fate {
                 Fate::Stays => {}

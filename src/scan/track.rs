@@ -7,7 +7,7 @@ use slog::{Logger, warn};
 use uuid::Uuid;
 
 use super::numbers;
-use super::report::shown;
+use super::shown::shown;
 use crate::database::difference::StoredSong;
 use crate::model::library::File;
 

@@ -7,15 +7,15 @@
 //! the dead elsewhere could not give that without a lock: a reader in between would miss them, or
 //! see them twice.
 
+mod clock;
 mod header;
 mod histogram;
 mod slot;
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
@@ -45,9 +45,6 @@ pub struct Scoreboard {
     board: &'static Board,
 }
 
-/// When the first scoreboard of this process, or of its master, was made.
-static BEGIN: OnceLock<Instant> = OnceLock::new();
-
 impl Scoreboard {
     /// Makes a scoreboard that processes forked from now on share.
     ///
@@ -55,7 +52,7 @@ impl Scoreboard {
     /// If the kernel has no memory for it.
     #[allow(unsafe_code)]
     pub fn create() -> io::Result<Self> {
-        BEGIN.get_or_init(Instant::now);
+        clock::start();
         let len = size_of::<Board>();
         let bytes = NonZeroUsize::new(len).ok_or(Errno::EINVAL)?;
         let (rights, kind) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
@@ -96,7 +93,7 @@ impl Scoreboard {
 
     /// How long the slot's worker has given no sign of life.
     pub fn silence(&self, number: usize) -> Duration {
-        Duration::from_millis(now_ms().saturating_sub(self.slot(number).beat_ms()))
+        Duration::from_millis(clock::now_ms().saturating_sub(self.slot(number).beat_ms()))
     }
 
     /// Slots of living workers, with their numbers.
@@ -126,10 +123,6 @@ impl Scoreboard {
         let used = self.board.used.load(Ordering::Relaxed);
         &self.board.slots[..used.min(SLOTS)]
     }
-}
-
-fn now_ms() -> u64 {
-    BEGIN.get().map_or(0, |begin| begin.elapsed().as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::clock::now_ms;
 use super::header::Number;
 use super::histogram::{Durations, Latencies};
-use super::now_ms;
 
 /// Endpoints that are counted by themselves, and one for what is none.
 pub const ENDPOINTS: usize = 9;

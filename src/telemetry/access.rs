@@ -13,14 +13,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use slog::{Logger, warn};
 
-use super::LogError;
-use super::access_format::{AccessFormat, AccessLine, AccessRecord};
+use super::access_format::{AccessFormat, AccessLine};
+use super::access_record::AccessRecord;
 use super::date::Clock;
+use super::log_error::LogError;
 use super::output::{Output, Patience, Stream};
 
 /// Bytes that are gathered before they are written without waiting for the next flush.
 const GATHERED_MAX: usize = 32 * 1024;
-/// Buffers that are kept for lines to come, and their size at most.
+/// Finished lines that are kept for their buffers, and the size of those at most.
 const SPARE: usize = 16;
 const SPARE_BYTES: usize = 4096;
 /// As Apache and Gunicorn write the time.
@@ -49,8 +50,8 @@ struct State {
     /// The time as the last line has it, and its second: writing it out costs more than all the rest.
     time: String,
     second: i64,
-    /// Buffers of lines that have been finished.
-    spare: Vec<String>,
+    /// Finished lines, for their buffers.
+    spare: Vec<AccessLine>,
 }
 
 impl AccessLog {
@@ -71,36 +72,36 @@ impl AccessLog {
     pub fn begin(&self, record: &AccessRecord<'_>) -> AccessLine {
         let now = Timestamp::now();
         let mut state = self.state();
-        let buffer = state.spare.pop().unwrap_or_default();
+        let line = state.spare.pop().unwrap_or_default();
         if state.second != now.as_second() {
             state.second = now.as_second();
             state.time.clear();
-            if self.format.is_json() {
-                // Writing to a String cannot fail.
-                let _ = write!(state.time, "{now:.0}");
-                // The Z, which stands behind the fraction.
-                state.time.pop();
-            } else {
-                self.clock.write(now, &mut state.time);
+            match self.format {
+                AccessFormat::Json => {
+                    // Writing to a String cannot fail.
+                    let _ = write!(state.time, "{now:.0}");
+                    // The Z, which stands behind the fraction.
+                    state.time.pop();
+                }
+                AccessFormat::Gunicorn(_) => self.clock.write(now, &mut state.time),
             }
         }
-        match self.format.is_json() {
-            false => self.format.begin(record, &state.time, buffer),
-            true => {
+        match self.format {
+            AccessFormat::Gunicorn(_) => self.format.begin(record, &state.time, line),
+            AccessFormat::Json => {
                 let micros = now.subsec_microsecond();
-                self.format.begin(record, &format_args!("{}.{micros:06}Z", state.time), buffer)
+                self.format.begin(record, &format_args!("{}.{micros:06}Z", state.time), line)
             }
         }
     }
 
     /// Ends a line when the body has left, or its connection has ended before: so many bytes of it were sent,
     /// and it took so long since the request had arrived.
-    pub fn finish(&self, mut line: AccessLine, bytes: u64, took: Duration) {
+    pub fn finish(&self, line: AccessLine, bytes: u64, took: Duration) {
         let mut state = self.state();
-        self.format.finish(&line, bytes, took, &mut state.lines);
-        if state.spare.len() < SPARE && line.text.capacity() <= SPARE_BYTES {
-            line.text.clear();
-            state.spare.push(line.text);
+        let spare = line.finish(bytes, took, &mut state.lines);
+        if state.spare.len() < SPARE && spare.capacity() <= SPARE_BYTES {
+            state.spare.push(spare);
         }
         if state.lines.len() >= GATHERED_MAX {
             self.write(&mut state);

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use super::access_format::AccessRecord;
+use super::access_record::AccessRecord;
 use super::json::push_string;
 
 /// Appends an object up to what is known only at the end. What there is none of is left out.

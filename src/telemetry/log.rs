@@ -4,20 +4,20 @@
 //! outlives a record. A line that cannot be written is counted and forgotten: logging never stops a request.
 
 use std::cell::Cell;
-use std::fmt;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use slog::{Level, Logger, Never, OwnedKVList, Record, error, warn};
 
 use super::date::{Clock, check_date_format};
-use super::format::LogRecord;
+use super::format::{LogFormat, LogRecord};
+use super::log_error::LogError;
+use super::log_settings::LogSettings;
 use super::output::{Output, Patience, Stream};
 use super::values::Values;
-use super::{LogFormat, LogSettings, json, report};
+use super::{json, report};
 
 /// Lines longer than this do not keep their buffer.
 const BUFFER_KEPT_MAX: usize = 64 * 1024;
@@ -191,13 +191,15 @@ impl Lines {
     }
 
     fn render(&self, record: &Record<'_>, scratch: &mut Scratch) {
-        match self.format.is_json() {
-            true => Values::write_bare_message(record.msg(), &mut scratch.message),
-            false => scratch.values.write_message(record.msg(), &mut scratch.message),
-        }
         let now = Timestamp::now();
-        if self.format.uses_time() {
-            self.clock.write(now, &mut scratch.asctime);
+        match &self.format {
+            LogFormat::Json => Values::write_bare_message(record.msg(), &mut scratch.message),
+            LogFormat::Python(format) => {
+                scratch.values.write_message(record.msg(), &mut scratch.message);
+                if format.uses_time() {
+                    self.clock.write(now, &mut scratch.asctime);
+                }
+            }
         }
         let thread = std::thread::current();
         let fields = LogRecord {
@@ -228,9 +230,9 @@ impl Lines {
                 None => "Thread",
             },
         };
-        match self.format.is_json() {
-            true => json::write(now, &fields, &scratch.values, &mut scratch.line),
-            false => self.format.render(&fields, &mut scratch.line),
+        match &self.format {
+            LogFormat::Json => json::write(now, &fields, &scratch.values, &mut scratch.line),
+            LogFormat::Python(format) => format.render(&fields, &mut scratch.line),
         }
         scratch.line.push('\n');
     }
@@ -283,39 +285,6 @@ impl Scratch {
         self.values.clear();
     }
 }
-
-/// Why a log cannot be started or reopened. The reason is part of the text, not a source: after a USR1 it is
-/// the text alone that reaches the log.
-#[derive(Debug)]
-pub enum LogError {
-    /// The file cannot be opened for appending.
-    Open {
-        /// `LOG_PATH`.
-        path: PathBuf,
-        /// What the system said.
-        reason: io::Error,
-    },
-    /// `LOG_DATE_FORMAT` is not understood.
-    DateFormat {
-        /// `LOG_DATE_FORMAT`.
-        format: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl fmt::Display for LogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LogError::Open { path, reason } => {
-                write!(f, "cannot append to the log file {}: {reason}", path.display())
-            }
-            LogError::DateFormat { format, reason } => write!(f, "bad date format {format:?}: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for LogError {}
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use nix::sys::socket::{MsgFlags, send};
 
-use super::LogError;
+use super::log_error::LogError;
 
 /// How often a process looks at most whether its log was moved.
 const LOOK_MS: u64 = 1000;

@@ -6,10 +6,11 @@ use ::postgres::types::Type;
 use ::postgres::{Error, Row, Transaction};
 use uuid::Uuid;
 
-use super::{for_each_row, for_each_row_of, missing_of, value};
+use super::rows::{for_each_row, for_each_row_of, value};
+use super::tables::missing_of;
 use crate::database::difference::{Kind, StoredSong};
+use crate::database::previous::{Previous, State, Visit};
 use crate::database::rows::Value;
-use crate::database::session::{Previous, State, Visit};
 use crate::database::{schema, state};
 
 /// Those that are there of the tables of a scan.

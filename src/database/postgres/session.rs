@@ -4,14 +4,16 @@
 use ::postgres::error::SqlState;
 use ::postgres::{Client, Error, Transaction};
 
-use super::wait::{Stopped, Waiter};
-use super::{
-    Failure, ID_TYPE, begin_reading, create_tables, explain, lock, lost_a_race, missing_of, missing_tables,
-    read, write,
+use super::tables::{
+    Failure, ID_TYPE, begin_reading, create_tables, explain, lost_a_race, missing_of, missing_tables,
 };
+use super::wait::{Stopped, Waiter};
+use super::{lock, read, write};
 use crate::config::database_url::PostgresSettings;
 use crate::database::connect::{self, Place};
-use crate::database::session::{Holder, Notice, Patience, Previous, Tell, Visit};
+use crate::database::holder::{Holder, Patience};
+use crate::database::notice::{Notice, Tell};
+use crate::database::previous::{Previous, Visit};
 use crate::database::state::{self, Dialect};
 use crate::database::texts::Texts;
 use crate::database::{Changes, DatabaseError, schema};

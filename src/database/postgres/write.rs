@@ -8,10 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use ::postgres::Transaction;
 use uuid::Uuid;
 
-use super::Failure;
 use super::copy::{Line, copy};
+use super::tables::Failure;
 use crate::database::difference::{Kind, RowChanges, SongRecord, StoredSong};
-use crate::database::session::Holder;
+use crate::database::holder::Holder;
 use crate::database::state::{self, SCANS_KEPT};
 use crate::database::{Changes, Moved, ScanRecord, StateChanges, schema};
 use crate::model::library::{File, Folder};

@@ -8,12 +8,15 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
-use super::explain::{is_busy, locks_fail};
+use super::explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
 use super::scan_lock::ScanLock;
-use super::{NO_LOCKS, explain, insert, label, missing_tables, select, write};
+use super::tables::{self, has_table, insert, missing_tables, select};
+use super::write;
 use crate::database::difference::{Kind, StoredSong};
 use crate::database::error::ANOTHER_PROGRAM;
-use crate::database::session::{Holder, Notice, Patience, Previous, State, Tell, Visit};
+use crate::database::holder::{Holder, Patience};
+use crate::database::notice::{Notice, Tell};
+use crate::database::previous::{Previous, State, Visit};
 use crate::database::{Changes, DatabaseError, schema, state};
 
 pub(in crate::database) struct Session {
@@ -41,8 +44,8 @@ impl Session {
         tell: Tell,
     ) -> Result<Session, DatabaseError> {
         let lock = ScanLock::take(path, me)?;
-        let connection =
-            super::open(path, patience.announce).map_err(|error| explain(path, patience.announce, &error))?;
+        let connection = tables::open(path, patience.announce)
+            .map_err(|error| explain(path, patience.announce, &error))?;
         let (path, me) = (path.to_owned(), me.clone());
         let session = Session { path, connection, me, patience, tell, own: None, _lock: lock };
         session.begin_writing()?;
@@ -138,12 +141,6 @@ fn try_writing(connection: &Connection) -> rusqlite::Result<()> {
     }
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     connection.pragma_update(None, "user_version", version)
-}
-
-pub(super) fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
-    connection
-        .prepare("SELECT 1 FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')")?
-        .exists([table])
 }
 
 fn last_scan(connection: &Connection) -> rusqlite::Result<i64> {

@@ -5,10 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::session::has_table;
-use super::{ID_TYPE, WRITER_CACHE_KIB, hex, insert, missing_tables, run_with_song};
+use super::tables::{ID_TYPE, WRITER_CACHE_KIB, has_table, hex, insert, missing_tables, run_with_song};
 use crate::database::difference::{Kind, RowChanges, SongRecord};
-use crate::database::session::Holder;
+use crate::database::holder::Holder;
 use crate::database::state::{self, Dialect, SCANS_KEPT};
 use crate::database::{Changes, Moved, ScanRecord, StateChanges, Stream, schema};
 use crate::model::library::{File, Folder};

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use slog::Logger;
 
-use super::task::{self, Done, Task};
-use super::tell_slow;
+use super::task::{self, Done, Task, tell_slow};
 use crate::scan::error::ScanError;
 use crate::scan::pool::{Event, Limits, Pool};
 use crate::scan::walk::{Folder, Kind};

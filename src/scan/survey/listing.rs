@@ -8,11 +8,11 @@ use slog::{info, warn};
 use super::task::{self, Task};
 use super::{Plan, Survey};
 use crate::model::library::{Outcome, Stamps};
-use crate::scan::account::Reason;
 use crate::scan::exclude::IGNORE_FILE;
 use crate::scan::folders::{Reach, Visited};
 use crate::scan::previous::{Index, Mark, Previous};
-use crate::scan::report::shown;
+use crate::scan::shown::shown;
+use crate::scan::skipped::Reason;
 use crate::scan::stamping::{Stamping, UNSTABLE, is_suspect};
 use crate::scan::walk::{Folder, Kind, Listing};
 

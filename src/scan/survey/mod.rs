@@ -14,18 +14,18 @@ use slog::{Logger, debug, info, warn};
 use uuid::Uuid;
 
 pub(super) use ahead::Ahead;
-use task::{Done, Task};
+use task::{Done, Task, tell_slow};
 
-use super::account::{Reason, Skips};
 use super::error::ScanError;
 use super::folders::{Folders, Reach, Visited};
 use super::keep::Keep;
 use super::names::Names;
-use super::pool::{Event, Job, Limits, Patience, Pool};
+use super::pool::{Event, Limits, Pool, Work};
 use super::previous::Previous;
 use super::progress::Progress;
-use super::report::shown;
 use super::scope::Start;
+use super::shown::shown;
+use super::skipped::{Reason, Skips};
 use super::spool::Spool;
 use super::stamping::{Stamping, UNSTABLE};
 use super::suspects::{Next, Suspects};
@@ -130,16 +130,6 @@ pub(super) fn survey<'a>(
     survey.read_songs.sort_unstable();
     plan.progress.end();
     Ok(survey)
-}
-
-/// Tells that a file or folder gives no answer.
-fn tell_slow(path: &Path, elapsed: Duration, patience: Patience, log: &Logger) {
-    let (waited, limit) = (elapsed.as_secs(), patience.limit.as_secs());
-    warn!(
-        log,
-        "Still waiting for {} after {waited} s; it counts as unreachable after {limit} s",
-        shown(path)
-    );
 }
 
 impl<'a> Survey<'a> {

@@ -9,13 +9,13 @@ use crate::database::Texts;
 use crate::database::difference::hash_of_song;
 use crate::ids;
 use crate::model::library::{File, Outcome, Stamps};
-use crate::scan::account::Reason;
 use crate::scan::error::ScanError;
 use crate::scan::facts;
 use crate::scan::previous::{Index, Mark, Previous, content};
 use crate::scan::read::tags::{Field, Reading, Unread};
 use crate::scan::read::{Look, READER};
-use crate::scan::report::shown;
+use crate::scan::shown::shown;
+use crate::scan::skipped::Reason;
 use crate::scan::track::{self, Track};
 use crate::scan::walk::Kind;
 

@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::scan::pool::Job;
+use slog::{Logger, warn};
+
+use crate::scan::pool::{Patience, Work};
 use crate::scan::read::{self, Look};
+use crate::scan::shown::shown;
 use crate::scan::walk::{Folder, Listing};
 
 /// A folder to list, or a file to read.
@@ -20,7 +24,7 @@ pub(in crate::scan) enum Done {
     Read(Look),
 }
 
-impl Job for Task {
+impl Work for Task {
     type Done = Done;
 
     fn path(&self) -> &Path {
@@ -60,4 +64,14 @@ pub(super) fn below(
         only: None,
         path,
     })
+}
+
+/// Tells that a file or folder gives no answer.
+pub(super) fn tell_slow(path: &Path, elapsed: Duration, patience: Patience, log: &Logger) {
+    let (waited, limit) = (elapsed.as_secs(), patience.limit.as_secs());
+    warn!(
+        log,
+        "Still waiting for {} after {waited} s; it counts as unreachable after {limit} s",
+        shown(path)
+    );
 }

@@ -1,0 +1,99 @@
+//! `status`: how the server is, read from the scoreboard, so that any worker knows of all.
+
+use std::net::IpAddr;
+
+use hyper::HeaderMap;
+use hyper::header::FORWARDED;
+use serde_json::{Value, json};
+
+use super::PROGRAM_VERSION;
+use crate::scoreboard::{Number, Scans, Scoreboard};
+use crate::snapshot::{Kind, Snapshot};
+use crate::worker::watch::caller::Peer;
+
+/// Exit codes of scans that have stored what they found.
+const STORED: [u64; 2] = [0, 5];
+
+/// Whether it may see the status, or the metrics: a peer that is allowed to, and that asks for itself. A
+/// proxy on this machine asks for anybody, and says so.
+pub(in crate::worker) fn may_see(peer: Peer, headers: &HeaderMap, allowed: &[IpAddr]) -> bool {
+    let proxied = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
+    !proxied && peer.is_none_or(|peer| allowed.contains(&peer.to_canonical()))
+}
+
+/// The status as JSON. Times are in seconds.
+pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value {
+    let workers: Vec<Value> = scoreboard
+        .living()
+        .map(|(number, slot)| {
+            let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
+            json!({
+                "slot": number,
+                "pid": slot.pid(),
+                "generation": slot.generation(),
+                "silent": scoreboard.silence(number).as_secs_f64(),
+                "requests": slot.answers(),
+                "connections": slot.connections(),
+                "p50": latency(0.5),
+                "p99": latency(0.99),
+            })
+        })
+        .collect();
+    json!({
+        "version": PROGRAM_VERSION,
+        "hash": format!("{:032x}", snapshot.hash()),
+        "songs": snapshot.count(Kind::Song),
+        "albums": snapshot.count(Kind::Album),
+        "artists": snapshot.count(Kind::Artist),
+        "genres": snapshot.count(Kind::Genre),
+        "requests": scoreboard.answers(),
+        "scan": scan(&scoreboard.header().scans),
+        "workers": workers,
+    })
+}
+
+/// What there is to say of scans, if there are any. Points in time are seconds since 1970.
+pub fn scan(scans: &Scans) -> Value {
+    let time = |number: &Number| Some(number.get()).filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3);
+    let (running, next, ended) = (time(&scans.running_ms), time(&scans.next_ms), time(&scans.ended_ms));
+    if running.or(next).or(ended).is_none() {
+        return Value::Null;
+    }
+    let last = ended.map(|ended| {
+        let code = scans.exit_code.get();
+        let mut last = json!({ "started": time(&scans.started_ms), "ended": ended, "exit_code": code });
+        let counts = [
+            ("songs", &scans.songs),
+            ("added", &scans.added),
+            ("changed", &scans.changed),
+            ("removed", &scans.removed),
+            ("moved", &scans.moved),
+            ("kept", &scans.kept),
+            ("unreachable", &scans.unreachable),
+        ];
+        // Those there are belong to an earlier one if this one has failed.
+        let has_stored = STORED.contains(&code);
+        counts.iter().filter(|_| has_stored).for_each(|(name, count)| last[*name] = count.get().into());
+        last
+    });
+    json!({ "running_since": running, "next": next, "last": last })
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_the_allowed_see_it_and_only_for_themselves() {
+        let allowed = ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        let see = |peer: &str, headers: &HeaderMap| may_see(Some(peer.parse().unwrap()), headers, &allowed);
+        assert!(see("127.0.0.1", &headers) && see("::1", &headers) && see("::ffff:127.0.0.1", &headers));
+        assert!(may_see(None, &headers, &allowed));
+        assert!(!see("192.0.2.1", &headers) && !see("127.0.0.2", &headers));
+        headers.insert("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
+        assert!(!see("127.0.0.1", &headers) && !may_see(None, &headers, &allowed));
+    }
+}

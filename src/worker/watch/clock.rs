@@ -1,0 +1,87 @@
+//! The time in which a worker ran, which is what its clients are measured by.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Time between two ticks; the resolution of all time-outs of connections.
+pub(in crate::worker) const TICK: Duration = Duration::from_millis(250);
+/// The most that one tick counts: what lies beyond it is an absence.
+const COUNTED_MAX: Duration = Duration::from_millis(500);
+/// How late a tick may be before things may have happened that the worker has not seen yet.
+const LATE_MAX: Duration = Duration::from_millis(100);
+
+/// A clock that is moved by the worker's ticks, in milliseconds, and stands still while the worker
+/// is stopped: by SIGSTOP, a freezer, a paused machine.
+#[derive(Debug, Default)]
+pub(in crate::worker) struct Clock {
+    now_ms: AtomicU32,
+    /// Whether the last tick was late.
+    late: AtomicBool,
+}
+
+impl Clock {
+    /// Milliseconds in which the worker has run so far. They begin at zero again after 49 days, so
+    /// only differences mean something.
+    pub(in crate::worker) fn now_ms(&self) -> u32 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    /// How long ago `then_ms` was.
+    pub(in crate::worker) fn since(&self, then_ms: u32) -> Duration {
+        Duration::from_millis(self.now_ms().wrapping_sub(then_ms).into())
+    }
+
+    /// Lets time pass, as much as since the last tick. Says whether connections may be judged: not
+    /// if the tick is late, as what clients have sent and read meanwhile is seen only after it. Two
+    /// in a row are not put off, or a machine that is always late would keep everybody.
+    pub(in crate::worker) fn tick(&self, passed: Duration) -> bool {
+        let counted = passed.min(COUNTED_MAX).as_millis() as u32;
+        self.now_ms.store(self.now_ms().wrapping_add(counted), Ordering::Relaxed);
+        let late = passed > TICK + LATE_MAX;
+        let late_before = self.late.swap(late, Ordering::Relaxed);
+        !late || late_before
+    }
+}
+
+/// When the worker has ticked last.
+pub(in crate::worker) struct Ticks(Instant);
+
+impl Ticks {
+    pub(in crate::worker) fn new() -> Self {
+        Ticks(Instant::now())
+    }
+
+    /// The time since the tick before.
+    pub(in crate::worker) fn next(&mut self) -> Duration {
+        let before = std::mem::replace(&mut self.0, Instant::now());
+        self.0.saturating_duration_since(before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABSENCE: Duration = Duration::from_secs(1000);
+
+    #[test]
+    fn absences_do_not_count() {
+        let clock = Clock::default();
+        let begin = clock.now_ms();
+        clock.tick(TICK);
+        assert_eq!(clock.since(begin), TICK);
+        clock.tick(ABSENCE);
+        assert_eq!(clock.since(begin), TICK + COUNTED_MAX);
+        clock.now_ms.store(u32::MAX - 100, Ordering::Relaxed);
+        let begin = clock.now_ms();
+        clock.tick(TICK);
+        assert_eq!(clock.since(begin), TICK);
+    }
+
+    #[test]
+    fn nobody_is_judged_right_after_an_absence() {
+        let clock = Clock::default();
+        let judged = [TICK, ABSENCE, TICK, ABSENCE, ABSENCE, ABSENCE, TICK].map(|passed| clock.tick(passed));
+        assert_eq!(judged, [true, false, true, false, true, true, true]);
+    }
+}
