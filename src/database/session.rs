@@ -10,11 +10,12 @@ use slog::Level;
 use uuid::Uuid;
 
 use super::changes::Changes;
-use super::difference::{Kind, StoredSong};
+use super::difference::StoredSong;
 use super::texts::Texts;
 use super::{DatabaseError, postgres, sqlite};
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
+use crate::model::Owner;
 use crate::model::library::{File, Folder};
 
 /// Who scans. Stored with the lock, so that others can be told.
@@ -123,7 +124,7 @@ pub trait Visit {
     /// A file of the last scan.
     fn file(&mut self, file: File);
     /// An album, an artist or a genre.
-    fn name(&mut self, kind: Kind, id: Uuid, name: &str);
+    fn name(&mut self, owner: Owner, id: Uuid, name: &str);
     /// A song.
     fn song(&mut self, song: &StoredSong<'_>);
 }

@@ -14,10 +14,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row, Statement, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::difference::{Kind, StoredSong};
+use super::difference::StoredSong;
 use super::rows::{Loaded, NameRows, SongRow, SongRows, Value};
 use super::{DatabaseError, schema};
-use crate::model::Collection;
+use crate::model::{Collection, Owner};
 
 use explain::{
     DISK_FULL, IS_FOLDER, NO_LOCKS, explain, folder_of, is_busy, label, locks_fail, no_permission_in,
@@ -170,9 +170,9 @@ fn write_collection(connection: &Connection, collection: &Collection) -> rusqlit
     for table in schema::TABLES.iter().rev() {
         connection.execute_batch(&format!("DELETE FROM {table}"))?;
     }
-    for kind in Kind::ALL {
-        let mut statement = connection.prepare(&insert(kind.table(), &schema::NAME_COLUMNS))?;
-        for named in kind.of(collection) {
+    for owner in Owner::ALL {
+        let mut statement = connection.prepare(&insert(owner.plural(), &schema::NAME_COLUMNS))?;
+        for named in owner.of(collection) {
             statement.execute(params![hex(named.id, &mut [0; 32]), named.name])?;
         }
     }
@@ -185,7 +185,7 @@ fn write_collection(connection: &Connection, collection: &Collection) -> rusqlit
 
 /// Runs a statement whose parameters are the columns of a song; answers how many rows it changed.
 fn run_with_song(statement: &mut Statement<'_>, song: &StoredSong<'_>) -> rusqlite::Result<usize> {
-    let [album, artist, genre] = song.names;
+    let [album, artist, genre] = song.names.into();
     statement.execute(params![
         hex(song.id, &mut [0; 32]),
         song.name,

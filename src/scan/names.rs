@@ -7,13 +7,12 @@ use uuid::Uuid;
 
 use super::previous::Row;
 use super::track::Track;
-use crate::database::difference::Kind;
-use crate::model::Named;
+use crate::model::{Named, Owner, PerOwner};
 
 /// Names of all three kinds by id, with every spelling and how often it occurs.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    kinds: [HashMap<Uuid, Spellings>; 3],
+    owners: PerOwner<HashMap<Uuid, Spellings>>,
 }
 
 /// Nearly all names have one spelling.
@@ -22,21 +21,21 @@ type Spellings = Vec<(Box<str>, u32)>;
 impl Names {
     /// Counts the names of a song.
     pub(super) fn add(&mut self, track: &Track<'_>) {
-        for kind in Kind::ALL {
-            self.count(kind, track.ids[kind as usize], track.names[kind as usize]);
+        for owner in Owner::ALL {
+            self.count(owner, track.ids[owner], track.names[owner]);
         }
     }
 
     /// Counts the names of a song that no file explains.
     pub(super) fn add_row(&mut self, row: &Row) {
-        for kind in Kind::ALL {
-            let (id, name) = &row.names[kind as usize];
-            self.count(kind, *id, name);
+        for owner in Owner::ALL {
+            let (id, name) = &row.names[owner];
+            self.count(owner, *id, name);
         }
     }
 
-    fn count(&mut self, kind: Kind, id: Uuid, name: &str) {
-        let spellings = self.kinds[kind as usize].entry(id).or_default();
+    fn count(&mut self, owner: Owner, id: Uuid, name: &str) {
+        let spellings = self.owners[owner].entry(id).or_default();
         match spellings.iter_mut().find(|(spelling, _)| **spelling == *name) {
             Some((_, times)) => *times += 1,
             None => spellings.push((name.into(), 1)),
@@ -44,14 +43,14 @@ impl Names {
     }
 
     /// How many there are of a kind.
-    pub(super) fn len(&self, kind: Kind) -> usize {
-        self.kinds[kind as usize].len()
+    pub(super) fn len(&self, owner: Owner) -> usize {
+        self.owners[owner].len()
     }
 
     /// Whether `stored` are these names, no more and no less.
-    pub(super) fn are(&self, stored: &[HashMap<Uuid, String>; 3]) -> bool {
-        Kind::ALL.into_iter().all(|kind| {
-            let (own, stored) = (&self.kinds[kind as usize], &stored[kind as usize]);
+    pub(super) fn are(&self, stored: &PerOwner<HashMap<Uuid, String>>) -> bool {
+        Owner::ALL.into_iter().all(|owner| {
+            let (own, stored) = (&self.owners[owner], &stored[owner]);
             own.len() == stored.len()
                 && own.iter().all(|(id, spellings)| {
                     stored.get(id).is_some_and(|name| is_stored_as(usual(spellings), name))
@@ -60,8 +59,8 @@ impl Names {
     }
 
     /// The names of a kind that `stored` lacks or spells otherwise, in the order of their ids.
-    pub(super) fn changed(&self, kind: Kind, stored: &HashMap<Uuid, String>) -> Vec<Named> {
-        let mut changed: Vec<Named> = self.kinds[kind as usize]
+    pub(super) fn changed(&self, owner: Owner, stored: &HashMap<Uuid, String>) -> Vec<Named> {
+        let mut changed: Vec<Named> = self.owners[owner]
             .iter()
             .map(|(id, spellings)| (*id, usual(spellings)))
             .filter(|(id, name)| !stored.get(id).is_some_and(|stored| is_stored_as(name, stored)))
@@ -72,8 +71,8 @@ impl Names {
     }
 
     /// The ids of a kind that only `stored` has, in order.
-    pub(super) fn removed(&self, kind: Kind, stored: &HashMap<Uuid, String>) -> Vec<Uuid> {
-        let own = &self.kinds[kind as usize];
+    pub(super) fn removed(&self, owner: Owner, stored: &HashMap<Uuid, String>) -> Vec<Uuid> {
+        let own = &self.owners[owner];
         let mut removed: Vec<Uuid> = stored.keys().filter(|id| !own.contains_key(*id)).copied().collect();
         removed.sort_unstable();
         removed
@@ -101,10 +100,10 @@ mod tests {
     fn artists(spellings: &[&str]) -> Vec<String> {
         let mut names = Names::default();
         for spelling in spellings {
-            names.count(Kind::Artist, ids::artist(spelling), spelling);
+            names.count(Owner::Artist, ids::artist(spelling), spelling);
         }
         let mut artists: Vec<String> =
-            names.changed(Kind::Artist, &HashMap::new()).into_iter().map(|named| named.name).collect();
+            names.changed(Owner::Artist, &HashMap::new()).into_iter().map(|named| named.name).collect();
         artists.sort();
         artists
     }
@@ -130,17 +129,17 @@ mod tests {
     fn only_differences_are_changed_or_removed() {
         let mut names = Names::default();
         for name in ["a", "b", "c\0"] {
-            names.count(Kind::Genre, ids::genre(name), name);
+            names.count(Owner::Genre, ids::genre(name), name);
         }
         let stored: HashMap<Uuid, String> = [("a", "a"), ("b", "B"), ("c\0", "c\u{fffd}"), ("d", "d")]
             .into_iter()
             .map(|(id, name)| (ids::genre(id), name.to_owned()))
             .collect();
         assert_eq!(
-            names.changed(Kind::Genre, &stored),
+            names.changed(Owner::Genre, &stored),
             [Named { id: ids::genre("b"), name: "b".to_owned() }]
         );
-        assert_eq!(names.removed(Kind::Genre, &stored), [ids::genre("d")]);
-        assert!(!names.are(&[HashMap::new(), HashMap::new(), stored]));
+        assert_eq!(names.removed(Owner::Genre, &stored), [ids::genre("d")]);
+        assert!(!names.are(&PerOwner::from([HashMap::new(), HashMap::new(), stored])));
     }
 }

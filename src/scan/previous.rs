@@ -13,17 +13,18 @@ use uuid::Uuid;
 use super::names::Names;
 use super::read::READER;
 use super::track::Track;
-use crate::database::difference::{Kind, StoredSong, hash_of_song};
+use crate::database::difference::{StoredSong, hash_of_song};
 use crate::database::{self, DatabaseError, Session, Visit};
 use crate::ids;
 use crate::model::library::{File, Folder, Outcome, Stamps};
+use crate::model::{Owner, PerOwner};
 
 /// A song row that no file explains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) id: Uuid,
     /// Id and name of album, artist and genre.
-    pub(super) names: [(Uuid, String); 3],
+    pub(super) names: PerOwner<(Uuid, String)>,
 }
 
 /// What this scan has seen of a file.
@@ -186,7 +187,7 @@ pub(super) struct Rows {
     /// Songs: id and hash of the rest, by id.
     pub(super) songs: Vec<(Uuid, u64)>,
     /// Albums, artists and genres: id and name.
-    pub(super) names: [HashMap<Uuid, String>; 3],
+    pub(super) names: PerOwner<HashMap<Uuid, String>>,
     /// Whether these are the rows that follow from the files of the last scan.
     pub(super) follow: bool,
     pub(super) about: database::Previous,
@@ -227,7 +228,7 @@ struct Reader {
     /// The names that follow from them.
     usual: Names,
     are_files_read: bool,
-    names: [HashMap<Uuid, String>; 3],
+    names: PerOwner<HashMap<Uuid, String>>,
     songs: Vec<(Uuid, u64)>,
     /// The folder of the last file, as an index.
     at: Option<usize>,
@@ -303,8 +304,8 @@ impl Visit for Reader {
         });
     }
 
-    fn name(&mut self, kind: Kind, id: Uuid, name: &str) {
-        self.names[kind as usize].insert(id, name.to_owned());
+    fn name(&mut self, owner: Owner, id: Uuid, name: &str) {
+        self.names[owner].insert(id, name.to_owned());
     }
 
     fn song(&mut self, song: &StoredSong<'_>) {
@@ -313,15 +314,13 @@ impl Visit for Reader {
         if self.expected.binary_search_by_key(&song.id, |(id, _)| *id).is_ok() {
             return;
         }
-        let name = |kind: Kind| {
-            let id = song.names[kind as usize];
+        let name = |owner: Owner| {
+            let id = song.names[owner];
             // A song whose album, artist or genre has no row is not served either.
-            self.names[kind as usize].get(&id).map(|name| (id, name.clone()))
+            self.names[owner].get(&id).map(|name| (id, name.clone()))
         };
-        if let (Some(album), Some(artist), Some(genre)) =
-            (name(Kind::Album), name(Kind::Artist), name(Kind::Genre))
-        {
-            self.previous.unexplained.push(Row { id: song.id, names: [album, artist, genre] });
+        if let Ok(names) = PerOwner::try_new(|owner| name(owner).ok_or(())) {
+            self.previous.unexplained.push(Row { id: song.id, names });
         }
     }
 }

@@ -18,10 +18,11 @@ use super::settle::Settled;
 use super::spool::Spool;
 use super::survey::Survey;
 use super::track::Track;
-use crate::database::difference::{Kind, RowChanges, SongRecord, StoredSong, hash_of_song};
+use crate::database::difference::{RowChanges, SongRecord, StoredSong, hash_of_song};
 use crate::database::{Changes, Holder, Moved, ScanRecord, Session, StateChanges, Stream, Visit};
 use crate::ids;
 use crate::model::library::{File, Folder, Outcome};
+use crate::model::{Owner, PerOwner};
 
 /// What is to be stored.
 pub(super) struct Store<'a> {
@@ -55,13 +56,12 @@ impl Store<'_> {
             && folder_changes.is_empty();
         if is_same {
             report.songs = rows.songs.len();
-            [report.albums, report.artists, report.genres] =
-                Kind::ALL.map(|kind| rows.names[kind as usize].len());
+            [report.albums, report.artists, report.genres] = Owner::ALL.map(|owner| rows.names[owner].len());
             return Ok(report);
         }
         let mut weave = Weave::new(&mut session, previous, &rows, &settled, &spool, &folders)?;
         report.songs = weave.count;
-        [report.albums, report.artists, report.genres] = Kind::ALL.map(|kind| weave.names.len(kind));
+        [report.albums, report.artists, report.genres] = Owner::ALL.map(|owner| weave.names.len(owner));
         let rewritten = std::mem::take(&mut weave.rewritten);
         let mut row_changes = weave.changes(&rows, &spool);
         report.is_new = !row_changes.is_empty();
@@ -246,14 +246,14 @@ impl<'a> Weave<'a> {
     fn changes(mut self, rows: &'a Rows, spool: &'a Spool) -> RowChanges<'a> {
         let none = HashMap::new();
         let replace = !rows.about.is_clean;
-        let names = |kind: Kind| if replace { &none } else { &rows.names[kind as usize] };
+        let names = |owner: Owner| if replace { &none } else { &rows.names[owner] };
         let (stored, folders) = (self.stored, std::mem::take(&mut self.folders));
         let read = spool.records().filter_map(move |file| song(file, stored, &folders).transpose());
         let gone = stored.iter().zip(&self.is_found).filter(|(_, is_found)| !**is_found);
         RowChanges {
             replace,
-            names: Kind::ALL.map(|kind| self.names.changed(kind, names(kind))),
-            removed_names: Kind::ALL.map(|kind| self.names.removed(kind, names(kind))),
+            names: PerOwner::new(|owner| self.names.changed(owner, names(owner))),
+            removed_names: PerOwner::new(|owner| self.names.removed(owner, names(owner))),
             removed_songs: gone.map(|((id, _), _)| *id).collect(),
             songs: Some(Box::new(self.changed.into_iter().map(Ok).chain(read))),
         }
@@ -299,7 +299,7 @@ impl Visit for Weave<'_> {
         }
     }
 
-    fn name(&mut self, _: Kind, _: Uuid, _: &str) {}
+    fn name(&mut self, _: Owner, _: Uuid, _: &str) {}
 
     fn song(&mut self, _: &StoredSong<'_>) {}
 }

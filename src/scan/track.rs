@@ -9,6 +9,7 @@ use super::numbers;
 use super::report::shown;
 use crate::database::difference::StoredSong;
 use crate::ids;
+use crate::model::PerOwner;
 use crate::model::library::File;
 
 /// A song. What the tags of its file do not say is empty or 0.
@@ -16,9 +17,9 @@ use crate::model::library::File;
 pub(super) struct Track<'a> {
     title: &'a str,
     /// Names of album, artist and genre.
-    pub(super) names: [&'a str; 3],
+    pub(super) names: PerOwner<&'a str>,
     /// Their ids.
-    pub(super) ids: [Uuid; 3],
+    pub(super) ids: PerOwner<Uuid>,
     number: i64,
     year: i64,
     /// Whole seconds.
@@ -35,8 +36,8 @@ impl<'a> Track<'a> {
         };
         Track {
             title: file.title.as_deref().unwrap_or_default(),
-            names: [album, artist, genre],
-            ids: [ids::album(album), ids::artist(artist), ids::genre(genre)],
+            names: PerOwner::from([album, artist, genre]),
+            ids: PerOwner::from([ids::album(album), ids::artist(artist), ids::genre(genre)]),
             number: number(&file.track, numbers::track),
             year: number(&file.date, numbers::year),
             length: length(file).unwrap_or(0),
