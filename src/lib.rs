@@ -4,7 +4,7 @@
 //! The rooms, in the order in which data walks through them (ARCHITECTURE.md has the map):
 //!
 //! - [`config`]: what an operator chose (defaults, file, environment, flags), all of it checked
-//! - [`model`], [`ids`], [`text`]: plain data, stable ids, text as the API compares it
+//! - [`api`], [`model`], [`ids`], [`text`]: names of the API, plain data, stable ids, text as the API compares it
 //! - [`scan`]: finding audio files, reading their tags, making rows of them
 //! - [`database`]: rows in and rows out of SQLite and PostgreSQL
 //! - [`snapshot`]: the collection as one immutable, mapped, queryable object
@@ -15,6 +15,7 @@
 //! - [`control`]: how `avalonctl` talks to a master
 //! - [`telemetry`]: logging, Sentry and statsd; called by all, calls nobody
 
+pub mod api;
 pub mod config;
 pub mod control;
 pub mod database;

@@ -298,7 +298,7 @@ fn escape(to: &mut String, text: &str, quotes: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::routes::Endpoint;
+    use crate::api::Endpoint;
 
     #[test]
     fn labels_and_help_are_escaped() {
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn histograms_are_cumulative_and_in_seconds() {
         let board = Scoreboard::create().unwrap();
-        let genres = routes::number(Some(Endpoint::List(crate::snapshot::Kind::Genre)));
+        let genres = routes::number(Some(Endpoint::List(crate::model::Owner::Genre.into())));
         for took in [Duration::from_micros(10), Duration::from_micros(11), Duration::from_secs(20)] {
             board.assign(1).end_request(genres, 404, took);
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::VERSION;
 use crate::scoreboard::{Number, Scans, Scoreboard};
-use crate::snapshot::{Kind, Snapshot};
+use crate::snapshot::{Kind, Owner, Snapshot};
 
 /// Exit codes of scans that have stored what they found.
 const STORED: [u64; 2] = [0, 5];
@@ -45,9 +45,9 @@ pub(super) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value 
         "version": VERSION,
         "hash": format!("{:032x}", snapshot.hash()),
         "songs": snapshot.count(Kind::Song),
-        "albums": snapshot.count(Kind::Album),
-        "artists": snapshot.count(Kind::Artist),
-        "genres": snapshot.count(Kind::Genre),
+        "albums": snapshot.count(Kind::Of(Owner::Album)),
+        "artists": snapshot.count(Kind::Of(Owner::Artist)),
+        "genres": snapshot.count(Kind::Of(Owner::Genre)),
         "requests": scoreboard.answers(),
         "scan": scan(&scoreboard.header().scans),
         "workers": workers,

@@ -18,7 +18,7 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::FileStat;
 
-use super::format::MAGIC;
+use crate::snapshot::format::MAGIC;
 
 /// Bytes that are mapped at once.
 const POPULATE_LEN: usize = 4 << 20;

@@ -1,0 +1,4 @@
+//! Plans: which counts give which, and that all lead to the same answer.
+
+mod plans;
+mod ways;

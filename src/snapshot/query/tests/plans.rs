@@ -1,0 +1,1 @@
+//! Which counts give which plan.
