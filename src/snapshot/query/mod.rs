@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use first::First;
 use matching::Matching;
-use plan::{COSTS, plan};
+use plan::{COSTS, Costs, plan};
 pub use question::{Filter, Page, Query};
 use selection::{Chosen, Members};
 pub use selection::{Runs, Selection};
@@ -40,7 +40,7 @@ impl<'a> Snapshot<'a> {
     /// page, never on the size of the collection.
     pub fn select(&self, kind: Kind, query: &Query) -> Selection<'a> {
         match kind {
-            Kind::Song => self.select_songs(query),
+            Kind::Song => self.select_songs(&COSTS, query),
             Kind::Of(owner) => {
                 let found = self.names_matching(owner, query.words.as_deref());
                 self.arrange(kind, found, query.order, query.page)
@@ -48,11 +48,11 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    fn select_songs(&self, query: &Query) -> Selection<'a> {
+    fn select_songs(&self, costs: &Costs, query: &Query) -> Selection<'a> {
         let Some(matching) = Matching::of(self, query) else { return Selection::EMPTY };
         let order = matching.unsettled(query.order);
         let sorted = self.songs_sorted(order);
-        let found = match plan(&COSTS, matching.counts(), sorted.is_default(), query.page) {
+        let found = match plan(costs, matching.counts(), sorted.is_default(), query.page) {
             Plan::Nothing => return Selection::EMPTY,
             Plan::List(listing, page) => return Selection::List(matching.list(listing, &sorted, page)),
             Plan::Walk(walk, page) => return Selection::List(matching.walk(walk, &sorted, page)),
@@ -64,9 +64,13 @@ impl<'a> Snapshot<'a> {
 
     /// The plan for a question about songs.
     pub(super) fn plan(&self, query: &Query) -> Plan {
+        self.plan_songs(&COSTS, query)
+    }
+
+    fn plan_songs(&self, costs: &Costs, query: &Query) -> Plan {
         let Some(matching) = Matching::of(self, query) else { return Plan::Nothing };
         let sorted = self.songs_sorted(matching.unsettled(query.order));
-        plan(&COSTS, matching.counts(), sorted.is_default(), query.page)
+        plan(costs, matching.counts(), sorted.is_default(), query.page)
     }
 
     fn songs_sorted(&self, order: Option<(Field, Direction)>) -> Sorted<'a> {

@@ -73,28 +73,28 @@ impl fmt::Display for Plan {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Costs {
     /// Asking a set about a song.
-    ask: f64,
+    pub(super) ask: f64,
     /// Putting a song or a name into a set.
-    add: f64,
+    pub(super) add: f64,
     /// Looking for the words in a song's name.
-    name: f64,
+    pub(super) name: f64,
     /// Asking the sets of a song's album, artist and genre.
-    ask_names: f64,
+    pub(super) ask_names: f64,
     /// Listing a song by words or owners that list songs out of order and several times.
-    repeated: f64,
+    pub(super) repeated: f64,
     /// One step of a walk: songs lie scattered over the tables.
-    walk: f64,
+    pub(super) walk: f64,
     /// Finding the rank of a song that matches.
-    key: f64,
+    pub(super) key: f64,
     /// A walk may test this many times the songs that it is expected to, because songs that match
     /// stand together.
-    walk_patience: f64,
+    pub(super) walk_patience: f64,
     /// A walk may cost this share of the listing, which comes on top if the walk fails.
-    walk_share: f64,
+    pub(super) walk_share: f64,
     /// The largest share of the songs that match for which the first ones are kept, and not all.
-    share_max: f64,
+    pub(super) share_max: f64,
     /// The same where songs come several times, and all that are kept are sorted to find that out.
-    share_max_repeated: f64,
+    pub(super) share_max_repeated: f64,
 }
 
 /// The costs that count.
