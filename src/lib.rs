@@ -4,7 +4,7 @@
 //! The rooms, in the order in which data walks through them (ARCHITECTURE.md has the map):
 //!
 //! - [`config`]: what an operator chose (defaults, file, environment, flags), all of it checked
-//! - [`model`], [`ids`], [`text`]: plain data, stable ids, text as the API compares it
+//! - [`api`], [`model`], [`ids`], [`text`]: names of the API, plain data, stable ids, text as the API compares it
 //! - [`scan`]: finding audio files, reading their tags, making rows of them
 //! - [`database`]: rows in and rows out of SQLite and PostgreSQL
 //! - [`snapshot`]: the collection as one immutable, mapped, queryable object
@@ -17,6 +17,7 @@
 //! - [`cli`]: how all programs print
 //! - `exits`: the exit codes of a program and their documentation, as one list
 
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -60,7 +60,7 @@ enum Action {
     },
     /// Check a snapshot, and show what is in it
     ///
-    /// Shows what a snapshot consists of, checks every byte of it, and times typical queries.
+    /// Shows the sections of a snapshot, checks every byte of it, and shows plans and times of typical queries.
     Inspect {
         /// File of a snapshot; without it the one at SNAPSHOT_PATH, or else one that is made of the
         /// database

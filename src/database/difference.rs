@@ -5,37 +5,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::stream::{Stream, is_at_end};
-use crate::model::{Collection, Named, Song};
-
-/// The tables of names, in the order in which arrays of three hold them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The albums table.
-    Album = 0,
-    /// The artists table.
-    Artist = 1,
-    /// The genres table.
-    Genre = 2,
-}
-
-impl Kind {
-    /// All kinds, in order.
-    pub const ALL: [Kind; 3] = [Kind::Album, Kind::Artist, Kind::Genre];
-
-    /// The name of the table.
-    pub fn table(self) -> &'static str {
-        ["albums", "artists", "genres"][self as usize]
-    }
-
-    /// The names of this kind.
-    pub fn of(self, collection: &Collection) -> &[Named] {
-        match self {
-            Kind::Album => &collection.albums,
-            Kind::Artist => &collection.artists,
-            Kind::Genre => &collection.genres,
-        }
-    }
-}
+use crate::model::{Collection, Named, PerOwner, Song};
 
 /// A row of the tracks table, with the ids that stand there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,7 +21,7 @@ pub struct StoredSong<'a> {
     /// Year of release.
     pub year: Option<i64>,
     /// Ids of album, artist and genre.
-    pub names: [Uuid; 3],
+    pub names: PerOwner<Uuid>,
 }
 
 /// A row of the tracks table that owns its text.
@@ -89,11 +59,7 @@ impl<'a> StoredSong<'a> {
             length: song.length,
             track: song.track,
             year: song.year,
-            names: [
-                collection.albums[song.album as usize].id,
-                collection.artists[song.artist as usize].id,
-                collection.genres[song.genre as usize].id,
-            ],
+            names: PerOwner::new(|owner| owner.of(collection)[owner.index_in(song) as usize].id),
         }
     }
 }
@@ -124,7 +90,7 @@ pub fn hash_of_song(song: &StoredSong<'_>) -> u64 {
         add(&[u8::from(number.is_some())]);
         add(&number.unwrap_or_default().to_le_bytes());
     }
-    for id in song.names {
+    for id in song.names.values() {
         add(id.as_bytes());
     }
     // Last: it is the one part of no fixed length.
@@ -150,10 +116,10 @@ pub fn hash_of_song(song: &StoredSong<'_>) -> u64 {
 pub struct RowChanges<'a> {
     /// Whether everything goes first: for rows that something else wrote and that are not clean.
     pub replace: bool,
-    /// New and changed names of each [`Kind`].
-    pub names: [Vec<Named>; 3],
-    /// Ids of the names of each [`Kind`] that go.
-    pub removed_names: [Vec<Uuid>; 3],
+    /// New and changed names of each [`Owner`](crate::model::Owner).
+    pub names: PerOwner<Vec<Named>>,
+    /// Ids of the names of each owner that go.
+    pub removed_names: PerOwner<Vec<Uuid>>,
     /// New and changed songs.
     pub songs: Option<Stream<'a, SongRecord>>,
     /// Ids of the songs that go.
@@ -166,8 +132,8 @@ impl RowChanges<'_> {
         !self.replace
             && is_at_end(&mut self.songs)
             && self.removed_songs.is_empty()
-            && self.names.iter().all(Vec::is_empty)
-            && self.removed_names.iter().all(Vec::is_empty)
+            && self.names.values().all(Vec::is_empty)
+            && self.removed_names.values().all(Vec::is_empty)
     }
 }
 
@@ -184,7 +150,7 @@ mod tests {
             length: Some(1),
             track: Some(2),
             year: None,
-            names: [id(2), id(3), id(4)],
+            names: [id(2), id(3), id(4)].into(),
         };
         let others = [
             StoredSong { name: None, ..song },
@@ -192,7 +158,7 @@ mod tests {
             StoredSong { length: Some(2), track: Some(1), ..song },
             StoredSong { year: Some(0), ..song },
             StoredSong { length: None, ..song },
-            StoredSong { names: [id(3), id(2), id(4)], ..song },
+            StoredSong { names: [id(3), id(2), id(4)].into(), ..song },
         ];
         for other in others {
             assert_ne!(hash_of_song(&song), hash_of_song(&other), "{other:?}");

@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use super::difference::{Kind, StoredSong};
+use super::difference::StoredSong;
+use crate::model::Owner;
 use crate::model::library::{FileRow, Folder};
 
 /// What takes the rows of [`Session::previous`](super::Session::previous), one by one: the folders,
@@ -13,7 +14,7 @@ pub trait Visit {
     /// A file of the last scan.
     fn file(&mut self, file: FileRow<'_>);
     /// An album, an artist or a genre.
-    fn name(&mut self, kind: Kind, id: Uuid, name: &str);
+    fn name(&mut self, owner: Owner, id: Uuid, name: &str);
     /// A song.
     fn song(&mut self, song: &StoredSong<'_>);
 }

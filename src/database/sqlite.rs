@@ -13,10 +13,10 @@ use std::time::Duration;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
-use super::difference::{Kind, StoredSong};
+use super::difference::StoredSong;
 use super::rows::{Loaded, NameRows, SongRow, SongRows, Value};
 use super::{DatabaseError, schema};
-use crate::model::Collection;
+use crate::model::{Collection, Owner};
 
 use explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
 pub(super) use session::Session;
@@ -116,9 +116,9 @@ fn write_collection(connection: &Connection, collection: &Collection) -> rusqlit
     for table in schema::TABLES.iter().rev() {
         connection.execute_batch(&format!("DELETE FROM {table}"))?;
     }
-    for kind in Kind::ALL {
-        let mut statement = connection.prepare(&insert(kind.table(), &schema::NAME_COLUMNS))?;
-        for named in kind.of(collection) {
+    for owner in Owner::ALL {
+        let mut statement = connection.prepare(&insert(owner.plural(), &schema::NAME_COLUMNS))?;
+        for named in owner.of(collection) {
             statement.execute(params![hex(named.id, &mut [0; 32]), named.name])?;
         }
     }

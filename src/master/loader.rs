@@ -20,7 +20,7 @@ use super::{ExitCode, chain};
 use crate::config::Config;
 use crate::database;
 use crate::snapshot::storage::{self, Draft};
-use crate::snapshot::{self, Kind, Snapshot, Verify};
+use crate::snapshot::{self, Kind, Owner, Snapshot, Verify};
 use crate::telemetry::{Log, sentry};
 use crate::title;
 
@@ -263,9 +263,9 @@ fn summary(bytes: &[u8], verify: Verify) -> Result<Value, String> {
     let snapshot = Snapshot::open(bytes, verify).map_err(|error| chain(&error))?;
     Ok(json!({
         "songs": snapshot.count(Kind::Song),
-        "albums": snapshot.count(Kind::Album),
-        "artists": snapshot.count(Kind::Artist),
-        "genres": snapshot.count(Kind::Genre),
+        "albums": snapshot.count(Kind::Of(Owner::Album)),
+        "artists": snapshot.count(Kind::Of(Owner::Artist)),
+        "genres": snapshot.count(Kind::Of(Owner::Genre)),
         "bytes": snapshot.size(),
         "hash": format!("{:032x}", snapshot.hash()),
     }))

@@ -7,17 +7,16 @@ use indexmap::IndexMap;
 use uuid::Uuid;
 
 use super::row::Row;
-use crate::database::difference::Kind;
 use crate::ids;
-use crate::model::Named;
+use crate::model::{Named, Owner, PerOwner};
 
 /// The names of a song (album, artist, genre) by their numbers in [`Names`].
-pub(super) type Numbers = [u32; 3];
+pub(super) type Numbers = PerOwner<u32>;
 
 /// The names that songs use, each text once, and how many songs use it.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    kinds: [Spellings; 3],
+    owners: PerOwner<Spellings>,
 }
 
 /// The names of one kind.
@@ -86,19 +85,19 @@ impl Spellings {
 }
 
 /// The id of a name of a kind.
-fn id_of(kind: Kind) -> fn(&str) -> Uuid {
-    match kind {
-        Kind::Album => ids::album,
-        Kind::Artist => ids::artist,
-        Kind::Genre => ids::genre,
+fn id_of(owner: Owner) -> fn(&str) -> Uuid {
+    match owner {
+        Owner::Album => ids::album,
+        Owner::Artist => ids::artist,
+        Owner::Genre => ids::genre,
     }
 }
 
 impl Names {
     /// Counts the names of a song.
-    pub(super) fn add(&mut self, names: [&str; 3]) -> Numbers {
-        Kind::ALL.map(|kind| {
-            let number = self.kinds[kind as usize].count(names[kind as usize], 1, id_of(kind));
+    pub(super) fn add(&mut self, names: PerOwner<&str>) -> Numbers {
+        PerOwner::new(|owner| {
+            let number = self.owners[owner].count(names[owner], 1, id_of(owner));
             // Memory ends before numbers of 32 bits do.
             u32::try_from(number).unwrap_or(u32::MAX)
         })
@@ -106,8 +105,8 @@ impl Names {
 
     /// Takes back that a song with these names was counted.
     pub(super) fn forget(&mut self, numbers: Numbers) {
-        for (kind, number) in self.kinds.iter_mut().zip(numbers) {
-            if let Some((_, spelling)) = kind.by_text.get_index_mut(number as usize) {
+        for (owner, number) in numbers {
+            if let Some((_, spelling)) = self.owners[owner].by_text.get_index_mut(number as usize) {
                 spelling.times = spelling.times.saturating_sub(1);
             }
         }
@@ -115,17 +114,17 @@ impl Names {
 
     /// Counts all that `other` has counted of the names of songs.
     pub(super) fn absorb(&mut self, other: &Names) {
-        for (kind, own) in Kind::ALL.into_iter().zip(&mut self.kinds) {
-            for (text, spelling) in &other.kinds[kind as usize].by_text {
-                own.count(text, spelling.times, id_of(kind));
+        for (owner, others) in other.owners.iter() {
+            for (text, spelling) in &others.by_text {
+                self.owners[owner].count(text, spelling.times, id_of(owner));
             }
         }
     }
 
     /// Counts the names of a song that no file explains.
     pub(super) fn add_row(&mut self, row: &Row) {
-        for (kind, (id, name)) in self.kinds.iter_mut().zip(&row.names) {
-            let spellings = kind.of_rows.entry(*id).or_default();
+        for (owner, (id, name)) in row.names.iter() {
+            let spellings = self.owners[owner].of_rows.entry(*id).or_default();
             match spellings.iter_mut().find(|(spelling, _)| **spelling == **name) {
                 Some((_, times)) => *times += 1,
                 None => spellings.push((name.as_str().into(), 1)),
@@ -134,39 +133,39 @@ impl Names {
     }
 
     /// The ids of names that were counted.
-    pub(super) fn ids(&self, numbers: Numbers) -> [Uuid; 3] {
-        Kind::ALL.map(|kind| {
-            let found = self.kinds[kind as usize].by_text.get_index(numbers[kind as usize] as usize);
+    pub(super) fn ids(&self, numbers: Numbers) -> PerOwner<Uuid> {
+        PerOwner::new(|owner| {
+            let found = self.owners[owner].by_text.get_index(numbers[owner] as usize);
             found.map_or_else(Uuid::nil, |(_, spelling)| spelling.id)
         })
     }
 
     /// The ids of some names, found by their texts.
-    pub(super) fn ids_of(&self, names: [&str; 3]) -> [Uuid; 3] {
-        Kind::ALL.map(|kind| {
-            let text = names[kind as usize];
-            let found = self.kinds[kind as usize].by_text.get(text);
-            found.map_or_else(|| id_of(kind)(text), |spelling| spelling.id)
+    pub(super) fn ids_of(&self, names: PerOwner<&str>) -> PerOwner<Uuid> {
+        PerOwner::new(|owner| {
+            let text = names[owner];
+            let found = self.owners[owner].by_text.get(text);
+            found.map_or_else(|| id_of(owner)(text), |spelling| spelling.id)
         })
     }
 
     /// How many there are of a kind.
-    pub(super) fn len(&self, kind: Kind) -> usize {
-        self.kinds[kind as usize].usual().len()
+    pub(super) fn len(&self, owner: Owner) -> usize {
+        self.owners[owner].usual().len()
     }
 
     /// Whether `stored` are these names, no more and no less.
-    pub(super) fn are(&self, stored: &[HashMap<Uuid, String>; 3]) -> bool {
-        Kind::ALL.into_iter().all(|kind| {
-            let (own, stored) = (self.kinds[kind as usize].usual(), &stored[kind as usize]);
+    pub(super) fn are(&self, stored: &PerOwner<HashMap<Uuid, String>>) -> bool {
+        Owner::ALL.into_iter().all(|owner| {
+            let (own, stored) = (self.owners[owner].usual(), &stored[owner]);
             own.len() == stored.len()
                 && own.iter().all(|(id, own)| stored.get(id).is_some_and(|name| is_stored_as(own, name)))
         })
     }
 
     /// The names of a kind that `stored` lacks or spells otherwise, in the order of their ids.
-    pub(super) fn changed(&self, kind: Kind, stored: &HashMap<Uuid, String>) -> Vec<Named> {
-        let usual = self.kinds[kind as usize].usual();
+    pub(super) fn changed(&self, owner: Owner, stored: &HashMap<Uuid, String>) -> Vec<Named> {
+        let usual = self.owners[owner].usual();
         let mut changed: Vec<Named> = usual
             .into_iter()
             .filter(|(id, name)| !stored.get(id).is_some_and(|stored| is_stored_as(name, stored)))
@@ -177,8 +176,8 @@ impl Names {
     }
 
     /// The ids of a kind that only `stored` has, in order.
-    pub(super) fn removed(&self, kind: Kind, stored: &HashMap<Uuid, String>) -> Vec<Uuid> {
-        let usual = self.kinds[kind as usize].usual();
+    pub(super) fn removed(&self, owner: Owner, stored: &HashMap<Uuid, String>) -> Vec<Uuid> {
+        let usual = self.owners[owner].usual();
         let mut removed: Vec<Uuid> = stored.keys().filter(|id| !usual.contains_key(*id)).copied().collect();
         removed.sort_unstable();
         removed
@@ -195,7 +194,7 @@ mod tests {
     use super::*;
 
     fn artists(names: &Names) -> Vec<String> {
-        let changed = names.changed(Kind::Artist, &HashMap::new());
+        let changed = names.changed(Owner::Artist, &HashMap::new());
         let mut artists: Vec<String> = changed.into_iter().map(|named| named.name).collect();
         artists.sort();
         artists
@@ -204,7 +203,7 @@ mod tests {
     fn spelled(spellings: &[&str]) -> Names {
         let mut names = Names::default();
         for spelling in spellings {
-            names.add(["", spelling, ""]);
+            names.add(["", spelling, ""].into());
         }
         names
     }
@@ -230,13 +229,13 @@ mod tests {
     #[test]
     fn what_is_forgotten_counts_no_more_and_what_is_absorbed_does() {
         let mut names = Names::default();
-        let numbers = ["NoFX", "NoFX", "nofx", "x"].map(|name| names.add(["a", name, "g"]));
-        assert_eq!(names.ids(numbers[0]), [ids::album("a"), ids::artist("nofx"), ids::genre("g")]);
-        assert_eq!(names.ids_of(["a", "NOFX", "g"]), names.ids(numbers[2]));
+        let numbers = ["NoFX", "NoFX", "nofx", "x"].map(|name| names.add(["a", name, "g"].into()));
+        assert_eq!(names.ids(numbers[0]), [ids::album("a"), ids::artist("nofx"), ids::genre("g")].into());
+        assert_eq!(names.ids_of(["a", "NOFX", "g"].into()), names.ids(numbers[2]));
         for numbers in [numbers[0], numbers[1], numbers[3]] {
             names.forget(numbers);
         }
-        assert_eq!((artists(&names), names.len(Kind::Artist)), (vec!["nofx".to_owned()], 1));
+        assert_eq!((artists(&names), names.len(Owner::Artist)), (vec!["nofx".to_owned()], 1));
         names.absorb(&spelled(&["NOFX", "NOFX", "y"]));
         assert_eq!(artists(&names), ["NOFX", "y"]);
     }
@@ -246,7 +245,7 @@ mod tests {
         let id = Uuid::from_u128(7);
         let row = |artist: (Uuid, &str)| Row {
             id,
-            names: [(id, "".to_owned()), (artist.0, artist.1.to_owned()), (id, "".to_owned())],
+            names: [(id, String::new()), (artist.0, artist.1.to_owned()), (id, String::new())].into(),
         };
         let mut names = spelled(&["NoFX", "nofx"]);
         names.add_row(&row((ids::artist("nofx"), "nofx")));
@@ -258,17 +257,17 @@ mod tests {
     fn only_differences_are_changed_or_removed() {
         let mut names = Names::default();
         for name in ["a", "b", "c\0"] {
-            names.add(["", "", name]);
+            names.add(["", "", name].into());
         }
         let stored: HashMap<Uuid, String> = [("a", "a"), ("b", "B"), ("c\0", "c\u{fffd}"), ("d", "d")]
             .into_iter()
             .map(|(id, name)| (ids::genre(id), name.to_owned()))
             .collect();
         assert_eq!(
-            names.changed(Kind::Genre, &stored),
+            names.changed(Owner::Genre, &stored),
             [Named { id: ids::genre("b"), name: "b".to_owned() }]
         );
-        assert_eq!(names.removed(Kind::Genre, &stored), [ids::genre("d")]);
-        assert!(!names.are(&[HashMap::new(), HashMap::new(), stored]));
+        assert_eq!(names.removed(Owner::Genre, &stored), [ids::genre("d")]);
+        assert!(!names.are(&[HashMap::new(), HashMap::new(), stored].into()));
     }
 }

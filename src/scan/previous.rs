@@ -15,10 +15,11 @@ use super::names::{self, Names};
 use super::read::READER;
 use super::row::Row;
 use super::track::Track;
-use crate::database::difference::{Kind, StoredSong, hash_of_song};
+use crate::database::difference::{StoredSong, hash_of_song};
 use crate::database::{self, DatabaseError, Session, Visit};
 use crate::ids;
 use crate::model::library::{File, FileRow, Folder, Outcome, Stamps};
+use crate::model::{Owner, PerOwner};
 
 /// What this scan has seen of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,7 +212,7 @@ pub(super) struct Rows {
     /// Songs: id and hash of the rest, by id.
     pub(super) songs: Vec<(Uuid, u64)>,
     /// Albums, artists and genres: id and name.
-    pub(super) names: [HashMap<Uuid, String>; 3],
+    pub(super) names: PerOwner<HashMap<Uuid, String>>,
     /// The names that the songs of the last scan use.
     pub(super) spellings: Names,
     /// Whether these are the rows that follow from the files of the last scan.
@@ -254,7 +255,7 @@ struct Reader {
     spellings: Names,
     scratch: Vec<u8>,
     are_files_read: bool,
-    names: [HashMap<Uuid, String>; 3],
+    names: PerOwner<HashMap<Uuid, String>>,
     songs: Vec<(Uuid, u64)>,
     /// The folder of the last file, as an index.
     at: Option<usize>,
@@ -342,8 +343,8 @@ impl Visit for Reader {
         });
     }
 
-    fn name(&mut self, kind: Kind, id: Uuid, name: &str) {
-        self.names[kind as usize].insert(id, name.to_owned());
+    fn name(&mut self, owner: Owner, id: Uuid, name: &str) {
+        self.names[owner].insert(id, name.to_owned());
     }
 
     fn song(&mut self, song: &StoredSong<'_>) {
@@ -352,15 +353,15 @@ impl Visit for Reader {
         if self.expected.binary_search_by_key(&song.id, |(id, _)| *id).is_ok() {
             return;
         }
-        let name = |kind: Kind| {
-            let id = song.names[kind as usize];
+        let name = |owner: Owner| {
+            let id = song.names[owner];
             // A song whose album, artist or genre has no row is not served either.
-            self.names[kind as usize].get(&id).map(|name| (id, name.clone()))
+            self.names[owner].get(&id).map(|name| (id, name.clone()))
         };
         if let (Some(album), Some(artist), Some(genre)) =
-            (name(Kind::Album), name(Kind::Artist), name(Kind::Genre))
+            (name(Owner::Album), name(Owner::Artist), name(Owner::Genre))
         {
-            self.previous.unexplained.push(Row { id: song.id, names: [album, artist, genre] });
+            self.previous.unexplained.push(Row { id: song.id, names: [album, artist, genre].into() });
         }
     }
 }

@@ -15,9 +15,9 @@ use super::settle::Settled;
 use super::spool::Spool;
 use super::survey::Survey;
 use super::weave::Found;
-use crate::database::difference::Kind;
 use crate::database::{Changes, Holder, Moved, ScanRecord, Session, StateChanges, Stream};
 use crate::ids;
+use crate::model::Owner;
 use crate::model::library::{File, Folder};
 
 /// What is to be stored.
@@ -52,8 +52,7 @@ impl Store<'_> {
             && folder_changes.is_empty();
         if is_same {
             report.songs = rows.songs.len();
-            [report.albums, report.artists, report.genres] =
-                Kind::ALL.map(|kind| rows.names[kind as usize].len());
+            [report.albums, report.artists, report.genres] = Owner::ALL.map(|owner| rows.names[owner].len());
             return Ok(report);
         }
         let found = Found {
@@ -66,7 +65,7 @@ impl Store<'_> {
         let mut woven = found.weave(&mut rows, &mut session)?;
         drop((read_songs, read_names));
         report.songs = woven.count;
-        [report.albums, report.artists, report.genres] = Kind::ALL.map(|kind| woven.names.len(kind));
+        [report.albums, report.artists, report.genres] = Owner::ALL.map(|owner| woven.names.len(owner));
         let rewritten = std::mem::take(&mut woven.rewritten);
         let mut row_changes = woven.changes(&rows, &spool);
         report.is_new = !row_changes.is_empty();

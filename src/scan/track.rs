@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::numbers;
 use super::shown::shown;
 use crate::database::difference::StoredSong;
+use crate::model::PerOwner;
 use crate::model::library::File;
 
 /// A song. What the tags of its file do not say is empty or 0.
@@ -16,7 +17,7 @@ use crate::model::library::File;
 pub(super) struct Track<'a> {
     title: &'a str,
     /// Names of album, artist and genre.
-    pub(super) names: [&'a str; 3],
+    pub(super) names: PerOwner<&'a str>,
     number: i64,
     year: i64,
     /// Whole seconds.
@@ -31,7 +32,9 @@ impl<'a> Track<'a> {
         };
         Track {
             title: file.title.as_deref().unwrap_or_default(),
-            names: [&file.album, &file.artist, &file.genre].map(|name| name.as_deref().unwrap_or_default()),
+            names: [&file.album, &file.artist, &file.genre]
+                .map(|name| name.as_deref().unwrap_or_default())
+                .into(),
             number: number(&file.track, numbers::track),
             year: number(&file.date, numbers::year),
             length: length(file).unwrap_or(0),
@@ -39,7 +42,7 @@ impl<'a> Track<'a> {
     }
 
     /// Its row, with its id and those of its names.
-    pub(super) fn row(&self, id: Uuid, names: [Uuid; 3]) -> StoredSong<'a> {
+    pub(super) fn row(&self, id: Uuid, names: PerOwner<Uuid>) -> StoredSong<'a> {
         StoredSong {
             id,
             name: Some(self.title),

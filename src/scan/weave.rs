@@ -13,10 +13,11 @@ use super::previous::{Previous, Rows};
 use super::settle::Settled;
 use super::spool::{Record, Spool};
 use super::track::Track;
-use crate::database::difference::{Kind, RowChanges, SongRecord, StoredSong, hash_of_song};
+use crate::database::difference::{RowChanges, SongRecord, StoredSong, hash_of_song};
 use crate::database::{Session, Visit};
 use crate::ids;
 use crate::model::library::{File, FileRow, Folder, Outcome};
+use crate::model::{Owner, PerOwner};
 
 /// What the rows will be.
 #[derive(Debug, Default)]
@@ -159,7 +160,7 @@ impl Visit for Staying<'_> {
         }
     }
 
-    fn name(&mut self, _: Kind, _: Uuid, _: &str) {}
+    fn name(&mut self, _: Owner, _: Uuid, _: &str) {}
 
     fn song(&mut self, _: &StoredSong<'_>) {}
 }
@@ -170,11 +171,11 @@ impl Woven {
         let none = HashMap::new();
         let replace = !rows.about.is_clean;
         let stored: &[(Uuid, u64)] = if replace { &[] } else { &rows.songs };
-        let stored_names = |kind: Kind| if replace { &none } else { &rows.names[kind as usize] };
+        let stored_names = |owner: Owner| if replace { &none } else { &rows.names[owner] };
         let Woven { names, removed, changed, .. } = self;
         let (changed_names, removed_names) = (
-            Kind::ALL.map(|kind| names.changed(kind, stored_names(kind))),
-            Kind::ALL.map(|kind| names.removed(kind, stored_names(kind))),
+            PerOwner::new(|owner| names.changed(owner, stored_names(owner))),
+            PerOwner::new(|owner| names.removed(owner, stored_names(owner))),
         );
         let read = spool.records().filter_map(move |record| song(record, stored, &names).transpose());
         RowChanges {

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::rows::{for_each_row, for_each_row_of, value};
 use super::tables::missing_of;
-use crate::database::difference::{Kind, StoredSong};
+use crate::database::difference::StoredSong;
 use crate::database::previous::{Previous, State, Visit};
 use crate::database::rows::Value;
 use crate::database::{schema, state};
+use crate::model::Owner;
 
 /// Those that are there of the tables of a scan.
 pub(super) fn tables(transaction: &mut Transaction<'_>) -> Result<Vec<&'static str>, Error> {
@@ -36,8 +37,8 @@ pub(super) fn all(
         state = if is_whole { State::Whole } else { State::Damaged };
     }
     let mut is_clean = true;
-    for kind in Kind::ALL.into_iter().filter(|kind| tables.contains(&kind.table())) {
-        is_clean &= names(transaction, kind, visit)?;
+    for owner in Owner::ALL.into_iter().filter(|owner| tables.contains(&owner.plural())) {
+        is_clean &= names(transaction, owner, visit)?;
     }
     if tables.contains(&"tracks") {
         is_clean &= songs(transaction, visit)?;
@@ -98,19 +99,19 @@ impl state::FileColumns for Row {
     }
 }
 
-fn names(transaction: &mut Transaction<'_>, kind: Kind, visit: &mut dyn Visit) -> Result<bool, Error> {
+fn names(transaction: &mut Transaction<'_>, owner: Owner, visit: &mut dyn Visit) -> Result<bool, Error> {
     let mut is_whole = true;
-    for_each_row(transaction, kind.table(), &schema::NAME_COLUMNS, |row| {
+    for_each_row(transaction, owner.plural(), &schema::NAME_COLUMNS, |row| {
         match (id(row, 0)?, value(row, 1)?) {
             (Some(id), Value::Text(name)) if is_text(row, 1) => match std::str::from_utf8(name) {
-                Ok(name) => visit.name(kind, id, name),
+                Ok(name) => visit.name(owner, id, name),
                 Err(_) => is_whole = false,
             },
             _ => is_whole = false,
         }
         Ok(())
     })?;
-    Ok(is_whole && !has_duplicates(transaction, kind.table())?)
+    Ok(is_whole && !has_duplicates(transaction, owner.plural())?)
 }
 
 fn songs(transaction: &mut Transaction<'_>, visit: &mut dyn Visit) -> Result<bool, Error> {
@@ -143,7 +144,7 @@ fn song(row: &Row) -> Result<Option<StoredSong<'_>>, Error> {
     else {
         return Ok(None);
     };
-    Ok(Some(StoredSong { id, name, length, track, year, names: [album, artist, genre] }))
+    Ok(Some(StoredSong { id, name, length, track, year, names: [album, artist, genre].into() }))
 }
 
 /// Only of PostgreSQL's own type: of another, one id may have several spellings.

@@ -10,12 +10,12 @@ use uuid::Uuid;
 
 use super::copy::{Line, copy};
 use super::tables::Failure;
-use crate::database::difference::{Kind, RowChanges, SongRecord, StoredSong};
+use crate::database::difference::{RowChanges, SongRecord, StoredSong};
 use crate::database::holder::Holder;
 use crate::database::state::{self, SCANS_KEPT};
 use crate::database::{Changes, Moved, ScanRecord, StateChanges, schema};
 use crate::model::library::{File, Folder};
-use crate::model::{Collection, Named};
+use crate::model::{Collection, Named, Owner};
 
 /// Rows whose keys go into one statement.
 const BATCH: usize = 5_000;
@@ -42,8 +42,8 @@ pub(super) fn all(
 /// In place of everything there is.
 pub(super) fn collection(transaction: &mut Transaction<'_>, collection: &Collection) -> Result<(), Failure> {
     empty(transaction)?;
-    for kind in Kind::ALL {
-        copy_names(transaction, kind, kind.of(collection))?;
+    for owner in Owner::ALL {
+        copy_names(transaction, owner, owner.of(collection))?;
     }
     copy_songs(transaction, collection.songs.iter().map(|song| StoredSong::new(collection, song)))
 }
@@ -66,14 +66,14 @@ fn differences(
         empty(transaction)?;
     }
     let is_empty = |table| changes.replace || created.contains(&table);
-    for kind in Kind::ALL {
-        let names = &changes.names[kind as usize];
-        if is_empty(kind.table()) {
-            copy_names(transaction, kind, names)?;
+    for owner in Owner::ALL {
+        let names = &changes.names[owner];
+        if is_empty(owner.plural()) {
+            copy_names(transaction, owner, names)?;
             continue;
         }
         for batch in names.chunks(BATCH) {
-            upsert_names(transaction, kind, batch)?;
+            upsert_names(transaction, owner, batch)?;
         }
     }
     delete(transaction, "tracks", &changes.removed_songs)?;
@@ -85,8 +85,8 @@ fn differences(
         }
         copy_songs(transaction, batch.iter().map(SongRecord::row))
     })?;
-    for kind in Kind::ALL {
-        delete(transaction, kind.table(), &changes.removed_names[kind as usize])?;
+    for owner in Owner::ALL {
+        delete(transaction, owner.plural(), &changes.removed_names[owner])?;
     }
     Ok(())
 }
@@ -98,27 +98,27 @@ fn delete(transaction: &mut Transaction<'_>, table: &str, ids: &[Uuid]) -> Resul
     Ok(())
 }
 
-fn upsert_names(transaction: &mut Transaction<'_>, kind: Kind, names: &[Named]) -> Result<(), Failure> {
+fn upsert_names(transaction: &mut Transaction<'_>, owner: Owner, names: &[Named]) -> Result<(), Failure> {
     let ids: Vec<Uuid> = names.iter().map(|named| named.id).collect();
     let texts: Vec<String> = names.iter().map(|named| named.name.replace('\0', "\u{fffd}")).collect();
     let update = format!(
         "UPDATE {} AS old SET name = new.name FROM unnest($1::uuid[], $2::text[]) AS new (id, name)
           WHERE old.id = new.id RETURNING old.id",
-        kind.table()
+        owner.plural()
     );
     let mut updated = HashSet::new();
     for row in transaction.query(&update, &[&ids, &texts])? {
         updated.insert(row.try_get::<_, Uuid>(0)?);
     }
-    copy_names(transaction, kind, names.iter().filter(|named| !updated.contains(&named.id)))
+    copy_names(transaction, owner, names.iter().filter(|named| !updated.contains(&named.id)))
 }
 
 fn copy_names<'a>(
     transaction: &mut Transaction<'_>,
-    kind: Kind,
+    owner: Owner,
     names: impl IntoIterator<Item = &'a Named>,
 ) -> Result<(), Failure> {
-    copy(transaction, kind.table(), &schema::NAME_COLUMNS, names, |named, line| {
+    copy(transaction, owner.plural(), &schema::NAME_COLUMNS, names, |named, line| {
         line.plain(named.id);
         line.text(&named.name);
     })
@@ -132,7 +132,7 @@ fn copy_songs<'a>(
         line.plain(song.id);
         line.optional(song.name);
         [song.length, song.track, song.year].into_iter().for_each(|number| line.number(number));
-        song.names.iter().for_each(|id| line.plain(id));
+        song.names.values().for_each(|id| line.plain(id));
     })
 }
 

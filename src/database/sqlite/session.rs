@@ -12,12 +12,13 @@ use super::explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
 use super::scan_lock::ScanLock;
 use super::tables::{self, has_table, insert, missing_tables, select};
 use super::write;
-use crate::database::difference::{Kind, StoredSong};
+use crate::database::difference::StoredSong;
 use crate::database::error::ANOTHER_PROGRAM;
 use crate::database::holder::{Holder, Patience};
 use crate::database::notice::{Notice, Tell};
 use crate::database::previous::{Previous, State, Visit};
 use crate::database::{Changes, DatabaseError, schema, state};
+use crate::model::Owner;
 
 pub(in crate::database) struct Session {
     path: PathBuf,
@@ -159,8 +160,8 @@ fn read(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Result<Prev
     }
     let missing = missing_tables(connection)?;
     let mut is_clean = true;
-    for kind in Kind::ALL.into_iter().filter(|kind| !missing.contains(&kind.table())) {
-        is_clean &= read_names(connection, kind, visit)?;
+    for owner in Owner::ALL.into_iter().filter(|owner| !missing.contains(&owner.plural())) {
+        is_clean &= read_names(connection, owner, visit)?;
     }
     if !missing.contains(&"tracks") {
         is_clean &= read_songs(connection, visit)?;
@@ -225,13 +226,13 @@ fn bytes<'a>(row: &'a Row<'_>, index: usize) -> Option<&'a [u8]> {
     row.get_ref(index).ok()?.as_blob().ok()
 }
 
-fn read_names(connection: &Connection, kind: Kind, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
-    let is_whole = read_rows(connection, &select(kind.table(), &schema::NAME_COLUMNS), |row| {
+fn read_names(connection: &Connection, owner: Owner, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
+    let is_whole = read_rows(connection, &select(owner.plural(), &schema::NAME_COLUMNS), |row| {
         let name = text(row.get_ref(1).ok()?)??;
-        visit.name(kind, id(row, 0)?, name);
+        visit.name(owner, id(row, 0)?, name);
         Some(())
     })?;
-    Ok(is_whole && !has_duplicates(connection, kind.table())?)
+    Ok(is_whole && !has_duplicates(connection, owner.plural())?)
 }
 
 fn read_songs(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
@@ -242,7 +243,7 @@ fn read_songs(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Resul
             length: number(row, 2)?,
             track: number(row, 3)?,
             year: number(row, 4)?,
-            names: [id(row, 5)?, id(row, 6)?, id(row, 7)?],
+            names: [id(row, 5)?, id(row, 6)?, id(row, 7)?].into(),
         };
         visit.song(&song);
         Some(())

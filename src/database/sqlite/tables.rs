@@ -71,7 +71,7 @@ pub(super) fn select(table: &str, columns: &[&str]) -> String {
 
 /// Runs a statement whose parameters are the columns of a song; answers how many rows it changed.
 pub(super) fn run_with_song(statement: &mut Statement<'_>, song: &StoredSong<'_>) -> rusqlite::Result<usize> {
-    let [album, artist, genre] = song.names;
+    let [album, artist, genre] = song.names.into();
     statement.execute(params![
         hex(song.id, &mut [0; 32]),
         song.name,

@@ -6,10 +6,11 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::tables::{ID_TYPE, WRITER_CACHE_KIB, has_table, hex, insert, missing_tables, run_with_song};
-use crate::database::difference::{Kind, RowChanges, SongRecord};
+use crate::database::difference::{RowChanges, SongRecord};
 use crate::database::holder::Holder;
 use crate::database::state::{self, Dialect, SCANS_KEPT};
 use crate::database::{Changes, Moved, ScanRecord, StateChanges, Stream, schema};
+use crate::model::Owner;
 use crate::model::library::{File, Folder};
 
 /// Songs that are written in the order of their ids: their places in the index then follow one
@@ -66,11 +67,11 @@ fn write_differences(connection: &Connection, changes: RowChanges<'_>) -> rusqli
             connection.execute_batch(&format!("DELETE FROM {table}"))?;
         }
     }
-    for kind in Kind::ALL {
+    for owner in Owner::ALL {
         let mut update =
-            connection.prepare(&format!("UPDATE {} SET name = ?2 WHERE id = ?1", kind.table()))?;
-        let mut add = connection.prepare(&insert(kind.table(), &schema::NAME_COLUMNS))?;
-        for named in &changes.names[kind as usize] {
+            connection.prepare(&format!("UPDATE {} SET name = ?2 WHERE id = ?1", owner.plural()))?;
+        let mut add = connection.prepare(&insert(owner.plural(), &schema::NAME_COLUMNS))?;
+        for named in &changes.names[owner] {
             let buffer = &mut [0; 32];
             let row = params![hex(named.id, buffer), named.name];
             if update.execute(row)? == 0 {
@@ -80,8 +81,8 @@ fn write_differences(connection: &Connection, changes: RowChanges<'_>) -> rusqli
     }
     delete(connection, "tracks", &changes.removed_songs)?;
     write_songs(connection, changes.songs)?;
-    for kind in Kind::ALL {
-        delete(connection, kind.table(), &changes.removed_names[kind as usize])?;
+    for owner in Owner::ALL {
+        delete(connection, owner.plural(), &changes.removed_names[owner])?;
     }
     Ok(())
 }

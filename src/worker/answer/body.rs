@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::model::{Collection, Named, Song};
     use crate::snapshot::query::Runs;
-    use crate::snapshot::{self, Kind, LIST_HEAD, Selection, Snapshot, Verify};
+    use crate::snapshot::{self, LIST_HEAD, Owner, Selection, Snapshot, Verify};
 
     /// Albums whose names are short, long enough to be borrowed in runs, or by themselves.
     fn snapshot(lengths: &[usize]) -> &'static Snapshot<'static> {
@@ -239,11 +239,11 @@ mod tests {
                 Selection::List(picked.iter().map(|at| at.index(lengths.len()) as u32).collect())
             };
             let single: Vec<&[u8]> = Runs::new(selection.clone())
-                .flat_map(|run| run.map(|at| snapshot.json_run(Kind::Album, at, at + 1)))
+                .flat_map(|run| run.map(|at| snapshot.json_run(Owner::Album.into(), at, at + 1)))
                 .collect();
             // There are albums, but no songs.
             let expected = [LIST_HEAD, &single.join(&b","[..]), EMPTY_TAIL].concat();
-            let mut payload = Payload::of(ListBody::new(snapshot, Kind::Album, selection), None);
+            let mut payload = Payload::of(ListBody::new(snapshot, Owner::Album.into(), selection), None);
             prop_assert_eq!(payload.size_hint().exact(), Some(expected.len() as u64));
             let mut sent = Vec::new();
             let mut context = Context::from_waker(Waker::noop());
@@ -265,7 +265,7 @@ mod tests {
         let snapshot = snapshot(&[40_000; 200]);
         let mut context = Context::from_waker(Waker::noop());
         for coding in [None, Some(Coding::Gzip), Some(Coding::Zstd)] {
-            let list = ListBody::new(snapshot, Kind::Album, Selection::Range(0..200));
+            let list = ListBody::new(snapshot, Owner::Album.into(), Selection::Range(0..200));
             let (len, turn) = (list.len() as usize, Turn::default());
             let PayloadKind::Stream(mut stream) = Payload::of(list, coding).kind else { panic!("no stream") };
             let (mut rests, mut sent, mut sent_in_turn) = (0, 0, 0);
@@ -305,7 +305,9 @@ mod tests {
         let collection =
             Collection { albums: some(90_000), artists: some(400), genres: some(20), songs: vec![song] };
         let snapshot = opened(&collection);
-        for (kind, kept) in [(Kind::Album, true), (Kind::Artist, true), (Kind::Genre, false)] {
+        for (kind, kept) in
+            [(Owner::Album.into(), true), (Owner::Artist.into(), true), (Owner::Genre.into(), false)]
+        {
             let list = |from| ListBody::new(snapshot, kind, Selection::Range(from..snapshot.count(kind)));
             let plain = sent(Payload::of(list(0), None));
             for coding in [Coding::Gzip, Coding::Zstd] {
@@ -317,7 +319,7 @@ mod tests {
             }
         }
         let without_songs = opened(&Collection { songs: Vec::new(), ..collection });
-        let list = ListBody::new(without_songs, Kind::Album, Selection::Range(0..90_000));
+        let list = ListBody::new(without_songs, Owner::Album.into(), Selection::Range(0..90_000));
         assert!(list.stored(Coding::Gzip).is_none(), "its warning would be missing");
     }
 }

@@ -20,7 +20,7 @@ pub(in crate::worker) fn of(snapshot_hash: u128, kind: Kind, query_string: &str)
     let mut tag = [b'-'; 50];
     tag[..16].copy_from_slice(&hex::digits((snapshot_hash >> 64) as u64));
     tag[16..32].copy_from_slice(&hex::digits(snapshot_hash as u64));
-    tag[33] = b'0' + kind as u8;
+    tag[33] = b'0' + kind.number();
     tag[34..].copy_from_slice(&hex::digits(xxh3_64(query_string.as_bytes())));
     tag
 }
@@ -88,6 +88,7 @@ mod tests {
     use hyper::header::ACCEPT_ENCODING;
 
     use super::*;
+    use crate::snapshot::Owner;
 
     const LEAST: u64 = 1000;
 
@@ -103,10 +104,10 @@ mod tests {
     fn tags_tell_snapshot_question_length_and_coding() {
         let ours = of(0xabc, Kind::Song, "limit=1");
         let request = xxh3_64(b"limit=1");
-        let text = format!("\"{:032x}-{}{request:016x}-3e8-gzip\"", 0xabc, Kind::Song as u8);
+        let text = format!("\"{:032x}-{}{request:016x}-3e8-gzip\"", 0xabc, Kind::Song.number());
         assert_eq!(value(&ours, 1000, Some(Coding::Gzip)), text);
         assert_ne!(ours, of(0xabc, Kind::Song, "limit=2"));
-        assert_ne!(ours, of(0xabc, Kind::Album, "limit=1"));
+        assert_ne!(ours, of(0xabc, Kind::Of(Owner::Album), "limit=1"));
         assert_ne!(ours, of(0xabd, Kind::Song, "limit=1"));
         assert_ne!(value(&ours, 16, None), value(&ours, 1, None));
     }
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn preconditions_are_compared_strongly() {
-        let selected = value(&of(1, Kind::Genre, ""), 9, None);
+        let selected = value(&of(1, Kind::Of(Owner::Genre), ""), 9, None);
         let text = selected.to_str().unwrap();
         for (condition, unmatched) in [
             ("*", false),

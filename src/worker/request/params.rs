@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use crate::snapshot::{Direction, Field, Filter, Kind, Page, Query};
+use crate::api::{Direction, Field, Parameter};
+use crate::model::{Kind, Owner, PerOwner};
+use crate::snapshot::{Filter, Page, Query};
 use crate::text;
 
-/// The parameters that mean something, decoded.
+/// The parameters that the API knows, decoded.
 #[derive(Default)]
 struct Parameters<'q> {
     query: Option<Cow<'q, str>>,
@@ -19,31 +21,23 @@ struct Parameters<'q> {
     direction: Option<Cow<'q, str>>,
     limit: Option<Cow<'q, str>>,
     offset: Option<Cow<'q, str>>,
-    names: [Option<Cow<'q, str>>; 3],
-    ids: [Option<Cow<'q, str>>; 3],
+    names: PerOwner<Option<Cow<'q, str>>>,
+    ids: PerOwner<Option<Cow<'q, str>>>,
 }
-
-/// Kinds of filters, in the order in which their errors are reported.
-const FILTERS: [(Kind, &str); 3] =
-    [(Kind::Album, "album_id"), (Kind::Artist, "artist_id"), (Kind::Genre, "genre_id")];
 
 impl<'q> Parameters<'q> {
     fn read(query_string: &'q str) -> Self {
         let mut parameters = Parameters::default();
         for (name, value) in form_urlencoded::parse(query_string.as_bytes()) {
-            let slot = match &*name {
-                "query" => &mut parameters.query,
-                "order" => &mut parameters.order,
-                "direction" => &mut parameters.direction,
-                "limit" => &mut parameters.limit,
-                "offset" => &mut parameters.offset,
-                "album" => &mut parameters.names[0],
-                "artist" => &mut parameters.names[1],
-                "genre" => &mut parameters.names[2],
-                "album_id" => &mut parameters.ids[0],
-                "artist_id" => &mut parameters.ids[1],
-                "genre_id" => &mut parameters.ids[2],
-                _ => continue,
+            let slot = match Parameter::parse(&name) {
+                Some(Parameter::Query) => &mut parameters.query,
+                Some(Parameter::Order) => &mut parameters.order,
+                Some(Parameter::Direction) => &mut parameters.direction,
+                Some(Parameter::Limit) => &mut parameters.limit,
+                Some(Parameter::Offset) => &mut parameters.offset,
+                Some(Parameter::Name(owner)) => &mut parameters.names[owner],
+                Some(Parameter::Id(owner)) => &mut parameters.ids[owner],
+                None => continue,
             };
             slot.get_or_insert(value);
         }
@@ -51,40 +45,46 @@ impl<'q> Parameters<'q> {
     }
 }
 
-/// A question that is right, but whose words are still as they were written: a client that has the
-/// answer already needs no more than that.
+/// A valid question, whose words are still as the client wrote them: a client that has the answer
+/// already needs no more than that.
 pub(super) struct Question<'q> {
     words: Option<Cow<'q, str>>,
-    /// Without words.
+    /// Everything but the words.
     query: Query,
 }
 
 impl Question<'_> {
-    /// As the snapshot is asked.
+    /// The question for the snapshot.
     pub(super) fn query(self) -> Query {
         Query { words: self.words.map(|words| text::search_form(&words)), ..self.query }
     }
 }
 
-/// What `query_string` asks of entities of `kind`.
+/// The question of `query_string` about entities of `kind`.
 pub(super) fn parse(kind: Kind, query_string: &str) -> Result<Question<'_>, ApiError> {
-    let mut parameters = Parameters::read(query_string);
-    let filters = if kind == Kind::Song { filters(&mut parameters)? } else { Vec::new() };
-    let order = order(kind, parameters.order, parameters.direction)?;
-    let page = page(parameters.limit, parameters.offset)?;
-    Ok(Question { words: parameters.query, query: Query { words: None, filters, order, page } })
+    let asked = Parameters::read(query_string);
+    let filters = if kind == Kind::Song { filters(asked.ids, asked.names)? } else { Vec::new() };
+    let order = order(kind, asked.order, asked.direction)?;
+    let page = page(asked.limit, asked.offset)?;
+    Ok(Question { words: asked.query, query: Query { words: None, filters, order, page } })
 }
 
-fn filters(parameters: &mut Parameters<'_>) -> Result<Vec<(Kind, Filter)>, ApiError> {
+/// The filters, and the first error in the order in which avalonms finds them: by album, artist, genre.
+fn filters(
+    ids: PerOwner<Option<Cow<'_, str>>>,
+    names: PerOwner<Option<Cow<'_, str>>>,
+) -> Result<Vec<(Owner, Filter)>, ApiError> {
     let mut filters = Vec::new();
-    for (place, (kind, field)) in FILTERS.into_iter().enumerate() {
-        if let Some(value) = parameters.ids[place].take() {
-            let id = parse_id(&value);
-            let id = id.ok_or_else(|| ApiError::InvalidId { field, value: value.into_owned() })?;
-            filters.push((kind, Filter::Id(id)));
+    for ((owner, id), (_, name)) in ids.into_iter().zip(names) {
+        if let Some(value) = id {
+            let id = parse_id(&value).ok_or_else(|| ApiError::InvalidId {
+                field: Parameter::Id(owner).name(),
+                value: value.into_owned(),
+            })?;
+            filters.push((owner, Filter::Id(id)));
         }
-        if let Some(name) = parameters.names[place].take() {
-            filters.push((kind, Filter::LowerName(text::lower(&name))));
+        if let Some(name) = name {
+            filters.push((owner, Filter::LowerName(text::lower(&name))));
         }
     }
     Ok(filters)
@@ -102,22 +102,20 @@ fn order(
     direction: Option<Cow<'_, str>>,
 ) -> Result<Option<(Field, Direction)>, ApiError> {
     let Some(order) = order else { return Ok(None) };
-    let direction = match direction.as_deref() {
-        None | Some("asc") => Direction::Ascending,
-        Some("desc") => Direction::Descending,
-        Some(other) => return Err(ApiError::InvalidDirection(other.to_owned())),
-    };
+    let direction = direction.map_or(Ok(Direction::Ascending), |direction| {
+        Direction::parse(&direction).ok_or_else(|| ApiError::InvalidDirection(direction.into_owned()))
+    })?;
     let field = Field::parse(kind, &order);
     let field = field.ok_or_else(|| ApiError::InvalidOrder(order.into_owned()))?;
     Ok(Some((field, direction)))
 }
 
 fn page(limit: Option<Cow<'_, str>>, offset: Option<Cow<'_, str>>) -> Result<Option<Page>, ApiError> {
-    let limit = limit.as_deref().map(|text| parse_integer("limit", text)).transpose()?;
-    let offset = offset.as_deref().map(|text| parse_integer("offset", text)).transpose()?;
+    let limit = limit.as_deref().map(|text| parse_integer(Parameter::Limit, text)).transpose()?;
+    let offset = offset.as_deref().map(|text| parse_integer(Parameter::Offset, text)).transpose()?;
     let Some(limit) = limit else { return Ok(None) };
-    let limit = limit.not_negative("limit")?;
-    let offset = offset.map_or(Ok(0), |offset| offset.not_negative("offset"))?;
+    let limit = limit.not_negative(Parameter::Limit)?;
+    let offset = offset.map_or(Ok(0), |offset| offset.not_negative(Parameter::Offset))?;
     Ok(Some(Page { limit, offset }))
 }
 
@@ -130,7 +128,7 @@ struct Integer<'a> {
 
 /// As Python's `int()` reads ASCII digits: a sign, leading zeros and white space around are
 /// taken. (Python takes underscores, other digits and a negative zero as well; we do not.)
-fn parse_integer<'a>(field: &'static str, text: &'a str) -> Result<Integer<'a>, ApiError> {
+fn parse_integer(parameter: Parameter, text: &str) -> Result<Integer<'_>, ApiError> {
     let trimmed = text.trim();
     let (negative, digits) = match trimmed.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -139,16 +137,17 @@ fn parse_integer<'a>(field: &'static str, text: &'a str) -> Result<Integer<'a>, 
     let significant = digits.trim_start_matches('0');
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number || (negative && significant.is_empty()) {
-        return Err(ApiError::InvalidInteger { field, value: text.to_owned() });
+        return Err(ApiError::InvalidInteger { field: parameter.name(), value: text.to_owned() });
     }
     Ok(Integer { negative, digits: significant })
 }
 
 impl Integer<'_> {
-    /// The value; huge ones are as large as a number can be here.
-    fn not_negative(&self, field: &'static str) -> Result<usize, ApiError> {
+    /// The value, or the largest `usize` if it is larger.
+    fn not_negative(&self, parameter: Parameter) -> Result<usize, ApiError> {
         if self.negative {
-            return Err(ApiError::Negative { field, digits: format!("-{}", self.digits) });
+            let digits = format!("-{}", self.digits);
+            return Err(ApiError::Negative { field: parameter.name(), digits });
         }
         if self.digits.is_empty() {
             return Ok(0);

@@ -2,55 +2,18 @@
 
 use percent_encoding::percent_decode_str;
 
+use crate::api::Endpoint;
 use crate::scoreboard::ENDPOINTS;
-use crate::snapshot::Kind;
 
-/// What can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Endpoint {
-    Version,
-    Heartbeat,
-    Status,
-    Metrics,
-    List(Kind),
-}
-
-/// The name, in metrics, of what is asked where no endpoint is.
+/// The name, in metrics, of paths without an endpoint.
 const NONE: &str = "none";
-// Each has a number on the scoreboard, and what is none has the last.
+// Each endpoint has a number on the scoreboard, and paths without one have the last.
 const _: () = assert!(Endpoint::ALL.len() < ENDPOINTS);
-
-impl Endpoint {
-    const ALL: [Endpoint; 8] = [
-        Endpoint::Version,
-        Endpoint::Heartbeat,
-        Endpoint::Status,
-        Endpoint::Metrics,
-        Endpoint::List(Kind::Album),
-        Endpoint::List(Kind::Artist),
-        Endpoint::List(Kind::Genre),
-        Endpoint::List(Kind::Song),
-    ];
-
-    /// Its last path segment, which is also its name in metrics.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Endpoint::Version => "version",
-            Endpoint::Heartbeat => "heartbeat",
-            Endpoint::Status => "status",
-            Endpoint::Metrics => "metrics",
-            Endpoint::List(Kind::Album) => "albums",
-            Endpoint::List(Kind::Artist) => "artists",
-            Endpoint::List(Kind::Genre) => "genres",
-            Endpoint::List(Kind::Song) => "songs",
-        }
-    }
-}
 
 /// The endpoint at `path`, under `request_path`. Percent-encoded letters are the letters;
 /// an encoded slash separates nothing.
 pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
-    // As nearly all write it; with a request path of "/" nothing stands before the slash.
+    // Nearly all clients write it plainly. With a request path of "/" nothing stands before the slash.
     let plain = path.strip_prefix(request_path.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
     if let Some(endpoint) = plain.and_then(|name| Endpoint::ALL.into_iter().find(|of| of.name() == name)) {
         return Some(endpoint);
@@ -60,19 +23,20 @@ pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
     Endpoint::ALL.into_iter().find(|endpoint| same_segment(name, endpoint.name()))
 }
 
-/// The same at an address of `METRICS_BIND`, where it also stands at `/metrics`, as scrapers expect.
+/// The endpoint at `path` on an address of `METRICS_BIND`: the metrics alone, also at `/metrics`, where
+/// scrapers expect them.
 pub(super) fn find_metrics(request_path: &str, path: &str) -> Option<Endpoint> {
     let at = |request_path| find(request_path, path).filter(|endpoint| *endpoint == Endpoint::Metrics);
     at("/").or_else(|| at(request_path))
 }
 
-/// The number by which an endpoint, or what is none, is counted.
+/// The number by which the scoreboard counts an endpoint, or paths without one.
 pub(super) fn number(endpoint: Option<Endpoint>) -> usize {
     let position = endpoint.and_then(|endpoint| Endpoint::ALL.iter().position(|other| *other == endpoint));
     position.unwrap_or(Endpoint::ALL.len())
 }
 
-/// The numbers by which endpoints are counted, with their names.
+/// The numbers by which the scoreboard counts, with their names.
 pub(super) fn numbered() -> impl Iterator<Item = (usize, &'static str)> {
     Endpoint::ALL.iter().map(|endpoint| endpoint.name()).chain([NONE]).enumerate()
 }
@@ -96,6 +60,7 @@ fn same_segment(encoded: &str, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Kind, Owner};
 
     #[test]
     fn endpoints_stand_under_the_request_path() {
@@ -104,7 +69,7 @@ mod tests {
             ("/avalon", "/%61valon/song%73", Some(Endpoint::List(Kind::Song))),
             ("/", "/heartbeat", Some(Endpoint::Heartbeat)),
             ("/a/b", "/a/b/version", Some(Endpoint::Version)),
-            ("/\u{e9}", "/%C3%A9/albums", Some(Endpoint::List(Kind::Album))),
+            ("/\u{e9}", "/%C3%A9/albums", Some(Endpoint::List(Kind::Of(Owner::Album)))),
             ("/avalon", "/avalon", None),
             ("/avalon", "/avalon/", None),
             ("/avalon", "/avalon/songs/", None),

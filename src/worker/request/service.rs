@@ -15,9 +15,10 @@ use slog::{Logger, error};
 
 use super::listing::Lists;
 use super::request_id::RequestIds;
-use super::routes::{self, Endpoint};
+use super::routes;
 use super::snapshots::Snapshots;
 use super::{forwarded, head, trace_context};
+use crate::api::Endpoint;
 use crate::config::{Limits, Proxies};
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::snapshot::Snapshot;

@@ -7,6 +7,7 @@ use hyper::header::FORWARDED;
 use serde_json::{Value, json};
 
 use super::PROGRAM_VERSION;
+use crate::model::Owner;
 use crate::scoreboard::{Number, Scans, Scoreboard};
 use crate::snapshot::{Kind, Snapshot};
 use crate::worker::watch::caller::Peer;
@@ -43,9 +44,9 @@ pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>
         "version": PROGRAM_VERSION,
         "hash": format!("{:032x}", snapshot.hash()),
         "songs": snapshot.count(Kind::Song),
-        "albums": snapshot.count(Kind::Album),
-        "artists": snapshot.count(Kind::Artist),
-        "genres": snapshot.count(Kind::Genre),
+        "albums": snapshot.count(Kind::Of(Owner::Album)),
+        "artists": snapshot.count(Kind::Of(Owner::Artist)),
+        "genres": snapshot.count(Kind::Of(Owner::Genre)),
         "requests": scoreboard.answers(),
         "scan": scan(&scoreboard.header().scans),
         "workers": workers,

@@ -1,55 +1,12 @@
-//! What the tables say at once: entities by words, name or id, and the songs of each.
+//! Look-ups in the tables: entities by words, name or id, and the songs of each owner.
 
 use std::cmp::Ordering;
 use std::ops::{ControlFlow, Range};
 
-use zerocopy::little_endian::U32;
-
-use super::Kind;
-use super::bits::Bits;
-use super::format::{PREFIX_CHARS, Suffix};
-use super::open::{Entities, Names, Snapshot, Songs};
-use super::query::{Selection, partition_point, reach};
-use super::sets::IndexSet;
+use super::galloping::{leading, partition_point, reach};
+use crate::snapshot::format::{PREFIX_CHARS, Suffix};
+use crate::snapshot::open::{Bits, Entities, Names, Songs};
 use crate::text;
-
-impl<'a> Snapshot<'a> {
-    /// Albums, artists or genres whose name matches, all without `words`.
-    pub(super) fn names_matching(&self, kind: Kind, words: Option<&str>) -> Selection<'a> {
-        let entities = self.entities(kind);
-        let Some(words) = words else {
-            return Selection::Range(0..entities.count);
-        };
-        let found = entities.suffixes_of(words);
-        let mut set = IndexSet::new(entities.count, found.len());
-        found.iter().for_each(|suffix| set.add(suffix.entity.get()));
-        set.into_selection()
-    }
-
-    pub(super) fn names(&self, kind: Kind) -> &Names<'a> {
-        match kind {
-            Kind::Album => &self.albums,
-            Kind::Artist => &self.artists,
-            Kind::Genre | Kind::Song => &self.genres,
-        }
-    }
-
-    /// The album, artist or genre of each song.
-    pub(super) fn owners(&self, kind: Kind) -> &'a [U32] {
-        match kind {
-            Kind::Album => self.songs.album,
-            Kind::Artist => self.songs.artist,
-            Kind::Genre | Kind::Song => self.songs.genre,
-        }
-    }
-}
-
-/// How many items at the beginning of a sorted slice it holds for: mostly few, so that a second
-/// binary search would look at many more.
-fn leading<T>(sorted: &[T], holds: impl Fn(&T) -> bool) -> usize {
-    // Entities and their words are numbered in 32 bits.
-    reach(sorted.len() as u32, |by| holds(&sorted[by as usize - 1])) as usize
-}
 
 impl<'a> Entities<'a> {
     /// The suffixes that begin with `words`, none for blank words.
@@ -59,7 +16,7 @@ impl<'a> Entities<'a> {
         }
         let words = words.as_bytes();
         let text = |suffix: &Suffix| &self.forms.get(suffix.entity.get())[suffix.start.get() as usize..];
-        // The beginning of a suffix that is as long as the words, so that all that match are equal.
+        // Compares the beginning of a suffix, cut to the length of the words, so that all matches are equal.
         let compare = |suffix: &Suffix| {
             let text = text(suffix);
             text[..text.len().min(words.len())].cmp(words)
@@ -69,9 +26,10 @@ impl<'a> Entities<'a> {
         &rest[..leading(rest, |suffix| compare(suffix) == Ordering::Equal)]
     }
 
+    /// The entity with this id.
     pub(super) fn index_of(&self, id: &[u8; 16]) -> Option<u32> {
-        // Ids are hashes, so they are spread evenly, and one is found near where it would stand if they
-        // were spread quite evenly: within the square root of their number, by doubled steps.
+        // Ids are hashes, hence uniformly distributed: an id stands within about the square root of their
+        // number from the place that a perfectly even distribution would give it. Galloping finds it from there.
         let by_id = self.by_id;
         let id_at = |place: u32| &self.ids[by_id[place as usize].get() as usize];
         let count = by_id.len() as u32;
@@ -90,7 +48,8 @@ impl<'a> Entities<'a> {
 }
 
 impl Names<'_> {
-    pub(super) fn songs_range(&self, at: u32) -> Range<u32> {
+    /// The places of an entity's songs in the list of songs, or for artists in default order.
+    pub(in crate::snapshot) fn songs_range(&self, at: u32) -> Range<u32> {
         self.song_offsets[at as usize].get()..self.song_offsets[at as usize + 1].get()
     }
 
@@ -109,7 +68,7 @@ impl Names<'_> {
         list
     }
 
-    /// Visits the songs of an entity, ascending, until it is told to stop.
+    /// Visits the songs of an entity, ascending, until `visit` breaks.
     pub(super) fn each_song(
         &self,
         at: u32,
@@ -124,6 +83,7 @@ impl Names<'_> {
         }
     }
 
+    /// The entities whose name in lower case is `name`, ascending.
     pub(super) fn with_lower_name(&self, name: &str) -> impl Iterator<Item = u32> {
         let text = |at: u32| self.lower.get(at);
         let start = self.by_lower.partition_point(|at| text(at.get()) < name.as_bytes());
@@ -133,7 +93,7 @@ impl Names<'_> {
 }
 
 impl<'a> Songs<'a> {
-    /// The songs that match words as short as this, if those are kept as a set.
+    /// The songs that words match, if the words are short and the snapshot has a set for them.
     pub(super) fn set_of(&self, words: &str) -> Option<Bits<'a>> {
         if words.chars().nth(PREFIX_CHARS).is_some() {
             return None;

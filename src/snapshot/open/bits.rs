@@ -1,4 +1,4 @@
-//! Sets of entities as bitmaps: mapped ones, and those that a query makes.
+//! Sets of entities as bitmaps: stored in the snapshot, or made by a query.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use zerocopy::little_endian::U64;
 
 /// A set of entities: bit *i* mod 64 of word *i* div 64 is entity *i*.
 #[derive(Debug, Clone)]
-pub(super) struct Bits<'a> {
+pub(crate) struct Bits<'a> {
     words: Words<'a>,
     count: u32,
 }
@@ -20,23 +20,23 @@ enum Words<'a> {
 
 impl<'a> Bits<'a> {
     /// A set in the snapshot, with `count` members.
-    pub(super) fn mapped(words: &'a [U64], count: u32) -> Self {
+    pub(crate) fn mapped(words: &'a [U64], count: u32) -> Self {
         Bits { words: Words::Mapped(words), count }
     }
 
-    /// A set of a query's own.
-    pub(super) fn made(words: Vec<u64>) -> Self {
+    /// A set that a query has made.
+    pub(crate) fn made(words: Vec<u64>) -> Self {
         let count = words.iter().map(|word| word.count_ones()).sum();
         Bits { words: Words::Made(words.into()), count }
     }
 
-    /// How many members it has.
-    pub(super) fn len(&self) -> usize {
+    /// The number of its members.
+    pub(crate) fn len(&self) -> usize {
         self.count as usize
     }
 
     #[inline]
-    pub(super) fn holds(&self, at: u32) -> bool {
+    pub(crate) fn holds(&self, at: u32) -> bool {
         self.word(at as usize / 64) >> (at % 64) & 1 == 1
     }
 
@@ -56,13 +56,13 @@ impl<'a> Bits<'a> {
     }
 
     /// All members, ascending.
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         let mut cursor = self.cursor(0);
         std::iter::from_fn(move || cursor.next(self))
     }
 
-    /// Stands before the member at `place`, counted from 0 in ascending order.
-    pub(super) fn cursor(&self, place: usize) -> Cursor {
+    /// A cursor before the member at `place`, counted from 0 in ascending order.
+    pub(crate) fn cursor(&self, place: usize) -> Cursor {
         let mut left = place;
         for at in 0..self.words_len() {
             let mut word = self.word(at);
@@ -79,7 +79,7 @@ impl<'a> Bits<'a> {
     }
 
     /// The next run of neighbours from where `cursor` stands, with at most `most` of them.
-    pub(super) fn next_run(&self, cursor: &mut Cursor, most: usize) -> Option<Range<u32>> {
+    pub(crate) fn next_run(&self, cursor: &mut Cursor, most: usize) -> Option<Range<u32>> {
         let first = cursor.next(self)?;
         let mut run = first..first + 1;
         while run.len() < most && run.end as usize / 64 < self.words_len() && self.holds(run.end) {
@@ -90,9 +90,9 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// A place in a set: what is left of one of its words, and all words behind it.
+/// A place in a set: the rest of one of its words, and all words behind it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     at: usize,
     word: u64,
 }

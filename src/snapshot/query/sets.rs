@@ -1,18 +1,19 @@
 //! Sets of indexes that a query makes: short lists, or bitmaps where they would be long.
 
-use super::bits::Bits;
-use super::format::is_dense;
-use super::query::{Members, Selection};
+use super::selection::{Members, Selection};
+use crate::snapshot::format::is_dense;
+use crate::snapshot::open::Bits;
 
 /// A set of indexes in the making.
 pub(super) enum IndexSet<'a> {
     Sparse(Vec<u32>),
     Dense(Vec<u64>),
+    /// A set that the snapshot has.
     Ready(Bits<'a>),
 }
 
 impl<'a> IndexSet<'a> {
-    /// For indexes below `count`, of which at most `expected` are added.
+    /// An empty set for indexes below `count`, of which at most `expected` will be added.
     pub(super) fn new(count: u32, expected: usize) -> Self {
         if is_dense(expected, count) {
             return IndexSet::Dense(vec![0; (count as usize).div_ceil(64)]);
@@ -20,7 +21,7 @@ impl<'a> IndexSet<'a> {
         IndexSet::Sparse(Vec::with_capacity(expected))
     }
 
-    /// Adds to a set that is not ready yet.
+    /// Adds an index to a set that is not [`IndexSet::Ready`].
     pub(super) fn add(&mut self, at: u32) {
         match self {
             IndexSet::Sparse(list) => list.push(at),
@@ -36,10 +37,10 @@ impl<'a> IndexSet<'a> {
             IndexSet::Dense(words) => Bits::made(words),
             IndexSet::Ready(bits) => bits,
         };
-        Selection::Members(Members { places: 0..bits.len(), bits })
+        Selection::Members(Members::all(bits))
     }
 
-    /// The set, ready to be asked.
+    /// The finished set.
     pub(super) fn lookup(self) -> Lookup<'a> {
         match self {
             IndexSet::Sparse(list) => Lookup::Sparse(ascending(list)),

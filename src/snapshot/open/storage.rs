@@ -1,10 +1,9 @@
-//! Where a snapshot's bytes live: a sealed memfd, an unlinked file in a folder, or a file
+//! The places of a snapshot's bytes: a sealed memfd, an unlinked file in a folder, or a file
 //! that was saved for the next start.
 //!
-//! A descriptor is all that processes pass on. Nobody can change or shorten what it
-//! shows once it is sealed: the memfd because the kernel refuses, the unlinked file because
-//! it has no name and every descriptor of it that can write is closed. A saved file is only
-//! ever replaced as a whole, and belongs to us or to root and to nobody else.
+//! Processes pass on a descriptor, nothing else. Once sealed, its bytes can neither change nor be cut
+//! short: for a memfd the kernel refuses, and an unlinked file has no name and no open descriptor that
+//! can write. A saved file is only replaced as a whole, and belongs to this user or to root.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -18,22 +17,22 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::FileStat;
 
-use super::format::MAGIC;
+use crate::snapshot::format::MAGIC;
 
-/// Bytes that are mapped at once.
+/// The bytes of one call that maps pages ahead.
 const POPULATE_LEN: usize = 4 << 20;
 
-/// A snapshot in the making: where a loader writes it, and where it will be read.
+/// A snapshot while a loader writes it: a descriptor for the loader, and one for its readers.
 pub struct Draft {
     write: File,
     read: OwnedFd,
 }
 
 impl Draft {
-    /// A new, empty place: in memory, or in `folder`.
+    /// A new, empty draft: in memory, or in `folder`.
     ///
     /// # Errors
-    /// What the kernel says; for a folder its name stands in the message.
+    /// An error of the kernel; for a folder the message has its name.
     pub fn create(folder: Option<&Path>) -> io::Result<Self> {
         let write = match folder {
             None => memfd()?,
@@ -41,24 +40,24 @@ impl Draft {
                 io::Error::new(error.kind(), format!("SNAPSHOT_DIR {}: {error}", folder.display()))
             })?,
         };
-        // Opened now, as a loader that has changed its user may not look into /proc/self/fd.
+        // Opens it now, because a loader that has changed its user may not look into /proc/self/fd.
         let read = format!("/proc/self/fd/{}", write.as_raw_fd());
         let read = File::open(&read).map_err(|error| without_proc(&read, &error))?.into();
         Ok(Draft { write, read })
     }
 
-    /// Where to write.
+    /// The file to write to.
     pub fn writer(&self) -> &File {
         &self.write
     }
 
-    /// Forbids every change of what has been written. A file on disk cannot be sealed; it
+    /// Forbids every change of the written bytes. A file on disk has no seals; it
     /// cannot change once [`Draft::finish`] has closed the only writable descriptor.
     ///
     /// # Errors
-    /// What the kernel says, for instance that somebody maps it for writing.
+    /// An error of the kernel, for instance because a process maps the file for writing.
     pub fn seal(&self) -> io::Result<()> {
-        // A file on tmpfs has seals as well, but of the kind that takes no more.
+        // A file on tmpfs has the one seal that forbids others.
         if seals_of(&self.write).is_some_and(|seals| !seals.contains(SealFlag::F_SEAL_SEAL)) {
             let seals = SealFlag::F_SEAL_SHRINK
                 | SealFlag::F_SEAL_GROW
@@ -69,23 +68,23 @@ impl Draft {
         Ok(())
     }
 
-    /// Where to read what has been sealed.
+    /// The descriptor to read the sealed bytes from.
     pub fn reader(&self) -> &OwnedFd {
         &self.read
     }
 
-    /// The finished snapshot, which nobody can write any more.
+    /// The finished snapshot, which no process can write any more.
     pub fn finish(self) -> OwnedFd {
         self.read
     }
 
-    /// Its descriptors, for the process that fills it.
+    /// Its descriptors, for the process that writes it.
     pub fn fds(&self) -> [RawFd; 2] {
         [self.write.as_raw_fd(), self.read.as_raw_fd()]
     }
 }
 
-/// What to do where the kernel, or a filter of system calls, has no such memory.
+/// Adds the remedy to an error of a kernel, or a filter of system calls, without memfd_create.
 fn with_remedy(call: &str, error: &io::Error) -> io::Error {
     let message = format!("{call}: {error}; SNAPSHOT_DIR keeps the snapshot in a folder instead of memory");
     io::Error::new(error.kind(), message)
@@ -105,8 +104,7 @@ fn memfd() -> io::Result<File> {
     Ok(File::from(fd))
 }
 
-/// A file without a name. Where the file system has no O_TMPFILE, one whose name is taken
-/// away at once.
+/// A file without a name. Where the file system has no O_TMPFILE, it has a name until it is open.
 fn unnamed_file(folder: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
@@ -121,10 +119,10 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether the file at `path` may be replaced by a snapshot: it is one, or empty, or not there.
+/// Whether a snapshot may replace the file at `path`: it is a snapshot, or empty, or missing.
 ///
 /// # Errors
-/// If it cannot be read.
+/// It cannot be read.
 pub fn is_replaceable(path: &Path) -> io::Result<bool> {
     let mut options = OpenOptions::new();
     match options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
@@ -143,38 +141,37 @@ pub fn is_replaceable(path: &Path) -> io::Result<bool> {
 /// Maps a sealed snapshot for reading, to be shared with every process forked later.
 ///
 /// # Errors
-/// What the kernel says; `PermissionDenied` for a descriptor that is not sealed.
+/// An error of the kernel; `PermissionDenied` for a descriptor that is not sealed.
 #[allow(unsafe_code)]
 pub fn map(sealed: impl AsFd) -> io::Result<Mmap> {
     if !is_sealed(&sealed)? {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the snapshot is not sealed"));
     }
     // SAFETY: the mapped bytes never change and never go away while they are mapped.
-    // `is_sealed` has just shown that the memfd is sealed against writing and shrinking,
-    // which the kernel enforces for ever, or that the file has no name by which anybody
-    // could open it and that this descriptor cannot write; the only writable one is that
-    // of a `Draft`, whose owner (our loader) writes no more once it has sealed it, and
-    // which `Draft::finish` closes. For a saved file the argument is weaker: it has an owner
-    // (this user or root) who alone may write it, and does so only by putting another file in
-    // its place. Should he truncate it all the same, readers are killed by SIGBUS, and the master
-    // reloads from the database. MAP_PRIVATE, because Linux
-    // before 6.7 refuses a shared mapping of a write-sealed memfd; pages that nobody
-    // writes stay shared all the same.
+    // `is_sealed` has just shown one of these. The memfd is sealed against writing and shrinking,
+    // which the kernel enforces for good. Or the file has no name, so that no process can open it, and
+    // this descriptor cannot write; the only writable one belongs to a `Draft`, whose owner (the
+    // loader) does not write after sealing, and `Draft::finish` closes it. Or the file is a saved
+    // one, where the argument is weaker: only its owner (this user or root) may write it, and they
+    // do so only by replacing it with another file. If they truncate it all the same, SIGBUS kills the
+    // readers, and the master reloads from the database. The mapping is private, because Linux
+    // before 6.7 refuses a shared mapping of a write-sealed memfd; pages without writes stay
+    // shared all the same.
     unsafe { MmapOptions::new().map_copy_read_only(sealed.as_fd().as_raw_fd()) }
 }
 
-/// Has the kernel map the pages of `map` from its beginning to its end, so that whoever reads it meanwhile
-/// in the same order meets them mapped. Linux before 5.14 does not know how.
+/// Makes the kernel map the pages of `map` from its beginning to its end, ahead of a thread that reads them
+/// in the same order. Linux before 5.14 has no such call.
 pub fn populate(map: &Mmap) {
     let pieces = (0..map.len()).step_by(POPULATE_LEN);
     let _ = pieces.map(|at| (at, POPULATE_LEN.min(map.len() - at))).try_for_each(|(at, len)| {
-        // Whoever reads will map what is not, so an error ends it and costs time only.
+        // Reading maps the pages that are not mapped yet, so an error costs time only.
         map.advise_range(Advice::PopulateRead, at, len)
     });
 }
 
 fn is_sealed(sealed: &impl AsFd) -> io::Result<bool> {
-    // A file on tmpfs can be sealed no further, a file on a disk has no seals at all.
+    // A file on tmpfs has the one seal that forbids others; a file on a disk has no seals at all.
     if let Some(seals) = seals_of(sealed).filter(|seals| *seals != SealFlag::F_SEAL_SEAL) {
         return Ok(seals.contains(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_WRITE));
     }
@@ -184,16 +181,16 @@ fn is_sealed(sealed: &impl AsFd) -> io::Result<bool> {
     Ok(unchanging && flags & OFlag::O_ACCMODE == OFlag::O_RDONLY)
 }
 
-/// Whether nobody but root and this user may write a file.
+/// Whether only root and this user may write a file.
 fn is_private(stat: &FileStat) -> bool {
     let owner = [0, nix::unistd::geteuid().as_raw()].contains(&stat.st_uid);
     owner && stat.st_mode & (libc::S_IWGRP | libc::S_IWOTH) == 0
 }
 
-/// Opens a snapshot that was saved; `None` if there is none.
+/// Opens a saved snapshot; `None` if there is none.
 ///
 /// # Errors
-/// What the kernel says, or that it is no file.
+/// An error of the kernel, or `path` is no file.
 pub fn open_saved(path: &Path) -> io::Result<Option<OwnedFd>> {
     match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
         Ok(file) if file.metadata()?.is_file() => Ok(Some(file.into())),
@@ -215,7 +212,7 @@ mod tests {
 
     use super::*;
 
-    /// In a thread of its own, which keeps the filter.
+    /// Runs in a separate thread, because the filter stays with it.
     #[test]
     fn kernel_without_such_memory_is_named_with_what_to_do() {
         use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
@@ -265,7 +262,7 @@ mod tests {
     #[test]
     fn populated_pages_are_all_mapped() {
         let draft = Draft::create(None).unwrap();
-        // More than two pieces, and no whole number of them.
+        // More than two pieces, and a part of one.
         let len = 2 * POPULATE_LEN + (1 << 20);
         draft.writer().write_all(&vec![1; len]).unwrap();
         draft.seal().unwrap();
