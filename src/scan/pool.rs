@@ -16,6 +16,8 @@ const BATCH_MAX: usize = 32;
 /// Threads that may be given up. A thread that hangs in the kernel costs its stack.
 const GIVEN_UP_MAX: usize = 32;
 /// Most threads. Behind a network they wait for answers, so their number has nothing to do
+/// How often the threads are looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// with that of the cores.
 pub(super) const THREADS_MAX: usize = 64;
 /// How often the number of threads is looked at.

@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use slog::{Logger, debug, info, warn};
 use uuid::Uuid;
@@ -14,7 +13,7 @@ use super::exclude::IGNORE_FILE;
 use super::facts;
 use super::folders::{Folders, Reach, Visited};
 use super::keep::Keep;
-use super::pool::{Event, Patience, Pool, Threads, Work};
+use super::pool::{Event, LOOK_EVERY, Patience, Pool, Threads, Work};
 use super::previous::{Index, Mark, Previous, content};
 use super::progress::Progress;
 use super::read::tags::{Field, Reading, Unread};
@@ -31,8 +30,6 @@ use crate::database::Texts;
 use crate::ids;
 use crate::model::library::{File, Outcome, Stamps};
 
-/// How often the threads are looked at.
-const TICK: Duration = Duration::from_millis(200);
 /// Places out of reach that are told one by one.
 const TOLD_MAX: usize = 100;
 
@@ -142,7 +139,7 @@ pub(super) fn survey<'a>(
     survey.excluded.extend(plan.start.excluded.iter().cloned());
     pool.push(plan.start.folders.iter().map(|folder| Task::List(folder.clone(), Stamping::Exact)));
     while pool.open() > 0 || survey.has_more(&mut pool, plan, previous) {
-        match pool.next(TICK) {
+        match pool.next(LOOK_EVERY) {
             Event::Done(Task::List(folder, stamping), Done::Listed(listing)) => {
                 let tasks = survey.add_listing(folder, stamping, listing, plan, previous);
                 pool.push(tasks);

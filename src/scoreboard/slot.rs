@@ -14,7 +14,7 @@ pub const ENDPOINTS: usize = 9;
 pub const CODES: [&str; 11] = ["200", "304", "400", "404", "405", "412", "413", "414", "431", "500", "other"];
 
 /// Bytes of a request line that are kept for the log.
-const REQUEST_MAX: usize = 128;
+const SHOWN_REQUEST_MAX: usize = 128;
 
 /// How a worker is told to leave by its master, who is the only one to know who else serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Slot {
     memory_private: Number,
     answers: Number,
     /// Beginning of the request that is being answered.
-    request: [AtomicU64; REQUEST_MAX / 8],
+    request: [AtomicU64; SHOWN_REQUEST_MAX / 8],
     /// Numbers of answers by how long they took to make.
     latencies: Latencies,
     counted: Counted,
@@ -120,10 +120,10 @@ impl Slot {
     /// Says which request is being answered, so that the master can name it should the worker
     /// get stuck in it.
     pub fn begin_request(&self, method: &str, target: &str) {
-        let mut text = [0; REQUEST_MAX];
+        let mut text = [0; SHOWN_REQUEST_MAX];
         let mut len = 0;
         for piece in [method.as_bytes(), b" ", target.as_bytes()] {
-            let fits = piece.len().min(REQUEST_MAX - len);
+            let fits = piece.len().min(SHOWN_REQUEST_MAX - len);
             text[len..len + fits].copy_from_slice(&piece[..fits]);
             len += fits;
         }
@@ -151,7 +151,7 @@ impl Slot {
 
     /// The request that is being answered, cut to 128 bytes.
     pub fn request(&self) -> Option<String> {
-        let len = (self.request_len.load(Ordering::Relaxed) as usize).min(REQUEST_MAX);
+        let len = (self.request_len.load(Ordering::Relaxed) as usize).min(SHOWN_REQUEST_MAX);
         let words = self.request.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
         let bytes: Vec<u8> = words.take(len).collect();
         (len > 0).then(|| String::from_utf8_lossy(&bytes).into_owned())
@@ -260,7 +260,7 @@ mod tests {
         slot.begin_request("GET", "/avalon/songs?query=a");
         assert_eq!(slot.request().as_deref(), Some("GET /avalon/songs?query=a"));
         slot.begin_request("GET", &"x".repeat(1000));
-        assert_eq!(slot.request().map(|text| text.len()), Some(REQUEST_MAX));
+        assert_eq!(slot.request().map(|text| text.len()), Some(SHOWN_REQUEST_MAX));
         slot.end_request(0, 200, Duration::ZERO);
         assert_eq!(slot.request(), None);
     }

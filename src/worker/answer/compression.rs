@@ -13,8 +13,8 @@ use crate::snapshot::Packing;
 /// Levels at which a list of songs takes three twentieths of the bytes or less, and is complete sooner than
 /// uncompressed on a link of 1 Gbit/s (figures in ARCHITECTURE.md). gzip's first level has fixed codes, which
 /// suit the digits of ids badly; from the third on it takes longer for next to nothing.
-const GZIP_LEVEL: u32 = 2;
-const ZSTD_LEVEL: i32 = 1;
+const SENT_GZIP_LEVEL: u32 = 2;
+const SENT_ZSTD_LEVEL: i32 = 1;
 
 /// A content coding that we make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,16 +51,16 @@ impl Coding {
 
 /// What a client accepts that we would send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::worker) struct Accepted {
+pub(in crate::worker) struct Acceptable {
     coding: Coding,
     /// Bytes from which on it is worth it.
     least: u64,
 }
 
-impl Accepted {
+impl Acceptable {
     /// What `Accept-Encoding` prefers (RFC 9110 12.5.3), zstd among equals; `None` for the bytes as
     /// they are. Bodies of less than `least` bytes are not compressed, unless they must be.
-    pub(in crate::worker) fn of(headers: &HeaderMap, least: u64) -> Option<Accepted> {
+    pub(in crate::worker) fn of(headers: &HeaderMap, least: u64) -> Option<Acceptable> {
         let (mut zstd, mut gzip, mut identity, mut any) = (None, None, None, None);
         for value in headers.get_all(ACCEPT_ENCODING) {
             for item in value.as_bytes().split(|byte| *byte == b',') {
@@ -85,7 +85,7 @@ impl Accepted {
         if weight == 0 || (weight < identity.unwrap_or(0) && !forbidden) {
             return None;
         }
-        Some(Accepted { coding, least: if forbidden { 0 } else { least } })
+        Some(Acceptable { coding, least: if forbidden { 0 } else { least } })
     }
 
     pub(in crate::worker) fn for_body_of(self, len: u64) -> Option<Coding> {
@@ -123,8 +123,8 @@ enum Encoder {
 impl Packed {
     pub(in crate::worker) fn new(coding: Coding) -> Self {
         let encoder = match coding {
-            Coding::Gzip => Ok(Encoder::Gzip(GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL)))),
-            Coding::Zstd => zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL).map(Encoder::Zstd),
+            Coding::Gzip => Ok(Encoder::Gzip(GzEncoder::new(Vec::new(), Compression::new(SENT_GZIP_LEVEL)))),
+            Coding::Zstd => zstd::stream::write::Encoder::new(Vec::new(), SENT_ZSTD_LEVEL).map(Encoder::Zstd),
         };
         Packed(encoder.ok())
     }
@@ -173,7 +173,7 @@ mod tests {
         for value in values {
             headers.append(ACCEPT_ENCODING, HeaderValue::from_static(value));
         }
-        Accepted::of(&headers, 100)?.for_body_of(100).map(Coding::name)
+        Acceptable::of(&headers, 100)?.for_body_of(100).map(Coding::name)
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
     fn short_bodies_are_left_alone_unless_that_is_forbidden() {
         let of = |value| {
             let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]);
-            Accepted::of(&headers, 100).and_then(|accepted| accepted.for_body_of(99))
+            Acceptable::of(&headers, 100).and_then(|accepted| accepted.for_body_of(99))
         };
         assert_eq!(of("gzip"), None);
         assert_eq!(of("gzip, identity;q=0"), Some(Coding::Gzip));

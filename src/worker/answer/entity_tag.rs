@@ -8,7 +8,7 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::compression::{Accepted, Coding};
+use super::compression::{Acceptable, Coding};
 use super::hex;
 use crate::snapshot::Kind;
 
@@ -48,7 +48,7 @@ pub(in crate::worker) fn value(tag: &Tag, len: u64, coding: Option<Coding>) -> H
 pub(in crate::worker) fn known(
     headers: &HeaderMap,
     tag: &Tag,
-    accepted: Option<Accepted>,
+    accepted: Option<Acceptable>,
 ) -> Option<HeaderValue> {
     candidates(headers, &IF_NONE_MATCH).find_map(|candidate| {
         // A weak comparison.
@@ -95,8 +95,8 @@ mod tests {
         HeaderMap::from_iter([(name.clone(), HeaderValue::from_str(text).unwrap())])
     }
 
-    fn accepted(text: &str) -> Option<Accepted> {
-        Accepted::of(&headers(&ACCEPT_ENCODING, text), LEAST)
+    fn accepted(text: &str) -> Option<Acceptable> {
+        Acceptable::of(&headers(&ACCEPT_ENCODING, text), LEAST)
     }
 
     #[test]

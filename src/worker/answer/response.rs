@@ -10,7 +10,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Payload;
-use super::compression::Accepted;
+use super::compression::Acceptable;
 use super::entity_tag::{self, Tag};
 use super::error::{self, ApiError};
 use super::list::ListBody;
@@ -68,7 +68,7 @@ pub(in crate::worker) fn list(
     kind: Kind,
     selection: Selection<'static>,
     tag: &Tag,
-    coding: Option<Accepted>,
+    coding: Option<Acceptable>,
 ) -> Response<Payload> {
     let body = ListBody::new(snapshot, kind, selection);
     let len = body.len();

@@ -14,7 +14,7 @@ const TIME_MAX: Duration = Duration::from_secs(30);
 /// How many bytes are thrown away at most.
 const BYTES_MAX: usize = 64 << 20;
 /// How many at once.
-const PIECE: usize = 64 * 1024;
+const DISCARDED_AT_ONCE: usize = 64 * 1024;
 
 /// Ends our side of a connection, and throws away what still comes until the client ends its own or the
 /// limits are reached. A client that is silent is ended by the sweep.
@@ -24,7 +24,7 @@ pub(in crate::worker) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut soc
     }
     activity.lingers();
     let begin = activity.clock().now_ms();
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; DISCARDED_AT_ONCE];
     let mut left = BYTES_MAX;
     while let Ok(1..) = socket.read(&mut piece).await.inspect(|len| left = left.saturating_sub(*len)) {
         if left == 0 || activity.clock().since(begin) > TIME_MAX {

@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use crate::telemetry::names::{self, HostName};
 
 /// Bytes of a message; some hundred hosts.
-const LEN_MAX: usize = 16 * 1024;
+const MESSAGE_LEN_MAX: usize = 16 * 1024;
 const LOG: &[u8] = b"log";
 const ACCESS_LOG: &[u8] = b"access log";
 const SNAPSHOT: &[u8] = b"snapshot";
@@ -142,7 +142,7 @@ impl Handouts {
 }
 
 fn receive(socket: BorrowedFd<'_>) -> io::Result<Handout> {
-    let mut bytes = vec![0; LEN_MAX];
+    let mut bytes = vec![0; MESSAGE_LEN_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut into = [IoSliceMut::new(&mut bytes)];

@@ -12,7 +12,7 @@ use crate::telemetry::AccessRecord;
 use crate::worker::watch::caller::Peer;
 
 /// Bytes of a request line that are worth logging.
-const LINE_MAX: usize = 2048;
+const LOGGED_LINE_MAX: usize = 2048;
 
 /// An answer that hyper has given by itself.
 pub(in crate::worker) struct Refusal {
@@ -78,7 +78,7 @@ impl Service {
 fn request_line(head: &[u8]) -> (String, String, &'static str) {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.trim_ascii_end();
-    let line = String::from_utf8_lossy(&line[..line.len().min(LINE_MAX)]);
+    let line = String::from_utf8_lossy(&line[..line.len().min(LOGGED_LINE_MAX)]);
     let mut words = line.splitn(3, ' ');
     let mut word = || words.next().filter(|word| !word.is_empty()).unwrap_or("-").to_owned();
     let (method, target) = (word(), word());
@@ -109,6 +109,6 @@ mod tests {
             let (method, target, protocol) = request_line(head);
             assert_eq!((method.as_str(), target.as_str(), protocol), line);
         }
-        assert_eq!(request_line(&[b'x'; 100_000]).0.len(), LINE_MAX);
+        assert_eq!(request_line(&[b'x'; 100_000]).0.len(), LOGGED_LINE_MAX);
     }
 }

@@ -10,7 +10,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use crate::worker::answer::hex;
 
 /// The longest that is taken from a client.
-const LEN_MAX: usize = 128;
+const ID_LEN_MAX: usize = 128;
 
 /// Makes ids: random digits of the worker, and a number.
 pub(in crate::worker) struct RequestIds {
@@ -55,7 +55,7 @@ impl RequestIds {
 /// Nothing that a log, a header or a shell could take for more than a word.
 fn is_sane(id: &[u8]) -> bool {
     let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"._~+/=:-".contains(byte);
-    (1..=LEN_MAX).contains(&id.len()) && id.iter().all(sane)
+    (1..=ID_LEN_MAX).contains(&id.len()) && id.iter().all(sane)
 }
 
 #[cfg(test)]
@@ -70,11 +70,11 @@ mod tests {
             headers.insert("x-request-id", HeaderValue::from_bytes(id).unwrap());
             ids.of(&headers).as_bytes().to_vec()
         };
-        let longest = [b'a'; LEN_MAX];
+        let longest = [b'a'; ID_LEN_MAX];
         for sane in [&b"7"[..], b"0af7651916cd43dd8448eb211c80319c", b"a-b_c.d~e+f/g=h:i", &longest] {
             assert_eq!(of(sane), sane);
         }
-        for insane in [&b""[..], b"a b", b"a,b", b"\"", b"<x>", b"\xff", b"a;b", &[b'a'; LEN_MAX + 1]] {
+        for insane in [&b""[..], b"a b", b"a,b", b"\"", b"<x>", b"\xff", b"a;b", &[b'a'; ID_LEN_MAX + 1]] {
             let made = of(insane);
             assert_ne!(made, insane);
             assert!(made.len() == 32 && is_sane(&made));

@@ -10,6 +10,10 @@ use std::time::Duration;
 
 use super::PROGRAM_VERSION;
 use crate::scoreboard::{BOUNDS, CODES, Header, Number, Reading, RestartCause, Scans, Scoreboard};
+use crate::worker::watch::clock::CLOCK_TICK;
+
+// What the texts below say of connections and requests in flight.
+const _: () = assert!(CLOCK_TICK.as_millis() * 4 == 1000, "looked at four times a second");
 
 /// More than a page has with a handful of endpoints in use.
 const PAGE: usize = 16 * 1024;
