@@ -132,7 +132,7 @@ impl Slot {
             value.copy_from_slice(bytes);
             word.store(u64::from_le_bytes(value), Ordering::Relaxed);
         }
-        self.request_len.store(len as u32, Ordering::Relaxed);
+        self.request_len.store(u32::try_from(len).unwrap_or_default(), Ordering::Relaxed);
     }
 
     /// Counts the answer to the request that was begun, at the endpoint of this number (below

@@ -94,6 +94,7 @@ impl Acceptable {
 }
 
 /// A quality value in thousandths; a malformed one is none.
+#[allow(clippy::cast_possible_truncation, reason = "the value is 0 to 1")]
 fn weight(parameter: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(parameter).ok()?;
     let (name, value) = text.split_once('=')?;

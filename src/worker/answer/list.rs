@@ -82,7 +82,7 @@ impl ListBody {
 
     /// The next runs in one piece, up to one of `borrowed_least` bytes, which is borrowed.
     pub(in crate::worker) fn gather(&mut self, borrowed_least: usize) -> Bytes {
-        let mut piece = buffers::take(PIECE.min(self.left as usize));
+        let mut piece = buffers::take(PIECE.min(usize::try_from(self.left).unwrap_or(PIECE)));
         if !self.begun {
             piece.extend_from_slice(LIST_HEAD);
             self.begun = true;

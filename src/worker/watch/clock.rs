@@ -35,7 +35,7 @@ impl Clock {
     /// if the tick is late, as what clients have sent and read meanwhile is seen only after it. Two
     /// in a row are not put off, or a machine that is always late would keep everybody.
     pub(in crate::worker) fn tick(&self, passed: Duration) -> bool {
-        let counted = passed.min(COUNTED_MAX).as_millis() as u32;
+        let counted = u32::try_from(passed.min(COUNTED_MAX).as_millis()).unwrap_or_default();
         self.now_ms.store(self.now_ms().wrapping_add(counted), Ordering::Relaxed);
         let late = passed > CLOCK_TICK + LATE_MAX;
         let late_before = self.late.swap(late, Ordering::Relaxed);
