@@ -7,7 +7,7 @@ use super::clock::now_ms;
 use super::header::Number;
 use super::histogram::{Durations, Latencies};
 
-/// Endpoints that are counted by themselves, and one for what is none.
+/// Endpoints that are counted, and one number for requests at no endpoint.
 pub const ENDPOINTS: usize = 9;
 /// Status codes that are counted by themselves: all that a worker answers with. The last stands for
 /// any other.
@@ -164,7 +164,7 @@ impl Slot {
         }
     }
 
-    /// Says how many bytes of memory are resident, and how many of them nobody shares.
+    /// Says how many bytes of memory are resident, and how many of them no other process shares.
     pub fn set_memory(&self, resident: u64, private: u64) {
         self.memory_resident.set(resident);
         self.memory_private.set(private);
@@ -185,7 +185,7 @@ impl Slot {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Resident bytes, and those of them that nobody shares; zero before the first look.
+    /// Resident bytes, and those of them that no other process shares; zero before the first look.
     pub fn memory(&self) -> (u64, u64) {
         (self.memory_resident.get(), self.memory_private.get())
     }

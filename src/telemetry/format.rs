@@ -1,6 +1,5 @@
 //! `LOG_FORMAT`: Python's `%(name)s` language over the attributes of Python's LogRecord, compiled once and
-//! rendered without looking at the text again. What a conversion prints is `percent`'s business, where the
-//! values come from is `log`'s.
+//! rendered without looking at the text again. `percent` knows the conversions, `log` has the values.
 
 use super::FormatError;
 use super::fields::{Piece, compile};

@@ -1,4 +1,4 @@
-//! Content codings: which one a client accepts, and the making of it while the answer is sent.
+//! Content codings: the one that a client accepts, and compression while the answer is sent.
 
 use std::io::{self, Write};
 
@@ -16,7 +16,7 @@ use crate::snapshot::Packing;
 const SENT_GZIP_LEVEL: u32 = 2;
 const SENT_ZSTD_LEVEL: i32 = 1;
 
-/// A content coding that we make.
+/// A content coding that the worker can make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::worker) enum Coding {
     Gzip,
@@ -49,17 +49,17 @@ impl Coding {
     }
 }
 
-/// What a client accepts that we would send.
+/// A coding that a client accepts and that the worker would send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::worker) struct Acceptable {
     coding: Coding,
-    /// Bytes from which on it is worth it.
+    /// Least size of a body that is compressed, in bytes.
     least: u64,
 }
 
 impl Acceptable {
-    /// What `Accept-Encoding` prefers (RFC 9110 12.5.3), zstd among equals; `None` for the bytes as
-    /// they are. Bodies of less than `least` bytes are not compressed, unless they must be.
+    /// The coding that `Accept-Encoding` prefers (RFC 9110 12.5.3), zstd among equals; `None` for no coding.
+    /// Bodies of less than `least` bytes are not compressed, unless the client forbids plain ones.
     pub(in crate::worker) fn of(headers: &HeaderMap, least: u64) -> Option<Acceptable> {
         let (mut zstd, mut gzip, mut identity, mut any) = (None, None, None, None);
         for value in headers.get_all(ACCEPT_ENCODING) {
@@ -105,7 +105,7 @@ fn weight(parameter: &[u8]) -> Option<u16> {
     (0.0..=1.0).contains(&value).then_some((value * 1000.0) as u16)
 }
 
-/// A body at once.
+/// Compresses a body at once.
 pub(in crate::worker) fn whole(coding: Coding, bytes: &[u8]) -> Bytes {
     let mut packed = Packed::new(coding);
     let begun = packed.push(bytes).unwrap_or_default();
@@ -113,7 +113,7 @@ pub(in crate::worker) fn whole(coding: Coding, bytes: &[u8]) -> Bytes {
     if begun.is_empty() { rest } else { [begun, rest].concat().into() }
 }
 
-/// A body piece by piece.
+/// Compresses a body piece by piece.
 pub(in crate::worker) struct Packed(Option<Encoder>);
 
 enum Encoder {
@@ -130,8 +130,8 @@ impl Packed {
         Packed(encoder.ok())
     }
 
-    /// Takes a piece, and gives what is ready to be sent, perhaps nothing. `None` at an end that
-    /// was too early, for which memory must have run out: the coding's own end is missing then.
+    /// Takes a piece, and gives the bytes that are ready to be sent, perhaps none. `None` if the encoder has
+    /// failed, as when memory has run out: the end of the coding is missing then, and the client notices.
     pub(in crate::worker) fn push(&mut self, piece: &[u8]) -> Option<Bytes> {
         let pushed = match self.0.as_mut()? {
             Encoder::Gzip(encoder) => encoder.write_all(piece).map(|()| std::mem::take(encoder.get_mut())),

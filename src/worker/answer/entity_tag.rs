@@ -1,7 +1,7 @@
 //! Entity tags of lists, and the conditions that name them (RFC 9110 13).
 //!
-//! A tag tells the snapshot, the question, the length of the list and its coding: so it can be said whether a
-//! client has what it would get without making that.
+//! A tag tells the snapshot, the question, the length of the list and its coding: so the worker knows whether a
+//! client has the current list without making that list.
 
 use bytes::Bytes;
 use hyper::HeaderMap;
@@ -12,7 +12,7 @@ use super::compression::{Acceptable, Coding};
 use super::hex;
 use crate::snapshot::Kind;
 
-/// What the snapshot holds and what was asked of it: the same on every server that has the same rows.
+/// Snapshot and question: the same on every server that has the same rows.
 pub(in crate::worker) type Tag = [u8; 50];
 
 /// The tag of a list of `kind` that is asked for by `query_string`.
@@ -27,7 +27,7 @@ pub(in crate::worker) fn of(snapshot_hash: u128, kind: Kind, query_string: &str)
     tag
 }
 
-/// The strong entity tag of one representation: of so many bytes before they are coded.
+/// The strong entity tag of one representation, which has `len` bytes before it is coded.
 pub(in crate::worker) fn value(tag: &Tag, len: u64, coding: Option<Coding>) -> HeaderValue {
     let mut text = Vec::with_capacity(80);
     text.push(b'"');
@@ -45,8 +45,8 @@ pub(in crate::worker) fn value(tag: &Tag, len: u64, coding: Option<Coding>) -> H
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// The tag of the representation that a client would get and has, if `If-None-Match` says so: the one in the
-/// coding that it accepts now, for a cache asks for others as well.
+/// The tag of the representation that a client would get, if `If-None-Match` says that the client has it. The
+/// coding is that which the request accepts, as a cache asks for clients that accept others.
 pub(in crate::worker) fn known(
     headers: &HeaderMap,
     tag: &Tag,

@@ -1,4 +1,4 @@
-//! When a worker has served enough, and wishes to be replaced before anything goes wrong.
+//! The end of a worker that has served enough: it wishes to be replaced before anything goes wrong.
 
 use std::time::Duration;
 

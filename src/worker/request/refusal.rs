@@ -1,4 +1,5 @@
-//! What hyper answers by itself, to what is no HTTP: counted, logged and identified like all answers.
+//! Answers that hyper gives by itself to bytes that are not HTTP: they are counted, logged and identified as
+//! all answers are.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub(in crate::worker) struct Refusal {
 }
 
 impl Service {
-    /// An id for what is no request, and the fields that answers to it have, as lines.
+    /// An id for such an answer, and the fields that it has, as lines.
     pub(in crate::worker) fn refusal_fields(&self) -> (Option<HeaderValue>, String) {
         let id = self.request_ids.as_ref().map(|ids| (ids.header(), ids.make()));
         let (date, no_store) = (self.date.now(), NO_STORE);
@@ -36,7 +37,7 @@ impl Service {
         (id.map(|(_, id)| id), lines)
     }
 
-    /// Counts and logs what hyper has answered by itself; `head` is what could not be read as a request.
+    /// Counts and logs an answer of hyper; `head` holds the bytes that could not be read as a request.
     pub(in crate::worker) fn refused_by_hyper(
         &self,
         refusal: &Refusal,
@@ -74,7 +75,7 @@ impl Service {
     }
 }
 
-/// A request line as far as it can be told from what was sent instead of one: method, target, protocol.
+/// Method, target and protocol, as far as the bytes that came in place of a request line show them.
 fn request_line(head: &[u8]) -> (String, String, &'static str) {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.trim_ascii_end();

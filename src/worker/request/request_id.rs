@@ -1,4 +1,4 @@
-//! What identifies a request: the client's own word if it is a sane one, else one of ours.
+//! The id of a request: the client's own if it is sane, else one that the worker makes.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::worker::answer::hex;
 
-/// The longest that is taken from a client.
+/// The longest id that is taken from a client.
 const ID_LEN_MAX: usize = 128;
 
 /// Makes ids: random digits of the worker, and a number.
@@ -23,12 +23,12 @@ impl RequestIds {
     /// Ids in the field `header`; `None` if that is no name of one.
     pub(in crate::worker) fn new(header: &str) -> Option<Self> {
         let header = HeaderName::from_bytes(header.as_bytes()).ok()?;
-        // Keys of the hasher are random, but inherited from the master, as is all that is before a fork.
+        // The keys of the hasher are random, but all workers inherit them from the master.
         let worker = RandomState::new().hash_one((std::process::id(), SystemTime::now()));
         Some(RequestIds { header, worker, made: AtomicU64::new(0) })
     }
 
-    /// The field that ids stand in.
+    /// The header field of ids.
     pub(in crate::worker) fn header(&self) -> &HeaderName {
         &self.header
     }
@@ -41,7 +41,7 @@ impl RequestIds {
         }
     }
 
-    /// An id for what has none.
+    /// A new id.
     pub(in crate::worker) fn make(&self) -> HeaderValue {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let mut text = [0; 32];
@@ -52,7 +52,7 @@ impl RequestIds {
     }
 }
 
-/// Nothing that a log, a header or a shell could take for more than a word.
+/// Whether a log, a header and a shell take an id for a word.
 fn is_sane(id: &[u8]) -> bool {
     let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"._~+/=:-".contains(byte);
     (1..=ID_LEN_MAX).contains(&id.len()) && id.iter().all(sane)
