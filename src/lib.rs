@@ -17,6 +17,8 @@
 //! - [`cli`]: how all programs print
 //! - `exits`: the exit codes of a program and their documentation, as one list
 
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "a test may panic or fail instead"))]
+
 pub mod api;
 pub mod cli;
 pub mod config;
@@ -28,6 +30,10 @@ pub mod master;
 pub mod model;
 pub mod scan;
 pub mod scoreboard;
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "counts and offsets fit: the builder refuses what does not, and open checks every section"
+)]
 pub mod snapshot;
 pub mod telemetry;
 pub mod text;

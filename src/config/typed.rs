@@ -74,6 +74,11 @@ impl Layers {
         })
     }
 
+    /// A number of things or bytes, as [`Layers::integer`]; the table allows none below zero.
+    pub(super) fn count(&self, key: &'static str) -> Result<usize, ConfigError> {
+        self.integer(key).map(|number| usize::try_from(number).unwrap_or_default())
+    }
+
     /// True or false, in any case outside a file, where Python's words are usual.
     pub(super) fn truth(&self, key: &'static str) -> Result<bool, ConfigError> {
         let setting = self.get(key);

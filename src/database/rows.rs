@@ -71,6 +71,7 @@ impl<'a> Value<'a> {
 struct NoNumber;
 
 /// 2^63 is the first float past the range of i64; the one before it is far below.
+#[allow(clippy::cast_possible_truncation, reason = "the number is whole and in the range of i64")]
 fn whole(number: f64) -> Result<i64, NoNumber> {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if number.fract() == 0.0 && (-LIMIT..LIMIT).contains(&number) { Ok(number as i64) } else { Err(NoNumber) }

@@ -34,6 +34,7 @@ pub(super) struct Listener {
 
 /// A socket filter for TCP that drops whatever begins a connection: SYN without ACK among the flags,
 /// byte 13 of the header. Connections that have begun go on, also those it is inherited by.
+#[allow(clippy::cast_possible_truncation, reason = "opcodes of BPF have 16 bits, their constants 32")]
 const NO_BEGINNINGS: [SockFilter; 5] = {
     const FLAGS: u32 = 13;
     const SYN: u32 = 0x02;

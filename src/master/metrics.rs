@@ -119,7 +119,7 @@ pub(super) fn now_ms() -> u64 {
 
 /// The same of another moment.
 pub(super) fn milliseconds(when: SystemTime) -> u64 {
-    when.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    when.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl Master {
@@ -155,7 +155,7 @@ impl Master {
         {
             header.generation.set(number);
             header.stale.set(current.is_stale().into());
-            header.build_ms.set(current.build.as_millis() as u64);
+            header.build_ms.set(u64::try_from(current.build.as_millis()).unwrap_or(u64::MAX));
             for (key, number) in [
                 ("bytes", &header.snapshot_bytes),
                 ("songs", &header.songs),

@@ -82,7 +82,9 @@ impl Systemd {
             self.tell(&[NotifyState::Watchdog]);
         }
         if busy {
-            self.tell(&[NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32)]);
+            self.tell(&[NotifyState::ExtendTimeoutUsec(
+                u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX),
+            )]);
         }
     }
 

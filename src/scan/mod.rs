@@ -32,6 +32,10 @@ pub mod path_list;
 mod pool;
 mod previous;
 pub mod progress;
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "heads are shorter than a window of 16 KB, and a rate that lies only makes a wrong number"
+)]
 mod read;
 pub mod reload;
 mod report;

@@ -24,6 +24,9 @@ const QUICK_BATCH: usize = 16;
 const QUICK_BRANCHES: usize = 8;
 /// Threads that may be given up. A thread that hangs in the kernel costs its stack.
 const GIVEN_UP_MAX: usize = 32;
+/// How often the threads are looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
+
 /// Something to do at a path.
 pub(super) trait Work: Clone + Send + 'static {
     /// What the work gives.

@@ -4,16 +4,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
 use slog::{Logger, warn};
 
 use super::error::ScanError;
-use super::pool::{Event, Limits, Patience, Pool, Threads, Work};
+use super::pool::{Event, LOOK_EVERY, Limits, Patience, Pool, Threads, Work};
 use super::shown::shown;
-
-/// How often the threads are looked at.
-const TICK: Duration = Duration::from_millis(200);
 
 /// The folders, absolute and tidy, each once, in the order in which they are named.
 ///
@@ -64,7 +60,7 @@ pub(super) fn check_all(
     pool.push(roots.iter().cloned().map(Check));
     let mut outcomes: HashMap<PathBuf, ScanError> = HashMap::new();
     while pool.open() > 0 {
-        match pool.next(TICK) {
+        match pool.next(LOOK_EVERY) {
             Event::Done(_, Ok(())) | Event::Quiet => {}
             Event::Done(Check(root), Err(error)) => _ = outcomes.insert(root, error),
             Event::Slow(path, elapsed) => {

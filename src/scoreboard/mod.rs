@@ -1,11 +1,10 @@
 //! Shared memory in which every worker has a slot, and the master a header: plain atomics, no
-//! pointers, no locks. Each writes its own, anybody reads.
+//! pointers, no locks. Each process writes its own part, and all read all parts.
 //!
-//! What a worker says of itself begins anew with each worker that gets the slot. What is counted for
-//! the metrics does not: a slot goes on where its last worker has ended, so that the sum over all
-//! slots never goes back, however a worker ends and whoever reads meanwhile. Moving the counts of
-//! the dead elsewhere could not give that without a lock: a reader in between would miss them, or
-//! see them twice.
+//! The state of a worker starts afresh with each worker that gets the slot. The counts for the metrics do
+//! not: a slot goes on where its last worker has ended, so that the sum over all slots never goes back,
+//! however a worker ends. Moving the counts of dead workers elsewhere could not give that without a lock: a
+//! reader in between would miss them, or see them twice.
 
 mod clock;
 mod header;

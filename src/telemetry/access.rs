@@ -1,7 +1,7 @@
 //! The access log: a line for each request, gathered in memory and written a few times a second.
 //!
-//! Opened in the master, as files may belong to root, and written by workers, each with lines of its own: what
-//! is gathered must be nothing when a process forks. A line that cannot be written is counted and lost.
+//! The master opens it, as files may belong to root, and workers write it. No line may be gathered when a
+//! process forks, or both would write it. A line that cannot be written is counted and lost.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -47,7 +47,7 @@ pub struct AccessLog {
 #[derive(Default)]
 struct State {
     lines: String,
-    /// The time as the last line has it, and its second: writing it out costs more than all the rest.
+    /// The time as the last line has it, and its second: to format it costs more than all the rest.
     time: String,
     second: i64,
     /// Finished lines, for their buffers.
@@ -95,8 +95,8 @@ impl AccessLog {
         }
     }
 
-    /// Ends a line when the body has left, or its connection has ended before: so many bytes of it were sent,
-    /// and it took so long since the request had arrived.
+    /// Ends a line when the body has left, or its connection has ended before. `bytes` of the body were sent,
+    /// and it `took` this time since the request had arrived.
     pub fn finish(&self, line: AccessLine, bytes: u64, took: Duration) {
         let mut state = self.state();
         let spare = line.finish(bytes, took, &mut state.lines);
@@ -108,7 +108,7 @@ impl AccessLog {
         }
     }
 
-    /// Writes what was gathered, to another file if the one of before was moved. Says in `log` what was lost
+    /// Writes the gathered lines, to a new file if the old one was moved. Says in `log` how many lines were lost
     /// once lines can be written again.
     pub fn flush(&self, log: &Logger) {
         self.follow(log);
@@ -121,7 +121,7 @@ impl AccessLog {
         }
     }
 
-    /// Opens its file anew, after it was moved or removed.
+    /// Reopens its file, after that was moved or removed.
     ///
     /// # Errors
     /// The file cannot be opened; the old one stays in use.
@@ -129,7 +129,7 @@ impl AccessLog {
         self.output.reopen()
     }
 
-    /// Opens its file anew if it was moved or removed; looks once a second at most. Says whether it did.
+    /// Reopens its file if that was moved or removed; looks once a second at most. Says whether it did.
     pub fn follow(&self, log: &Logger) -> bool {
         self.output.follow().unwrap_or_else(|error| {
             warn!(log, "the access log could not be reopened: {}", error);
@@ -137,7 +137,7 @@ impl AccessLog {
         })
     }
 
-    /// Opens nothing any more: the master does that, and hands over what it has opened with [`AccessLog::adopt`].
+    /// Opens no file any more: the master does that, and hands over the file for [`AccessLog::adopt`].
     pub fn be_led(&self) {
         self.output.be_led();
     }
@@ -150,12 +150,12 @@ impl AccessLog {
     /// A copy of the descriptor of its file, for [`AccessLog::adopt`] in another process.
     ///
     /// # Errors
-    /// It has none of its own, or the system has no more.
+    /// It has no file, or the system has no more descriptors.
     pub fn share(&self) -> io::Result<OwnedFd> {
         self.output.share().unwrap_or(Err(io::ErrorKind::Unsupported.into()))
     }
 
-    /// The descriptor of its file, if it has one of its own.
+    /// The descriptor of its file, if it has a file.
     pub fn fd(&self) -> Option<RawFd> {
         self.output.fd()
     }

@@ -1,6 +1,5 @@
 //! `LOG_FORMAT`: Python's `%(name)s` language over the attributes of Python's LogRecord, compiled once and
-//! rendered without looking at the text again. What a conversion prints is `percent`'s business, where the
-//! values come from is `log`'s.
+//! rendered without looking at the text again. `percent` knows the conversions, `log` has the values.
 
 use super::FormatError;
 use super::fields::{Piece, compile};
@@ -21,41 +20,41 @@ pub struct PythonFormat(Vec<Piece<Attribute>>);
 
 /// The values of one record, as plain data. Names and meanings are those of Python's LogRecord.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LogRecord<'a> {
+pub(super) struct LogRecord<'a> {
     /// The time as `LOG_DATE_FORMAT` writes it. May be empty if the format does not print it.
-    pub asctime: &'a str,
+    pub(super) asctime: &'a str,
     /// Seconds since 1970-01-01 00:00 UTC.
-    pub created: f64,
+    pub(super) created: f64,
     /// The last part of `pathname`.
-    pub filename: &'a str,
+    pub(super) filename: &'a str,
     /// The function that logged.
-    pub func_name: &'a str,
+    pub(super) func_name: &'a str,
     /// DEBUG, INFO, WARNING, ERROR or CRITICAL.
-    pub levelname: &'a str,
+    pub(super) levelname: &'a str,
     /// 10, 20, 30, 40 or 50.
-    pub levelno: i64,
+    pub(super) levelno: i64,
     /// The source line, from 1.
-    pub lineno: i64,
+    pub(super) lineno: i64,
     /// The module that logged.
-    pub module: &'a str,
+    pub(super) module: &'a str,
     /// The millisecond part of `created`, a whole number from 0 to 999.
-    pub msecs: f64,
+    pub(super) msecs: f64,
     /// The message, on one line.
-    pub message: &'a str,
+    pub(super) message: &'a str,
     /// The logger's name.
-    pub name: &'a str,
+    pub(super) name: &'a str,
     /// The source file.
-    pub pathname: &'a str,
+    pub(super) pathname: &'a str,
     /// The process id.
-    pub process: i64,
+    pub(super) process: i64,
     /// The process's role.
-    pub process_name: &'a str,
+    pub(super) process_name: &'a str,
     /// Milliseconds since the log was started.
-    pub relative_created: f64,
+    pub(super) relative_created: f64,
     /// The thread id.
-    pub thread: i64,
+    pub(super) thread: i64,
     /// The thread's name.
-    pub thread_name: &'a str,
+    pub(super) thread_name: &'a str,
 }
 
 /// An attribute of Python's LogRecord: its place in [`ATTRIBUTES`].

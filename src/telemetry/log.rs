@@ -30,7 +30,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log of a server, which never waits for whoever reads it. `process_name` and `logger_name` are
+    /// Opens the log of a server, which never waits for a slow reader. `process_name` and `logger_name` are
     /// what `%(processName)s` and `%(name)s` print.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Log {
         &self.logger
     }
 
-    /// Opens the file at `LOG_PATH` anew, after it was moved or removed. Nothing happens without a path.
+    /// Reopens the file at `LOG_PATH`, after it was moved or removed. Nothing happens without a path.
     ///
     /// # Errors
     /// The file cannot be opened; the old one stays in use.
@@ -88,14 +88,14 @@ impl Log {
         self.lines.output.reopen()
     }
 
-    /// Opens the file at `LOG_PATH` anew if it was moved or removed. A record does so before it is written; a
-    /// process that has nothing to say does it here, lest it hold a file for ever that was removed to make
-    /// room. May be called often: it looks once a second at most. Says whether it was opened.
+    /// Reopens the file at `LOG_PATH` if it was moved or removed. A record does so before it is written; a process
+    /// that has nothing to log does it here, or it would hold a file for ever that was removed to make room. May
+    /// be called often: it looks once a second at most. Says whether it has reopened the file.
     pub fn follow(&self) -> bool {
         self.lines.follow()
     }
 
-    /// Opens nothing any more: the master does that, and hands over what it has opened with [`Log::adopt`].
+    /// Opens no file any more: the master does that, and hands over the file for [`Log::adopt`].
     pub fn be_led(&self) {
         self.lines.output.be_led();
     }
@@ -108,12 +108,12 @@ impl Log {
     /// A copy of the descriptor of its file, for [`Log::adopt`] in another process.
     ///
     /// # Errors
-    /// It has none of its own, or the system has no more.
+    /// It has no file, or the system has no more descriptors.
     pub fn share(&self) -> io::Result<OwnedFd> {
         self.lines.output.share().unwrap_or(Err(io::ErrorKind::Unsupported.into()))
     }
 
-    /// The descriptor of its file, if it has one of its own.
+    /// The descriptor of its file, if it has a file.
     pub fn fd(&self) -> Option<RawFd> {
         self.lines.output.fd()
     }
@@ -148,7 +148,7 @@ impl slog::Drain for Lines {
         if !self.is_enabled(record.level()) {
             return Ok(());
         }
-        // Taken, not borrowed: a value that logs while it is being printed gets an empty one of its own.
+        // Taken, not borrowed: a value that logs while it is being printed gets another, empty one.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
         scratch.values.collect(record, context);
@@ -178,7 +178,7 @@ impl Lines {
         })
     }
 
-    /// Says what was lost once lines can be written again.
+    /// Says how many lines were lost, once lines can be written again.
     fn tell_lost(&self) {
         let lost = self.output.take_lost();
         if lost > 0 {
@@ -219,7 +219,7 @@ impl Lines {
             message: &scratch.message,
             name: &self.logger_name,
             pathname: record.file(),
-            // Asked for anew with each record: it changes with a fork.
+            // Asked for with each record: it changes with a fork.
             process: std::process::id().into(),
             process_name: &self.process_name,
             relative_created: (seconds(now) - seconds(self.started)) * 1000.0,

@@ -11,7 +11,8 @@ use super::format::LogFormat;
 pub struct LogSettings {
     /// `LOG_FORMAT`.
     pub format: LogFormat,
-    /// `LOG_DATE_FORMAT`: a strftime format that passed [`check_date_format`](super::check_date_format), or empty for Python's default.
+    /// `LOG_DATE_FORMAT`: a strftime format that passed [`check_date_format`](super::check_date_format), or empty
+    /// for Python's default.
     pub date_format: String,
     /// `LOG_LEVEL`: records below it are not made.
     pub level: Level,

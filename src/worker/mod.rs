@@ -43,7 +43,7 @@ use request::listing::Lists;
 use request::request_id::RequestIds;
 use request::service::Service;
 use request::snapshots::Snapshots;
-use watch::clock::{TICK, Ticks};
+use watch::clock::{CLOCK_TICK, Ticks};
 use watch::connections::Connections;
 
 use crate::config::{Config, Limits};
@@ -131,7 +131,7 @@ impl Worker {
             retirement: Retirement::new(&self.config),
             drain: Drain::new(Some(acceptors), self.config.graceful_timeout),
         };
-        let mut tick = tokio::time::interval(TICK);
+        let mut tick = tokio::time::interval(CLOCK_TICK);
         // A worker that was stopped does not make up for the ticks that it has missed.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -69,12 +69,16 @@ pub(super) fn missing_of(
 ) -> Result<Vec<&'static str>, Error> {
     let tables: Vec<&str> = tables.into_iter().collect();
     let rows = transaction.query(
-        "SELECT number FROM unnest($1::text[]) WITH ORDINALITY AS tables (name, number)
-          WHERE to_regclass(name) IS NULL ORDER BY number",
+        "SELECT to_regclass(name) IS NULL FROM unnest($1::text[]) WITH ORDINALITY AS tables (name, number)
+          ORDER BY number",
         &[&tables],
     )?;
-    // Counted from 1.
-    rows.iter().map(|row| row.try_get(0).map(|number: i64| tables[number as usize - 1])).collect()
+    let missing = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<bool>, Error>>()?;
+    Ok(tables
+        .into_iter()
+        .zip(missing)
+        .filter_map(|(table, is_missing)| is_missing.then_some(table))
+        .collect())
 }
 
 /// Creates what is missing. Another process may be doing the same: then one of the two is

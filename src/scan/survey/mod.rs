@@ -8,7 +8,6 @@ mod task;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use slog::{Logger, debug, info, warn};
 use uuid::Uuid;
@@ -20,7 +19,7 @@ use super::error::ScanError;
 use super::folders::{Folders, Reach, Visited};
 use super::keep::Keep;
 use super::names::Names;
-use super::pool::{Event, Limits, Pool, Work};
+use super::pool::{Event, LOOK_EVERY, Limits, Pool, Work};
 use super::previous::Previous;
 use super::progress::Progress;
 use super::scope::Start;
@@ -32,8 +31,6 @@ use super::suspects::{Next, Suspects};
 use super::walk::Kind;
 use crate::database::Texts;
 
-/// How often the threads are looked at.
-const TICK: Duration = Duration::from_millis(200);
 /// Places out of reach that are told one by one.
 const TOLD_MAX: usize = 100;
 
@@ -121,7 +118,7 @@ pub(super) fn survey<'a>(
         survey.take(event, true, &mut pool, plan, previous, keep)?;
     }
     while pool.open() > 0 || survey.has_more(&mut pool, plan, previous) {
-        let event = pool.next(TICK);
+        let event = pool.next(LOOK_EVERY);
         survey.take(event, false, &mut pool, plan, previous, keep)?;
     }
     if let Some(more @ 1..) = survey.told.checked_sub(survey.told_max) {

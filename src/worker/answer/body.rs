@@ -1,4 +1,4 @@
-//! Bodies: one piece, slices of the snapshot, or what compression makes of them.
+//! Bodies: one piece, slices of the snapshot, or compressed ones.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -105,7 +105,7 @@ impl PayloadKind {
 /// A long list, sent piece by piece.
 struct Stream {
     source: Source,
-    /// While it waits until the other connections of the worker have had their turn: hyper asks for
+    /// Set while it waits until the other connections of the worker have had their turn: hyper asks for
     /// one piece after the other as long as the client is quick enough.
     rest: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -116,10 +116,10 @@ enum Source {
     Compressed {
         list: ListBody,
         packed: Box<Packed>,
-        /// What has been taken from the list and is still to be compressed.
+        /// Taken from the list, and still to be compressed.
         taken: Piece,
     },
-    /// The rest of what the snapshot holds compressed.
+    /// The rest of a list that the snapshot holds compressed.
     Stored(&'static [u8]),
 }
 
@@ -134,7 +134,7 @@ impl Stream {
                 self.rest = None;
             }
             let piece = self.source.next(turn);
-            // Of what was compressed nothing may have come out yet.
+            // The encoder may have kept all of it.
             if piece.as_ref().is_none_or(Piece::has_remaining) {
                 return Poll::Ready(piece);
             }

@@ -1,5 +1,5 @@
-//! Buffers that bodies are gathered in, used again: blocks of some kilobytes are what malloc is slow
-//! with, as each that is freed has it tidy up its lists.
+//! Reused buffers in which bodies are gathered: malloc is slow with blocks of some kilobytes, as it tidies up
+//! its lists for each that is freed.
 
 use std::cell::RefCell;
 
@@ -21,7 +21,7 @@ pub(in crate::worker) fn take(len: usize) -> Vec<u8> {
     buffer
 }
 
-/// The content of a buffer, which is used again when the last of it is gone.
+/// The content of a buffer. The buffer is reused when the last reference to the content is dropped.
 pub(in crate::worker) fn freeze(buffer: Vec<u8>) -> Bytes {
     Bytes::from_owner(Buffer(buffer))
 }

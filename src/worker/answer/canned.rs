@@ -1,8 +1,8 @@
-//! Answers that hyper gives by itself, to what is no HTTP: it leaves their bodies empty, and we
-//! put the envelope of all other errors into them, with the fields that all answers have.
+//! Answers that hyper gives by itself to bytes that are not HTTP: hyper leaves their bodies empty, and this
+//! module puts the envelope of all other errors into them, with the fields that all answers have.
 //!
-//! They are found where they leave: the last bytes before a connection closes, a head of status
-//! 400, 414 or 431 that announces no body. No answer of ours looks like that.
+//! They are found where they leave: the last bytes before a connection closes, a head of status 400, 414 or
+//! 431 that announces no body. No answer of the service looks like that.
 
 use std::ops::Deref;
 
@@ -10,7 +10,7 @@ use hyper::StatusCode;
 
 use super::error::ApiError;
 
-/// More than such a head has.
+/// More bytes than such a head has.
 const HEAD_MAX: usize = 256;
 const NO_BODY: &str = "content-length: 0\r\n";
 /// Where in a head the status stands, behind `HTTP/1.1 `.
@@ -61,8 +61,8 @@ impl Canned {
         }
     }
 
-    /// The pieces in which it was found, with a body, which has as many bytes as told, and these fields more
-    /// (lines that each end with CR and LF).
+    /// The pieces in which it was found, with a body and with these fields (lines that each end with CR and
+    /// LF); and the length of that body.
     pub(in crate::worker) fn completed<P: Deref<Target = [u8]>>(
         &self,
         pieces: &[P],

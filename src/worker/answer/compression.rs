@@ -1,4 +1,4 @@
-//! Content codings: which one a client accepts, and the making of it while the answer is sent.
+//! Content codings: the one that a client accepts, and compression while the answer is sent.
 
 use std::io::{self, Write};
 
@@ -13,10 +13,10 @@ use crate::snapshot::Packing;
 /// Levels at which a list of songs takes three twentieths of the bytes or less, and is complete sooner than
 /// uncompressed on a link of 1 Gbit/s (figures in ARCHITECTURE.md). gzip's first level has fixed codes, which
 /// suit the digits of ids badly; from the third on it takes longer for next to nothing.
-const GZIP_LEVEL: u32 = 2;
-const ZSTD_LEVEL: i32 = 1;
+const SENT_GZIP_LEVEL: u32 = 2;
+const SENT_ZSTD_LEVEL: i32 = 1;
 
-/// A content coding that we make.
+/// A content coding that the worker can make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::worker) enum Coding {
     Gzip,
@@ -49,18 +49,18 @@ impl Coding {
     }
 }
 
-/// What a client accepts that we would send.
+/// A coding that a client accepts and that the worker would send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::worker) struct Accepted {
+pub(in crate::worker) struct Acceptable {
     coding: Coding,
-    /// Bytes from which on it is worth it.
+    /// Least size of a body that is compressed, in bytes.
     least: u64,
 }
 
-impl Accepted {
-    /// What `Accept-Encoding` prefers (RFC 9110 12.5.3), zstd among equals; `None` for the bytes as
-    /// they are. Bodies of less than `least` bytes are not compressed, unless they must be.
-    pub(in crate::worker) fn of(headers: &HeaderMap, least: u64) -> Option<Accepted> {
+impl Acceptable {
+    /// The coding that `Accept-Encoding` prefers (RFC 9110 12.5.3), zstd among equals; `None` for no coding.
+    /// Bodies of less than `least` bytes are not compressed, unless the client forbids plain ones.
+    pub(in crate::worker) fn of(headers: &HeaderMap, least: u64) -> Option<Acceptable> {
         let (mut zstd, mut gzip, mut identity, mut any) = (None, None, None, None);
         for value in headers.get_all(ACCEPT_ENCODING) {
             for item in value.as_bytes().split(|byte| *byte == b',') {
@@ -85,7 +85,7 @@ impl Accepted {
         if weight == 0 || (weight < identity.unwrap_or(0) && !forbidden) {
             return None;
         }
-        Some(Accepted { coding, least: if forbidden { 0 } else { least } })
+        Some(Acceptable { coding, least: if forbidden { 0 } else { least } })
     }
 
     pub(in crate::worker) fn for_body_of(self, len: u64) -> Option<Coding> {
@@ -94,6 +94,7 @@ impl Accepted {
 }
 
 /// A quality value in thousandths; a malformed one is none.
+#[allow(clippy::cast_possible_truncation, reason = "the value is 0 to 1")]
 fn weight(parameter: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(parameter).ok()?;
     let (name, value) = text.split_once('=')?;
@@ -104,7 +105,7 @@ fn weight(parameter: &[u8]) -> Option<u16> {
     (0.0..=1.0).contains(&value).then_some((value * 1000.0) as u16)
 }
 
-/// A body at once.
+/// Compresses a body at once.
 pub(in crate::worker) fn whole(coding: Coding, bytes: &[u8]) -> Bytes {
     let mut packed = Packed::new(coding);
     let begun = packed.push(bytes).unwrap_or_default();
@@ -112,7 +113,7 @@ pub(in crate::worker) fn whole(coding: Coding, bytes: &[u8]) -> Bytes {
     if begun.is_empty() { rest } else { [begun, rest].concat().into() }
 }
 
-/// A body piece by piece.
+/// Compresses a body piece by piece.
 pub(in crate::worker) struct Packed(Option<Encoder>);
 
 enum Encoder {
@@ -123,14 +124,14 @@ enum Encoder {
 impl Packed {
     pub(in crate::worker) fn new(coding: Coding) -> Self {
         let encoder = match coding {
-            Coding::Gzip => Ok(Encoder::Gzip(GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL)))),
-            Coding::Zstd => zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL).map(Encoder::Zstd),
+            Coding::Gzip => Ok(Encoder::Gzip(GzEncoder::new(Vec::new(), Compression::new(SENT_GZIP_LEVEL)))),
+            Coding::Zstd => zstd::stream::write::Encoder::new(Vec::new(), SENT_ZSTD_LEVEL).map(Encoder::Zstd),
         };
         Packed(encoder.ok())
     }
 
-    /// Takes a piece, and gives what is ready to be sent, perhaps nothing. `None` at an end that
-    /// was too early, for which memory must have run out: the coding's own end is missing then.
+    /// Takes a piece, and gives the bytes that are ready to be sent, perhaps none. `None` if the encoder has
+    /// failed, as when memory has run out: the end of the coding is missing then, and the client notices.
     pub(in crate::worker) fn push(&mut self, piece: &[u8]) -> Option<Bytes> {
         let pushed = match self.0.as_mut()? {
             Encoder::Gzip(encoder) => encoder.write_all(piece).map(|()| std::mem::take(encoder.get_mut())),
@@ -173,7 +174,7 @@ mod tests {
         for value in values {
             headers.append(ACCEPT_ENCODING, HeaderValue::from_static(value));
         }
-        Accepted::of(&headers, 100)?.for_body_of(100).map(Coding::name)
+        Acceptable::of(&headers, 100)?.for_body_of(100).map(Coding::name)
     }
 
     #[test]
@@ -209,7 +210,7 @@ mod tests {
     fn short_bodies_are_left_alone_unless_that_is_forbidden() {
         let of = |value| {
             let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]);
-            Accepted::of(&headers, 100).and_then(|accepted| accepted.for_body_of(99))
+            Acceptable::of(&headers, 100).and_then(|accepted| accepted.for_body_of(99))
         };
         assert_eq!(of("gzip"), None);
         assert_eq!(of("gzip, identity;q=0"), Some(Coding::Gzip));

@@ -1,31 +1,33 @@
 //! Entity tags of lists, and the conditions that name them (RFC 9110 13).
 //!
-//! A tag tells the snapshot, the question, the length of the list and its coding: so it can be said whether a
-//! client has what it would get without making that.
+//! A tag tells the snapshot, the question, the length of the list and its coding: so the worker knows whether a
+//! client has the current list without making that list.
 
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::compression::{Accepted, Coding};
+use super::compression::{Acceptable, Coding};
 use super::hex;
 use crate::snapshot::Kind;
 
-/// What the snapshot holds and what was asked of it: the same on every server that has the same rows.
+/// Snapshot and question: the same on every server that has the same rows.
 pub(in crate::worker) type Tag = [u8; 50];
 
 /// The tag of a list of `kind` that is asked for by `query_string`.
 pub(in crate::worker) fn of(snapshot_hash: u128, kind: Kind, query_string: &str) -> Tag {
     let mut tag = [b'-'; 50];
-    tag[..16].copy_from_slice(&hex::digits((snapshot_hash >> 64) as u64));
-    tag[16..32].copy_from_slice(&hex::digits(snapshot_hash as u64));
+    let [high, low] = [snapshot_hash >> 64, snapshot_hash & u128::from(u64::MAX)];
+    for (half, place) in [(high, 0..16), (low, 16..32)] {
+        tag[place].copy_from_slice(&hex::digits(u64::try_from(half).unwrap_or_default()));
+    }
     tag[33] = b'0' + kind.number();
     tag[34..].copy_from_slice(&hex::digits(xxh3_64(query_string.as_bytes())));
     tag
 }
 
-/// The strong entity tag of one representation: of so many bytes before they are coded.
+/// The strong entity tag of one representation, which has `len` bytes before it is coded.
 pub(in crate::worker) fn value(tag: &Tag, len: u64, coding: Option<Coding>) -> HeaderValue {
     let mut text = Vec::with_capacity(80);
     text.push(b'"');
@@ -43,12 +45,12 @@ pub(in crate::worker) fn value(tag: &Tag, len: u64, coding: Option<Coding>) -> H
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// The tag of the representation that a client would get and has, if `If-None-Match` says so: the one in the
-/// coding that it accepts now, for a cache asks for others as well.
+/// The tag of the representation that a client would get, if `If-None-Match` says that the client has it. The
+/// coding is that which the request accepts, as a cache asks for clients that accept others.
 pub(in crate::worker) fn known(
     headers: &HeaderMap,
     tag: &Tag,
-    accepted: Option<Accepted>,
+    accepted: Option<Acceptable>,
 ) -> Option<HeaderValue> {
     candidates(headers, &IF_NONE_MATCH).find_map(|candidate| {
         // A weak comparison.
@@ -96,8 +98,8 @@ mod tests {
         HeaderMap::from_iter([(name.clone(), HeaderValue::from_str(text).unwrap())])
     }
 
-    fn accepted(text: &str) -> Option<Accepted> {
-        Accepted::of(&headers(&ACCEPT_ENCODING, text), LEAST)
+    fn accepted(text: &str) -> Option<Acceptable> {
+        Acceptable::of(&headers(&ACCEPT_ENCODING, text), LEAST)
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One table: what is wrong with a request, its HTTP status, code, message and payload.
 //!
 //! Codes and messages are avalonms' own, as recorded from 0.6.0; 4, 5 and 6 are new.
-//! Nothing of our insides ever stands in one.
+//! No error tells anything about the inside of the server.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ pub(in crate::worker) const ALLOW: &str = "GET, HEAD, OPTIONS";
 /// A request that is answered with an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::worker) enum ApiError {
-    /// A panic of ours.
+    /// A panic in the service.
     Unknown,
     /// No such endpoint.
     NotFound,

@@ -9,8 +9,8 @@ use crate::snapshot::query::Runs;
 use crate::snapshot::{Kind, LIST_HEAD, LIST_TAIL, Selection, Snapshot};
 use crate::worker::watch::turn;
 
-/// The end of a list while nothing has been scanned yet: else nobody could tell that from a question to which
-/// nothing matches.
+/// The end of a list while nothing has been scanned yet: it tells an empty collection from a question without
+/// matches.
 pub(in crate::worker) const EMPTY_TAIL: &[u8] =
     b"],\"warnings\":[{\"code\":200,\"message\":\"The collection is empty; \
     nothing has been scanned yet\",\"message_key\":\"avalon.service.warning.empty_collection\",\
@@ -18,7 +18,7 @@ pub(in crate::worker) const EMPTY_TAIL: &[u8] =
 
 /// Bytes that are gathered into one piece of a body.
 pub(in crate::worker) const PIECE: usize = 64 * 1024;
-/// Runs of at least so many bytes are sent from the mapping, not copied.
+/// Runs of at least this length are sent from the mapping, not copied.
 const BORROWED_LEAST: usize = 16 * 1024;
 /// Bytes of such a run that are handed to the kernel at once.
 pub(in crate::worker) const SLICE: usize = turn::LEN;
@@ -31,7 +31,7 @@ pub(in crate::worker) struct ListBody {
     runs: Runs<'static>,
     /// Whether it lists all of the kind, in default order.
     whole: bool,
-    /// What is left of a long run that is sent from the mapping; empty: none is.
+    /// The rest of a long run that is sent from the mapping; empty for none.
     borrowed: &'static [u8],
     /// Whether the head has been given out, and whether any entity has.
     begun: bool,
@@ -64,8 +64,8 @@ impl ListBody {
         self.whole.then(|| self.snapshot.packed(self.kind, coding.packing())).flatten()
     }
 
-    /// What is gathered up to the next long run, as much of that run as leaves at once, and, where it
-    /// ends, what follows it: a list without gaps leaves in one write if it is short enough.
+    /// The bytes gathered up to the next long run, as much of that run as leaves at once and, where the run
+    /// ends, the bytes that follow it: a list without gaps leaves in one write if it is short enough.
     pub(in crate::worker) fn next_piece(&mut self) -> Option<Piece> {
         if self.left == 0 {
             return None;
@@ -82,7 +82,7 @@ impl ListBody {
 
     /// The next runs in one piece, up to one of `borrowed_least` bytes, which is borrowed.
     pub(in crate::worker) fn gather(&mut self, borrowed_least: usize) -> Bytes {
-        let mut piece = buffers::take(PIECE.min(self.left as usize));
+        let mut piece = buffers::take(PIECE.min(usize::try_from(self.left).unwrap_or(PIECE)));
         if !self.begun {
             piece.extend_from_slice(LIST_HEAD);
             self.begun = true;

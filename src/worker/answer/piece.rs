@@ -1,4 +1,4 @@
-//! What of a body is handed to the kernel at once.
+//! A part of a body that is handed to the kernel at once.
 
 use std::io::IoSlice;
 
@@ -7,8 +7,8 @@ use bytes::{Buf, Bytes};
 /// Parts of a [`Piece`]: what stands before a long run, the run, and what follows it.
 const PARTS: usize = 3;
 
-/// Bytes that leave in one write although they do not stand together: a write of a few of them takes
-/// as long as the copying of some ten thousand, and wakes the client up for nothing.
+/// Bytes that leave in one write although they do not lie together: a write of a few bytes takes as
+/// long as copying some ten thousand, and wakes the client up for nothing.
 #[derive(Debug, Default)]
 pub(in crate::worker) struct Piece([Bytes; PARTS]);
 

@@ -10,7 +10,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Payload;
-use super::compression::Accepted;
+use super::compression::Acceptable;
 use super::entity_tag::{self, Tag};
 use super::error::{self, ApiError};
 use super::list::ListBody;
@@ -23,7 +23,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 /// Prometheus' text format.
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// Fields of an answer, nearly always.
+/// Most fields that an answer usually has.
 const FIELDS: usize = 10;
 
 /// A plain text.
@@ -55,7 +55,7 @@ pub(in crate::worker) fn error(error: &ApiError) -> Response<Payload> {
         ApiError::MethodNotAllowed => {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(error::ALLOW));
         }
-        // What is left of the request, its body for instance, is not read.
+        // The worker does not read the rest of the request, such as its body.
         ApiError::Refused { .. } => close(&mut response),
         _ => {}
     }
@@ -68,7 +68,7 @@ pub(in crate::worker) fn list(
     kind: Kind,
     selection: Selection<'static>,
     tag: &Tag,
-    coding: Option<Accepted>,
+    coding: Option<Acceptable>,
 ) -> Response<Payload> {
     let body = ListBody::new(snapshot, kind, selection);
     let len = body.len();
@@ -87,7 +87,7 @@ pub(in crate::worker) fn list(
     response
 }
 
-/// What an answer is chosen by, beside its target.
+/// Names the request field by which an answer is chosen.
 pub(in crate::worker) fn vary(response: &mut Response<Payload>) {
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
 }
@@ -101,7 +101,7 @@ pub(in crate::worker) fn timing(response: &mut Response<Payload>, query: Duratio
     }
 }
 
-/// What a client that has it already gets: the tag of what it has.
+/// The answer to a client that has the list already: the tag of that list.
 pub(in crate::worker) fn not_modified(tag: HeaderValue) -> Response<Payload> {
     let mut response = bare(Payload::whole(Bytes::new()));
     *response.status_mut() = StatusCode::NOT_MODIFIED;

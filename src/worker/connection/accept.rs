@@ -1,10 +1,9 @@
 //! Connections out of the shared accept queues, one blocking thread per listener.
 //!
-//! A thread that blocks in `accept` stands in the kernel's queue of waiters: each
-//! connection wakes one worker, in turn, which epoll on a shared listener does not do.
-//! It only accepts what the runtime is ready to take and what the worker has room for;
-//! everything else stays in the queue, where another worker, or the next generation,
-//! finds it.
+//! A thread that blocks in `accept` stands in the kernel's queue of waiters: each connection wakes
+//! one worker, in turn, which epoll on a shared listener does not do. The thread only accepts a
+//! connection that the runtime is ready to take and that the worker has room for; all others stay in
+//! the queue, where another worker, or the next generation, finds them.
 
 use std::io;
 use std::sync::Arc;
@@ -46,8 +45,8 @@ pub(in crate::worker) struct Acceptors {
 }
 
 impl Acceptors {
-    /// Starts one thread per listener; connections come out of the channels, one per listener,
-    /// so that an address on which nobody calls holds no other one back.
+    /// Starts one thread per listener. Each has a channel, out of which its connections come: an address
+    /// without clients holds no other one back.
     ///
     /// # Errors
     /// If a thread or the handler of the waking signal cannot be had.
@@ -78,7 +77,7 @@ impl Acceptors {
         Ok((Acceptors { threads, stop }, channels))
     }
 
-    /// Takes what waits in the queues now, then stops and closes the listeners.
+    /// Takes the connections that wait in the queues now, then stops and closes the listeners.
     pub(in crate::worker) async fn stop(self) {
         self.stop.store(true, Ordering::Release);
         for thread in self.threads {
@@ -134,7 +133,7 @@ impl Acceptor {
                     short_before = true;
                     thread::sleep(SHORTAGE_PAUSE);
                 }
-                // The queue of an address that is closed for good, a Unix socket's, is at its end.
+                // The queue of a Unix socket that is closed for good is empty.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
                 // Interrupted, or a connection that was gone before it was accepted.
                 Err(_) => {}

@@ -16,7 +16,7 @@ const WAKE: Signal = Signal::SIGURG;
 pub(in crate::worker) fn prepare() -> io::Result<()> {
     let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing, so it is async-signal-safe, and the former
-    // disposition (ignored, the default of this signal) is needed by nobody.
+    // disposition (ignored, the default of this signal) is not needed.
     unsafe { sigaction(WAKE, &action) }?;
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! HAProxy's PROXY protocol: who has connected to a proxy, said before anything else.
+//! HAProxy's PROXY protocol: the client of a proxy, named before anything else.
 //!
-//! Proxies that are trusted must begin with it, so that nobody can speak through one that passes bytes on and
-//! pretend to be it; from all others it is no HTTP. (Gunicorn takes a connection without it as well.)
+//! Trusted proxies must begin with it, so that no client can speak through a proxy that passes bytes on and
+//! pretend to be it; from all other peers it is not HTTP. (Gunicorn takes a connection without it as well.)
 
 use std::io;
 

@@ -26,19 +26,19 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 << 10]);
 }
 
-/// A socket that tells what happens on it, and where hyper's own answers are completed.
+/// A socket that notes what happens on it, and completes hyper's own answers.
 pub(in crate::worker) struct WatchedSocket<S> {
     io: TokioIo<S>,
     activity: Arc<Activity>,
     service: Arc<Service>,
-    /// What was read before hyper reads.
+    /// Bytes that arrived before hyper reads.
     early: Bytes,
     requests: RequestLines,
     replacement: Option<Replacement>,
     refusal: Option<Refusal>,
 }
 
-/// Bytes that are sent in place of others, which are done when all of these are.
+/// Bytes that are sent in place of others; those count as sent when all of these are.
 struct Replacement {
     bytes: Vec<u8>,
     sent: usize,
@@ -60,7 +60,7 @@ impl<S> WatchedSocket<S> {
         WatchedSocket { io: TokioIo::new(socket), activity, service, early, requests, replacement, refusal }
     }
 
-    /// The answer of hyper's own with which the connection ends.
+    /// The answer that hyper has given by itself, with which the connection ends.
     pub(in crate::worker) fn refusal(&mut self) -> Option<Refusal> {
         self.refusal.take()
     }
@@ -75,7 +75,7 @@ impl<S> WatchedSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + AsRawFd + Unpin> WatchedSocket<S> {
-    /// Ends a connection on which everything is answered that will be, so that the client gets it.
+    /// Ends a connection after its last answer, so that the client gets that answer.
     pub(in crate::worker) async fn end(self, refused: bool) {
         let socket = self.io.into_inner();
         let unread = refused || self.activity.has_refused_body();

@@ -22,10 +22,10 @@ pub enum Ending {
     Stopped,
 }
 
-/// How long a worker goes on accepting that was told to end by somebody else than its master. When a
-/// whole group is told, the master may yet be about to turn callers away.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a worker goes on accepting when nobody else is let into the queues: connections whose
+/// How long a worker goes on accepting after a SIGTERM that its master has not announced. When a whole group
+/// is told to end, the master may yet be about to turn clients away.
+const DISMISSAL_WAIT: Duration = Duration::from_secs(1);
+/// How long a worker goes on accepting when no new connection is let into the queues: connections whose
 /// handshake has begun get there within a round trip.
 const HANDSHAKE: Duration = Duration::from_millis(100);
 
@@ -43,19 +43,20 @@ impl Drain {
         Drain { acceptors, timeout, begun: None }
     }
 
+    /// Begins to drain, unless the worker does.
     pub(in crate::worker) fn begin(&mut self, service: &Service, clock: &Clock) {
         service.draining.store(true, Ordering::Relaxed);
         title::set("avalon: worker [draining]");
         self.begun.get_or_insert_with(|| clock.now_ms());
     }
 
-    /// Stops to accept, once that loses nobody.
+    /// Stops accepting, once that loses no connection.
     pub(in crate::worker) fn proceed(&mut self, slot: &Slot, master: Pid, clock: &Clock) {
         let Some(begun) = self.begun.filter(|_| self.acceptors.is_some()) else { return };
         let pause = match slot.dismissal() {
             Some(Dismissal::Replaced) => Duration::ZERO,
             Some(Dismissal::Last) => HANDSHAKE,
-            None if clock.since(begun) >= PATIENCE || getppid() != master => Duration::ZERO,
+            None if clock.since(begun) >= DISMISSAL_WAIT || getppid() != master => Duration::ZERO,
             None => return,
         };
         self.acceptors.take().into_iter().for_each(|acceptors| {

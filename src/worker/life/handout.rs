@@ -1,6 +1,7 @@
-//! What the master hands to its workers while they run: logs that it has opened anew, addresses of hosts, and to
-//! those that drain the snapshot of the next generation. A worker can get none of it itself. Its sandbox is made of the folders and files that were there when it
-//! started, and a log's folder may be made anew, `/etc/hosts` be replaced.
+//! What the master hands to its workers while they run: reopened logs, addresses of hosts and, to workers that
+//! drain, the snapshot of the next generation. A worker can get none of it itself: its sandbox is made of the
+//! folders and files that were there when it started, but a log's folder may be created again and `/etc/hosts`
+//! be replaced.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -17,7 +18,7 @@ use tokio::io::Interest;
 use crate::telemetry::names::{self, HostName};
 
 /// Bytes of a message; some hundred hosts.
-const LEN_MAX: usize = 16 * 1024;
+const MESSAGE_LEN_MAX: usize = 16 * 1024;
 const LOG: &[u8] = b"log";
 const ACCESS_LOG: &[u8] = b"access log";
 const SNAPSHOT: &[u8] = b"snapshot";
@@ -25,11 +26,11 @@ const SNAPSHOT: &[u8] = b"snapshot";
 /// Something handed over.
 #[derive(Debug)]
 pub(in crate::worker) enum Handout {
-    /// The log is opened anew.
+    /// The reopened log.
     Log(OwnedFd),
-    /// The access log is.
+    /// The reopened access log.
     AccessLog(OwnedFd),
-    /// What answers are made from once the worker drains.
+    /// The snapshot from which a worker that drains answers.
     Snapshot(OwnedFd),
     /// Hosts and their addresses.
     Names(Vec<(HostName, Vec<SocketAddr>)>),
@@ -54,7 +55,7 @@ pub fn way() -> io::Result<(Giver, Taker)> {
 }
 
 impl Giver {
-    /// Hands over a log that was opened anew. Never waits.
+    /// Hands over a reopened log. Never waits.
     ///
     /// # Errors
     /// `WouldBlock` if the worker has not taken the last ones yet; anything else if it has gone.
@@ -142,7 +143,7 @@ impl Handouts {
 }
 
 fn receive(socket: BorrowedFd<'_>) -> io::Result<Handout> {
-    let mut bytes = vec![0; LEN_MAX];
+    let mut bytes = vec![0; MESSAGE_LEN_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut into = [IoSliceMut::new(&mut bytes)];

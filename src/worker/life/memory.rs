@@ -1,4 +1,4 @@
-//! What a process has of memory, as it can see itself, cheaply enough to look every second.
+//! The memory of this process, as it can see it itself, cheaply enough for once a second.
 
 use std::fs;
 
@@ -7,9 +7,9 @@ use nix::unistd::{SysconfVar, sysconf};
 /// In bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// What is resident, the parts of the snapshot that were read included.
+    /// Resident memory, the parts of the snapshot that were read included.
     pub resident: u64,
-    /// What of it nobody shares: without what belongs to files and shared memory.
+    /// The part of it that no other process shares: without files and shared memory.
     pub private: u64,
 }
 

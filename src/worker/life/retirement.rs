@@ -1,10 +1,13 @@
-//! When a worker has served enough, and wishes to be replaced before anything goes wrong.
+//! The end of a worker that has served enough: it wishes to be replaced before anything goes wrong.
+
+use std::time::Duration;
 
 use super::memory::Memory;
 use crate::config::{Config, MaxRequests};
+use crate::worker::watch::clock::CLOCK_TICK;
 
-/// Ticks between two looks at the memory: one second.
-const MEMORY_TICKS: u32 = 4;
+/// Time between two looks at the memory.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a worker retires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +22,8 @@ pub enum Cause {
 pub(in crate::worker) struct Retirement {
     requests_max: Option<u64>,
     memory_max: Option<u64>,
-    ticks: u32,
+    /// Time in which the worker has run since the last look.
+    unseen: Duration,
     wished: bool,
 }
 
@@ -28,19 +32,24 @@ impl Retirement {
         Retirement {
             requests_max: config.max_requests.map(MaxRequests::with_jitter),
             memory_max: config.max_rss,
-            ticks: 0,
+            unseen: Duration::ZERO,
             wished: false,
         }
     }
 
-    /// With each tick: the memory that this process has, if it is time to look. Not at once: whoever
-    /// has set a limit below what a worker begins with would get nothing but new workers.
+    /// The memory that this process has, if it is time to look; called with each tick of the worker's clock.
+    /// The first look is not at once: a limit below what a worker begins with would give nothing but new
+    /// workers.
     pub(in crate::worker) fn look(&mut self) -> Option<Memory> {
-        self.ticks = self.ticks.wrapping_add(1);
-        self.ticks.is_multiple_of(MEMORY_TICKS).then(Memory::own).flatten()
+        self.unseen += CLOCK_TICK;
+        if self.unseen < LOOK_EVERY {
+            return None;
+        }
+        self.unseen = Duration::ZERO;
+        Memory::own()
     }
 
-    /// Whether it is time, after so many answers and with so much memory, as far as that is known.
+    /// Whether it is time to retire, after this number of answers and with this memory, if that is known.
     pub(in crate::worker) fn is_due(&mut self, answers: u64, memory: Option<Memory>) -> Option<Cause> {
         if self.wished {
             return None;
@@ -60,7 +69,7 @@ mod tests {
     use super::*;
 
     fn retirement(requests_max: Option<u64>, memory_max: Option<u64>) -> Retirement {
-        Retirement { requests_max, memory_max, ticks: 0, wished: false }
+        Retirement { requests_max, memory_max, unseen: Duration::ZERO, wished: false }
     }
 
     #[test]

@@ -1,8 +1,7 @@
-//! Whom a proxy asks for: `X-Forwarded-For` and `-Proto`, or `Forwarded` (RFC 7239), believed of those
-//! that are trusted.
+//! The client behind a proxy: `X-Forwarded-For` and `-Proto`, or `Forwarded` (RFC 7239), from trusted proxies.
 //!
-//! Each proxy appends the address that it was asked from. So the list is read from its end, as long as who
-//! has written an entry is trusted: what stands before that may be anybody's invention.
+//! Each proxy appends the address that it was asked from. So the list is read from its end, as long as the
+//! writer of an entry is trusted: the entries before that may be invented.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +15,7 @@ use crate::worker::watch::caller::Peer;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Who asks in the end.
+/// The client at the far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::worker) struct Client {
     /// Its address, as far as it is known.
@@ -50,7 +49,7 @@ pub(in crate::worker) fn client(peer: Peer, headers: &HeaderMap, proxies: &Proxi
     }
 }
 
-/// The last hop, of those that were written by somebody who is trusted, with what belongs to it.
+/// The last hop that a trusted proxy has written, with the data that belongs to it.
 fn walk<T>(
     peer: Peer,
     hops: impl Iterator<Item = (Option<IpAddr>, T)>,
@@ -62,7 +61,7 @@ fn walk<T>(
         if !trusted.contains(writer) {
             break;
         }
-        // Who hides an address is as far as it goes.
+        // A hidden address ends the way.
         let Some(address) = hop else { break };
         found = Some((address, with));
         writer = Some(address);
@@ -70,11 +69,11 @@ fn walk<T>(
     found
 }
 
-/// Gives what stands before the last separator, if there is one, and the part behind it.
+/// Splits a text at its last separator: the text before it, if there is one, and the part behind it.
 type Split = fn(&[u8], u8) -> (Option<&[u8]>, &[u8]);
 
-/// The parts of a list in fields of this name, the last one first. Only as much is looked at as is asked for:
-/// who has written the rest is not known.
+/// The parts of a list in fields of this name, the last one first. The iterator is lazy: the writer of earlier
+/// parts is not known.
 fn from_the_end<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
@@ -90,7 +89,7 @@ fn from_the_end<'h>(
     })
 }
 
-/// What stands before the last separator, if there is one, and behind it.
+/// The text before the last separator, if there is one, and the part behind it.
 fn last_part(text: &[u8], separator: u8) -> (Option<&[u8]>, &[u8]) {
     match text.iter().rposition(|byte| *byte == separator) {
         Some(at) => (Some(&text[..at]), &text[at + 1..]),

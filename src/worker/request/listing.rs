@@ -8,7 +8,7 @@ use hyper::{HeaderMap, Request, Response};
 use super::params;
 use crate::snapshot::{Kind, Snapshot};
 use crate::worker::answer::body::Payload;
-use crate::worker::answer::compression::Accepted;
+use crate::worker::answer::compression::Acceptable;
 use crate::worker::answer::error::ApiError;
 use crate::worker::answer::{entity_tag, response};
 
@@ -36,7 +36,7 @@ impl Lists {
         let question = params::parse(kind, query_string)?;
         let headers = request.headers();
         let tag = entity_tag::of(snapshot.hash(), kind, query_string);
-        let coding = self.compress_from.and_then(|least| Accepted::of(headers, least));
+        let coding = self.compress_from.and_then(|least| Acceptable::of(headers, least));
         // The tag of a client tells whether it has what it would get: nothing need be selected then.
         let known = entity_tag::known(headers, &tag, coding).filter(|_| !headers.contains_key(IF_MATCH));
         let mut response = match known {

@@ -1,4 +1,5 @@
-//! What hyper answers by itself, to what is no HTTP: counted, logged and identified like all answers.
+//! Answers that hyper gives by itself to bytes that are not HTTP: they are counted, logged and identified as
+//! all answers are.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::telemetry::AccessRecord;
 use crate::worker::watch::caller::Peer;
 
 /// Bytes of a request line that are worth logging.
-const LINE_MAX: usize = 2048;
+const LOGGED_LINE_MAX: usize = 2048;
 
 /// An answer that hyper has given by itself.
 pub(in crate::worker) struct Refusal {
@@ -23,7 +24,7 @@ pub(in crate::worker) struct Refusal {
 }
 
 impl Service {
-    /// An id for what is no request, and the fields that answers to it have, as lines.
+    /// An id for such an answer, and the fields that it has, as lines.
     pub(in crate::worker) fn refusal_fields(&self) -> (Option<HeaderValue>, String) {
         let id = self.request_ids.as_ref().map(|ids| (ids.header(), ids.make()));
         let (date, no_store) = (self.date.now(), NO_STORE);
@@ -36,7 +37,7 @@ impl Service {
         (id.map(|(_, id)| id), lines)
     }
 
-    /// Counts and logs what hyper has answered by itself; `head` is what could not be read as a request.
+    /// Counts and logs an answer of hyper; `head` holds the bytes that could not be read as a request.
     pub(in crate::worker) fn refused_by_hyper(
         &self,
         refusal: &Refusal,
@@ -74,11 +75,11 @@ impl Service {
     }
 }
 
-/// A request line as far as it can be told from what was sent instead of one: method, target, protocol.
+/// Method, target and protocol, as far as the bytes that came in place of a request line show them.
 fn request_line(head: &[u8]) -> (String, String, &'static str) {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.trim_ascii_end();
-    let line = String::from_utf8_lossy(&line[..line.len().min(LINE_MAX)]);
+    let line = String::from_utf8_lossy(&line[..line.len().min(LOGGED_LINE_MAX)]);
     let mut words = line.splitn(3, ' ');
     let mut word = || words.next().filter(|word| !word.is_empty()).unwrap_or("-").to_owned();
     let (method, target) = (word(), word());
@@ -109,6 +110,6 @@ mod tests {
             let (method, target, protocol) = request_line(head);
             assert_eq!((method.as_str(), target.as_str(), protocol), line);
         }
-        assert_eq!(request_line(&[b'x'; 100_000]).0.len(), LINE_MAX);
+        assert_eq!(request_line(&[b'x'; 100_000]).0.len(), LOGGED_LINE_MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! What identifies a request: the client's own word if it is a sane one, else one of ours.
+//! The id of a request: the client's own if it is sane, else one that the worker makes.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +9,8 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::worker::answer::hex;
 
-/// The longest that is taken from a client.
-const LEN_MAX: usize = 128;
+/// The longest id that is taken from a client.
+const ID_LEN_MAX: usize = 128;
 
 /// Makes ids: random digits of the worker, and a number.
 pub(in crate::worker) struct RequestIds {
@@ -23,12 +23,12 @@ impl RequestIds {
     /// Ids in the field `header`; `None` if that is no name of one.
     pub(in crate::worker) fn new(header: &str) -> Option<Self> {
         let header = HeaderName::from_bytes(header.as_bytes()).ok()?;
-        // Keys of the hasher are random, but inherited from the master, as is all that is before a fork.
+        // The keys of the hasher are random, but all workers inherit them from the master.
         let worker = RandomState::new().hash_one((std::process::id(), SystemTime::now()));
         Some(RequestIds { header, worker, made: AtomicU64::new(0) })
     }
 
-    /// The field that ids stand in.
+    /// The header field of ids.
     pub(in crate::worker) fn header(&self) -> &HeaderName {
         &self.header
     }
@@ -41,7 +41,7 @@ impl RequestIds {
         }
     }
 
-    /// An id for what has none.
+    /// A new id.
     pub(in crate::worker) fn make(&self) -> HeaderValue {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let mut text = [0; 32];
@@ -52,10 +52,10 @@ impl RequestIds {
     }
 }
 
-/// Nothing that a log, a header or a shell could take for more than a word.
+/// Whether a log, a header and a shell take an id for a word.
 fn is_sane(id: &[u8]) -> bool {
     let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"._~+/=:-".contains(byte);
-    (1..=LEN_MAX).contains(&id.len()) && id.iter().all(sane)
+    (1..=ID_LEN_MAX).contains(&id.len()) && id.iter().all(sane)
 }
 
 #[cfg(test)]
@@ -70,11 +70,11 @@ mod tests {
             headers.insert("x-request-id", HeaderValue::from_bytes(id).unwrap());
             ids.of(&headers).as_bytes().to_vec()
         };
-        let longest = [b'a'; LEN_MAX];
+        let longest = [b'a'; ID_LEN_MAX];
         for sane in [&b"7"[..], b"0af7651916cd43dd8448eb211c80319c", b"a-b_c.d~e+f/g=h:i", &longest] {
             assert_eq!(of(sane), sane);
         }
-        for insane in [&b""[..], b"a b", b"a,b", b"\"", b"<x>", b"\xff", b"a;b", &[b'a'; LEN_MAX + 1]] {
+        for insane in [&b""[..], b"a b", b"a,b", b"\"", b"<x>", b"\xff", b"a;b", &[b'a'; ID_LEN_MAX + 1]] {
             let made = of(insane);
             assert_ne!(made, insane);
             assert!(made.len() == 32 && is_sane(&made));

@@ -4,8 +4,9 @@ use std::sync::{PoisonError, RwLock};
 
 use crate::snapshot::Snapshot;
 
-/// What answers are made from: the snapshot of the worker's generation, and while it drains that of the last
-/// one it was told of. Whoever waits for a reload finds the new rows also on a connection that was there before.
+/// The snapshots that answers are made from: that of the worker's generation and, while the worker drains, the
+/// last one that the master has handed over. A client that has waited for a reload finds the new rows on an old
+/// connection as well.
 pub(in crate::worker) struct Snapshots {
     own: &'static Snapshot<'static>,
     newer: RwLock<Option<&'static Snapshot<'static>>>,

@@ -1,4 +1,4 @@
-//! W3C's trace context: which trace a request belongs to, and which span calls.
+//! W3C's trace context: the trace that a request belongs to, and the span that calls.
 
 use hyper::HeaderMap;
 
@@ -6,7 +6,7 @@ use hyper::HeaderMap;
 pub(in crate::worker) fn parent(headers: &HeaderMap) -> Option<(&str, &str)> {
     let mut given = headers.get_all("traceparent").iter();
     let text = given.next()?.to_str().ok()?;
-    // Given twice it belongs to nobody.
+    // Two of them contradict each other.
     if given.next().is_some() {
         return None;
     }

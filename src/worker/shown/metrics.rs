@@ -1,15 +1,19 @@
 //! `metrics`: what the scoreboard says of all processes, as Prometheus reads it (text format 0.0.4).
 //!
-//! Written by hand: the client libraries keep and count values of their own process, and ours are sums
-//! over shared memory, for which the format is a few lines. Everything comes from the scoreboard,
-//! also what the answering worker knows of its own snapshot: during a reload there are two, and
-//! what is said must not depend on who is asked.
+//! Written by hand: the client libraries count values of one process, and these are sums over shared
+//! memory, for which the format takes a few lines. Everything comes from the scoreboard, even what the
+//! answering worker knows of its snapshot: during a reload there are two snapshots, and the page must not
+//! depend on the worker that answers.
 
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use super::PROGRAM_VERSION;
 use crate::scoreboard::{BOUNDS, CODES, Header, Number, Reading, RestartCause, Scans, Scoreboard};
+use crate::worker::watch::clock::CLOCK_TICK;
+
+// The help of connections and of requests in flight says so.
+const _: () = assert!(CLOCK_TICK.as_millis() * 4 == 1000, "looked at four times a second");
 
 /// More than a page has with a handful of endpoints in use.
 const PAGE: usize = 16 * 1024;

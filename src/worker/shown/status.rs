@@ -15,8 +15,8 @@ use crate::worker::watch::caller::Peer;
 /// Exit codes of scans that have stored what they found.
 const STORED: [u64; 2] = [0, 5];
 
-/// Whether it may see the status, or the metrics: a peer that is allowed to, and that asks for itself. A
-/// proxy on this machine asks for anybody, and says so.
+/// Whether a peer may see the status, or the metrics: it is allowed to, and it asks for itself. A proxy on this
+/// machine asks for others, and its header fields show it.
 pub(in crate::worker) fn may_see(peer: Peer, headers: &HeaderMap, allowed: &[IpAddr]) -> bool {
     let proxied = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
     !proxied && peer.is_none_or(|peer| allowed.contains(&peer.to_canonical()))
@@ -53,7 +53,7 @@ pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>
     })
 }
 
-/// What there is to say of scans, if there are any. Points in time are seconds since 1970.
+/// The scans of the server, null if there are none. Points in time are seconds since 1970.
 pub fn scan(scans: &Scans) -> Value {
     let time = |number: &Number| Some(number.get()).filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3);
     let (running, next, ended) = (time(&scans.running_ms), time(&scans.next_ms), time(&scans.ended_ms));
@@ -72,7 +72,7 @@ pub fn scan(scans: &Scans) -> Value {
             ("kept", &scans.kept),
             ("unreachable", &scans.unreachable),
         ];
-        // Those there are belong to an earlier one if this one has failed.
+        // After a scan that has failed, the counts are those of an earlier one.
         let has_stored = STORED.contains(&code);
         counts.iter().filter(|_| has_stored).for_each(|(name, count)| last[*name] = count.get().into());
         last

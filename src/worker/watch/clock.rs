@@ -1,11 +1,11 @@
-//! The time in which a worker ran, which is what its clients are measured by.
+//! The time in which a worker ran: its clients are measured by it.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Time between two ticks; the resolution of all time-outs of connections.
-pub(in crate::worker) const TICK: Duration = Duration::from_millis(250);
-/// The most that one tick counts: what lies beyond it is an absence.
+pub(in crate::worker) const CLOCK_TICK: Duration = Duration::from_millis(250);
+/// The most that one tick counts: anything beyond it is an absence.
 const COUNTED_MAX: Duration = Duration::from_millis(500);
 /// How late a tick may be before things may have happened that the worker has not seen yet.
 const LATE_MAX: Duration = Duration::from_millis(100);
@@ -32,12 +32,12 @@ impl Clock {
     }
 
     /// Lets time pass, as much as since the last tick. Says whether connections may be judged: not
-    /// if the tick is late, as what clients have sent and read meanwhile is seen only after it. Two
-    /// in a row are not put off, or a machine that is always late would keep everybody.
+    /// if the tick is late, as the worker sees only after it what clients have sent and read meanwhile.
+    /// A second late tick in a row judges, or a machine that is always late would keep every client.
     pub(in crate::worker) fn tick(&self, passed: Duration) -> bool {
-        let counted = passed.min(COUNTED_MAX).as_millis() as u32;
+        let counted = u32::try_from(passed.min(COUNTED_MAX).as_millis()).unwrap_or_default();
         self.now_ms.store(self.now_ms().wrapping_add(counted), Ordering::Relaxed);
-        let late = passed > TICK + LATE_MAX;
+        let late = passed > CLOCK_TICK + LATE_MAX;
         let late_before = self.late.swap(late, Ordering::Relaxed);
         !late || late_before
     }
@@ -68,20 +68,21 @@ mod tests {
     fn absences_do_not_count() {
         let clock = Clock::default();
         let begin = clock.now_ms();
-        clock.tick(TICK);
-        assert_eq!(clock.since(begin), TICK);
+        clock.tick(CLOCK_TICK);
+        assert_eq!(clock.since(begin), CLOCK_TICK);
         clock.tick(ABSENCE);
-        assert_eq!(clock.since(begin), TICK + COUNTED_MAX);
+        assert_eq!(clock.since(begin), CLOCK_TICK + COUNTED_MAX);
         clock.now_ms.store(u32::MAX - 100, Ordering::Relaxed);
         let begin = clock.now_ms();
-        clock.tick(TICK);
-        assert_eq!(clock.since(begin), TICK);
+        clock.tick(CLOCK_TICK);
+        assert_eq!(clock.since(begin), CLOCK_TICK);
     }
 
     #[test]
     fn nobody_is_judged_right_after_an_absence() {
         let clock = Clock::default();
-        let judged = [TICK, ABSENCE, TICK, ABSENCE, ABSENCE, ABSENCE, TICK].map(|passed| clock.tick(passed));
+        let judged = [CLOCK_TICK, ABSENCE, CLOCK_TICK, ABSENCE, ABSENCE, ABSENCE, CLOCK_TICK]
+            .map(|passed| clock.tick(passed));
         assert_eq!(judged, [true, false, true, false, true, true, true]);
     }
 }

@@ -1,4 +1,4 @@
-//! A request whose answer is on its way: who must know how much has left, and when it is over.
+//! A request whose answer is on its way: it counts the bytes that leave, and notes the end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use super::turn::Turn;
 use crate::scoreboard::Slot;
 use crate::telemetry::{AccessLine, AccessLog};
 
-/// Belongs to the body of an answer, and ends with it: handed over whole, or cut.
+/// Belongs to the body of an answer, and ends with it, whether the body was handed over whole or cut.
 pub(in crate::worker) struct Exchange {
     activity: Arc<Activity>,
     slot: &'static Slot,
