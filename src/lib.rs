@@ -3,6 +3,7 @@
 //!
 //! The rooms, in the order in which data walks through them (ARCHITECTURE.md has the map):
 //!
+//! - [`cli`]: how all programs print
 //! - [`config`]: what an operator chose (defaults, file, environment, flags), all of it checked
 //! - [`model`], [`ids`], [`text`]: plain data, stable ids, text as the API compares it
 //! - [`scan`]: finding audio files, reading their tags, making rows of them
@@ -15,6 +16,7 @@
 //! - [`control`]: how `avalonctl` talks to a master
 //! - [`telemetry`]: logging, Sentry and statsd; called by all, calls nobody
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod database;

@@ -1,9 +1,8 @@
 //! `avalon-master`: serves the collection with pre-forked workers.
 
-use std::error::Error;
-use std::io::{ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
+use avalon::cli::{chain, print};
 use avalon::config::trial::{self, Finding};
 use avalon::config::{self, Config, flags::Flags};
 use avalon::master::{self, Dispositions};
@@ -59,19 +58,17 @@ fn main() -> ExitCode {
     let config = match config::load(&overrides) {
         Ok(config) => config,
         Err(error) => {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            eprintln!("avalon-master: {error}{cause}");
+            eprintln!("avalon-master: {}", chain(&error));
             return ExitCode::from(2);
         }
     };
     if arguments.print_config {
-        return match stdout().write_all(config.print().as_bytes()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+        return match print(&config.print()) {
+            Err(error) => {
                 eprintln!("avalon-master: {error}");
                 ExitCode::FAILURE
             }
-            // Also if whoever reads has seen enough.
-            _ => ExitCode::SUCCESS,
+            Ok(()) => ExitCode::SUCCESS,
         };
     }
     if arguments.check_config {

@@ -1,11 +1,11 @@
 //! `avalonctl`: tells how a running `avalon-master` is, and steers it.
 
-use std::error::Error;
-use std::io::{Cursor, ErrorKind, Write, stdout};
+use std::io::Cursor;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use avalon::cli::{chain, print};
 use avalon::config::{self, DatabaseUrl, Overrides};
 use avalon::control::{self, Command, ControlError};
 use avalon::database;
@@ -152,20 +152,13 @@ fn inspect(
     Ok(format!("{url}: read in {read:.3} s, snapshot built in {built:.3} s\n{report}"))
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
-}
-
 fn show(text: &str) -> ExitCode {
-    match stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+    match print(text) {
+        Err(error) => {
             eprintln!("avalonctl: {error}");
             ExitCode::FAILURE
         }
-        // Also if whoever reads has seen enough.
-        _ => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::SUCCESS,
     }
 }
 

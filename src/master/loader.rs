@@ -15,8 +15,9 @@ use nix::unistd::{Pid, pipe2};
 use serde_json::{Map, Value, json};
 use slog::{error, info, warn};
 
+use super::ExitCode;
 use super::process::{self, Ended, FirstSteps};
-use super::{ExitCode, chain};
+use crate::cli::chain;
 use crate::config::Config;
 use crate::database;
 use crate::snapshot::storage::{self, Draft};

@@ -38,7 +38,6 @@ mod terminal;
 mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::error::Error;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -379,15 +378,4 @@ impl Master {
             }
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }

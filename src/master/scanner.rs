@@ -12,8 +12,9 @@ use nix::unistd::{Pid, pipe2};
 use serde::{Deserialize, Serialize};
 use slog::{error, info};
 
+use super::ExitCode;
 use super::process::{self, Ended, FirstSteps};
-use super::{ExitCode, chain};
+use crate::cli::chain;
 use crate::config::Config;
 use crate::scan::{self, Empty, Exit, Expected, Interrupt, Job, Progress, Report};
 use crate::telemetry::{Log, sentry};
