@@ -5,37 +5,15 @@
 //! turns signals, deaths and reports into its events, and its actions into system calls.
 
 pub mod arbiter;
-mod asking;
 mod clock;
-mod control;
-mod dispositions;
-mod errands;
-pub mod events;
-mod generations;
-mod handouts;
-mod inherited;
-mod kept;
-mod listeners;
-mod loader;
-mod logs;
-mod messages;
-mod metrics;
-mod names;
-mod parent;
+mod exit;
+mod generation;
+mod handover;
+mod operator;
 mod perform;
-mod pidfile;
-mod process;
-mod refresh;
-mod sandbox;
-mod saver;
-mod scanner;
+mod processes;
 mod scans;
-mod signals;
 mod start;
-mod status;
-mod systemd;
-mod terminal;
-mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -52,56 +30,38 @@ use nix::unistd::Pid;
 
 use slog::{crit, error, info, warn};
 
+use crate::master::arbiter::events::{Event, Settings, Wish};
+use crate::master::clock::RunningClock;
+use crate::master::generation::asking::Asking;
+use crate::master::generation::generations::Generation;
+use crate::master::generation::loader::{Kept, Loader, Source, in_words};
+use crate::master::generation::logs::open_log;
+use crate::master::generation::refresh::Refresh;
+use crate::master::generation::saver::Saving;
+use crate::master::generation::workers::Handouts;
+use crate::master::handover::listeners::Listener;
+use crate::master::handover::parent::Parent;
+use crate::master::handover::succession::{Invocation, Predecessor, Successor};
+use crate::master::operator::control::Control;
+use crate::master::operator::metrics::Metrics;
+use crate::master::operator::names::Names;
+use crate::master::operator::pidfile::PidFile;
+use crate::master::operator::systemd::Systemd;
+use crate::master::operator::terminal::{Meaning, Terminal};
+pub use crate::master::processes::dispositions::Dispositions;
+use crate::master::processes::errands::{Errand, Errands, report_last};
+use crate::master::processes::messages::Message;
+use crate::master::processes::signals::{Arrived, Signals};
+use crate::master::scans::scans::Scans;
+use crate::master::start::Prepared;
 use crate::scoreboard::{Dismissal, RestartCause, Scoreboard};
 use arbiter::Arbiter;
-use asking::Asking;
-use clock::RunningClock;
-use control::Control;
-pub use dispositions::Dispositions;
-use errands::{Errand, Errands, report_last};
-use events::{Event, Settings, Wish};
-use generations::Generation;
-use handouts::{Handouts, Owed};
-use listeners::Listener;
-use loader::{Kept, Loader, Source, in_words};
-use logs::open_log;
-use messages::Message;
-use metrics::Metrics;
-use names::Names;
-use parent::Parent;
-use pidfile::PidFile;
-use refresh::Refresh;
-use saver::Saving;
-use scans::Scans;
-use signals::{Arrived, Signals};
-use start::Prepared;
-use systemd::Systemd;
-use terminal::{Meaning, Terminal};
-use upgrade::{Invocation, Predecessor, Successor};
 
 use crate::config::{Config, Overrides};
+use crate::master::clock::TICK;
+pub use crate::master::exit::ExitCode;
+use crate::master::processes::process;
 use crate::telemetry::{Log, sentry};
-
-/// Longest time between two looks at the workers' signs of life.
-const TICK: Duration = Duration::from_millis(500);
-
-/// How a process of ours ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
-pub enum ExitCode {
-    /// Stopped as it was told to.
-    Stopped = 0,
-    /// An address or the pid file could not be had, or the system failed.
-    Failure = 1,
-    /// A wrong command line or configuration.
-    Configuration = 2,
-    /// At the first start the workers did not come up, or they die again and again.
-    Worker = 3,
-    /// At the first start there was no snapshot: the database is unreachable or broken.
-    Snapshot = 4,
-    /// This program is wrong (EX_SOFTWARE).
-    Panic = 70,
-}
 
 struct Master {
     overrides: Overrides,

@@ -7,16 +7,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use slog::{Level, error, info, warn};
 
-use super::events::{Action, Event};
-use super::generations::Generation;
-use super::messages::Message;
-use super::{Master, Owed};
+use crate::master::Master;
+use crate::master::arbiter::events::{Action, Event};
+use crate::master::generation::generations::Generation;
+use crate::master::generation::workers::Owed;
+use crate::master::processes::messages::Message;
 use crate::telemetry::sentry;
 use crate::worker::Role;
 
 impl Master {
     /// Does what the arbiter says; some of it has an answer.
-    pub(super) fn perform(&mut self, action: Action) -> Option<Event> {
+    pub(crate) fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Configure { generation } => {
                 self.metrics.reload_begun();
@@ -77,7 +78,7 @@ impl Master {
         worker.iter().for_each(|worker| self.scoreboard.slot(worker.slot).dismiss(self.dismissal));
     }
 
-    pub(super) fn kill(&self, pid: Pid, signal: Signal) {
+    pub(crate) fn kill(&self, pid: Pid, signal: Signal) {
         match kill(pid, signal) {
             // It has ended, and will be reaped.
             Ok(()) | Err(Errno::ESRCH) => {}
@@ -87,7 +88,7 @@ impl Master {
         }
     }
 
-    pub(super) fn promote(&mut self, number: u64) {
+    pub(crate) fn promote(&mut self, number: u64) {
         // Before they are told to leave: a connection that a proxy has kept must not show it old rows.
         self.handouts.owe(|other| other != number, Owed { snapshot: true, ..Owed::default() });
         self.hand_out();
@@ -132,7 +133,7 @@ impl Master {
 
     /// Tells all who wait for it; a generation from a kept snapshot is followed by one from
     /// the database.
-    pub(super) fn made(&mut self, number: u64, result: Result<(), String>) {
+    pub(crate) fn made(&mut self, number: u64, result: Result<(), String>) {
         let serves = result.is_ok();
         self.record_made(serves);
         if let Some(control) = &mut self.control {
@@ -159,7 +160,7 @@ impl Master {
     }
 
     /// What keeps a server from starting is said on stderr too.
-    pub(super) fn say(&self, level: Level, message: &str) {
+    pub(crate) fn say(&self, level: Level, message: &str) {
         let log = self.log.logger();
         match level {
             Level::Critical => {

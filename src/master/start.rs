@@ -10,44 +10,47 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::pipe2;
 use slog::{Logger, info, warn};
 
-use super::arbiter::Arbiter;
-use super::clock::RunningClock;
-use super::control::Control;
-use super::errands::Errands;
-use super::events::Settings;
-use super::generations::{Generation, open_listeners, settings};
-use super::handouts::Handouts;
-use super::inherited::Inherited;
-use super::kept::saved_snapshot;
-use super::loader::Kept;
-use super::logs::open_logs;
-use super::metrics::{self, Metrics};
-use super::names::Names;
-use super::parent::Parent;
-use super::pidfile::PidFile;
-use super::refresh::Refresh;
-use super::saver::Saving;
-use super::scans::Scans;
-use super::signals::Signals;
-use super::systemd::Systemd;
-use super::terminal::Terminal;
-use super::upgrade::{Invocation, Predecessor, second};
-use super::{Dispositions, ExitCode, Master, listeners};
 use crate::config::{Config, Overrides, World};
+use crate::master::Master;
+use crate::master::arbiter::Arbiter;
+use crate::master::arbiter::events::Settings;
+use crate::master::clock::RunningClock;
+use crate::master::exit::ExitCode;
+use crate::master::generation::generations::{Generation, open_listeners, settings};
+use crate::master::generation::loader::Kept;
+use crate::master::generation::logs::open_logs;
+use crate::master::generation::refresh::Refresh;
+use crate::master::generation::restored::saved_snapshot;
+use crate::master::generation::saver::Saving;
+use crate::master::generation::workers::Handouts;
+use crate::master::handover::inherited::Inherited;
+use crate::master::handover::listeners;
+use crate::master::handover::parent::Parent;
+use crate::master::handover::succession::{Invocation, Predecessor, second};
+use crate::master::operator::control::Control;
+use crate::master::operator::metrics::{self, Metrics};
+use crate::master::operator::names::Names;
+use crate::master::operator::pidfile::PidFile;
+use crate::master::operator::systemd::Systemd;
+use crate::master::operator::terminal::Terminal;
+use crate::master::processes::dispositions::Dispositions;
+use crate::master::processes::errands::Errands;
+use crate::master::processes::signals::Signals;
+use crate::master::scans::scans::Scans;
 use crate::scoreboard::{Dismissal, Scoreboard};
 use crate::telemetry::{AccessLog, Log, sentry};
 
 /// What must be there before anything can fail in an orderly way.
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     inherited: Inherited,
-    pub(super) log: Log,
+    pub(crate) log: Log,
     access_log: Option<AccessLog>,
     signals: Signals,
     terminal: Terminal,
 }
 
 impl Prepared {
-    pub(super) fn of(config: &Config, dispositions: Dispositions) -> Result<Prepared, (ExitCode, String)> {
+    pub(crate) fn of(config: &Config, dispositions: Dispositions) -> Result<Prepared, (ExitCode, String)> {
         let inherited = Inherited::take().map_err(|message| (ExitCode::Failure, message))?;
         let (log, access_log) = open_logs(config).map_err(|error| (ExitCode::Configuration, error))?;
         sentry::start_aside(&config.sentry);
@@ -61,7 +64,7 @@ impl Prepared {
 }
 
 impl Master {
-    pub(super) fn open(
+    pub(crate) fn open(
         overrides: Overrides,
         config: Config,
         prepared: Prepared,
@@ -141,7 +144,7 @@ fn open_control(path: &Path, log: &Logger) -> Option<Control> {
     Control::open(path).map_err(|error| warn!(log, "avalonctl cannot reach this server: {}", error)).ok()
 }
 
-pub(super) fn warn_about(config: &Config, log: &Logger) {
+pub(crate) fn warn_about(config: &Config, log: &Logger) {
     for warning in config.warnings.iter().map(String::as_str).chain(config.unreachable()) {
         warn!(log, "{}", warning);
     }

@@ -65,9 +65,9 @@ fn data_flows_one_way() {
 #[test]
 fn unsafe_code_stands_only_where_the_architecture_says() {
     let allowed = [
-        "master/dispositions.rs",
-        "master/inherited.rs",
-        "master/process.rs",
+        "master/processes/dispositions.rs",
+        "master/handover/inherited.rs",
+        "master/processes/process.rs",
         "scoreboard/mod.rs",
         "snapshot/storage.rs",
         "title.rs",

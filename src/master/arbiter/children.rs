@@ -9,8 +9,8 @@ use nix::unistd::Pid;
 use slog::Level;
 
 use super::Arbiter;
-use crate::master::ExitCode;
-use crate::master::events::Action;
+use crate::master::arbiter::events::Action;
+use crate::master::exit::ExitCode;
 use crate::scoreboard::{RestartCause, SLOTS};
 
 /// What a worker gets after its own deadline before it is killed, so that it can end by itself.

@@ -8,8 +8,8 @@ use slog::Level;
 
 use super::Arbiter;
 use super::children::{DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
-use crate::master::ExitCode;
-use crate::master::events::{Action, Settings};
+use crate::master::arbiter::events::{Action, Settings};
+use crate::master::exit::ExitCode;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {

@@ -14,7 +14,7 @@ use slog::Level;
 
 use self::world::{World, settings};
 use super::*;
-use crate::master::ExitCode;
+use crate::master::exit::ExitCode;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

@@ -11,8 +11,8 @@ use super::Arbiter;
 use super::children::{Child, DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
 use super::making::{Next, Stage};
 use super::patience::HEALTHY_LIFE;
-use crate::master::ExitCode;
-use crate::master::events::Action;
+use crate::master::arbiter::events::Action;
+use crate::master::exit::ExitCode;
 use crate::scoreboard::RestartCause;
 
 /// Between SIGABRT and SIGKILL to a silent worker.

@@ -7,8 +7,8 @@ use nix::unistd::Pid;
 use proptest::prelude::*;
 
 use super::world::{World, settings};
-use crate::master::ExitCode;
 use crate::master::arbiter::{Event, Settings, Wish};
+use crate::master::exit::ExitCode;
 use crate::scoreboard::RestartCause;
 
 /// Something that happens; indices are taken modulo what there is.

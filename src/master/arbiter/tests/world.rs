@@ -9,8 +9,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use slog::Level;
 
-use crate::master::ExitCode;
 use crate::master::arbiter::{Action, Arbiter, Event, Settings, Wish};
+use crate::master::exit::ExitCode;
 
 /// What [`World::new`] starts with.
 pub(super) fn settings(workers: usize) -> Settings {

@@ -1,0 +1,203 @@
+//! What the arbiter is told, and what it says: the language between its decisions and the
+//! shell that carries them out.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use slog::Level;
+
+use crate::master::exit::ExitCode;
+use crate::scoreboard::RestartCause;
+
+/// What the arbiter needs to know of a configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Number of workers.
+    pub workers: usize,
+    /// Silence after which a worker is replaced.
+    pub timeout: Option<Duration>,
+    /// How long a worker may drain.
+    pub graceful_timeout: Duration,
+    /// How long a worker may take to be ready.
+    pub boot_timeout: Duration,
+    /// How long the loader may take.
+    pub load_timeout: Duration,
+    /// How long all workers of a new generation must have lived before it takes the place of
+    /// one that serves.
+    pub probation: Duration,
+    /// How often workers may die young within `failure_window`, with nobody else to serve, before
+    /// the master ends; 0 for any number of times.
+    pub failures_max: usize,
+    /// How long a death counts.
+    pub failure_window: Duration,
+}
+
+/// What operators ask for by signals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM.
+    Stop,
+    /// SIGINT, SIGQUIT.
+    StopNow,
+    /// SIGTTIN.
+    MoreWorkers,
+    /// SIGTTOU.
+    FewerWorkers,
+    /// So many workers.
+    Workers(usize),
+    /// SIGUSR2.
+    Upgrade,
+    /// SIGWINCH.
+    Drain,
+    /// SIGUSR1.
+    ReopenLogs,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The first configuration is good and its listeners are open.
+    Started(Settings),
+    /// An operator's wish.
+    Wished(Wish),
+    /// The answer to [`Action::Configure`].
+    Configured(Result<Settings, String>),
+    /// The answer to [`Action::StartLoader`].
+    LoaderStarted(Result<Pid, String>),
+    /// The loader has ended, with a snapshot or a reason why not.
+    LoaderEnded(Result<(), String>),
+    /// The loader has ended, and what it made is what is served already: nothing is to change.
+    Unchanged,
+    /// The answer to [`Action::Fork`].
+    Forked {
+        /// Of this generation.
+        generation: u64,
+        /// On this slot.
+        slot: usize,
+        /// The child, or why there is none.
+        result: Result<Pid, String>,
+    },
+    /// A worker accepts connections.
+    Ready(Pid),
+    /// A worker that was told to end accepts no connections any more.
+    Deaf(Pid),
+    /// A worker has served as many requests, or taken as much memory, as it may, and wishes to be
+    /// replaced.
+    Retires {
+        /// Which.
+        pid: Pid,
+        /// Why, as restarts are counted.
+        cause: RestartCause,
+    },
+    /// A worker has ended.
+    Exited {
+        /// Which.
+        pid: Pid,
+        /// Whether it was by itself and in good order, as after a SIGTERM by somebody else.
+        orderly: bool,
+        /// How, in words.
+        how: String,
+    },
+    /// Time has passed; for each slot of a living worker, how long it has been silent.
+    Tick {
+        /// Slot and silence.
+        silent: Vec<(usize, Duration)>,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Read the configuration again, and open listeners that are new in it.
+    Configure {
+        /// For this generation.
+        generation: u64,
+    },
+    /// Fork a loader.
+    StartLoader {
+        /// For this generation.
+        generation: u64,
+    },
+    /// Fork a worker.
+    Fork {
+        /// Of this generation.
+        generation: u64,
+        /// On this slot.
+        slot: usize,
+    },
+    /// Log that a worker has ended.
+    WorkerEnded {
+        /// An error if nobody had told it to.
+        level: Level,
+        /// Of this generation.
+        generation: u64,
+        /// On this slot.
+        slot: usize,
+        /// Which.
+        pid: Pid,
+        /// How, in words.
+        how: String,
+        /// How long it lived.
+        age: Duration,
+    },
+    /// Send a signal.
+    Kill {
+        /// To this child.
+        pid: Pid,
+        /// Which signal.
+        signal: Signal,
+    },
+    /// This generation serves from now on.
+    Promote {
+        /// Which.
+        generation: u64,
+    },
+    /// Tell who waits for it what has become of a generation: it has failed, or it serves, and no
+    /// worker of a former one accepts connections any more.
+    Made {
+        /// Which.
+        generation: u64,
+        /// That it serves, or why not.
+        result: Result<(), String>,
+    },
+    /// This generation has come to nothing, or has ended: forget what it holds.
+    Discard {
+        /// Which.
+        generation: u64,
+    },
+    /// Close every listener: the server stops.
+    CloseListeners,
+    /// Log that a worker has been silent for too long, and in which request; it is killed.
+    Stuck {
+        /// Which.
+        pid: Pid,
+        /// Its slot on the scoreboard.
+        slot: usize,
+    },
+    /// Start the program anew beside this one.
+    Upgrade,
+    /// Open the log file anew.
+    ReopenLog,
+    /// Say something.
+    Log(Level, String),
+    /// End the master.
+    Exit(ExitCode),
+}
+
+/// One worker, for those who ask.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerStatus {
+    /// Its process.
+    pub pid: Pid,
+    /// Its slot on the scoreboard.
+    pub slot: usize,
+    /// Its generation.
+    pub generation: u64,
+    /// When it was forked.
+    pub born: Instant,
+    /// What it does, in a word.
+    pub state: &'static str,
+}
