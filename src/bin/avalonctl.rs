@@ -3,15 +3,15 @@
 use std::io::Cursor;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use avalon::cli::{chain, print};
 use avalon::config::{self, DatabaseUrl, Overrides};
-use avalon::control::{self, Command, ControlError};
+use avalon::control::{self, Command, ControlError, Status};
 use avalon::database;
 use avalon::snapshot::{self, inspect};
 use clap::{Parser, Subcommand};
-use serde_json::Value;
+use serde::Deserialize;
 
 /// Tells how a running avalon-master is, and steers it.
 #[derive(Parser)]
@@ -104,13 +104,21 @@ fn main() -> ExitCode {
         Action::Reload { wait } => (Command::Reload { wait }, (!wait).then_some(PATIENCE)),
         Action::Stop { wait } => (Command::Stop { wait }, (!wait).then_some(PATIENCE)),
         Action::Upgrade => (Command::Upgrade, None),
-        Action::Workers { count } => (Command::Workers(count), Some(PATIENCE)),
+        Action::Workers { count } => (Command::Workers { count }, Some(PATIENCE)),
         Action::Inspect { .. } => return ExitCode::FAILURE,
     };
     match control::call(&socket, command, patience) {
         Ok(answer) => match arguments.action {
             Action::Status { json: true } => show(&format!("{answer:#}\n")),
-            Action::Status { json: false } => show(&table(&answer)),
+            Action::Status { json: false } => match Status::deserialize(answer) {
+                Ok(status) => show(&status.to_string()),
+                Err(error) => {
+                    eprintln!(
+                        "avalonctl: the status of the master cannot be read, try status --json: {error}"
+                    );
+                    ExitCode::FAILURE
+                }
+            },
             _ => ExitCode::SUCCESS,
         },
         Err(error) => {
@@ -160,116 +168,4 @@ fn show(text: &str) -> ExitCode {
         }
         Ok(()) => ExitCode::SUCCESS,
     }
-}
-
-/// What the status says of scans, for a person.
-fn scan(scan: &Value) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-    let last = &scan["last"];
-    let mut lines = String::new();
-    if let (Some(started), Some(ended)) = (last["started"].as_f64(), last["ended"].as_f64()) {
-        let ago = (now - ended).max(0.0);
-        lines += &match last["error"].as_str() {
-            Some(error) => {
-                format!("last scan failed {ago:.0} s ago with exit code {}: {error}\n", last["exit_code"])
-            }
-            None => format!(
-                "last scan {ago:.0} s ago, in {:.1} s: {} songs, {} added, {} changed, {} removed, {} moved\n",
-                (ended - started).max(0.0),
-                last["songs"],
-                last["added"],
-                last["changed"],
-                last["removed"],
-                last["moved"],
-            ),
-        };
-    }
-    if last["unreachable"].as_u64().is_some_and(|count| count > 0) {
-        let (places, songs) = (&last["unreachable"], &last["kept"]);
-        lines += &format!("{places} places could not be reached, {songs} songs stay as they were\n");
-    }
-    if let Some(since) = scan["running_since"].as_f64() {
-        lines += &format!("a scan has been running for {:.0} s\n", (now - since).max(0.0));
-    }
-    if let Some(next) = scan["next"].as_f64() {
-        lines += &format!("next scan in {:.0} s\n", (next - now).max(0.0));
-    }
-    lines
-}
-
-/// The status for a person.
-fn table(status: &Value) -> String {
-    let number = |value: &Value| value.as_f64().unwrap_or_default();
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let snapshot = &status["snapshot"];
-    let mut lines = format!(
-        "avalon-master {} pid {} {} for {:.0} s, generation {}, {} requests\n",
-        text(&status["version"]),
-        status["pid"],
-        text(&status["state"]),
-        number(&status["uptime"]),
-        status["generation"],
-        status["requests"],
-    );
-    if snapshot.is_object() {
-        lines += &format!(
-            "snapshot {} of {:.1} MB, {:.0} s old: {} songs, {} albums, {} artists, {} genres\n",
-            text(&snapshot["hash"]),
-            number(&snapshot["bytes"]) / 1e6,
-            number(&snapshot["age"]),
-            snapshot["songs"],
-            snapshot["albums"],
-            snapshot["artists"],
-            snapshot["genres"],
-        );
-    }
-    if let Some(error) = status["last_reload"]["error"].as_str() {
-        lines += &format!("last reload failed: {error}\n");
-    }
-    if snapshot["stale"] == true {
-        lines += "stale data: kept from a former start, as the database could not be read since\n";
-    }
-    if snapshot["empty"] == true {
-        lines += "the collection is empty: nothing has been scanned yet\n";
-    }
-    lines += &scan(&status["scan"]);
-    if let Some(trouble) = status["trouble"].as_str() {
-        lines += &format!("trouble: {trouble}\n");
-    }
-    for (cause, count) in status["restarts"].as_object().into_iter().flatten() {
-        lines += &format!("workers replaced: {count} ({cause})\n");
-    }
-    lines += &format!(
-        "{:>4} {:>8} {:>4} {:<8} {:>8} {:>10} {:>8} {:>6} {:>8} {:>8} {:>10} {:>10}\n",
-        "slot",
-        "pid",
-        "gen",
-        "state",
-        "age s",
-        "requests",
-        "req/s",
-        "conns",
-        "p50 ms",
-        "p99 ms",
-        "private MB",
-        "shared MB",
-    );
-    for worker in status["workers"].as_array().into_iter().flatten() {
-        lines += &format!(
-            "{:>4} {:>8} {:>4} {:<8} {:>8.0} {:>10} {:>8.1} {:>6} {:>8.3} {:>8.3} {:>10.1} {:>10.1}\n",
-            worker["slot"].to_string(),
-            worker["pid"].to_string(),
-            worker["generation"].to_string(),
-            text(&worker["state"]),
-            number(&worker["age"]),
-            worker["requests"].to_string(),
-            number(&worker["requests_per_second"]),
-            worker["connections"].to_string(),
-            number(&worker["p50"]) * 1e3,
-            number(&worker["p99"]) * 1e3,
-            number(&worker["memory_private"]) / 1e6,
-            number(&worker["memory_shared"]) / 1e6,
-        );
-    }
-    lines
 }

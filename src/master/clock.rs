@@ -1,7 +1,8 @@
-//! The time in which the master ran. While a freezer, SIGSTOP or a paused machine stops the server, its
-//! children cannot give a sign of life or finish anything either: that time counts against no process.
+//! Clocks of the master, above all one that measures the time in which the master ran. While a freezer, SIGSTOP or a
+//! paused machine stops the server, its children cannot give a sign of life or finish anything either: that time
+//! counts against no process.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest time between two rounds of the master's loop.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
@@ -34,13 +35,13 @@ impl RunningClock {
         self.last_round = now;
     }
 
-    /// What this clock shows when the system's shows `now`.
+    /// The time on this clock when the system's shows `now`.
     pub(crate) fn at(&self, now: Instant) -> Instant {
         // It is never before the first round, as absences lie between rounds.
         now.checked_sub(self.absent).unwrap_or(now)
     }
 
-    /// What this clock shows.
+    /// The time on this clock.
     pub(crate) fn now(&self) -> Instant {
         self.at(Instant::now())
     }
@@ -50,6 +51,17 @@ impl RunningClock {
     pub(crate) fn counted(&self, silence: Duration, now: Instant) -> Duration {
         self.returned.map_or(silence, |returned| silence.min(now.saturating_duration_since(returned)))
     }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    milliseconds(SystemTime::now())
+}
+
+/// Milliseconds from 1970 to this moment; zero before.
+pub(crate) fn milliseconds(when: SystemTime) -> u64 {
+    let since = when.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use hyper::header::FORWARDED;
 use serde_json::{Value, json};
 
 use super::VERSION;
+use crate::control::{ScanEnd, ScanFound, ScanStatus};
 use crate::scoreboard::{Number, Scans, Scoreboard};
 use crate::snapshot::{Kind, Snapshot};
 
@@ -54,31 +55,27 @@ pub(super) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value 
     })
 }
 
-/// What there is to say of scans, if there are any. Points in time are seconds since 1970.
-pub fn scan(scans: &Scans) -> Value {
+/// What there is to say of scans, if there are any; not why the last one failed, which only the master knows.
+pub fn scan(scans: &Scans) -> Option<ScanStatus> {
     let time = |number: &Number| Some(number.get()).filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3);
-    let (running, next, ended) = (time(&scans.running_ms), time(&scans.next_ms), time(&scans.ended_ms));
-    if running.or(next).or(ended).is_none() {
-        return Value::Null;
-    }
-    let last = ended.map(|ended| {
-        let code = scans.exit_code.get();
-        let mut last = json!({ "started": time(&scans.started_ms), "ended": ended, "exit_code": code });
-        let counts = [
-            ("songs", &scans.songs),
-            ("added", &scans.added),
-            ("changed", &scans.changed),
-            ("removed", &scans.removed),
-            ("moved", &scans.moved),
-            ("kept", &scans.kept),
-            ("unreachable", &scans.unreachable),
-        ];
-        // Those there are belong to an earlier one if this one has failed.
-        let has_stored = STORED.contains(&code);
-        counts.iter().filter(|_| has_stored).for_each(|(name, count)| last[*name] = count.get().into());
-        last
+    let (running_since, next) = (time(&scans.running_ms), time(&scans.next_ms));
+    let last = time(&scans.ended_ms).map(|ended| {
+        let exit_code = scans.exit_code.get();
+        let found = ScanFound {
+            songs: scans.songs.get(),
+            added: scans.added.get(),
+            changed: scans.changed.get(),
+            removed: scans.removed.get(),
+            moved: scans.moved.get(),
+            kept: scans.kept.get(),
+            unreachable: scans.unreachable.get(),
+        };
+        // The numbers belong to an earlier scan if this one has failed.
+        let found = STORED.contains(&exit_code).then_some(found);
+        ScanEnd { started: time(&scans.started_ms), ended, exit_code, found, error: None }
     });
-    json!({ "running_since": running, "next": next, "last": last })
+    let status = ScanStatus { running_since, next, last };
+    (status != ScanStatus::default()).then_some(status)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ const STREET: [(&str, &[&str]); 12] = [
     ("scan", &["config", "control", "database", "model", "ids", "text", "telemetry"]),
     ("database", &["config", "model"]),
     ("snapshot", &["model", "text"]),
-    ("worker", &["config", "snapshot", "telemetry", "text", "title", "scoreboard"]),
+    ("worker", &["config", "control", "snapshot", "telemetry", "text", "title", "scoreboard"]),
     ("control", &[]),
     ("title", &[]),
 ];

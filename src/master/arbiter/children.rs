@@ -10,6 +10,7 @@ use slog::Level;
 
 use super::Arbiter;
 use crate::master::arbiter::events::Action;
+use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
 use crate::scoreboard::{RestartCause, SLOTS};
 
@@ -58,7 +59,7 @@ impl Arbiter {
         &mut self,
         generation: u64,
         slot: usize,
-        result: Result<Pid, String>,
+        result: Result<Pid, Reason>,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
@@ -66,7 +67,7 @@ impl Arbiter {
         let pid = match result {
             Ok(pid) => pid,
             Err(reason) if self.is_next(generation) => {
-                return self.fail_next(&reason, ExitCode::Worker, now, actions);
+                return self.fail_next(reason.as_str(), ExitCode::Worker, now, actions);
             }
             Err(reason) => {
                 actions.push(Action::Log(Level::Error, format!("a worker could not be forked: {reason}")));

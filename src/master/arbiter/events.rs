@@ -1,12 +1,14 @@
 //! What the arbiter is told, and what it says: the language between its decisions and the
 //! shell that carries them out.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use slog::Level;
 
+use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
 use crate::scoreboard::RestartCause;
 
@@ -64,11 +66,11 @@ pub enum Event {
     /// An operator's wish.
     Wished(Wish),
     /// The answer to [`Action::Configure`].
-    Configured(Result<Settings, String>),
+    Configured(Result<Settings, Reason>),
     /// The answer to [`Action::StartLoader`].
-    LoaderStarted(Result<Pid, String>),
+    LoaderStarted(Result<Pid, Reason>),
     /// The loader has ended, with a snapshot or a reason why not.
-    LoaderEnded(Result<(), String>),
+    LoaderEnded(Result<(), Reason>),
     /// The loader has ended, and what it made is what is served already: nothing is to change.
     Unchanged,
     /// The answer to [`Action::Fork`].
@@ -78,7 +80,7 @@ pub enum Event {
         /// On this slot.
         slot: usize,
         /// The child, or why there is none.
-        result: Result<Pid, String>,
+        result: Result<Pid, Reason>,
     },
     /// A worker accepts connections.
     Ready(Pid),
@@ -155,13 +157,13 @@ pub enum Action {
         /// Which.
         generation: u64,
     },
-    /// Tell who waits for it what has become of a generation: it has failed, or it serves, and no
-    /// worker of a former one accepts connections any more.
-    Made {
-        /// Which.
+    /// Tell operators and systemd that a reload has ended: its generation serves, and no worker of a former one
+    /// accepts connections any more, or there is no such generation.
+    ReloadEnded {
+        /// The generation that it was to make.
         generation: u64,
-        /// That it serves, or why not.
-        result: Result<(), String>,
+        /// Why there is none, if so.
+        result: Result<(), Reason>,
     },
     /// This generation has come to nothing, or has ended: forget what it holds.
     Discard {
@@ -198,6 +200,54 @@ pub struct WorkerStatus {
     pub generation: u64,
     /// When it was forked.
     pub born: Instant,
-    /// What it does, in a word.
-    pub state: &'static str,
+    /// What it does.
+    pub state: WorkerState,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerState {
+    /// It does not accept connections yet.
+    Booting,
+    /// It accepts connections.
+    Serving,
+    /// It was told to end.
+    Ending,
+}
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            WorkerState::Booting => "booting",
+            WorkerState::Serving => "serving",
+            WorkerState::Ending => "ending",
+        })
+    }
+}
+
+/// What the server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The first generation is being made.
+    Starting,
+    /// A generation serves.
+    Serving,
+    /// A generation serves, and the next one is being made.
+    Reloading,
+    /// A generation serves no more, as its workers were told to leave, and none takes its place.
+    Drained,
+    /// The server ends.
+    Stopping,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::Starting => "starting",
+            State::Serving => "serving",
+            State::Reloading => "reloading",
+            State::Drained => "drained",
+            State::Stopping => "stopping",
+        })
+    }
 }

@@ -9,6 +9,7 @@ use slog::Level;
 use super::Arbiter;
 use super::children::{DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
 use crate::master::arbiter::events::{Action, Settings};
+use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Arbiter {
 
     pub(super) fn configured(
         &mut self,
-        result: Result<Settings, String>,
+        result: Result<Settings, Reason>,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
@@ -60,7 +61,7 @@ impl Arbiter {
                 next.settings = settings;
                 self.load(now, actions);
             }
-            Err(reason) => self.fail_next(&reason, ExitCode::Configuration, now, actions),
+            Err(reason) => self.fail_next(reason.as_str(), ExitCode::Configuration, now, actions),
         }
     }
 
@@ -72,20 +73,20 @@ impl Arbiter {
 
     pub(super) fn loader_started(
         &mut self,
-        result: Result<Pid, String>,
+        result: Result<Pid, Reason>,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
         match (result, &mut self.next) {
             (Ok(pid), Some(Next { stage: Stage::Loading { loader, .. }, .. })) => *loader = Some(pid),
             (Ok(pid), _) => actions.push(Action::Kill { pid, signal: Signal::SIGKILL }),
-            (Err(reason), _) => self.fail_next(&reason, ExitCode::Snapshot, now, actions),
+            (Err(reason), _) => self.fail_next(reason.as_str(), ExitCode::Snapshot, now, actions),
         }
     }
 
     pub(super) fn loader_ended(
         &mut self,
-        result: Result<(), String>,
+        result: Result<(), Reason>,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
@@ -98,7 +99,7 @@ impl Arbiter {
             Err(reason) => {
                 // Reaped already: its pid may be anybody's.
                 next.stage = Stage::Loading { loader: None, deadline: now };
-                self.fail_next(&reason, ExitCode::Snapshot, now, actions);
+                self.fail_next(reason.as_str(), ExitCode::Snapshot, now, actions);
             }
         }
     }
@@ -108,7 +109,7 @@ impl Arbiter {
         let Some(Next { generation, .. }) = self.next.take_if(loading) else { return };
         let current = self.current.unwrap_or_default();
         actions.push(Action::Log(Level::Info, format!("nothing has changed, generation {current} goes on")));
-        actions.push(Action::Made { generation, result: Ok(()) });
+        actions.push(Action::ReloadEnded { generation, result: Ok(()) });
         actions.push(Action::Discard { generation });
     }
 
@@ -163,7 +164,7 @@ impl Arbiter {
         let children = &self.children;
         let alone = |of: &mut u64| children.values().all(|child| child.generation >= *of || child.deaf);
         let made = self.unannounced.extract_if(.., alone);
-        actions.extend(made.map(|generation| Action::Made { generation, result: Ok(()) }));
+        actions.extend(made.map(|generation| Action::ReloadEnded { generation, result: Ok(()) }));
     }
 
     /// Gives up the next generation: the one before goes on, or there is none and the
@@ -176,7 +177,7 @@ impl Arbiter {
         actions: &mut Vec<Action>,
     ) {
         let Some(next) = self.next.take() else { return };
-        actions.push(Action::Made { generation: next.generation, result: Err(reason.to_owned()) });
+        actions.push(Action::ReloadEnded { generation: next.generation, result: Err(Reason::new(reason)) });
         if let Stage::Loading { loader: Some(pid), .. } = next.stage {
             actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
         }

@@ -12,7 +12,6 @@ mod patience;
 mod watching;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -21,17 +20,18 @@ use slog::Level;
 
 use crate::master::exit::ExitCode;
 use children::{Child, DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
-use events::{Action, Event, Settings, Wish, WorkerStatus};
+use events::{Action, Event, Settings, State, Wish, WorkerState, WorkerStatus};
 use making::{Next, Stage};
 use patience::Patience;
 
-use crate::scoreboard::RestartCause;
+use crate::control::WORKERS;
+use crate::scoreboard::{RestartCause, SLOTS};
 
-/// Numbers of workers that TTIN and TTOU may lead to.
-const WORKERS: RangeInclusive<usize> = 1..=256;
 /// Generations that may drain at the same time: each pins its snapshot. A reload waits until
 /// there is room, as ending one early would lose requests.
 const DRAINING_MAX: usize = 2;
+/// Workers of the generation that serves, of the next one and of those that drain each have a slot.
+const _: () = assert!(*WORKERS.end() * (2 + DRAINING_MAX) <= SLOTS);
 
 /// The state of the master.
 #[derive(Debug)]
@@ -131,14 +131,14 @@ impl Arbiter {
         self.next.is_some() || self.draining() >= DRAINING_MAX
     }
 
-    /// What the server is doing, in a word.
-    pub fn state(&self) -> &'static str {
+    /// What the server does.
+    pub fn state(&self) -> State {
         match (self.stopping, self.current, &self.next) {
-            (Some(_), ..) => "stopping",
-            (None, None, _) => "starting",
-            (None, Some(_), Some(_)) => "reloading",
-            (None, Some(_), None) if self.drained => "drained",
-            (None, Some(_), None) => "serving",
+            (Some(_), ..) => State::Stopping,
+            (None, None, _) => State::Starting,
+            (None, Some(_), Some(_)) => State::Reloading,
+            (None, Some(_), None) if self.drained => State::Drained,
+            (None, Some(_), None) => State::Serving,
         }
     }
 
@@ -175,9 +175,9 @@ impl Arbiter {
             generation: child.generation,
             born: child.born,
             state: match child.phase {
-                Phase::Booting { .. } => "booting",
-                Phase::Serving => "serving",
-                Phase::Ending { .. } => "ending",
+                Phase::Booting { .. } => WorkerState::Booting,
+                Phase::Serving => WorkerState::Serving,
+                Phase::Ending { .. } => WorkerState::Ending,
             },
         })
     }

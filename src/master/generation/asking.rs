@@ -1,9 +1,9 @@
-//! The child that asks for a reload what may take long: its configuration file, accounts, addresses of hosts. The
-//! master goes on meanwhile, and gives up on it after a while.
+//! The child that asks the machine what a reload needs to know and what may take long: the configuration file,
+//! accounts, addresses of hosts. The master goes on meanwhile, and gives up on it after a while.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,21 +13,28 @@ use nix::unistd::{Pid, pipe2};
 use serde_json::{Value, json};
 
 use crate::config::{self, Answers, BindAddress, Config, Overrides, World};
-use crate::master::Master;
-use crate::master::arbiter::events::Event;
+use crate::master::error::MasterError;
 use crate::master::exit::ExitCode;
-use crate::master::generation::generations::{addresses_wanted, first_steps};
-use crate::master::processes::process::{self, FirstSteps};
+use crate::master::handover::listeners::addresses_wanted;
+use crate::master::processes::fork::{FirstSteps, fork};
 use crate::title;
 
 /// How long a reload waits for the answers: a resolver takes up to 20 seconds until it gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Children of reloads that were given up which may still hang: not even SIGKILL ends one that waits for a file
-/// system that is gone.
+/// How many children that were given up may still hang: not even SIGKILL ends one that waits for a dead file
+/// system.
 const HANGING_MAX: usize = 8;
 
-/// The child, and what it has said so far.
+/// The child that asks for the next generation, and those before it that were given up.
+#[derive(Default)]
 pub(crate) struct Asking {
+    child: Option<Child>,
+    /// Children that were killed and have not ended yet.
+    hanging: Vec<Pid>,
+}
+
+/// A child, and what it has said so far.
+struct Child {
     pid: Pid,
     generation: u64,
     answers: File,
@@ -35,60 +42,110 @@ pub(crate) struct Asking {
     deadline: Instant,
 }
 
-/// What has become of it.
+/// What has become of a child.
 enum Outcome {
     Asks,
     Answered(Answers),
-    Failed(String),
+    Failed(MasterError),
 }
 
 impl Asking {
-    fn start(
+    /// Begins to ask for what a configuration needs of the machine; `open` are the addresses that need not be
+    /// looked up.
+    ///
+    /// # Errors
+    /// There is no process to be had, or too many hang already.
+    pub(crate) fn begin(
+        &mut self,
         generation: u64,
         overrides: &Overrides,
-        is_open: impl Fn(&BindAddress) -> bool,
-        mut first: FirstSteps<'_>,
-    ) -> io::Result<Asking> {
-        let (answers, answers_to) = pipe2(OFlag::O_CLOEXEC)?;
-        fcntl(&answers, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        first.keep.push(answers_to.as_raw_fd());
-        let pid = process::fork(&first, || {
-            title::set(&format!("avalon: configuration [gen {generation}]"));
-            ask(overrides, is_open, File::from(answers_to))
-        })?;
-        let (answers, deadline) = (answers.into(), Instant::now() + PATIENCE);
-        Ok(Asking { pid, generation, answers, said: Vec::new(), deadline })
+        open: &[BindAddress],
+        first: FirstSteps<'_>,
+    ) -> Result<(), MasterError> {
+        if self.hanging.len() >= HANGING_MAX {
+            let reason = format!("{HANGING_MAX} attempts to read the configuration still hang");
+            return Err(MasterError::Failed(reason));
+        }
+        self.child = Some(Child::start(generation, overrides, open, first)?);
+        Ok(())
+    }
+
+    /// The answers for a generation once all are known, or why they will not be.
+    pub(crate) fn outcome(&mut self, now: Instant) -> Option<(u64, Result<Answers, MasterError>)> {
+        let child = self.child.as_mut()?;
+        let generation = child.generation;
+        let outcome = match child.outcome(now) {
+            Outcome::Asks => return None,
+            Outcome::Answered(answers) => Ok(answers),
+            Outcome::Failed(error) => Err(error),
+        };
+        self.give_up();
+        Some((generation, outcome))
+    }
+
+    /// Listens to the child no more, as it has said everything or the server stops.
+    pub(crate) fn give_up(&mut self) {
+        if let Some(child) = self.child.take() {
+            // If it has ended already, it will be reaped.
+            let _ = kill(child.pid, Signal::SIGKILL);
+            self.hanging.push(child.pid);
+        }
+    }
+
+    /// The process `pid` has ended; says whether it was one of these children.
+    pub(crate) fn ended(&mut self, pid: Pid) -> bool {
+        let at = self.hanging.iter().position(|hanging| *hanging == pid);
+        at.map(|at| self.hanging.swap_remove(at)).is_some()
     }
 
     /// What to wait for.
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.answers.as_fd()
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.child.as_ref().map(|child| child.answers.as_fd())
     }
 
-    pub(crate) fn pid(&self) -> Pid {
-        self.pid
+    /// The process at work.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.child.as_ref().map(|child| child.pid)
+    }
+}
+
+impl Child {
+    fn start(
+        generation: u64,
+        overrides: &Overrides,
+        open: &[BindAddress],
+        first: FirstSteps<'_>,
+    ) -> io::Result<Child> {
+        let (answers, answers_to) = pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&answers, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let pid = fork(&first.keeping([answers_to.as_fd()]), || {
+            title::set(&format!("avalon: configuration [gen {generation}]"));
+            ask(overrides, |address| open.contains(address), File::from(answers_to))
+        })?;
+        let (answers, deadline) = (answers.into(), Instant::now() + PATIENCE);
+        Ok(Child { pid, generation, answers, said: Vec::new(), deadline })
     }
 
     fn outcome(&mut self, now: Instant) -> Outcome {
+        let failed = |reason: String| Outcome::Failed(MasterError::Failed(reason));
         match self.answers.read_to_end(&mut self.said) {
             Ok(_) => match answers(&self.said) {
                 (answers, true) => Outcome::Answered(answers),
-                (_, false) => Outcome::Failed("the child that reads the configuration has failed".to_owned()),
+                (_, false) => failed("the child that reads the configuration has failed".to_owned()),
             },
             Err(error) if error.kind() == ErrorKind::WouldBlock && now < self.deadline => Outcome::Asks,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Outcome::Failed(format!(
+            Err(error) if error.kind() == ErrorKind::WouldBlock => failed(format!(
                 "{} does not answer within {} s",
                 last_question(&self.said).unwrap_or_else(|| "the machine".to_owned()),
                 PATIENCE.as_secs()
             )),
-            Err(error) => {
-                Outcome::Failed(format!("the answers about the configuration cannot be read: {error}"))
-            }
+            Err(error) => failed(format!("the answers about the configuration cannot be read: {error}")),
         }
     }
 }
 
-/// The life of the child: it reads the configuration as its master will, and looks at what that will open.
+/// The life of the child: it reads the configuration as its master will, and looks at all that the master will
+/// open.
 fn ask(overrides: &Overrides, is_open: impl Fn(&BindAddress) -> bool, mut to: File) -> ExitCode {
     let mut write = |line: Value| to.write_all(format!("{line}\n").as_bytes());
     let mut failed = false;
@@ -113,7 +170,7 @@ fn ask(overrides: &Overrides, is_open: impl Fn(&BindAddress) -> bool, mut to: Fi
     }
 }
 
-/// What the master opens itself for a new generation.
+/// Paths that the master opens for a new generation.
 fn paths(config: &Config) -> impl Iterator<Item = &Path> {
     let folders = addresses_wanted(config).filter_map(|address| match address {
         BindAddress::Unix(path) => path.parent(),
@@ -124,7 +181,7 @@ fn paths(config: &Config) -> impl Iterator<Item = &Path> {
     logs.chain(config.snapshot_dir.as_deref()).chain(folders)
 }
 
-/// What was answered, and whether that is all.
+/// The answers, and whether they are complete.
 fn answers(said: &[u8]) -> (Answers, bool) {
     let mut answers = Answers::new();
     for line in lines(said) {
@@ -150,58 +207,14 @@ fn lines(said: &[u8]) -> impl Iterator<Item = Value> {
     said.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
 }
 
-impl Master {
-    /// Begins to configure a generation. The end of it is an event, which is given here if it has failed already.
-    pub(crate) fn begin_configuration(&mut self, generation: u64) -> Option<Event> {
-        let current = self.arbiter.current().or_else(|| self.generations.keys().next().copied());
-        let Some(of) = current.and_then(|current| self.generations.get(&current)) else {
-            return Some(Event::Configured(Err("there is no generation yet".to_owned())));
-        };
-        if self.hanging.len() >= HANGING_MAX {
-            let reason = format!("{HANGING_MAX} attempts to read the configuration still hang");
-            return Some(Event::Configured(Err(reason)));
-        }
-        let open = self.open_addresses();
-        // As the master itself: the file may be for its eyes only.
-        let first = FirstSteps { account: None, ..first_steps(&of.config, Signal::SIGKILL) };
-        let started = Asking::start(generation, &self.overrides, |address| open.contains(address), first);
-        match started {
-            Ok(asking) => {
-                self.asking = Some(asking);
-                None
-            }
-            Err(error) => Some(Event::Configured(Err(error.to_string()))),
-        }
-    }
-
-    /// Goes on with a configuration when all is known that it needs.
-    pub(crate) fn proceed_with_configuration(&mut self) {
-        let Some(asking) = &mut self.asking else { return };
-        let generation = asking.generation;
-        let configured = match asking.outcome(Instant::now()) {
-            Outcome::Asks => return,
-            Outcome::Answered(answers) => self.configure(generation, &World::replaying(answers)),
-            Outcome::Failed(reason) => Err(reason),
-        };
-        self.end_asking();
-        self.dispatch(Event::Configured(configured));
-    }
-
-    /// It has nothing to say any more, or is not listened to.
-    pub(crate) fn end_asking(&mut self) {
-        if let Some(asking) = self.asking.take() {
-            let _ = kill(asking.pid(), Signal::SIGKILL);
-            self.hanging.push(asking.pid());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
 
     #[test]
-    fn what_was_said_tells_the_answers_and_what_is_waited_for() {
+    fn words_of_a_child_have_the_answers_and_the_open_question() {
         let said = b"[\"file /a\"]\n[\"file /a\",{\"text\":\"x\"}]\n[\"user \\\"b\\\"\"]\n";
         let (known, complete) = answers(said);
         assert_eq!((known["file /a"]["text"].as_str(), complete), (Some("x"), false));
@@ -209,6 +222,37 @@ mod tests {
         let said = [&said[..], b"[\"user \\\"b\\\"\",{\"user\":null}]\nnull\n"].concat();
         assert!(answers(&said).1);
         assert!(!answers(b"").1 && last_question(b"").is_none());
+    }
+
+    fn asking(said: &[u8], closed: bool, patience: Duration) -> (Asking, Option<OwnedFd>) {
+        let (answers, to) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        fcntl(&answers, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        File::from(to.try_clone().unwrap()).write_all(said).unwrap();
+        // No process has this number, so that nothing is killed.
+        let pid = Pid::from_raw(i32::MAX);
+        let deadline = Instant::now() + patience;
+        let child = Child { pid, generation: 7, answers: answers.into(), said: Vec::new(), deadline };
+        (Asking { child: Some(child), hanging: Vec::new() }, (!closed).then_some(to))
+    }
+
+    #[test]
+    fn child_is_listened_to_until_its_time_is_over() {
+        let (mut asking, _open) = asking(b"[\"file /a\"]\n", false, Duration::from_secs(60));
+        assert!(asking.outcome(Instant::now()).is_none());
+        let (generation, outcome) = asking.outcome(Instant::now() + Duration::from_secs(60)).unwrap();
+        let reason = outcome.unwrap_err().to_string();
+        assert_eq!((generation, reason.as_str()), (7, "file /a does not answer within 30 s"));
+        let pid = Pid::from_raw(i32::MAX);
+        assert_eq!((asking.pid(), asking.ended(pid), asking.ended(pid)), (None, true, false));
+    }
+
+    #[test]
+    fn too_many_children_that_hang_fail_the_reload() {
+        let mut asking = Asking::default();
+        asking.hanging = vec![Pid::from_raw(i32::MAX); HANGING_MAX];
+        let config = config::load(&Overrides::default()).unwrap();
+        let begun = asking.begin(1, &Overrides::default(), &[], FirstSteps::of(&config));
+        assert_eq!(begun.unwrap_err().to_string(), "8 attempts to read the configuration still hang");
     }
 
     #[test]

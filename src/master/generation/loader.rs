@@ -2,33 +2,30 @@
 //! hang, crash or be killed for memory: the master only waits for its report.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::Instant;
 
 use memmap2::Mmap;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::unistd::{Pid, pipe2};
-use serde_json::{Map, Value, json};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 use slog::{error, info, warn};
 
 use crate::cli::chain;
 use crate::config::Config;
+use crate::control::Contents;
 use crate::database;
+use crate::master::error::{MasterError, Reason};
 use crate::master::exit::ExitCode;
-use crate::master::processes::process::{self, Ended, FirstSteps};
+use crate::master::processes::end::Ended;
+use crate::master::processes::fork::{FirstSteps, fork};
+use crate::master::processes::report::{Awaited, ReportTo, report, short};
 use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Kind, Snapshot, Verify};
 use crate::telemetry::{Log, sentry};
 use crate::title;
-
-/// Bytes of a report, which must fit into a pipe that nobody reads yet.
-const REPORT_MAX: usize = 64 * 1024;
-/// Characters of a reason; each takes at most twelve bytes of JSON.
-const REASON_MAX: usize = 2000;
 
 /// A loader at work.
 pub(crate) struct Loader {
@@ -36,7 +33,7 @@ pub(crate) struct Loader {
     pub(crate) generation: u64,
     pub(crate) begin: Instant,
     material: Material,
-    report: OwnedFd,
+    report: Awaited,
 }
 
 /// What a loader works on.
@@ -48,7 +45,7 @@ enum Material {
 }
 
 impl Material {
-    /// What the loader needs of it.
+    /// The descriptors that the loader keeps.
     fn fds(&self) -> Vec<RawFd> {
         match self {
             Material::Draft(draft) => draft.fds().to_vec(),
@@ -88,20 +85,18 @@ impl Kept {
 pub(crate) struct Loaded {
     /// The sealed and fully verified snapshot.
     pub(crate) snapshot: OwnedFd,
-    /// What is in it: `songs`, `albums`, `artists`, `genres`, `bytes` and `hash`.
-    pub(crate) summary: Summary,
+    /// What is in it.
+    pub(crate) contents: Contents,
 }
 
-/// What is known of a snapshot without looking into it.
-pub(crate) type Summary = Map<String, Value>;
-
-/// A summary in words.
-pub(crate) fn in_words(summary: &Summary) -> String {
-    let words = summary.iter().map(|(key, value)| match value.as_str() {
-        Some(text) => format!("{key}={text}"),
-        None => format!("{key}={value}"),
-    });
-    words.collect::<Vec<_>>().join(" ")
+/// What a loader says at its end.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Report {
+    /// The snapshot is sealed and verified.
+    Loaded(Contents),
+    /// There is none; the text says why.
+    Failed(String),
 }
 
 impl Loader {
@@ -131,15 +126,13 @@ impl Loader {
         generation: u64,
         config: &Config,
         log: &Log,
-        mut first: FirstSteps<'_>,
+        first: FirstSteps<'_>,
         material: Material,
     ) -> io::Result<Loader> {
-        let (report, report_to) = pipe2(OFlag::O_CLOEXEC)?;
-        first.keep.push(report_to.as_raw_fd());
-        first.keep.extend(material.fds());
+        let (report, report_to) = report()?;
+        let first = first.keeping([report_to.as_fd()]).keeping_raw(material.fds());
         let begin = Instant::now();
-        let body = || load(generation, config, log, &material, File::from(report_to));
-        let pid = process::fork(&first, body)?;
+        let pid = fork(&first, || load(generation, config, log, &material, report_to))?;
         Ok(Loader { pid, generation, begin, material, report })
     }
 
@@ -153,27 +146,26 @@ impl Loader {
     }
 
     /// What came of it, once it has ended.
-    pub(crate) fn finish(self, ended: Ended) -> Result<Loaded, String> {
-        let mut report = String::new();
-        let read = File::from(self.report).take(REPORT_MAX as u64).read_to_string(&mut report);
-        let mut report: Value =
-            read.ok().and_then(|_| serde_json::from_str(&report).ok()).unwrap_or_default();
-        match (ended, report["loaded"].take(), report["failed"].take()) {
-            (Ended::Code(0), Value::Object(summary), _) => {
+    ///
+    /// # Errors
+    /// The reason that the loader gives, or that it has ended without one.
+    pub(crate) fn finish(self, ended: Ended) -> Result<Loaded, MasterError> {
+        match (ended, self.report.receive()) {
+            (Ended::Code(0), Some(Report::Loaded(contents))) => {
                 let snapshot = match self.material {
                     Material::Draft(draft) => draft.finish(),
                     Material::Kept(Kept::Stored(snapshot) | Kept::Saved(snapshot)) => snapshot,
                 };
-                Ok(Loaded { snapshot, summary })
+                Ok(Loaded { snapshot, contents })
             }
-            (_, _, Value::String(reason)) => Err(reason),
-            (ended, ..) => Err(format!("the loader ended without a result ({ended})")),
+            (_, Some(Report::Failed(reason))) => Err(MasterError::Failed(reason)),
+            (ended, _) => Err(MasterError::Failed(format!("the loader ended without a result ({ended})"))),
         }
     }
 }
 
 /// The life of the child.
-fn load(generation: u64, config: &Config, log: &Log, material: &Material, mut report: File) -> ExitCode {
+fn load(generation: u64, config: &Config, log: &Log, material: &Material, report_to: ReportTo) -> ExitCode {
     title::set(&format!("avalon: loader [gen {generation}]"));
     let log = log.for_process("loader");
     let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None, sentry::Lookup::Own);
@@ -181,15 +173,12 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, mut re
         Material::Draft(draft) => make(config, &log, draft),
         Material::Kept(kept) => verify_kept(kept.snapshot()),
     };
-    made.iter().for_each(|summary| tell(summary, &log));
-    let (line, code) = match made {
-        Ok(summary) => (json!({ "loaded": summary }), ExitCode::Stopped),
-        Err(reason) => {
-            let reason: String = reason.chars().take(REASON_MAX).collect();
-            (json!({ "failed": reason }), ExitCode::Snapshot)
-        }
+    made.iter().for_each(|contents| tell(contents, &log));
+    let (report, code) = match made {
+        Ok(contents) => (Report::Loaded(contents), ExitCode::Stopped),
+        Err(error) => (Report::Failed(short(Reason::from(error).as_str())), ExitCode::Snapshot),
     };
-    match report.write_all(line.to_string().as_bytes()) {
+    match report_to.send(&report) {
         Ok(()) => code,
         Err(error) => {
             error!(log.logger(), "the loader cannot report"; "error" => %error);
@@ -198,21 +187,26 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, mut re
     }
 }
 
-fn make(config: &Config, log: &Log, draft: &Draft) -> Result<Value, String> {
+fn make(config: &Config, log: &Log, draft: &Draft) -> Result<Contents, MasterError> {
     let begin = Instant::now();
-    let loaded = database::load(&config.database_url).map_err(|error| chain(&error))?;
+    let loaded = database::load(&config.database_url).map_err(|error| failed(&error))?;
     let read = begin.elapsed();
     if !loaded.left_out.is_empty() {
         warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
     }
-    snapshot::build(&loaded.collection, draft.writer()).map_err(|error| with_remedy(&error))?;
+    snapshot::build(&loaded.collection, draft.writer())
+        .map_err(|error| MasterError::Failed(with_remedy(&error)))?;
     drop(loaded);
-    draft.seal().map_err(|error| format!("the snapshot cannot be sealed: {error}"))?;
-    let summary = verify(draft.reader(), Verify::Full)?;
+    draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
+    let contents = contents(&map(draft.reader())?, Verify::Full)?;
     info!(log.logger(), "collection loaded"; "database" => %config.database_url,
         "read_s" => format!("{:.3}", read.as_secs_f32()),
         "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
-    Ok(summary)
+    Ok(contents)
+}
+
+fn failed(error: &(dyn Error + 'static)) -> MasterError {
+    MasterError::Failed(chain(error))
 }
 
 /// What went wrong with a file, and what can be done about it where that is not plain.
@@ -230,44 +224,89 @@ fn with_remedy(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// The lines of the original, for those who look for them.
-fn tell(summary: &Value, log: &Log) {
-    for (kind, name) in
-        [("songs", "tracks"), ("albums", "albums"), ("artists", "artists"), ("genres", "genres")]
-    {
-        info!(log.logger(), "Loaded {} {}", summary[kind], name);
+/// The lines of the original, for readers who look for them.
+fn tell(contents: &Contents, log: &Log) {
+    let Contents { albums, artists, bytes, genres, songs, .. } = contents;
+    for (count, name) in [(songs, "tracks"), (albums, "albums"), (artists, "artists"), (genres, "genres")] {
+        info!(log.logger(), "Loaded {} {}", count, name);
     }
-    info!(log.logger(), "Using {} bytes of index", summary["bytes"]);
+    info!(log.logger(), "Using {} bytes of index", bytes);
 }
 
-/// Checks a snapshot that cannot change any more, and tells what is in it.
-fn verify(sealed: &OwnedFd, verify: Verify) -> Result<Value, String> {
-    summary(&map(sealed)?, verify)
-}
-
-/// The same for what a former master kept, while nothing is served: a second thread maps the pages ahead of
+/// Verifies a snapshot of a former master, while nothing is served: a second thread maps the pages ahead of
 /// the hash, as page faults take a third of the time.
-fn verify_kept(sealed: &OwnedFd) -> Result<Value, String> {
+fn verify_kept(sealed: &OwnedFd) -> Result<Contents, MasterError> {
     let map = map(sealed)?;
     thread::scope(|scope| {
         // Without it they are mapped as they are read.
         let _ = thread::Builder::new().spawn_scoped(scope, || storage::populate(&map));
-        summary(&map, Verify::Hash)
+        contents(&map, Verify::Hash)
     })
 }
 
-fn map(sealed: &OwnedFd) -> Result<Mmap, String> {
-    storage::map(sealed).map_err(|error| format!("the snapshot cannot be mapped: {error}"))
+fn map(sealed: &OwnedFd) -> Result<Mmap, MasterError> {
+    storage::map(sealed)
+        .map_err(|source| MasterError::System { what: "the snapshot cannot be mapped", source })
 }
 
-fn summary(bytes: &[u8], verify: Verify) -> Result<Value, String> {
-    let snapshot = Snapshot::open(bytes, verify).map_err(|error| chain(&error))?;
-    Ok(json!({
-        "songs": snapshot.count(Kind::Song),
-        "albums": snapshot.count(Kind::Album),
-        "artists": snapshot.count(Kind::Artist),
-        "genres": snapshot.count(Kind::Genre),
-        "bytes": snapshot.size(),
-        "hash": format!("{:032x}", snapshot.hash()),
-    }))
+/// Checks a snapshot that cannot change any more, and says what is in it.
+fn contents(bytes: &[u8], verify: Verify) -> Result<Contents, MasterError> {
+    let snapshot = Snapshot::open(bytes, verify).map_err(|error| failed(&error))?;
+    Ok(Contents {
+        albums: snapshot.count(Kind::Album).into(),
+        artists: snapshot.count(Kind::Artist).into(),
+        bytes: snapshot.size() as u64,
+        genres: snapshot.count(Kind::Genre).into(),
+        hash: format!("{:032x}", snapshot.hash()),
+        songs: snapshot.count(Kind::Song).into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::Signal;
+
+    use super::*;
+
+    /// A loader that has reported and ended.
+    fn finished(said: Option<&Report>, ended: Ended) -> Result<Contents, String> {
+        let (awaited, report_to) = report().unwrap();
+        said.map_or(Ok(()), |said| report_to.send(said)).unwrap();
+        let kept = Kept::Saved(tempfile::tempfile().unwrap().into());
+        let loader = Loader {
+            pid: Pid::from_raw(1),
+            generation: 1,
+            begin: Instant::now(),
+            material: Material::Kept(kept),
+            report: awaited,
+        };
+        assert_eq!(loader.source(), Source::Saved);
+        loader.finish(ended).map(|loaded| loaded.contents).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn report_counts_only_with_an_orderly_end() {
+        let contents = Contents { songs: 3, hash: "00ff".to_owned(), ..Contents::default() };
+        let loaded = Report::Loaded(contents.clone());
+        assert_eq!(finished(Some(&loaded), Ended::Code(0)), Ok(contents));
+        let killed = Ended::Signal(Signal::SIGKILL);
+        let without = "the loader ended without a result (killed by SIGKILL)";
+        assert_eq!(finished(Some(&loaded), killed), Err(without.to_owned()));
+        assert_eq!(finished(None, killed), Err(without.to_owned()));
+    }
+
+    #[test]
+    fn reason_of_a_loader_is_told_whatever_its_end() {
+        let failed = Report::Failed("no \"database\"".to_owned());
+        for ended in [Ended::Code(4), Ended::Code(0), Ended::Signal(Signal::SIGKILL)] {
+            assert_eq!(finished(Some(&failed), ended), Err("no \"database\"".to_owned()));
+        }
+    }
+
+    #[test]
+    fn file_beyond_the_limit_comes_with_a_remedy() {
+        let limit = io::Error::from_raw_os_error(Errno::EFBIG as i32);
+        assert!(with_remedy(&limit).contains("LimitFSIZE="));
+        assert_eq!(with_remedy(&io::Error::other("torn")), "torn");
+    }
 }

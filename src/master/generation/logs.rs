@@ -1,38 +1,98 @@
-//! The log files of all generations: opened, given to whoever the workers become, opened anew.
-//!
-//! Opened in the master, as the folder may belong to root, and handed to workers after a rotation.
+//! The log files of a generation. The master opens them, as the folder may belong to root, gives them to the
+//! account of the workers, and opens them again after a rotation.
 
 use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::libc;
 use nix::unistd::fchown;
 use slog::{Logger, error, warn};
 
 use crate::config::{Account, Config};
-use crate::master::Master;
-use crate::master::generation::generations::Generation;
-use crate::master::generation::workers::Owed;
+use crate::master::error::MasterError;
 use crate::telemetry::{AccessLog, Log};
 
-/// The log of a configuration.
-pub(crate) fn open_log(config: &Config) -> Result<Log, String> {
-    Log::start(&config.log, "master", "avalon.master").map_err(|error| format!("LOG_PATH: {error}"))
+/// The logs of a generation.
+pub(crate) struct Logs {
+    /// The log of all its processes.
+    pub(crate) log: Log,
+    /// The access log of its workers, if there is one.
+    pub(crate) access_log: Option<Arc<AccessLog>>,
 }
 
-/// The same, and the access log, if there is to be one, both given to the workers' account.
-pub(crate) fn open_logs(config: &Config) -> Result<(Log, Option<AccessLog>), String> {
-    let log = open_log(config)?;
-    let access_log = config.access_log.as_ref().map(AccessLog::open).transpose();
-    let access_log = access_log.map_err(|error| format!("ACCESS_LOGFILE: {error}"))?;
-    give_logs(config, log.logger());
-    Ok((log, access_log))
+/// Which logs go to another file than before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// The log.
+    pub(crate) log: bool,
+    /// The access log.
+    pub(crate) access_log: bool,
 }
 
-/// A log file belongs to whoever the workers become, as with Gunicorn, so that they can open it
-/// again.
+/// Opens the log of a configuration.
+///
+/// # Errors
+/// The file cannot be opened.
+pub(crate) fn open_log(config: &Config) -> Result<Log, MasterError> {
+    Log::start(&config.log, "master", "avalon.master")
+        .map_err(|source| MasterError::Log { key: "LOG_PATH", source })
+}
+
+impl Logs {
+    /// Opens the logs of a configuration, and gives them to the account of its workers.
+    ///
+    /// # Errors
+    /// A file cannot be opened.
+    pub(crate) fn open(config: &Config) -> Result<Self, MasterError> {
+        let log = open_log(config)?;
+        let access_log = config.access_log.as_ref().map(AccessLog::open).transpose();
+        let access_log = access_log.map_err(|source| MasterError::Log { key: "ACCESS_LOGFILE", source })?;
+        give_logs(config, log.logger());
+        Ok(Logs { log, access_log: access_log.map(Arc::new) })
+    }
+
+    /// Where to send records.
+    pub(crate) fn logger(&self) -> &Logger {
+        self.log.logger()
+    }
+
+    /// The descriptors of the files, for a child that keeps both.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = RawFd> {
+        self.log.fd().into_iter().chain(self.access_log.as_ref().and_then(|log| log.fd()))
+    }
+
+    /// Opens the files of `config` again that were moved; says which.
+    pub(crate) fn follow(&self, config: &Config) -> Moved {
+        let access_log = self.access_log.as_ref().is_some_and(|access| access.follow(self.logger()));
+        let moved = Moved { log: self.log.follow(), access_log };
+        if moved != Moved::default() {
+            give_logs(config, self.logger());
+        }
+        moved
+    }
+
+    /// Opens all files of `config` again. One that cannot be opened stays as it is.
+    pub(crate) fn reopen(&self, config: &Config) {
+        reopen(&self.log);
+        if let Some(Err(error)) = self.access_log.as_ref().map(|access| access.reopen()) {
+            error!(self.logger(), "the access log could not be reopened: {}", error);
+        }
+        give_logs(config, self.logger());
+    }
+}
+
+/// Opens the file of a log again.
+pub(crate) fn reopen(log: &Log) {
+    if let Err(error) = log.reopen() {
+        error!(log.logger(), "the log could not be reopened: {}", error);
+    }
+}
+
+/// A log file belongs to the account of the workers, as with Gunicorn, so that they can open it again.
 fn give_logs(config: &Config, log: &Logger) {
     let Some(account) = &config.account else { return };
     let access_log = config.access_log.as_ref().and_then(|settings| settings.path.as_ref());
@@ -50,8 +110,8 @@ fn give_logs(config: &Config, log: &Logger) {
     }
 }
 
-/// Only a file that has this name alone: an account that may write the folder could else have root
-/// give it any file, by a link under this name.
+/// Only a file that has no other name: an account that may write the folder could otherwise make root give it any
+/// file, by a link with this name.
 fn give(path: &Path, account: &Account) -> io::Result<()> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().append(true).custom_flags(flags).open(path)?;
@@ -65,34 +125,45 @@ fn give(path: &Path, account: &Account) -> io::Result<()> {
     Ok(fchown(&file, Some(account.uid), Some(account.gid))?)
 }
 
-impl Master {
-    /// Goes after log files that were moved.
-    pub(crate) fn follow_logs(&mut self) {
-        for (number, Generation { log, access_log, config, .. }) in &self.generations {
-            let access_log_moved = access_log.as_ref().is_some_and(|access| access.follow(log.logger()));
-            let moved = Owed { log: log.follow(), access_log: access_log_moved, ..Owed::default() };
-            if moved.log || moved.access_log {
-                give_logs(config, log.logger());
-                self.handouts.owe(|generation| generation == *number, moved);
-            }
-        }
-        self.log.follow();
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::{self, Overrides, World};
+
+    fn config(folder: &Path) -> Config {
+        let file = folder.join("settings.toml");
+        let text = format!("LOG_PATH = \"{0}/log\"\nACCESS_LOGFILE = \"{0}/access\"\n", folder.display());
+        fs::write(&file, text).unwrap();
+        let mut overrides = Overrides::default();
+        overrides.set_file(file);
+        config::load_in(&overrides, &World::live()).unwrap()
     }
 
-    /// Opens all of them anew.
-    pub(crate) fn reopen_logs(&mut self) {
-        for Generation { log, access_log, config, .. } in self.generations.values() {
-            if let Err(error) = log.reopen() {
-                error!(self.log.logger(), "the log could not be reopened: {}", error);
-            }
-            if let Some(Err(error)) = access_log.as_ref().map(|access| access.reopen()) {
-                error!(self.log.logger(), "the access log could not be reopened: {}", error);
-            }
-            give_logs(config, log.logger());
+    #[test]
+    fn moved_files_are_opened_again_on_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let logs = Logs::open(&config).unwrap();
+        assert_eq!(logs.fds().count(), 2);
+        for name in ["log", "access"] {
+            fs::rename(folder.path().join(name), folder.path().join(format!("{name}.1"))).unwrap();
         }
-        if let Err(error) = self.log.reopen() {
-            error!(self.log.logger(), "the log could not be reopened: {}", error);
-        }
-        self.handouts.owe(|_| true, Owed { log: true, access_log: true, ..Owed::default() });
+        logs.reopen(&config);
+        assert!(folder.path().join("log").exists() && folder.path().join("access").exists());
+        slog::info!(logs.logger(), "after the rotation");
+        assert!(fs::read_to_string(folder.path().join("log")).unwrap().contains("after the rotation"));
+        assert_eq!(logs.follow(&config), Moved::default());
+    }
+
+    #[test]
+    fn file_that_cannot_be_opened_is_named_with_its_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        fs::create_dir(folder.path().join("access")).unwrap();
+        let error = Logs::open(&config).err().unwrap();
+        assert_eq!(error.to_string(), "ACCESS_LOGFILE");
+        assert!(crate::cli::chain(&error).contains("/access"), "{error}");
     }
 }

@@ -1,13 +1,13 @@
 //! The short-lived child that writes the snapshot to `SNAPSHOT_PATH`, so that the next start
 //! serves before the database has been read.
 //!
-//! The file is replaced as a whole: written beside its place, synced, renamed. Nobody ever sees
-//! half of it, and whoever has mapped the former file keeps that one as it was.
+//! The file is replaced as a whole: written beside its place, synced, renamed. No reader ever sees half of it,
+//! and a process that has mapped the former file keeps that one as it was.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Seek};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,27 +17,27 @@ use nix::unistd::Pid;
 use slog::{Logger, info, warn};
 
 use crate::master::exit::ExitCode;
-use crate::master::processes::process::{self, FirstSteps};
+use crate::master::processes::fork::{FirstSteps, fork};
 use crate::snapshot::storage;
 use crate::telemetry::Log;
 use crate::title;
 
-/// What is being saved, and what was last.
+/// The saver at work, and what the last one has saved.
 #[derive(Default)]
-pub(crate) struct Saving {
-    saver: Option<Pid>,
+pub(crate) struct Saver {
+    pid: Option<Pid>,
     /// File and hash of what was saved last, or could not be.
     last: Option<(PathBuf, String)>,
 }
 
-impl Saving {
+impl Saver {
     /// The file at `path` already holds the snapshot with this hash.
     pub(crate) fn holds(&mut self, path: &Path, hash: &str) {
         self.last = Some((path.to_owned(), hash.to_owned()));
     }
 
     /// Forks a saver of the sealed `snapshot`, whose hash is `hash`, unless that is saved already
-    /// or another one is still at work: whoever hears of its end asks again.
+    /// or another saver is still at work: at its end the master asks again.
     ///
     /// # Errors
     /// What the kernel says about the descriptor or the fork.
@@ -47,17 +47,16 @@ impl Saving {
         hash: &str,
         path: &Path,
         log: &Log,
-        mut first: FirstSteps<'_>,
+        first: FirstSteps<'_>,
     ) -> io::Result<()> {
         let saved = self.last.as_ref().is_some_and(|(file, last)| file == path && last == hash);
-        if saved || self.saver.is_some() {
+        if saved || self.pid.is_some() {
             return Ok(());
         }
         self.holds(path, hash);
-        // Opened anew and before the change of user: with a position of its own.
+        // Opened again, before the change of user, for a position that no other process moves.
         let snapshot = File::open(format!("/proc/self/fd/{}", snapshot.as_raw_fd()))?;
-        first.keep.push(snapshot.as_raw_fd());
-        self.saver = Some(process::fork(&first, || {
+        self.pid = Some(fork(&first.keeping([snapshot.as_fd()]), || {
             title::set("avalon: saver");
             report(snapshot, path, log.for_process("saver").logger())
         })?);
@@ -66,12 +65,12 @@ impl Saving {
 
     /// Whether it was the saver that has ended.
     pub(crate) fn ended(&mut self, pid: Pid) -> bool {
-        self.saver.take_if(|saver| *saver == pid).is_some()
+        self.pid.take_if(|saver| *saver == pid).is_some()
     }
 
-    /// The saver at work.
-    pub(crate) fn saver(&self) -> Option<Pid> {
-        self.saver
+    /// The process at work.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.pid
     }
 }
 
@@ -105,14 +104,14 @@ fn save(mut snapshot: File, path: &Path) -> io::Result<u64> {
         Ok(bytes)
     });
     if saved.is_err() {
-        // Gone already if it was the folder that failed; nothing else can be done about it.
+        // It is gone already if the folder failed; nothing else can be done about it.
         let _ = fs::remove_file(&draft);
     }
     saved
 }
 
 fn write(snapshot: &mut File, draft: &Path) -> io::Result<u64> {
-    // A saver that was killed may have left one, which nobody else has a use for.
+    // A saver that was killed may have left one.
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -125,7 +124,7 @@ fn write(snapshot: &mut File, draft: &Path) -> io::Result<u64> {
         .open(draft)?;
     snapshot.rewind()?;
     let bytes = io::copy(snapshot, &mut file)?;
-    // Nobody has a reason to write it from here on.
+    // It is complete, and must not change.
     file.set_permissions(Permissions::from_mode(0o400))?;
     file.sync_all()?;
     Ok(bytes)
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_snapshot_stays_as_it_is() {
+    fn file_that_is_no_snapshot_stays_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let [path, target] = ["kept", "target"].map(|name| folder.path().join(name));
         fs::write(&path, "a database").unwrap();

@@ -2,14 +2,13 @@
 //! (`LISTEN_FDS`), and a snapshot that it keeps for us from one start to the next.
 
 use std::env;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 
-use crate::master::handover::succession::Handover;
-use crate::master::processes::process;
-
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use socket2::Socket;
+
+use crate::master::error::MasterError;
+use crate::master::handover::letter::Handover;
+use crate::master::processes::fork::{own, own_pid};
 
 /// The name under which a snapshot is stored.
 pub(crate) const SNAPSHOT: &str = "snapshot";
@@ -30,10 +29,10 @@ impl Inherited {
     ///
     /// # Errors
     /// What is wrong with the variables or a descriptor.
-    pub(crate) fn take() -> Result<Self, String> {
+    pub(crate) fn take() -> Result<Self, MasterError> {
         let mut inherited = Inherited { handover: Handover::take()?, ..Inherited::default() };
         for (fd, name) in passed()? {
-            let fd = own(fd).map_err(|error| format!("LISTEN_FDS: descriptor {fd}: {error}"))?;
+            let fd = own(fd).map_err(|errno| wrong(format!("descriptor {fd}: {errno}")))?;
             if name == SNAPSHOT {
                 inherited.snapshot = Some(fd);
             } else {
@@ -44,57 +43,71 @@ impl Inherited {
     }
 }
 
+fn wrong(problem: String) -> MasterError {
+    MasterError::PassedOn { variable: "LISTEN_FDS", problem }
+}
+
 /// The first descriptor that is passed on (sd_listen_fds(3)).
 const FIRST: RawFd = 3;
 
-/// Numbers and names of what belongs to this process; of variables that were meant for another
-/// one, a parent that did not clear them, nothing is believed.
-fn passed() -> Result<Vec<(RawFd, String)>, String> {
+/// Numbers and names of the descriptors that belong to this process. Variables that were meant for another one,
+/// because a parent did not clear them, count for nothing, and so does a LISTEN_PID that is no number. (sd-notify
+/// has the same by hand, but refuses that, and its errors do not tell which descriptor or how many names.)
+fn passed() -> Result<Vec<(RawFd, String)>, MasterError> {
     let variable = |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    if variable("LISTEN_PID").is_none_or(|pid| pid != process::own_pid().to_string()) {
+    if variable("LISTEN_PID").is_none_or(|pid| pid != own_pid().to_string()) {
         return Ok(Vec::new());
     }
-    let count = variable("LISTEN_FDS").unwrap_or_default();
-    let count = count.parse::<u16>().map_err(|_| format!("LISTEN_FDS: expected a number, got {count:?}"))?;
-    let mut names = vec!["unknown".to_owned(); usize::from(count)];
-    if let Some(text) = variable("LISTEN_FDNAMES") {
-        names = text.split(':').map(str::to_owned).collect();
-    }
-    if names.len() != usize::from(count) {
-        return Err(format!("LISTEN_FDNAMES: there are {} names for {count} descriptors", names.len()));
+    named(&variable("LISTEN_FDS").unwrap_or_default(), variable("LISTEN_FDNAMES").as_deref())
+}
+
+fn named(count: &str, names: Option<&str>) -> Result<Vec<(RawFd, String)>, MasterError> {
+    let number = count.parse::<u16>().map_err(|_| wrong(format!("expected a number, got {count:?}")))?;
+    let names = match names {
+        Some(names) => names.split(':').map(str::to_owned).collect(),
+        None => vec!["unknown".to_owned(); usize::from(number)],
+    };
+    if names.len() != usize::from(number) {
+        let problem = format!("there are {} names for {number} descriptors", names.len());
+        return Err(MasterError::PassedOn { variable: "LISTEN_FDNAMES", problem });
     }
     Ok((FIRST..).zip(names).collect())
 }
 
-/// Takes a descriptor that was passed to this process.
-#[allow(unsafe_code)]
-pub(crate) fn own(fd: RawFd) -> nix::Result<OwnedFd> {
-    // What is said may be wrong. A negative number is none at all, and -1 no value of a descriptor.
-    if fd < 0 {
-        return Err(Errno::EBADF);
+fn listening(socket: Socket, name: &str) -> Result<Socket, MasterError> {
+    if !socket.is_listener().is_ok_and(|listens| listens) {
+        return Err(wrong(format!("{name:?} is no listening socket")));
     }
-    // SAFETY: it is borrowed for one question, whether it is open, which changes nothing.
-    fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFD)?;
-    // SAFETY: it is open, as just seen, and LISTEN_PID says that the service manager has passed
-    // it to this very process, or our parent, a former master, says that it has. It is taken
-    // once, before the program opens anything of its own, so that nobody else owns it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // Whatever is executed later does not get it.
-    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    Ok(fd)
-}
-
-fn listening(socket: Socket, name: &str) -> Result<Socket, String> {
-    match socket.is_listener() {
-        Ok(true) => {}
-        _ => return Err(format!("LISTEN_FDS: {name:?} is no listening socket")),
-    }
-    // Workers block in accept. The queue's length stays as whoever bound it has set it.
-    let blocking = socket.set_nonblocking(false);
-    blocking.map_err(|error| format!("LISTEN_FDS: {name:?}: {error}"))?;
+    // Workers block in accept. The queue's length stays as the process that bound it has set it.
+    socket.set_nonblocking(false).map_err(|error| wrong(format!("{name:?}: {error}")))?;
     if socket.domain().is_ok_and(|domain| domain != socket2::Domain::UNIX) {
         // Accepted connections inherit it; it is an optimisation only.
         let _ = socket.set_tcp_nodelay(true);
     }
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_numbered_from_three_and_named() {
+        let name = |fd, name: &str| (fd, name.to_owned());
+        assert_eq!(named("2", Some("web:snapshot")).unwrap(), [name(3, "web"), name(4, "snapshot")]);
+        assert_eq!(named("1", None).unwrap(), [name(3, "unknown")]);
+        assert_eq!(named("0", None).unwrap(), []);
+    }
+
+    #[test]
+    fn variables_that_do_not_agree_are_refused() {
+        for (count, names, problem) in [
+            ("many", None, "LISTEN_FDS: expected a number, got \"many\""),
+            ("", None, "LISTEN_FDS: expected a number, got \"\""),
+            ("70000", None, "LISTEN_FDS: expected a number, got \"70000\""),
+            ("1", Some("a:b:c"), "LISTEN_FDNAMES: there are 3 names for 1 descriptors"),
+        ] {
+            assert_eq!(named(count, names).unwrap_err().to_string(), problem);
+        }
+    }
 }

@@ -1,39 +1,39 @@
-//! The addresses to serve on. Opened once by the master, and kept as long as any
-//! generation wants them; workers get copies. What is done to one is done to all copies, so
-//! only the master that closes an address for good lets nobody in any more.
+//! The addresses to serve on. The master opens each once and keeps it as long as a generation wants it;
+//! workers get copies. A change of one copy is a change of all of them, so only the master that closes an
+//! address for good turns callers away.
 
 use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, fchownat};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
 use crate::config::{BindAddress, Config, World, preferred};
-use crate::master::operator::names::{Holder, Identity};
+use crate::master::error::MasterError;
+use crate::master::handover::paths::{Holder, Identity, bind_unix};
 
 /// One open address.
 pub(crate) struct Listener {
     address: BindAddress,
     socket: Socket,
-    /// Bound by systemd, not by us.
+    /// Whether systemd has bound it.
     activated: bool,
-    /// What has the path of a Unix socket since it was bound.
+    /// The file at the path of a Unix socket since it was bound.
     identity: Option<Identity>,
-    /// Whether nobody else will serve here once its master closes it: callers are turned away, and
-    /// the path of a Unix socket is taken away.
+    /// Whether no other process will serve here once its master closes it. Then callers are turned away, and
+    /// the path of a Unix socket is removed.
     owned: Cell<bool>,
 }
 
-/// A socket filter for TCP that drops whatever begins a connection: SYN without ACK among the flags,
-/// byte 13 of the header. Connections that have begun go on, also those it is inherited by.
+/// A socket filter for TCP that drops the first packet of a connection: SYN without ACK among the flags,
+/// byte 13 of the header. Connections that have begun go on, although they inherit the filter.
 const NO_BEGINNINGS: [SockFilter; 5] = {
     const FLAGS: u32 = 13;
     const SYN: u32 = 0x02;
@@ -104,12 +104,12 @@ impl Listener {
         self.socket.local_addr().ok().and_then(|address| address.as_socket())
     }
 
-    /// Lets nobody into the queue any more, while all who are in it can be accepted by whoever has a
-    /// copy. So none is lost between the last look at the queue and the end of the socket, which would
-    /// reset them. A caller on TCP tries again until then, and is refused after it; on a Unix socket
-    /// it is refused at once (unix(7) leaves the queue to `accept`, which says EINVAL at its end).
+    /// Closes the queue to new callers, while every process that has a copy can still accept those in it. So no
+    /// caller is lost between the last look at the queue and the end of the socket, which would reset them. A
+    /// caller on TCP tries again until then and is refused after it; a caller on a Unix socket is refused at once
+    /// (unix(7) leaves the queue to `accept`, which says EINVAL at its end).
     fn turn_away(&self) {
-        // Where it is forbidden, callers may still be reset at the very end.
+        // Where the kernel forbids it, callers may still be reset at the very end.
         let _ = match self.address {
             BindAddress::Tcp { .. } => self.socket.attach_filter(&NO_BEGINNINGS),
             BindAddress::Unix(_) => self.socket.shutdown(Shutdown::Read),
@@ -130,7 +130,7 @@ impl Drop for Listener {
 }
 
 /// Listeners that systemd has bound: they take the place of all addresses, and their paths
-/// stay when they are closed.
+/// stay when the master closes them.
 pub(crate) fn inherit(sockets: Vec<Socket>) -> Vec<Rc<Listener>> {
     let inherit = |socket: Socket| {
         let address = match socket.local_addr() {
@@ -156,7 +156,7 @@ pub(crate) struct Manner {
     pub(crate) backlog: i32,
     /// Mode bits that Unix sockets do not get.
     pub(crate) umask: u32,
-    /// Whom Unix sockets belong to; `None`: to us.
+    /// The owner of Unix sockets; `None` for this process.
     pub(crate) owner: Option<(Uid, Gid)>,
     /// Whether others of the same user may listen on the same TCP addresses.
     pub(crate) reuse_port: bool,
@@ -177,17 +177,17 @@ impl Manner {
     }
 }
 
-/// Opens what `addresses` names, taking from `open` what is open already. A Unix socket whose path was removed or
-/// taken is bound again, if it can be.
+/// Opens `addresses`, and uses those of `open` again. A Unix socket whose path was removed or taken is bound
+/// again, if it can be.
 ///
 /// # Errors
-/// The address that cannot be had, and why; what is open stays open.
+/// The address that cannot be had, and why; open addresses stay open.
 pub(crate) fn open(
     addresses: &[BindAddress],
     open: &[Rc<Listener>],
     manner: &Manner,
     world: &World<'_>,
-) -> Result<Vec<Rc<Listener>>, String> {
+) -> Result<Vec<Rc<Listener>>, MasterError> {
     let find = |address: &BindAddress| open.iter().find(|listener| listener.address == *address);
     let have = |address: &BindAddress| match find(address) {
         Some(listener) if listener.name().is_none_or(|(_, holder)| holder == Holder::Ours) => {
@@ -198,9 +198,42 @@ pub(crate) fn open(
         }
         None => bind(address, open, manner, world)
             .map(Rc::new)
-            .map_err(|error| format!("cannot listen on {address}: {error}")),
+            .map_err(|source| MasterError::Listen { address: address.clone(), source }),
     };
     addresses.iter().map(have).collect()
+}
+
+/// All addresses that a configuration names.
+pub(crate) fn addresses_wanted(config: &Config) -> impl Iterator<Item = &BindAddress> {
+    config.bind.iter().chain(&config.metrics_bind)
+}
+
+/// Opens what a configuration wants. Listeners that are `activated` take the place of `BIND`, apart from those
+/// that `METRICS_BIND` names, and those that are `open` already are used again. Without metrics no address of
+/// `METRICS_BIND` is opened; an activated one stays and answers nothing, as its clients were not meant to reach
+/// the API.
+///
+/// # Errors
+/// The address that cannot be had, and why.
+pub(crate) fn open_wanted(
+    config: &Config,
+    activated: &[Rc<Listener>],
+    opened: &[Rc<Listener>],
+    world: &World<'_>,
+) -> Result<Vec<Rc<Listener>>, MasterError> {
+    let manner = Manner::of(config);
+    let is_wanted = |address: &&BindAddress| {
+        config.metrics || activated.iter().any(|listener| listener.address() == *address)
+    };
+    let metrics: Vec<_> = config.metrics_bind.iter().filter(is_wanted).cloned().collect();
+    let metrics = open(&metrics, &[activated, opened].concat(), &manner, world)?;
+    let is_other = |listener: &&Rc<Listener>| !config.metrics_bind.contains(listener.address());
+    let mut listeners: Vec<_> = activated.iter().filter(is_other).cloned().collect();
+    if listeners.is_empty() {
+        listeners = open(&config.bind, opened, &manner, world)?;
+    }
+    listeners.extend(metrics);
+    Ok(listeners)
 }
 
 fn bind(
@@ -215,7 +248,7 @@ fn bind(
             let resolved = resolved.ok_or_else(|| io::Error::other("the name has no address"))?;
             bind_tcp(resolved, open, manner)
         }
-        BindAddress::Unix(path) => bind_unix(path, manner),
+        BindAddress::Unix(path) => listen_unix(path, manner),
     };
     Ok(Listener::new(address.clone(), socket?, false))
 }
@@ -223,8 +256,8 @@ fn bind(
 fn bind_tcp(address: SocketAddr, open: &[Rc<Listener>], manner: &Manner) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    // Of the master's one socket for all workers: a socket of a worker's own would take its queue
-    // with it when it closes.
+    // All workers share one socket of the master's: a socket per worker would take its queue with it when it
+    // closes.
     socket.set_reuse_port(manner.reuse_port)?;
     // Elsewhere the kernel's net.ipv6.bindv6only says whether [::] serves IPv4 as well, as with Gunicorn.
     if address.is_ipv6() && manner.ipv4_ports.contains(&address.port()) {
@@ -244,10 +277,10 @@ fn bind_tcp(address: SocketAddr, open: &[Rc<Listener>], manner: &Manner) -> io::
     Ok(socket)
 }
 
-/// Binds an address of which another of ours, which a reload may close only afterwards, has a part: all addresses
-/// of the machine beside a single one. Callers of the single one are served by its workers until it is
-/// closed, and by the other's after that, so that nobody is lost also if the reload fails. The other way
-/// round they would wait at a socket that is closed if the reload fails.
+/// Binds all addresses of the machine beside a single one that is ours, and that a reload may close only
+/// afterwards. Workers of the single address serve its callers until it is closed, and those of the wider one
+/// after that, so that no caller is lost even if the reload fails. The other way round, callers would wait at a
+/// socket that is closed if the reload fails.
 fn bind_beside(
     socket: &Socket,
     address: SocketAddr,
@@ -273,8 +306,8 @@ fn bind_beside(
     if !is_wider {
         return Err(ours());
     }
-    // Only for this moment. (Another process of this user that asks to share the port could join in all
-    // the same, as the kernel remembers that it was shared; one that does not ask is refused as ever.)
+    // Only for this moment. (The kernel remembers that the port was shared: another process of this user that
+    // asks to share it may still join; one that does not ask is refused as before.)
     let share = |shared| {
         in_the_way.iter().try_for_each(|listener| listener.socket.set_reuse_port(shared))?;
         socket.set_reuse_port(shared)
@@ -285,13 +318,9 @@ fn bind_beside(
     bound.map_err(|_| ours())
 }
 
-fn bind_unix(path: &Path, manner: &Manner) -> io::Result<Socket> {
-    remove_stale(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    let before = umask(Mode::from_bits_truncate(manner.umask));
-    let bound = socket.bind(&SockAddr::unix(path)?);
-    umask(before);
-    bound?;
+/// A Unix socket with its owner and its queue.
+fn listen_unix(path: &Path, manner: &Manner) -> io::Result<Socket> {
+    let socket = bind_unix(path, Mode::from_bits_truncate(manner.umask))?;
     if let Some((user, group)) = manner.owner {
         // Not through a link that has taken its place.
         fchownat(AT_FDCWD, path, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)?;
@@ -300,20 +329,10 @@ fn bind_unix(path: &Path, manner: &Manner) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Takes away a socket that nobody serves any more; whatever else is there stays.
-pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !metadata.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else than a socket is there"));
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::cli::chain;
+
     use super::*;
 
     fn manner() -> Manner {
@@ -326,7 +345,7 @@ mod tests {
         before: &[Rc<Listener>],
         manner: &Manner,
     ) -> Result<Vec<Rc<Listener>>, String> {
-        open(addresses, before, manner, &World::live())
+        open(addresses, before, manner, &World::live()).map_err(|error| chain(&error))
     }
 
     fn tcp() -> BindAddress {

@@ -1,6 +1,10 @@
-//! Addresses, and how they pass from one master to the next.
+//! Addresses, and how they pass from one master to the next. In order of use: paths, listeners, the letter that
+//! describes them, what a start inherits, how the program is executed again, and the masters beside this one.
 
 pub(crate) mod inherited;
+pub(crate) mod invocation;
+pub(crate) mod letter;
 pub(crate) mod listeners;
 pub(crate) mod parent;
+pub(crate) mod paths;
 pub(crate) mod succession;

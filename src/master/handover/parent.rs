@@ -1,12 +1,12 @@
-//! Whether the end of this process would be taken for the end of the server, although another master has
-//! taken its place: an upgrade beside it is then refused.
+//! Whether the parent of this process would take its end for the end of the server, although another master has
+//! taken its place. The master then refuses an upgrade.
 
 use std::env;
 use std::fs;
 
 use nix::unistd::{Pid, getppid, getsid};
 
-use crate::master::processes::process;
+use crate::master::processes::fork::own_pid;
 
 /// Programs that adopt orphans as process 1 and go on whatever becomes of them.
 const INITS: [&str; 3] = ["systemd", "init", "openrc-init"];
@@ -29,13 +29,13 @@ const SUPERVISORS: [&str; 15] = [
     "tini-static",
 ];
 
-/// Who has started this process.
+/// The process that has started this one.
 pub(crate) struct Parent {
     pid: Pid,
     unit: Unit,
 }
 
-/// What systemd, or who speaks its language, has to do with this process.
+/// How systemd, or another manager with its protocol, watches this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
     /// It listens, and so hears which process is the main one.
@@ -45,14 +45,14 @@ enum Unit {
     None,
 }
 
-/// What there is to know when an upgrade is asked for.
+/// The facts when an operator asks for an upgrade.
 struct Situation {
     own: i32,
     /// None: the parent has gone, and another process has adopted us.
     parent: Option<i32>,
     /// Its name, if that can be known.
     name: Option<String>,
-    /// It leads a session, as what setsid(1) has sent to the background does.
+    /// Whether it leads a session, as after setsid(1).
     leads_session: bool,
     unit: Unit,
 }
@@ -60,8 +60,7 @@ struct Situation {
 impl Parent {
     /// Looks at it. To be called at the start.
     pub(crate) fn of_this_process() -> Self {
-        let started_by_systemd =
-            env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == process::own_pid().to_string());
+        let started_by_systemd = env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == own_pid().to_string());
         let unit = match (env::var_os("NOTIFY_SOCKET"), started_by_systemd) {
             (Some(_), _) => Unit::Listens,
             (None, true) => Unit::Deaf,
@@ -75,7 +74,7 @@ impl Parent {
         let parent = Some(getppid()).filter(|parent| *parent == self.pid).map(Pid::as_raw);
         let name = parent.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
         let name = name.map(|name| name.trim_end().to_owned());
-        let own = process::own_pid().as_raw();
+        let own = own_pid().as_raw();
         let leads_session = getsid(None).is_ok_and(|session| session.as_raw() == own);
         obstacle(&Situation { own, parent, name, leads_session, unit: self.unit })
     }
@@ -105,7 +104,7 @@ fn obstacle(of: &Situation) -> Option<String> {
             "this master's parent is outside of its container, and takes the end of this process for the end \
              of the server; {INSTEAD}"
         )),
-        // What has been sent to the background was not started by process 1, which has only adopted it.
+        // Process 1 has only adopted a process that was sent to the background.
         Some(1) if !INITS.contains(&name) && (SUPERVISORS.contains(&name) || !of.leads_session) => {
             Some(format!(
                 "process 1 ({name}) is this master's parent, and takes its end for the end of the container; {INSTEAD}"
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn who_watches_this_process_alone_is_an_obstacle() {
+    fn parent_that_watches_this_process_alone_is_an_obstacle() {
         for situation in [
             of(1, Some(0), ""),
             of(7, Some(0), ""),
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn shells_inits_and_those_who_have_adopted_us_are_none() {
+    fn shells_inits_and_adoptive_parents_are_no_obstacle() {
         for situation in [
             of(99, Some(98), "bash"),
             of(99, Some(1), "systemd"),

@@ -1,206 +1,182 @@
-//! Another binary in place of this one, without closing an address: the new master is
-//! executed as a child, with the listeners, and serves beside us until one of the two goes.
+//! Another program in place of this one, without closing an address: the new master is executed as a child,
+//! with the listeners, and serves beside this one until one of the two goes. So a master may have a successor,
+//! a predecessor, or both.
 
-use std::env;
-use std::ffi::{CString, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
-use std::time::Instant;
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, execve, getppid, pipe2};
-use serde_json::{Value, json};
-use slog::{error, info, warn};
-use socket2::Socket;
+use nix::unistd::{Pid, pipe2};
 
-use crate::master::Master;
-use crate::master::arbiter::events::{Event, Wish};
-use crate::master::exit::ExitCode;
-use crate::master::generation::generations::Generation;
-use crate::master::handover::inherited::own;
+use crate::master::error::MasterError;
+use crate::master::handover::invocation::Invocation;
+use crate::master::handover::letter::Handover;
 use crate::master::handover::listeners::Listener;
-use crate::master::processes::dispositions::restore_faults;
-use crate::master::processes::process;
-use crate::scoreboard::Dismissal;
+use crate::master::handover::parent::Parent;
+use crate::master::processes::messages::Message;
 
-/// The variable that tells a new master what it was given. Not for people.
-const VARIABLE: &str = "_AVALON_UPGRADE";
-/// What systemd says to a process by number, which the new one must not take for itself.
-const NOT_PASSED_ON: [&str; 4] = [VARIABLE, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
-
-/// How this program was started, remembered before anything can change.
-pub(crate) struct Invocation {
-    program: PathBuf,
-    arguments: Vec<OsString>,
-}
-
-impl Invocation {
-    /// The program by the path it was called by, so that a link that leads elsewhere by now is
-    /// followed again.
-    pub(crate) fn of_this_process() -> io::Result<Self> {
-        let arguments: Vec<OsString> = env::args_os().collect();
-        let called =
-            arguments.first().map(Path::new).filter(|called| called.as_os_str().as_bytes().contains(&b'/'));
-        let program = match called {
-            Some(called) => std::path::absolute(called)?,
-            None => env::current_exe()?,
-        };
-        Ok(Invocation { program, arguments })
-    }
-
-    /// Starts the program anew, with copies of the listeners, of the pipe in which it tells that
-    /// it serves, and of the one in which it is told that its turn has come.
-    ///
-    /// # Errors
-    /// If there is no process to be had. That the program cannot be executed shows in its exit
-    /// code.
-    pub(crate) fn start_anew(
-        &self,
-        listeners: &[Rc<Listener>],
-        tell: BorrowedFd<'_>,
-        turn: BorrowedFd<'_>,
-        nohup: bool,
-    ) -> io::Result<Pid> {
-        let listeners: Vec<(Socket, &Rc<Listener>)> =
-            listeners.iter().map(|listener| Ok((listener.share()?, listener))).collect::<io::Result<_>>()?;
-        let (tell, turn) = (tell.try_clone_to_owned()?, turn.try_clone_to_owned()?);
-        let parent = process::own_pid();
-        process::fork_only(|| {
-            let fds = listeners.iter().map(|(socket, _)| socket.as_fd()).chain([tell.as_fd(), turn.as_fd()]);
-            if let Err(error) = self.execute(fds, &handover(parent, &listeners, &tell, &turn, nohup)) {
-                eprintln!("avalon-master: {} cannot be executed: {error}", self.program.display());
-            }
-            ExitCode::Failure
-        })
-    }
-
-    fn execute<'f>(&self, fds: impl Iterator<Item = BorrowedFd<'f>>, handover: &Value) -> io::Result<()> {
-        for fd in fds {
-            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        }
-        let text = |text: &OsString| CString::new(text.as_bytes());
-        let program = CString::new(self.program.as_os_str().as_bytes())?;
-        let arguments = self.arguments.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-        let inherited = env::vars_os().filter(|(name, _)| !NOT_PASSED_ON.iter().any(|other| name == other));
-        let variables = inherited.map(|(name, value)| match name == "WATCHDOG_PID" {
-            true => (name, process::own_pid().to_string().into()),
-            false => (name, value),
-        });
-        let own = (OsString::from(VARIABLE), OsString::from(handover.to_string()));
-        let variables = variables
-            .chain([own])
-            .map(|(name, value)| CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()));
-        let variables = variables.collect::<Result<Vec<_>, _>>()?;
-        restore_faults();
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-        execve(&program, &arguments, &variables)?;
-        Ok(())
-    }
-}
-
-fn handover(
-    parent: Pid,
-    listeners: &[(Socket, &Rc<Listener>)],
-    tell: &OwnedFd,
-    turn: &OwnedFd,
-    nohup: bool,
-) -> Value {
-    let listeners: Vec<Value> = listeners
-        .iter()
-        .map(|(socket, listener)| {
-            json!({
-                "fd": socket.as_raw_fd(),
-                "address": listener.address().to_string(),
-                "activated": listener.is_activated(),
-            })
-        })
-        .collect();
-    json!({
-        "parent": parent.as_raw(),
-        "tell": tell.as_raw_fd(),
-        "turn": turn.as_raw_fd(),
-        "listeners": listeners,
-        "nohup": nohup,
-    })
-}
-
-/// What a former master has passed on to this one.
-pub(crate) struct Handover {
-    /// Where to tell it that this one serves.
-    pub(crate) tell: OwnedFd,
-    /// A pipe in which the former master writes when it leaves systemd to this one, and that ends
-    /// with it.
-    pub(crate) turn: OwnedFd,
-    /// Its listeners.
-    pub(crate) listeners: Vec<Rc<Listener>>,
-    /// Whether it was started by nohup; a version that does not say passes the disposition on.
-    pub(crate) nohup: Option<bool>,
-}
-
-impl Handover {
-    /// Takes what the variable says, if a former master is our parent. To be called once.
-    pub(crate) fn take() -> Result<Option<Self>, String> {
-        let Some(text) = env::var_os(VARIABLE) else { return Ok(None) };
-        let wrong = || format!("{VARIABLE}: {text:?} was not written by avalon-master");
-        let value: Value = serde_json::from_slice(text.as_bytes()).map_err(|_| wrong())?;
-        let number = |value: &Value| value.as_i64().and_then(|number| i32::try_from(number).ok());
-        let parent = Pid::from_raw(number(&value["parent"]).ok_or_else(wrong)?);
-        if parent != getppid() {
-            return Ok(None);
-        }
-        let own = |fd| own(fd).map_err(|errno| format!("{VARIABLE}: descriptor {fd}: {errno}"));
-        let tell = own(number(&value["tell"]).ok_or_else(wrong)?)?;
-        let turn = own(number(&value["turn"]).ok_or_else(wrong)?)?;
-        let mut listeners = Vec::new();
-        for listener in value["listeners"].as_array().ok_or_else(wrong)? {
-            let fd = own(number(&listener["fd"]).ok_or_else(wrong)?)?;
-            let address = listener["address"].as_str().and_then(|address| address.parse().ok());
-            let activated = listener["activated"].as_bool().unwrap_or(false);
-            listeners.push(Rc::new(Listener::passed_on(address.ok_or_else(wrong)?, fd.into(), activated)));
-        }
-        let nohup = value["nohup"].as_bool();
-        Ok(Some(Handover { tell, turn, listeners, nohup }))
-    }
+/// The masters beside this one.
+pub(crate) struct Succession {
+    invocation: Invocation,
+    parent: Parent,
+    /// A new master that is to take the place of this one.
+    successor: Option<Successor>,
+    /// The master whose place this one is to take.
+    predecessor: Option<Predecessor>,
+    /// Whether this master outlives the new one, which is to stop as well.
+    ends_last: bool,
 }
 
 /// A new master that was started beside this one.
-pub(crate) struct Successor {
-    pub(crate) pid: Pid,
-    pub(crate) serves: bool,
-    /// Whether this master ends once the new one serves, and who waits for that.
-    pub(crate) wanted: bool,
+struct Successor {
+    pid: Pid,
+    serves: bool,
+    /// Whether this master ends once the new one serves.
+    replaces: bool,
     /// Where to write when the new master's turn to speak to systemd has come. Until this one
     /// begins to go it is the main one, as it may take its place back.
     turn: File,
 }
 
 /// A master that has started this one beside it.
-pub(crate) struct Predecessor {
+struct Predecessor {
     /// Where to tell it that this one serves; taken when that is done.
-    pub(crate) tell: Option<File>,
+    tell: Option<File>,
     /// Holds a byte when this master's turn to speak to systemd has come, and ends with the former
     /// master.
     turn: File,
 }
 
-impl Predecessor {
-    pub(crate) fn of(handover: Handover) -> (Vec<Rc<Listener>>, Predecessor) {
-        let Handover { tell, turn, listeners, .. } = handover;
-        (listeners, Predecessor { tell: Some(tell.into()), turn: turn.into() })
+/// What a former master tells the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// To speak to systemd from now on.
+    YourTurn,
+    /// By its end: that it is gone.
+    Gone,
+}
+
+impl Succession {
+    /// Of a master that was started by `invocation`, and by a former master if there is one.
+    pub(crate) fn new(invocation: Invocation, predecessor: Option<Handover>) -> Self {
+        let predecessor = predecessor
+            .map(|handover| Predecessor { tell: Some(handover.tell.into()), turn: handover.turn.into() });
+        Succession {
+            invocation,
+            parent: Parent::of_this_process(),
+            successor: None,
+            predecessor,
+            ends_last: false,
+        }
+    }
+
+    /// Starts the program again beside this one, with the listeners of the generation that serves, if one does.
+    /// `tell` is where the new master tells that it serves; `replaces` says whether this one ends then.
+    ///
+    /// # Errors
+    /// Why it was not started.
+    pub(crate) fn start(
+        &mut self,
+        listeners: Option<&[Rc<Listener>]>,
+        tell: BorrowedFd<'_>,
+        nohup: bool,
+        replaces: bool,
+    ) -> Result<Pid, MasterError> {
+        let refused = |reason: &str| MasterError::Failed(reason.to_owned());
+        if self.successor.is_some() {
+            return Err(refused("a new master has been started already"));
+        }
+        let Some(listeners) = listeners else { return Err(refused("nothing serves yet")) };
+        if let Some(reason) = self.parent.obstacle() {
+            return Err(MasterError::Failed(reason));
+        }
+        let (its_turn, turn) = pipe2(OFlag::O_CLOEXEC).map_err(std::io::Error::from)?;
+        let pid = self.invocation.start_again(listeners, tell, its_turn.as_fd(), nohup)?;
+        self.successor = Some(Successor { pid, serves: false, replaces, turn: turn.into() });
+        Ok(pid)
+    }
+
+    /// The process `pid` says that it serves. If it is the successor, says whether it replaces this master.
+    pub(crate) fn serves(&mut self, pid: Pid) -> Option<bool> {
+        let successor = self.successor.as_mut().filter(|successor| successor.pid == pid)?;
+        successor.serves = true;
+        Some(successor.replaces)
+    }
+
+    /// The process `pid` has ended. If it was the successor, says whether it had served.
+    pub(crate) fn ended(&mut self, pid: Pid) -> Option<bool> {
+        let ended = self.successor.take_if(|successor| successor.pid == pid);
+        ended.map(|successor| successor.serves)
     }
 
     /// What to wait for.
-    pub(crate) fn turn(&self) -> BorrowedFd<'_> {
-        self.turn.as_fd()
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.predecessor.as_ref().map(|predecessor| predecessor.turn.as_fd())
     }
 
-    /// What the former master says, if anything.
+    /// What the former master says, if anything. One that is gone is no predecessor any more.
+    pub(crate) fn word(&mut self) -> Option<Word> {
+        let word = self.predecessor.as_mut().and_then(Predecessor::word);
+        if word == Some(Word::Gone) {
+            self.predecessor = None;
+        }
+        word
+    }
+
+    /// Tells the former master, once, that this one serves.
+    ///
+    /// # Errors
+    /// What the kernel says about the pipe.
+    pub(crate) fn tell_serving(&mut self) -> std::io::Result<()> {
+        let tell = self.predecessor.as_mut().and_then(|predecessor| predecessor.tell.take());
+        tell.map_or(Ok(()), |tell| Message::TakenOver.send(&tell))
+    }
+
+    /// Stays until the successor has ended, which is to be told to; returns it.
+    pub(crate) fn end_last(&mut self) -> Option<Pid> {
+        self.ends_last = true;
+        self.successor.as_ref().map(|successor| successor.pid)
+    }
+
+    /// Whether this master must wait for the end of its successor.
+    pub(crate) fn holds_up_the_end(&self) -> bool {
+        self.ends_last && self.successor.is_some()
+    }
+
+    /// The master that stays when this one goes, if one serves.
+    pub(crate) fn heir(&self) -> Option<Pid> {
+        let heir = self.successor.as_ref().filter(|successor| successor.serves && !self.ends_last);
+        heir.map(|successor| successor.pid)
+    }
+
+    /// Tells the successor that its turn to speak to systemd has come.
+    pub(crate) fn pass_the_turn(&mut self) {
+        if let Some(successor) = &mut self.successor {
+            // If it is gone, its end will be noticed.
+            let _ = successor.turn.write_all(b"!");
+        }
+    }
+
+    /// Whether a former master still runs.
+    pub(crate) fn has_predecessor(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
+    /// Whether no other master runs beside this one.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.predecessor.is_none() && self.successor.is_none()
+    }
+
+    /// Whether no other master serves the addresses once this one has gone.
+    pub(crate) fn leaves_none(&self) -> bool {
+        self.predecessor.is_none() && (self.successor.is_none() || self.ends_last)
+    }
+}
+
+impl Predecessor {
     fn word(&mut self) -> Option<Word> {
         let mut fds = [PollFd::new(self.turn.as_fd(), PollFlags::POLLIN)];
         if !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0) {
@@ -214,190 +190,65 @@ impl Predecessor {
     }
 }
 
-/// What a new master is told by the former one.
-enum Word {
-    /// To speak to systemd from now on.
-    YourTurn,
-    /// By its end: that it is no more.
-    Gone,
-}
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
 
-/// The name of a file of a new master as long as the former one has the name itself.
-pub(crate) fn second(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".2");
-    name.into()
-}
+    use super::*;
+    use crate::master::processes::messages::Mailbox;
 
-/// The name that [`second`] was made of.
-fn first(path: &Path) -> PathBuf {
-    if path.extension().is_some_and(|extension| extension == "2") {
-        path.with_extension("")
-    } else {
-        path.to_owned()
+    fn pipe() -> (OwnedFd, OwnedFd) {
+        pipe2(OFlag::O_CLOEXEC).unwrap()
     }
-}
 
-impl Master {
-    /// Starts the program anew beside this one; `wanted` ends this one when that serves.
-    ///
-    /// # Errors
-    /// Why it was not started, which has been logged.
-    pub(crate) fn upgrade(&mut self, wanted: bool) -> Result<(), String> {
-        let serving = self.arbiter.current().and_then(|number| self.generations.get(&number));
-        let started = match (&self.successor, serving) {
-            (Some(_), _) => Err("a new master has been started already".to_owned()),
-            (None, None) => Err("nothing serves yet".to_owned()),
-            (None, Some(generation)) => match self.parent.obstacle() {
-                Some(reason) => Err(reason),
-                None => self.start_successor(generation, wanted).map_err(|error| error.to_string()),
-            },
+    fn alone() -> Succession {
+        Succession::new(Invocation::of_this_process().unwrap(), None)
+    }
+
+    fn with_successor(serves: bool) -> Succession {
+        let successor = Successor { pid: Pid::from_raw(7), serves, replaces: true, turn: pipe().1.into() };
+        Succession { successor: Some(successor), ..alone() }
+    }
+
+    #[test]
+    fn nothing_is_started_while_nothing_serves_or_another_has_been() {
+        let (_from, to) = pipe();
+        let start = |mut succession: Succession, listeners| {
+            let started = succession.start(listeners, to.as_fd(), false, true);
+            started.unwrap_err().to_string()
         };
-        match started {
-            Ok(successor) => {
-                info!(self.log.logger(), "a new master was started"; "pid" => successor.pid.as_raw());
-                self.successor = Some(successor);
-                Ok(())
-            }
-            Err(reason) => {
-                let reason = format!("upgrade failed: {reason}");
-                error!(self.log.logger(), "{}", reason);
-                Err(reason)
-            }
-        }
+        assert_eq!(start(alone(), None), "nothing serves yet");
+        assert_eq!(start(with_successor(false), Some(&[])), "a new master has been started already");
     }
 
-    fn start_successor(&self, serving: &Generation, wanted: bool) -> io::Result<Successor> {
-        let (its_turn, turn) = pipe2(OFlag::O_CLOEXEC)?;
-        let tell = self.messages_to.as_fd();
-        let pid =
-            self.invocation.start_anew(&serving.listeners, tell, its_turn.as_fd(), self.terminal.nohup())?;
-        Ok(Successor { pid, serves: false, wanted, turn: turn.into() })
+    #[test]
+    fn successor_that_serves_inherits_unless_it_is_to_end_first() {
+        let pid = Pid::from_raw(7);
+        let mut succession = with_successor(false);
+        assert_eq!((succession.heir(), succession.leaves_none()), (None, false));
+        assert_eq!((succession.serves(Pid::from_raw(8)), succession.serves(pid)), (None, Some(true)));
+        assert_eq!(succession.heir(), Some(pid));
+        assert_eq!((succession.end_last(), succession.heir()), (Some(pid), None));
+        assert!(succession.holds_up_the_end() && succession.leaves_none());
+        assert_eq!((succession.ended(Pid::from_raw(8)), succession.ended(pid)), (None, Some(true)));
+        assert!(!succession.holds_up_the_end() && succession.is_alone());
     }
 
-    /// The new master serves.
-    pub(crate) fn taken_over(&mut self, pid: Pid) {
-        let Some(successor) = self.successor.as_mut().filter(|successor| successor.pid == pid) else {
-            return;
-        };
-        successor.serves = true;
-        let wanted = successor.wanted;
-        info!(self.log.logger(), "the new master serves"; "pid" => pid.as_raw());
-        self.own_addresses(false);
-        self.upgraded(Ok(()));
-        if wanted {
-            self.dispatch(Event::Wished(Wish::Stop));
-        }
-    }
-
-    /// The new master has gone: all is ours again.
-    pub(crate) fn successor_ended(&mut self, ended: process::Ended) {
-        let served = self.successor.take().is_some_and(|successor| successor.serves);
-        self.own_addresses(self.predecessor.is_none());
-        if served {
-            warn!(self.log.logger(), "the new master has gone again ({})", ended);
-        } else {
-            self.upgraded(Err(format!("upgrade failed: the new master ended ({ended})")));
-        }
-        if self.arbiter.state() == "drained" {
-            self.dispatch(Event::Wished(Wish::Reload));
-        }
-    }
-
-    fn upgraded(&mut self, result: Result<(), String>) {
-        if let Err(reason) = &result {
-            error!(self.log.logger(), "{}", reason);
-        }
-        if let Some(control) = &mut self.control {
-            control.taken_over(&result);
-        }
-    }
-
-    fn own_addresses(&self, owned: bool) {
-        let listeners = self.generations.values().flat_map(|generation| &generation.listeners);
-        listeners.for_each(|listener| listener.set_owned(owned));
-    }
-
-    /// Stops this master and the one beside it, and does not end before that.
-    pub(crate) fn stop_all(&mut self) {
-        self.ends_last = true;
-        self.own_addresses(true);
-        if let Some(successor) = &self.successor {
-            self.kill(successor.pid, Signal::SIGTERM);
-        }
-        self.dispatch(Event::Wished(Wish::Stop));
-    }
-
-    /// Whether there is nothing left to wait for.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.exit.is_some() && !(self.ends_last && self.successor.is_some())
-    }
-
-    /// Tells systemd that this master goes, and which one stays, if there is one.
-    pub(crate) fn leave_systemd(&mut self) {
-        match self.successor.as_mut().filter(|successor| successor.serves && !self.ends_last) {
-            // What kept a server from starting stands in its status to the end.
-            None if self.arbiter.current().is_none() && self.last_made.is_some() => {
-                let status = self.status_line();
-                self.systemd.stopping(&status);
-            }
-            None => self.systemd.stopping("stopping"),
-            Some(successor) => {
-                self.systemd.hand_over(successor.pid);
-                // If it is gone, that will be noticed.
-                let _ = successor.turn.write_all(b"!");
-            }
-        }
-    }
-
-    /// Closes all addresses, for good unless another master serves them.
-    pub(crate) fn leave_addresses(&mut self) {
-        let alone = self.predecessor.is_none() && (self.successor.is_none() || self.ends_last);
-        self.own_addresses(alone);
-        let mut listeners = self.generations.values().flat_map(|generation| &generation.listeners);
-        if alone && listeners.any(|listener| !listener.is_activated()) {
-            self.dismissal = Dismissal::Last;
-        }
-        self.activated.clear();
-        self.generations.values_mut().for_each(|generation| generation.listeners.clear());
-    }
-
-    /// Takes the place of a former master: speaks to systemd once that does so no more, and has
-    /// its names once it has gone.
-    pub(crate) fn succeed(&mut self) {
-        match self.predecessor.as_mut().and_then(Predecessor::word) {
-            None => {}
-            Some(Word::YourTurn) => self.speak(),
-            Some(Word::Gone) => {
-                self.predecessor = None;
-                // Its scan may have stored something after this master had read the database.
-                self.owe_rows();
-                self.speak();
-                self.take_names();
-            }
-        }
-    }
-
-    fn speak(&mut self) {
-        if !self.systemd.speak(Instant::now()) {
-            return;
-        }
-        let current = self.arbiter.current().and_then(|number| self.generations.get(&number));
-        if let Some(Generation { snapshot: Some(snapshot), .. }) = current {
-            self.systemd.keep(snapshot);
-            let status = self.status_line();
-            self.systemd.ready(&status);
-        }
-    }
-
-    fn take_names(&mut self) {
-        self.own_addresses(true);
-        if let Some(pidfile) = &mut self.pidfile {
-            pidfile.rename(&first(pidfile.path()));
-        }
-        if let Some(control) = &mut self.control {
-            control.rename(&first(control.path()));
-        }
-        info!(self.log.logger(), "the former master has gone");
+    #[test]
+    fn former_master_gives_its_turn_and_is_gone_with_its_pipe() {
+        let mut mailbox = Mailbox::open().unwrap();
+        let tell = mailbox.address().try_clone_to_owned().unwrap();
+        let (turn, its_end) = pipe();
+        let handover = Handover { tell, turn, listeners: Vec::new(), nohup: None };
+        let mut succession = Succession::new(Invocation::of_this_process().unwrap(), Some(handover));
+        assert_eq!(succession.word(), None);
+        (0..2).for_each(|_| succession.tell_serving().unwrap());
+        assert_eq!(mailbox.received().len(), 1);
+        File::from(its_end.try_clone().unwrap()).write_all(b"!").unwrap();
+        assert_eq!((succession.word(), succession.has_predecessor()), (Some(Word::YourTurn), true));
+        drop(its_end);
+        // A process that another test forks just now may hold a copy until it executes its program.
+        let word = std::iter::from_fn(|| Some(succession.word())).find_map(|word| word);
+        assert_eq!((word, succession.is_alone()), (Some(Word::Gone), true));
     }
 }

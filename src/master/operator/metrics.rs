@@ -1,14 +1,13 @@
-//! What only the master knows: for statsd, and on the scoreboard for Prometheus, which asks workers.
-//! Statsd has a socket of the master's own rather than a worker's: that workers die again and again
-//! must be told also when there is none.
+//! Metrics that only the master knows: for statsd, and on the scoreboard for Prometheus, which asks workers. The
+//! master sends to statsd itself, as it must tell that workers die again and again also while none lives.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-use serde_json::Value;
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::master::Master;
+use crate::master::arbiter::Arbiter;
+use crate::master::clock::now_ms;
+use crate::master::generation::generations::Generations;
 use crate::scoreboard::{Header, RestartCause};
 use crate::telemetry::Statsd;
 use crate::worker::Memory;
@@ -19,7 +18,7 @@ const GAUGES_EVERY: Duration = Duration::from_secs(10);
 /// Time between two looks at the master's own memory, as workers look at theirs.
 const MEMORY_EVERY: Duration = Duration::from_secs(1);
 
-/// What was sent last.
+/// Where metrics go, and what was sent last.
 pub(crate) struct Metrics {
     statsd: Statsd,
     /// Host, port and prefix that `statsd` was made of.
@@ -64,19 +63,22 @@ impl Metrics {
         self.reload_begun = Some(Instant::now());
     }
 
-    /// A generation has been made, or has not. The first one is no reload.
-    fn made(&mut self, serves: bool, header: &Header) {
-        let Some(begun) = self.reload_begun.take() else { return };
-        match serves {
-            true => {
-                header.reloads_made.add(1);
-                self.statsd.time("reload.duration", begun.elapsed());
-            }
-            false => {
-                header.reloads_failed.add(1);
-                self.statsd.count("reload.failed", 1);
+    /// An attempt to make a generation has ended. The first one is no reload.
+    pub(crate) fn reload_ended(&mut self, serves: bool, header: &Header) {
+        if let Some(begun) = self.reload_begun.take() {
+            match serves {
+                true => {
+                    header.reloads_made.add(1);
+                    self.statsd.time("reload.duration", begun.elapsed());
+                }
+                false => {
+                    header.reloads_failed.add(1);
+                    self.statsd.count("reload.failed", 1);
+                }
             }
         }
+        header.last_made_ms.set(now_ms());
+        header.last_made_serves.set(serves.into());
     }
 
     /// A scan has ended.
@@ -84,6 +86,41 @@ impl Metrics {
         match stored {
             true => self.statsd.time("scan.duration", took),
             false => self.statsd.count("scan.failed", 1),
+        }
+    }
+
+    /// Sends what has changed, once it is published.
+    pub(crate) fn send(&mut self, arbiter: &Arbiter, header: &Header) {
+        self.restarted(arbiter.restarts());
+        self.gauges([header.workers.get(), header.songs.get(), header.generation.get()]);
+        self.statsd.flush();
+    }
+
+    /// Writes on the scoreboard how the server is.
+    pub(crate) fn publish(&mut self, arbiter: &Arbiter, generations: &Generations, header: &Header) {
+        header.workers.set(arbiter.workers_serving() as u64);
+        header.workers_wanted.set(arbiter.workers_wanted() as u64);
+        for (cause, count) in arbiter.restarts() {
+            header.restarts[*cause as usize].set(*count);
+        }
+        let current = generations.current_number().zip(generations.current());
+        if let Some((number, served)) = current.and_then(|(number, of)| Some((number, of.served.as_ref()?))) {
+            header.generation.set(number);
+            header.stale.set(served.stale.into());
+            header.build_ms.set(served.build.as_millis() as u64);
+            header.snapshot_bytes.set(served.contents.bytes);
+            header.songs.set(served.contents.songs);
+            header.albums.set(served.contents.albums);
+            header.artists.set(served.contents.artists);
+            header.genres.set(served.contents.genres);
+        }
+        let now = Instant::now();
+        if now >= self.memory_due
+            && let Some(memory) = Memory::own()
+        {
+            self.memory_due = now + MEMORY_EVERY;
+            header.memory_resident.set(memory.resident);
+            header.memory_private.set(memory.private);
         }
     }
 
@@ -112,67 +149,47 @@ fn target(config: &Config) -> (String, u16, String) {
     (config.statsd_host.clone(), config.statsd_port, config.statsd_prefix.clone())
 }
 
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    milliseconds(SystemTime::now())
-}
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
 
-/// The same of another moment.
-pub(crate) fn milliseconds(when: SystemTime) -> u64 {
-    when.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
+    use super::*;
+    use crate::scoreboard::Scoreboard;
 
-impl Master {
-    /// Tells how the attempt to make a generation went.
-    pub(crate) fn record_made(&mut self, serves: bool) {
-        let header = self.scoreboard.header();
-        self.metrics.made(serves, header);
-        header.last_made_ms.set(now_ms());
-        header.last_made_serves.set(serves.into());
-        // Before whoever waits for a reload hears of it: he may ask at once.
-        self.publish();
+    fn received(socket: &UdpSocket) -> String {
+        let mut text = String::new();
+        let mut packet = [0; 1500];
+        while let Ok(len) = socket.recv(&mut packet) {
+            text += &String::from_utf8_lossy(&packet[..len]);
+            text += "\n";
+        }
+        text
     }
 
-    /// Sends what has changed.
-    pub(crate) fn measure(&mut self) {
-        self.publish();
-        let header = self.scoreboard.header();
-        self.metrics.restarted(self.arbiter.restarts());
-        self.metrics.gauges([header.workers.get(), header.songs.get(), header.generation.get()]);
-        self.metrics.statsd.flush();
-    }
-
-    /// Writes on the scoreboard how things are.
-    fn publish(&mut self) {
-        let header = self.scoreboard.header();
-        header.workers.set(self.arbiter.workers_serving() as u64);
-        header.workers_wanted.set(self.arbiter.workers_wanted() as u64);
-        for (cause, count) in self.arbiter.restarts() {
-            header.restarts[*cause as usize].set(*count);
+    #[test]
+    fn reloads_and_restarts_are_counted_once() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut config = crate::config::load(&Default::default()).unwrap();
+        config.statsd_host = "127.0.0.1".to_owned();
+        config.statsd_port = socket.local_addr().unwrap().port();
+        config.statsd_prefix = "test".to_owned();
+        let mut metrics = Metrics::new(&config);
+        let board = Scoreboard::create().unwrap();
+        let header = board.header();
+        metrics.reload_ended(true, header);
+        assert_eq!((header.reloads_made.get(), header.last_made_serves.get()), (0, 1), "the first is none");
+        for serves in [false, true, true] {
+            metrics.reload_begun();
+            metrics.reload_ended(serves, header);
         }
-        if let Some(number) = self.arbiter.current()
-            && let Some(current) = self.generations.get(&number)
-        {
-            header.generation.set(number);
-            header.stale.set(current.is_stale().into());
-            header.build_ms.set(current.build.as_millis() as u64);
-            for (key, number) in [
-                ("bytes", &header.snapshot_bytes),
-                ("songs", &header.songs),
-                ("albums", &header.albums),
-                ("artists", &header.artists),
-                ("genres", &header.genres),
-            ] {
-                number.set(current.summary.get(key).and_then(Value::as_u64).unwrap_or_default());
-            }
-        }
-        let now = Instant::now();
-        if now >= self.metrics.memory_due
-            && let Some(memory) = Memory::own()
-        {
-            self.metrics.memory_due = now + MEMORY_EVERY;
-            header.memory_resident.set(memory.resident);
-            header.memory_private.set(memory.private);
-        }
+        assert_eq!((header.reloads_made.get(), header.reloads_failed.get()), (2, 1));
+        let restarts = BTreeMap::from([(RestartCause::Died, 3)]);
+        (0..2).for_each(|_| metrics.restarted(&restarts));
+        metrics.statsd.flush();
+        let text = received(&socket);
+        assert_eq!(text.matches("worker.restart.died:3|c").count(), 1, "{text}");
+        assert_eq!(text.matches("reload.failed:1|c").count(), 1, "{text}");
+        assert_eq!(text.matches("reload.duration:").count(), 2, "{text}");
     }
 }

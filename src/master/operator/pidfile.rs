@@ -1,7 +1,7 @@
 //! The file with the master's process id, locked while it runs.
 //!
-//! A new file takes the place of an old one, which is never written to: whatever else may be at the path, a link
-//! or a file of another kind, stays as it is, at the start and at the end.
+//! A new file takes the place of an old one, which is never written to: a link or a file of another kind at the
+//! path stays as it is, at the start and at the end.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -13,9 +13,10 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::unistd::getpid;
 
-use crate::master::operator::names::{Holder, Identity};
+use crate::master::error::MasterError;
+use crate::master::handover::paths::{Holder, Identity};
 
-/// Bytes of the longest pid file: a number, and what a person may have put around it.
+/// Bytes of the longest pid file: a number, and blanks that a person may have put around it.
 const LEN_MAX: u64 = 32;
 
 /// A pid file of ours; removed when dropped by the process that wrote it.
@@ -27,15 +28,15 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
-    /// Writes the pid file. One left by a process that is gone is replaced; the lock, not the
-    /// number in it, tells.
+    /// Writes the pid file. One left by a process that is gone is replaced; the lock tells that, not the
+    /// number in it.
     ///
     /// # Errors
-    /// A sentence that names the file, and the master that holds it or what else is there.
-    pub(crate) fn create(path: &Path) -> Result<Self, String> {
-        let named = |error: io::Error| format!("pid file {}: {error}", path.display());
+    /// Another master holds the file, something else is there, or it cannot be written.
+    pub(crate) fn create(path: &Path) -> Result<Self, MasterError> {
+        let named = |error: io::Error| failed(path, error.to_string());
         loop {
-            // Nothing is there but this file as long as it is locked.
+            // As long as this file is locked, no other master takes the path.
             let Some(_held) = take_place(path)? else { continue };
             let draft = beside(path).map_err(named)?;
             let (file, identity) = write(&draft).map_err(named)?;
@@ -45,6 +46,15 @@ impl PidFile {
             }
             return Ok(PidFile { path: path.to_owned(), identity, _file: file });
         }
+    }
+
+    /// Writes it again, after it was removed or another program has written another file.
+    ///
+    /// # Errors
+    /// As with [`PidFile::create`]; then it stays as it is.
+    pub(crate) fn restore(&mut self) -> Result<(), MasterError> {
+        *self = PidFile::create(&self.path)?;
+        Ok(())
     }
 
     /// Takes the place of the file of a master that has gone, unless that is something else by now.
@@ -58,7 +68,7 @@ impl PidFile {
         &self.path
     }
 
-    /// Who has the path.
+    /// The owner of the path.
     pub(crate) fn holder(&self) -> Holder {
         self.identity.holder(&self.path)
     }
@@ -72,10 +82,14 @@ impl Drop for PidFile {
     }
 }
 
-/// Locks the pid file at `path` that no master holds, or an empty file if there was none. None: what was there has
-/// just been replaced.
-fn take_place(path: &Path) -> Result<Option<Flock<File>>, String> {
-    let named = |problem: String| format!("pid file {}: {problem}", path.display());
+fn failed(path: &Path, problem: String) -> MasterError {
+    MasterError::PidFile { path: path.to_owned(), problem }
+}
+
+/// Locks the pid file at `path` that no master holds, or an empty file if there was none. `None` if another
+/// process has just replaced it.
+fn take_place(path: &Path) -> Result<Option<Flock<File>>, MasterError> {
+    let named = |problem: String| failed(path, problem);
     let failed = |error: io::Error| named(error.to_string());
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o644).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -87,8 +101,8 @@ fn take_place(path: &Path) -> Result<Option<Flock<File>>, String> {
                 "{what} is there, which is left alone; name another file, or remove it"
             )));
         }
-        // Never through a link, nor over what has come meanwhile. That nothing is found then as well is the
-        // folder's fault.
+        // Never through a link, nor over a file that has come meanwhile. If there is still no file, the folder is
+        // missing.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             (options.create_new(true).open(path), io::ErrorKind::AlreadyExists)
         }
@@ -153,7 +167,7 @@ mod tests {
             fs::write(&path, before).unwrap();
             let held = PidFile::create(&path).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", getpid()));
-            let error = PidFile::create(&path).err().unwrap();
+            let error = PidFile::create(&path).err().unwrap().to_string();
             assert!(error.contains(&format!("another master runs, with pid {}", getpid())), "{error}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
             drop(held);
@@ -163,17 +177,17 @@ mod tests {
 
     #[test]
     fn missing_folder_is_named() {
-        let error = PidFile::create(Path::new("/nowhere/at/all")).err().unwrap();
+        let error = PidFile::create(Path::new("/nowhere/at/all")).err().unwrap().to_string();
         assert!(error.contains("/nowhere/at/all"), "{error}");
     }
 
     #[test]
-    fn what_is_no_pid_file_stays_as_it_is() {
+    fn file_that_is_no_pid_file_stays_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let [path, target] = ["pid", "target"].map(|name| folder.path().join(name));
         for content in ["12 monkeys\n", "data", &"1".repeat(100)] {
             fs::write(&path, content).unwrap();
-            assert!(PidFile::create(&path).err().unwrap().contains("left alone"));
+            assert!(PidFile::create(&path).err().unwrap().to_string().contains("left alone"));
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
         fs::remove_file(&path).unwrap();
@@ -181,17 +195,17 @@ mod tests {
         std::os::unix::fs::symlink(&target, &path).unwrap();
         for content in [None, Some("1\n")] {
             content.iter().for_each(|content| fs::write(&target, content).unwrap());
-            assert!(PidFile::create(&path).err().unwrap().contains("a link is there"));
+            assert!(PidFile::create(&path).err().unwrap().to_string().contains("a link is there"));
             assert_eq!(fs::read_to_string(&target).ok().as_deref(), content);
             assert!(path.is_symlink());
         }
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(PidFile::create(&path).err().unwrap().contains("no regular file"));
+        assert!(PidFile::create(&path).err().unwrap().to_string().contains("no regular file"));
     }
 
     #[test]
-    fn what_has_taken_the_name_of_a_pid_file_stays_at_its_end() {
+    fn file_that_has_taken_the_name_stays_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pid");
         let held = PidFile::create(&path).unwrap();

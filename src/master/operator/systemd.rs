@@ -1,5 +1,5 @@
-//! What systemd is told (sd_notify(3)): ready, reloading, stopping, a status line, signs of
-//! life, and the snapshot to keep for the next start. Without systemd nothing happens.
+//! Messages to systemd (sd_notify(3)): ready, reloading, stopping, a status line, signs of life, and the snapshot
+//! to keep for the next start. Without systemd nothing happens.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 
 use crate::master::handover::inherited::SNAPSHOT;
 
-/// By how much a start may take longer, from each time that it is asked for.
+/// How much longer a start may take, counted from each message that asks for more time.
 const EXTENSION: Duration = Duration::from_secs(10);
 
 /// Time between two signs of life while something is under way that could hold the master up.
@@ -73,7 +73,7 @@ impl Systemd {
         let usual = self.watchdog.unwrap_or(EXTENSION / 4);
         let pause = if busy { usual.min(BUSY_PAUSE) } else { usual };
         let is_due = self.last_sign.is_none_or(|last| now.saturating_duration_since(last) >= pause);
-        // What nobody hears is no sign of life.
+        // A silent master gives no sign of life, so that its first one comes when it speaks.
         if self.silent || !is_due {
             return;
         }

@@ -1,11 +1,11 @@
-//! Short-lived children that do for the master what would need a thread or could hold it up: telling
-//! Sentry what the master has to say, and looking up the hosts of statsd and Sentry for all workers.
+//! Short-lived children that do what would need a thread in the master or could hold it up: they send the
+//! master's events to Sentry, and look up the hosts of statsd and Sentry for all workers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,16 +19,13 @@ use nix::unistd::{Pid, pipe2};
 use slog::{Logger, info, warn};
 
 use crate::config::Config;
-use crate::master::Master;
 use crate::master::exit::ExitCode;
-use crate::master::generation::generations::first_steps;
-use crate::master::generation::workers::Owed;
-use crate::master::processes::process::{self, FirstSteps};
+use crate::master::processes::fork::{FirstSteps, fork};
 use crate::telemetry::names::{self, HostName};
 use crate::telemetry::sentry;
 use crate::title;
 
-/// How many reporters there are at most. What has to be told meanwhile waits for the next one.
+/// How many reporters there are at most. Further events wait for the next reporter.
 const REPORTERS_MAX: usize = 2;
 /// How long an errand may take before the kernel ends it, also if its master has gone: longer than
 /// a reporter waits for Sentry.
@@ -64,13 +61,15 @@ pub(crate) type Answer = (HostName, Result<Vec<SocketAddr>, String>);
 
 /// What became of a child that was on an errand.
 pub(crate) enum Errand {
-    Told,
+    /// It has reported to Sentry.
+    Reported,
+    /// It has looked hosts up.
     LookedUp(Vec<Answer>),
 }
 
 impl Errands {
-    /// Sends what was laid aside, in a child, if there is anything and a child to be had.
-    fn report(&mut self, config: &Config, log: &Logger, first: &FirstSteps<'_>) {
+    /// Forks a reporter that sends the events that were laid aside, if there are any.
+    fn report(&mut self, config: &Config, log: &Logger) {
         if self.reporters.len() >= REPORTERS_MAX {
             return;
         }
@@ -82,7 +81,7 @@ impl Errands {
             return;
         }
         let count = laid.count();
-        let forked = process::fork(first, || {
+        let forked = fork(&first_steps(config), || {
             title::set("avalon: reporter");
             let Ok(_limit) = limit() else { return ExitCode::Failure };
             // Dropped at the end, which waits for Sentry, but not long.
@@ -98,6 +97,41 @@ impl Errands {
         }
     }
 
+    /// Sends children where there is something to do: in the name of `config`, and for all configurations
+    /// `of` which processes run.
+    pub(crate) fn run<'c>(&mut self, config: &Config, of: impl Iterator<Item = &'c Config>, log: &Logger) {
+        self.report(config, log);
+        self.look_up(config, of.flat_map(hosts).collect(), log);
+    }
+
+    /// Tells Sentry what is left to be told, and waits until that is done.
+    pub(crate) fn finish(&mut self, config: &Config, log: &Logger) {
+        for _ in 0..2 {
+            // The first time there may be as many reporters as there may be.
+            self.report(config, log);
+            self.wait();
+        }
+    }
+
+    /// Makes known to this process which addresses were found; says whether there are new ones.
+    pub(crate) fn learn(&mut self, answers: Vec<Answer>, log: &Logger) -> bool {
+        let mut is_new = false;
+        for (name, answer) in answers {
+            let Some(told) = self.known.get_mut(&name) else { continue };
+            match answer {
+                Ok(addresses) => {
+                    *told = false;
+                    is_new |= name.learn(addresses);
+                }
+                Err(reason) if !std::mem::replace(told, true) => {
+                    info!(log, "nothing is sent to a host until it is found"; "host" => %name, "error" => reason);
+                }
+                Err(_) => {}
+            }
+        }
+        is_new
+    }
+
     /// Waits for all reporters, which end by themselves.
     fn wait(&mut self) {
         for pid in self.reporters.drain(..) {
@@ -109,16 +143,16 @@ impl Errands {
     pub(crate) fn ended(&mut self, pid: Pid) -> Option<Errand> {
         if let Some(at) = self.reporters.iter().position(|reporter| *reporter == pid) {
             self.reporters.swap_remove(at);
-            return Some(Errand::Told);
+            return Some(Errand::Reported);
         }
         let look_up = self.look_up.take_if(|look_up| look_up.pid == pid)?;
         let mut text = String::new();
-        // What is not there is no answer, which is one too.
+        // A host without an answer counts as not found.
         let _ = File::from(look_up.answers).take(ANSWERS_MAX).read_to_string(&mut text);
         Some(Errand::LookedUp(answers(look_up.names, &text)))
     }
 
-    /// Those that may be killed: what they would bring is of no use any more.
+    /// The child that may be killed at the end, as its answers are of no use any more.
     pub(crate) fn looking_up(&self) -> Option<Pid> {
         self.look_up.as_ref().map(|look_up| look_up.pid)
     }
@@ -129,7 +163,7 @@ impl Errands {
     }
 
     /// Looks these hosts up in a child, if one of them is new or it is time to.
-    fn look_up(&mut self, names: BTreeSet<HostName>, log: &Logger, mut first: FirstSteps<'_>) {
+    fn look_up(&mut self, config: &Config, names: BTreeSet<HostName>, log: &Logger) {
         let fresh = self.looked_up.is_some_and(|looked_up| looked_up.elapsed() < LOOK_UP_EVERY);
         let known = names.iter().all(|name| self.known.contains_key(name));
         if self.look_up.is_some() || names.is_empty() || (fresh && known) {
@@ -142,8 +176,7 @@ impl Errands {
         }
         let names: Vec<HostName> = names.into_iter().collect();
         let forked = pipe2(OFlag::O_CLOEXEC).map_err(Into::into).and_then(|(answers, answers_to)| {
-            first.keep.push(answers_to.as_raw_fd());
-            let pid = process::fork(&first, || {
+            let pid = fork(&first_steps(config).keeping([answers_to.as_fd()]), || {
                 title::set("avalon: look-up");
                 let Ok(_limit) = limit() else { return ExitCode::Failure };
                 look_up_all(&names, &answers_to.into())
@@ -197,12 +230,12 @@ fn hosts(config: &Config) -> impl Iterator<Item = HostName> {
 }
 
 /// The first steps of an errand, which may outlive its master by the seconds it takes.
-fn errand_steps(config: &Config) -> FirstSteps<'_> {
-    FirstSteps { on_master_death: None, ..first_steps(config, Signal::SIGKILL) }
+fn first_steps(config: &Config) -> FirstSteps<'_> {
+    FirstSteps::of(config).on_master_death(None)
 }
 
-/// Has the kernel end this process if its errand takes too long. By SIGKILL: whatever else a timer could
-/// send may be sent by others too, and is ignored.
+/// Has the kernel end this process if its errand takes too long. The timer sends SIGKILL, as this process ignores
+/// all signals that other processes may send to it.
 fn limit() -> nix::Result<Timer> {
     let kill = SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 };
     let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(kill))?;
@@ -210,57 +243,33 @@ fn limit() -> nix::Result<Timer> {
     Ok(timer)
 }
 
-/// Tells Sentry, before the end of a process that is no master yet, or none any more.
+/// Tells Sentry, before the end of a process that is not a master yet, or not any more.
 pub(crate) fn report_last(config: &Config, log: &Logger) {
     let mut errands = Errands::default();
-    errands.report(config, log, &errand_steps(config));
+    errands.report(config, log);
     errands.wait();
-}
-
-impl Master {
-    /// Sends children where there is something to do.
-    pub(crate) fn run_errands(&mut self) {
-        let current = self.arbiter.current().or_else(|| self.generations.keys().next().copied());
-        let Some(number) = current else { return };
-        let Some(of) = self.generations.get(&number) else { return };
-        self.errands.report(&of.config, of.log.logger(), &errand_steps(&of.config));
-        let hosts = self.generations.values().flat_map(|of| hosts(&of.config)).collect();
-        self.errands.look_up(hosts, of.log.logger(), errand_steps(&of.config));
-    }
-
-    /// Makes known what was found, here and in all workers.
-    pub(crate) fn learn(&mut self, answers: Vec<Answer>) {
-        for (name, answer) in answers {
-            let Some(told) = self.errands.known.get_mut(&name) else { continue };
-            match answer {
-                Ok(addresses) => {
-                    *told = false;
-                    if name.learn(addresses) {
-                        self.handouts.owe(|_| true, Owed { names: true, ..Owed::default() });
-                    }
-                }
-                Err(reason) if !std::mem::replace(told, true) => {
-                    info!(self.log.logger(), "nothing is sent to a host until it is found";
-                        "host" => %name, "error" => reason);
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// Tells Sentry what is left to be told, and waits until that is done.
-    pub(crate) fn end_errands(&mut self) {
-        for _ in 0..2 {
-            // The first time there may be as many reporters as there may be.
-            self.run_errands();
-            self.errands.wait();
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unknown_host_is_news_once_and_its_address_once() {
+        let name = HostName::new("errands.example", 5);
+        let mut errands = Errands::default();
+        errands.known.insert(name.clone(), false);
+        let log = Logger::root(slog::Discard, slog::o!());
+        let mut learn = |answer: &Result<Vec<SocketAddr>, String>| {
+            let is_new = errands.learn(vec![(name.clone(), answer.clone())], &log);
+            (is_new, errands.known[&name])
+        };
+        let missing = Err("no such host".to_owned());
+        let found = Ok(vec!["192.0.2.1:5".parse().unwrap()]);
+        assert_eq!([learn(&missing), learn(&missing)], [(false, true); 2]);
+        assert_eq!([learn(&found), learn(&found)], [(true, false), (false, false)]);
+        assert_eq!(learn(&missing), (false, true));
+    }
 
     #[test]
     fn answers_are_found_or_have_a_reason() {

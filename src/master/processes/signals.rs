@@ -2,64 +2,72 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::master::arbiter::events::Wish;
+use crate::master::processes::terminal::{Meaning, Terminal};
 
-/// What a signal says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Arrived {
-    /// Children may have ended.
-    ChildEnded,
-    /// A wish, unless it comes from a terminal.
-    Wished(Wish),
-}
-
-/// The signals that mean something, with their meanings (Gunicorn's).
-const MEANINGS: [(Signal, Arrived); 10] = [
-    (Signal::SIGCHLD, Arrived::ChildEnded),
-    (Signal::SIGHUP, Arrived::Wished(Wish::Reload)),
-    (Signal::SIGTERM, Arrived::Wished(Wish::Stop)),
-    (Signal::SIGINT, Arrived::Wished(Wish::StopNow)),
-    (Signal::SIGQUIT, Arrived::Wished(Wish::StopNow)),
-    (Signal::SIGTTIN, Arrived::Wished(Wish::MoreWorkers)),
-    (Signal::SIGTTOU, Arrived::Wished(Wish::FewerWorkers)),
-    (Signal::SIGUSR1, Arrived::Wished(Wish::ReopenLogs)),
-    (Signal::SIGUSR2, Arrived::Wished(Wish::Upgrade)),
-    (Signal::SIGWINCH, Arrived::Wished(Wish::Drain)),
+/// The signals that mean something, with their meanings (Gunicorn's); SIGCHLD only wakes the master.
+const MEANINGS: [(Signal, Option<Wish>); 10] = [
+    (Signal::SIGCHLD, None),
+    (Signal::SIGHUP, Some(Wish::Reload)),
+    (Signal::SIGTERM, Some(Wish::Stop)),
+    (Signal::SIGINT, Some(Wish::StopNow)),
+    (Signal::SIGQUIT, Some(Wish::StopNow)),
+    (Signal::SIGTTIN, Some(Wish::MoreWorkers)),
+    (Signal::SIGTTOU, Some(Wish::FewerWorkers)),
+    (Signal::SIGUSR1, Some(Wish::ReopenLogs)),
+    (Signal::SIGUSR2, Some(Wish::Upgrade)),
+    (Signal::SIGWINCH, Some(Wish::Drain)),
 ];
 
 /// What the kernel says as the sender when no process was (sigaction(2)).
 const SI_KERNEL: i32 = 0x80;
 
-/// Where signals arrive.
-pub(crate) struct Signals(SignalFd);
+/// Where signals arrive, and the terminal that may have sent them.
+pub(crate) struct Signals {
+    arrived: SignalFd,
+    terminal: Terminal,
+}
 
 impl Signals {
-    /// Blocks the signals, from now on and in every process forked from now on.
-    pub(crate) fn block() -> io::Result<Self> {
+    /// Blocks the signals, from now on and in every process forked from now on. With `nohup` the server
+    /// outlives its terminal.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn block(nohup: bool) -> io::Result<Self> {
         let mut set = SigSet::empty();
         MEANINGS.iter().for_each(|(signal, _)| set.add(*signal));
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
-        Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
+        let arrived = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Signals { arrived, terminal: Terminal::new(nohup) })
     }
 
-    /// The next one that has arrived and means something, and whether it was the kernel that sent it.
-    pub(crate) fn next(&self) -> Option<(Arrived, bool)> {
-        while let Ok(Some(info)) = self.0.read_signal() {
+    /// What the next signal that has arrived means, if one has.
+    pub(crate) fn next(&mut self) -> Option<Meaning> {
+        while let Ok(Some(info)) = self.arrived.read_signal() {
             let meaning = MEANINGS.iter().find(|(signal, _)| *signal as u32 == info.ssi_signo);
-            if let Some((_, arrived)) = meaning {
-                return Some((*arrived, info.ssi_code == SI_KERNEL));
+            if let Some((_, Some(wish))) = meaning {
+                return Some(self.terminal.meaning(*wish, info.ssi_code == SI_KERNEL));
             }
         }
+        // Once all are read, so that a SIGHUP meets the terminal as it was when the signal was sent.
+        self.terminal.look(Instant::now());
         None
+    }
+
+    /// Whether the server outlives its terminal.
+    pub(crate) fn nohup(&self) -> bool {
+        self.terminal.nohup()
     }
 }
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.arrived.as_fd()
     }
 }

@@ -1,39 +1,35 @@
 //! The child that scans COLLECTION, as `avalon-scan` does. It starts threads, may hang on a dead
 //! share, crash or be killed: the master only waits for its report.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use slog::{error, info};
 
 use crate::cli::chain;
 use crate::config::Config;
 use crate::master::exit::ExitCode;
-use crate::master::processes::process::{self, Ended, FirstSteps};
+use crate::master::processes::end::{Ended, end_within, wait_until};
+use crate::master::processes::fork::{FirstSteps, fork};
+use crate::master::processes::report::{Awaited, ReportTo, report, short};
 use crate::scan::{self, Empty, Exit, Expected, Interrupt, Job, Progress, Report};
 use crate::telemetry::{Log, sentry};
 use crate::title;
 
-/// Bytes of a report, which must fit into a pipe that nobody reads yet.
-const REPORT_MAX: u64 = 64 * 1024;
-/// Characters of a reason; each takes at most twelve bytes of JSON.
-const REASON_MAX: usize = 2000;
 /// How long a scan that was told to end may go on: it ends its transaction within 900 ms.
 const END_MAX: Duration = Duration::from_millis(920);
-/// How long the end of a killed scan may take. One that waits for a dead share ends when that answers.
+/// How long the end of a killed scan may take. A scan that waits for a dead share ends when that answers.
 const KILL_MAX: Duration = Duration::from_millis(80);
 
 /// A scan at work.
 pub(crate) struct Scanner {
     pub(crate) pid: Pid,
     pub(crate) begin: Instant,
-    report: OwnedFd,
+    report: Awaited,
     told_to_end: Option<Instant>,
 }
 
@@ -95,11 +91,10 @@ impl Scanner {
     ///
     /// # Errors
     /// What the kernel says about the pipe or the fork.
-    pub(crate) fn start(config: &Config, log: &Log, mut first: FirstSteps<'_>) -> io::Result<Scanner> {
-        let (report, report_to) = pipe2(OFlag::O_CLOEXEC)?;
-        first.keep.push(report_to.as_raw_fd());
+    pub(crate) fn start(config: &Config, log: &Log, first: FirstSteps<'_>) -> io::Result<Scanner> {
+        let (report, report_to) = report()?;
         let begin = Instant::now();
-        let pid = process::fork(&first, || scan(config, log, File::from(report_to)))?;
+        let pid = fork(&first.keeping([report_to.as_fd()]), || scan(config, log, report_to))?;
         Ok(Scanner { pid, begin, report, told_to_end: None })
     }
 
@@ -116,16 +111,14 @@ impl Scanner {
     pub(crate) fn end(mut self) {
         self.interrupt();
         let until = self.told_to_end.unwrap_or(self.begin) + END_MAX;
-        if !process::wait_until(self.pid, until) {
-            process::end_within(self.pid, KILL_MAX);
+        if !wait_until(self.pid, until) {
+            end_within(self.pid, KILL_MAX);
         }
     }
 
     /// What came of it, once it has ended.
     pub(crate) fn finish(self, ended: Ended) -> Outcome {
-        let mut report = Vec::new();
-        let read = File::from(self.report).take(REPORT_MAX).read_to_end(&mut report);
-        read.ok().and_then(|_| serde_json::from_slice(&report).ok()).unwrap_or_else(|| without_report(ended))
+        self.report.receive().unwrap_or_else(|| without_report(ended))
     }
 }
 
@@ -141,11 +134,11 @@ fn without_report(ended: Ended) -> Outcome {
 }
 
 /// The life of the child.
-fn scan(config: &Config, log: &Log, mut report_to: File) -> ExitCode {
+fn scan(config: &Config, log: &Log, report_to: ReportTo) -> ExitCode {
     title::set("avalon: scan");
     let log = log.for_process("scan");
-    // Before any other thread is there, so that all of them leave the signals to one. Those of a terminal
-    // are the master's, who says what they mean.
+    // Before there is another thread, so that all of them leave the signals to one. Signals of a terminal are for
+    // the master, which knows what they mean.
     let terminals: SigSet = [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
     let listening = terminals.thread_block().map_err(io::Error::from);
     let outcome = match listening.and_then(|()| Interrupt::listen_to(&[Signal::SIGTERM])) {
@@ -156,8 +149,7 @@ fn scan(config: &Config, log: &Log, mut report_to: File) -> ExitCode {
         Err(error) => Outcome::not_begun(&error),
     };
     let code = if outcome.result.is_ok() { ExitCode::Stopped } else { ExitCode::Failure };
-    let written = serde_json::to_vec(&outcome).map_err(io::Error::from);
-    match written.and_then(|line| report_to.write_all(&line)) {
+    match report_to.send(&outcome) {
         Ok(()) => code,
         Err(error) => {
             error!(log.logger(), "the scan cannot report"; "error" => %error);
@@ -177,7 +169,7 @@ fn outcome(config: &Config, log: &Log, interrupt: &Interrupt) -> Outcome {
         },
         Err(error) => {
             let exit = Exit::from(&error);
-            let reason = chain(&error).chars().take(REASON_MAX).collect();
+            let reason = short(&chain(&error));
             // A connection that breaks during the commit leaves open what came of it.
             Outcome { exit_code: exit as u8, result: Err(reason), may_have_written: exit == Exit::Failed }
         }
@@ -206,11 +198,11 @@ fn job(config: &Config) -> Job {
 mod tests {
     use super::*;
 
-    fn finished(report: &[u8], ended: Ended) -> Outcome {
-        let (from, to) = pipe2(OFlag::O_CLOEXEC).unwrap();
-        File::from(to).write_all(report).unwrap();
+    fn finished(said: Option<&Outcome>, ended: Ended) -> Outcome {
+        let (awaited, report_to) = report().unwrap();
+        said.map_or(Ok(()), |said| report_to.send(said)).unwrap();
         let (pid, begin) = (Pid::from_raw(1), Instant::now());
-        Scanner { pid, begin, report: from, told_to_end: None }.finish(ended)
+        Scanner { pid, begin, report: awaited, told_to_end: None }.finish(ended)
     }
 
     #[test]
@@ -219,25 +211,16 @@ mod tests {
         let good = Outcome { exit_code: 5, result: Ok(scanned), may_have_written: true };
         let bad = Outcome { exit_code: 4, result: Err("\"too\" much\n".to_owned()), may_have_written: false };
         for outcome in [good, bad] {
-            assert_eq!(finished(&serde_json::to_vec(&outcome).unwrap(), Ended::Code(0)), outcome);
+            assert_eq!(finished(Some(&outcome), Ended::Code(0)), outcome);
         }
     }
 
     #[test]
     fn child_without_a_report_has_a_code_and_may_have_stored_everything() {
         for (ended, code) in [(Ended::Code(143), 143), (Ended::Signal(Signal::SIGKILL), 137)] {
-            for report in [&b""[..], b"{\"exit_code\":0,\"res"] {
-                let outcome = finished(report, ended);
-                assert_eq!((outcome.exit_code, outcome.may_have_written), (code, true));
-                assert!(outcome.result.unwrap_err().contains("without a result"));
-            }
+            let outcome = finished(None, ended);
+            assert_eq!((outcome.exit_code, outcome.may_have_written), (code, true));
+            assert!(outcome.result.unwrap_err().contains("without a result"));
         }
-    }
-
-    #[test]
-    fn longest_reason_fits_into_a_pipe() {
-        let result = Err("\u{1}".repeat(REASON_MAX));
-        let outcome = Outcome { exit_code: 1, result, may_have_written: true };
-        assert!((serde_json::to_vec(&outcome).unwrap().len() as u64) < REPORT_MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! Signals that nobody has sent on purpose: those of the terminal in which the server runs.
+//! Signals that were not sent on purpose: those of the terminal in which the server runs.
 //!
 //! The kernel sends SIGWINCH to all processes in the foreground when the terminal is resized, SIGTTIN and
 //! SIGTTOU when one of them reads or writes out of turn, and SIGHUP when the terminal is closed.
@@ -15,14 +15,14 @@ use crate::master::arbiter::events::Wish;
 /// has been told itself. A later one is a wish to reload.
 const NEWS: Duration = Duration::from_secs(2);
 
-/// What a signal comes to.
+/// What a signal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// A wish, as it is.
     Wished(Wish),
     /// The terminal was closed, and the server goes with it.
     HungUp,
-    /// Nothing. With a sentence for the log, at the first time.
+    /// Nothing. The first such signal comes with a sentence for the log.
     Nothing(Option<&'static str>),
 }
 
@@ -30,7 +30,7 @@ pub(crate) enum Meaning {
 pub(crate) struct Terminal {
     /// There is one, or was until a moment ago.
     present: bool,
-    /// When it was first seen that it has gone.
+    /// When the master first saw that it has gone.
     gone: Option<Instant>,
     /// The server is to outlive it.
     nohup: bool,
@@ -51,7 +51,7 @@ impl Terminal {
         self.nohup
     }
 
-    /// Looks whether the terminal is still there. To be called with every tick.
+    /// Looks whether the terminal is still there. To be called in every round of the loop.
     pub(crate) fn look(&mut self, now: Instant) {
         if self.present {
             self.seen(is_there(), now);

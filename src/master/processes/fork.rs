@@ -1,43 +1,86 @@
-//! Forking, the first steps of a child, and how children end.
+//! Forking, and the first steps of a child: which descriptors it keeps, whom it becomes.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setgid, setgroups, setuid};
 
-use crate::config::Account;
+use crate::config::{Account, Config};
 use crate::master::exit::ExitCode;
 
-/// What a child does before anything of its own.
+/// What a child does before its own work.
+#[derive(Clone)]
 pub(crate) struct FirstSteps<'a> {
     /// The process that must be its parent.
-    pub(crate) master: Pid,
-    /// Descriptors that it needs, besides the standard ones; all others are closed, those too that whoever
-    /// started the master had open.
-    pub(crate) keep: Vec<RawFd>,
+    master: Pid,
+    /// Descriptors that it needs, besides the standard ones. It closes all others, also those that the
+    /// starter of the master had left open.
+    keep: Vec<RawFd>,
     /// Whom to become.
-    pub(crate) account: Option<&'a Account>,
+    account: Option<&'a Account>,
     /// Mode bits to remove from new files.
-    pub(crate) umask: u32,
-    /// What it gets when its master dies, if anything.
-    pub(crate) on_master_death: Option<Signal>,
+    umask: u32,
+    /// The signal that it gets when its master dies, if any.
+    on_master_death: Option<Signal>,
     /// Whether workers that serve meanwhile go before it.
-    pub(crate) gives_way: bool,
+    gives_way: bool,
+}
+
+impl<'a> FirstSteps<'a> {
+    /// Those of a child of this process that works for `config`, becomes its user, needs no descriptor, and
+    /// ends with its master.
+    pub(crate) fn of(config: &'a Config) -> Self {
+        FirstSteps {
+            master: own_pid(),
+            keep: Vec::new(),
+            account: config.account.as_ref(),
+            umask: config.umask,
+            on_master_death: Some(Signal::SIGKILL),
+            gives_way: false,
+        }
+    }
+
+    /// Adds descriptors to those that the child keeps. They must stay open until the fork.
+    pub(crate) fn keeping<'f>(self, fds: impl IntoIterator<Item = BorrowedFd<'f>>) -> Self {
+        self.keeping_raw(fds.into_iter().map(|fd| fd.as_raw_fd()))
+    }
+
+    /// The same for descriptors that are known by number.
+    pub(crate) fn keeping_raw(mut self, fds: impl IntoIterator<Item = RawFd>) -> Self {
+        self.keep.extend(fds);
+        self
+    }
+
+    /// The child gets `signal` when its master dies; `None` lets it go on.
+    pub(crate) fn on_master_death(self, signal: Option<Signal>) -> Self {
+        FirstSteps { on_master_death: signal, ..self }
+    }
+
+    /// Workers go before the child if this is true.
+    pub(crate) fn giving_way(self, gives_way: bool) -> Self {
+        FirstSteps { gives_way, ..self }
+    }
+
+    /// The child stays the user that its master is, as a file may be for the master's eyes only.
+    pub(crate) fn as_the_master(self) -> Self {
+        FirstSteps { account: None, ..self }
+    }
+
+    /// The master of the child.
+    pub(crate) fn master(&self) -> Pid {
+        self.master
+    }
 }
 
 /// How much nicer than workers is what gives way to them: a tenth of a processor that they want as
 /// well, so that it is done some time also under full load.
 const NICE: i32 = 10;
-
-/// How long a killed child is waited for.
-const END_MAX: Duration = Duration::from_secs(1);
 
 /// Forks a child that takes its first steps, runs `body` and exits with its code. All
 /// signals must be blocked.
@@ -182,62 +225,51 @@ fn become_account(account: &Account) -> io::Result<()> {
     Ok(())
 }
 
-/// The next child that has ended, and how, if there is one.
-pub(crate) fn reap() -> Option<(Pid, Ended)> {
-    loop {
-        return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => Some((pid, Ended::Code(code))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => Some((pid, Ended::Signal(signal))),
-            Ok(WaitStatus::StillAlive) | Err(_) => None,
-            Ok(_) => continue,
-        };
-    }
-}
-
-/// Kills a child and waits for its end, but not for ever: one that waits for a file system that is gone ends when
-/// that answers.
-pub(crate) fn end(pid: Pid) {
-    end_within(pid, END_MAX);
-}
-
-/// The same for a child that is waited for no longer than this.
-pub(crate) fn end_within(pid: Pid, patience: Duration) {
-    // If it has ended already there is nothing to wait for.
-    if kill(pid, Signal::SIGKILL).is_ok() {
-        wait_until(pid, Instant::now() + patience);
-    }
-}
-
-/// Waits for the end of a child; says whether it has ended.
-pub(crate) fn wait_until(pid: Pid, until: Instant) -> bool {
-    loop {
-        match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) if Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return false,
-            _ => return true,
-        }
-    }
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    Code(i32),
-    Signal(Signal),
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Ended::Code(code) => write!(f, "exit code {code}"),
-            Ended::Signal(signal) => write!(f, "killed by {signal}"),
-        }
-    }
-}
-
 /// This process.
 pub(crate) fn own_pid() -> Pid {
     getpid()
+}
+
+/// Takes a descriptor that was passed to this process. To be called once for each, at the start.
+///
+/// # Errors
+/// There is no such descriptor.
+#[allow(unsafe_code)]
+pub(crate) fn own(fd: RawFd) -> nix::Result<OwnedFd> {
+    // The number may be wrong. A negative one is no descriptor, and -1 no value of its type.
+    if fd < 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: it is borrowed for one question, whether it is open, which changes nothing.
+    fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFD)?;
+    // SAFETY: it is open, as just seen, and LISTEN_PID says that the service manager has passed
+    // it to this very process, or our parent, a former master, says that it has. It is taken
+    // once, before the program opens anything, so that nothing else owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // A program that is executed later does not get it.
+    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptor_that_is_not_open_is_not_taken() {
+        for fd in [-1, RawFd::MIN, RawFd::MAX] {
+            assert_eq!(own(fd).err(), Some(Errno::EBADF));
+        }
+    }
+
+    #[test]
+    fn kept_descriptors_add_up() {
+        let file = tempfile::tempfile().unwrap();
+        let config = crate::config::load(&Default::default()).unwrap();
+        let first = FirstSteps::of(&config).keeping([std::os::fd::AsFd::as_fd(&file)]).keeping_raw([7]);
+        assert_eq!(first.keep, [file.as_raw_fd(), 7]);
+        assert!(!first.gives_way && first.on_master_death == Some(Signal::SIGKILL));
+        assert!(first.clone().giving_way(true).gives_way);
+        assert!(first.as_the_master().account.is_none());
+    }
 }
