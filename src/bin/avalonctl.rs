@@ -1,21 +1,21 @@
-//! `avalonctl`: tells how a running `avalon-master` is, and steers it.
+//! `avalonctl`: shows how a running `avalon-master` is, and steers it.
 
 use std::io::Cursor;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use avalon::cli::{chain, print};
+use avalon::cli::{chain, exit_codes, print};
 use avalon::config::{self, DatabaseUrl, Overrides};
 use avalon::control::{self, Command, ControlError, Status};
 use avalon::database;
 use avalon::snapshot::{self, inspect};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 /// Tells how a running avalon-master is, and steers it.
 #[derive(Parser)]
-#[command(name = "avalonctl", version, args_override_self = true, after_help = EXIT_CODES)]
+#[command(name = "avalonctl", version, args_override_self = true, after_help = exit_codes(|exit: &Exit| *exit as u8))]
 pub(crate) struct Arguments {
     /// Socket of the master; without it CONTROL of the configuration
     #[arg(short, long, value_name = "PATH")]
@@ -53,12 +53,12 @@ enum Action {
     ///
     /// The program starts beside the one that runs, with the same addresses, and takes over when it serves.
     Upgrade,
-    /// Have so many workers
+    /// Change the number of workers
     Workers {
-        /// How many
+        /// How many there are to be, from 1 to 256
         count: usize,
     },
-    /// Check a snapshot, and show what is in it
+    /// Check a snapshot, and show its contents
     ///
     /// Shows what a snapshot consists of, checks every byte of it, and times typical queries.
     Inspect {
@@ -71,15 +71,34 @@ enum Action {
     },
 }
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 the master refuses, the reload has failed or the snapshot is of no use (the \
-reason is printed), 2 wrong command line or configuration, 3 no master answers.";
+/// How the program ends.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[repr(u8)]
+enum Exit {
+    /// Done.
+    Done = 0,
+    /// The master refuses, the reload has failed or the snapshot is of no use (the reason is printed).
+    Failed = 1,
+    /// Wrong command line or configuration.
+    Usage = 2,
+    /// No master answers.
+    NoAnswer = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
 
 /// Longest wait for an answer that a master gives at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    run(Arguments::parse()).into()
+}
+
+fn run(arguments: Arguments) -> Exit {
     let mut overrides = Overrides::default();
     if let Some(path) = arguments.config {
         overrides.set_file(path);
@@ -87,9 +106,9 @@ fn main() -> ExitCode {
     if let Action::Inspect { snapshot, database } = arguments.action {
         return match inspect(&overrides, snapshot, database) {
             Ok(text) => show(&text),
-            Err((code, message)) => {
+            Err((exit, message)) => {
                 eprintln!("avalonctl: {message}");
-                ExitCode::from(code)
+                exit
             }
         };
     }
@@ -97,7 +116,7 @@ fn main() -> ExitCode {
         eprintln!(
             "avalonctl: the configuration names no control socket (CONTROL, XDG_RUNTIME_DIR); use --socket"
         );
-        return ExitCode::from(3);
+        return Exit::NoAnswer;
     };
     let (command, patience) = match arguments.action {
         Action::Status { .. } => (Command::Status, Some(PATIENCE)),
@@ -105,7 +124,7 @@ fn main() -> ExitCode {
         Action::Stop { wait } => (Command::Stop { wait }, (!wait).then_some(PATIENCE)),
         Action::Upgrade => (Command::Upgrade, None),
         Action::Workers { count } => (Command::Workers { count }, Some(PATIENCE)),
-        Action::Inspect { .. } => return ExitCode::FAILURE,
+        Action::Inspect { .. } => return Exit::Failed,
     };
     match control::call(&socket, command, patience) {
         Ok(answer) => match arguments.action {
@@ -116,14 +135,14 @@ fn main() -> ExitCode {
                     eprintln!(
                         "avalonctl: the status of the master cannot be read, try status --json: {error}"
                     );
-                    ExitCode::FAILURE
+                    Exit::Failed
                 }
             },
-            _ => ExitCode::SUCCESS,
+            _ => Exit::Done,
         },
         Err(error) => {
             eprintln!("avalonctl: {}", chain(&error));
-            ExitCode::from(if matches!(error, ControlError::Refused(_)) { 1 } else { 3 })
+            if matches!(error, ControlError::Refused(_)) { Exit::Failed } else { Exit::NoAnswer }
         }
     }
 }
@@ -133,39 +152,40 @@ fn inspect(
     overrides: &Overrides,
     snapshot: Option<PathBuf>,
     database: Option<String>,
-) -> Result<String, (u8, String)> {
-    let config = || config::load(overrides).map_err(|error| (2, chain(&error)));
+) -> Result<String, (Exit, String)> {
+    let config = || config::load(overrides).map_err(|error| (Exit::Usage, chain(&error)));
     let file = match (snapshot, &database) {
         (None, None) => config()?.snapshot_path.filter(|path| path.exists()),
         (file, _) => file,
     };
     if let Some(path) = file {
-        let bytes = std::fs::read(&path).map_err(|error| (1, format!("{}: {error}", path.display())))?;
+        let bytes =
+            std::fs::read(&path).map_err(|error| (Exit::Failed, format!("{}: {error}", path.display())))?;
         return inspect::report(&bytes)
-            .map_err(|error| (1, format!("{}: {}", path.display(), chain(&error))));
+            .map_err(|error| (Exit::Failed, format!("{}: {}", path.display(), chain(&error))));
     }
     let url = match database.filter(|url| !url.is_empty()) {
-        Some(url) => DatabaseUrl::parse(&url).map_err(|error| (2, chain(&error)))?,
+        Some(url) => DatabaseUrl::parse(&url).map_err(|error| (Exit::Usage, chain(&error)))?,
         None => config()?.database_url,
     };
     let begin = Instant::now();
-    let loaded = database::load(&url).map_err(|error| (1, chain(&error)))?;
+    let loaded = database::load(&url).map_err(|error| (Exit::Failed, chain(&error)))?;
     let read = begin.elapsed();
     let mut bytes = Cursor::new(Vec::new());
-    snapshot::build(&loaded.collection, &mut bytes).map_err(|error| (1, chain(&error)))?;
+    snapshot::build(&loaded.collection, &mut bytes).map_err(|error| (Exit::Failed, chain(&error)))?;
     let built = begin.elapsed() - read;
     drop(loaded);
-    let report = inspect::report(bytes.get_ref()).map_err(|error| (1, chain(&error)))?;
+    let report = inspect::report(bytes.get_ref()).map_err(|error| (Exit::Failed, chain(&error)))?;
     let (read, built) = (read.as_secs_f64(), built.as_secs_f64());
     Ok(format!("{url}: read in {read:.3} s, snapshot built in {built:.3} s\n{report}"))
 }
 
-fn show(text: &str) -> ExitCode {
+fn show(text: &str) -> Exit {
     match print(text) {
         Err(error) => {
             eprintln!("avalonctl: {error}");
-            ExitCode::FAILURE
+            Exit::Failed
         }
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => Exit::Done,
     }
 }
