@@ -37,7 +37,7 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 /// Longest time to wait until its parent reaps it.
 const REAPING: Duration = Duration::from_millis(100);
 
-/// What can be asked of a master.
+/// A command to a master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase")]
 pub enum Command {
@@ -81,7 +81,7 @@ impl Command {
     /// From a line of the protocol.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Why it is none.
     pub fn parse(line: &str) -> Result<Command, Unreadable> {
         let request: Value =
             serde_json::from_str(line).map_err(|error| Unreadable::NotJson(error.to_string()))?;
@@ -123,7 +123,7 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// What a master answers, in one line.
+/// The answer of a master, in one line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,7 +132,7 @@ pub struct Answer {
     error: Option<String>,
 }
 
-/// What there is to say of a command that was followed.
+/// The result of a command that was followed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     /// The generation that a reload has made.

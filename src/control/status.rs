@@ -1,4 +1,4 @@
-//! What a server says of itself, for masters, workers and `avalonctl`.
+//! The status of a server, for masters, workers and `avalonctl`.
 //!
 //! A reader takes a status of another release: fields that it lacks have their default, and further ones are
 //! passed over. Times are in seconds, points in time in seconds since 1970, memory in bytes.
@@ -17,7 +17,7 @@ pub struct Status {
     pub version: String,
     /// The master.
     pub pid: u32,
-    /// What the server is doing, in a word. Releases may know other words.
+    /// The state of the server, in a word. Releases may know other words.
     pub state: String,
     /// Since the start of the master.
     pub uptime: f64,
@@ -31,7 +31,7 @@ pub struct Status {
     pub restarts: BTreeMap<String, u64>,
     /// Why workers die again and again, if they do.
     pub trouble: Option<String>,
-    /// What is served.
+    /// The snapshot that is served.
     pub snapshot: Option<SnapshotStatus>,
     /// Addresses of the API.
     pub listeners: Option<Vec<String>>,
@@ -45,7 +45,7 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
 }
 
-/// What is in a snapshot.
+/// The contents of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Contents {
@@ -67,7 +67,7 @@ pub struct Contents {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SnapshotStatus {
-    /// What is in it.
+    /// Its contents.
     #[serde(flatten)]
     pub contents: Contents,
     /// Since it was made or restored.
@@ -110,7 +110,7 @@ pub struct ScanEnd {
     pub ended: f64,
     /// As that of `avalon-scan`.
     pub exit_code: u64,
-    /// What it has found, if it has stored that.
+    /// Its numbers, if it has stored what it found.
     #[serde(flatten)]
     pub found: Option<ScanFound>,
     /// Why it failed, if it did. `None` where that is not known: a worker does not say.
@@ -123,7 +123,7 @@ fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<String>>
     Option::deserialize(field).map(Some)
 }
 
-/// What a scan has found: numbers of songs.
+/// The numbers of a scan, of songs where nothing else is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanFound {
     /// All of the collection.
@@ -152,7 +152,7 @@ pub struct WorkerStatus {
     pub pid: i32,
     /// Its generation.
     pub generation: u64,
-    /// What it is doing, in a word.
+    /// Its state, in a word.
     pub state: String,
     /// Since it was forked.
     pub age: f64,
@@ -266,7 +266,7 @@ impl fmt::Display for WorkerStatus {
 }
 
 impl ScanStatus {
-    /// For a person, who reads it at `now`: some lines.
+    /// Some lines for a person who reads them at `now`.
     fn in_words(&self, now: f64) -> String {
         let mut lines = self.last.as_ref().map(|last| last.in_words(now)).unwrap_or_default();
         if let Some(since) = self.running_since {

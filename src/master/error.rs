@@ -1,4 +1,4 @@
-//! Why a master cannot have what it needs.
+//! Errors of a master.
 
 use std::fmt;
 use std::io;
@@ -41,18 +41,18 @@ pub(crate) enum MasterError {
         /// Why.
         source: io::Error,
     },
-    /// A variable lies about what this process was started with.
+    /// A variable lies about the descriptors of this process.
     PassedOn {
         /// The variable.
         variable: &'static str,
-        /// What is wrong with it.
+        /// The lie.
         problem: String,
     },
     /// A signal, a pipe or shared memory cannot be had.
     System {
-        /// What fails because of that.
+        /// The consequence.
         what: &'static str,
-        /// What the kernel says.
+        /// The error of the kernel's.
         source: io::Error,
     },
     /// No process can be started.

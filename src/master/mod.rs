@@ -51,7 +51,7 @@ use start::Prepared;
 pub use exit::ExitCode;
 pub use processes::dispositions::Dispositions;
 
-/// A master: it wires what happens to what is decided, and that to what is done.
+/// A master: it gives events to the arbiter, and actions to the shell.
 struct Master {
     arbiter: Arbiter,
     /// By which the arbiter measures.
@@ -184,7 +184,7 @@ impl Master {
         self.dispatch(event);
     }
 
-    /// Does what `avalonctl` asks for.
+    /// Follows the commands of `avalonctl`.
     fn obey(&mut self) {
         for (client, command) in self.shell.desk.commands() {
             match command {
@@ -215,7 +215,7 @@ impl Master {
                 return self.dispatch([Event::Wished(Wish::Reload)]);
             }
             Command::Reload { wait: false } => self.wish(Wish::Reload),
-            Command::Upgrade => match self.shell.upgrade(true, self.signals.nohup()) {
+            Command::Upgrade => match self.shell.upgrade(true) {
                 Ok(()) => Reply::OnceUpgraded,
                 Err(reason) => Reply::from(Err(reason)),
             },
@@ -242,8 +242,7 @@ impl Master {
         let mut events = VecDeque::from_iter(events);
         while let Some(event) = events.pop_front() {
             for action in self.arbiter.handle(event, self.clock.now()) {
-                let nohup = self.signals.nohup();
-                events.extend(self.shell.perform(action, &self.arbiter, nohup, self.clock.now()));
+                events.extend(self.shell.perform(action, &self.arbiter, self.clock.now()));
             }
         }
     }

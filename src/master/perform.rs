@@ -1,4 +1,4 @@
-//! What the arbiter's decisions do to the world: the components of a master, and its actions as their methods.
+//! The components of a master, and the arbiter's actions as their methods.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,6 @@ use crate::master::processes::fork::FirstSteps;
 use crate::master::scans::schedule::{Ending, Scans};
 use crate::scoreboard::RestartCause;
 use crate::telemetry::sentry;
-use crate::worker::Role;
 
 /// The components of a master. Each owns its state and its descriptors; here they meet.
 pub(crate) struct Shell {
@@ -38,27 +37,20 @@ pub(crate) struct Shell {
     pub(crate) restored: Restored,
     pub(crate) scans: Scans,
     pub(crate) errands: Errands,
-    pub(crate) succession: Succession,
     pub(crate) desk: Desk,
     /// The code to end with, once the arbiter has said so.
     pub(crate) exit: Option<ExitCode>,
+    /// The last one to be dropped: a new master takes the paths of the desk when the pipe to it ends.
+    pub(crate) succession: Succession,
 }
 
 impl Shell {
-    /// Does what the arbiter says; some of it has an answer.
-    pub(crate) fn perform(
-        &mut self,
-        action: Action,
-        arbiter: &Arbiter,
-        nohup: bool,
-        now: Instant,
-    ) -> Option<Event> {
+    /// Performs an action; some actions are answered by an event.
+    pub(crate) fn perform(&mut self, action: Action, arbiter: &Arbiter, now: Instant) -> Option<Event> {
         match action {
             Action::Configure { generation } => {
-                return self
-                    .begin_configuration(generation, arbiter)
-                    .err()
-                    .map(|error| Event::Configured(Err(Reason::from(error))));
+                let begun = self.begin_configuration(generation, arbiter).map_err(Reason::from);
+                return begun.err().map(|reason| Event::Configured(Err(reason)));
             }
             Action::StartLoader { generation } => {
                 return Some(Event::LoaderStarted(self.start_loader(generation).map_err(Reason::from)));
@@ -93,13 +85,13 @@ impl Shell {
             Action::CloseListeners => self.leave(arbiter),
             Action::Upgrade => {
                 // No client waits for it; the log says why not.
-                let _ = self.upgrade(false, nohup);
+                let _ = self.upgrade(false);
             }
             Action::ReopenLog => {
                 self.generations.reopen_logs();
                 self.workers.owe_logs(|_| true, Moved { log: true, access_log: true });
             }
-            Action::Log(level, message) => self.say(level, &message),
+            Action::Log(level, message) => self.generations.say(level, &message),
             Action::Exit(code) => self.exit = Some(code),
         }
         None
@@ -109,7 +101,7 @@ impl Shell {
         self.generations.logger()
     }
 
-    /// What a status is made of.
+    /// The components that a status is made of.
     pub(crate) fn view<'a>(&'a self, arbiter: &'a Arbiter) -> View<'a> {
         View {
             arbiter,
@@ -130,22 +122,6 @@ impl Shell {
         }
     }
 
-    /// A reason that keeps a server from starting goes to stderr too.
-    fn say(&self, level: Level, message: &str) {
-        let log = self.logger();
-        match level {
-            Level::Critical => {
-                slog::crit!(log, "{}", message);
-                if self.generations.all().any(|generation| generation.config.log.path.is_some()) {
-                    eprintln!("avalon-master: {message}");
-                }
-            }
-            Level::Error => error!(log, "{}", message),
-            Level::Warning => warn!(log, "{}", message),
-            _ => info!(log, "{}", message),
-        }
-    }
-
     /// Begins to configure a generation; [`Shell::configure`] goes on.
     fn begin_configuration(&mut self, generation: u64, arbiter: &Arbiter) -> Result<(), MasterError> {
         self.desk.metrics.reload_begun();
@@ -154,7 +130,7 @@ impl Shell {
         let Some(of) = self.generations.current_or_first() else {
             return Err(MasterError::Failed("there is no generation yet".to_owned()));
         };
-        let first = FirstSteps::of(&of.config).as_the_master();
+        let first = FirstSteps::of(&of.config).keeping_account();
         let open = self.generations.open_addresses();
         self.asking.begin(generation, self.generations.overrides(), &open, first)
     }
@@ -199,37 +175,8 @@ impl Shell {
         self.desk.metrics.configure(&generation.config);
         self.errands.forget_hosts();
         let scan_every = generation.config.scan_every;
-        self.introduce(number, arbiter);
+        self.view(arbiter).introduce(number, self.logger());
         self.scans.schedule(number, scan_every, &self.workers.scoreboard().header().scans);
-    }
-
-    /// Logs which generation serves now, and where.
-    fn introduce(&self, number: u64, arbiter: &Arbiter) {
-        let Some(generation) = self.generations.current() else { return };
-        let (log, (user, group)) = (self.logger(), &generation.account_names);
-        info!(
-            log,
-            "Avalon Music Server {} running with request path {} as {}:{} using {:.1} MB memory",
-            env!("CARGO_PKG_VERSION"),
-            generation.config.request_path,
-            user,
-            group,
-            self.view(arbiter).memory() as f64 / 1_000_000.0
-        );
-        info!(log, "generation {} serves on {}", number, generation.shown(Role::Api).join(", ");
-            "workers" => arbiter.workers_wanted());
-        match (generation.is_empty(), generation.config.scan_every) {
-            (true, None) => warn!(
-                log,
-                "the collection is empty: nothing has been scanned yet (avalon-scan FOLDER, then SIGHUP)"
-            ),
-            (true, Some(_)) => info!(log, "the collection is empty until it has been scanned"),
-            (false, _) => {}
-        }
-        let metrics = generation.shown(Role::Metrics);
-        if !metrics.is_empty() {
-            info!(log, "generation {} gives metrics on {}", number, metrics.join(", "));
-        }
     }
 
     /// Tells operators, systemd and a former master. A generation of stale data is followed by one from the
@@ -264,9 +211,9 @@ impl Shell {
     ///
     /// # Errors
     /// Why it was not started, which has been logged.
-    pub(crate) fn upgrade(&mut self, replaces: bool, nohup: bool) -> Result<(), Reason> {
+    pub(crate) fn upgrade(&mut self, replaces: bool) -> Result<(), Reason> {
         let listeners = self.generations.current().map(|current| current.listeners());
-        let started = self.succession.start(listeners, self.workers.mail().address(), nohup, replaces);
+        let started = self.succession.start(listeners, self.workers.mail().address(), replaces);
         match started.map_err(Reason::from) {
             Ok(pid) => {
                 info!(self.logger(), "a new master was started"; "pid" => pid.as_raw());
@@ -451,7 +398,7 @@ impl Shell {
         Vec::from_iter(reload.then_some(Event::Wished(Wish::Reload)))
     }
 
-    /// What there is to do in each round of the loop, besides what has happened.
+    /// Work of each round of the loop that needs no event: logs, paths, errands, hand-outs, metrics.
     pub(crate) fn look_after(&mut self, arbiter: &Arbiter) -> Vec<Event> {
         let state = arbiter.state();
         for (number, moved) in self.generations.follow_logs() {
@@ -480,7 +427,7 @@ impl Shell {
         self.desk.show_life(arbiter.state(), healthy, arbiter.workers_serving(), &line);
     }
 
-    /// Workers have copies of what they accept on: a new socket needs new workers, of the same generation. While
+    /// Workers have copies of their listeners: a new socket needs new workers, of the same generation. While
     /// another one is made there is time: it gets the new socket, or this is done after it.
     fn look_after_paths(&mut self, arbiter: &Arbiter) -> Vec<Event> {
         let log = self.logger().clone();

@@ -1,4 +1,4 @@
-//! The start of a master: what it inherits, opens and remembers before its loop begins.
+//! The start of a master: all that it inherits, opens and remembers before its loop begins.
 
 use std::io;
 use std::rc::Rc;
@@ -28,18 +28,19 @@ use crate::master::processes::signals::Signals;
 use crate::master::scans::schedule::Scans;
 use crate::telemetry::sentry;
 
-/// What must be there before anything can fail in an orderly way.
+/// Things that must be there before anything can fail in an orderly way.
 pub(crate) struct Prepared {
     inherited: Inherited,
     pub(crate) logs: Logs,
     signals: Signals,
+    nohup: bool,
 }
 
 impl Prepared {
-    /// Takes what was passed on, opens the logs and blocks the signals.
+    /// Takes the descriptors that were passed on, opens the logs and blocks the signals.
     ///
     /// # Errors
-    /// What is missing, and the code to end with.
+    /// The error, and the code to end with.
     pub(crate) fn of(config: &Config, dispositions: Dispositions) -> Result<Self, (ExitCode, MasterError)> {
         let inherited = Inherited::take().map_err(|error| (ExitCode::Failure, error))?;
         let logs = Logs::open(config).map_err(|error| (ExitCode::Configuration, error))?;
@@ -50,19 +51,19 @@ impl Prepared {
         let signals = Signals::block(nohup).map_err(|source| {
             (ExitCode::Failure, MasterError::System { what: "signals cannot be received", source })
         })?;
-        Ok(Prepared { inherited, logs, signals })
+        Ok(Prepared { inherited, logs, signals, nohup })
     }
 
     /// Opens all that the first generation needs, and that outlives it.
     ///
     /// # Errors
-    /// What cannot be had.
+    /// An address, a file or memory that cannot be had.
     pub(crate) fn open(
         self,
         overrides: Overrides,
         config: Config,
     ) -> Result<(Signals, Shell, Settings), MasterError> {
-        let Prepared { inherited: Inherited { sockets, snapshot, handover }, logs, signals } = self;
+        let Prepared { inherited: Inherited { sockets, snapshot, handover }, logs, signals, nohup } = self;
         let log = logs.logger().clone();
         config.notes.iter().for_each(|note| info!(log, "{}", note));
         warn_about(&config, &log);
@@ -95,7 +96,7 @@ impl Prepared {
             restored,
             scans: Scans::default(),
             errands: Errands::default(),
-            succession: Succession::new(invocation, handover),
+            succession: Succession::new(invocation, nohup, handover),
             desk,
             exit: None,
         };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// The longest wait is at most this many times the first one, which keeps the product within bounds.
 const DOUBLINGS_MAX: u32 = 10;
 
-/// When to try again what has failed.
+/// The time of the next try after a failure.
 #[derive(Debug, Clone)]
 pub(crate) struct Wait {
     first: Duration,

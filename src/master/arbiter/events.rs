@@ -1,4 +1,4 @@
-//! What the arbiter is told, and what it says: the language between its decisions and the
+//! Events that the arbiter is told, and actions that it asks for: the language between its decisions and the
 //! shell that carries them out.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
 use crate::scoreboard::RestartCause;
 
-/// What the arbiter needs to know of a configuration.
+/// The part of a configuration that the arbiter needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Number of workers.
@@ -28,14 +28,14 @@ pub struct Settings {
     /// How long all workers of a new generation must have lived before it takes the place of
     /// one that serves.
     pub probation: Duration,
-    /// How often workers may die young within `failure_window`, with nobody else to serve, before
+    /// How often workers may die young within `failure_window`, with no other worker to serve, before
     /// the master ends; 0 for any number of times.
     pub failures_max: usize,
     /// How long a death counts.
     pub failure_window: Duration,
 }
 
-/// What operators ask for by signals.
+/// A wish of an operator, by a signal or a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// SIGHUP.
@@ -48,7 +48,7 @@ pub enum Wish {
     MoreWorkers,
     /// SIGTTOU.
     FewerWorkers,
-    /// So many workers.
+    /// This number of workers.
     Workers(usize),
     /// SIGUSR2.
     Upgrade,
@@ -58,7 +58,7 @@ pub enum Wish {
     ReopenLogs,
 }
 
-/// What happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The first configuration is good and its listeners are open.
@@ -71,7 +71,7 @@ pub enum Event {
     LoaderStarted(Result<Pid, Reason>),
     /// The loader has ended, with a snapshot or a reason why not.
     LoaderEnded(Result<(), Reason>),
-    /// The loader has ended, and what it made is what is served already: nothing is to change.
+    /// The loader has ended, and its snapshot is served already: nothing is to change.
     Unchanged,
     /// The answer to [`Action::Fork`].
     Forked {
@@ -98,7 +98,7 @@ pub enum Event {
     Exited {
         /// Which.
         pid: Pid,
-        /// Whether it was by itself and in good order, as after a SIGTERM by somebody else.
+        /// Whether it was by itself and in good order, as after a SIGTERM by another process.
         orderly: bool,
         /// How, in words.
         how: String,
@@ -110,7 +110,7 @@ pub enum Event {
     },
 }
 
-/// What is to be done.
+/// An action.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Read the configuration again, and open listeners that are new in it.
@@ -132,7 +132,7 @@ pub enum Action {
     },
     /// Log that a worker has ended.
     WorkerEnded {
-        /// An error if nobody had told it to.
+        /// An error if the master had not told it to.
         level: Level,
         /// Of this generation.
         generation: u64,
@@ -165,7 +165,7 @@ pub enum Action {
         /// Why there is none, if so.
         result: Result<(), Reason>,
     },
-    /// This generation has come to nothing, or has ended: forget what it holds.
+    /// This generation has failed or ended: let go of all that it holds.
     Discard {
         /// Which.
         generation: u64,
@@ -179,9 +179,9 @@ pub enum Action {
         /// Its slot on the scoreboard.
         slot: usize,
     },
-    /// Start the program anew beside this one.
+    /// Start the program again beside this one.
     Upgrade,
-    /// Open the log file anew.
+    /// Open the log files again.
     ReopenLog,
     /// Say something.
     Log(Level, String),
@@ -189,7 +189,7 @@ pub enum Action {
     Exit(ExitCode),
 }
 
-/// One worker, for those who ask.
+/// The state of one worker.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerStatus {
     /// Its process.
@@ -200,7 +200,7 @@ pub struct WorkerStatus {
     pub generation: u64,
     /// When it was forked.
     pub born: Instant,
-    /// What it does.
+    /// What the worker does.
     pub state: WorkerState,
 }
 

@@ -6,36 +6,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use slog::Level;
 
-use super::Arbiter;
-use super::children::{DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
+use super::children::{DRAIN_MARGIN, IMMEDIATE_MARGIN};
+use super::state::{Arbiter, Next, Phase, Stage};
 use crate::master::arbiter::events::{Action, Settings};
 use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    Configuring,
-    /// Waits for the loader, if that has been forked.
-    Loading {
-        loader: Option<Pid>,
-        deadline: Instant,
-    },
-    Booting,
-    /// Its workers accept connections beside those of the generation that serves, which goes on
-    /// if one of them dies before this time.
-    Proving {
-        until: Instant,
-    },
-}
-
-/// A generation that is being made.
-#[derive(Debug, Clone)]
-pub(super) struct Next {
-    pub(super) generation: u64,
-    pub(super) stage: Stage,
-    pub(super) settings: Settings,
-    pub(super) workers: usize,
-}
 
 impl Arbiter {
     pub(super) fn begin_next(&mut self, settings: Settings, actions: &mut Vec<Action>) {
@@ -97,7 +72,7 @@ impl Arbiter {
             // Its workers are forked when the event has been handled.
             Ok(()) => next.stage = Stage::Booting,
             Err(reason) => {
-                // Reaped already: its pid may be anybody's.
+                // It is reaped: another process may have its pid.
                 next.stage = Stage::Loading { loader: None, deadline: now };
                 self.fail_next(reason.as_str(), ExitCode::Snapshot, now, actions);
             }
@@ -159,7 +134,7 @@ impl Arbiter {
         former.into_iter().for_each(|former| self.forget(former, actions));
     }
 
-    /// Tells that a generation serves once nobody can meet a former one any more.
+    /// Tells that a generation serves once no client can meet a former one any more.
     pub(super) fn announce(&mut self, actions: &mut Vec<Action>) {
         let children = &self.children;
         let alone = |of: &mut u64| children.values().all(|child| child.generation >= *of || child.deaf);

@@ -1,7 +1,7 @@
 //! The decisions of the master, as a pure state machine: events in, actions out.
 //!
-//! It knows children by pid, generations by number and time by what it is told. It never
-//! reads a configuration, forks or logs: the shell in [`super`] does what it says, and
+//! It knows children by pid, generations by number and time by the clock of its events. It never
+//! reads a configuration, forks or logs: the shell (`perform.rs`) performs its actions, and
 //! tells how that went. So every order of signals, deaths and time-outs can be tested in
 //! memory.
 
@@ -9,23 +9,23 @@ mod children;
 pub mod events;
 mod making;
 mod patience;
+mod state;
 mod watching;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use slog::Level;
 
-use crate::master::exit::ExitCode;
-use children::{Child, DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
-use events::{Action, Event, Settings, State, Wish, WorkerState, WorkerStatus};
-use making::{Next, Stage};
-use patience::Patience;
-
 use crate::control::WORKERS;
+use crate::master::exit::ExitCode;
 use crate::scoreboard::{RestartCause, SLOTS};
+use children::{DRAIN_MARGIN, IMMEDIATE_MARGIN};
+use events::{Action, Event, Settings, State, Wish, WorkerState, WorkerStatus};
+pub use state::Arbiter;
+use state::{Next, Phase, Stage};
 
 /// Generations that may drain at the same time: each pins its snapshot. A reload waits until
 /// there is room, as ending one early would lose requests.
@@ -33,56 +33,8 @@ const DRAINING_MAX: usize = 2;
 /// Workers of the generation that serves, of the next one and of those that drain each have a slot.
 const _: () = assert!(*WORKERS.end() * (2 + DRAINING_MAX) <= SLOTS);
 
-/// The state of the master.
-#[derive(Debug)]
-pub struct Arbiter {
-    /// Of the generation that serves, or of the first while it is being made.
-    settings: Settings,
-    /// How many workers there should be; differs from the settings after TTIN and TTOU.
-    workers: usize,
-    current: Option<u64>,
-    next: Option<Next>,
-    reload_pending: bool,
-    children: BTreeMap<Pid, Child>,
-    /// Slots and generations of workers that have been asked for but not been forked yet.
-    forking: Vec<(usize, u64)>,
-    generations_made: u64,
-    restarts: BTreeMap<RestartCause, u64>,
-    /// Workers that wish to be replaced; the first has, or will get, its replacement beside it.
-    retiring: VecDeque<(Pid, RestartCause)>,
-    /// Another master serves: this one has no workers until its next generation does.
-    drained: bool,
-    /// Generations that serve, or did, while workers of former ones may still accept connections.
-    unannounced: Vec<u64>,
-    patience: Patience,
-    /// Set once the server stops: the exit code.
-    stopping: Option<ExitCode>,
-    exited: bool,
-}
-
 impl Arbiter {
-    /// An arbiter to which nothing has happened yet.
-    pub fn new(settings: Settings) -> Self {
-        Arbiter {
-            workers: settings.workers,
-            settings,
-            current: None,
-            next: None,
-            reload_pending: false,
-            children: BTreeMap::new(),
-            forking: Vec::new(),
-            generations_made: 0,
-            restarts: BTreeMap::new(),
-            retiring: VecDeque::new(),
-            drained: false,
-            unannounced: Vec::new(),
-            patience: Patience::default(),
-            stopping: None,
-            exited: false,
-        }
-    }
-
-    /// Takes an event and says what is to be done, in this order.
+    /// Takes an event and returns the actions that follow from it, in their order.
     pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -147,7 +99,7 @@ impl Arbiter {
         self.current
     }
 
-    /// What is wrong with the workers, if they die again and again.
+    /// A sentence about workers that die again and again, if they do.
     pub fn trouble(&self) -> Option<String> {
         self.patience.in_words()
     }
@@ -286,7 +238,7 @@ impl Arbiter {
         }
     }
 
-    /// Brings the numbers of workers to what is wanted, lets a generation serve that is
+    /// Brings the numbers of workers to those that are wanted, lets a generation serve that is
     /// complete, and ends the master when there is nothing left to wait for.
     fn reconcile(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.patience.forget_past(now);

@@ -10,16 +10,16 @@ use crate::master::wait::Wait;
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Deaths so soon after the first of them, of workers that were alive then, have one cause and
-/// count once: somebody has killed several, or there was no memory for any of them.
+/// count once: an operator has killed several, or there was no memory for any of them.
 const INCIDENT: Duration = Duration::from_millis(100);
-/// From so many incidents in a row on, workers are made one at a time: the next one only shows
+/// From this many incidents in a row on, workers are made one at a time: the next one only shows
 /// whether it lives.
 const LOOP: u32 = 3;
 /// A worker that lived so long was no failure to start, and so long after the last incident all
 /// is well again.
 pub(super) const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 
-/// What is remembered of failures.
+/// The memory of failures.
 #[derive(Debug)]
 pub(super) struct Patience {
     deaths: Wait,
@@ -66,13 +66,13 @@ impl Patience {
         self.forks.reset();
     }
 
-    /// Somebody has lived long, or a new generation serves: what was is forgiven.
+    /// A worker has lived long, or a new generation serves: past failures are forgiven.
     pub(super) fn forgive(&mut self) {
         self.deaths.reset();
         self.incidents.clear();
     }
 
-    /// Time has passed. Incidents still count, but are not in a row with what comes.
+    /// Time has passed. Incidents still count, but are not in a row with those that come.
     pub(super) fn tick(&mut self, now: Instant) {
         let last = self.incidents.back();
         if last.is_some_and(|last| now.saturating_duration_since(*last) > HEALTHY_LIFE) {
@@ -98,7 +98,7 @@ impl Patience {
         self.deaths.until().max(self.forks.until())
     }
 
-    /// Forgets waits that are over, so that they wake nobody.
+    /// Forgets waits that are over, so that they do not wake the loop.
     pub(super) fn forget_past(&mut self, now: Instant) {
         self.deaths.forget_past(now);
         self.forks.forget_past(now);
@@ -109,7 +109,7 @@ impl Patience {
         self.incidents.len()
     }
 
-    /// What is going on, if workers die again and again.
+    /// A sentence about workers that die again and again, if they do.
     pub(super) fn in_words(&self) -> Option<String> {
         let times = self.deaths.in_a_row();
         let last = &self.last;

@@ -1,5 +1,5 @@
-//! The child that asks the machine what a reload needs to know and what may take long: the configuration file,
-//! accounts, addresses of hosts. The master goes on meanwhile, and gives up on it after a while.
+//! The child that asks the questions of a reload that may take long: the configuration file, accounts, addresses of
+//! hosts. The master goes on meanwhile, and gives up on it after a while.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -33,7 +33,7 @@ pub(crate) struct Asking {
     hanging: Vec<Pid>,
 }
 
-/// A child, and what it has said so far.
+/// A child, and the lines that it has sent so far.
 struct Child {
     pid: Pid,
     generation: u64,
@@ -42,7 +42,7 @@ struct Child {
     deadline: Instant,
 }
 
-/// What has become of a child.
+/// The state of a child.
 enum Outcome {
     Asks,
     Answered(Answers),
@@ -50,7 +50,7 @@ enum Outcome {
 }
 
 impl Asking {
-    /// Begins to ask for what a configuration needs of the machine; `open` are the addresses that need not be
+    /// Begins to ask the questions of a configuration; `open` are the addresses that need not be
     /// looked up.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Asking {
         at.map(|at| self.hanging.swap_remove(at)).is_some()
     }
 
-    /// What to wait for.
+    /// The descriptors to wait for.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.child.as_ref().map(|child| child.answers.as_fd())
     }
@@ -248,8 +248,7 @@ mod tests {
 
     #[test]
     fn too_many_children_that_hang_fail_the_reload() {
-        let mut asking = Asking::default();
-        asking.hanging = vec![Pid::from_raw(i32::MAX); HANGING_MAX];
+        let mut asking = Asking { child: None, hanging: vec![Pid::from_raw(i32::MAX); HANGING_MAX] };
         let config = config::load(&Overrides::default()).unwrap();
         let begun = asking.begin(1, &Overrides::default(), &[], FirstSteps::of(&config));
         assert_eq!(begun.unwrap_err().to_string(), "8 attempts to read the configuration still hang");

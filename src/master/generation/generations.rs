@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use slog::{Logger, warn};
+use slog::{Level, Logger, crit, error, info, warn};
 
 use crate::config::{self, BindAddress, Config, Overrides, World};
 use crate::control::Contents;
@@ -29,7 +29,7 @@ pub(crate) struct Generation {
     pub(crate) account_names: (String, String),
     pub(crate) logs: Logs,
     listeners: Vec<Rc<Listener>>,
-    /// What it serves, once there is something.
+    /// Its snapshot, once it is loaded.
     pub(crate) served: Option<Served>,
 }
 
@@ -78,7 +78,7 @@ impl Generation {
         FirstSteps::of(&self.config).keeping_raw(self.logs.fds())
     }
 
-    /// What an address is for: another configuration may use it otherwise.
+    /// The purpose of an address: another configuration may use it otherwise.
     fn role(&self, listener: &Listener) -> Role {
         match self.config.metrics_bind.contains(listener.address()) {
             true => Role::Metrics,
@@ -86,10 +86,10 @@ impl Generation {
         }
     }
 
-    /// Copies of its listeners for a worker, each with what it is for.
+    /// Copies of its listeners for a worker, each with its purpose.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// An error of the kernel's.
     pub(crate) fn shared_listeners(&self) -> io::Result<Vec<(socket2::Socket, Role)>> {
         let share = |listener: &Rc<Listener>| Ok((listener.share()?, self.role(listener)));
         self.listeners.iter().map(share).collect()
@@ -106,7 +106,7 @@ impl Generation {
         with_role.map(|listener| listener.shown()).collect()
     }
 
-    /// What the arbiter needs to know of its configuration.
+    /// The part of its configuration that the arbiter needs.
     pub(crate) fn settings(&self) -> Settings {
         let config = &self.config;
         Settings {
@@ -122,7 +122,7 @@ impl Generation {
     }
 }
 
-/// All generations that there are, by number, with what outlives each of them.
+/// All generations that there are, by number, and the things that outlive each of them.
 pub(crate) struct Generations {
     by_number: BTreeMap<u64, Generation>,
     /// The one that serves.
@@ -144,6 +144,22 @@ impl Generations {
     /// Where the master sends records.
     pub(crate) fn logger(&self) -> &Logger {
         self.log.logger()
+    }
+
+    /// Logs a message. One that is critical keeps a server from running, and goes to stderr too.
+    pub(crate) fn say(&self, level: Level, message: &str) {
+        let log = self.logger();
+        match level {
+            Level::Critical => {
+                crit!(log, "{}", message);
+                if self.all().any(|generation| generation.config.log.path.is_some()) {
+                    eprintln!("avalon-master: {message}");
+                }
+            }
+            Level::Error => error!(log, "{}", message),
+            Level::Warning => warn!(log, "{}", message),
+            _ => info!(log, "{}", message),
+        }
     }
 
     /// The flags and variables that each configuration is read with.
@@ -295,7 +311,7 @@ impl Generations {
     }
 }
 
-/// Logs what an operator should look at in a configuration that is good.
+/// Logs the warnings about a configuration that is good.
 pub(crate) fn warn_about(config: &Config, log: &Logger) {
     for warning in config.warnings.iter().map(String::as_str).chain(config.unreachable()) {
         warn!(log, "{}", warning);

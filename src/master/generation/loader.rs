@@ -36,7 +36,7 @@ pub(crate) struct Loader {
     report: Awaited,
 }
 
-/// What a loader works on.
+/// The material of a loader.
 enum Material {
     /// To be filled from the database.
     Draft(Draft),
@@ -65,7 +65,7 @@ pub(crate) enum Kept {
 /// Where a snapshot comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Made of what is in the database.
+    /// Made of the rows of the database.
     Database,
     /// Made by a former master, so that the database may know better.
     Stored,
@@ -81,15 +81,15 @@ impl Kept {
     }
 }
 
-/// What a loader has made.
+/// The product of a loader.
 pub(crate) struct Loaded {
     /// The sealed and fully verified snapshot.
     pub(crate) snapshot: OwnedFd,
-    /// What is in it.
+    /// Its contents.
     pub(crate) contents: Contents,
 }
 
-/// What a loader says at its end.
+/// The report of a loader.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Report {
@@ -145,7 +145,7 @@ impl Loader {
         }
     }
 
-    /// What came of it, once it has ended.
+    /// Its product, once it has ended.
     ///
     /// # Errors
     /// The reason that the loader gives, or that it has ended without one.
@@ -209,7 +209,7 @@ fn failed(error: &(dyn Error + 'static)) -> MasterError {
     MasterError::Failed(chain(error))
 }
 
-/// What went wrong with a file, and what can be done about it where that is not plain.
+/// An error with a file, with a remedy where that is not plain.
 fn with_remedy(error: &(dyn Error + 'static)) -> String {
     let mut causes = std::iter::successors(Some(error), |&error| error.source());
     let is_limit = causes.any(|error| {
@@ -249,7 +249,7 @@ fn map(sealed: &OwnedFd) -> Result<Mmap, MasterError> {
         .map_err(|source| MasterError::System { what: "the snapshot cannot be mapped", source })
 }
 
-/// Checks a snapshot that cannot change any more, and says what is in it.
+/// Checks a snapshot that cannot change any more, and lists its contents.
 fn contents(bytes: &[u8], verify: Verify) -> Result<Contents, MasterError> {
     let snapshot = Snapshot::open(bytes, verify).map_err(|error| failed(&error))?;
     Ok(Contents {

@@ -111,7 +111,7 @@ impl Restored {
         }
     }
 
-    /// A loader has ended: what it has made, as a generation with this configuration serves it.
+    /// The product of a loader, as a generation with this configuration serves it.
     pub(crate) fn serve(
         &mut self,
         loaded: Loaded,

@@ -22,11 +22,11 @@ use crate::snapshot::storage;
 use crate::telemetry::Log;
 use crate::title;
 
-/// The saver at work, and what the last one has saved.
+/// The saver at work, and the work of the last one.
 #[derive(Default)]
 pub(crate) struct Saver {
     pid: Option<Pid>,
-    /// File and hash of what was saved last, or could not be.
+    /// File and hash of the snapshot that was saved last, or could not be.
     last: Option<(PathBuf, String)>,
 }
 
@@ -90,7 +90,7 @@ fn report(snapshot: File, path: &Path, log: &Logger) -> ExitCode {
     }
 }
 
-/// Writes what `snapshot` holds to `path`; says how many bytes.
+/// Copies `snapshot` to `path`; returns the number of bytes.
 fn save(mut snapshot: File, path: &Path) -> io::Result<u64> {
     if !storage::is_replaceable(path)? {
         let message = "something else than a snapshot is there, and is left alone";

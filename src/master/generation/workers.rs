@@ -1,5 +1,5 @@
-//! The workers of all generations: how they are forked, what they are handed while they run (logs that were opened
-//! again, addresses of hosts, a newer snapshot), and how they are told to leave. The arbiter counts them.
+//! The workers of all generations. The master forks them, hands them things while they run (logs that were opened
+//! again, addresses of hosts, a newer snapshot), and tells them to leave. The arbiter counts them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,7 +25,7 @@ use crate::worker::{Cause, Ending, Giver, Notice, Taker, Worker, handout_way};
 /// The workers, by process.
 pub(crate) struct Workers {
     scoreboard: Scoreboard,
-    /// What children tell.
+    /// Messages of children.
     mailbox: Mailbox,
     ways: BTreeMap<Pid, Way>,
     /// How workers are told to leave.
@@ -40,7 +40,7 @@ struct Way {
     owed: Owed,
 }
 
-/// What a worker is still to get.
+/// Things that a worker has not got yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Owed {
     log: bool,
@@ -82,7 +82,7 @@ impl Workers {
     /// Forks a worker of generation `number` on this slot.
     ///
     /// # Errors
-    /// The generation has no snapshot, or what the kernel says.
+    /// The generation has no snapshot, or an error of the kernel's.
     pub(crate) fn fork(&mut self, number: u64, of: &Generation, slot: usize) -> io::Result<Pid> {
         let (giver, taker) = handout_way()?;
         let served = of.served.as_ref().ok_or_else(|| io::Error::other("the generation has no snapshot"))?;
@@ -149,7 +149,7 @@ impl Workers {
         }
     }
 
-    /// Hands over what workers are to get, as far as they have taken what they got before. The snapshot is that
+    /// Hands over what workers are owed, as far as they have taken the things before it. The snapshot is that
     /// of the generation that serves.
     pub(crate) fn hand_out(&mut self, generations: &Generations) {
         let newest = generations.current().and_then(|current| current.served.as_ref());
@@ -178,7 +178,7 @@ fn still_owed(owed: bool, give: impl FnOnce() -> io::Result<()>) -> bool {
     owed && give().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// What a worker takes with it from its master.
+/// The things that a worker takes with it from its master.
 struct Parts {
     listeners: Vec<(socket2::Socket, crate::worker::Role)>,
     snapshot: OwnedFd,

@@ -13,7 +13,7 @@ use crate::master::processes::fork::{own, own_pid};
 /// The name under which a snapshot is stored.
 pub(crate) const SNAPSHOT: &str = "snapshot";
 
-/// What was passed on.
+/// All that was passed on.
 #[derive(Default)]
 pub(crate) struct Inherited {
     /// Listening sockets.
@@ -25,10 +25,10 @@ pub(crate) struct Inherited {
 }
 
 impl Inherited {
-    /// Takes what `LISTEN_FDS` says belongs to this process. To be called once.
+    /// Takes the descriptors that `LISTEN_FDS` names for this process. To be called once.
     ///
     /// # Errors
-    /// What is wrong with the variables or a descriptor.
+    /// The variables are wrong, or a descriptor is.
     pub(crate) fn take() -> Result<Self, MasterError> {
         let mut inherited = Inherited { handover: Handover::take()?, ..Inherited::default() };
         for (fd, name) in passed()? {

@@ -1,5 +1,5 @@
-//! What a master passes on to the new one that is to take its place: descriptors, and a letter in the
-//! environment that says which is which. Releases differ, so the reader takes a letter with fewer or more fields.
+//! A master passes descriptors on to the new one that is to take its place, with a letter in the environment that
+//! says which is which. Releases differ, so the reader takes a letter with fewer or more fields.
 
 use std::env;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -75,7 +75,7 @@ impl Letter {
     }
 }
 
-/// What a former master has passed on to this one.
+/// The things that a former master has passed on to this one.
 pub(crate) struct Handover {
     /// Where to tell it that this one serves.
     pub(crate) tell: OwnedFd,

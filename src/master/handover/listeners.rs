@@ -68,7 +68,7 @@ impl Listener {
         self.owned.set(owned && !self.activated);
     }
 
-    /// The path of a Unix socket that we take care of, and who has it.
+    /// The path of a Unix socket that this master takes care of, and its owner.
     pub(crate) fn name(&self) -> Option<(&Path, Holder)> {
         match (&self.address, self.identity) {
             (BindAddress::Unix(path), Some(identity)) if self.owned.get() => {
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn address_is_shared_with_whoever_shares_it_too() {
+    fn address_is_shared_with_sockets_that_share_it_too() {
         let sharing = Manner { reuse_port: true, ..manner() };
         let first = opened_with(&[tcp()], &[], &sharing).unwrap();
         let port = first[0].socket.local_addr().unwrap().as_socket().unwrap().port();
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_in_the_queue_of_a_closed_address_is_accepted_and_nobody_else() {
+    fn callers_in_the_queue_of_a_closed_address_are_accepted_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
         for (listener, copy) in opened(folder.path()) {
             let to = copy.local_addr().unwrap();
@@ -402,7 +402,7 @@ mod tests {
             drop(listener);
             let late = call().unwrap_err();
             let is_unix = to.is_unix();
-            // What blocks is told of the end of the queue.
+            // A call that blocks learns of the end of the queue.
             copy.set_nonblocking(!is_unix).unwrap();
             let (mut accepted, _) = copy.accept().unwrap();
             io::Write::write_all(&mut &early, b"GET").unwrap();

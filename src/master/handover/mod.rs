@@ -1,5 +1,6 @@
 //! Addresses, and how they pass from one master to the next. In order of use: paths, listeners, the letter that
-//! describes them, what a start inherits, how the program is executed again, and the masters beside this one.
+//! describes them, the things that a start inherits, the second execution of the program, and the masters beside
+//! this one.
 
 pub(crate) mod inherited;
 pub(crate) mod invocation;

@@ -54,7 +54,7 @@ impl Identity {
 /// get. It does not listen yet.
 ///
 /// # Errors
-/// Another process serves it, something else is there, or what the kernel says.
+/// Another process serves it, something else is there, or an error of the kernel's.
 pub(crate) fn bind_unix(path: &Path, mask: Mode) -> io::Result<Socket> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;

@@ -21,6 +21,8 @@ use crate::master::processes::messages::Message;
 /// The masters beside this one.
 pub(crate) struct Succession {
     invocation: Invocation,
+    /// Whether the server outlives its terminal, and so its next master does.
+    nohup: bool,
     parent: Parent,
     /// A new master that is to take the place of this one.
     successor: Option<Successor>,
@@ -50,7 +52,7 @@ struct Predecessor {
     turn: File,
 }
 
-/// What a former master tells the new one.
+/// A message of a former master to the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Word {
     /// To speak to systemd from now on.
@@ -60,12 +62,14 @@ pub(crate) enum Word {
 }
 
 impl Succession {
-    /// Of a master that was started by `invocation`, and by a former master if there is one.
-    pub(crate) fn new(invocation: Invocation, predecessor: Option<Handover>) -> Self {
+    /// Of a master that was started by `invocation`, and by a former master if there is one. With `nohup` the server
+    /// outlives its terminal.
+    pub(crate) fn new(invocation: Invocation, nohup: bool, predecessor: Option<Handover>) -> Self {
         let predecessor = predecessor
             .map(|handover| Predecessor { tell: Some(handover.tell.into()), turn: handover.turn.into() });
         Succession {
             invocation,
+            nohup,
             parent: Parent::of_this_process(),
             successor: None,
             predecessor,
@@ -82,7 +86,6 @@ impl Succession {
         &mut self,
         listeners: Option<&[Rc<Listener>]>,
         tell: BorrowedFd<'_>,
-        nohup: bool,
         replaces: bool,
     ) -> Result<Pid, MasterError> {
         let refused = |reason: &str| MasterError::Failed(reason.to_owned());
@@ -94,7 +97,7 @@ impl Succession {
             return Err(MasterError::Failed(reason));
         }
         let (its_turn, turn) = pipe2(OFlag::O_CLOEXEC).map_err(std::io::Error::from)?;
-        let pid = self.invocation.start_again(listeners, tell, its_turn.as_fd(), nohup)?;
+        let pid = self.invocation.start_again(listeners, tell, its_turn.as_fd(), self.nohup)?;
         self.successor = Some(Successor { pid, serves: false, replaces, turn: turn.into() });
         Ok(pid)
     }
@@ -112,12 +115,12 @@ impl Succession {
         ended.map(|successor| successor.serves)
     }
 
-    /// What to wait for.
+    /// The descriptors to wait for.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.predecessor.as_ref().map(|predecessor| predecessor.turn.as_fd())
     }
 
-    /// What the former master says, if anything. One that is gone is no predecessor any more.
+    /// The next message of the former master, if there is one. One that is gone is no predecessor any more.
     pub(crate) fn word(&mut self) -> Option<Word> {
         let word = self.predecessor.as_mut().and_then(Predecessor::word);
         if word == Some(Word::Gone) {
@@ -129,7 +132,7 @@ impl Succession {
     /// Tells the former master, once, that this one serves.
     ///
     /// # Errors
-    /// What the kernel says about the pipe.
+    /// An error of the kernel's with the pipe.
     pub(crate) fn tell_serving(&mut self) -> std::io::Result<()> {
         let tell = self.predecessor.as_mut().and_then(|predecessor| predecessor.tell.take());
         tell.map_or(Ok(()), |tell| Message::TakenOver.send(&tell))
@@ -202,7 +205,7 @@ mod tests {
     }
 
     fn alone() -> Succession {
-        Succession::new(Invocation::of_this_process().unwrap(), None)
+        Succession::new(Invocation::of_this_process().unwrap(), false, None)
     }
 
     fn with_successor(serves: bool) -> Succession {
@@ -214,7 +217,7 @@ mod tests {
     fn nothing_is_started_while_nothing_serves_or_another_has_been() {
         let (_from, to) = pipe();
         let start = |mut succession: Succession, listeners| {
-            let started = succession.start(listeners, to.as_fd(), false, true);
+            let started = succession.start(listeners, to.as_fd(), true);
             started.unwrap_err().to_string()
         };
         assert_eq!(start(alone(), None), "nothing serves yet");
@@ -240,7 +243,7 @@ mod tests {
         let tell = mailbox.address().try_clone_to_owned().unwrap();
         let (turn, its_end) = pipe();
         let handover = Handover { tell, turn, listeners: Vec::new(), nohup: None };
-        let mut succession = Succession::new(Invocation::of_this_process().unwrap(), Some(handover));
+        let mut succession = Succession::new(Invocation::of_this_process().unwrap(), false, Some(handover));
         assert_eq!(succession.word(), None);
         (0..2).for_each(|_| succession.tell_serving().unwrap());
         assert_eq!(mailbox.received().len(), 1);

@@ -42,7 +42,7 @@ struct Client {
     done: bool,
 }
 
-/// What a client can wait for.
+/// The events that an answer can wait for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     /// The end of the reload that makes this generation, or of a later one.
@@ -53,7 +53,7 @@ enum Awaited {
     End,
 }
 
-/// What the master says to a command.
+/// The master's reply to a command.
 pub(crate) enum Reply {
     Now(Answer),
     /// Once the reload that makes this generation has ended.
@@ -105,15 +105,14 @@ impl Control {
         }
     }
 
-    /// What to wait for: new clients, if there is room, and those that are there.
+    /// The descriptors to wait for: new clients, if there is room, and those that are there.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let listener = (self.clients.len() < CLIENTS_MAX).then(|| self.listener.as_fd());
         let clients = self.clients.iter().filter(|client| !client.ended);
         listener.into_iter().chain(clients.map(|client| client.stream.as_fd()))
     }
 
-    /// Takes in new clients and what they have sent: the commands that have come, each with
-    /// the number of its client.
+    /// Takes in new clients, and returns the commands that have come, each with the number of its client.
     pub(crate) fn commands(&mut self) -> Vec<(usize, Result<Command, Unreadable>)> {
         while self.clients.len() < CLIENTS_MAX {
             let Ok((stream, _)) = self.listener.accept() else { break };

@@ -68,7 +68,7 @@ impl Desk {
         }
     }
 
-    /// What to wait for.
+    /// The descriptors to wait for.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.control.iter().flat_map(Control::fds)
     }

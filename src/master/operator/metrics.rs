@@ -18,7 +18,7 @@ const GAUGES_EVERY: Duration = Duration::from_secs(10);
 /// Time between two looks at the master's own memory, as workers look at theirs.
 const MEMORY_EVERY: Duration = Duration::from_secs(1);
 
-/// Where metrics go, and what was sent last.
+/// Where metrics go, and the last values that were sent.
 pub(crate) struct Metrics {
     statsd: Statsd,
     /// Host, port and prefix that `statsd` was made of.
@@ -89,7 +89,7 @@ impl Metrics {
         }
     }
 
-    /// Sends what has changed, once it is published.
+    /// Sends the published values that have changed.
     pub(crate) fn send(&mut self, arbiter: &Arbiter, header: &Header) {
         self.restarted(arbiter.restarts());
         self.gauges([header.workers.get(), header.songs.get(), header.generation.get()]);

@@ -14,7 +14,7 @@ use crate::master::handover::paths::Holder;
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// When the master looked last, and what it has logged.
+/// The time of the last look, and the problems that are logged.
 #[derive(Default)]
 pub(crate) struct Names {
     looked: Option<Instant>,

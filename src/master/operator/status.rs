@@ -1,9 +1,10 @@
-//! What a master says of itself and its workers when it is asked.
+//! The status of a master and its workers.
 
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::unistd::Pid;
+use slog::{Logger, info, warn};
 
 use crate::control::{LastReload, ScanStatus, SnapshotStatus, Status, WorkerStatus};
 use crate::master::arbiter::{Arbiter, events};
@@ -109,8 +110,37 @@ impl View<'_> {
         )
     }
 
+    /// Logs that this generation serves now, and where.
+    pub(crate) fn introduce(&self, number: u64, log: &Logger) {
+        let Some(generation) = self.generations.current() else { return };
+        let (user, group) = &generation.account_names;
+        info!(
+            log,
+            "Avalon Music Server {} running with request path {} as {}:{} using {:.1} MB memory",
+            env!("CARGO_PKG_VERSION"),
+            generation.config.request_path,
+            user,
+            group,
+            self.memory() as f64 / 1_000_000.0
+        );
+        info!(log, "generation {} serves on {}", number, generation.shown(Role::Api).join(", ");
+            "workers" => self.arbiter.workers_wanted());
+        match (generation.is_empty(), generation.config.scan_every) {
+            (true, None) => warn!(
+                log,
+                "the collection is empty: nothing has been scanned yet (avalon-scan FOLDER, then SIGHUP)"
+            ),
+            (true, Some(_)) => info!(log, "the collection is empty until it has been scanned"),
+            (false, _) => {}
+        }
+        let metrics = generation.shown(Role::Metrics);
+        if !metrics.is_empty() {
+            info!(log, "generation {} gives metrics on {}", number, metrics.join(", "));
+        }
+    }
+
     /// Bytes of memory of all processes together, each page counted once; as far as the kernel tells.
-    pub(crate) fn memory(&self) -> u64 {
+    fn memory(&self) -> u64 {
         let workers = self.arbiter.workers().map(|worker| worker.pid);
         workers.chain([own_pid()]).filter_map(|pid| rollup(pid, &["Pss"])).sum()
     }

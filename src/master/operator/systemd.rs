@@ -20,7 +20,7 @@ pub(crate) struct Systemd {
     present: bool,
     /// Whether another master speaks, so that this one must not.
     silent: bool,
-    /// Half of what the unit allows.
+    /// Half of the time that the unit allows.
     watchdog: Option<Duration>,
     last_sign: Option<Instant>,
     status: String,

@@ -1,21 +1,21 @@
-//! What a signal does to a process that has said nothing of it: put in order first thing in the
-//! master, and inherited by every child.
+//! The effect of signals that a process does not handle. The master sets it at its start, and every child inherits
+//! it.
 //!
 //! Only dispositions "ignored" outlive an exec, and a parent may have ignored anything: sudo and some
 //! supervisors ignore SIGCHLD, so that the kernel reaps children itself. And the default of most signals is
-//! to end or stop a process, which the sender of a signal to a whole group does not mean.
+//! to end or stop a process, which the sender of a signal to a whole group does not intend.
 
 use nix::libc;
 use nix::libc::c_int;
 
-/// What ends a process on purpose, and what a process hears of its children by.
+/// Signals that end a process on purpose, and those by which it hears of its children.
 const DEFAULT: [c_int; 6] =
     [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT, libc::SIGCHLD, libc::SIGCONT];
-/// What the kernel sends for a fault. A real one kills also where the signal is ignored.
+/// Signals of the kernel's for a fault. A real fault kills also where the signal is ignored.
 const FAULTS: [c_int; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
 
-/// What this process has inherited and needs to remember.
+/// An inherited effect that this process needs to remember.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dispositions {
     /// SIGHUP was ignored, as nohup(1) does: the server is to outlive its terminal.
@@ -31,15 +31,15 @@ impl Dispositions {
         let nohup = set(libc::SIGHUP, libc::SIG_IGN) == libc::SIG_IGN;
         for signal in 1..=libc::SIGRTMAX() {
             let how = if DEFAULT.contains(&signal) { libc::SIG_DFL } else { libc::SIG_IGN };
-            // SIGKILL, SIGSTOP and what the C library keeps for itself cannot be set.
+            // SIGKILL, SIGSTOP and the signals that the C library keeps for itself cannot be set.
             set(signal, how);
         }
         Dispositions { nohup }
     }
 }
 
-/// Before another program takes over the process: it dies of its faults as any program does. What is sent to
-/// groups stays ignored until that program says otherwise.
+/// To be called before another program takes over the process, so that it dies of its faults as any program does.
+/// Signals that are sent to groups stay ignored until that program says otherwise.
 pub(crate) fn restore_faults() {
     for signal in FAULTS {
         set(signal, libc::SIG_DFL);

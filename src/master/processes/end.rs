@@ -72,6 +72,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::zombie_processes, reason = "reaped by what is tested")]
     fn child(script: &str) -> Pid {
         let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
         Pid::from_raw(child.id().cast_signed())

@@ -35,7 +35,7 @@ const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
 /// The most bytes of answers, which a pipe must take.
 const ANSWERS_MAX: u64 = 64 * 1024;
 
-/// What a line of [`look_up_all`] begins with that tells why a host is not found.
+/// The begin of a line of [`look_up_all`] that tells why a host is not found.
 const NOT_FOUND: &str = "not found: ";
 const NO_ANSWER: &str = "no name server has answered in time";
 
@@ -52,14 +52,14 @@ pub(crate) struct Errands {
 struct LookUp {
     pid: Pid,
     names: Vec<HostName>,
-    /// Where the child writes what it finds.
+    /// Where the child writes addresses.
     answers: OwnedFd,
 }
 
 /// A host with its addresses, or why it has none.
 pub(crate) type Answer = (HostName, Result<Vec<SocketAddr>, String>);
 
-/// What became of a child that was on an errand.
+/// The result of an errand.
 pub(crate) enum Errand {
     /// It has reported to Sentry.
     Reported,
@@ -104,7 +104,7 @@ impl Errands {
         self.look_up(config, of.flat_map(hosts).collect(), log);
     }
 
-    /// Tells Sentry what is left to be told, and waits until that is done.
+    /// Sends the last events to Sentry, and waits until that is done.
     pub(crate) fn finish(&mut self, config: &Config, log: &Logger) {
         for _ in 0..2 {
             // The first time there may be as many reporters as there may be.
@@ -208,7 +208,7 @@ fn look_up_all(names: &[HostName], answers_to: &File) -> ExitCode {
     ExitCode::Stopped
 }
 
-/// What was found of these hosts, by the lines of [`look_up_all`].
+/// The answers for these hosts, by the lines of [`look_up_all`].
 fn answers(names: Vec<HostName>, text: &str) -> Vec<Answer> {
     let mut found: BTreeMap<HostName, Vec<SocketAddr>> = text.lines().filter_map(names::parse).collect();
     let reason = |at: usize| {

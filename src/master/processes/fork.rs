@@ -14,7 +14,7 @@ use nix::unistd::{ForkResult, Pid, getpid, getppid, setgid, setgroups, setuid};
 use crate::config::{Account, Config};
 use crate::master::exit::ExitCode;
 
-/// What a child does before its own work.
+/// The steps of a child before its own work.
 #[derive(Clone)]
 pub(crate) struct FirstSteps<'a> {
     /// The process that must be its parent.
@@ -68,7 +68,7 @@ impl<'a> FirstSteps<'a> {
     }
 
     /// The child stays the user that its master is, as a file may be for the master's eyes only.
-    pub(crate) fn as_the_master(self) -> Self {
+    pub(crate) fn keeping_account(self) -> Self {
         FirstSteps { account: None, ..self }
     }
 
@@ -78,8 +78,8 @@ impl<'a> FirstSteps<'a> {
     }
 }
 
-/// How much nicer than workers is what gives way to them: a tenth of a processor that they want as
-/// well, so that it is done some time also under full load.
+/// How much nicer than workers a process is that gives way to them. It still gets a tenth of a processor that they
+/// want as well, so that it ends some time also under full load.
 const NICE: i32 = 10;
 
 /// Forks a child that takes its first steps, runs `body` and exits with its code. All
@@ -87,7 +87,7 @@ const NICE: i32 = 10;
 ///
 /// # Errors
 /// What the kernel says, or that this process has more than one thread: a child of such a
-/// process could inherit a lock that nobody will ever release.
+/// process could inherit a lock that no thread will ever release.
 pub(crate) fn fork(first: &FirstSteps<'_>, body: impl FnOnce() -> ExitCode) -> io::Result<Pid> {
     fork_only(|| match first_steps(first) {
         Ok(()) => body(),
@@ -101,7 +101,7 @@ pub(crate) fn fork(first: &FirstSteps<'_>, body: impl FnOnce() -> ExitCode) -> i
 /// The same for a child that takes no first steps, as it becomes another program.
 ///
 /// # Errors
-/// As with [`fork`], with what can be done about it.
+/// As with [`fork`], with a remedy.
 #[allow(unsafe_code)]
 pub(crate) fn fork_only(body: impl FnOnce() -> ExitCode) -> io::Result<Pid> {
     let threads = threads()?;
@@ -178,7 +178,7 @@ fn close_listed(keep: &[u32]) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends a child without the exit handlers and destructors of what it shares with its master.
+/// Ends a child without the exit handlers and destructors of values that it shares with its master.
 #[allow(unsafe_code)]
 fn leave(code: ExitCode) -> ! {
     // SAFETY: `_exit` takes no memory of ours; nothing is left to be flushed, as log lines and
@@ -193,7 +193,7 @@ fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
         // container), the reload has its share of the processors and is made all the same.
         let _ = rustix::process::nice(NICE);
     }
-    // Files get no more than whoever has started the master wants.
+    // Files get no more mode bits than the starter of the master allows.
     let inherited = umask(Mode::all());
     umask(inherited | Mode::from_bits_truncate(first.umask));
     if let Some(account) = first.account {
@@ -270,6 +270,6 @@ mod tests {
         assert_eq!(first.keep, [file.as_raw_fd(), 7]);
         assert!(!first.gives_way && first.on_master_death == Some(Signal::SIGKILL));
         assert!(first.clone().giving_way(true).gives_way);
-        assert!(first.as_the_master().account.is_none());
+        assert!(first.keeping_account().account.is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! What children tell their master through a pipe.
+//! Messages of children to their master, through a pipe.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use nix::unistd::{Pid, pipe2};
 
 use crate::master::processes::fork::own_pid;
 
-/// What a child tells its master, as one atomic write of eight bytes: the kind, and its pid.
+/// A message of a child to its master, as one atomic write of eight bytes: the kind, and its pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Message {
     /// It accepts connections.
@@ -31,7 +31,7 @@ impl Message {
     /// Writes it, in the name of this process.
     ///
     /// # Errors
-    /// What the kernel says about the pipe.
+    /// An error of the kernel's with the pipe.
     pub(crate) fn send(self, mut to: &File) -> io::Result<()> {
         let mut bytes = [0; LEN];
         bytes[..4].copy_from_slice(&(self as i32).to_le_bytes());
@@ -65,7 +65,7 @@ impl Mailbox {
     /// An empty one.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// An error of the kernel's.
     pub(crate) fn open() -> io::Result<Self> {
         let (messages, to) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         Ok(Mailbox { messages: messages.into(), to })

@@ -1,4 +1,4 @@
-//! Child processes: how they are forked, what they may do, what they say, how they end.
+//! Child processes: their start, rights, reports and end; and the signals of this process.
 
 pub(crate) mod dispositions;
 pub(crate) mod end;

@@ -23,7 +23,7 @@ pub(crate) struct ReportTo(File);
 /// Makes both ends.
 ///
 /// # Errors
-/// What the kernel says.
+/// An error of the kernel's.
 pub(crate) fn report() -> io::Result<(Awaited, ReportTo)> {
     let (from, to) = pipe2(OFlag::O_CLOEXEC)?;
     Ok((Awaited(from), ReportTo(to.into())))
@@ -38,7 +38,7 @@ impl ReportTo {
     /// Writes the report.
     ///
     /// # Errors
-    /// What the kernel says about the pipe.
+    /// An error of the kernel's with the pipe.
     pub(crate) fn send(mut self, report: &impl Serialize) -> io::Result<()> {
         self.0.write_all(&serde_json::to_vec(report)?)
     }

@@ -1,8 +1,8 @@
-//! What a worker may do: read what it needs, write to what it was given, answer on the sockets it was given.
+//! The rights of a worker: it reads the system's libraries, writes to its open files, and answers on its sockets.
 //!
 //! A worker that has been taken over by a request can then neither read other files, open
 //! addresses, signal other processes nor become another program. Best effort: an older kernel
-//! refuses less. Both mechanisms hold for the calling thread and what it starts, so a worker
+//! refuses less. Both mechanisms hold for the calling thread and those that it starts, so a worker
 //! applies them before it has others.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,9 @@ use landlock::{
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule};
 
-/// What the C library and backtraces read; `/proc` for a process's own memory and threads. All are folders or
+use crate::master::error::MasterError;
+
+/// Files that the C library and backtraces read; `/proc` for a process's own memory and threads. All are folders or
 /// devices: a rule holds for the file that was there when it was made, and not for the one that replaces it. So
 /// what may be replaced is not read by a worker: the master looks hosts up, and opens logs.
 const READ: [&str; 7] = ["/dev/null", "/dev/urandom", "/lib", "/lib64", "/proc", "/usr/lib", "/usr/lib64"];
@@ -80,10 +82,10 @@ const REFUSED: [libc::c_long; 50] = [
 /// Confines this process, which must have one thread, for good. Says how far the kernel went along.
 ///
 /// # Errors
-/// What is missing, in words; the process may be confined in part.
-pub(crate) fn confine() -> Result<&'static str, String> {
-    let reached = restrict_reach().map_err(|error| format!("landlock: {error}"))?;
-    refuse_calls().map_err(|error| format!("seccomp: {error}"))?;
+/// The mechanism that is missing; the process may be confined in part.
+pub(crate) fn confine() -> Result<&'static str, MasterError> {
+    let reached = restrict_reach().map_err(|error| MasterError::Failed(format!("landlock: {error}")))?;
+    refuse_calls().map_err(|error| MasterError::Failed(format!("seccomp: {error}")))?;
     Ok(match reached {
         RulesetStatus::FullyEnforced => "full",
         RulesetStatus::PartiallyEnforced => "as far as this kernel knows landlock",
@@ -105,7 +107,7 @@ fn restrict_reach() -> Result<RulesetStatus, RulesetError> {
     Ok(rules.restrict_self()?.ruleset)
 }
 
-/// What is not there cannot be allowed, and need not be.
+/// A path that does not exist cannot be allowed, and need not be.
 fn allow(
     rules: landlock::RulesetCreated,
     path: &Path,
@@ -140,10 +142,10 @@ mod tests {
 
     use super::*;
 
-    /// Says who it is in the environment of a process of its own.
+    /// The variable that tells the test's child from the test.
     const CONFINED: &str = "AVALON_TEST_CONFINED";
 
-    /// Runs in a process of its own, as confinement is for good.
+    /// Runs in a child, as confinement is for good.
     #[test]
     fn confined_process_reaches_its_log_and_nothing_else() {
         let Some(folder) = env::var_os(CONFINED).map(PathBuf::from) else {
@@ -180,7 +182,7 @@ mod tests {
             fs::read_to_string("/proc/self/status").unwrap();
             assert!(TcpListener::bind("127.0.0.1:0").is_err());
             assert!(Command::new("/bin/true").status().is_err());
-            // What Sentry, statsd and clients need.
+            // These are needed by Sentry, statsd and clients.
             UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", address).unwrap();
             TcpStream::connect(address).unwrap();
             listener.accept().unwrap();

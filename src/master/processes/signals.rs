@@ -24,7 +24,7 @@ const MEANINGS: [(Signal, Option<Wish>); 10] = [
     (Signal::SIGWINCH, Some(Wish::Drain)),
 ];
 
-/// What the kernel says as the sender when no process was (sigaction(2)).
+/// The code of a signal that the kernel sends and no process (sigaction(2)).
 const SI_KERNEL: i32 = 0x80;
 
 /// Where signals arrive, and the terminal that may have sent them.
@@ -38,7 +38,7 @@ impl Signals {
     /// outlives its terminal.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// An error of the kernel's.
     pub(crate) fn block(nohup: bool) -> io::Result<Self> {
         let mut set = SigSet::empty();
         MEANINGS.iter().for_each(|(signal, _)| set.add(*signal));
@@ -47,7 +47,7 @@ impl Signals {
         Ok(Signals { arrived, terminal: Terminal::new(nohup) })
     }
 
-    /// What the next signal that has arrived means, if one has.
+    /// The meaning of the next signal that has arrived, if there is one.
     pub(crate) fn next(&mut self) -> Option<Meaning> {
         while let Ok(Some(info)) = self.arrived.read_signal() {
             let meaning = MEANINGS.iter().find(|(signal, _)| *signal as u32 == info.ssi_signo);
@@ -58,11 +58,6 @@ impl Signals {
         // Once all are read, so that a SIGHUP meets the terminal as it was when the signal was sent.
         self.terminal.look(Instant::now());
         None
-    }
-
-    /// Whether the server outlives its terminal.
-    pub(crate) fn nohup(&self) -> bool {
-        self.terminal.nohup()
     }
 }
 

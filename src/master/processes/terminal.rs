@@ -15,7 +15,7 @@ use crate::master::arbiter::events::Wish;
 /// has been told itself. A later one is a wish to reload.
 const NEWS: Duration = Duration::from_secs(2);
 
-/// What a signal means.
+/// The meaning of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// A wish, as it is.
@@ -46,11 +46,6 @@ impl Terminal {
         Terminal { present: is_there(), gone: None, nohup, is_first, told: Vec::new() }
     }
 
-    /// Whether the server is to outlive it.
-    pub(crate) fn nohup(&self) -> bool {
-        self.nohup
-    }
-
     /// Looks whether the terminal is still there. To be called in every round of the loop.
     pub(crate) fn look(&mut self, now: Instant) {
         if self.present {
@@ -66,7 +61,7 @@ impl Terminal {
         }
     }
 
-    /// What a wish by a signal means; `by_kernel` if no process has sent it.
+    /// The meaning of a wish by a signal; `by_kernel` if no process has sent it.
     pub(crate) fn meaning(&mut self, wish: Wish, by_kernel: bool) -> Meaning {
         let there = self.present && is_there();
         self.judge(wish, by_kernel, there)

@@ -33,17 +33,17 @@ pub(crate) struct Scanner {
     told_to_end: Option<Instant>,
 }
 
-/// What a scan says at its end; `exit_code` is that of `avalon-scan`.
+/// The report of a scan; `exit_code` is that of `avalon-scan`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) exit_code: u8,
-    /// What was stored, or why nothing was.
+    /// The numbers of the scan, or why nothing was stored.
     pub(crate) result: Result<Scanned, String>,
-    /// Whether the database may hold what it did not hold before.
+    /// Whether the database may hold other rows than before.
     pub(crate) may_have_written: bool,
 }
 
-/// What a scan has found.
+/// The numbers of a scan.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scanned {
     /// In words.
@@ -116,7 +116,7 @@ impl Scanner {
         }
     }
 
-    /// What came of it, once it has ended.
+    /// Its report, once it has ended.
     pub(crate) fn finish(self, ended: Ended) -> Outcome {
         self.report.receive().unwrap_or_else(|| without_report(ended))
     }
@@ -170,7 +170,7 @@ fn outcome(config: &Config, log: &Log, interrupt: &Interrupt) -> Outcome {
         Err(error) => {
             let exit = Exit::from(&error);
             let reason = short(&chain(&error));
-            // A connection that breaks during the commit leaves open what came of it.
+            // After a connection that breaks during the commit, the rows may be stored or not.
             Outcome { exit_code: exit as u8, result: Err(reason), may_have_written: exit == Exit::Failed }
         }
     }

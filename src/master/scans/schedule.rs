@@ -1,4 +1,4 @@
-//! When COLLECTION is scanned (`SCAN_EVERY`), and what came of it.
+//! The times of scans of COLLECTION (`SCAN_EVERY`), and their results.
 //!
 //! The first scan begins as soon as a generation serves, each further one `SCAN_EVERY` after the end of
 //! the last. A master that shares its addresses with another one does not scan: the other one would
@@ -39,14 +39,14 @@ impl Schedule {
     }
 }
 
-/// The scan at work, and what is known of the last one.
+/// The scan at work, and the result of the last one.
 #[derive(Default)]
 pub(crate) struct Scans {
     schedule: Schedule,
     scanner: Option<Scanner>,
     /// Why the last one has failed.
     failure: Option<String>,
-    /// What was logged of the last one, which is not logged again.
+    /// The text that was logged of the last one, and is not logged again.
     told: Option<String>,
     /// The first generation that is sure to have all that was stored, until it serves.
     owed: Option<u64>,
@@ -100,14 +100,14 @@ impl Scans {
         }
     }
 
-    /// A process has ended; what came of the scan, if it was that.
+    /// A process has ended. If it was the scan, returns its result.
     pub(crate) fn ended(&mut self, pid: Pid, ended: Ended) -> Option<Ending> {
         let scanner = self.scanner.take_if(|scanner| scanner.pid == pid)?;
         let took = scanner.begin.elapsed();
         Some(Ending { outcome: scanner.finish(ended), took })
     }
 
-    /// Writes on the scoreboard what came of a scan.
+    /// Writes the result of a scan on the scoreboard.
     pub(crate) fn record(&mut self, ending: &Ending, board: &Board) {
         self.schedule.ended(Instant::now());
         self.failure = ending.outcome.result.as_ref().err().cloned();
@@ -115,7 +115,7 @@ impl Scans {
         self.publish_next(board);
     }
 
-    /// Logs what came of a scan. `next` is the generation that a reload makes now; says whether there is to be
+    /// Logs the result of a scan. `next` is the generation that a reload makes now; says whether there is to be
     /// one, because the database may hold rows that are not served.
     pub(crate) fn judge(&mut self, ending: &Ending, next: u64, log: &Logger) -> bool {
         self.tell(ending, log);
