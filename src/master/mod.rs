@@ -2,10 +2,10 @@
 //!
 //! It has one thread for its whole life and never opens a database, starts a runtime or a
 //! Sentry transport, so that it can fork at any time. [`arbiter`] decides; the loop here turns signals, deaths and
-//! reports into its events, and [`perform`] its actions into system calls.
+//! reports into its events, and `perform` its actions into system calls.
 //!
 //! Each room uses only those before it: exit, error, wait and clock; [`arbiter`]; `processes`; `handover`;
-//! `generation`; `operator`; `scans`; [`perform`]; `start`; and this file.
+//! `generation`; `operator`; `scans`; `perform`; `start`; and this file.
 
 pub mod arbiter;
 mod clock;

@@ -130,3 +130,40 @@ impl Systemd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A line to no systemd, of a unit that wants a sign of life every four seconds.
+    fn systemd(silent: bool) -> Systemd {
+        Systemd { present: false, silent, watchdog: Some(2 * SECOND), last_sign: None, status: String::new() }
+    }
+
+    #[test]
+    fn signs_of_life_come_in_time_and_more_often_while_busy() {
+        let (mut systemd, begin) = (systemd(false), Instant::now());
+        systemd.alive(begin, false);
+        assert_eq!(systemd.last_sign, Some(begin));
+        systemd.alive(begin + SECOND, false);
+        assert_eq!(systemd.last_sign, Some(begin), "too early");
+        systemd.alive(begin + SECOND, true);
+        assert_eq!(systemd.last_sign, Some(begin + SECOND));
+        systemd.alive(begin + 3 * SECOND, false);
+        assert_eq!((systemd.last_sign, systemd.pause()), (Some(begin + 3 * SECOND), Some(2 * SECOND)));
+    }
+
+    #[test]
+    fn master_is_silent_while_another_is_the_main_one() {
+        let (mut systemd, begin) = (systemd(true), Instant::now());
+        systemd.alive(begin, true);
+        assert_eq!(systemd.last_sign, None);
+        assert!(systemd.speak(begin) && !systemd.speak(begin));
+        assert_eq!(systemd.last_sign, Some(begin));
+        systemd.hand_over(Pid::from_raw(7));
+        systemd.alive(begin + 9 * SECOND, true);
+        assert_eq!(systemd.last_sign, Some(begin), "the other one speaks");
+    }
+}
