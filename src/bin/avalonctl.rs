@@ -77,7 +77,7 @@ enum Action {
 enum Exit {
     /// Done.
     Done = 0,
-    /// The master refuses, the reload has failed or the snapshot is of no use (the reason is printed).
+    /// The master refuses, the reload has failed or the snapshot is of no use (it says why).
     Failed = 1,
     /// Wrong command line or configuration.
     Usage = 2,

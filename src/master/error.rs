@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cli::chain;
 use crate::config::{BindAddress, ConfigError};
 use crate::telemetry::LogError;
@@ -97,9 +99,10 @@ impl From<io::Error> for MasterError {
     }
 }
 
-/// An error in words, as the log, systemd and operators are told of it. The arbiter passes it on and never
-/// looks into it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An error in words, as children report it, and as the log, systemd and operators are told of it. The arbiter
+/// passes it on and never looks into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Reason(String);
 
 impl Reason {

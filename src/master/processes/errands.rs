@@ -19,6 +19,7 @@ use nix::unistd::{Pid, pipe2};
 use slog::{Logger, info, warn};
 
 use crate::config::Config;
+use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
 use crate::master::processes::fork::{FirstSteps, fork};
 use crate::telemetry::names::{self, HostName};
@@ -57,7 +58,7 @@ struct LookUp {
 }
 
 /// A host with its addresses, or why it has none.
-pub(crate) type Answer = (HostName, Result<Vec<SocketAddr>, String>);
+pub(crate) type Answer = (HostName, Result<Vec<SocketAddr>, Reason>);
 
 /// The result of an errand.
 pub(crate) enum Errand {
@@ -124,7 +125,7 @@ impl Errands {
                     is_new |= name.learn(addresses);
                 }
                 Err(reason) if !std::mem::replace(told, true) => {
-                    info!(log, "nothing is sent to a host until it is found"; "host" => %name, "error" => reason);
+                    info!(log, "nothing is sent to a host until it is found"; "host" => %name, "error" => %reason);
                 }
                 Err(_) => {}
             }
@@ -213,7 +214,7 @@ fn answers(names: Vec<HostName>, text: &str) -> Vec<Answer> {
     let mut found: BTreeMap<HostName, Vec<SocketAddr>> = text.lines().filter_map(names::parse).collect();
     let reason = |at: usize| {
         let begin = format!("{NOT_FOUND}{at} ");
-        text.lines().find_map(|line| line.strip_prefix(&begin)).unwrap_or(NO_ANSWER).to_owned()
+        Reason::new(text.lines().find_map(|line| line.strip_prefix(&begin)).unwrap_or(NO_ANSWER))
     };
     let answer = |(at, name)| {
         let answer = found.remove(&name).ok_or_else(|| reason(at));
@@ -260,11 +261,11 @@ mod tests {
         let mut errands = Errands::default();
         errands.known.insert(name.clone(), false);
         let log = Logger::root(slog::Discard, slog::o!());
-        let mut learn = |answer: &Result<Vec<SocketAddr>, String>| {
+        let mut learn = |answer: &Result<Vec<SocketAddr>, Reason>| {
             let is_new = errands.learn(vec![(name.clone(), answer.clone())], &log);
             (is_new, errands.known[&name])
         };
-        let missing = Err("no such host".to_owned());
+        let missing = Err(Reason::new("no such host"));
         let found = Ok(vec!["192.0.2.1:5".parse().unwrap()]);
         assert_eq!([learn(&missing), learn(&missing)], [(false, true); 2]);
         assert_eq!([learn(&found), learn(&found)], [(true, false), (false, false)]);
@@ -281,8 +282,8 @@ mod tests {
             answers(vec![found.clone(), wrong.clone(), silent.clone()], &text),
             [
                 (found, Ok(addresses)),
-                (wrong, Err("it is wrong".to_owned())),
-                (silent, Err(NO_ANSWER.to_owned()))
+                (wrong, Err(Reason::new("it is wrong"))),
+                (silent, Err(Reason::new(NO_ANSWER)))
             ]
         );
     }

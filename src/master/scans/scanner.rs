@@ -12,6 +12,7 @@ use slog::{error, info};
 
 use crate::cli::chain;
 use crate::config::Config;
+use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
 use crate::master::processes::end::{Ended, end_within, wait_until};
 use crate::master::processes::fork::{FirstSteps, fork};
@@ -38,7 +39,7 @@ pub(crate) struct Scanner {
 pub(crate) struct Outcome {
     pub(crate) exit_code: u8,
     /// The numbers of the scan, or why nothing was stored.
-    pub(crate) result: Result<Scanned, String>,
+    pub(crate) result: Result<Scanned, Reason>,
     /// Whether the database may hold other rows than before.
     pub(crate) may_have_written: bool,
 }
@@ -81,7 +82,7 @@ impl From<&Report> for Scanned {
 impl Outcome {
     /// A scan that did not even begin.
     pub(crate) fn not_begun(error: &io::Error) -> Outcome {
-        let reason = format!("the scan cannot be started: {error}");
+        let reason = Reason::new(format!("the scan cannot be started: {error}"));
         Outcome { exit_code: Exit::Failed as u8, result: Err(reason), may_have_written: false }
     }
 }
@@ -129,7 +130,7 @@ fn without_report(ended: Ended) -> Outcome {
         // The number that a shell shows.
         Ended::Signal(signal) => 128 + signal as u8,
     };
-    let reason = format!("the scan ended without a result ({ended})");
+    let reason = Reason::new(format!("the scan ended without a result ({ended})"));
     Outcome { exit_code, result: Err(reason), may_have_written: true }
 }
 
@@ -169,7 +170,7 @@ fn outcome(config: &Config, log: &Log, interrupt: &Interrupt) -> Outcome {
         },
         Err(error) => {
             let exit = Exit::from(&error);
-            let reason = short(&chain(&error));
+            let reason = Reason::new(short(&chain(&error)));
             // After a connection that breaks during the commit, the rows may be stored or not.
             Outcome { exit_code: exit as u8, result: Err(reason), may_have_written: exit == Exit::Failed }
         }
@@ -209,7 +210,8 @@ mod tests {
     fn what_a_child_reports_is_what_its_master_learns() {
         let scanned = Scanned { songs: 3, added: 1, is_new: true, ..Scanned::default() };
         let good = Outcome { exit_code: 5, result: Ok(scanned), may_have_written: true };
-        let bad = Outcome { exit_code: 4, result: Err("\"too\" much\n".to_owned()), may_have_written: false };
+        let bad =
+            Outcome { exit_code: 4, result: Err(Reason::new("\"too\" much\n")), may_have_written: false };
         for outcome in [good, bad] {
             assert_eq!(finished(Some(&outcome), Ended::Code(0)), outcome);
         }
@@ -220,7 +222,7 @@ mod tests {
         for (ended, code) in [(Ended::Code(143), 143), (Ended::Signal(Signal::SIGKILL), 137)] {
             let outcome = finished(None, ended);
             assert_eq!((outcome.exit_code, outcome.may_have_written), (code, true));
-            assert!(outcome.result.unwrap_err().contains("without a result"));
+            assert!(outcome.result.unwrap_err().as_str().contains("without a result"));
         }
     }
 }

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use slog::{Logger, debug, error, info, warn};
 
 use crate::master::clock::{milliseconds, now_ms};
+use crate::master::error::Reason;
 use crate::master::generation::generations::Generation;
 use crate::master::processes::end::Ended;
 use crate::master::processes::fork::FirstSteps;
@@ -45,7 +46,7 @@ pub(crate) struct Scans {
     schedule: Schedule,
     scanner: Option<Scanner>,
     /// Why the last one has failed.
-    failure: Option<String>,
+    failure: Option<Reason>,
     /// The text that was logged of the last one, and is not logged again.
     told: Option<String>,
     /// The first generation that is sure to have all that was stored, until it serves.
@@ -73,7 +74,7 @@ impl Ending {
 impl Scans {
     /// Why the last one has failed, if it has.
     pub(crate) fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
+        self.failure.as_ref().map(Reason::as_str)
     }
 
     /// When a scan is to begin, unless one runs.
@@ -129,7 +130,7 @@ impl Scans {
     fn tell(&mut self, Ending { outcome, took }: &Ending, log: &Logger) {
         let scanned = match &outcome.result {
             Ok(scanned) => scanned,
-            Err(reason) if self.is_news(Some(reason)) => {
+            Err(reason) if self.is_news(Some(reason.as_str())) => {
                 return error!(log, "the scan has failed, what is served stays: {}", reason;
                     "exit_code" => outcome.exit_code);
             }
@@ -238,7 +239,7 @@ mod tests {
         assert_eq!(schedule.due, None);
     }
 
-    fn ending(result: Result<Scanned, String>, may_have_written: bool) -> Ending {
+    fn ending(result: Result<Scanned, Reason>, may_have_written: bool) -> Ending {
         Ending { outcome: Outcome { exit_code: 0, result, may_have_written }, took: MINUTE }
     }
 
@@ -247,7 +248,7 @@ mod tests {
         let log = Logger::root(slog::Discard, slog::o!());
         let (mut scans, board) = (Scans::default(), crate::scoreboard::Scoreboard::create().unwrap());
         let board = &board.header().scans;
-        assert!(!scans.judge(&ending(Err("cut off".to_owned()), true), 5, &log), "failed");
+        assert!(!scans.judge(&ending(Err(Reason::new("cut off")), true), 5, &log), "failed");
         assert!(scans.judge(&ending(Ok(Scanned::default()), false), 6, &log), "owed by the one before");
         scans.schedule(4, None, board);
         assert_eq!(scans.owed, Some(5));
@@ -266,7 +267,7 @@ mod tests {
         let numbers = [&board.started_ms, &board.running_ms, &board.songs, &board.kept, &board.partial];
         assert_eq!(numbers.map(|number| number.get()), [7, 0, 3, 2, 1]);
         assert!(board.next_ms.get() > now_ms() && scans.failure().is_none());
-        scans.record(&ending(Err("gone".to_owned()), false), board);
+        scans.record(&ending(Err(Reason::new("gone")), false), board);
         assert_eq!((scans.failure(), board.failed.get(), board.songs.get()), (Some("gone"), 1, 3));
     }
 
