@@ -142,34 +142,43 @@ pub struct ScanFound {
     pub unreachable: u64,
 }
 
-/// How a worker is.
+/// What the scoreboard says of a worker, so that any worker knows it of all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct WorkerStatus {
+pub struct WorkerLoad {
     /// Its slot on the scoreboard.
     pub slot: usize,
     /// Its process.
-    pub pid: i32,
+    pub pid: u32,
     /// Its generation.
     pub generation: u64,
-    /// Its state, in a word.
-    pub state: String,
-    /// Since it was forked.
-    pub age: f64,
     /// Since its last sign of life.
     pub silent: f64,
     /// Its answers.
     pub requests: u64,
-    /// Its answers per second of its life.
-    pub requests_per_second: f64,
     /// Its open connections.
     pub connections: u64,
-    /// The request that it is working on, if it says so.
-    pub request: Option<String>,
     /// Half of its last answers took at most this long.
     pub p50: Option<f64>,
     /// 99 of a hundred of its last answers took at most this long.
     pub p99: Option<f64>,
+}
+
+/// How a worker is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerStatus {
+    /// The part that any worker knows.
+    #[serde(flatten)]
+    pub load: WorkerLoad,
+    /// Its state, in a word.
+    pub state: String,
+    /// Since it was forked.
+    pub age: f64,
+    /// Its answers per second of its life.
+    pub requests_per_second: f64,
+    /// The request that it is working on, if it says so.
+    pub request: Option<String>,
     /// Memory that no other process has.
     pub memory_private: Option<u64>,
     /// Memory that other processes have too.
@@ -249,16 +258,16 @@ impl fmt::Display for WorkerStatus {
         write!(
             f,
             "{:>4} {:>8} {:>4} {:<8} {:>8.0} {:>10} {:>8.1} {:>6} {:>8.3} {:>8.3} {:>10.1} {:>10.1}",
-            self.slot,
-            self.pid,
-            self.generation,
+            self.load.slot,
+            self.load.pid,
+            self.load.generation,
             self.state,
             self.age,
-            self.requests,
+            self.load.requests,
             self.requests_per_second,
-            self.connections,
-            milliseconds(self.p50),
-            milliseconds(self.p99),
+            self.load.connections,
+            milliseconds(self.load.p50),
+            milliseconds(self.load.p99),
             megabytes(self.memory_private),
             megabytes(self.memory_shared),
         )

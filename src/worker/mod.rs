@@ -56,7 +56,7 @@ use tokio::time::MissedTickBehavior;
 pub use handout::{Giver, Taker, way as handout_way};
 pub use memory::Memory;
 pub use retirement::Cause;
-pub use status::scan as scan_status;
+pub use status::{load, scan as scan_status};
 
 use accept::Acceptors;
 use clock::{TICK, Ticks};

@@ -7,7 +7,7 @@ use hyper::header::FORWARDED;
 use serde_json::{Value, json};
 
 use super::VERSION;
-use crate::control::{ScanEnd, ScanFound, ScanStatus};
+use crate::control::{ScanEnd, ScanFound, ScanStatus, WorkerLoad};
 use crate::scoreboard::{Number, Scans, Scoreboard};
 use crate::snapshot::{Kind, Snapshot};
 
@@ -26,22 +26,7 @@ pub(super) fn may_see(peer: Peer, headers: &HeaderMap, allowed: &[IpAddr]) -> bo
 
 /// The status as JSON. Times are in seconds.
 pub(super) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value {
-    let workers: Vec<Value> = scoreboard
-        .living()
-        .map(|(number, slot)| {
-            let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
-            json!({
-                "slot": number,
-                "pid": slot.pid(),
-                "generation": slot.generation(),
-                "silent": scoreboard.silence(number).as_secs_f64(),
-                "requests": slot.answers(),
-                "connections": slot.connections(),
-                "p50": latency(0.5),
-                "p99": latency(0.99),
-            })
-        })
-        .collect();
+    let workers: Vec<WorkerLoad> = scoreboard.living().map(|(number, _)| load(scoreboard, number)).collect();
     json!({
         "version": VERSION,
         "hash": format!("{:032x}", snapshot.hash()),
@@ -53,6 +38,22 @@ pub(super) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value 
         "scan": scan(&scoreboard.header().scans),
         "workers": workers,
     })
+}
+
+/// What the scoreboard says of the worker on a slot.
+pub fn load(scoreboard: &Scoreboard, number: usize) -> WorkerLoad {
+    let slot = scoreboard.slot(number);
+    let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
+    WorkerLoad {
+        slot: number,
+        pid: slot.pid(),
+        generation: slot.generation(),
+        silent: scoreboard.silence(number).as_secs_f64(),
+        requests: slot.answers(),
+        connections: slot.connections().into(),
+        p50: latency(0.5),
+        p99: latency(0.99),
+    }
 }
 
 /// What there is to say of scans, if there are any; not why the last one failed, which only the master knows.

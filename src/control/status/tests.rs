@@ -67,7 +67,7 @@ fn status_of_another_release_is_read() {
     assert_eq!(read(status), read(full()));
     assert_eq!(read(json!({})), Status::default());
     let few = read(json!({"workers": [{"pid": 7}], "snapshot": {"songs": 1}, "scan": {"last": {}}}));
-    assert_eq!((few.workers[0].pid, few.snapshot.map(|of| of.contents.songs)), (7, Some(1)));
+    assert_eq!((few.workers[0].load.pid, few.snapshot.map(|of| of.contents.songs)), (7, Some(1)));
 }
 
 #[test]

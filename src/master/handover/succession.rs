@@ -1,6 +1,13 @@
 //! Another program in place of this one, without closing an address: the new master is executed as a child,
 //! with the listeners, and serves beside this one until one of the two goes. So a master may have a successor,
-//! a predecessor, or both.
+//! a predecessor, or both. Two pipes are between them:
+//!
+//! ```text
+//!     former master                              new master
+//!     mailbox    <------------- tell -------------  writes "it serves", once
+//!     Successor::turn ----------- turn ----------->  reads a byte: systemd hears from it from now on
+//!                                                    reads the end: the former master is gone
+//! ```
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::unistd::Pid;
 use slog::{Logger, info, warn};
 
-use crate::control::{LastReload, ScanStatus, SnapshotStatus, Status, WorkerStatus};
+use crate::control::{LastReload, ScanStatus, SnapshotStatus, Status, WorkerLoad, WorkerStatus};
 use crate::master::arbiter::{Arbiter, events};
 use crate::master::clock::RunningClock;
 use crate::master::error::Reason;
 use crate::master::generation::generations::{Generation, Generations};
 use crate::master::processes::fork::own_pid;
 use crate::scoreboard::Scoreboard;
-use crate::worker::{Role, scan_status};
+use crate::worker::{Role, load, scan_status};
 
 /// How the last attempt to make a generation went, and when it ended.
 pub(crate) type Ended = (SystemTime, Result<(), Reason>);
@@ -67,22 +67,19 @@ impl View<'_> {
     fn worker(&self, worker: &events::WorkerStatus, now: Instant) -> WorkerStatus {
         let slot = self.scoreboard.slot(worker.slot);
         let age = now.saturating_duration_since(worker.born);
-        let requests = slot.answers();
-        let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
         let (memory_private, memory_shared) = memory(worker.pid).unzip();
-        WorkerStatus {
-            slot: worker.slot,
-            pid: worker.pid.as_raw(),
+        // A worker that boots has not claimed its slot yet.
+        let load = WorkerLoad {
+            pid: worker.pid.as_raw().unsigned_abs(),
             generation: worker.generation,
+            ..load(&self.scoreboard, worker.slot)
+        };
+        WorkerStatus {
             state: worker.state.to_string(),
             age: seconds(age),
-            silent: seconds(self.scoreboard.silence(worker.slot)),
-            requests,
-            requests_per_second: requests as f64 / age.as_secs_f64().max(0.001),
-            connections: slot.connections().into(),
+            requests_per_second: load.requests as f64 / age.as_secs_f64().max(0.001),
             request: slot.request(),
-            p50: latency(0.5),
-            p99: latency(0.99),
+            load: WorkerLoad { silent: seconds(self.scoreboard.silence(worker.slot)), ..load },
             memory_private,
             memory_shared,
         }
