@@ -15,7 +15,13 @@ use serde::Deserialize;
 
 /// Tells how a running avalon-master is, and steers it.
 #[derive(Parser)]
-#[command(name = "avalonctl", version, args_override_self = true, after_help = exit_codes(|exit: &Exit| *exit as u8))]
+#[command(
+    name = "avalonctl",
+    version,
+    args_override_self = true,
+    after_help = "Exit codes: --help",
+    after_long_help = exit_codes(|exit: &Exit| *exit as u8)
+)]
 pub(crate) struct Arguments {
     /// Socket of the master; without it CONTROL of the configuration
     #[arg(short, long, value_name = "PATH")]
