@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io::{self, ErrorKind, Write, stdout};
 
+use clap::ValueEnum;
+
 /// An error with its causes, in one line.
 pub fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
@@ -20,9 +22,36 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// The end of a program's help: its exit codes, a line each, in the words of the documentation of `E`.
+pub fn exit_codes<E: ValueEnum>(number: impl Fn(&E) -> u8) -> String {
+    let line = |code: &E| {
+        let documented = code.to_possible_value()?;
+        let text = documented.get_help()?.to_string();
+        let mut letters = text.chars();
+        let first = letters.next()?.to_lowercase();
+        Some(format!("\n  {:<2} {first}{}", number(code), letters.as_str()))
+    };
+    "Exit codes:".to_owned() + &E::value_variants().iter().filter_map(line).collect::<String>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Clone, ValueEnum)]
+    enum Code {
+        /// All is well.
+        Done = 0,
+        /// This program
+        /// is wrong (EX_SOFTWARE).
+        Panic = 70,
+    }
+
+    #[test]
+    fn exit_codes_are_told_in_the_words_of_their_documentation() {
+        let text = exit_codes(|code: &Code| code.clone() as u8);
+        assert_eq!(text, "Exit codes:\n  0  all is well\n  70 this program is wrong (EX_SOFTWARE)");
+    }
 
     #[test]
     fn causes_follow_their_error() {

@@ -23,8 +23,8 @@ pub use header::{Header, Number, RestartCause, Scans};
 pub use histogram::{BOUNDS, Reading};
 pub use slot::{CODES, Dismissal, ENDPOINTS, Slot};
 
-/// Slots of workers: those of the largest WORKERS, of the generation that serves, of one
-/// being built and of two being drained.
+/// Slots of workers: enough for the largest WORKERS in the generation that serves, in one that is being made and in
+/// two that drain (the arbiter asserts it).
 pub const SLOTS: usize = 1024;
 
 /// What is shared. All zero bytes are a valid value of it, in which no slot is used.

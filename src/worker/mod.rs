@@ -29,7 +29,7 @@ pub use life::handout::{Giver, Taker, way as handout_way};
 pub use life::memory::Memory;
 pub use life::retirement::Cause;
 pub use request::accepts;
-pub use shown::status::scan as scan_status;
+pub use shown::status::{load, scan as scan_status};
 pub use watch::caller::Role;
 
 use answer::date::Date;

@@ -7,6 +7,7 @@ use hyper::header::FORWARDED;
 use serde_json::{Value, json};
 
 use super::PROGRAM_VERSION;
+use crate::control::{ScanEnd, ScanFound, ScanStatus, WorkerLoad};
 use crate::model::Owner;
 use crate::scoreboard::{Number, Scans, Scoreboard};
 use crate::snapshot::{Kind, Snapshot};
@@ -24,22 +25,7 @@ pub(in crate::worker) fn may_see(peer: Peer, headers: &HeaderMap, allowed: &[IpA
 
 /// The status as JSON. Times are in seconds.
 pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value {
-    let workers: Vec<Value> = scoreboard
-        .living()
-        .map(|(number, slot)| {
-            let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
-            json!({
-                "slot": number,
-                "pid": slot.pid(),
-                "generation": slot.generation(),
-                "silent": scoreboard.silence(number).as_secs_f64(),
-                "requests": slot.answers(),
-                "connections": slot.connections(),
-                "p50": latency(0.5),
-                "p99": latency(0.99),
-            })
-        })
-        .collect();
+    let workers: Vec<WorkerLoad> = scoreboard.living().map(|(number, _)| load(scoreboard, number)).collect();
     json!({
         "version": PROGRAM_VERSION,
         "hash": format!("{:032x}", snapshot.hash()),
@@ -53,31 +39,43 @@ pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>
     })
 }
 
-/// The scans of the server, null if there are none. Points in time are seconds since 1970.
-pub fn scan(scans: &Scans) -> Value {
-    let time = |number: &Number| Some(number.get()).filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3);
-    let (running, next, ended) = (time(&scans.running_ms), time(&scans.next_ms), time(&scans.ended_ms));
-    if running.or(next).or(ended).is_none() {
-        return Value::Null;
+/// What the scoreboard says of the worker on a slot.
+pub fn load(scoreboard: &Scoreboard, number: usize) -> WorkerLoad {
+    let slot = scoreboard.slot(number);
+    let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
+    WorkerLoad {
+        slot: number,
+        pid: slot.pid(),
+        generation: slot.generation(),
+        silent: scoreboard.silence(number).as_secs_f64(),
+        requests: slot.answers(),
+        connections: slot.connections().into(),
+        p50: latency(0.5),
+        p99: latency(0.99),
     }
-    let last = ended.map(|ended| {
-        let code = scans.exit_code.get();
-        let mut last = json!({ "started": time(&scans.started_ms), "ended": ended, "exit_code": code });
-        let counts = [
-            ("songs", &scans.songs),
-            ("added", &scans.added),
-            ("changed", &scans.changed),
-            ("removed", &scans.removed),
-            ("moved", &scans.moved),
-            ("kept", &scans.kept),
-            ("unreachable", &scans.unreachable),
-        ];
-        // After a scan that has failed, the counts are those of an earlier one.
-        let has_stored = STORED.contains(&code);
-        counts.iter().filter(|_| has_stored).for_each(|(name, count)| last[*name] = count.get().into());
-        last
+}
+
+/// What there is to say of scans, if there are any; not why the last one failed, which only the master knows.
+pub fn scan(scans: &Scans) -> Option<ScanStatus> {
+    let time = |number: &Number| Some(number.get()).filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3);
+    let (running_since, next) = (time(&scans.running_ms), time(&scans.next_ms));
+    let last = time(&scans.ended_ms).map(|ended| {
+        let exit_code = scans.exit_code.get();
+        let found = ScanFound {
+            songs: scans.songs.get(),
+            added: scans.added.get(),
+            changed: scans.changed.get(),
+            removed: scans.removed.get(),
+            moved: scans.moved.get(),
+            kept: scans.kept.get(),
+            unreachable: scans.unreachable.get(),
+        };
+        // The numbers belong to an earlier scan if this one has failed.
+        let found = STORED.contains(&exit_code).then_some(found);
+        ScanEnd { started: time(&scans.started_ms), ended, exit_code, found, error: None }
     });
-    json!({ "running_since": running, "next": next, "last": last })
+    let status = ScanStatus { running_since, next, last };
+    (status != ScanStatus::default()).then_some(status)
 }
 
 #[cfg(test)]

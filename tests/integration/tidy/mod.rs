@@ -23,12 +23,16 @@ const STREET: [(&str, &[&str]); 17] = [
     ("scan", &["cli", "config", "control", "database", "exits", "model", "ids", "text", "telemetry"]),
     ("database", &["config", "model"]),
     ("snapshot", &["api", "model", "text"]),
-    ("worker", &["api", "config", "model", "snapshot", "telemetry", "text", "title", "scoreboard"]),
+    (
+        "worker",
+        &["api", "config", "control", "model", "snapshot", "telemetry", "text", "title", "scoreboard"],
+    ),
     ("control", &[]),
     ("title", &[]),
     (
         "master",
         &[
+            "cli",
             "config",
             "control",
             "database",
@@ -49,11 +53,12 @@ const SUB_ROOMS: [(&str, &[&str]); 1] =
     [("worker", &["life", "connection", "request", "shown", "answer", "watch"])];
 
 /// Rooms whose circles and twins are still being removed.
-const UNTIL_MERGED: [&str; 1] = ["master"];
+const UNTIL_MERGED: [&str; 0] = [];
 
 /// The most lines of a file, and the files that have more, each with the reason.
 const LINES_MAX: usize = 450;
-const LONG_FILES: [(&str, &str); 1] = [("scan/watch/mod.rs", "until it is divided")];
+const LONG_FILES: [(&str, &str); 2] =
+    [("master/perform.rs", "all components meet here"), ("scan/watch/mod.rs", "until it is divided")];
 
 fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -222,9 +227,8 @@ fn files_that_the_architecture_names_exist() {
 #[test]
 fn unsafe_code_stands_only_where_the_architecture_says() {
     let allowed = [
-        "master/dispositions.rs",
-        "master/inherited.rs",
-        "master/process.rs",
+        "master/processes/dispositions.rs",
+        "master/processes/fork.rs",
         "scoreboard/mod.rs",
         "snapshot/open/storage.rs",
         "title.rs",
