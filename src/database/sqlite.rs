@@ -107,6 +107,7 @@ fn write(connection: &mut Connection, collection: &Collection) -> rusqlite::Resu
     write::prepare(connection)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     create_missing(&transaction)?;
+    write::set_cache(&transaction)?;
     write_collection(&transaction, collection)?;
     transaction.commit()
 }

@@ -84,7 +84,7 @@ impl<'a> Folders<'a> {
     pub(super) fn stored(
         mut self,
         previous: &Previous,
-        staying: &HashSet<PathBuf>,
+        staying: &[&Path],
         kept: &HashSet<PathBuf>,
     ) -> Vec<Folder> {
         let mounts: Vec<PathBuf> = self
@@ -98,7 +98,7 @@ impl<'a> Folders<'a> {
             .flat_map(|path| path.ancestors())
             .filter(|place| previous.folder(place).is_some_and(|folder| folder.is_mount))
             .collect();
-        for path in mounts.iter().chain(staying) {
+        for path in mounts.iter().map(PathBuf::as_path).chain(staying.iter().copied()) {
             self.id(path, previous);
         }
         for path in &absent {

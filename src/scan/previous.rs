@@ -80,8 +80,8 @@ pub(super) type Place = usize;
 pub(super) struct Previous {
     /// By number.
     folders: Vec<Folder>,
-    /// The paths are tidy, so their bytes tell them apart.
-    by_path: HashMap<OsString, usize>,
+    /// The places of the folders, in the order of the bytes of their paths.
+    by_path: Vec<u32>,
     /// The files of each of `folders`.
     ranges: Vec<Range<usize>>,
     /// By folder and name.
@@ -101,7 +101,7 @@ impl Previous {
 
     /// The folder at `path`.
     pub(super) fn folder(&self, path: &Path) -> Option<&Folder> {
-        self.folders.get(*self.by_path.get(path.as_os_str())?)
+        self.folders.get(self.place(path)?)
     }
 
     /// All folders.
@@ -111,7 +111,9 @@ impl Previous {
 
     /// The place of the folder at `path`, for [`Previous::find_in`].
     pub(super) fn place(&self, path: &Path) -> Option<Place> {
-        self.by_path.get(path.as_os_str()).copied()
+        let order = |place: &u32| self.folders[*place as usize].path.as_os_str().cmp(path.as_os_str());
+        let index = self.by_path.binary_search_by(order).ok()?;
+        Some(self.by_path[index] as usize)
     }
 
     /// The file called `name` in the folder at `path`.
@@ -292,8 +294,10 @@ impl Reader {
         }
         previous.folders.sort_by_key(|folder| folder.id);
         previous.ranges = vec![0..0; previous.folders.len()];
-        let paths = previous.folders.iter().map(|folder| folder.path.clone().into_os_string());
-        previous.by_path = paths.zip(0..).collect();
+        // Memory ends before numbers of 32 bits do.
+        previous.by_path = (0..u32::try_from(previous.folders.len()).unwrap_or(u32::MAX)).collect();
+        let folders = &previous.folders;
+        previous.by_path.sort_unstable_by_key(|place| folders[*place as usize].path.as_os_str());
     }
 
     /// The index of the folder with this number. Most files of one folder come in a row.

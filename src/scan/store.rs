@@ -3,7 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -124,17 +125,12 @@ fn report(survey: &Survey<'_>, settled: &Settled) -> Report {
 }
 
 /// The folders of files that stay without being read.
-fn staying_folders(previous: &Previous, settled: &Settled) -> HashSet<PathBuf> {
-    let mut folders: HashSet<PathBuf> = settled.kept_folders.clone();
-    if settled.is_partial {
-        folders.extend(previous.folders().map(|folder| folder.path.clone()));
-    }
-    for (folder, mut indexes) in previous.files_by_folder() {
-        if !folders.contains(&folder.path) && indexes.any(|index| settled.stays(index)) {
-            folders.insert(folder.path.clone());
-        }
-    }
-    folders
+fn staying_folders<'a>(previous: &'a Previous, settled: &'a Settled) -> Vec<&'a Path> {
+    let stays = |mut indexes: Range<usize>| indexes.any(|index| settled.stays(index));
+    let staying =
+        previous.files_by_folder().filter(|(_, indexes)| settled.is_partial || stays(indexes.clone()));
+    let kept = settled.kept_folders.iter().map(PathBuf::as_path);
+    staying.map(|(folder, _)| folder.path.as_path()).chain(kept).collect()
 }
 
 /// What differs in the table of folders.

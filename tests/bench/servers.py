@@ -159,15 +159,15 @@ class LoaderWatch(threading.Thread):
         return Start(answered - begun, end and answered - end, peak)
 
 
-def start_ours(database, workers):
-    """Our server, and how it started."""
+def start_ours(database, workers, program=None, name="ours"):
+    """Our server, or another `program` in its place, and how it started."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("AVALON_")}
     # no statsd: its datagram per request is no work that the peers do
     env |= {"AVALON_DATABASE_URL": f"sqlite:///{database}", "AVALON_STATSD_HOST": ""}
     port = free_port()
     begun = time.monotonic()
-    master = TARGET / "release" / "avalon-master"
-    server = Server("ours", [master, "--workers", workers, "--bind", f"127.0.0.1:{port}"], port, env)
+    master = program or TARGET / "release" / "avalon-master"
+    server = Server(name, [master, "--workers", workers, "--bind", f"127.0.0.1:{port}"], port, env)
     try:
         watch = LoaderWatch(server)
         watch.start()

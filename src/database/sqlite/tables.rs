@@ -17,6 +17,10 @@ pub(super) const ID_TYPE: &str = "CHAR(32)";
 /// about two million songs; only what is needed is taken.
 pub(super) const WRITER_CACHE_KIB: i64 = 1024 * 1024;
 
+/// The same where there is no collection yet, which locks nobody out of anything: memory for
+/// a million songs at once would be more than all else that a scan takes.
+pub(super) const FIRST_WRITER_CACHE_KIB: i64 = 32 * 1024;
+
 pub(super) fn open(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
     // Without write permission SQLite falls back to reading by itself. It would take a path
     // that begins with `file:` for a URI.

@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::tables::{ID_TYPE, WRITER_CACHE_KIB, has_table, hex, insert, missing_tables, run_with_song};
+use super::tables::{
+    FIRST_WRITER_CACHE_KIB, ID_TYPE, WRITER_CACHE_KIB, has_table, hex, insert, missing_tables, run_with_song,
+};
 use crate::database::difference::{RowChanges, SongRecord};
 use crate::database::holder::Holder;
 use crate::database::state::{self, Dialect, SCANS_KEPT};
@@ -23,8 +25,17 @@ const DIALECT: Dialect = Dialect { integer: "INTEGER", bytes: "BLOB", id: ID_TYP
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // The references of a collection are right as it is; without the checks SQLite can also
     // empty a table without visiting its rows.
-    connection.pragma_update(None, "foreign_keys", false)?;
-    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
+    connection.pragma_update(None, "foreign_keys", false)
+}
+
+/// Sets how much of a transaction that has begun is in memory. All tables are there.
+pub(super) fn set_cache(connection: &Connection) -> rusqlite::Result<()> {
+    let cache = if has_songs(connection)? { WRITER_CACHE_KIB } else { FIRST_WRITER_CACHE_KIB };
+    connection.pragma_update(None, "cache_size", -cache)
+}
+
+fn has_songs(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare("SELECT 1 FROM tracks LIMIT 1")?.exists([])
 }
 
 /// Writes everything as the scan with number `id`, in place of the scan `own`.
@@ -40,6 +51,7 @@ pub(super) fn all(
         connection.execute_batch(&schema::statement(table, ID_TYPE))?;
     }
     create_state(connection)?;
+    set_cache(connection)?;
     write_differences(connection, changes.rows)?;
     // An index that is made of all rows at once costs half of one that grows row by row.
     for index in missing.into_iter().flat_map(schema::indexes) {
@@ -104,8 +116,7 @@ fn write_songs(connection: &Connection, songs: Option<Stream<'_, SongRecord>>) -
         connection.prepare(&insert("tracks", &schema::TRACK_COLUMNS))?,
     ];
     // In a table without songs none is updated.
-    let has_songs = connection.prepare("SELECT 1 FROM tracks LIMIT 1")?.exists([])?;
-    let first = if has_songs { 0 } else { statements.len() - 1 };
+    let first = if has_songs(connection)? { 0 } else { statements.len() - 1 };
     let mut songs = songs.into_iter().flatten();
     loop {
         let mut batch = songs.by_ref().take(SORTED).collect::<Result<Vec<_>, _>>().map_err(lost)?;

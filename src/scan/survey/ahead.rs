@@ -12,7 +12,7 @@ use crate::scan::pool::{Event, Limits, Pool};
 use crate::scan::walk::{Folder, Kind};
 
 /// Names that are listed ahead at most; they take memory until they are looked at.
-const NAMES_MAX: usize = 200_000;
+const NAMES_MAX: usize = 50_000;
 /// How soon the end of the reading is noticed while every folder hangs.
 const GLANCE: Duration = Duration::from_millis(2);
 
