@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::names::{self, Names};
 use super::read::READER;
@@ -237,14 +237,89 @@ pub(super) fn read(session: &mut Session) -> Result<(Previous, Rows), DatabaseEr
     let mut reader = Reader::default();
     let about = session.previous(&mut reader)?;
     reader.end_of_files();
-    let Reader { mut previous, expected, spellings, mut songs, names, .. } = reader;
+    let Reader { mut previous, expected, stored, spellings, mut songs, names, .. } = reader;
     songs.sort_unstable();
-    let follow = expected == songs && spellings.are(&names);
-    if expected != songs {
-        let lacks_row = |id: &Uuid| songs.binary_search_by_key(id, |(id, _)| *id).is_err();
-        previous.rowless = expected.iter().map(|(id, _)| *id).filter(lacks_row).collect();
+    if expected != stored {
+        explain(session, &mut previous, &songs, &names)?;
     }
+    let follow = expected == stored && spellings.are(&names);
     Ok((previous, Rows { songs, names, spellings, follow, about }))
+}
+
+/// Finds the songs without a row, and the rows that no file explains. Their names are in the
+/// database, which is read once more for them.
+fn explain(
+    session: &mut Session,
+    previous: &mut Previous,
+    songs: &[(Uuid, u64)],
+    names: &PerOwner<HashMap<Uuid, String>>,
+) -> Result<(), DatabaseError> {
+    let files = previous.files().filter(|(_, _, known)| known.outcome == Outcome::Song);
+    let mut expected: Vec<Uuid> =
+        files.map(|(folder, _, known)| ids::song(&previous.path(folder, known))).collect();
+    expected.sort_unstable();
+    let lacks_row = |id: &Uuid| songs.binary_search_by_key(id, |(id, _)| *id).is_err();
+    previous.rowless = expected.iter().copied().filter(lacks_row).collect();
+    let mut unexplained = Unexplained { expected, names, rows: Vec::new() };
+    if songs.iter().any(|(id, _)| !unexplained.explains(id)) {
+        session.previous(&mut unexplained)?;
+    }
+    previous.unexplained = unexplained.rows;
+    Ok(())
+}
+
+/// Song rows, their number and a sum of their hashes: equal for equal rows in any order, and
+/// sixteen bytes where two lists to compare would take twenty-four for each song.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Digest {
+    count: usize,
+    sum: u128,
+}
+
+impl Digest {
+    fn add(&mut self, id: Uuid, hash: u64) {
+        let mut bytes = [0; 24];
+        bytes[..16].copy_from_slice(id.as_bytes());
+        bytes[16..].copy_from_slice(&hash.to_le_bytes());
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(xxh3_128(&bytes));
+    }
+}
+
+/// Takes the song rows that no file explains.
+struct Unexplained<'a> {
+    /// The songs that follow from the files, by id.
+    expected: Vec<Uuid>,
+    names: &'a PerOwner<HashMap<Uuid, String>>,
+    rows: Vec<Row>,
+}
+
+impl Unexplained<'_> {
+    fn explains(&self, id: &Uuid) -> bool {
+        self.expected.binary_search(id).is_ok()
+    }
+}
+
+impl Visit for Unexplained<'_> {
+    fn folder(&mut self, _: Folder) {}
+
+    fn file(&mut self, _: FileRow<'_>) {}
+
+    fn name(&mut self, _: Owner, _: Uuid, _: &str) {}
+
+    fn song(&mut self, song: &StoredSong<'_>) {
+        if self.explains(&song.id) {
+            return;
+        }
+        // A song whose album, artist or genre has no row is not served either.
+        let name = |owner: Owner| {
+            let id = song.names[owner];
+            self.names[owner].get(&id).map(|name| (id, name.clone())).ok_or(())
+        };
+        if let Ok(names) = PerOwner::try_new(name) {
+            self.rows.push(Row { id: song.id, names });
+        }
+    }
 }
 
 /// Takes the rows as they come: folders, files, names, songs.
@@ -252,11 +327,12 @@ pub(super) fn read(session: &mut Session) -> Result<(Previous, Rows), DatabaseEr
 struct Reader {
     previous: Previous,
     /// The song rows that follow from the files.
-    expected: Vec<(Uuid, u64)>,
-    /// The names that follow from them.
+    expected: Digest,
+    /// The song rows of the database.
+    stored: Digest,
+    /// The names that follow from the files.
     spellings: Names,
     scratch: Vec<u8>,
-    are_files_read: bool,
     names: PerOwner<HashMap<Uuid, String>>,
     songs: Vec<(Uuid, u64)>,
     /// The folder of the last file, as an index.
@@ -264,13 +340,9 @@ struct Reader {
 }
 
 impl Reader {
-    /// Called when the last file has come: puts them in the order of folders and names.
+    /// Called when the last row has come: puts the files in the order of folders and names.
     fn end_of_files(&mut self) {
         self.end_of_folders();
-        if std::mem::replace(&mut self.are_files_read, true) {
-            return;
-        }
-        self.expected.sort_unstable();
         let Previous { files, names, ranges, .. } = &mut self.previous;
         let key = |file: &Known| {
             let start = file.name_at as usize;
@@ -329,7 +401,7 @@ impl Visit for Reader {
             let id = ids::song(&self.previous.folders[at].path.join(file.name));
             let track = Track::of(&file);
             numbers = self.spellings.add(track.names);
-            self.expected.push((id, hash_of_song(&track.row(id, self.spellings.ids(numbers)))));
+            self.expected.add(id, hash_of_song(&track.row(id, self.spellings.ids(numbers))));
         }
         let previous = &mut self.previous;
         previous.names.extend_from_slice(name);
@@ -352,20 +424,8 @@ impl Visit for Reader {
     }
 
     fn song(&mut self, song: &StoredSong<'_>) {
-        self.end_of_files();
-        self.songs.push((song.id, hash_of_song(song)));
-        if self.expected.binary_search_by_key(&song.id, |(id, _)| *id).is_ok() {
-            return;
-        }
-        let name = |owner: Owner| {
-            let id = song.names[owner];
-            // A song whose album, artist or genre has no row is not served either.
-            self.names[owner].get(&id).map(|name| (id, name.clone()))
-        };
-        if let (Some(album), Some(artist), Some(genre)) =
-            (name(Owner::Album), name(Owner::Artist), name(Owner::Genre))
-        {
-            self.previous.unexplained.push(Row { id: song.id, names: [album, artist, genre].into() });
-        }
+        let hash = hash_of_song(song);
+        self.stored.add(song.id, hash);
+        self.songs.push((song.id, hash));
     }
 }
