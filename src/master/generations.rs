@@ -16,12 +16,12 @@ use slog::{debug, error, warn};
 use super::events::Settings;
 use super::listeners::{self, Listener, Manner};
 use super::loader::{Loader, Source, Summary};
-use super::logs::open_logs;
 use super::messages::Message;
 use super::pidfile::PidFile;
 use super::process::{self, FirstSteps};
 use super::sandbox;
 use super::start::warn_about;
+use super::writers::RELOAD_PATIENCE;
 use super::{ExitCode, Master, chain};
 use crate::config::{self, BindAddress, Config, World};
 use crate::snapshot;
@@ -122,7 +122,7 @@ impl Master {
             warn!(self.log.logger(), "PIDFILE is not changed by a reload");
         }
         self.restore_names();
-        let (log, access_log) = open_logs(&config)?;
+        let (log, access_log) = self.writers.open(&config, RELOAD_PATIENCE)?;
         let open: Vec<Rc<Listener>> =
             self.generations.values().flat_map(|generation| generation.listeners.clone()).collect();
         let listeners = open_listeners(&config, &self.activated, &open, world)?;
@@ -171,8 +171,7 @@ impl Master {
         let forked = process::fork(&first, || {
             title::set(&format!("avalon: worker {slot} [gen {generation}]"));
             let log = of.log.for_process(&format!("worker {slot}"));
-            log.be_led();
-            of.access_log.iter().for_each(|access_log| access_log.be_led());
+            of.access_log.iter().for_each(|access_log| access_log.forked());
             if of.config.sandbox {
                 match sandbox::confine() {
                     Ok(how) => debug!(log.logger(), "confined"; "how" => how),

@@ -1,8 +1,8 @@
-//! What workers are handed while they run: logs opened anew, and addresses of hosts.
+//! What workers are handed while they run: addresses of hosts, and to those that drain the newest snapshot.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use nix::unistd::Pid;
 
@@ -22,8 +22,6 @@ struct Way {
 /// What a worker is still to get.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Owed {
-    pub(super) log: bool,
-    pub(super) access_log: bool,
     pub(super) names: bool,
     /// That of the generation that serves.
     pub(super) snapshot: bool,
@@ -43,8 +41,6 @@ impl Handouts {
     /// Notes what the workers of some generations are to get.
     pub(super) fn owe(&mut self, generations: impl Fn(u64) -> bool, more: Owed) {
         for way in self.0.values_mut().filter(|way| generations(way.generation)) {
-            way.owed.log |= more.log;
-            way.owed.access_log |= more.access_log;
             way.owed.names |= more.names;
             way.owed.snapshot |= more.snapshot;
         }
@@ -62,16 +58,8 @@ impl Master {
         let newest =
             self.arbiter.current().and_then(|number| self.generations.get(&number)?.snapshot.as_ref());
         for way in self.handouts.0.values_mut() {
-            let Some(of) = self.generations.get(&way.generation) else { continue };
             let (giver, owed) = (&way.giver, way.owed);
-            let share =
-                |file: io::Result<OwnedFd>, give: &dyn Fn(OwnedFd) -> io::Result<()>| file.and_then(give);
             way.owed = Owed {
-                log: still_owed(owed.log, || share(of.log.share(), &|file| giver.log(file.as_fd()))),
-                access_log: still_owed(owed.access_log, || match &of.access_log {
-                    Some(log) => share(log.share(), &|file| giver.access_log(file.as_fd())),
-                    None => Ok(()),
-                }),
                 names: still_owed(owed.names, || giver.names()),
                 snapshot: still_owed(owed.snapshot, || {
                     newest.map_or(Ok(()), |newest| giver.snapshot(newest.as_fd()))

@@ -36,6 +36,7 @@ mod status;
 mod systemd;
 mod terminal;
 mod upgrade;
+mod writers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
@@ -79,6 +80,7 @@ use start::Prepared;
 use systemd::Systemd;
 use terminal::{Meaning, Terminal};
 use upgrade::{Invocation, Predecessor, Successor};
+use writers::Writers;
 
 use crate::config::{Config, Overrides};
 use crate::telemetry::{Log, sentry};
@@ -109,6 +111,7 @@ struct Master {
     arbiter: Arbiter,
     generations: BTreeMap<u64, Generation>,
     log: Log,
+    writers: Writers,
     signals: Signals,
     terminal: Terminal,
     scoreboard: Scoreboard,
@@ -166,8 +169,9 @@ pub fn run(overrides: Overrides, config: Config, dispositions: Dispositions) -> 
         }
     };
     let logger = prepared.log.logger().clone();
+    let writers = prepared.writers.clone();
     let first = config.clone();
-    match Master::open(overrides, config, prepared) {
+    let code = match Master::open(overrides, config, prepared) {
         Ok((master, settings)) => {
             // It would keep the first log file open for as long as the server runs.
             drop(logger);
@@ -181,7 +185,9 @@ pub fn run(overrides: Overrides, config: Config, dispositions: Dispositions) -> 
             }
             ExitCode::Failure
         }
-    }
+    };
+    writers.end();
+    code
 }
 
 /// The end of a master that is wrong; its workers see that it has gone, and drain.
@@ -227,7 +233,7 @@ impl Master {
             self.show_life();
             self.refresh();
             self.scan();
-            self.follow_logs();
+            self.look_after_logs();
             self.look_after_names();
             self.run_errands();
             self.hand_out();
@@ -246,6 +252,7 @@ impl Master {
         let code = self.exit.unwrap_or(ExitCode::Failure);
         self.end_errands();
         info!(self.log.logger(), "stopped"; "exit_code" => code as i32);
+        self.log.end();
         code
     }
 
@@ -307,6 +314,9 @@ impl Master {
         }
         if let Some(at) = self.hanging.iter().position(|hanging| *hanging == pid) {
             self.hanging.swap_remove(at);
+            return;
+        }
+        if self.writers.ended(pid) {
             return;
         }
         if self.saving.ended(pid) {

@@ -20,7 +20,6 @@ use super::handouts::Handouts;
 use super::inherited::Inherited;
 use super::kept::saved_snapshot;
 use super::loader::Kept;
-use super::logs::open_logs;
 use super::metrics::{self, Metrics};
 use super::names::Names;
 use super::parent::Parent;
@@ -32,6 +31,7 @@ use super::signals::Signals;
 use super::systemd::Systemd;
 use super::terminal::Terminal;
 use super::upgrade::{Invocation, Predecessor, second};
+use super::writers::{START_PATIENCE, Writers};
 use super::{Dispositions, ExitCode, Master, listeners};
 use crate::config::{Config, Overrides, World};
 use crate::scoreboard::{Dismissal, Scoreboard};
@@ -42,6 +42,7 @@ pub(super) struct Prepared {
     inherited: Inherited,
     pub(super) log: Log,
     access_log: Option<AccessLog>,
+    pub(super) writers: Writers,
     signals: Signals,
     terminal: Terminal,
 }
@@ -49,14 +50,16 @@ pub(super) struct Prepared {
 impl Prepared {
     pub(super) fn of(config: &Config, dispositions: Dispositions) -> Result<Prepared, (ExitCode, String)> {
         let inherited = Inherited::take().map_err(|message| (ExitCode::Failure, message))?;
-        let (log, access_log) = open_logs(config).map_err(|error| (ExitCode::Configuration, error))?;
-        sentry::start_aside(&config.sentry);
         let signals = Signals::block()
             .map_err(|error| (ExitCode::Failure, format!("signals cannot be received: {error}")))?;
+        let writers = Writers::default();
+        let (log, access_log) =
+            writers.open(config, START_PATIENCE).map_err(|error| (ExitCode::Configuration, error))?;
+        sentry::start_aside(&config.sentry);
         // A former master has ignored SIGHUP, and says whether that was for nohup.
         let nohup =
             inherited.handover.as_ref().and_then(|handover| handover.nohup).unwrap_or(dispositions.nohup);
-        Ok(Prepared { inherited, log, access_log, signals, terminal: Terminal::new(nohup) })
+        Ok(Prepared { inherited, log, access_log, writers, signals, terminal: Terminal::new(nohup) })
     }
 }
 
@@ -66,7 +69,7 @@ impl Master {
         config: Config,
         prepared: Prepared,
     ) -> Result<(Self, Settings), String> {
-        let Prepared { inherited, log, access_log, signals, terminal } = prepared;
+        let Prepared { inherited, log, access_log, writers, signals, terminal } = prepared;
         config.notes.iter().for_each(|note| info!(log.logger(), "{}", note));
         warn_about(&config, log.logger());
         raise_descriptor_limit(log.logger());
@@ -99,6 +102,7 @@ impl Master {
             arbiter: Arbiter::new(settings.clone()),
             generations: BTreeMap::from([(1, first)]),
             log,
+            writers,
             signals,
             terminal,
             scoreboard,

@@ -16,6 +16,7 @@ mod log;
 pub mod names;
 mod output;
 mod percent;
+mod relay;
 mod report;
 pub mod sentry;
 pub mod statsd;
@@ -31,6 +32,7 @@ pub use date::check_date_format;
 pub use format::{LogFormat, LogRecord};
 pub use format_error::FormatError;
 pub use log::{Log, LogError};
+pub use relay::{Relay, Relayed, relay};
 pub use statsd::Statsd;
 
 /// What the configuration says about the log.

@@ -149,7 +149,8 @@ impl Worker {
         // Threads that still block in accept end with the process. Connections that are left end here, and
         // their requests with them.
         runtime.shutdown_background();
-        access_log.iter().for_each(|access_log| access_log.flush(log.logger()));
+        access_log.iter().for_each(|access_log| access_log.end(log.logger()));
+        log.end();
         ending
     }
 
@@ -158,7 +159,7 @@ impl Worker {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut quit = signal(SignalKind::quit())?;
-        // Logs are opened anew by the master. A whole group may be sent the signal all the same.
+        // No file of a log is open here. A whole group may be sent the signal all the same.
         let _reopen = signal(SignalKind::user_defined1())?;
         let mut handouts = Some(Handouts::of(self.handouts)?);
         let limits = self.config.limits.clone();
@@ -205,7 +206,7 @@ impl Worker {
             _ => {}
         };
 
-        let taker = Taking { log: &self.log, access_log: self.access_log.as_deref(), service: &service };
+        let taker = Taking { log: &self.log, service: &service };
         let mut tick = tokio::time::interval(TICK);
         // Ticks that were missed while the worker was stopped are nobody's.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -219,6 +220,7 @@ impl Worker {
                     self.slot.set_connections(open, in_flight);
                     service.statsd.flush();
                     self.access_log.iter().for_each(|access_log| access_log.flush(&log));
+                    self.log.flush();
                     if connections.clock().tick(ticks.next()) {
                         connections.sweep(&limits);
                     }
@@ -276,21 +278,12 @@ async fn next_of(handouts: &Option<Handouts>) -> io::Result<Handout> {
 /// What is done with handouts.
 struct Taking<'w> {
     log: &'w Log,
-    access_log: Option<&'w AccessLog>,
     service: &'w Service,
 }
 
 impl Taking<'_> {
     fn take(&self, handout: Handout) {
         match handout {
-            Handout::Log(file) => self.log.adopt(file),
-            Handout::AccessLog(file) => {
-                if let Some(access_log) = self.access_log {
-                    // Lines of requests that are over belong to the file of before.
-                    access_log.flush(self.log.logger());
-                    access_log.adopt(file);
-                }
-            }
             Handout::Names(names) => names.into_iter().for_each(|(name, addresses)| {
                 name.learn(addresses);
             }),

@@ -1,5 +1,7 @@
 //! Reloads that wait for what does not answer: a file, a resolver, a directory of users. The master shows life,
-//! answers, and replaces workers all the while.
+//! answers, and replaces workers all the while. So it does where a log cannot be written ([`logs`]).
+
+mod logs;
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;
@@ -45,6 +47,15 @@ fn asks(server: &Server) -> bool {
 fn assert_lives_while_it_hangs(server: &Server, notified: &Notified) {
     server.signal(Signal::SIGHUP);
     eventually("a child that asks", || asks(server).then_some(()));
+    assert_shows_life(notified);
+    assert!(asks(server), "it did not hang: {}", server.log());
+    assert_replaces(server);
+    assert_eq!(server.get("/avalon/songs").success().len(), 20);
+    assert_eq!(server.status()["state"], "reloading");
+}
+
+/// For three seconds.
+fn assert_shows_life(notified: &Notified) {
     // What was said before.
     while notified.next_within(Duration::from_millis(1)).is_some() {}
     let begin = Instant::now();
@@ -57,7 +68,10 @@ fn assert_lives_while_it_hangs(server: &Server, notified: &Notified) {
     }
     longest = longest.max(last.elapsed());
     assert!(longest <= GAP_MAX, "{longest:?}");
-    assert!(asks(server), "it did not hang: {}", server.log());
+}
+
+/// Kills a worker of two.
+fn assert_replaces(server: &Server) {
     let victim = *server.workers().iter().find(|pid| is_worker(**pid)).expect("a worker");
     kill(victim, Signal::SIGKILL).expect("a worker");
     let killed = Instant::now();
@@ -66,8 +80,6 @@ fn assert_lives_while_it_hangs(server: &Server, notified: &Notified) {
         (workers.len() == 2 && !workers.contains(&victim)).then_some(())
     });
     assert!(killed.elapsed() <= REPLACED_MAX, "{:?}", killed.elapsed());
-    assert_eq!(server.get("/avalon/songs").success().len(), 20);
-    assert_eq!(server.status()["state"], "reloading");
 }
 
 fn is_worker(pid: Pid) -> bool {

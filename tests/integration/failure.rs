@@ -219,7 +219,7 @@ fn workers_and_loader_become_another_user_for_good() {
 }
 
 #[test]
-fn workers_of_another_user_open_the_log_again() {
+fn log_of_another_user_is_opened_again() {
     if !Uid::effective().is_root() {
         return eprintln!("skipped: only root can start workers as another user");
     }
@@ -242,7 +242,7 @@ fn workers_of_another_user_open_the_log_again() {
         let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors");
         files.filter_map(|file| fs::read_link(file.ok()?.path()).ok()).collect::<Vec<_>>()
     };
-    for pid in server.wait_workers(2).into_iter().chain([server.pid()]) {
+    for pid in server.log_writers() {
         eventually("the new log", || {
             let open = open(pid);
             (open.contains(&log) && !open.contains(&moved)).then_some(())

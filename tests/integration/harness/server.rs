@@ -198,11 +198,25 @@ impl Server {
         eventually(&format!("{times} log lines with {text:?} in:\n{}", self.log()), find)
     }
 
-    /// The children of the master.
+    /// The children of the master, without those that write its logs.
     pub(crate) fn workers(&self) -> Vec<Pid> {
+        let (_, others) = self.children();
+        others
+    }
+
+    /// The children of the master that write its logs.
+    pub(crate) fn log_writers(&self) -> Vec<Pid> {
+        let (writers, _) = self.children();
+        writers
+    }
+
+    fn children(&self) -> (Vec<Pid>, Vec<Pid>) {
         let children = format!("/proc/{0}/task/{0}/children", self.child.id());
         let children = fs::read_to_string(children).unwrap_or_default();
-        children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a pid"))).collect()
+        let children = children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a pid")));
+        children.partition(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|title| title.starts_with(b"avalon: log"))
+        })
     }
 
     /// Waits until a loader is at work, and gives it.
