@@ -112,7 +112,7 @@ fn ask(overrides: &Overrides, is_open: impl Fn(&BindAddress) -> bool, mut to: Fi
     }
 }
 
-/// What the master opens itself for a new generation.
+/// What the master opens or looks at itself for a new generation.
 fn paths(config: &Config) -> impl Iterator<Item = &Path> {
     let folders = addresses_wanted(config).filter_map(|address| match address {
         BindAddress::Unix(path) => path.parent(),
@@ -120,7 +120,8 @@ fn paths(config: &Config) -> impl Iterator<Item = &Path> {
     });
     let access_log = config.access_log.as_ref().and_then(|settings| settings.path.as_deref());
     let logs = config.log.path.as_deref().into_iter().chain(access_log);
-    logs.chain(config.snapshot_dir.as_deref()).chain(folders)
+    let own = config.pidfile.as_deref().into_iter().chain(config.control.as_deref());
+    logs.chain(config.snapshot_dir.as_deref()).chain(folders).chain(own)
 }
 
 /// What was answered, and whether that is all.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::Master;
 use super::events::{Event, Wish};
 use super::listeners::remove_stale;
+use super::lookout::Name;
 use super::names::{Holder, Identity};
 use crate::control::{Command, REQUEST_MAX};
 
@@ -83,6 +84,11 @@ impl Control {
     pub(super) fn restore(&mut self) -> Result<(), String> {
         (self.listener, self.identity) = bind(&self.path)?;
         Ok(())
+    }
+
+    /// Its path, and what that was given to.
+    pub(super) fn name(&self) -> Name {
+        (self.path.clone(), self.identity)
     }
 
     /// Who has the path.

@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, fchownat};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
+use super::lookout::Name;
 use super::names::{Holder, Identity};
 use crate::config::{BindAddress, Config, World, preferred};
 
@@ -68,12 +69,10 @@ impl Listener {
         self.owned.set(owned && !self.activated);
     }
 
-    /// The path of a Unix socket that we take care of, and who has it.
-    pub(super) fn name(&self) -> Option<(&Path, Holder)> {
+    /// The path of a Unix socket that we take care of, and what it was given to.
+    pub(super) fn name(&self) -> Option<Name> {
         match (&self.address, self.identity) {
-            (BindAddress::Unix(path), Some(identity)) if self.owned.get() => {
-                Some((path, identity.holder(path)))
-            }
+            (BindAddress::Unix(path), Some(identity)) if self.owned.get() => Some((path.clone(), identity)),
             _ => None,
         }
     }
@@ -122,7 +121,9 @@ impl Drop for Listener {
         if !self.owned.get() {
             return;
         }
-        if let Some((path, Holder::Ours)) = self.name() {
+        if let Some((path, identity)) = self.name()
+            && identity.holder(&path) == Holder::Ours
+        {
             let _ = fs::remove_file(path);
         }
         self.turn_away();
@@ -190,7 +191,9 @@ pub(super) fn open(
 ) -> Result<Vec<Rc<Listener>>, String> {
     let find = |address: &BindAddress| open.iter().find(|listener| listener.address == *address);
     let have = |address: &BindAddress| match find(address) {
-        Some(listener) if listener.name().is_none_or(|(_, holder)| holder == Holder::Ours) => {
+        Some(listener)
+            if listener.name().is_none_or(|(path, identity)| identity.holder(&path) == Holder::Ours) =>
+        {
             Ok(Rc::clone(listener))
         }
         Some(listener) => {

@@ -18,6 +18,7 @@ mod kept;
 mod listeners;
 mod loader;
 mod logs;
+mod lookout;
 mod messages;
 mod metrics;
 mod names;
@@ -248,6 +249,7 @@ impl Master {
         self.scans.end();
         let others = self.loader.iter().map(|loader| loader.pid).chain(self.saving.saver());
         let others = others.chain(self.errands.looking_up()).chain(self.asking.iter().map(Asking::pid));
+        let others = others.chain(self.names.lookout.pid());
         others.for_each(process::end);
         let code = self.exit.unwrap_or(ExitCode::Failure);
         self.end_errands();
@@ -273,6 +275,7 @@ impl Master {
             .chain(control)
             .chain(turn)
             .chain(asking)
+            .chain(self.names.lookout.fd())
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         if let Err(errno) = poll(&mut fds, wait)
@@ -316,7 +319,7 @@ impl Master {
             self.hanging.swap_remove(at);
             return;
         }
-        if self.writers.ended(pid) {
+        if self.writers.ended(pid) || self.names.lookout.ended(pid) {
             return;
         }
         if self.saving.ended(pid) {

@@ -14,6 +14,7 @@ use slog::{error, warn};
 use super::events::Event;
 use super::generations::Generation;
 use super::listeners::{self, Listener, Manner};
+use super::lookout::{Lookout, Name};
 use super::pidfile::PidFile;
 use super::{Control, Master};
 use crate::config::World;
@@ -35,6 +36,42 @@ pub(super) enum Holder {
     Another,
 }
 
+/// What was found at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    Something(Identity),
+    Nothing,
+    /// It cannot be looked at.
+    Unknown,
+}
+
+impl Seen {
+    pub(super) fn at(path: &Path) -> Seen {
+        match Identity::at(path) {
+            Ok(found) => Seen::Something(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Seen::Nothing,
+            Err(_) => Seen::Unknown,
+        }
+    }
+
+    /// In a line, for [`Seen::parse`].
+    pub(super) fn line(self) -> String {
+        match self {
+            Seen::Something(Identity(device, inode)) => format!("{device} {inode}"),
+            Seen::Nothing => "nothing".to_owned(),
+            Seen::Unknown => "unknown".to_owned(),
+        }
+    }
+
+    pub(super) fn parse(line: &[u8]) -> Seen {
+        let text = std::str::from_utf8(line).unwrap_or_default();
+        let numbers = text.split_once(' ').and_then(|(device, inode)| {
+            Some(Seen::Something(Identity(device.parse().ok()?, inode.parse().ok()?)))
+        });
+        numbers.unwrap_or(if text == "nothing" { Seen::Nothing } else { Seen::Unknown })
+    }
+}
+
 impl Identity {
     /// Of what has this name.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
@@ -47,18 +84,42 @@ impl Identity {
 
     /// Who has the name that was given to this.
     pub(super) fn holder(self, path: &Path) -> Holder {
-        match Identity::at(path) {
-            Ok(found) if found == self => Holder::Ours,
-            Ok(_) => Holder::Another,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Holder::Nobody,
-            Err(_) => Holder::Ours,
+        self.holder_of(Seen::at(path))
+    }
+
+    /// The same by what was seen there.
+    fn holder_of(self, seen: Seen) -> Holder {
+        match seen {
+            Seen::Something(found) if found == self => Holder::Ours,
+            Seen::Something(_) => Holder::Another,
+            Seen::Nothing => Holder::Nobody,
+            Seen::Unknown => Holder::Ours,
         }
     }
 }
 
-/// When to look, and what has been told.
+/// What a name of ours is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    PidFile,
+    Control,
+    Address,
+}
+
+impl Kind {
+    fn key(self) -> &'static str {
+        match self {
+            Kind::PidFile => "PIDFILE",
+            Kind::Control => "CONTROL",
+            Kind::Address => "an address of BIND",
+        }
+    }
+}
+
+/// Who looks and when, and what has been told.
 #[derive(Default)]
 pub(super) struct Names {
+    pub(super) lookout: Lookout,
     looked: Option<Instant>,
     /// Of these it was told that they are another's, or cannot be made again.
     told: BTreeSet<PathBuf>,
@@ -82,20 +143,40 @@ impl Names {
 impl Master {
     /// Makes names again that were removed, and tells of those that another has taken.
     pub(super) fn look_after_names(&mut self) {
-        if self.arbiter.state() == "stopping" || !self.names.is_time() {
+        if self.arbiter.state() == "stopping" {
             return;
         }
-        if let Some((path, holder)) =
-            self.pidfile.as_ref().map(|file| (file.path().to_owned(), file.holder()))
-        {
-            self.look_after("PIDFILE", &path, holder, |master| master.restore_pidfile());
+        for ((path, identity), seen) in self.names.lookout.seen().into_iter().flatten() {
+            // One that was made again since it was asked for is looked at the next time.
+            if let Some((kind, _)) =
+                self.own_names().into_iter().find(|(_, name)| *name == (path.clone(), identity))
+            {
+                self.look_after(kind, &path, identity.holder_of(seen));
+            }
         }
-        if let Some((path, holder)) =
-            self.control.as_ref().map(|control| (control.path().to_owned(), control.holder()))
-        {
-            self.look_after("CONTROL", &path, holder, |master| master.restore_control());
+        if !self.names.is_time() {
+            return;
         }
-        self.look_after_listeners();
+        let names = self.own_names().into_iter().map(|(_, name)| name).collect();
+        let current = self.arbiter.current().or_else(|| self.generations.keys().next().copied());
+        let Some(of) = current.and_then(|number| self.generations.get(&number)) else { return };
+        if let Err(error) = self.names.lookout.ask(names, &of.config)
+            && self.names.is_news(Path::new(""))
+        {
+            warn!(self.log.logger(), "sockets and the pid file are not looked after"; "error" => %error);
+        }
+    }
+
+    /// All that is ours by name. Workers have copies of what they accept on: a new socket needs new workers, of the
+    /// same generation. While another one is made there is time: it gets the new socket, or this is done after it.
+    fn own_names(&self) -> Vec<(Kind, Name)> {
+        let pidfile = self.pidfile.as_ref().map(|file| (Kind::PidFile, file.name()));
+        let control = self.control.as_ref().map(|control| (Kind::Control, control.name()));
+        let serves = ["serving", "drained"].contains(&self.arbiter.state());
+        let current = self.arbiter.current().and_then(|number| self.generations.get(&number));
+        let listeners = current.filter(|_| serves).into_iter().flat_map(|current| &current.listeners);
+        let addresses = listeners.filter_map(|listener| Some((Kind::Address, listener.name()?)));
+        pidfile.into_iter().chain(control).chain(addresses).collect()
     }
 
     /// At SIGHUP, also where another has the name, if that one is of no use to anybody.
@@ -112,16 +193,11 @@ impl Master {
         }
     }
 
-    fn look_after(
-        &mut self,
-        key: &str,
-        path: &Path,
-        holder: Holder,
-        restore: impl FnOnce(&mut Master) -> Result<(), String>,
-    ) {
+    fn look_after(&mut self, kind: Kind, path: &Path, holder: Holder) {
+        let key = kind.key();
         match holder {
             Holder::Ours => drop(self.names.told.remove(path)),
-            Holder::Nobody => match restore(self) {
+            Holder::Nobody => match self.restore(kind, path) {
                 Ok(()) => {
                     warn!(self.log.logger(), "{} was removed, and is made again", key; "path" => %path.display())
                 }
@@ -138,6 +214,14 @@ impl Master {
         }
     }
 
+    fn restore(&mut self, kind: Kind, path: &Path) -> Result<(), String> {
+        match kind {
+            Kind::PidFile => self.restore_pidfile(),
+            Kind::Control => self.restore_control(),
+            Kind::Address => self.rebind(path),
+        }
+    }
+
     fn restore_pidfile(&mut self) -> Result<(), String> {
         let Some(file) = &mut self.pidfile else { return Ok(()) };
         let path = file.path().to_owned();
@@ -149,32 +233,18 @@ impl Master {
         self.control.as_mut().map_or(Ok(()), Control::restore)
     }
 
-    /// Workers have copies of what they accept on: a new socket needs new workers, of the same generation. While
-    /// another one is made there is time: it gets the new socket, or this is done after it.
-    fn look_after_listeners(&mut self) {
-        if !["serving", "drained"].contains(&self.arbiter.state()) {
-            return;
-        }
+    fn rebind(&mut self, path: &Path) -> Result<(), String> {
         let current = self.arbiter.current().and_then(|number| self.generations.get(&number));
-        let listeners = current.map(|current| current.listeners.clone()).unwrap_or_default();
-        for listener in listeners {
-            if let Some((path, holder)) = listener.name() {
-                let path = path.to_owned();
-                self.look_after("an address of BIND", &path, holder, |master| master.rebind(&listener));
-            }
-        }
-    }
-
-    fn rebind(&mut self, old: &Rc<Listener>) -> Result<(), String> {
-        let current = self.arbiter.current().and_then(|number| self.generations.get(&number));
-        let Some(Generation { config, .. }) = current else { return Ok(()) };
+        let Some(Generation { config, listeners, .. }) = current else { return Ok(()) };
+        let is_at = |listener: &&Rc<Listener>| listener.name().is_some_and(|(at, _)| at == path);
+        let Some(old) = listeners.iter().find(is_at).cloned() else { return Ok(()) };
         let address = [old.address().clone()];
         let made = listeners::open(&address, &[], &Manner::of(config), &World::live())?;
         let Some(new) = made.into_iter().next() else { return Ok(()) };
         // The queue of the old one is emptied by those who have it, and nobody can find it any more.
         old.set_owned(false);
         for listener in self.generations.values_mut().flat_map(|generation| &mut generation.listeners) {
-            if Rc::ptr_eq(listener, old) {
+            if Rc::ptr_eq(listener, &old) {
                 *listener = Rc::clone(&new);
             }
         }
@@ -183,5 +253,27 @@ impl Master {
             self.dispatch(Event::Retires { pid, cause: RestartCause::Rebound });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_passes_through_a_line() {
+        for seen in [Seen::Something(Identity(7, u64::MAX)), Seen::Nothing, Seen::Unknown] {
+            assert_eq!(Seen::parse(seen.line().as_bytes()), seen);
+        }
+        assert_eq!(Seen::parse(b"7 x"), Seen::Unknown);
+        let ours = Identity(1, 2);
+        for (seen, holder) in [
+            (Seen::Something(ours), Holder::Ours),
+            (Seen::Something(Identity(1, 3)), Holder::Another),
+            (Seen::Nothing, Holder::Nobody),
+            (Seen::Unknown, Holder::Ours),
+        ] {
+            assert_eq!(ours.holder_of(seen), holder);
+        }
     }
 }

@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::unistd::getpid;
 
+use super::lookout::Name;
 use super::names::{Holder, Identity};
 
 /// Bytes of the longest pid file: a number, and what a person may have put around it.
@@ -56,6 +57,11 @@ impl PidFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its path, and what that was given to.
+    pub(super) fn name(&self) -> Name {
+        (self.path.clone(), self.identity)
     }
 
     /// Who has the path.

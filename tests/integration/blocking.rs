@@ -138,6 +138,28 @@ fn configuration_on_a_file_system_that_is_gone_holds_nothing_up() {
     drop(mount);
 }
 
+/// The pid file, the control socket and a Unix socket of `BIND` lie in folders that cannot be looked into any more.
+#[test]
+fn names_on_a_file_system_that_is_gone_hold_nothing_up() {
+    let _alone = alone();
+    let setup = Setup::with(&collection(2)).flag("--pid=names/pid");
+    let folder = setup.path("names");
+    fs::create_dir(&folder).expect("a folder");
+    let socket = format!("unix:{}", folder.join("web").display());
+    let (server, notified) = watched(setup.flag(&format!("--bind={socket}")));
+    let mounted = HungMount::hanging_over(&folder);
+    let Some(mount) = mounted else { return eprintln!("not tested: FUSE may not be used here") };
+    assert_shows_life(&notified);
+    assert_replaces(&server);
+    assert_eq!(server.get("/avalon/songs").success().len(), 20);
+    drop(mount);
+    fs::remove_file(folder.join("pid")).expect("a pid file");
+    server.wait_log("PIDFILE was removed, and is made again");
+    let mut server = server;
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_exit(), 0, "{}", server.log());
+}
+
 #[test]
 fn reload_is_given_up_with_what_it_waits_for() {
     let setup = Setup::with(&collection(2));

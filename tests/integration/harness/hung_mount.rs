@@ -46,11 +46,20 @@ impl HungMount {
     /// used.
     pub(crate) fn at(folder: &Path, text: &str) -> Option<HungMount> {
         fs::create_dir(folder).expect("a folder");
+        HungMount::over(folder, text, false)
+    }
+
+    /// Over a folder that is there, which hangs from the beginning.
+    pub(crate) fn hanging_over(folder: &Path) -> Option<HungMount> {
+        HungMount::over(folder, "", true)
+    }
+
+    fn over(folder: &Path, text: &str, hangs: bool) -> Option<HungMount> {
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").ok()?;
         let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some("hung"), folder, Some("fuse"), flags, Some(options.as_str())).ok()?;
-        let hangs = Arc::new(AtomicBool::new(false));
+        let hangs = Arc::new(AtomicBool::new(hangs));
         let text = Arc::new(Mutex::new(text.as_bytes().to_vec()));
         let (held, hung) = (Arc::clone(&text), Arc::clone(&hangs));
         thread::spawn(move || serve(device, &held, &hung));
