@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Uid;
 
 use super::layers::Layers;
-use super::{Config, Overrides, World, notation};
+use super::{Config, Overrides, World, arguments, notation};
 
 impl Config {
     /// Why `avalonctl` cannot reach the master, if it is meant to.
@@ -49,7 +49,8 @@ fn own_runtime_folder() -> Option<PathBuf> {
 /// Where a master of this configuration listens for `avalonctl`, also if the rest of the
 /// configuration is wrong.
 pub fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
-    match Layers::read(overrides, &World::live()).and_then(|layers| layers.string("CONTROL")) {
+    let layers = arguments::under(overrides).and_then(|overrides| Layers::read(&overrides, &World::live()));
+    match layers.and_then(|layers| layers.string("CONTROL")) {
         Ok(setting) => control(&setting, overrides),
         Err(_) => {
             let setting = overrides.variable("AVALON_CONTROL").unwrap_or_default();

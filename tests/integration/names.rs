@@ -67,7 +67,9 @@ fn names_come_back_also_where_the_child_that_looks_at_them_is_killed() {
     for _ in 0..2 {
         let child = eventually("a child that looks", || server.helpers().first().copied());
         kill(child, Signal::SIGKILL).expect("a child");
-        ["pid", "control", "web"].map(|name| fs::remove_file(server.path(name)).expect("a name"));
+        for name in ["pid", "control", "web"] {
+            fs::remove_file(server.path(name)).expect("a name");
+        }
         assert_reached(&server, &unix);
     }
 }

@@ -23,6 +23,7 @@ impl Baseline {
     /// Of a server that serves with so many workers and has nothing under way.
     pub(crate) fn of(server: &Server, workers: usize) -> Baseline {
         server.wait_workers(workers);
+        eventually("the child that looks at names", || (!server.helpers().is_empty()).then_some(()));
         let descriptors = eventually("descriptors that stay as they are", || {
             let before = descriptors(server.pid());
             (snapshots_of(server).len() == 1 && descriptors(server.pid()) == before).then_some(before)
