@@ -347,7 +347,8 @@ fn job(arguments: &Arguments, config: &Config) -> Result<Job, PathListError> {
         full: arguments.full,
         jobs: arguments.jobs.map(usize::from),
         verbose: arguments.verbose,
-        keep_state: arguments.keep_state,
+        // A watch that is stopped begins with a scan of all when it starts again.
+        keep_state: arguments.keep_state || arguments.watch,
         file_timeout: config.file_timeout,
     })
 }

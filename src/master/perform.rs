@@ -127,7 +127,7 @@ impl Master {
         if !metrics.is_empty() {
             info!(self.log.logger(), "generation {} gives metrics on {}", number, metrics.join(", "));
         }
-        self.schedule_scans(number, scan_every);
+        self.schedule_scans(number);
     }
 
     /// Tells all who wait for it; a generation from a kept snapshot is followed by one from

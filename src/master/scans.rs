@@ -1,9 +1,10 @@
 //! When COLLECTION is scanned (`SCAN_EVERY`), and what came of it.
 //!
 //! The first scan begins as soon as a generation serves, each further one `SCAN_EVERY` after the end of
-//! the last. A master that shares its addresses with another one does not scan: the other one would
+//! the last, or at once if a reload has changed what is scanned. A master that shares its addresses with another one does not scan: the other one would
 //! not learn of the new rows.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
@@ -16,26 +17,54 @@ use super::generations::first_steps;
 use super::metrics::{milliseconds, now_ms};
 use super::process::{Ended, FirstSteps};
 use super::scanner::{Outcome, Scanned, Scanner};
+use crate::config::Config;
+
+/// What a scan looks at: `COLLECTION`, and `EXCLUDE`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Scope {
+    folders: Vec<PathBuf>,
+    exclude: Vec<String>,
+}
+
+impl Scope {
+    fn of(config: &Config) -> Scope {
+        Scope { folders: config.collection.clone(), exclude: config.exclude.clone() }
+    }
+}
 
 /// When the next scan is due.
 #[derive(Debug, Default)]
 struct Schedule {
     every: Option<Duration>,
+    scope: Scope,
+    /// What the last scan that has begun looks at.
+    begun: Option<Scope>,
     ended: Option<Instant>,
     due: Option<Instant>,
 }
 
 impl Schedule {
     /// A configuration counts from now on.
-    fn configure(&mut self, every: Option<Duration>, now: Instant) {
-        self.every = every;
-        self.due = every.map(|every| self.ended.map_or(now, |ended| ended + every));
+    fn configure(&mut self, every: Option<Duration>, scope: Scope, now: Instant) {
+        (self.every, self.scope) = (every, scope);
+        self.plan(now);
+    }
+
+    /// A scan begins, if it can, by the configuration that counts.
+    fn begins(&mut self) {
+        self.begun = Some(self.scope.clone());
     }
 
     /// A scan has ended, or could not begin.
     fn ended(&mut self, now: Instant) {
         self.ended = Some(now);
-        self.due = self.every.map(|every| now + every);
+        self.plan(now);
+    }
+
+    fn plan(&mut self, now: Instant) {
+        let is_new = self.begun.as_ref() != Some(&self.scope);
+        let next = |every| self.ended.filter(|_| !is_new).map_or(now, |ended| ended + every);
+        self.due = self.every.map(next);
     }
 }
 
@@ -98,6 +127,7 @@ impl Master {
             gives_way: true,
             ..first_steps(&of.config, Signal::SIGTERM)
         };
+        self.scans.schedule.begins();
         self.scoreboard.header().scans.running_ms.set(now_ms());
         match Scanner::start(&of.config, &of.log, first) {
             Ok(scanner) => {
@@ -163,8 +193,9 @@ impl Master {
     }
 
     /// A generation serves, with its configuration.
-    pub(super) fn schedule_scans(&mut self, generation: u64, every: Option<Duration>) {
-        self.scans.schedule.configure(every, Instant::now());
+    pub(super) fn schedule_scans(&mut self, generation: u64) {
+        let Some(of) = self.generations.get(&generation) else { return };
+        self.scans.schedule.configure(of.config.scan_every, Scope::of(&of.config), Instant::now());
         self.scans.owed.take_if(|owed| *owed <= generation);
         self.publish_next_scan();
     }
@@ -216,10 +247,11 @@ mod tests {
     #[test]
     fn first_scan_is_due_at_once_and_the_next_an_interval_after_its_end() {
         let (mut schedule, now) = (Schedule::default(), Instant::now());
-        schedule.configure(None, now);
+        schedule.configure(None, Scope::default(), now);
         assert_eq!(schedule.due, None);
-        schedule.configure(Some(HOUR), now);
+        schedule.configure(Some(HOUR), Scope::default(), now);
         assert_eq!(schedule.due, Some(now));
+        schedule.begins();
         let later = now + 3 * MINUTE;
         schedule.ended(later);
         assert_eq!(schedule.due, Some(later + HOUR));
@@ -228,14 +260,32 @@ mod tests {
     #[test]
     fn interval_that_is_changed_counts_from_the_end_of_the_last_scan() {
         let (mut schedule, now) = (Schedule::default(), Instant::now());
-        schedule.configure(Some(HOUR), now);
+        schedule.configure(Some(HOUR), Scope::default(), now);
+        schedule.begins();
         schedule.ended(now);
-        schedule.configure(Some(MINUTE), now + 3 * MINUTE);
+        schedule.configure(Some(MINUTE), Scope::default(), now + 3 * MINUTE);
         assert_eq!(schedule.due, Some(now + MINUTE));
-        schedule.configure(None, now + 3 * MINUTE);
+        schedule.configure(None, Scope::default(), now + 3 * MINUTE);
         assert_eq!(schedule.due, None);
         schedule.ended(now + 4 * MINUTE);
         assert_eq!(schedule.due, None);
+    }
+
+    #[test]
+    fn other_folders_are_scanned_at_once() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let other = || Scope { folders: vec!["/other".into()], exclude: Vec::new() };
+        schedule.configure(Some(HOUR), Scope::default(), now);
+        schedule.begins();
+        // While the scan of the former ones goes on.
+        schedule.configure(Some(HOUR), other(), now + MINUTE);
+        schedule.ended(now + 2 * MINUTE);
+        assert_eq!(schedule.due, Some(now + 2 * MINUTE));
+        schedule.begins();
+        schedule.ended(now + 3 * MINUTE);
+        assert_eq!(schedule.due, Some(now + 3 * MINUTE + HOUR));
+        schedule.configure(Some(HOUR), Scope { exclude: vec!["*.x".into()], ..other() }, now + 4 * MINUTE);
+        assert_eq!(schedule.due, Some(now + 4 * MINUTE));
     }
 
     #[test]

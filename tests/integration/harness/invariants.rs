@@ -97,9 +97,10 @@ impl Baseline {
         compare("children", &children, children.len() == self.workers);
         let zombies: Vec<&Pid> = children.iter().filter(|pid| is_zombie(**pid)).collect();
         compare("zombies", &zombies, zombies.is_empty());
+        let helpers = server.helpers();
         let orphans: Vec<Pid> = processes_in(&server.path(""))
             .into_iter()
-            .filter(|pid| *pid != server.pid() && !children.contains(pid))
+            .filter(|pid| *pid != server.pid() && !children.contains(pid) && !helpers.contains(pid))
             .collect();
         compare("orphans", &orphans, orphans.is_empty());
         let descriptors = descriptors(server.pid());

@@ -60,6 +60,12 @@ impl Setup {
         self
     }
 
+    /// Takes a variable back.
+    pub(crate) fn without_variable(mut self, name: &str) -> Self {
+        self.variables.retain(|(other, _)| other != name);
+        self
+    }
+
     /// Starts it through another program, such as prlimit(1).
     pub(crate) fn wrapped(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
