@@ -15,6 +15,7 @@ mod safety;
 mod traced;
 mod unchanged;
 mod watch;
+mod watch_postgresql;
 
 pub(crate) use safety::shim;
 
