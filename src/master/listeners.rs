@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -276,8 +276,7 @@ fn bind_beside(
     if !is_wider {
         return Err(ours());
     }
-    // Only for this moment. (Another process of this user that asks to share the port could join in all
-    // the same, as the kernel remembers that it was shared; one that does not ask is refused as ever.)
+    // Only for this moment.
     let share = |shared| {
         in_the_way.iter().try_for_each(|listener| listener.socket.set_reuse_port(shared))?;
         socket.set_reuse_port(shared)
@@ -285,7 +284,23 @@ fn bind_beside(
     let bound =
         share(true).and_then(|()| socket.bind(&address.into())).and_then(|()| socket.listen(manner.backlog));
     share(manner.reuse_port)?;
+    if !manner.reuse_port {
+        forget_sharing(address);
+    }
     bound.map_err(|_| ours())
+}
+
+/// The kernel remembers that a port was shared, and lets others of this user in who ask to share it, until a socket
+/// is bound to that port that does not share it. One that has no address in common with an IPv4 address is one of
+/// IPv6. Beside `[::]` there is none: then, and without IPv6, the memory stays.
+fn forget_sharing(address: SocketAddr) {
+    if !address.is_ipv4() {
+        return;
+    }
+    let beside = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
+    let _ = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))
+        .and_then(|socket| socket.set_only_v6(true).map(|()| socket))
+        .and_then(|socket| socket.bind(&beside.into()));
 }
 
 fn bind_unix(path: &Path, manner: &Manner) -> io::Result<Socket> {

@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Uid;
 use rusqlite::Connection as Sqlite;
 
+use crate::harness::cgroup::Group;
 use crate::harness::eventually;
 use crate::harness::http::Connection;
 use crate::harness::server::{Server, Setup, collection};
@@ -170,6 +171,30 @@ fn limit_of_processes_is_named() {
     let wrapper = ["setpriv", "--reuid=65530", "--regid=65530", "--clear-groups", "prlimit", "--nproc=1"];
     let setup = readable_by_all(Setup::with(&collection(1))).wrapped(&wrapper);
     assert_fails(setup.spawn(), 4, &["CRITICAL", "fork: ", "pids.max", "RLIMIT_NPROC"]);
+}
+
+/// In a container or a unit (TasksMax=): nothing can be forked, and what is there goes on.
+#[test]
+fn limit_of_a_control_group_is_named_and_ends_nothing() {
+    let Some(group) = Group::that_counts() else {
+        return eprintln!("skipped: no control group that counts processes can be made here");
+    };
+    let server = Setup::with(&collection(1)).start();
+    let workers = server.wait_workers(2);
+    eventually("the child that looks at names", || (!server.helpers().is_empty()).then_some(()));
+    group.take(&[vec![server.pid()], workers.clone(), server.helpers()].concat());
+    group.limit("1");
+    kill(workers[0], Signal::SIGKILL).expect("a worker");
+    let line = server.wait_log("fork: ");
+    assert!(line.contains("pids.max") && line.contains("TasksMax"), "{line}");
+    assert!(group.count() > 1);
+    server.signal(Signal::SIGHUP);
+    server.wait_log("reload failed, generation 1 goes on serving: ");
+    assert_eq!(server.get("/avalon/songs").success().len(), 10);
+    group.limit("max");
+    server.wait_workers(2);
+    server.reload();
+    assert_eq!(server.get("/avalon/songs").success().len(), 10);
 }
 
 #[test]
