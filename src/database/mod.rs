@@ -10,6 +10,7 @@ pub mod difference;
 mod error;
 mod last_words;
 mod left_out;
+mod orphans;
 mod password;
 mod postgres;
 mod require_auth;

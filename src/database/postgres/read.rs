@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{for_each_row, for_each_row_of, missing_of, value};
 use crate::database::difference::{Kind, StoredSong};
+use crate::database::orphans::WithoutOrphans;
 use crate::database::rows::Value;
 use crate::database::session::{Previous, State, Visit};
 use crate::database::{schema, state};
@@ -29,8 +30,9 @@ pub(super) fn all(
     };
     let mut state = State::Absent;
     if tables.contains(&"avalon_folders") && tables.contains(&"avalon_files") {
-        let is_whole = folders(transaction, visit)? & files(transaction, visit)?;
-        state = if is_whole { State::Whole } else { State::Damaged };
+        let mut visit = WithoutOrphans::to(visit);
+        let is_whole = folders(transaction, &mut visit)? & files(transaction, &mut visit)?;
+        state = if is_whole && !visit.were_there { State::Whole } else { State::Damaged };
     }
     let mut is_clean = true;
     for kind in Kind::ALL.into_iter().filter(|kind| tables.contains(&kind.table())) {

@@ -12,6 +12,7 @@ use super::scan_lock::ScanLock;
 use super::{NO_LOCKS, explain, insert, label, missing_tables, select, write};
 use crate::database::difference::{Kind, StoredSong};
 use crate::database::error::ANOTHER_PROGRAM;
+use crate::database::orphans::WithoutOrphans;
 use crate::database::session::{Holder, Notice, Patience, Previous, State, Tell, Visit};
 use crate::database::{Changes, DatabaseError, schema, state};
 
@@ -156,8 +157,9 @@ fn read(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Result<Prev
     let last_scan = last_scan(connection)?;
     let mut state = State::Absent;
     if has_table(connection, "avalon_folders")? && has_table(connection, "avalon_files")? {
-        let is_whole = read_folders(connection, visit)? & read_files(connection, visit)?;
-        state = if is_whole { State::Whole } else { State::Damaged };
+        let mut visit = WithoutOrphans::to(visit);
+        let is_whole = read_folders(connection, &mut visit)? & read_files(connection, &mut visit)?;
+        state = if is_whole && !visit.were_there { State::Whole } else { State::Damaged };
     }
     let missing = missing_tables(connection)?;
     let mut is_clean = true;

@@ -144,6 +144,7 @@ impl<'a> Sequence<'a> {
                 let said = self.tree.edit();
                 self.trail.extend(said);
             }
+            self.tree.remove_links_to_nothing();
             if self.tree.chance.one_in(4) {
                 self.edit_rows();
             }
