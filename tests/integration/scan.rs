@@ -5,6 +5,7 @@ mod edits;
 mod keep;
 mod made;
 mod memory;
+mod orphans;
 mod output;
 mod parts;
 mod predecessor;
