@@ -4,7 +4,7 @@
 //! The rooms, in the order in which data walks through them (ARCHITECTURE.md has the map):
 //!
 //! - [`config`]: what an operator chose (defaults, file, environment, flags), all of it checked
-//! - [`model`], [`ids`], [`text`]: plain data, stable ids, text as the API compares it
+//! - [`api`], [`model`], [`ids`], [`text`]: names of the API, plain data, stable ids, text as the API compares it
 //! - [`scan`]: finding audio files, reading their tags, making rows of them
 //! - [`database`]: rows in and rows out of SQLite and PostgreSQL
 //! - [`snapshot`]: the collection as one immutable, mapped, queryable object
@@ -14,15 +14,26 @@
 //! - [`title`]: what `ps` shows of a process
 //! - [`control`]: how `avalonctl` talks to a master
 //! - [`telemetry`]: logging, Sentry and statsd; called by all, calls nobody
+//! - [`cli`]: how all programs print
+//! - `exits`: the exit codes of a program and their documentation, as one list
 
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "a test may panic or fail instead"))]
+
+pub mod api;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod database;
+mod exits;
 pub mod ids;
 pub mod master;
 pub mod model;
 pub mod scan;
 pub mod scoreboard;
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "counts and offsets fit: the builder refuses what does not, and open checks every section"
+)]
 pub mod snapshot;
 pub mod telemetry;
 pub mod text;

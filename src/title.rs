@@ -1,9 +1,9 @@
-//! What `ps` shows of a process: written over the arguments and the environment it was started
-//! with, which so disappear from `/proc`, passwords in them included.
+//! The title of a process, as `ps` shows it. It is written over the arguments and the environment that the
+//! process was started with; they disappear from `/proc`, passwords in them included.
 //!
-//! There is no other way to a title of any length: the kernel shows what lies where it has put
-//! the arguments, and goes on into the environment if the last byte of the arguments is in use
-//! (proc(5); setproctitle(3) relies on the same).
+//! There is no other way to a title of any length: the kernel shows the memory into which it has put the
+//! arguments, and goes on into the environment if the last byte of the arguments is in use (proc(5);
+//! setproctitle(3) relies on the same).
 
 use std::ffi::{CStr, CString, c_char};
 use std::fs;
@@ -21,9 +21,9 @@ struct Room {
     len: usize,
 }
 
-/// Sets the title of this process, cut to the length of its arguments and environment. From the
-/// first call on, which has to be made while the process has one thread, `std::env::args` gives
-/// titles: whoever needs the arguments must have them by then.
+/// Sets the title of this process, cut to the length of its arguments and environment. The first call has to
+/// be made while the process has one thread. From then on `std::env::args` gives titles: code that needs the
+/// arguments must have read them before.
 #[allow(unsafe_code)]
 pub fn set(title: &str) {
     // Shown by `ps -o comm`, at most 15 bytes.
@@ -35,7 +35,7 @@ pub fn set(title: &str) {
     let text = room.filled_with(title.as_bytes());
     // SAFETY: the kernel says that these `len` bytes, which are writable, hold the arguments and,
     // where `take_room` has moved it away, the environment of this process. They are never freed
-    // and nobody reads them any more, as this function's documentation asks.
+    // and no code reads them any more, as this function's documentation asks.
     unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), room.start as *mut u8, room.len) };
 }
 
@@ -80,7 +80,7 @@ fn move_environment() -> bool {
     if !alone {
         return false;
     }
-    // SAFETY: no other thread exists, so nobody else reads or changes `environ` meanwhile.
+    // SAFETY: no other thread exists, so no other code reads or changes `environ` meanwhile.
     let mut place = unsafe { environ };
     if place.is_null() {
         return true;

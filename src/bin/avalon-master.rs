@@ -1,17 +1,16 @@
 //! `avalon-master`: serves the collection with pre-forked workers.
 
-use std::error::Error;
-use std::io::{ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
+use avalon::cli::{chain, exit_codes, print};
 use avalon::config::trial::{self, Finding};
 use avalon::config::{self, Config, flags::Flags};
-use avalon::master::{self, Dispositions};
+use avalon::master::{self, Dispositions, ExitCode as Exit};
 use clap::Parser;
 
 /// Serves the metadata of a music collection as JSON, by pre-forked workers.
 #[derive(Parser)]
-#[command(name = "avalon-master", version, args_override_self = true, after_help = SHORT, after_long_help = LONG)]
+#[command(name = "avalon-master", version, args_override_self = true, after_help = SHORT, after_long_help = long())]
 pub(crate) struct Arguments {
     /// Check the configuration, try what it names, and exit
     #[arg(long)]
@@ -26,7 +25,8 @@ pub(crate) struct Arguments {
 const SHORT: &str = "\
 All flags, signals and exit codes: --help. All settings: avalon-echo-config";
 
-const LONG: &str = "\
+/// The end of `--help`, before the exit codes.
+const SIGNALS: &str = "\
 Every setting can stand in the file that AVALON_CONFIG or --config names, in the \
 environment as AVALON_<KEY>, or here; `avalon-echo-config` prints all of them with their \
 defaults and documentation.
@@ -39,48 +39,43 @@ Signals:
   INT, QUIT  stop at once
   TTIN, TTOU one worker more, one worker less
   USR1       reopen log files
-  USR2       start the program anew beside this one; `avalonctl upgrade` does all of it
+  USR2       start the program again beside this one; `avalonctl upgrade` does all of it
   WINCH      drain all workers; HUP brings them back. Ignored with a terminal, which
-             sends it when it is resized, and as process 1
+             sends it when it is resized, and as process 1";
 
-Exit codes:
-  0  stopped as told
-  1  an address or the pid file could not be had, or the system failed
-  2  wrong command line or configuration
-  3  the workers did not come up, or die again and again (MAX_FAILURES)
-  4  the collection could not be loaded: the database is unreachable or broken";
+fn long() -> String {
+    format!("{SIGNALS}\n\n{}", exit_codes(|code: &Exit| *code as u8))
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // Before the configuration is read, which may take its time: who tells a group to reload does not mean
-    // to end a server that starts.
+    // Before the configuration is read, which may take its time: an operator who tells a group of processes to
+    // reload does not mean to end a server that starts.
     let dispositions = (!arguments.print_config && !arguments.check_config).then(Dispositions::put_in_order);
     let overrides = arguments.flags.overrides();
     let config = match config::load(&overrides) {
         Ok(config) => config,
         Err(error) => {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            eprintln!("avalon-master: {error}{cause}");
-            return ExitCode::from(2);
+            eprintln!("avalon-master: {}", chain(&error));
+            return Exit::Configuration.into();
         }
     };
     if arguments.print_config {
-        return match stdout().write_all(config.print().as_bytes()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+        return match print(&config.print()) {
+            Err(error) => {
                 eprintln!("avalon-master: {error}");
-                ExitCode::FAILURE
+                Exit::Failure.into()
             }
-            // Also if whoever reads has seen enough.
-            _ => ExitCode::SUCCESS,
+            Ok(()) => Exit::Stopped.into(),
         };
     }
     if arguments.check_config {
         return check(&config);
     }
-    ExitCode::from(master::run(overrides, config, dispositions.unwrap_or_default()) as u8)
+    master::run(overrides, config, dispositions.unwrap_or_default()).into()
 }
 
-/// Says what a start with this configuration would meet.
+/// Tells which problems a start with this configuration would meet.
 fn check(config: &Config) -> ExitCode {
     let lines = config.notes.iter().chain(&config.warnings).map(String::as_str);
     lines.chain(config.unreachable()).for_each(|line| eprintln!("avalon-master: {line}"));
@@ -89,7 +84,7 @@ fn check(config: &Config) -> ExitCode {
         eprintln!("avalon-master: {text}");
     }
     match findings.iter().any(|finding| matches!(finding, Finding::Wrong(_))) {
-        true => ExitCode::from(2),
-        false => ExitCode::SUCCESS,
+        true => Exit::Configuration.into(),
+        false => Exit::Stopped.into(),
     }
 }

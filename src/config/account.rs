@@ -2,7 +2,6 @@
 
 use nix::unistd::{Gid, Uid};
 
-use super::Config;
 use super::error::ConfigError;
 use super::layers::Layers;
 use super::typed;
@@ -19,15 +18,13 @@ pub struct Account {
     pub groups: Vec<Gid>,
 }
 
-impl Config {
-    /// Whom workers and the loader run as, by names where there are any.
-    pub fn account_names(&self, world: &World<'_>) -> (String, String) {
-        let own = || (Uid::effective(), Gid::effective());
-        let (uid, gid) = self.account.as_ref().map_or_else(own, |account| (account.uid, account.gid));
-        let user = world.user_of(uid).ok().flatten().map(|user| user.name);
-        let group = world.group_name(gid);
-        (user.unwrap_or_else(|| uid.to_string()), group.unwrap_or_else(|| gid.to_string()))
-    }
+/// Whom workers and the loader run as, by names where there are any; without an account, as this process.
+pub(super) fn names(account: Option<&Account>, world: &World<'_>) -> (String, String) {
+    let own = || (Uid::effective(), Gid::effective());
+    let (uid, gid) = account.map_or_else(own, |account| (account.uid, account.gid));
+    let user = world.user_of(uid).ok().flatten().map(|user| user.name);
+    let group = world.group_name(gid);
+    (user.unwrap_or_else(|| uid.to_string()), group.unwrap_or_else(|| gid.to_string()))
 }
 
 /// Says that a user without GROUP brings its own group, where that is another one than Gunicorn's.

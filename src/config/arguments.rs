@@ -5,11 +5,11 @@ use std::env;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+use super::error::ConfigError;
 use super::flags::Flags;
-use super::{ConfigError, Overrides, gunicorn};
-
-/// The variable.
-pub(super) const VARIABLE: &str = "GUNICORN_CMD_ARGS";
+use super::gunicorn;
+use super::layers::GUNICORN_ARGUMENTS as VARIABLE;
+use super::overrides::Overrides;
 
 /// What the command line says, with the flags of the variable under it.
 ///

@@ -6,17 +6,13 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Uid;
 
 use super::layers::Layers;
-use super::{Config, Overrides, World, arguments, notation};
+use super::overrides::Overrides;
+use super::world::World;
+use super::{arguments, notation};
 
-impl Config {
-    /// Why `avalonctl` cannot reach the master, if it is meant to.
-    pub fn unreachable(&self) -> Option<&'static str> {
-        (self.control.is_none() && self.control_wanted).then_some(
-            "avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set, and \
-             there is no /run/user/UID; set CONTROL to a path, or to none",
-        )
-    }
-}
+/// Why `avalonctl` cannot reach a master that has no place for its socket.
+pub(super) const UNREACHABLE: &str = "avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set, and there is no \
+     /run/user/UID; set CONTROL to a path, or to none";
 
 /// The control socket: as it is set, or where systemd or the session keeps such things.
 pub(super) fn control(setting: &str, overrides: &Overrides) -> Result<Option<PathBuf>, String> {

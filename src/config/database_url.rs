@@ -3,15 +3,22 @@
 //! and checked. Nothing is opened or looked up here, and no error repeats what follows
 //! `://`: it may hold the password, also when it cannot be told where.
 
+mod error;
+mod notation;
 mod parameters;
 mod parse;
+mod postgres;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+
+pub use error::DatabaseUrlError;
+pub use postgres::{
+    AuthMethod, ChannelBinding, Host, Liveness, PostgresSettings, RootCertificates, Secret, SslMode, Target,
+    TlsDetails,
+};
 
 /// A database, as `DATABASE_URL` names it. `Display` and `Debug` hide the password.
 #[derive(Clone, PartialEq)]
@@ -28,269 +35,6 @@ pub enum Backend {
     Postgres(Box<PostgresSettings>),
 }
 
-/// How to reach a PostgreSQL server; names and meanings are libpq's.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PostgresSettings {
-    /// Where the server listens.
-    pub host: Host,
-    /// TCP port, or the number in the name of the Unix socket.
-    pub port: u16,
-    /// `None`: the name of the user this process runs as.
-    pub user: Option<String>,
-    /// `None`: PGPASSWORD or the password file, if the server asks for one.
-    pub password: Option<Secret>,
-    /// `None`: the name of the user.
-    pub database: Option<String>,
-    /// Whether to encrypt and what to verify.
-    pub ssl_mode: SslMode,
-    /// Who may vouch for the server.
-    pub root_certificates: RootCertificates,
-    /// PEM file with our own certificate; `None`: `~/.postgresql/postgresql.crt` if it exists.
-    pub client_certificate: Option<PathBuf>,
-    /// PEM file with the key of that certificate; `None`: `~/.postgresql/postgresql.key`.
-    pub client_key: Option<PathBuf>,
-    /// For all of connecting, authentication included; `None` waits for ever.
-    pub connect_timeout: Option<Duration>,
-    /// Shown in `pg_stat_activity`.
-    pub application_name: String,
-    /// Command-line options for the server session, such as `-c search_path=music`.
-    pub options: Option<String>,
-    /// Where to connect to, instead of looking up the host.
-    pub address: Option<IpAddr>,
-    /// `None`: PGPASSFILE or `~/.pgpass`.
-    pub password_file: Option<PathBuf>,
-    /// How a server that has gone is noticed.
-    pub liveness: Liveness,
-    /// Whether a login must be bound to the TLS connection.
-    pub channel_binding: ChannelBinding,
-    /// How the server may ask for a proof; `None`: any way.
-    pub required_auth: Option<Vec<AuthMethod>>,
-    /// The rest about TLS.
-    pub tls: TlsDetails,
-    /// Which kind of server will do.
-    pub target: Target,
-    /// Names of parameters that change nothing here.
-    pub passed_over: Vec<String>,
-}
-
-/// How a server that has gone is noticed, over TCP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Liveness {
-    /// Whether to ask when nothing comes.
-    pub keepalives: bool,
-    /// After this time without anything.
-    pub idle: Duration,
-    /// Between two questions.
-    pub interval: Duration,
-    /// Questions without an answer after which the server has gone.
-    pub count: u32,
-    /// How long what was sent may stay unacknowledged.
-    pub user_timeout: Duration,
-}
-
-impl Default for Liveness {
-    /// A minute, either way.
-    fn default() -> Liveness {
-        Liveness {
-            keepalives: true,
-            idle: Duration::from_secs(30),
-            interval: Duration::from_secs(10),
-            count: 3,
-            user_timeout: Duration::from_secs(60),
-        }
-    }
-}
-
-/// libpq's `channel_binding`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelBinding {
-    /// Never.
-    Disable,
-    /// Where the server offers it. The default.
-    Prefer,
-    /// Or no login at all.
-    Require,
-}
-
-/// How a server asks for a proof.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthMethod {
-    /// The password as it is.
-    Password,
-    /// A hash of it.
-    Md5,
-    /// SCRAM-SHA-256, with or without channel binding.
-    Scram,
-    /// Not at all; a client certificate may have been asked for before.
-    None,
-}
-
-impl AuthMethod {
-    /// All of them.
-    pub const ALL: [AuthMethod; 4] =
-        [AuthMethod::Password, AuthMethod::Md5, AuthMethod::Scram, AuthMethod::None];
-}
-
-/// Details of TLS that hardly anybody sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TlsDetails {
-    /// Whether to begin with TLS at once, without asking.
-    pub direct: bool,
-    /// Whether to refuse TLS 1.2.
-    pub only_version_1_3: bool,
-    /// Whether to tell the server the name it was called by.
-    pub sni: bool,
-    /// Whether to show a client certificate, if there is one.
-    pub client_certificate: bool,
-}
-
-impl Default for TlsDetails {
-    fn default() -> TlsDetails {
-        TlsDetails { direct: false, only_version_1_3: false, sni: true, client_certificate: true }
-    }
-}
-
-/// libpq's `target_session_attrs`, for one server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// Any server.
-    Any,
-    /// A session that may write by default.
-    ReadWrite,
-    /// A session that may not.
-    ReadOnly,
-    /// No standby.
-    Primary,
-    /// A standby.
-    Standby,
-}
-
-/// Where a PostgreSQL server listens.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Host {
-    /// A host name or an address (IPv6 without brackets).
-    Tcp(String),
-    /// The folder of a Unix socket.
-    Unix(PathBuf),
-}
-
-/// libpq's `sslmode`, from careless to strict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-pub enum SslMode {
-    /// Never TLS.
-    Disable,
-    /// Plain first; TLS if the server refuses that.
-    Allow,
-    /// TLS first; plain if the server does not offer it or it fails. The default.
-    Prefer,
-    /// TLS. Verified like `VerifyCa` if there is a root certificate file, else not at all.
-    Require,
-    /// TLS, and a trusted root must vouch for the server's certificate.
-    VerifyCa,
-    /// The same, and the certificate must be for this host.
-    VerifyFull,
-}
-
-/// libpq's `sslrootcert`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RootCertificates {
-    /// `~/.postgresql/root.crt`, if it exists.
-    Default,
-    /// A PEM file.
-    File(PathBuf),
-    /// Those the machine trusts; only together with `VerifyFull`.
-    System,
-}
-
-/// A text that `Debug` does not show.
-#[derive(Clone, PartialEq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself, for the one place that sends it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// Why a text is no database URL that this program can use.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DatabaseUrlError {
-    /// There is no `dialect://` or `dialect+driver://` in front.
-    NoDialect,
-    /// A dialect of SQLAlchemy that is not supported, or no dialect at all.
-    Dialect(String),
-    /// A SQLite driver that encrypts.
-    Encrypted,
-    /// A host between the slashes of a SQLite URL.
-    SqliteHost,
-    /// A SQLite database that would live in the memory of one process.
-    InMemory,
-    /// No port number from 1 to 65535 after the host.
-    Port,
-    /// An opening bracket without a closing one, or several hosts.
-    Host,
-    /// An `@` or `:` in the name of the database: most likely a `/` in the user's name is to
-    /// blame, and what looks like the database holds the password.
-    DatabaseName,
-    /// A parameter after `?` that is not known.
-    Parameter(String),
-    /// A parameter of libpq that this program cannot honour.
-    Unsupported(String),
-    /// A known parameter with a bad value, and what it may be.
-    Value(&'static str, &'static str),
-}
-
-impl fmt::Display for DatabaseUrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const FORMS: &str = "supported are sqlite:////absolute/path, sqlite:///relative/path and \
-                             postgresql://user:password@host:port/database";
-        match self {
-            Self::NoDialect => write!(f, "not a database URL, there is no `://` after a dialect; {FORMS}"),
-            Self::Dialect(name) => write!(f, "database dialect `{name}` is not supported; {FORMS}"),
-            Self::Encrypted => write!(f, "encrypted SQLite databases are not supported; {FORMS}"),
-            Self::SqliteHost => write!(
-                f,
-                "a SQLite database has no host: write sqlite:///relative/path (three slashes) \
-                 or sqlite:////absolute/path (four)"
-            ),
-            Self::InMemory => write!(
-                f,
-                "a SQLite database in memory would be another, empty one in each process; \
-                 name a file: sqlite:////absolute/path"
-            ),
-            Self::Port => write!(
-                f,
-                "the port of the database must be a number from 1 to 65535 (percent-encode `@`, \
-                 `:` and `/` in user and password)"
-            ),
-            Self::Host => write!(
-                f,
-                "the database host must be one name, one address ([...] for IPv6) or a \
-                 percent-encoded folder"
-            ),
-            Self::DatabaseName => {
-                write!(f, "`@` or `:` in the database name: percent-encode it there, or `/` in the user name")
-            }
-            Self::Parameter(name) => write!(f, "unknown parameter `{name}` in the database URL"),
-            Self::Unsupported(name) => {
-                write!(f, "parameter `{name}` of the database URL is not supported; leave it out")
-            }
-            Self::Value(name, expected) => {
-                write!(f, "parameter `{name}` of the database URL must be {expected}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for DatabaseUrlError {}
-
 impl DatabaseUrl {
     /// Takes a URL apart.
     ///
@@ -305,7 +49,7 @@ impl DatabaseUrl {
             _ if !driver.chars().all(is_word) => return Err(DatabaseUrlError::NoDialect),
             "sqlite" => Backend::Sqlite(parse::sqlite(driver, rest)?),
             "postgresql" | "postgres" => Backend::Postgres(Box::new(parse::postgres(rest)?)),
-            _ => return Err(DatabaseUrlError::Dialect(parse::printable_name(scheme))),
+            _ => return Err(DatabaseUrlError::Dialect(notation::printable_name(scheme))),
         };
         Ok(DatabaseUrl { backend })
     }
@@ -333,21 +77,5 @@ impl fmt::Display for DatabaseUrl {
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DatabaseUrl({self})")
-    }
-}
-
-impl fmt::Display for PostgresSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("postgresql://")?;
-        if let Some(user) = &self.user {
-            let password = if self.password.is_some() { ":***" } else { "" };
-            write!(f, "{user}{password}@")?;
-        }
-        match &self.host {
-            Host::Tcp(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port)?,
-            Host::Tcp(host) => write!(f, "{host}:{}", self.port)?,
-            Host::Unix(folder) => write!(f, "{}:{}", folder.display(), self.port)?,
-        }
-        write!(f, "/{}", self.database.as_deref().unwrap_or(""))
     }
 }

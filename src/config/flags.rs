@@ -8,7 +8,8 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, ValueHint, value_parser};
 
-use super::layers::{self, Raw};
+use super::layers;
+use super::raw::Raw;
 use super::settings::{self, Kind, Setting};
 use super::{Overrides, gunicorn};
 

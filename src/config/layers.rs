@@ -10,29 +10,16 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
 use super::migration::{Secrets, from_python};
-use super::{DEFAULT_TOML, Overrides, World, arguments, python, settings};
+use super::overrides::Overrides;
+use super::python;
+use super::raw::Raw;
+use super::settings::{self, DEFAULT_TOML};
+use super::world::World;
 
 /// Prefix of the environment variables that set a key.
 pub(super) const PREFIX: &str = "AVALON_";
 /// Environment variable that names the configuration file.
 const FILE_VARIABLE: &str = "AVALON_CONFIG";
-
-/// A value as it was written.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Raw {
-    /// A TOML string.
-    Text(String),
-    /// A TOML integer.
-    Integer(i64),
-    /// A TOML boolean.
-    Boolean(bool),
-    /// A TOML array of strings.
-    List(Vec<String>),
-    /// Text of the environment or a flag, whose type its key decides.
-    Untyped(String),
-    /// Anything else, by the name of its type.
-    Other(&'static str),
-}
 
 /// A value and its origin.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +48,7 @@ impl Layers {
             layers.lay_file(&path, named_by, world)?;
         }
         for (key, value) in &overrides.below {
-            let origin = Origin::Environment(arguments::VARIABLE.to_owned());
+            let origin = Origin::Environment(GUNICORN_ARGUMENTS.to_owned());
             layers.values.insert(key, Value { value: value.clone(), origin });
         }
         layers.lay_environment(overrides)?;
@@ -172,6 +159,9 @@ const PLATFORM: [(&str, &str, &str); 3] = [
     ("FORWARDED_ALLOW_IPS", "FORWARDED_ALLOW_IPS", ""),
 ];
 
+/// The variable from which Gunicorn takes flags.
+pub(super) const GUNICORN_ARGUMENTS: &str = "GUNICORN_CMD_ARGS";
+
 fn utf8(value: OsString, key: &'static str, origin: &Origin) -> Result<String, ConfigError> {
     let wrong = |_| ConfigError::Value { origin: origin.clone(), key, problem: "is not UTF-8".to_owned() };
     value.into_string().map_err(wrong)
@@ -199,7 +189,7 @@ fn file(overrides: &Overrides) -> Result<Option<(PathBuf, Origin)>, ConfigError>
         .filter(|(_, path)| !path.is_empty())
         .map(|(name, path)| (PathBuf::from(path), Origin::Environment(name)));
     let below = || {
-        let by = Origin::Environment(arguments::VARIABLE.to_owned());
+        let by = Origin::Environment(GUNICORN_ARGUMENTS.to_owned());
         overrides.file_below.clone().map(|path| (path, by))
     };
     Ok(named.or_else(below))

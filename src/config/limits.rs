@@ -50,15 +50,14 @@ pub(super) fn max_requests(layers: &Layers) -> Result<Option<MaxRequests>, Confi
 }
 
 pub(super) fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
-    let count = |key| layers.integer(key).map(|number| number as usize);
     Ok(Limits {
         keepalive: layers.seconds("KEEPALIVE")?,
         header_timeout: layers.seconds("HEADER_TIMEOUT")?,
         write_timeout: layers.seconds("WRITE_TIMEOUT")?,
-        connections: count("WORKER_CONNECTIONS")?,
-        request_line: count("LIMIT_REQUEST_LINE")?,
-        request_fields: count("LIMIT_REQUEST_FIELDS")?,
-        request_field_size: count("LIMIT_REQUEST_FIELD_SIZE")?,
-        request_head: count("LIMIT_REQUEST_HEAD")?,
+        connections: layers.count("WORKER_CONNECTIONS")?,
+        request_line: layers.count("LIMIT_REQUEST_LINE")?,
+        request_fields: layers.count("LIMIT_REQUEST_FIELDS")?,
+        request_field_size: layers.count("LIMIT_REQUEST_FIELD_SIZE")?,
+        request_head: layers.count("LIMIT_REQUEST_HEAD")?,
     })
 }

@@ -8,6 +8,7 @@ mod arguments;
 mod bind;
 mod control;
 pub mod database_url;
+pub mod echo;
 mod error;
 pub mod flags;
 mod gunicorn;
@@ -19,6 +20,7 @@ mod overrides;
 mod printed;
 mod proxies;
 mod python;
+mod raw;
 mod settings;
 mod telemetry;
 pub mod trial;
@@ -42,13 +44,11 @@ use limits::{limits, max_requests};
 pub use overrides::Overrides;
 use printed::shown;
 pub use proxies::{ForwardedHeaders, Proxies, Trusted};
+pub use settings::DEFAULT_TOML;
 pub use world::{Answers, World};
 
 use crate::telemetry::sentry::SentrySettings;
 use crate::telemetry::{AccessSettings, LogSettings};
-
-/// The defaults with their documentation, as `avalon-echo-config` prints them.
-pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -186,14 +186,14 @@ pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, Confi
         metrics: layers.truth("METRICS")?,
         metrics_bind: metrics_bind(&layers, &bind)?,
         bind,
-        backlog: layers.integer("BACKLOG")? as i32,
+        backlog: i32::try_from(layers.integer("BACKLOG")?).unwrap_or(i32::MAX),
         reuse_port: layers.truth("REUSE_PORT")?,
-        workers: layers.integer("WORKERS")? as usize,
+        workers: layers.count("WORKERS")?,
         timeout: Some(layers.seconds("TIMEOUT")?).filter(|timeout| !timeout.is_zero()),
         graceful_timeout: layers.seconds("GRACEFUL_TIMEOUT")?,
         boot_timeout: layers.seconds("BOOT_TIMEOUT")?,
         load_timeout: layers.seconds("LOAD_TIMEOUT")?,
-        failures_max: layers.integer("MAX_FAILURES")? as usize,
+        failures_max: layers.count("MAX_FAILURES")?,
         failure_window: layers.seconds("FAILURE_WINDOW")?,
         max_requests: max_requests(&layers)?,
         max_rss: Some(layers.bytes("MAX_RSS")?).filter(|bytes| *bytes > 0),
@@ -219,6 +219,16 @@ impl Config {
     /// Ports of IPv4 addresses to serve on, which an IPv6 address must not take.
     pub fn ipv4_ports(&self) -> Vec<u16> {
         self.bind.iter().chain(&self.metrics_bind).filter_map(BindAddress::ipv4_port).collect()
+    }
+
+    /// Whom workers and the loader run as, by names where there are any.
+    pub fn account_names(&self, world: &World<'_>) -> (String, String) {
+        account::names(self.account.as_ref(), world)
+    }
+
+    /// Why `avalonctl` cannot reach the master, if it is meant to.
+    pub fn unreachable(&self) -> Option<&'static str> {
+        (self.control.is_none() && self.control_wanted).then_some(control::UNREACHABLE)
     }
 
     /// Every key with the value that counts, as TOML comments and lines; the database

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::layers::Raw;
+use super::raw::Raw;
 
 /// What the command line says: flags, `-e` variables and `-c`.
 #[derive(Debug, Default, Clone)]

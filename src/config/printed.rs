@@ -1,6 +1,7 @@
 //! A configuration as it is printed.
 
-use super::layers::{Layers, Raw};
+use super::layers::Layers;
+use super::raw::Raw;
 use super::{DatabaseUrl, notation, settings};
 
 /// The keys, and their values as TOML writes them; secrets are hidden.

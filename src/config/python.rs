@@ -1,8 +1,10 @@
 //! Assignments of literals in a Python file, such as avalonms' settings or Gunicorn's configuration.
 //! Nothing is executed: whatever is no literal is only shown.
 
+mod literal;
 mod scanner;
 
+pub(super) use literal::Literal;
 use scanner::Scanner;
 
 /// A statement of the file.
@@ -18,16 +20,6 @@ pub(super) enum Statement {
     },
     /// Any other, by its first line; a comment, a docstring or an import is none.
     Other { line: usize, text: String },
-}
-
-/// A value.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Literal {
-    None,
-    Boolean(bool),
-    Integer(i64),
-    Text(String),
-    List(Vec<Literal>),
 }
 
 /// The statements of a file.

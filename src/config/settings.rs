@@ -3,7 +3,8 @@
 
 use std::sync::LazyLock;
 
-use super::DEFAULT_TOML;
+/// The defaults with their documentation, as `avalon-echo-config` prints them.
+pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
 
 /// Settings under a heading of `--help`, which is a section of `config/default.toml` too.
 pub(super) struct Group {

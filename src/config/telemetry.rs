@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::error::ConfigError;
-use super::layers::{Layers, Raw};
+use super::layers::Layers;
+use super::raw::Raw;
 use super::typed;
 use crate::telemetry::{self, AccessFormat, AccessSettings, LogFormat, LogSettings};
 

@@ -17,7 +17,7 @@ use super::database_url::{Backend, Host};
 use super::{Account, BindAddress, Config, preferred};
 
 /// Longest wait for a host name.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Something that the trial has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,11 +86,11 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolved> {
         let _ = tell.send((name.as_str(), port).to_socket_addrs().map(Iterator::collect));
     });
     spawned.map_err(|error| Unresolved(format!("host {host:?} was not looked up: {error}"), false))?;
-    match told.recv_timeout(PATIENCE) {
+    match told.recv_timeout(LOOK_UP_TIMEOUT) {
         Ok(Ok(addresses)) => Ok(addresses),
         Ok(Err(error)) => Err(Unresolved(format!("host {host:?} has no address: {error}"), true)),
         Err(_) => {
-            let waited = PATIENCE.as_secs();
+            let waited = LOOK_UP_TIMEOUT.as_secs();
             Err(Unresolved(
                 format!("not checked: host {host:?} was not resolved within {waited} seconds"),
                 false,

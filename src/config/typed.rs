@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::layers::{Layers, Raw, Value};
+use super::layers::{Layers, Value};
 use super::notation::{parse_bytes, parse_interval, parse_mode, path};
+use super::raw::Raw;
 use super::settings::{self, Kind};
 
 impl Layers {
@@ -71,6 +72,11 @@ impl Layers {
             let got = shown(&setting.value);
             wrong(key, setting, format!("expected a whole number from {least} to {most}, got {got}"))
         })
+    }
+
+    /// A number of things or bytes, as [`Layers::integer`]; the table allows none below zero.
+    pub(super) fn count(&self, key: &'static str) -> Result<usize, ConfigError> {
+        self.integer(key).map(|number| usize::try_from(number).unwrap_or_default())
     }
 
     /// True or false, in any case outside a file, where Python's words are usual.

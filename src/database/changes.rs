@@ -1,11 +1,11 @@
 //! What a scan wants written at its end.
 
 use std::ffi::OsString;
-use std::io;
 
 use uuid::Uuid;
 
 use super::difference::RowChanges;
+use super::stream::{Stream, is_at_end};
 use crate::model::library::{File, Folder};
 
 /// What a scan writes, in one transaction or not at all.
@@ -48,10 +48,6 @@ pub struct StateChanges<'a> {
     pub removed_files: &'a [(i64, OsString)],
 }
 
-/// Rows one by one, so that a million of them need not be in memory at once. Where they are
-/// kept meanwhile may fail.
-pub type Stream<'a, T> = Box<dyn Iterator<Item = io::Result<T>> + Send + 'a>;
-
 /// A song whose file has another path now, and so another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
@@ -72,18 +68,6 @@ impl StateChanges<'_> {
             && is_at_end(&mut self.folders)
             && is_at_end(&mut self.files)
     }
-}
-
-/// Looks at the first row of a stream, without losing it.
-pub(super) fn is_at_end<'a, T: Send + 'a>(stream: &mut Option<Stream<'a, T>>) -> bool {
-    let Some(mut rows) = stream.take() else {
-        return true;
-    };
-    let Some(first) = rows.next() else {
-        return true;
-    };
-    *stream = Some(Box::new(std::iter::once(first).chain(rows)));
-    false
 }
 
 impl Changes<'_> {
@@ -108,7 +92,7 @@ mod tests {
             StateChanges { folders: Some(Box::new(rows.iter().cloned().map(Ok))), ..StateChanges::default() };
         assert!(!state.is_empty());
         assert!(!state.is_empty());
-        let seen: Vec<Folder> = state.folders.unwrap().collect::<io::Result<_>>().unwrap();
+        let seen: Vec<Folder> = state.folders.unwrap().collect::<std::io::Result<_>>().unwrap();
         assert_eq!(seen, rows);
 
         let mut none = StateChanges { files: Some(Box::new(std::iter::empty())), ..StateChanges::default() };

@@ -2,40 +2,10 @@
 //! and a hash of the rest are enough. And what has to be written where they differ.
 
 use uuid::Uuid;
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
-use super::changes::{Stream, is_at_end};
-use crate::model::{Collection, Named, Song};
-
-/// The tables of names, in the order in which arrays of three hold them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The albums table.
-    Album = 0,
-    /// The artists table.
-    Artist = 1,
-    /// The genres table.
-    Genre = 2,
-}
-
-impl Kind {
-    /// All kinds, in order.
-    pub const ALL: [Kind; 3] = [Kind::Album, Kind::Artist, Kind::Genre];
-
-    /// The name of the table.
-    pub fn table(self) -> &'static str {
-        ["albums", "artists", "genres"][self as usize]
-    }
-
-    /// The names of this kind.
-    pub fn of(self, collection: &Collection) -> &[Named] {
-        match self {
-            Kind::Album => &collection.albums,
-            Kind::Artist => &collection.artists,
-            Kind::Genre => &collection.genres,
-        }
-    }
-}
+use super::stream::{Stream, is_at_end};
+use crate::model::{Collection, Named, PerOwner, Song};
 
 /// A row of the tracks table, with the ids that stand there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,7 +21,7 @@ pub struct StoredSong<'a> {
     /// Year of release.
     pub year: Option<i64>,
     /// Ids of album, artist and genre.
-    pub names: [Uuid; 3],
+    pub names: PerOwner<Uuid>,
 }
 
 /// A row of the tracks table that owns its text.
@@ -89,14 +59,13 @@ impl<'a> StoredSong<'a> {
             length: song.length,
             track: song.track,
             year: song.year,
-            names: [
-                collection.albums[song.album as usize].id,
-                collection.artists[song.artist as usize].id,
-                collection.genres[song.genre as usize].id,
-            ],
+            names: PerOwner::new(|owner| owner.of(collection)[owner.index_in(song) as usize].id),
         }
     }
 }
+
+/// Bytes of a row that are hashed at once. Only long titles take the slower way, part by part.
+const HASHED_AT_ONCE: usize = 512;
 
 /// PostgreSQL cannot hold NUL, and U+FFFD is stored in its place. Both are one here, or the
 /// row would differ at each scan.
@@ -111,19 +80,34 @@ fn hash_text(hasher: &mut Xxh3Default, text: &str) {
 
 /// A hash of all but the id.
 pub fn hash_of_song(song: &StoredSong<'_>) -> u64 {
-    let mut hasher = Xxh3Default::new();
+    let mut bytes = [0; HASHED_AT_ONCE];
+    let mut len = 0;
+    let mut add = |part: &[u8]| {
+        bytes[len..len + part.len()].copy_from_slice(part);
+        len += part.len();
+    };
     for number in [song.length, song.track, song.year] {
-        hasher.update(&[u8::from(number.is_some())]);
-        hasher.update(&number.unwrap_or_default().to_le_bytes());
+        add(&[u8::from(number.is_some())]);
+        add(&number.unwrap_or_default().to_le_bytes());
     }
-    for id in song.names {
-        hasher.update(id.as_bytes());
+    for id in song.names.values() {
+        add(id.as_bytes());
     }
     // Last: it is the one part of no fixed length.
-    if let Some(name) = song.name {
-        hasher.update(b"=");
-        hash_text(&mut hasher, name);
+    let name = match song.name {
+        Some(name) => {
+            add(b"=");
+            name
+        }
+        None => "",
+    };
+    if name.len() <= HASHED_AT_ONCE - len && !name.contains('\0') {
+        bytes[len..len + name.len()].copy_from_slice(name.as_bytes());
+        return xxh3_64(&bytes[..len + name.len()]);
     }
+    let mut hasher = Xxh3Default::new();
+    hasher.update(&bytes[..len]);
+    hash_text(&mut hasher, name);
     hasher.digest()
 }
 
@@ -132,10 +116,10 @@ pub fn hash_of_song(song: &StoredSong<'_>) -> u64 {
 pub struct RowChanges<'a> {
     /// Whether everything goes first: for rows that something else wrote and that are not clean.
     pub replace: bool,
-    /// New and changed names of each [`Kind`].
-    pub names: [Vec<Named>; 3],
-    /// Ids of the names of each [`Kind`] that go.
-    pub removed_names: [Vec<Uuid>; 3],
+    /// New and changed names of each [`Owner`](crate::model::Owner).
+    pub names: PerOwner<Vec<Named>>,
+    /// Ids of the names of each owner that go.
+    pub removed_names: PerOwner<Vec<Uuid>>,
     /// New and changed songs.
     pub songs: Option<Stream<'a, SongRecord>>,
     /// Ids of the songs that go.
@@ -148,8 +132,8 @@ impl RowChanges<'_> {
         !self.replace
             && is_at_end(&mut self.songs)
             && self.removed_songs.is_empty()
-            && self.names.iter().all(Vec::is_empty)
-            && self.removed_names.iter().all(Vec::is_empty)
+            && self.names.values().all(Vec::is_empty)
+            && self.removed_names.values().all(Vec::is_empty)
     }
 }
 
@@ -166,7 +150,7 @@ mod tests {
             length: Some(1),
             track: Some(2),
             year: None,
-            names: [id(2), id(3), id(4)],
+            names: [id(2), id(3), id(4)].into(),
         };
         let others = [
             StoredSong { name: None, ..song },
@@ -174,12 +158,18 @@ mod tests {
             StoredSong { length: Some(2), track: Some(1), ..song },
             StoredSong { year: Some(0), ..song },
             StoredSong { length: None, ..song },
-            StoredSong { names: [id(3), id(2), id(4)], ..song },
+            StoredSong { names: [id(3), id(2), id(4)].into(), ..song },
         ];
         for other in others {
             assert_ne!(hash_of_song(&song), hash_of_song(&other), "{other:?}");
         }
         assert_eq!(hash_of_song(&song), hash_of_song(&StoredSong { id: id(9), ..song }));
+        // The two ways give one hash.
+        let long = "x".repeat(HASHED_AT_ONCE);
+        for len in HASHED_AT_ONCE - 100..HASHED_AT_ONCE {
+            let hash = |name| hash_of_song(&StoredSong { name: Some(name), ..song });
+            assert_ne!(hash(&long[..len]), hash(&long[..len + 1]), "{len}");
+        }
         // As PostgreSQL gives it back.
         let [nul, replaced] = ["a\0", "a\u{fffd}"].map(|name| StoredSong { name: Some(name), ..song });
         assert_eq!(hash_of_song(&nul), hash_of_song(&replaced));

@@ -31,7 +31,7 @@ pub(super) struct Connector {
 }
 
 impl MakeTlsConnect<Socket> for Connector {
-    type Stream = Stream;
+    type Stream = HeardStream;
     type TlsConnect = Connect;
     type Error = Infallible;
 
@@ -48,27 +48,27 @@ pub(super) struct Connect {
 }
 
 impl TlsConnect<Socket> for Connect {
-    type Stream = Stream;
+    type Stream = HeardStream;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<HeardStream>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(async {
             let inner = self.inner.connect(socket).await?;
-            Ok(Stream { inner, end_was_held_back: false, greeting: self.allowed.map(Greeting::new) })
+            Ok(HeardStream { inner, end_was_held_back: false, greeting: self.allowed.map(Greeting::new) })
         })
     }
 }
 
 /// An encrypted connection.
-pub(super) struct Stream {
+pub(super) struct HeardStream {
     inner: <Inner as TlsConnect<Socket>>::Stream,
     end_was_held_back: bool,
     /// `None` as soon as it is right.
     greeting: Option<Greeting>,
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for HeardStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -92,7 +92,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for HeardStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -110,7 +110,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-impl TlsStream for Stream {
+impl TlsStream for HeardStream {
     fn channel_binding(&self) -> ChannelBinding {
         self.inner.channel_binding()
     }

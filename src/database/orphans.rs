@@ -5,9 +5,10 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::difference::{Kind, StoredSong};
-use super::session::Visit;
-use crate::model::library::{File, Folder};
+use super::difference::StoredSong;
+use super::previous::Visit;
+use crate::model::Owner;
+use crate::model::library::{FileRow, Folder};
 
 /// Passes all rows on but these.
 pub(super) struct WithoutOrphans<'v> {
@@ -30,15 +31,15 @@ impl Visit for WithoutOrphans<'_> {
         self.visit.folder(folder);
     }
 
-    fn file(&mut self, file: File) {
+    fn file(&mut self, file: FileRow<'_>) {
         match self.folders.contains(&file.folder) {
             true => self.visit.file(file),
             false => self.were_there = true,
         }
     }
 
-    fn name(&mut self, kind: Kind, id: Uuid, name: &str) {
-        self.visit.name(kind, id, name);
+    fn name(&mut self, owner: Owner, id: Uuid, name: &str) {
+        self.visit.name(owner, id, name);
     }
 
     fn song(&mut self, song: &StoredSong<'_>) {

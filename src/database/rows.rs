@@ -2,6 +2,7 @@
 //! out, what is answered as null, and which of two rows with one id stays. The backends
 //! only hand over values.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use uuid::Uuid;
@@ -30,7 +31,7 @@ pub(super) enum Value<'a> {
     Text(&'a [u8]),
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
     /// With or without hyphens, in any case.
     pub(super) fn id(self) -> Option<Uuid> {
         match self {
@@ -40,13 +41,13 @@ impl Value<'_> {
         }
     }
 
-    pub(super) fn text(self) -> Option<String> {
+    pub(super) fn text(self) -> Option<Cow<'a, str>> {
         match self {
             Value::Null => None,
-            Value::Id(id) => Some(id.to_string()),
-            Value::Integer(number) => Some(number.to_string()),
-            Value::Real(number) => Some(format!("{number:?}")),
-            Value::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            Value::Id(id) => Some(id.to_string().into()),
+            Value::Integer(number) => Some(number.to_string().into()),
+            Value::Real(number) => Some(format!("{number:?}").into()),
+            Value::Text(text) => Some(String::from_utf8_lossy(text)),
         }
     }
 
@@ -70,6 +71,7 @@ impl Value<'_> {
 struct NoNumber;
 
 /// 2^63 is the first float past the range of i64; the one before it is far below.
+#[allow(clippy::cast_possible_truncation, reason = "the number is whole and in the range of i64")]
 fn whole(number: f64) -> Result<i64, NoNumber> {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if number.fract() == 0.0 && (-LIMIT..LIMIT).contains(&number) { Ok(number as i64) } else { Err(NoNumber) }
@@ -87,7 +89,7 @@ impl NameRows {
         match (id.id(), name.text()) {
             (None, _) => self.left_out.bad_id += 1,
             (_, None) => self.left_out.without_name += 1,
-            (Some(id), Some(name)) => self.kept.push(Named { id, name }),
+            (Some(id), Some(name)) => self.kept.push(Named { id, name: name.into_owned() }),
         }
     }
 
@@ -178,7 +180,7 @@ impl SongRows {
             length: number(row.length),
             track: number(row.track),
             year: number(row.year),
-            name: row.name.text(),
+            name: row.name.text().map(Cow::into_owned),
             album,
             artist,
             genre,

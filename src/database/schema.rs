@@ -4,6 +4,9 @@
 /// Names of the tables, in the order in which their foreign keys let them be created.
 pub(super) const TABLES: [&str; 4] = ["albums", "artists", "genres", "tracks"];
 
+/// What a song has one of each of.
+const KINDS: [&str; 3] = ["album", "artist", "genre"];
+
 /// The columns of a song, in the order in which both backends read and write them.
 pub(super) const TRACK_COLUMNS: [&str; 8] =
     ["id", "name", "length", "track", "year", "album_id", "artist_id", "genre_id"];
@@ -19,28 +22,46 @@ pub(super) fn columns(table: &str) -> &'static [&'static str] {
 /// The statements that create one of [`TABLES`] and its indexes; `id_type` is how the
 /// backend stores ids.
 pub(super) fn statements(table: &str, id_type: &str) -> Vec<String> {
-    if table != "tracks" {
-        return vec![format!(
-            "CREATE TABLE {table} (\n\tid {id_type} NOT NULL, \n\tname VARCHAR, \n\tPRIMARY KEY (id)\n)"
-        )];
-    }
-    let mut tracks = format!("CREATE TABLE tracks (\n\tid {id_type} NOT NULL, \n\tname VARCHAR, \n");
-    for number in ["length", "track", "year"] {
-        tracks += &format!("\t{number} INTEGER, \n");
-    }
-    for kind in ["album", "artist", "genre"] {
-        tracks += &format!("\t{kind}_id {id_type}, \n");
-    }
-    tracks += "\tPRIMARY KEY (id), \n";
-    let keys =
-        ["album", "artist", "genre"].map(|kind| format!("\tFOREIGN KEY({kind}_id) REFERENCES {kind}s (id)"));
-    tracks += &format!("{}\n)", keys.join(", \n"));
+    std::iter::once(statement(table, id_type)).chain(indexes(table)).collect()
+}
 
-    let mut statements = vec![tracks];
-    for kind in ["album", "artist", "genre"] {
-        statements.push(format!("CREATE INDEX ix_tracks_{kind}_id ON tracks ({kind}_id)"));
+/// The statement that creates one of [`TABLES`].
+pub(super) fn statement(table: &str, id_type: &str) -> String {
+    let mut columns = columns_of(table, id_type);
+    columns.extend(references(table));
+    format!("CREATE TABLE {table} (\n\t{}\n)", columns.join(", \n\t"))
+}
+
+/// The same without its foreign keys, each of which costs a query for each row.
+pub(super) fn bare_statement(table: &str, id_type: &str) -> String {
+    format!("CREATE TABLE {table} (\n\t{}\n)", columns_of(table, id_type).join(", \n\t"))
+}
+
+/// The statements that add to a table without foreign keys what it lacks.
+pub(super) fn completing_statements(table: &str) -> Vec<String> {
+    let keys = references(table).into_iter().map(|key| format!("ALTER TABLE {table} ADD {key}"));
+    keys.chain(indexes(table)).collect()
+}
+
+fn columns_of(table: &str, id_type: &str) -> Vec<String> {
+    let mut columns = vec![format!("id {id_type} NOT NULL"), "name VARCHAR".to_owned()];
+    if table == "tracks" {
+        columns.extend(["length", "track", "year"].map(|number| format!("{number} INTEGER")));
+        columns.extend(KINDS.map(|kind| format!("{kind}_id {id_type}")));
     }
-    statements
+    columns.push("PRIMARY KEY (id)".to_owned());
+    columns
+}
+
+fn references(table: &str) -> Vec<String> {
+    let kinds: &[&str] = if table == "tracks" { &KINDS } else { &[] };
+    kinds.iter().map(|kind| format!("FOREIGN KEY({kind}_id) REFERENCES {kind}s (id)")).collect()
+}
+
+/// The statements that create the indexes of one of [`TABLES`].
+pub(super) fn indexes(table: &str) -> Vec<String> {
+    let kinds: &[&str] = if table == "tracks" { &KINDS } else { &[] };
+    kinds.iter().map(|kind| format!("CREATE INDEX ix_tracks_{kind}_id ON tracks ({kind}_id)")).collect()
 }
 
 #[cfg(test)]

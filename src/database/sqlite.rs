@@ -4,38 +4,29 @@
 mod explain;
 mod scan_lock;
 mod session;
+mod tables;
 mod write;
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, Row, Statement, Transaction, TransactionBehavior, params};
-use uuid::Uuid;
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
-use super::difference::{Kind, StoredSong};
+use super::difference::StoredSong;
 use super::rows::{Loaded, NameRows, SongRow, SongRows, Value};
 use super::{DatabaseError, schema};
-use crate::model::Collection;
+use crate::model::{Collection, Owner};
 
-use explain::{
-    DISK_FULL, IS_FOLDER, NO_LOCKS, explain, folder_of, is_busy, label, locks_fail, no_permission_in,
-};
+use explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
 pub(super) use session::Session;
-
-const ID_TYPE: &str = "CHAR(32)";
+use tables::{create_missing, create_schema, hex, insert, missing_tables, open, run_with_song, select};
 
 /// A scan keeps readers out only while it commits: that is seconds for a large collection.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A scan waits for readers, and another scan, to finish; it has done its work by then.
 const WRITER_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Memory (KiB) for the pages of a transaction. What fits is written at its end; what does
-/// not is written before, and readers are locked out from then on. 1 GiB holds the pages of
-/// about two million songs; only what is needed is taken.
-const WRITER_CACHE_KIB: i64 = 1024 * 1024;
 
 pub(super) fn load(path: &Path) -> Result<Loaded, DatabaseError> {
     load_patiently(path, READER_PATIENCE)
@@ -66,47 +57,6 @@ pub(super) fn replace(path: &Path, collection: &Collection) -> Result<(), Databa
     open(path, WRITER_PATIENCE)
         .and_then(|mut connection| write(&mut connection, collection))
         .map_err(|error| explain(path, WRITER_PATIENCE, &error))
-}
-
-fn open(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
-    // Without write permission SQLite falls back to reading by itself. It would take a path
-    // that begins with `file:` for a URI.
-    let path = match path.to_str() {
-        Some(text) if text.starts_with("file:") => Cow::Owned(Path::new(".").join(path)),
-        _ => Cow::Borrowed(path),
-    };
-    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if !path.exists() {
-        flags |= OpenFlags::SQLITE_OPEN_CREATE;
-    }
-    let connection = Connection::open_with_flags(&path, flags)?;
-    connection.busy_timeout(patience)?;
-    Ok(connection)
-}
-
-/// Views count as tables: whoever made one knows why.
-fn missing_tables(connection: &Connection) -> rusqlite::Result<Vec<&'static str>> {
-    let mut statement =
-        connection.prepare("SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view')")?;
-    let present =
-        statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
-    Ok(schema::TABLES.into_iter().filter(|table| !present.iter().any(|name| name == table)).collect())
-}
-
-fn create_schema(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    create_missing(&transaction)?;
-    transaction.commit()
-}
-
-/// Looks again, now that nobody else can write: another process may have come first.
-fn create_missing(connection: &Connection) -> rusqlite::Result<()> {
-    for table in missing_tables(connection)? {
-        for statement in schema::statements(table, ID_TYPE) {
-            connection.execute_batch(&statement)?;
-        }
-    }
-    Ok(())
 }
 
 fn read(connection: &mut Connection) -> rusqlite::Result<Loaded> {
@@ -144,10 +94,6 @@ fn read_names(transaction: &Transaction<'_>, table: &str) -> rusqlite::Result<Na
     Ok(names)
 }
 
-fn select(table: &str, columns: &[&str]) -> String {
-    format!("SELECT {} FROM {table}", columns.join(", "))
-}
-
 fn value<'a>(row: &'a Row<'_>, index: usize) -> rusqlite::Result<Value<'a>> {
     Ok(match row.get_ref(index)? {
         ValueRef::Null => Value::Null,
@@ -170,9 +116,9 @@ fn write_collection(connection: &Connection, collection: &Collection) -> rusqlit
     for table in schema::TABLES.iter().rev() {
         connection.execute_batch(&format!("DELETE FROM {table}"))?;
     }
-    for kind in Kind::ALL {
-        let mut statement = connection.prepare(&insert(kind.table(), &schema::NAME_COLUMNS))?;
-        for named in kind.of(collection) {
+    for owner in Owner::ALL {
+        let mut statement = connection.prepare(&insert(owner.plural(), &schema::NAME_COLUMNS))?;
+        for named in owner.of(collection) {
             statement.execute(params![hex(named.id, &mut [0; 32]), named.name])?;
         }
     }
@@ -181,31 +127,6 @@ fn write_collection(connection: &Connection, collection: &Collection) -> rusqlit
         run_with_song(&mut statement, &StoredSong::new(collection, song))?;
     }
     Ok(())
-}
-
-/// Runs a statement whose parameters are the columns of a song; answers how many rows it changed.
-fn run_with_song(statement: &mut Statement<'_>, song: &StoredSong<'_>) -> rusqlite::Result<usize> {
-    let [album, artist, genre] = song.names;
-    statement.execute(params![
-        hex(song.id, &mut [0; 32]),
-        song.name,
-        song.length,
-        song.track,
-        song.year,
-        hex(album, &mut [0; 32]),
-        hex(artist, &mut [0; 32]),
-        hex(genre, &mut [0; 32]),
-    ])
-}
-
-fn insert(table: &str, columns: &[&str]) -> String {
-    let marks = vec!["?"; columns.len()].join(", ");
-    format!("INSERT INTO {table} ({}) VALUES ({marks})", columns.join(", "))
-}
-
-/// 32 lower-case digits without hyphens, as avalonms stores ids.
-fn hex(id: Uuid, buffer: &mut [u8; 32]) -> &str {
-    id.simple().encode_lower(buffer)
 }
 
 fn explain_creation(

@@ -1,10 +1,11 @@
 //! The tables that are ours alone, beside those of avalonms: what a scan remembers. avalonms
 //! may open the file with an old SQLite, so they use nothing newer than 3.8.2.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::model::library::{File, Folder, Outcome, Stamps};
+use crate::model::library::{FileRow, Folder, Outcome, Stamps};
 
 /// How a database writes types and ends a CREATE TABLE.
 #[derive(Debug, Clone, Copy)]
@@ -94,24 +95,24 @@ pub(super) fn folder(id: i64, path: Vec<u8>, root: i64, is_mount: bool, fs_type:
 }
 
 /// Where the columns of a file come from, by their place in [`FILE_COLUMNS`].
-pub(super) trait FileRow {
+pub(super) trait FileColumns {
     type Error;
     fn number(&self, index: usize) -> Result<Option<i64>, Self::Error>;
-    fn text(&self, index: usize) -> Result<Option<String>, Self::Error>;
-    fn bytes(&self, index: usize) -> Result<Vec<u8>, Self::Error>;
+    fn text(&self, index: usize) -> Result<Option<Cow<'_, str>>, Self::Error>;
+    fn bytes(&self, index: usize) -> Result<&[u8], Self::Error>;
     fn flag(&self, index: usize) -> Result<bool, Self::Error>;
 }
 
 /// The file in a row; `Ok(None)` if the row makes no file.
-pub(super) fn file<R: FileRow>(row: &R) -> Result<Option<File>, R::Error> {
+pub(super) fn file<R: FileColumns>(row: &R) -> Result<Option<FileRow<'_>>, R::Error> {
     let number = |index| Ok::<_, R::Error>(row.number(index)?.unwrap_or_default());
     let text = |index| Ok::<_, R::Error>(row.text(index)?.unwrap_or_default());
     let Some(outcome) = Outcome::from_number(number(8)?) else {
         return Ok(None);
     };
-    Ok(Some(File {
+    Ok(Some(FileRow {
         folder: number(0)?,
-        name: OsString::from_vec(row.bytes(1)?),
+        name: OsStr::from_bytes(row.bytes(1)?),
         stamps: Stamps { size: number(2)?, mtime_ns: number(3)?, ctime_ns: number(4)?, ino: number(5)? },
         settled: row.flag(6)?,
         reader: number(7)?,

@@ -1,16 +1,18 @@
-//! The time in which the master ran. While a freezer, SIGSTOP or a paused machine stops the server, its
-//! children cannot give a sign of life or finish anything either: that time counts against no process.
+//! Clocks of the master, above all one that measures the time in which the master ran. While a freezer, SIGSTOP or a
+//! paused machine stops the server, its children cannot give a sign of life or finish anything either: that time
+//! counts against no process.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::TICK;
+/// Longest time between two rounds of the master's loop.
+pub(crate) const TICK: Duration = Duration::from_millis(500);
 
 /// How late a round of the master's loop may be before that counts as an absence.
 const LATE_MAX: Duration = Duration::from_millis(500);
 
 /// A clock that stands still while the process is stopped.
 #[derive(Debug)]
-pub(super) struct RunningClock {
+pub(crate) struct RunningClock {
     last_round: Instant,
     /// The sum of all absences.
     absent: Duration,
@@ -19,12 +21,12 @@ pub(super) struct RunningClock {
 }
 
 impl RunningClock {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         RunningClock { last_round: now, absent: Duration::ZERO, returned: None }
     }
 
     /// Notes that a round of the loop begins; rounds are at most [`TICK`] apart.
-    pub(super) fn round(&mut self, now: Instant) {
+    pub(crate) fn round(&mut self, now: Instant) {
         let pause = now.saturating_duration_since(self.last_round);
         if pause > TICK + LATE_MAX {
             self.absent += pause - TICK;
@@ -33,22 +35,33 @@ impl RunningClock {
         self.last_round = now;
     }
 
-    /// What this clock shows when the system's shows `now`.
-    pub(super) fn at(&self, now: Instant) -> Instant {
+    /// The time on this clock when the system's shows `now`.
+    pub(crate) fn at(&self, now: Instant) -> Instant {
         // It is never before the first round, as absences lie between rounds.
         now.checked_sub(self.absent).unwrap_or(now)
     }
 
-    /// What this clock shows.
-    pub(super) fn now(&self) -> Instant {
+    /// The time on this clock.
+    pub(crate) fn now(&self) -> Instant {
         self.at(Instant::now())
     }
 
     /// How much of a silence that lasts until `now` counts: a worker that was stopped as well speaks only
     /// after the absence.
-    pub(super) fn counted(&self, silence: Duration, now: Instant) -> Duration {
+    pub(crate) fn counted(&self, silence: Duration, now: Instant) -> Duration {
         self.returned.map_or(silence, |returned| silence.min(now.saturating_duration_since(returned)))
     }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    milliseconds(SystemTime::now())
+}
+
+/// Milliseconds from 1970 to this moment; zero before.
+pub(crate) fn milliseconds(when: SystemTime) -> u64 {
+    let since = when.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

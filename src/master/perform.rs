@@ -1,176 +1,476 @@
-//! What the arbiter's decisions do to the world.
+//! The components of a master, and the arbiter's actions as their methods.
 
-use std::time::SystemTime;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use slog::{Level, error, info, warn};
+use slog::{Level, Logger, error, info, warn};
 
-use super::events::{Action, Event};
-use super::generations::Generation;
-use super::messages::Message;
-use super::{Master, Owed};
+use crate::config::World;
+use crate::master::arbiter::Arbiter;
+use crate::master::arbiter::events::{Action, Event, Settings, State, Wish};
+use crate::master::error::{MasterError, Reason};
+use crate::master::exit::ExitCode;
+use crate::master::generation::asking::Asking;
+use crate::master::generation::generations::Generations;
+use crate::master::generation::loader::{Loader, Source};
+use crate::master::generation::restored::Restored;
+use crate::master::generation::workers::Workers;
+use crate::master::handover::paths::Name;
+use crate::master::handover::succession::{Succession, Word};
+use crate::master::operator::desk::{Desk, is_healthy};
+use crate::master::operator::status::View;
+use crate::master::processes::end::{self, Ended};
+use crate::master::processes::errands::{Errand, Errands};
+use crate::master::processes::fork::FirstSteps;
+use crate::master::scans::schedule::{Ending, Scans, Scope};
+use crate::scoreboard::RestartCause;
 use crate::telemetry::sentry;
-use crate::worker::Role;
 
-impl Master {
-    /// Does what the arbiter says; some of it has an answer.
-    pub(super) fn perform(&mut self, action: Action) -> Option<Event> {
+/// The components of a master. Each owns its state and its descriptors; here they meet.
+pub(crate) struct Shell {
+    pub(crate) generations: Generations,
+    pub(crate) workers: Workers,
+    pub(crate) asking: Asking,
+    pub(crate) loader: Option<Loader>,
+    pub(crate) restored: Restored,
+    pub(crate) scans: Scans,
+    pub(crate) errands: Errands,
+    pub(crate) desk: Desk,
+    /// The code to end with, once the arbiter has said so.
+    pub(crate) exit: Option<ExitCode>,
+    /// The last one to be dropped: a new master takes the paths of the desk when the pipe to it ends.
+    pub(crate) succession: Succession,
+}
+
+impl Shell {
+    /// Performs an action; some actions are answered by an event.
+    pub(crate) fn perform(&mut self, action: Action, arbiter: &Arbiter, now: Instant) -> Option<Event> {
         match action {
             Action::Configure { generation } => {
-                self.metrics.reload_begun();
-                let status = format!("reloading; {}", self.status_line());
-                self.systemd.reloading(&status);
-                return self.begin_configuration(generation);
+                let begun = self.begin_configuration(generation, arbiter).map_err(Reason::from);
+                return begun.err().map(|reason| Event::Configured(Err(reason)));
             }
             Action::StartLoader { generation } => {
-                let started = self.start_loader(generation);
-                return Some(Event::LoaderStarted(started.map_err(|error| error.to_string())));
+                return Some(Event::LoaderStarted(self.start_loader(generation).map_err(Reason::from)));
             }
             Action::Fork { generation, slot } => {
-                let result = self.fork_worker(generation, slot).map_err(|error| error.to_string());
+                let of = self.generations.numbered(generation);
+                let result = of.and_then(|of| self.workers.fork(generation, of, slot)).map_err(Reason::from);
                 return Some(Event::Forked { generation, slot, result });
             }
             Action::Kill { pid, signal } => {
                 if signal == Signal::SIGTERM {
-                    self.dismiss(pid);
+                    self.workers.dismiss(pid);
                 }
                 self.kill(pid, signal);
             }
             Action::WorkerEnded { level, generation, slot, pid, how, age } => {
-                let log = self.log.logger().new(slog::o!("worker" => slot, "gen" => generation,
+                let log = self.logger().new(slog::o!("worker" => slot, "gen" => generation,
                     "pid" => pid.as_raw(), "age" => format!("{:.1}s", age.as_secs_f32())));
                 match level {
                     Level::Error => error!(log, "worker ended: {}", how),
                     _ => info!(log, "worker ended: {}", how),
                 }
             }
-            Action::Promote { generation } => self.promote(generation),
-            Action::Made { generation, result } => self.made(generation, result),
+            Action::Promote { generation } => self.promote(generation, arbiter),
+            Action::ReloadEnded { generation, result } => self.reload_ended(generation, result, arbiter, now),
             Action::Stuck { pid, slot } => {
-                let request = self.scoreboard.slot(slot).request();
-                error!(self.log.logger(), "worker is silent for longer than TIMEOUT and is killed pid={}", pid;
+                let request = self.workers.scoreboard().slot(slot).request();
+                error!(self.logger(), "worker is silent for longer than TIMEOUT and is killed pid={}", pid;
                     "worker" => slot, "request" => request.as_deref().unwrap_or("none"));
             }
-            Action::Discard { generation } => drop(self.generations.remove(&generation)),
-            Action::CloseListeners => {
-                self.scans.interrupt();
-                self.end_asking();
-                self.leave_systemd();
-                self.leave_addresses();
-            }
+            Action::Discard { generation } => self.generations.discard(generation),
+            Action::CloseListeners => self.leave(arbiter),
             Action::Upgrade => {
-                // Nobody waits for it; the log says why not.
+                // No client waits for it; the log says why not.
                 let _ = self.upgrade(false);
             }
-            Action::ReopenLog => self.reopen_logs(),
-            Action::Log(level, message) => self.say(level, &message),
+            Action::ReopenLog => self.generations.reopen_logs(),
+            Action::Log(level, message) => self.generations.say(level, &message),
             Action::Exit(code) => self.exit = Some(code),
         }
         None
     }
 
-    /// Has a worker know that the signal is ours.
-    fn dismiss(&self, pid: Pid) {
-        let worker = self.arbiter.workers().find(|worker| worker.pid == pid);
-        worker.iter().for_each(|worker| self.scoreboard.slot(worker.slot).dismiss(self.dismissal));
+    pub(crate) fn logger(&self) -> &Logger {
+        self.generations.logger()
     }
 
-    pub(super) fn kill(&self, pid: Pid, signal: Signal) {
+    /// The components that a status is made of.
+    pub(crate) fn view<'a>(&'a self, arbiter: &'a Arbiter) -> View<'a> {
+        View {
+            arbiter,
+            generations: &self.generations,
+            scoreboard: self.workers.scoreboard(),
+            last_reload: self.desk.last_reload(),
+            scan_failure: self.scans.failure(),
+        }
+    }
+
+    pub(crate) fn kill(&self, pid: Pid, signal: Signal) {
         match kill(pid, signal) {
             // It has ended, and will be reaped.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(errno) => {
-                warn!(self.log.logger(), "signal not sent"; "pid" => pid.as_raw(), "error" => %errno);
+                warn!(self.logger(), "signal not sent"; "pid" => pid.as_raw(), "error" => %errno);
             }
         }
     }
 
-    pub(super) fn promote(&mut self, number: u64) {
+    /// Begins to configure a generation; [`Shell::configure`] goes on.
+    fn begin_configuration(&mut self, generation: u64, arbiter: &Arbiter) -> Result<(), MasterError> {
+        self.desk.metrics.reload_begun();
+        let status = format!("reloading; {}", self.view(arbiter).line());
+        self.desk.systemd.reloading(&status);
+        let Some(of) = self.generations.current_or_first() else {
+            return Err(MasterError::Failed("there is no generation yet".to_owned()));
+        };
+        let first = FirstSteps::of(&of.config).keeping_account();
+        let open = self.generations.open_addresses();
+        self.asking.begin(generation, self.generations.overrides(), &open, first)
+    }
+
+    /// Goes on with a configuration when all is known that it needs.
+    pub(crate) fn configure(&mut self) -> Option<Event> {
+        let (generation, answers) = self.asking.outcome(Instant::now())?;
+        let configured =
+            answers.and_then(|answers| self.add_generation(generation, &World::replaying(answers)));
+        Some(Event::Configured(configured.map_err(Reason::from)))
+    }
+
+    fn add_generation(&mut self, generation: u64, world: &World<'_>) -> Result<Settings, MasterError> {
+        let config = self.generations.read(world)?;
+        let log = self.logger().clone();
+        self.desk.restore_files(&config, &log);
+        self.generations.add(generation, config, world)
+    }
+
+    fn start_loader(&mut self, generation: u64) -> std::io::Result<Pid> {
+        // While clients wait for the first generation, its loader has all processors; later ones give way to
+        // workers.
+        let gives_way = self.generations.current().is_some() || self.succession.has_predecessor();
+        let of = self.generations.numbered(generation)?;
+        let first = of.first_steps().giving_way(gives_way);
+        let loader = match self.restored.take() {
+            Some(kept) => Loader::verify(generation, &of.config, &of.logs.log, first, kept)?,
+            None => Loader::start(generation, &of.config, &of.logs.log, first)?,
+        };
+        let pid = loader.pid;
+        self.loader = Some(loader);
+        Ok(pid)
+    }
+
+    fn promote(&mut self, number: u64, arbiter: &Arbiter) {
         // Before they are told to leave: a connection that a proxy has kept must not show it old rows.
-        self.handouts.owe(|other| other != number, Owed { snapshot: true, ..Owed::default() });
-        self.hand_out();
-        for (other, generation) in &mut self.generations {
-            if *other != number {
-                // Addresses that the new generation does not want close here.
-                generation.listeners.clear();
-            }
-        }
-        let Some(generation) = self.generations.get(&number) else { return };
-        self.log = generation.log.clone();
+        self.workers.owe_snapshot(number);
+        self.generations.promote(number);
+        self.workers.hand_out(&self.generations);
+        let Some(generation) = self.generations.current() else { return };
         sentry::start_aside(&generation.config.sentry);
-        self.metrics.configure(&generation.config);
+        self.desk.metrics.configure(&generation.config);
         self.errands.forget_hosts();
-        let (user, group) = &generation.account_names;
-        info!(
-            self.log.logger(),
-            "Avalon Music Server {} running with request path {} as {}:{} using {:.1} MB memory",
-            env!("CARGO_PKG_VERSION"),
-            generation.config.request_path,
-            user,
-            group,
-            self.memory() as f64 / 1_000_000.0
-        );
-        info!(self.log.logger(), "generation {} serves on {}", number, generation.shown(Role::Api).join(", ");
-            "workers" => self.arbiter.workers_wanted());
-        let scan_every = generation.config.scan_every;
-        match (generation.is_empty(), scan_every) {
-            (true, None) => warn!(
-                self.log.logger(),
-                "the collection is empty: nothing has been scanned yet (avalon-scan FOLDER, then SIGHUP)"
-            ),
-            (true, Some(_)) => info!(self.log.logger(), "the collection is empty until it has been scanned"),
-            (false, _) => {}
-        }
-        let metrics = generation.shown(Role::Metrics);
-        if !metrics.is_empty() {
-            info!(self.log.logger(), "generation {} gives metrics on {}", number, metrics.join(", "));
-        }
-        self.schedule_scans(number);
+        let (scan_every, scope) = (generation.config.scan_every, Scope::of(&generation.config));
+        self.view(arbiter).introduce(number, self.logger());
+        self.scans.schedule(number, scan_every, scope, &self.workers.scoreboard().header().scans);
     }
 
-    /// Tells all who wait for it; a generation from a kept snapshot is followed by one from
-    /// the database.
-    pub(super) fn made(&mut self, number: u64, result: Result<(), String>) {
+    /// Tells operators, systemd and a former master. A generation of stale data is followed by one from the
+    /// database.
+    fn reload_ended(&mut self, number: u64, result: Result<(), Reason>, arbiter: &Arbiter, now: Instant) {
         let serves = result.is_ok();
-        self.record_made(serves);
-        if let Some(control) = &mut self.control {
-            control.made(number, &result);
+        let header = self.workers.scoreboard().header();
+        self.desk.metrics.reload_ended(serves, header);
+        // Before the answer, as a client that has it may ask for the metrics at once.
+        self.desk.metrics.publish(arbiter, &self.generations, header);
+        self.desk.reload_ended(number, result);
+        if serves && let Err(error) = self.succession.tell_serving() {
+            warn!(self.logger(), "the former master cannot be told"; "error" => %error);
         }
-        if let (true, Some(predecessor)) = (serves, &mut self.predecessor)
-            && let Some(tell) = predecessor.tell.take()
-            && let Err(error) = Message::TakenOver.send(&tell)
-        {
-            warn!(self.log.logger(), "the former master cannot be told"; "error" => %error);
+        let status = self.view(arbiter).line();
+        match self.generations.current() {
+            Some(_) => self.desk.systemd.ready(&status),
+            None => self.desk.systemd.status(&status),
         }
-        self.last_made = Some((SystemTime::now(), result));
-        let status = self.status_line();
-        if self.arbiter.current().is_some() {
-            self.systemd.ready(&status);
-        } else {
-            self.systemd.status(&status);
-        }
-        let current = self.arbiter.current().and_then(|current| self.generations.get(&current));
-        self.refresh.made(current.is_some_and(Generation::is_stale), self.clock.now());
-        if serves {
-            self.keep();
+        let current = self.generations.current();
+        let stale = current.is_some_and(|current| current.is_stale());
+        self.restored.reload_ended(stale, now);
+        if serves && !stale {
+            if let Some(served) = current.and_then(|current| current.served.as_ref()) {
+                self.desk.systemd.keep(&served.snapshot);
+            }
+            self.restored.save(current);
         }
     }
 
-    /// What keeps a server from starting is said on stderr too.
-    pub(super) fn say(&self, level: Level, message: &str) {
-        let log = self.log.logger();
-        match level {
-            Level::Critical => {
-                slog::crit!(log, "{}", message);
-                if self.generations.values().any(|generation| generation.config.log.path.is_some()) {
-                    eprintln!("avalon-master: {message}");
-                }
+    /// Starts the program again beside this one; `replaces` ends this one when that serves.
+    ///
+    /// # Errors
+    /// Why it was not started, which has been logged.
+    pub(crate) fn upgrade(&mut self, replaces: bool) -> Result<(), Reason> {
+        let listeners = self.generations.current().map(|current| current.listeners());
+        let started = self.succession.start(listeners, self.workers.mail().address(), replaces);
+        match started.map_err(Reason::from) {
+            Ok(pid) => {
+                info!(self.logger(), "a new master was started"; "pid" => pid.as_raw());
+                Ok(())
             }
-            Level::Error => error!(log, "{}", message),
-            Level::Warning => warn!(log, "{}", message),
-            _ => info!(log, "{}", message),
+            Err(reason) => {
+                let reason = Reason::new(format!("upgrade failed: {reason}"));
+                error!(self.logger(), "{}", reason);
+                Err(reason)
+            }
         }
+    }
+
+    /// A process says that it serves in place of this one.
+    pub(crate) fn taken_over(&mut self, pid: Pid) -> Option<Event> {
+        let replaces = self.succession.serves(pid)?;
+        info!(self.logger(), "the new master serves"; "pid" => pid.as_raw());
+        self.generations.own_addresses(false);
+        self.desk.upgrade_ended(&Ok(()));
+        replaces.then_some(Event::Wished(Wish::Stop))
+    }
+
+    /// The new master has gone: all belongs to this one again.
+    fn successor_ended(&mut self, served: bool, ended: Ended, state: State) -> Vec<Event> {
+        self.generations.own_addresses(!self.succession.has_predecessor());
+        if served {
+            warn!(self.logger(), "the new master has gone again ({})", ended);
+        } else {
+            let reason = Reason::new(format!("upgrade failed: the new master ended ({ended})"));
+            error!(self.logger(), "{}", reason);
+            self.desk.upgrade_ended(&Err(reason));
+        }
+        Vec::from_iter((state == State::Drained).then_some(Event::Wished(Wish::Reload)))
+    }
+
+    /// Stops this master and the one beside it, and does not end before that.
+    pub(crate) fn stop_all(&mut self) -> Event {
+        self.generations.own_addresses(true);
+        if let Some(successor) = self.succession.end_last() {
+            self.kill(successor, Signal::SIGTERM);
+        }
+        Event::Wished(Wish::Stop)
+    }
+
+    /// The server stops: no child begins anything, and all addresses close, for good unless another master
+    /// serves them.
+    fn leave(&mut self, arbiter: &Arbiter) {
+        self.scans.interrupt();
+        self.asking.give_up();
+        // The reason why a server could not start stands in its status to the end.
+        let failed = self.generations.current().is_none() && self.desk.last_reload().is_some();
+        let line = failed.then(|| self.view(arbiter).line());
+        let heir = self.succession.heir();
+        self.desk.leave_systemd(heir, line.as_deref());
+        if heir.is_some() {
+            self.succession.pass_the_turn();
+        }
+        if self.generations.close_addresses(self.succession.leaves_none()) {
+            self.workers.dismiss_as_last();
+        }
+    }
+
+    /// Takes the place of a former master: speaks to systemd once that does so no more, and has its paths once
+    /// it has gone.
+    pub(crate) fn succeed(&mut self, arbiter: &Arbiter) {
+        let Some(word) = self.succession.word() else { return };
+        if word == Word::Gone {
+            // Its scan may have stored something after this master had read the database.
+            self.scans.owe_rows(arbiter.reload_generation());
+        }
+        let line = self.view(arbiter).line();
+        self.desk.speak(self.generations.current(), &line);
+        if word == Word::Gone {
+            self.generations.own_addresses(true);
+            self.desk.take_paths();
+            info!(self.logger(), "the former master has gone");
+        }
+    }
+
+    /// A child has ended.
+    pub(crate) fn reaped(&mut self, pid: Pid, ended: Ended, arbiter: &Arbiter) -> Vec<Event> {
+        if let Some(served) = self.succession.ended(pid) {
+            return self.successor_ended(served, ended, arbiter.state());
+        }
+        if self.asking.ended(pid) || self.generations.writer_ended(pid) || self.desk.lookout_ended(pid) {
+            return Vec::new();
+        }
+        if self.restored.saver_ended(pid) {
+            self.restored.save(self.generations.current());
+            return Vec::new();
+        }
+        if let Some(ending) = self.scans.ended(pid, ended) {
+            return self.scan_ended(&ending, arbiter);
+        }
+        match self.errands.ended(pid) {
+            Some(Errand::Reported) => return Vec::new(),
+            Some(Errand::LookedUp(answers)) => {
+                if self.errands.learn(answers, self.generations.logger()) {
+                    self.workers.owe_names();
+                }
+                return Vec::new();
+            }
+            None => {}
+        }
+        match self.loader.take_if(|loader| loader.pid == pid) {
+            Some(loader) => vec![self.loader_ended(loader, ended)],
+            None => self.worker_ended(pid, ended),
+        }
+    }
+
+    fn worker_ended(&mut self, pid: Pid, ended: Ended) -> Vec<Event> {
+        // First, as the next worker may get the same slot.
+        let generation = self.workers.ended(pid);
+        let orderly = ended == Ended::Code(0);
+        let mut events = vec![Event::Exited { pid, orderly, how: ended.to_string() }];
+        let of = generation.and_then(|number| self.generations.numbered(number).ok());
+        let from_file =
+            of.and_then(|of| of.served.as_ref()).is_some_and(|served| served.source != Source::Database);
+        if from_file && ended == Ended::Signal(Signal::SIGBUS) {
+            warn!(self.logger(), "the snapshot's file was cut while it was in use");
+            events.push(Event::Wished(Wish::Reload));
+        }
+        events
+    }
+
+    fn loader_ended(&mut self, loader: Loader, ended: Ended) -> Event {
+        let (number, source, took) = (loader.generation, loader.source(), loader.begin.elapsed());
+        let loaded = match loader.finish(ended).map_err(Reason::from) {
+            Ok(loaded) => loaded,
+            Err(reason) if source == Source::Database => return Event::LoaderEnded(Err(reason)),
+            Err(reason) => {
+                warn!(self.logger(), "the snapshot that was kept is of no use: {}", reason);
+                return Event::LoaderStarted(self.start_loader(number).map_err(Reason::from));
+            }
+        };
+        let log = self.logger().clone();
+        let current = self.generations.current_mut().and_then(|current| current.served.as_mut());
+        if self.restored.confirms(number, &loaded.contents, current, &log) {
+            return Event::Unchanged;
+        }
+        info!(log, "snapshot made gen={} {}", number, loaded.contents);
+        if let Some(generation) = self.generations.get_mut(number) {
+            generation.served = Some(self.restored.serve(loaded, source, took, &generation.config));
+        }
+        Event::LoaderEnded(Ok(()))
+    }
+
+    /// Asks for the rows of the database when stale data are served and it is time to.
+    pub(crate) fn refresh(&mut self, arbiter: &Arbiter, now: Instant) -> Option<Event> {
+        let next = (!arbiter.is_making()).then(|| arbiter.reload_generation());
+        self.restored.asks(next, now).then_some(Event::Wished(Wish::Reload))
+    }
+
+    /// When a scan is to begin; `None` if none may: another master would not learn of new rows.
+    pub(crate) fn scan_due(&self, state: State) -> Option<Instant> {
+        let serves = matches!(state, State::Serving | State::Reloading);
+        self.scans.due().filter(|_| serves && self.succession.is_alone())
+    }
+
+    /// Begins a scan when it is time to.
+    pub(crate) fn scan(&mut self, arbiter: &Arbiter) -> Vec<Event> {
+        if self.scan_due(arbiter.state()).is_none_or(|due| Instant::now() < due) {
+            return Vec::new();
+        }
+        let Some(of) = self.generations.current() else { return Vec::new() };
+        let board = &self.workers.scoreboard().header().scans;
+        match self.scans.begin(of, board, self.generations.logger()) {
+            Some(ending) => self.scan_ended(&ending, arbiter),
+            None => Vec::new(),
+        }
+    }
+
+    fn scan_ended(&mut self, ending: &Ending, arbiter: &Arbiter) -> Vec<Event> {
+        self.scans.record(ending, &self.workers.scoreboard().header().scans);
+        self.desk.metrics.scanned(ending.is_good(), ending.took());
+        if arbiter.state() == State::Stopping {
+            return Vec::new();
+        }
+        let reload = self.scans.judge(ending, arbiter.reload_generation(), self.generations.logger());
+        // Workers that an operator has drained come back by SIGHUP alone.
+        let reload = reload && arbiter.state() != State::Drained;
+        Vec::from_iter(reload.then_some(Event::Wished(Wish::Reload)))
+    }
+
+    /// Work of each round of the loop that needs no event: logs, paths, errands, hand-outs, metrics.
+    pub(crate) fn look_after(&mut self, arbiter: &Arbiter) -> Vec<Event> {
+        self.generations.look_after_logs();
+        let events = self.look_after_paths(arbiter);
+        if let Some(of) = self.generations.current_or_first() {
+            let configs = self.generations.all().map(|generation| &generation.config);
+            self.errands.run(&of.config, configs, of.logs.logger());
+        }
+        self.workers.hand_out(&self.generations);
+        let header = self.workers.scoreboard().header();
+        self.desk.metrics.publish(arbiter, &self.generations, header);
+        self.desk.metrics.send(arbiter, header);
+        events
+    }
+
+    /// Shows systemd and `ps` that the server lives.
+    pub(crate) fn show_life(&mut self, arbiter: &Arbiter) {
+        let scoreboard = self.workers.scoreboard();
+        let healthy = arbiter.slots().into_iter().any(|slot| is_healthy(scoreboard.silence(slot)));
+        let line = self.view(arbiter).line();
+        self.desk.show_life(arbiter.state(), healthy, arbiter.workers_serving(), &line);
+    }
+
+    /// Makes paths again that were removed, and has a child look at them again.
+    fn look_after_paths(&mut self, arbiter: &Arbiter) -> Vec<Event> {
+        if arbiter.state() == State::Stopping {
+            self.desk.forget_look();
+            return Vec::new();
+        }
+        let log = self.logger().clone();
+        let addresses = self.paths_bound(arbiter.state());
+        let rebind = |path: &Path| self.generations.rebind(path);
+        let is_rebound = self.desk.look_after_paths(addresses, rebind, &log);
+        let addresses = self.paths_bound(arbiter.state());
+        if let Some(of) = self.generations.current_or_first() {
+            self.desk.look_at_paths(addresses, &of.config, &log);
+        }
+        let retires = |pid| Event::Retires { pid, cause: RestartCause::Rebound };
+        let workers = arbiter.workers().filter(|_| is_rebound);
+        workers.map(|worker| retires(worker.pid)).collect()
+    }
+
+    /// The paths of listeners that can be bound again now. Workers have copies of their listeners: a new socket
+    /// needs new workers, of the same generation. While another one is made there is time: it gets the new
+    /// socket, or this is done after it.
+    fn paths_bound(&self, state: State) -> Vec<Name> {
+        let serves = matches!(state, State::Serving | State::Drained);
+        let current = self.generations.current().filter(|_| serves);
+        let listeners = current.into_iter().flat_map(|current| current.listeners());
+        listeners.filter_map(|listener| listener.name()).collect()
+    }
+
+    /// How long the loop may wait at most, so that systemd has its signs of life.
+    pub(crate) fn longest_pause(&self) -> Option<Duration> {
+        self.desk.systemd.pause()
+    }
+
+    /// Whether there is nothing left to wait for.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.exit.is_some() && !self.succession.holds_up_the_end()
+    }
+
+    /// The end: children whose work is of no use any more are killed and reaped here, not left to the process
+    /// that reaps orphans; those that report to Sentry may finish.
+    pub(crate) fn end(mut self) -> ExitCode {
+        self.scans.end();
+        let others = self.loader.iter().map(|loader| loader.pid).chain(self.restored.saver());
+        let others = others.chain(self.errands.looking_up()).chain(self.asking.pid());
+        others.chain(self.desk.lookout()).for_each(end::end);
+        let code = self.exit.unwrap_or(ExitCode::Failure);
+        if let Some(of) = self.generations.current_or_first() {
+            self.errands.finish(&of.config, of.logs.logger());
+        }
+        info!(self.logger(), "stopped"; "exit_code" => code as i32);
+        self.generations.end_log();
+        code
     }
 }

@@ -1,7 +1,8 @@
 //! What a scan remembers of the files that it saw, so that the next scan can tell a file
 //! that is gone from one that it cannot see, and a changed file from an unchanged one.
 
-use std::ffi::OsString;
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -60,11 +61,11 @@ impl Outcome {
 /// A file as the last scan that could see it left it. The texts are as they stand in the
 /// file, before the rules for years, tracks and genres; `None` means that no tag says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct File {
+pub struct File<Text = String, Name = OsString> {
     /// Number of the folder that holds the file.
     pub folder: i64,
     /// Name in that folder, any bytes.
-    pub name: OsString,
+    pub name: Name,
     /// How the file looked.
     pub stamps: Stamps,
     /// Whether the stamps were old enough to be believed when the file was read.
@@ -74,23 +75,52 @@ pub struct File {
     /// What reading gave.
     pub outcome: Outcome,
     /// Why there is no song, or what was lost; empty for nothing.
-    pub note: String,
+    pub note: Text,
     /// When the file was first seen, in seconds since 1970.
     pub added: i64,
     /// Title.
-    pub title: Option<String>,
+    pub title: Option<Text>,
     /// Album.
-    pub album: Option<String>,
+    pub album: Option<Text>,
     /// Artist.
-    pub artist: Option<String>,
+    pub artist: Option<Text>,
     /// Genre.
-    pub genre: Option<String>,
+    pub genre: Option<Text>,
     /// Track number, perhaps with a total.
-    pub track: Option<String>,
+    pub track: Option<Text>,
     /// Date or year of release.
-    pub date: Option<String>,
+    pub date: Option<Text>,
     /// Length in milliseconds; `None` where it could not be had.
     pub length_ms: Option<i64>,
     /// What else the file says, as a JSON object; empty for nothing.
-    pub facts: String,
+    pub facts: Text,
+}
+
+/// A [`File`] whose texts stand in the row that a database gives, so that a million of them
+/// are read without a copy.
+pub type FileRow<'a> = File<Cow<'a, str>, &'a OsStr>;
+
+impl FileRow<'_> {
+    /// The same with texts of its own.
+    pub fn into_owned(self) -> File {
+        let own = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+        File {
+            folder: self.folder,
+            name: self.name.to_owned(),
+            stamps: self.stamps,
+            settled: self.settled,
+            reader: self.reader,
+            outcome: self.outcome,
+            note: self.note.into_owned(),
+            added: self.added,
+            title: own(self.title),
+            album: own(self.album),
+            artist: own(self.artist),
+            genre: own(self.genre),
+            track: own(self.track),
+            date: own(self.date),
+            length_ms: self.length_ms,
+            facts: self.facts.into_owned(),
+        }
+    }
 }

@@ -1,20 +1,22 @@
 //! Plain data, as a scan makes it, a database keeps it and a snapshot is built
 //! from it. No I/O, no order, no checks beyond what the types say.
 
+mod kind;
 pub mod library;
 
+pub use kind::{Kind, Owner, PerOwner};
 use uuid::Uuid;
 
 /// An album, an artist or a genre.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// Its id; how ids are made is told in [`crate::ids`].
+    /// Its id; [`crate::ids`] makes it.
     pub id: Uuid,
     /// Its name as tagged, white space kept; may be empty.
     pub name: String,
 }
 
-/// One song. What it belongs to is given by index into the lists of its [`Collection`].
+/// One song. Its owners are indexes into the lists of its [`Collection`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Song {
     /// Its id.
@@ -36,7 +38,7 @@ pub struct Song {
 }
 
 /// Everything there is to serve. In no list does an id occur twice, and every
-/// index of a song is valid: whoever makes a collection sees to that.
+/// index of a song is valid: the code that makes a collection ensures it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Collection {
     /// Albums, in any order.

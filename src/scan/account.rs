@@ -1,111 +1,14 @@
 //! What a scan tells in detail, as far as it came: also of a scan that stores nothing.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use super::folders::Reach;
-use super::report::{Fates, Skipped};
+use super::report::Fates;
+use super::skipped::Skips;
 use super::survey::Survey;
-
-/// Examples that are kept of each reason for leaving something out.
-const EXAMPLES_MAX: usize = 10;
-
-/// Why a file or folder gives no song.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The file is no audio.
-    NotAudio,
-    /// Audio in a format that is not supported.
-    Unsupported,
-    /// Damaged audio, or a file or folder that could not be reached.
-    Unreadable,
-    /// A link that leads nowhere or to itself.
-    BrokenLink,
-    /// A link to a folder.
-    LinkedFolder,
-    /// A pipe, a socket or a device.
-    Special,
-    /// An Apple double file (`._x`).
-    AppleDouble,
-    /// The patterns pass it over.
-    Excluded,
-}
-
-impl Reason {
-    /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 8] = [
-        Reason::NotAudio,
-        Reason::Unsupported,
-        Reason::Unreadable,
-        Reason::BrokenLink,
-        Reason::LinkedFolder,
-        Reason::Special,
-        Reason::AppleDouble,
-        Reason::Excluded,
-    ];
-
-    /// The name for programs.
-    pub fn key(self) -> &'static str {
-        [
-            "not_audio",
-            "unsupported",
-            "unreadable",
-            "broken_links",
-            "linked_folders",
-            "special",
-            "apple_double",
-            "excluded",
-        ][self as usize]
-    }
-
-    /// The name for people.
-    pub fn text(self) -> &'static str {
-        [
-            "no audio",
-            "unsupported format",
-            "unreadable",
-            "broken link",
-            "link to a folder",
-            "pipe, socket or device",
-            "Apple double",
-            "excluded",
-        ][self as usize]
-    }
-}
-
-/// Paths that were left out, and what there is to say of each beside the reason.
-pub type Examples = BTreeMap<PathBuf, Option<String>>;
-
-/// What gave no song: how much of each reason, and the first few by path.
-#[derive(Debug, Clone, Default)]
-pub struct Skips {
-    /// The numbers.
-    pub counts: Skipped,
-    examples: [Examples; 8],
-}
-
-impl Skips {
-    /// Counts `path`.
-    pub(super) fn add(&mut self, reason: Reason, path: &Path, why: Option<&str>) {
-        *self.counts.of_mut(reason) += 1;
-        let examples = &mut self.examples[reason as usize];
-        if examples.len() >= EXAMPLES_MAX {
-            match examples.last_entry() {
-                Some(last) if path < last.key() => drop(last.remove_entry()),
-                _ => return,
-            }
-        }
-        examples.insert(path.to_owned(), why.map(str::to_owned));
-    }
-
-    /// The first few by path that were left out for this reason.
-    pub fn examples(&self, reason: Reason) -> &Examples {
-        &self.examples[reason as usize]
-    }
-}
 
 /// A folder that was to be scanned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,29 +126,5 @@ impl Account {
             bytes: survey.bytes,
             skips: survey.skips.clone(),
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_are_in_the_order_of_their_numbers() {
-        for (number, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, number);
-        }
-    }
-
-    #[test]
-    fn all_are_counted_and_the_first_by_path_are_examples() {
-        let mut skips = Skips::default();
-        for number in [7, 3, 12, 0, 9, 1, 11, 2, 10, 8, 4, 6, 5] {
-            skips.add(Reason::Special, Path::new(&format!("/m/{number:02}")), Some("a pipe"));
-        }
-        assert_eq!((skips.counts.special, skips.counts.total()), (13, 13));
-        let expected: Vec<PathBuf> = (0..10).map(|number| format!("/m/{number:02}").into()).collect();
-        assert_eq!(skips.examples(Reason::Special).keys().cloned().collect::<Vec<_>>(), expected);
-        assert!(skips.examples(Reason::Excluded).is_empty());
     }
 }

@@ -7,31 +7,12 @@ use std::path::{Path, PathBuf};
 use slog::{Logger, info};
 
 use super::account::MovedSong;
-use super::fate::{Fate, Judged};
 use super::previous::Previous;
-use super::report::shown;
 use super::settle::Settled;
+use super::shown::shown;
 use super::survey::Survey;
 use crate::ids;
 use crate::model::library::Outcome;
-
-/// Tells what became of a song of the last scan.
-pub(super) fn tell_fate(judged: &Judged, is_kept: bool, log: &Logger) {
-    let path = shown(&judged.path);
-    match &judged.fate {
-        Fate::Stays => {}
-        Fate::Changed => info!(log, "Read again {path}"),
-        Fate::Unreachable(place) if is_kept => info!(log, "Kept {path}: {} cannot be reached", shown(place)),
-        Fate::Unreachable(_) => info!(log, "Removed {path}: it cannot be reached, and this loss is expected"),
-        Fate::Gone => info!(log, "Removed {path}: the file is gone"),
-        Fate::Spoiled => info!(log, "Removed {path}: the file is no song any more"),
-        Fate::Excluded => info!(log, "Removed {path}: it is excluded"),
-        Fate::GivenUp => info!(log, "Removed {path}: its folder is no longer named"),
-        Fate::Moved(to) => {
-            info!(log, "Moved {path} to {}, id {} to {}", shown(to), ids::song(&judged.path), ids::song(to))
-        }
-    }
-}
 
 /// Tells which songs are new.
 ///
@@ -45,8 +26,9 @@ pub(super) fn tell_new(
 ) -> io::Result<()> {
     let paths = survey.folders.paths();
     let moved: HashSet<&Path> = settled.moved.iter().map(|(_, _, to)| to.as_path()).collect();
-    for file in survey.spool.records() {
-        let file = file?;
+    for record in survey.spool.records() {
+        let record = record?;
+        let file = record.file::<&str>()?;
         let Some(folder) = paths.get(&file.folder).filter(|_| file.outcome == Outcome::Song) else {
             continue;
         };

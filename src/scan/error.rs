@@ -5,8 +5,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::guard::Loss;
-use super::report::{Skipped, shown};
+use super::loss::Loss;
+use super::shown::shown;
+use super::skipped::Skipped;
 use crate::database::{DatabaseError, Unstorable};
 
 /// Why a scan stores nothing.

@@ -49,6 +49,9 @@ const DEFAULTS: [&str; 19] = [
 #[derive(Debug, Clone)]
 pub(super) struct Patterns {
     own: Arc<Gitignore>,
+    /// Whether a file may be passed over. The default patterns are for folders alone, so most
+    /// collections match no pattern against each file.
+    may_match_files: bool,
     above: Option<Arc<Patterns>>,
 }
 
@@ -67,7 +70,8 @@ impl Patterns {
             builder.add_line(None, &line).map_err(|error| format!("{pattern:?}: {error}"))?;
         }
         let own = builder.build().map_err(|error| error.to_string())?;
-        Ok(Patterns { own: Arc::new(own), above: None })
+        let may_match_files = !more.iter().all(|pattern| pattern.ends_with('/'));
+        Ok(Patterns { own: Arc::new(own), may_match_files, above: None })
     }
 
     /// These, and before them those of the file `.avalonignore` in `folder`; a folder, a pipe or a device of that
@@ -89,11 +93,17 @@ impl Patterns {
         }
         match builder.build() {
             Ok(own) => {
-                let patterns = Patterns { own: Arc::new(own), above: Some(self.clone()) };
+                let patterns =
+                    Patterns { own: Arc::new(own), may_match_files: true, above: Some(self.clone()) };
                 Ok((Arc::new(patterns), bad))
             }
             Err(error) => Ok((self.clone(), vec![error.to_string()])),
         }
+    }
+
+    /// Whether a pattern may pass over a file.
+    pub(super) fn may_match_files(&self) -> bool {
+        self.may_match_files
     }
 
     /// Whether `path`, below the folder of these patterns, is passed over. The nearest

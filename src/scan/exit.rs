@@ -1,24 +1,28 @@
 //! What a scan says by its exit code, as scripts and units rely on it.
 
 use super::{Report, ScanError};
+use crate::exits::exits;
 
-/// How a scan ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// The collection was stored.
-    Done = 0,
-    /// The database or the log could not be written, another scan runs, or the server did not
-    /// load what was stored.
-    Failed = 1,
-    /// The command line or the configuration is wrong. clap ends with the same number.
-    Usage = 2,
-    /// There was nothing to read.
-    NothingToScan = 3,
-    /// Too many songs would have disappeared.
-    TooMuchLost = 4,
-    /// The collection was stored, but parts of it could not be reached.
-    Partial = 5,
+exits! {
+    /// How a scan ended.
+    pub enum Exit {
+        /// The collection was stored, or nothing had changed.
+        Done = 0,
+        /// The database or the log failed, or another scan runs; the old collection is still there.
+        /// With --reload also: the collection was stored, and the server could not load it.
+        Failed = 1,
+        /// The command line or the configuration is wrong, no folder is named at all, or PATH lies
+        /// inside a folder of COLLECTION.
+        Usage = 2,
+        /// A PATH does not exist, is no folder or cannot be listed, or no audio was found
+        /// anywhere; the old collection is still there.
+        NothingToScan = 3,
+        /// Too many songs would disappear, as when a disk is not mounted; the old collection is
+        /// still there (--force or --expect-loss stores it all the same).
+        TooMuchLost = 4,
+        /// The collection was stored, but parts could not be reached; their songs stay as they were.
+        Partial = 5,
+    }
 }
 
 impl From<&Report> for Exit {
@@ -55,6 +59,6 @@ mod tests {
     fn exit_codes_stay() {
         use Exit::{Done, Failed, NothingToScan, Partial, TooMuchLost, Usage};
         let codes = [Done, Failed, Usage, NothingToScan, TooMuchLost, Partial];
-        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(codes.map(Exit::code), [0, 1, 2, 3, 4, 5]);
     }
 }

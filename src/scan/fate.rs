@@ -5,10 +5,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use slog::{Logger, info};
+
 use super::folders::Reach;
 use super::previous::{Index, Known, Mark, Previous};
 use super::scope::Scope;
+use super::shown::shown;
 use super::survey::Survey;
+use crate::ids;
 use crate::model::library::{Folder, Outcome};
 
 /// What became of one file of the last scan.
@@ -42,6 +46,30 @@ pub(super) struct Judged {
     pub(super) fate: Fate,
 }
 
+impl Judged {
+    /// Tells what became of a song of the last scan.
+    pub(super) fn tell(&self, is_kept: bool, log: &Logger) {
+        let path = shown(&self.path);
+        match &self.fate {
+            Fate::Stays => {}
+            Fate::Changed => info!(log, "Read again {path}"),
+            Fate::Unreachable(place) if is_kept => {
+                info!(log, "Kept {path}: {} cannot be reached", shown(place))
+            }
+            Fate::Unreachable(_) => {
+                info!(log, "Removed {path}: it cannot be reached, and this loss is expected")
+            }
+            Fate::Gone => info!(log, "Removed {path}: the file is gone"),
+            Fate::Spoiled => info!(log, "Removed {path}: the file is no song any more"),
+            Fate::Excluded => info!(log, "Removed {path}: it is excluded"),
+            Fate::GivenUp => info!(log, "Removed {path}: its folder is no longer named"),
+            Fate::Moved(to) => {
+                info!(log, "Moved {path} to {}, id {} to {}", shown(to), ids::song(&self.path), ids::song(to))
+            }
+        }
+    }
+}
+
 /// Decides about the files of the last scan.
 pub(super) struct Judge<'a> {
     pub(super) previous: &'a Previous,
@@ -56,11 +84,12 @@ pub(super) struct Judge<'a> {
 impl Judge<'_> {
     /// The fate of every file of the last scan that is not as it was, in the order of the paths.
     pub(super) fn judge(&self) -> Vec<Judged> {
-        let mut judged: Vec<Judged> = self
-            .previous
-            .files()
-            .filter(|(_, _, known)| known.mark != Mark::Unchanged)
-            .map(|(folder, index, known)| self.judged(folder, index, known))
+        let was_looked_at = |folder: &Folder| self.scope.is_none_or(|scope| scope.reaches_into(&folder.path));
+        let folders = self.previous.files_by_folder().filter(|(folder, _)| was_looked_at(folder));
+        let mut judged: Vec<Judged> = folders
+            .flat_map(|(folder, indexes)| indexes.map(move |index| (folder, index)))
+            .filter(|(_, index)| self.previous.file(*index).mark != Mark::Unchanged)
+            .map(|(folder, index)| self.judged(folder, index, self.previous.file(index)))
             .filter(|judged| judged.fate != Fate::Stays)
             .collect();
         judged.sort_by(|a, b| a.path.cmp(&b.path));

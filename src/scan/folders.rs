@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::previous::Previous;
+use super::stamping::Stamping;
 use crate::model::library::Folder;
 
 /// What came of visiting a folder.
@@ -24,6 +25,8 @@ pub(super) struct Visited {
     pub(super) root: Arc<Path>,
     pub(super) is_mount: bool,
     pub(super) fs_type: i64,
+    /// Which stamps of its files can be believed.
+    pub(super) stamping: Stamping,
     /// Whether it holds nothing at all.
     pub(super) is_empty: bool,
 }

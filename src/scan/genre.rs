@@ -54,9 +54,9 @@ fn of_value(value: &str) -> Option<String> {
     if value.is_empty() {
         return None;
     }
-    let bare = super::numbers::whole(value).filter(|number| *number < 256);
+    let bare = super::numbers::whole(value).and_then(|number| u8::try_from(number).ok());
     if let Some(number) = bare {
-        return Some(name(number as usize).to_owned());
+        return Some(name(number.into()).to_owned());
     }
     let text = match value {
         "RX" => "Remix",

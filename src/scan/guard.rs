@@ -2,10 +2,10 @@
 //! stores nothing, unless it is told that this is meant.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::fate::{Fate, Judged};
+use super::loss::Loss;
 use super::previous::{Mark, Previous};
 use super::survey::Survey;
 use crate::model::library::Outcome;
@@ -15,32 +15,6 @@ const ALWAYS_ALLOWED: usize = 20;
 const PART_ALLOWED: usize = 4;
 /// Lost folders that a refusal names.
 const NAMED_MAX: usize = 5;
-
-/// A place that would lose too much.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
-    /// The root or mount; `None` for rows of a database whose folders are not recorded.
-    pub place: Option<PathBuf>,
-    /// Songs that would disappear.
-    pub lost: usize,
-    /// Songs that the last scan found there.
-    pub of: usize,
-    /// The folders with most of them, and how many.
-    pub folders: Vec<(PathBuf, usize)>,
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{} of {} songs below {}", self.lost, self.of, place.display())?,
-            None => write!(f, "{} of {} songs that another program stored", self.lost, self.of)?,
-        }
-        for (index, (folder, lost)) in self.folders.iter().enumerate() {
-            write!(f, "{}{} ({lost})", if index == 0 { ", most in " } else { ", " }, folder.display())?;
-        }
-        Ok(())
-    }
-}
 
 /// What the user says about losses beforehand.
 #[derive(Debug, Clone, Default)]

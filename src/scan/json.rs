@@ -6,10 +6,11 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::account::{Account, Examples, Phase, Reason, Root, Seen};
-use super::guard::Loss;
+use super::account::{Account, Phase, Root, Seen};
+use super::loss::Loss;
 use super::mounts::Mounts;
 use super::report::Report;
+use super::skipped::{Examples, Reason};
 use super::{Job, ScanError};
 use crate::config::database_url::Backend;
 use crate::database::Holder;

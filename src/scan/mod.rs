@@ -5,11 +5,12 @@
 //! with `pool`, `walk`, `exclude`, `stamping` and `read`), decides what became of the songs of the
 //! last scan (`settle`, with `fate`), refuses to lose too much (`guard`), makes rows of the files
 //! (`track`, `names`, `facts`, with `genre` and `numbers` for what people write into tags), and
-//! stores the differences in one transaction (`store`). [`watch`] stays and runs it again.
+//! stores the differences in one transaction (`weave`, `store`). [`watch`] stays and runs it again.
 //!
 //! One odd file never ends a scan, and what cannot be reached is never taken for gone.
 
 pub mod account;
+pub mod command;
 mod detail;
 mod error;
 mod exclude;
@@ -20,8 +21,10 @@ mod folders;
 mod genre;
 mod guard;
 mod interrupt;
+mod job;
 pub mod json;
 mod keep;
+mod loss;
 mod mounts;
 mod names;
 mod numbers;
@@ -29,12 +32,19 @@ pub mod path_list;
 mod pool;
 mod previous;
 pub mod progress;
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "heads are shorter than a window of 16 KB, and a rate that lies only makes a wrong number"
+)]
 mod read;
 pub mod reload;
 mod report;
 mod roots;
+mod row;
 mod scope;
 mod settle;
+mod shown;
+mod skipped;
 mod spool;
 mod stamping;
 mod store;
@@ -43,9 +53,11 @@ mod suspects;
 mod track;
 mod walk;
 pub mod watch;
+mod weave;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use slog::{Level, Logger, debug, error, info, warn};
@@ -53,71 +65,33 @@ use slog::{Level, Logger, debug, error, info, warn};
 pub use account::Account;
 pub use error::ScanError;
 pub use exit::Exit;
-pub use guard::{Expected, Loss};
+pub use guard::Expected;
 pub use interrupt::Interrupt;
+pub use job::{Empty, Job};
+pub use loss::Loss;
 pub use progress::Progress;
 pub use read::{Trial, try_bytes};
-pub use report::{Fates, Report, Skipped};
+pub use report::{Fates, Report};
+pub use skipped::{Examples, Reason, Skipped, Skips};
 
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
-use crate::database::{Holder, Notice, Session};
+use crate::database::{DatabaseError, Holder, Notice, Session};
 use account::Phase;
 use exclude::Patterns;
 use keep::Keep;
-use pool::{Patience, Threads};
-use previous::Previous;
-use report::shown;
-use scope::Scope;
+use pool::{Limits, Patience, Threads};
+use previous::{Previous, Rows};
+use scope::{Scope, Start};
 use settle::Scan;
+use shown::shown;
 use store::Store;
-use survey::Plan;
+use survey::{Ahead, Plan};
 
-/// Threads that list and read at first.
+/// Threads that list and read at first where they wait for a disk or a network.
 const THREADS: usize = 16;
 /// After this time a file or folder that does not answer is named.
 const NAMED_AFTER: Duration = Duration::from_secs(20);
-
-/// Whether a scan that finds no song is a mistake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Empty {
-    /// It is, and gives [`ScanError::NothingReadable`].
-    Refused,
-    /// It is what was wanted.
-    Allowed,
-}
-
-/// What a scan is told.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// Where the collection is kept.
-    pub database: DatabaseUrl,
-    /// The folders to read.
-    pub folders: Vec<PathBuf>,
-    /// The folders of COLLECTION, none of which one of `folders` may lie inside.
-    pub collection: Vec<PathBuf>,
-    /// Whether a scan that finds no song is a mistake.
-    pub empty: Empty,
-    /// Losses that are meant.
-    pub expected: Expected,
-    /// Patterns of what is passed over, beside the default ones.
-    pub exclude: Vec<String>,
-    /// The paths below the folders that are looked at alone; `None` for everything.
-    pub only: Option<Vec<PathBuf>>,
-    /// Whether it is only told what would be stored.
-    pub dry_run: bool,
-    /// Whether files are read that are as the last scan left them.
-    pub full: bool,
-    /// Threads that list and read; `None` for as many as make it fast.
-    pub jobs: Option<usize>,
-    /// Whether each song that differs and each file that is left out is told.
-    pub verbose: bool,
-    /// Whether the state of files that were read is stored before the end, so that the next scan
-    /// need not read them again if this one is interrupted.
-    pub keep_state: bool,
-    /// How long a file may give no answer.
-    pub file_timeout: Duration,
-}
 
 /// Reads all music below the folders and stores it. The result depends on the files alone,
 /// not on the order of folders, directory entries or threads.
@@ -168,22 +142,34 @@ fn scan(
     let me = Holder::this_process();
     let mut session = open(&job.database, &me, log)?;
     account.end_of(Phase::Open);
-    let (mut previous, mut rows) = previous::read(&mut session)?;
+    let limits = Limits {
+        threads: job.jobs.map_or(Threads::Adapting(THREADS), Threads::Fixed),
+        patience: Patience { named_after: NAMED_AFTER.min(job.file_timeout / 2), limit: job.file_timeout },
+    };
+    let mut looks = match &only {
+        Some(_) => Vec::new(),
+        None => roots::check_all(&named, limits.patience, log)?,
+    };
+    let present: Vec<PathBuf> =
+        named.iter().zip(&looks).filter(|(_, look)| look.is_ok()).map(|(root, _)| root.clone()).collect();
+    let (read, ahead) = match &only {
+        Some(_) => (previous::read(&mut session), None),
+        None => {
+            read_and_walk(&mut session, scope::whole(&present, &patterns, !job.full), &present, limits, log)?
+        }
+    };
+    let (mut previous, mut rows) = read?;
     account.end_of(Phase::Previous);
     // A scan of some paths leaves the roots as they are.
     let roots = match &only {
         Some(_) if previous.is_recorded() => previous.roots().map(Path::to_owned).collect(),
         _ => named,
     };
-    let patience = Patience { named_after: NAMED_AFTER.min(job.file_timeout / 2), limit: job.file_timeout };
-    let absent = match &only {
-        Some(_) => Vec::new(),
-        None => check_roots(&roots, &previous, &expected, patience, log)?,
-    };
+    let absent = absent_roots(&roots, &mut looks, &previous, &expected, log)?;
     let present: Vec<PathBuf> = roots.iter().filter(|root| !absent.contains(root)).cloned().collect();
     let start = match &only {
         Some(scope) => scope::parts(scope, &present, &patterns, &previous)?,
-        None => scope::whole(&present, &patterns, &previous),
+        None => scope::whole(&present, &patterns, !job.full),
     };
     progress.begin(start.folders.len());
     let texts = session.texts();
@@ -191,8 +177,7 @@ fn scan(
         roots: &present,
         start,
         full: job.full,
-        threads: job.jobs.map_or(Threads::Adapting(THREADS), Threads::Fixed),
-        patience,
+        limits,
         progress,
         texts: &texts,
         now: me.started,
@@ -203,7 +188,7 @@ fn scan(
         true => Keep::new(&mut session, &previous, &rows, &me, interrupt, log),
         false => None,
     };
-    let survey = survey::survey(&plan, &mut previous, keep.as_mut())?;
+    let survey = survey::survey(&plan, ahead, &mut previous, keep.as_mut())?;
     if let Some(keep) = keep {
         rows.about.last_scan = keep.last_scan();
     }
@@ -237,6 +222,24 @@ fn open(url: &DatabaseUrl, me: &Holder, log: &Logger) -> Result<Session, ScanErr
     Ok(Session::open(url, me, tell)?)
 }
 
+/// Reads what the last scan left on a thread of its own; meanwhile the folders are listed.
+#[expect(clippy::type_complexity, reason = "the two halves of one step")]
+fn read_and_walk(
+    session: &mut Session,
+    start: Start,
+    roots: &[PathBuf],
+    limits: Limits,
+    log: &Logger,
+) -> Result<(Result<(Previous, Rows), DatabaseError>, Option<Ahead>), ScanError> {
+    thread::scope(|scope| {
+        let reader = thread::Builder::new().name("state".to_owned());
+        let reading = reader.spawn_scoped(scope, || previous::read(session)).map_err(ScanError::Threads)?;
+        let ahead = Ahead::walk(&start.folders, roots, limits, log, || reading.is_finished());
+        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((read, Some(ahead?)))
+    })
+}
+
 /// A path inside a folder of COLLECTION would replace the whole collection by a part of it.
 fn check_inside(roots: &[PathBuf], collection: &[PathBuf]) -> Result<(), ScanError> {
     for folder in roots::absolute_all(collection)? {
@@ -253,16 +256,16 @@ fn absolute_expected(expected: &Expected) -> Result<Expected, ScanError> {
 
 /// The roots that cannot be reached though the last scan may have found songs below them.
 /// Their songs stay.
-fn check_roots(
+fn absent_roots(
     roots: &[PathBuf],
+    looks: &mut Vec<Result<(), ScanError>>,
     previous: &Previous,
     expected: &Expected,
-    patience: Patience,
     log: &Logger,
 ) -> Result<Vec<PathBuf>, ScanError> {
     let mut absent = Vec::new();
     let mut reasons = Vec::new();
-    for (root, outcome) in roots.iter().zip(roots::check_all(roots, patience, log)?) {
+    for (root, outcome) in roots.iter().zip(looks.drain(..)) {
         let Err(error) = outcome else { continue };
         let may_hold_songs = match previous.is_recorded() {
             true => previous.roots().any(|known| known == root) || previous.songs_below(root) > 0,

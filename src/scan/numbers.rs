@@ -61,7 +61,7 @@ fn digit(c: char) -> Option<u32> {
         return None;
     }
     let before = (1..u32::from(c)).take_while(|n| char::from_u32(u32::from(c) - n).is_some_and(is_decimal));
-    Some(before.count() as u32 % 10)
+    u32::try_from(before.count() % 10).ok()
 }
 
 fn is_decimal(c: char) -> bool {

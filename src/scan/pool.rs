@@ -1,6 +1,8 @@
 //! Threads that list folders and read files, and the eye that is kept on them: a call that
 //! hangs (a dead NFS server) is named, and after a while its thread is given up and replaced.
 
+mod pace;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -8,21 +10,25 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pace::Pace;
+pub(super) use pace::Threads;
+
 /// Batches of results that may wait for the coordinator; workers pause when there are more.
 const BATCHES_MAX: usize = 64;
-/// Most jobs that a worker takes at once. A message for each file would cost more than reading
+/// Most jobs that a thread takes at once. A message for each file would cost more than reading
 /// a small one.
-const BATCH_MAX: usize = 32;
+const BATCH_MAX: usize = 64;
+/// Jobs that a thread takes at least, as long as they are quick and so many wait.
+const QUICK_BATCH: usize = 16;
+/// Folders that a thread takes at once at most, as long as they are quick.
+const QUICK_BRANCHES: usize = 8;
 /// Threads that may be given up. A thread that hangs in the kernel costs its stack.
 const GIVEN_UP_MAX: usize = 32;
-/// Most threads. Behind a network they wait for answers, so their number has nothing to do
-/// with that of the cores.
-pub(super) const THREADS_MAX: usize = 64;
-/// How often the number of threads is looked at.
-const MEASURE: Duration = Duration::from_millis(500);
+/// How often the threads are looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Something to do at a path.
-pub(super) trait Job: Clone + Send + 'static {
+pub(super) trait Work: Clone + Send + 'static {
     /// What the work gives.
     type Done: Send + 'static;
 
@@ -37,7 +43,7 @@ pub(super) trait Job: Clone + Send + 'static {
 }
 
 /// What the pool tells its coordinator.
-pub(super) enum Event<J: Job> {
+pub(super) enum Event<J: Work> {
     /// A job is done.
     Done(J, J::Done),
     /// A job takes longer than the patience for naming it.
@@ -57,17 +63,15 @@ pub(super) struct Patience {
     pub(super) limit: Duration,
 }
 
-/// How many threads there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Threads {
-    /// So many.
-    Fixed(usize),
-    /// So many at first, then as many as make it faster.
-    Adapting(usize),
+/// How a pool works.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) threads: Threads,
+    pub(super) patience: Patience,
 }
 
 /// A pool of threads. Dropping it lets each thread end after its present job.
-pub(super) struct Pool<J: Job> {
+pub(super) struct Pool<J: Work> {
     shared: Arc<Shared<J>>,
     results: Receiver<Batch<J>>,
     sender: SyncSender<Batch<J>>,
@@ -79,10 +83,14 @@ pub(super) struct Pool<J: Job> {
     open: usize,
     given_up: usize,
     looked: Instant,
-    pace: Option<Pace>,
+    pace: Pace,
 }
 
-type Batch<J> = Vec<(J, <J as Job>::Done)>;
+/// Jobs that are done, and the time that they took together.
+struct Batch<J: Work> {
+    done: Vec<(J, J::Done)>,
+    took: Duration,
+}
 
 /// The work that waits.
 struct Shared<J> {
@@ -99,20 +107,22 @@ struct Queues<J> {
     busy: usize,
     /// Threads that may be at work.
     limit: usize,
+    /// Whether jobs take so little time that a few threads with many jobs each do best.
+    are_quick: bool,
     closed: bool,
 }
 
 /// What a thread is at.
-struct Slot<J: Job> {
+struct Slot<J: Work> {
     state: Mutex<State<J>>,
 }
 
-struct State<J: Job> {
+struct State<J: Work> {
     /// The job under way, since when, and whether it was named.
     job: Option<(J, Instant, bool)>,
     /// Jobs taken and not begun.
     todo: VecDeque<J>,
-    done: Batch<J>,
+    done: Vec<(J, J::Done)>,
     given_up: bool,
 }
 
@@ -121,29 +131,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<J: Job> Pool<J> {
+impl<J: Work> Pool<J> {
     /// Starts the threads.
     ///
     /// # Errors
     /// If not even one can be started.
-    pub(super) fn start(threads: Threads, patience: Patience) -> std::io::Result<Pool<J>> {
+    pub(super) fn start(limits: Limits) -> std::io::Result<Pool<J>> {
         let (sender, results) = sync_channel(BATCHES_MAX);
-        let (Threads::Fixed(limit) | Threads::Adapting(limit)) = threads;
-        let limit = limit.clamp(1, THREADS_MAX);
-        let queues = Queues { leaves: VecDeque::new(), branches: Vec::new(), busy: 0, limit, closed: false };
+        let pace = Pace::new(limits.threads);
+        let queues = Queues {
+            leaves: VecDeque::new(),
+            branches: Vec::new(),
+            busy: 0,
+            limit: pace.limit,
+            are_quick: pace.are_quick,
+            closed: false,
+        };
         let mut pool = Pool {
             shared: Arc::new(Shared { queues: Mutex::new(queues), changed: Condvar::new() }),
             results,
             sender,
             slots: Vec::new(),
-            patience,
+            patience: limits.patience,
             received: VecDeque::new(),
             open: 0,
             given_up: 0,
             looked: Instant::now(),
-            pace: matches!(threads, Threads::Adapting(_)).then(|| Pace::new(limit)),
+            pace,
         };
-        pool.grow(limit)?;
+        pool.grow(pool.pace.limit)?;
         Ok(pool)
     }
 
@@ -171,9 +187,15 @@ impl<J: Job> Pool<J> {
             }
         }
         let idle = queues.limit.saturating_sub(queues.busy);
+        let batches = match queues.are_quick {
+            true => {
+                queues.leaves.len().div_ceil(QUICK_BATCH) + queues.branches.len().div_ceil(QUICK_BRANCHES)
+            }
+            false => count,
+        };
         drop(queues);
         self.open += count;
-        for _ in 0..count.min(idle) {
+        for _ in 0..batches.min(idle) {
             self.shared.changed.notify_one();
         }
     }
@@ -196,8 +218,8 @@ impl<J: Job> Pool<J> {
         }
         match self.results.recv_timeout(wait) {
             Ok(batch) => {
-                self.adapt(batch.len());
-                self.received.extend(batch);
+                self.adapt(batch.done.len(), batch.took);
+                self.received.extend(batch.done);
                 match self.received.pop_front() {
                     Some((job, done)) => {
                         self.open -= 1;
@@ -214,13 +236,15 @@ impl<J: Job> Pool<J> {
     }
 
     /// Counts jobs that are done, and changes the number of threads now and then.
-    fn adapt(&mut self, done: usize) {
-        let Some(limit) = self.pace.as_mut().and_then(|pace| pace.count(done, Instant::now())) else {
+    fn adapt(&mut self, done: usize, took: Duration) {
+        if !self.pace.count(done, took, Instant::now()) {
             return;
-        };
-        lock(&self.shared.queues).limit = limit;
+        }
+        let mut queues = lock(&self.shared.queues);
+        (queues.limit, queues.are_quick) = (self.pace.limit, self.pace.are_quick);
+        drop(queues);
         // With fewer threads than wanted the work goes on.
-        let _ = self.grow(limit);
+        let _ = self.grow(self.pace.limit);
         self.shared.changed.notify_all();
     }
 
@@ -283,7 +307,7 @@ impl<J: Job> Pool<J> {
     }
 }
 
-impl<J: Job> Drop for Pool<J> {
+impl<J: Work> Drop for Pool<J> {
     fn drop(&mut self) {
         let mut queues = lock(&self.shared.queues);
         queues.closed = true;
@@ -295,19 +319,20 @@ impl<J: Job> Drop for Pool<J> {
 }
 
 /// The life of a thread.
-fn work<J: Job>(shared: &Shared<J>, results: &SyncSender<Batch<J>>, slot: &Slot<J>) {
+fn work<J: Work>(shared: &Shared<J>, results: &SyncSender<Batch<J>>, slot: &Slot<J>) {
     while let Some(batch) = claim(shared) {
         lock(&slot.state).todo = batch;
+        let began = Instant::now();
         let Some(done) = do_all(slot) else { return };
         lock(&shared.queues).busy -= 1;
-        if results.send(done).is_err() {
+        if results.send(Batch { done, took: began.elapsed() }).is_err() {
             return;
         }
     }
 }
 
 /// Does what the slot holds; `None` when the thread was given up meanwhile.
-fn do_all<J: Job>(slot: &Slot<J>) -> Option<Batch<J>> {
+fn do_all<J: Work>(slot: &Slot<J>) -> Option<Vec<(J, J::Done)>> {
     loop {
         let mut state = lock(&slot.state);
         let Some(job) = state.todo.pop_front() else { return Some(std::mem::take(&mut state.done)) };
@@ -323,19 +348,23 @@ fn do_all<J: Job>(slot: &Slot<J>) -> Option<Batch<J>> {
     }
 }
 
-/// The next jobs: files first, because what is listed and not read takes memory; and a share of
+/// The next jobs: leaves first, because what is listed and not read takes memory; and a share of
 /// them only, so that each thread has some.
-fn claim<J: Job>(shared: &Shared<J>) -> Option<VecDeque<J>> {
+fn claim<J: Work>(shared: &Shared<J>) -> Option<VecDeque<J>> {
     let mut queues = lock(&shared.queues);
     loop {
         if queues.closed {
             return None;
         }
         if queues.busy < queues.limit {
-            let share = (queues.leaves.len() / queues.limit).clamp(1, BATCH_MAX).min(queues.leaves.len());
-            let mut batch: VecDeque<J> = queues.leaves.drain(..share).collect();
+            let (leaves_min, branches_max) =
+                if queues.are_quick { (QUICK_BATCH, QUICK_BRANCHES) } else { (1, 1) };
+            let share = |waiting: usize, min, max| (waiting / queues.limit).clamp(min, max).min(waiting);
+            let leaves = share(queues.leaves.len(), leaves_min, BATCH_MAX);
+            let branches = queues.branches.len() - share(queues.branches.len(), 1, branches_max);
+            let mut batch: VecDeque<J> = queues.leaves.drain(..leaves).collect();
             if batch.is_empty() {
-                batch.extend(queues.branches.pop());
+                batch.extend(queues.branches.drain(branches..));
             }
             if !batch.is_empty() {
                 queues.busy += 1;
@@ -346,154 +375,5 @@ fn claim<J: Job>(shared: &Shared<J>) -> Option<VecDeque<J>> {
     }
 }
 
-/// Finds how many threads are worth while: more of them as long as that makes it faster.
-#[derive(Debug)]
-struct Pace {
-    limit: usize,
-    since: Instant,
-    done: usize,
-    /// Jobs per second with the number of threads before.
-    before: f64,
-    /// Whether the last change made more.
-    grew: bool,
-    is_settled: bool,
-}
-
-impl Pace {
-    fn new(limit: usize) -> Pace {
-        Pace { limit, since: Instant::now(), done: 0, before: 0.0, grew: false, is_settled: false }
-    }
-
-    /// Counts jobs that are done at `now`. Gives a new number of threads now and then.
-    fn count(&mut self, done: usize, now: Instant) -> Option<usize> {
-        self.done += done;
-        let elapsed = now.duration_since(self.since);
-        if self.is_settled || elapsed < MEASURE {
-            return None;
-        }
-        let rate = self.done as f64 / elapsed.as_secs_f64();
-        (self.since, self.done) = (now, 0);
-        let before = std::mem::replace(&mut self.before, rate);
-        let limit = match self.grew && rate < 1.1 * before {
-            // The last step was not worth it.
-            true => {
-                self.is_settled = true;
-                self.limit / 2
-            }
-            false => (self.limit * 2).min(THREADS_MAX),
-        };
-        self.grew = limit > self.limit;
-        self.is_settled |= limit == self.limit;
-        self.limit = limit;
-        Some(limit)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc;
-
-    /// A job that doubles its number, or waits for a message that may never come.
-    #[derive(Clone)]
-    struct Double {
-        number: u64,
-        gate: Option<Arc<Mutex<mpsc::Receiver<()>>>>,
-    }
-
-    impl Job for Double {
-        type Done = u64;
-
-        fn path(&self) -> &Path {
-            Path::new("/some/file")
-        }
-
-        fn run(&self) -> u64 {
-            if let Some(gate) = &self.gate {
-                let _ = gate.lock().expect("gate").recv();
-            }
-            self.number * 2
-        }
-
-        fn is_leaf(&self) -> bool {
-            self.number.is_multiple_of(2)
-        }
-    }
-
-    fn patience(named: u64, limit: u64) -> Patience {
-        Patience { named_after: Duration::from_millis(named), limit: Duration::from_millis(limit) }
-    }
-
-    fn plain(number: u64) -> Double {
-        Double { number, gate: None }
-    }
-
-    #[test]
-    fn every_job_is_reported_once() {
-        let mut pool = Pool::start(Threads::Fixed(4), patience(60_000, 60_000)).expect("threads");
-        pool.push((0..5000).map(plain));
-        let mut sum = 0;
-        while pool.open() > 0 {
-            if let Event::Done(job, done) = pool.next(Duration::from_millis(100)) {
-                assert_eq!(done, 2 * job.number);
-                sum += done;
-            }
-        }
-        assert_eq!(sum, 4999 * 5000);
-    }
-
-    #[test]
-    fn a_job_that_hangs_is_named_then_given_up_and_the_rest_goes_on() {
-        let (open, gate) = mpsc::channel();
-        let mut pool = Pool::start(Threads::Fixed(1), patience(20, 100)).expect("threads");
-        pool.push([Double { number: 2, gate: Some(Arc::new(Mutex::new(gate))) }, plain(4), plain(6)]);
-        let (mut named, mut given_up, mut done) = (0, Vec::new(), Vec::new());
-        while pool.open() > 0 {
-            match pool.next(Duration::from_millis(5)) {
-                Event::Slow(path, elapsed) => {
-                    assert!(path == Path::new("/some/file") && elapsed >= Duration::from_millis(20));
-                    named += 1;
-                }
-                Event::GivenUp(job) => given_up.push(job.number),
-                Event::Done(job, _) => done.push(job.number),
-                Event::Quiet => {}
-            }
-        }
-        assert_eq!((named, given_up, done), (1, vec![2], vec![4, 6]));
-        // The thread that was given up ends without a word once it can.
-        drop(open);
-    }
-
-    #[test]
-    fn jobs_are_abandoned_when_too_many_threads_hang() {
-        let (_open, gate) = mpsc::channel::<()>();
-        let gate = Arc::new(Mutex::new(gate));
-        let mut pool = Pool::start(Threads::Fixed(1), patience(1, 2)).expect("threads");
-        pool.push((0..100).map(|number| Double { number: 2 * number, gate: Some(gate.clone()) }));
-        let mut given_up = 0;
-        while pool.open() > 0 {
-            if let Event::GivenUp(_) = pool.next(Duration::from_millis(1)) {
-                given_up += 1;
-            }
-            given_up += pool.abandoned().len();
-        }
-        assert_eq!(given_up, 100);
-    }
-
-    #[test]
-    fn threads_become_more_as_long_as_that_makes_it_faster() {
-        let begin = Instant::now();
-        let at = |half_seconds: u32| begin + half_seconds * MEASURE;
-        let mut pace = Pace::new(16);
-        pace.since = begin;
-        assert_eq!(pace.count(50, at(0)), None);
-        assert_eq!(pace.count(50, at(1)), Some(32));
-        assert_eq!(pace.count(190, at(2)), Some(64));
-        assert_eq!(pace.count(200, at(3)), Some(32));
-        assert_eq!(pace.count(1000, at(4)), None);
-        let mut pace = Pace::new(THREADS_MAX);
-        pace.since = begin;
-        assert_eq!(pace.count(1, at(1)), Some(THREADS_MAX));
-        assert_eq!(pace.count(1, at(2)), None);
-    }
-}
+mod tests;

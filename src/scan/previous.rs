@@ -1,30 +1,25 @@
 //! What the last scan left in the database: the folders and files it saw, and rows that no
 //! file explains (because avalonms or version 1.0.0 wrote them). Of a file it keeps what a
-//! comparison needs, about eighty bytes; the texts stay in the database.
+//! comparison needs, about ninety bytes; the texts stay in the database.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::names::Names;
+use super::names::{self, Names};
 use super::read::READER;
+use super::row::Row;
 use super::track::Track;
-use crate::database::difference::{Kind, StoredSong, hash_of_song};
+use crate::database::difference::{StoredSong, hash_of_song};
 use crate::database::{self, DatabaseError, Session, Visit};
 use crate::ids;
-use crate::model::library::{File, Folder, Outcome, Stamps};
-
-/// A song row that no file explains.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) id: Uuid,
-    /// Id and name of album, artist and genre.
-    pub(super) names: [(Uuid, String); 3],
-}
+use crate::model::library::{File, FileRow, Folder, Outcome, Stamps};
+use crate::model::{Owner, PerOwner};
 
 /// What this scan has seen of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +35,8 @@ pub(super) enum Mark {
 /// A file of the last scan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
+    /// Place of its folder.
+    folder: u32,
     name_at: u32,
     name_len: u16,
     pub(super) outcome: Outcome,
@@ -51,25 +48,40 @@ pub(super) struct Known {
     /// Hash of what the file says.
     pub(super) content: u64,
     pub(super) added: i64,
+    /// The names of the song in [`Rows::spellings`].
+    pub(super) names: names::Numbers,
 }
 
-/// Hash of what a file says, whatever its stamps are.
-pub(super) fn content(file: &File) -> u64 {
+/// Hash of what a file says, whatever its stamps are. `scratch` is memory for it.
+pub(super) fn content<Text: Deref<Target = str>, Name>(
+    file: &File<Text, Name>,
+    scratch: &mut Vec<u8>,
+) -> u64 {
     let File { outcome, note, title, album, artist, genre, track, date, length_ms, facts, .. } = file;
-    let content = (outcome, note, (title, album, artist, genre, track, date), length_ms, facts);
-    // Serialising into a vector does not fail; no content is like that of none.
-    postcard::to_stdvec(&content).map_or(0, |bytes| xxhash_rust::xxh3::xxh3_64(&bytes))
+    scratch.clear();
+    scratch.push(*outcome as u8);
+    scratch.extend_from_slice(&length_ms.unwrap_or(-1).to_le_bytes());
+    let tags = [title, album, artist, genre, track, date].map(Option::as_deref);
+    for text in tags.into_iter().chain([Some(&**note), Some(&**facts)]) {
+        // No length is that of a text that is missing.
+        scratch.extend_from_slice(&text.map_or(usize::MAX, str::len).to_le_bytes());
+        scratch.extend_from_slice(text.unwrap_or_default().as_bytes());
+    }
+    xxh3_64(scratch)
 }
 
 /// Number of a file in [`Previous`].
 pub(super) type Index = usize;
+/// Number of a folder in [`Previous`].
+pub(super) type Place = usize;
 
 /// What a scan compares the disk with.
 #[derive(Debug, Default)]
 pub(super) struct Previous {
     /// By number.
     folders: Vec<Folder>,
-    by_path: HashMap<PathBuf, usize>,
+    /// The paths are tidy, so their bytes tell them apart.
+    by_path: HashMap<OsString, usize>,
     /// The files of each of `folders`.
     ranges: Vec<Range<usize>>,
     /// By folder and name.
@@ -87,14 +99,9 @@ impl Previous {
         !self.folders.is_empty()
     }
 
-    /// How many files there are.
-    pub(super) fn len(&self) -> usize {
-        self.files.len()
-    }
-
     /// The folder at `path`.
     pub(super) fn folder(&self, path: &Path) -> Option<&Folder> {
-        self.folders.get(*self.by_path.get(path)?)
+        self.folders.get(*self.by_path.get(path.as_os_str())?)
     }
 
     /// All folders.
@@ -102,9 +109,19 @@ impl Previous {
         self.folders.iter()
     }
 
+    /// The place of the folder at `path`, for [`Previous::find_in`].
+    pub(super) fn place(&self, path: &Path) -> Option<Place> {
+        self.by_path.get(path.as_os_str()).copied()
+    }
+
     /// The file called `name` in the folder at `path`.
     pub(super) fn find(&self, path: &Path, name: &OsStr) -> Option<Index> {
-        let range = self.ranges.get(*self.by_path.get(path)?)?.clone();
+        self.find_in(self.place(path)?, name)
+    }
+
+    /// The file called `name` in a folder.
+    pub(super) fn find_in(&self, folder: Place, name: &OsStr) -> Option<Index> {
+        let range = self.ranges.get(folder)?.clone();
         let place = self.files[range.clone()].binary_search_by(|file| self.name(file).cmp(name.as_bytes()));
         Some(range.start + place.ok()?)
     }
@@ -113,6 +130,11 @@ impl Previous {
     pub(super) fn knows_song(&self, folder: &Path, name: &OsStr) -> bool {
         self.find(folder, name).is_some_and(|index| self.file(index).outcome == Outcome::Song)
             && !self.is_rowless(&folder.join(name))
+    }
+
+    /// Whether any song has no row yet.
+    pub(super) fn has_rowless(&self) -> bool {
+        !self.rowless.is_empty()
     }
 
     /// Whether the song at `path` has no row yet.
@@ -132,9 +154,13 @@ impl Previous {
 
     /// All files: the folder, the number and the file, by folder.
     pub(super) fn files(&self) -> impl Iterator<Item = (&Folder, Index, &Known)> {
-        self.folders.iter().zip(&self.ranges).flat_map(move |(folder, range)| {
-            range.clone().map(move |index| (folder, index, &self.files[index]))
-        })
+        self.files_by_folder()
+            .flat_map(move |(folder, range)| range.map(move |index| (folder, index, &self.files[index])))
+    }
+
+    /// The folders, with the numbers of their files.
+    pub(super) fn files_by_folder(&self) -> impl Iterator<Item = (&Folder, Range<Index>)> {
+        self.folders.iter().zip(self.ranges.iter().cloned())
     }
 
     /// The path of a file of `folder`.
@@ -186,7 +212,9 @@ pub(super) struct Rows {
     /// Songs: id and hash of the rest, by id.
     pub(super) songs: Vec<(Uuid, u64)>,
     /// Albums, artists and genres: id and name.
-    pub(super) names: [HashMap<Uuid, String>; 3],
+    pub(super) names: PerOwner<HashMap<Uuid, String>>,
+    /// The names that the songs of the last scan use.
+    pub(super) spellings: Names,
     /// Whether these are the rows that follow from the files of the last scan.
     pub(super) follow: bool,
     pub(super) about: database::Previous,
@@ -207,15 +235,14 @@ pub(super) fn read(session: &mut Session) -> Result<(Previous, Rows), DatabaseEr
     let mut reader = Reader::default();
     let about = session.previous(&mut reader)?;
     reader.end_of_files();
-    let Reader { mut previous, expected, mut usual, mut songs, names, .. } = reader;
+    let Reader { mut previous, expected, spellings, mut songs, names, .. } = reader;
     songs.sort_unstable();
-    let lacks_row = |id: &Uuid| songs.binary_search_by_key(id, |(id, _)| *id).is_err();
-    previous.rowless = expected.iter().map(|(id, _)| *id).filter(lacks_row).collect();
-    for row in &previous.unexplained {
-        usual.add_row(row);
+    let follow = expected == songs && spellings.are(&names);
+    if expected != songs {
+        let lacks_row = |id: &Uuid| songs.binary_search_by_key(id, |(id, _)| *id).is_err();
+        previous.rowless = expected.iter().map(|(id, _)| *id).filter(lacks_row).collect();
     }
-    let follow = previous.unexplained.is_empty() && expected == songs && usual.are(&names);
-    Ok((previous, Rows { songs, names, follow, about }))
+    Ok((previous, Rows { songs, names, spellings, follow, about }))
 }
 
 /// Takes the rows as they come: folders, files, names, songs.
@@ -225,21 +252,35 @@ struct Reader {
     /// The song rows that follow from the files.
     expected: Vec<(Uuid, u64)>,
     /// The names that follow from them.
-    usual: Names,
+    spellings: Names,
+    scratch: Vec<u8>,
     are_files_read: bool,
-    names: [HashMap<Uuid, String>; 3],
+    names: PerOwner<HashMap<Uuid, String>>,
     songs: Vec<(Uuid, u64)>,
     /// The folder of the last file, as an index.
     at: Option<usize>,
 }
 
 impl Reader {
-    /// Called when the last file has come.
+    /// Called when the last file has come: puts them in the order of folders and names.
     fn end_of_files(&mut self) {
         self.end_of_folders();
-        if !self.are_files_read {
-            self.are_files_read = true;
-            self.expected.sort_unstable();
+        if std::mem::replace(&mut self.are_files_read, true) {
+            return;
+        }
+        self.expected.sort_unstable();
+        let Previous { files, names, ranges, .. } = &mut self.previous;
+        let key = |file: &Known| {
+            let start = file.name_at as usize;
+            (file.folder, &names[start..start + usize::from(file.name_len)])
+        };
+        if !files.is_sorted_by_key(key) {
+            files.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+        }
+        let mut start = 0;
+        for files in files.chunk_by(|a, b| a.folder == b.folder) {
+            ranges[files[0].folder as usize] = start..start + files.len();
+            start += files.len();
         }
     }
 
@@ -251,11 +292,11 @@ impl Reader {
         }
         previous.folders.sort_by_key(|folder| folder.id);
         previous.ranges = vec![0..0; previous.folders.len()];
-        let paths = previous.folders.iter().map(|folder| folder.path.clone());
+        let paths = previous.folders.iter().map(|folder| folder.path.clone().into_os_string());
         previous.by_path = paths.zip(0..).collect();
     }
 
-    /// The index of the folder with this number. Files of one folder come in a row.
+    /// The index of the folder with this number. Most files of one folder come in a row.
     fn folder_index(&mut self, id: i64) -> Option<usize> {
         self.end_of_folders();
         if self.at.is_none_or(|at| self.previous.folders[at].id != id) {
@@ -270,41 +311,40 @@ impl Visit for Reader {
         self.previous.folders.push(folder);
     }
 
-    fn file(&mut self, file: File) {
+    fn file(&mut self, file: FileRow<'_>) {
         let Some(at) = self.folder_index(file.folder) else { return };
         let name = file.name.as_bytes();
         // A name has 255 bytes at most, and a collection less than 4 GiB of them.
-        let (Ok(name_at), Ok(name_len)) =
-            (u32::try_from(self.previous.names.len()), u16::try_from(name.len()))
+        let (Ok(folder), Ok(name_at), Ok(name_len)) =
+            (u32::try_from(at), u32::try_from(self.previous.names.len()), u16::try_from(name.len()))
         else {
             return;
         };
+        let mut numbers = names::Numbers::default();
         if file.outcome == Outcome::Song {
-            let path = self.previous.folders[at].path.join(&file.name);
+            let id = ids::song(&self.previous.folders[at].path.join(file.name));
             let track = Track::of(&file);
-            self.expected.push((ids::song(&path), hash_of_song(&track.row(ids::song(&path)))));
-            self.usual.add(&track);
+            numbers = self.spellings.add(track.names);
+            self.expected.push((id, hash_of_song(&track.row(id, self.spellings.ids(numbers)))));
         }
         let previous = &mut self.previous;
-        let index = previous.files.len();
-        let range = &mut previous.ranges[at];
-        let start = if range.start == range.end { index } else { range.start };
-        *range = start..index + 1;
         previous.names.extend_from_slice(name);
         previous.files.push(Known {
+            folder,
             name_at,
             name_len,
             outcome: file.outcome,
             is_settled: file.settled && file.reader == READER,
             mark: Mark::Unseen,
             stamps: file.stamps,
-            content: content(&file),
+            content: content(&file, &mut self.scratch),
             added: file.added,
+            names: numbers,
         });
     }
 
-    fn name(&mut self, kind: Kind, id: Uuid, name: &str) {
-        self.names[kind as usize].insert(id, name.to_owned());
+    fn name(&mut self, owner: Owner, id: Uuid, name: &str) {
+        self.names[owner].insert(id, name.to_owned());
     }
 
     fn song(&mut self, song: &StoredSong<'_>) {
@@ -313,15 +353,15 @@ impl Visit for Reader {
         if self.expected.binary_search_by_key(&song.id, |(id, _)| *id).is_ok() {
             return;
         }
-        let name = |kind: Kind| {
-            let id = song.names[kind as usize];
+        let name = |owner: Owner| {
+            let id = song.names[owner];
             // A song whose album, artist or genre has no row is not served either.
-            self.names[kind as usize].get(&id).map(|name| (id, name.clone()))
+            self.names[owner].get(&id).map(|name| (id, name.clone()))
         };
         if let (Some(album), Some(artist), Some(genre)) =
-            (name(Kind::Album), name(Kind::Artist), name(Kind::Genre))
+            (name(Owner::Album), name(Owner::Artist), name(Owner::Genre))
         {
-            self.previous.unexplained.push(Row { id: song.id, names: [album, artist, genre] });
+            self.previous.unexplained.push(Row { id: song.id, names: [album, artist, genre].into() });
         }
     }
 }

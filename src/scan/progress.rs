@@ -41,6 +41,7 @@ impl Counts {
 }
 
 /// A duration in its two largest units.
+#[allow(clippy::cast_possible_truncation, reason = "a cast of a float stops at the limits of the integer")]
 fn duration(seconds: f64) -> String {
     let seconds = seconds.ceil() as u64;
     match seconds {

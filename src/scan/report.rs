@@ -1,77 +1,8 @@
 //! What a scan tells at its end.
 
 use std::fmt;
-use std::path::Path;
 
-use super::account::Reason;
-
-/// How much was left out, by reason.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Skipped {
-    /// Files that are no audio.
-    pub not_audio: usize,
-    /// Audio in formats that are not supported.
-    pub unsupported: usize,
-    /// Audio that is damaged, and files and folders that could not be reached.
-    pub unreadable: usize,
-    /// Links that lead nowhere or to themselves.
-    pub broken_links: usize,
-    /// Links to folders, which are not followed.
-    pub linked_folders: usize,
-    /// Pipes, sockets and devices.
-    pub special: usize,
-    /// Apple double files (`._x`).
-    pub apple_double: usize,
-    /// Files and folders that the patterns pass over.
-    pub excluded: usize,
-}
-
-impl Skipped {
-    /// The number of all.
-    pub fn total(&self) -> usize {
-        Reason::ALL.into_iter().map(|reason| self.of(reason)).sum()
-    }
-
-    /// How many were left out for this reason.
-    pub fn of(&self, reason: Reason) -> usize {
-        match reason {
-            Reason::NotAudio => self.not_audio,
-            Reason::Unsupported => self.unsupported,
-            Reason::Unreadable => self.unreadable,
-            Reason::BrokenLink => self.broken_links,
-            Reason::LinkedFolder => self.linked_folders,
-            Reason::Special => self.special,
-            Reason::AppleDouble => self.apple_double,
-            Reason::Excluded => self.excluded,
-        }
-    }
-
-    pub(super) fn of_mut(&mut self, reason: Reason) -> &mut usize {
-        match reason {
-            Reason::NotAudio => &mut self.not_audio,
-            Reason::Unsupported => &mut self.unsupported,
-            Reason::Unreadable => &mut self.unreadable,
-            Reason::BrokenLink => &mut self.broken_links,
-            Reason::LinkedFolder => &mut self.linked_folders,
-            Reason::Special => &mut self.special,
-            Reason::AppleDouble => &mut self.apple_double,
-            Reason::Excluded => &mut self.excluded,
-        }
-    }
-}
-
-/// The total, and in parentheses each reason that occurred.
-impl fmt::Display for Skipped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.total())?;
-        let reasons: Vec<String> = Reason::ALL
-            .into_iter()
-            .filter(|reason| self.of(*reason) > 0)
-            .map(|reason| format!("{} {}", self.of(reason), reason.text()))
-            .collect();
-        if reasons.is_empty() { Ok(()) } else { write!(f, " ({})", reasons.join(", ")) }
-    }
-}
+use super::skipped::Skipped;
 
 /// What became of the songs of the last scan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -150,12 +81,4 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-/// A path as a log line may hold it: a name with a line break must not look like two lines.
-pub(super) fn shown(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
 }

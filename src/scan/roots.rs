@@ -4,16 +4,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
 use slog::{Logger, warn};
 
 use super::error::ScanError;
-use super::pool::{Event, Job, Patience, Pool, Threads};
-use super::report::shown;
-
-/// How often the threads are looked at.
-const TICK: Duration = Duration::from_millis(200);
+use super::pool::{Event, LOOK_EVERY, Limits, Patience, Pool, Threads, Work};
+use super::shown::shown;
 
 /// The folders, absolute and tidy, each once, in the order in which they are named.
 ///
@@ -59,11 +55,12 @@ pub(super) fn check_all(
     patience: Patience,
     log: &Logger,
 ) -> Result<Vec<Result<(), ScanError>>, ScanError> {
-    let mut pool = Pool::start(Threads::Fixed(roots.len()), patience).map_err(ScanError::Threads)?;
+    let limits = Limits { threads: Threads::Fixed(roots.len()), patience };
+    let mut pool = Pool::start(limits).map_err(ScanError::Threads)?;
     pool.push(roots.iter().cloned().map(Check));
     let mut outcomes: HashMap<PathBuf, ScanError> = HashMap::new();
     while pool.open() > 0 {
-        match pool.next(TICK) {
+        match pool.next(LOOK_EVERY) {
             Event::Done(_, Ok(())) | Event::Quiet => {}
             Event::Done(Check(root), Err(error)) => _ = outcomes.insert(root, error),
             Event::Slow(path, elapsed) => {
@@ -82,7 +79,7 @@ pub(super) fn check_all(
 #[derive(Debug, Clone)]
 struct Check(PathBuf);
 
-impl Job for Check {
+impl Work for Check {
     type Done = Result<(), ScanError>;
 
     fn path(&self) -> &Path {

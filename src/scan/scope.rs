@@ -32,6 +32,11 @@ impl Scope {
         path.ancestors().any(|place| self.paths.contains(place))
     }
 
+    /// Whether `folder` may hold a file that is covered.
+    pub(super) fn reaches_into(&self, folder: &Path) -> bool {
+        self.covers(folder) || self.paths.iter().any(|path| path.parent() == Some(folder))
+    }
+
     /// The paths that lie below no other, in order.
     fn outermost(&self) -> Vec<&PathBuf> {
         let is_outermost = |path: &&PathBuf| !path.parent().is_some_and(|above| self.covers(above));
@@ -49,14 +54,14 @@ pub(super) struct Start {
 }
 
 /// All of the roots. A root inside another is found there.
-pub(super) fn whole(roots: &[PathBuf], patterns: &Arc<Patterns>, previous: &Previous) -> Start {
+pub(super) fn whole(roots: &[PathBuf], patterns: &Arc<Patterns>, wants_stamps: bool) -> Start {
     let is_outermost = |root: &&PathBuf| !roots.iter().any(|other| other != *root && root.starts_with(other));
     let folder = |root: &PathBuf| Folder {
         path: root.clone(),
         root: Arc::from(root.as_path()),
         parent_device: walk::device_above(root),
         patterns: patterns.clone(),
-        wants_stamps: previous.folder(root).is_some(),
+        wants_stamps,
         only: None,
     };
     Start { folders: roots.iter().filter(is_outermost).map(folder).collect(), excluded: Vec::new() }
@@ -89,7 +94,7 @@ pub(super) fn parts(
             None => whole_roots.push(root.clone()),
         }
     }
-    start.folders = whole(&whole_roots, patterns, previous).folders;
+    start.folders = whole(&whole_roots, patterns, true).folders;
     for ((folder, root), names) in names {
         if whole_roots.iter().any(|whole| folder.starts_with(whole)) {
             continue;

@@ -2,20 +2,23 @@
 //! is too much, and what is stored.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use slog::{Logger, info, warn};
+use uuid::Uuid;
 
-use super::detail;
 use super::error::ScanError;
 use super::fate::{Fate, Judge, Judged};
 use super::folders::Reach;
 use super::guard::{self, Expected};
-use super::previous::{Index, Previous, Row};
-use super::report::{Fates, shown};
+use super::job::{Empty, Job};
+use super::previous::{Index, Previous};
+use super::report::Fates;
+use super::row::Row;
 use super::scope::Scope;
+use super::shown::shown;
 use super::survey::Survey;
-use super::{Empty, Job};
 
 /// Places whose songs stay unseen that are told one by one.
 const PLACES_TOLD_MAX: usize = 20;
@@ -52,6 +55,12 @@ pub(super) struct Settled {
 }
 
 impl Settled {
+    /// Those of `indexes` whose record goes or is replaced.
+    pub(super) fn replaced_in(&self, indexes: Range<Index>) -> impl Iterator<Item = Index> {
+        let start = self.replaced.partition_point(|index| *index < indexes.start);
+        self.replaced[start..].iter().copied().take_while(move |index| *index < indexes.end)
+    }
+
     /// Whether the record of a file stays as it is.
     pub(super) fn stays(&self, index: Index) -> bool {
         self.replaced.binary_search(&index).is_err()
@@ -156,7 +165,8 @@ impl Scan<'_> {
     /// The rows that no file explains: those that stay, because something could not be
     /// reached, and how many go.
     fn unexplained(&self, survey: &Survey<'_>, is_partial: bool) -> (Vec<Row>, usize) {
-        let rows = self.previous.unexplained.iter().filter(|row| !survey.read_songs.contains(&row.id));
+        let was_read = |id: &Uuid| survey.read_songs.binary_search_by_key(id, |(id, _)| *id).is_ok();
+        let rows = self.previous.unexplained.iter().filter(|row| !was_read(&row.id));
         if (is_partial || self.scope.is_some()) && !self.expected.all {
             (rows.cloned().collect(), 0)
         } else {
@@ -170,7 +180,7 @@ impl Scan<'_> {
         let mut places: BTreeMap<&Path, usize> = BTreeMap::new();
         for judged in judged.iter().filter(|judged| judged.was_song) {
             if self.job.verbose {
-                detail::tell_fate(judged, self.is_kept(judged), self.log);
+                judged.tell(self.is_kept(judged), self.log);
             }
             match &judged.fate {
                 Fate::Stays => {}

@@ -6,12 +6,36 @@ use std::fs;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 
+use serde::Deserialize;
+use uuid::Uuid;
+
 use crate::model::library::File;
 
 /// Bytes that stay in memory.
 const MEMORY_MAX: usize = 8 << 20;
+/// Bytes before each record: its length, whether it holds a song, hash and id of the song.
+const HEAD_LEN: usize = 4 + 1 + 8 + 16;
 /// Most bytes of one record. A file keeps 256 values of 4 KiB at most.
 const RECORD_MAX: u32 = 8 << 20;
+
+/// A file that was read.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// Id and hash of its song row; `None` where it holds no song.
+    pub(super) song: Option<(Uuid, u64)>,
+    /// The file, encoded.
+    bytes: Vec<u8>,
+}
+
+impl Record {
+    /// The file. Its texts may stay where they are (`&str`) or be copied.
+    ///
+    /// # Errors
+    /// If the bytes are not those that were written.
+    pub(super) fn file<'a, Text: Deserialize<'a>>(&'a self) -> io::Result<File<Text>> {
+        postcard::from_bytes(&self.bytes).map_err(io::Error::other)
+    }
+}
 
 /// Records that are written one by one and read from the first on.
 #[derive(Debug, Default)]
@@ -30,15 +54,22 @@ impl Spool {
         self.len
     }
 
-    /// Adds a record.
+    /// Adds a file, with the id and the hash of its song row if it holds a song.
     ///
     /// # Errors
     /// If the temporary folder is full or cannot be written.
-    pub(super) fn push(&mut self, record: &File) -> io::Result<()> {
-        let bytes = postcard::to_stdvec(record).map_err(io::Error::other)?;
-        let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-        self.memory.extend_from_slice(&len.to_le_bytes());
-        self.memory.extend_from_slice(&bytes);
+    pub(super) fn push(&mut self, file: &File, song: Option<(Uuid, u64)>) -> io::Result<()> {
+        let start = self.memory.len();
+        self.memory.extend_from_slice(&[0; HEAD_LEN]);
+        let memory = std::mem::take(&mut self.memory);
+        self.memory = postcard::to_extend(file, memory).map_err(io::Error::other)?;
+        let len = u32::try_from(self.memory.len() - start - HEAD_LEN).map_err(io::Error::other)?;
+        let (id, hash) = song.unwrap_or_default();
+        let head = &mut self.memory[start..start + HEAD_LEN];
+        head[..4].copy_from_slice(&len.to_le_bytes());
+        head[4] = u8::from(song.is_some());
+        head[5..13].copy_from_slice(&hash.to_le_bytes());
+        head[13..].copy_from_slice(id.as_bytes());
         self.len += 1;
         if self.memory.len() >= MEMORY_MAX { self.spill() } else { Ok(()) }
     }
@@ -55,7 +86,7 @@ impl Spool {
     }
 
     /// Reads all records, in the order in which they were added. Ends after an error.
-    pub(super) fn records(&self) -> impl Iterator<Item = io::Result<File>> + '_ {
+    pub(super) fn records(&self) -> impl Iterator<Item = io::Result<Record>> + '_ {
         let mut reader = BufReader::with_capacity(64 << 10, Bytes { spool: self, at: 0 });
         let mut left = self.len;
         std::iter::from_fn(move || {
@@ -69,16 +100,18 @@ impl Spool {
     }
 }
 
-fn next(reader: &mut impl Read) -> io::Result<File> {
-    let mut len = [0; 4];
-    reader.read_exact(&mut len)?;
-    let len = u32::from_le_bytes(len);
+fn next(reader: &mut impl Read) -> io::Result<Record> {
+    let mut head = [0; HEAD_LEN];
+    reader.read_exact(&mut head)?;
+    let [l0, l1, l2, l3, has_song, h0, h1, h2, h3, h4, h5, h6, h7, id @ ..] = head;
+    let len = u32::from_le_bytes([l0, l1, l2, l3]);
     if len > RECORD_MAX {
         return Err(io::Error::from(io::ErrorKind::InvalidData));
     }
+    let song = (Uuid::from_bytes(id), u64::from_le_bytes([h0, h1, h2, h3, h4, h5, h6, h7]));
     let mut bytes = vec![0; len as usize];
     reader.read_exact(&mut bytes)?;
-    postcard::from_bytes(&bytes).map_err(io::Error::other)
+    Ok(Record { song: (has_song == 1).then_some(song), bytes })
 }
 
 /// The bytes of all records.
@@ -139,18 +172,29 @@ mod tests {
         }
     }
 
+    fn song(number: i64) -> Option<(Uuid, u64)> {
+        (number % 3 > 0).then(|| (Uuid::from_u128(number as u128), number as u64))
+    }
+
     #[test]
     fn records_come_back_in_order_from_memory_and_from_disk() {
         let mut spool = Spool::default();
         // The second round is longer than what stays in memory.
         for count in [100, 6000] {
             while spool.len() < count {
-                spool.push(&file(spool.len() as i64)).expect("written");
+                let number = spool.len() as i64;
+                spool.push(&file(number), song(number)).expect("written");
             }
             assert_eq!(spool.records().take(2).count(), 2);
             for _ in 0..2 {
-                let records: Vec<File> = spool.records().map(|file| file.expect("a record")).collect();
-                assert!(records == (0..count as i64).map(file).collect::<Vec<_>>());
+                for (number, record) in (0..).zip(spool.records()) {
+                    let record = record.expect("a record");
+                    assert_eq!(record.song, song(number));
+                    assert_eq!(record.file::<String>().expect("a file"), file(number));
+                    let borrowed = record.file::<&str>().expect("a file");
+                    assert_eq!(borrowed.title, file(number).title.as_deref());
+                }
+                assert_eq!(spool.records().count(), count);
             }
         }
         assert!(spool.disk_len > 0 && !spool.memory.is_empty());

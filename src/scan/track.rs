@@ -1,14 +1,15 @@
 //! The song row of a file: what its tags say after the rules for years and track numbers.
 
+use std::ops::Deref;
 use std::path::Path;
 
 use slog::{Logger, warn};
 use uuid::Uuid;
 
 use super::numbers;
-use super::report::shown;
+use super::shown::shown;
 use crate::database::difference::StoredSong;
-use crate::ids;
+use crate::model::PerOwner;
 use crate::model::library::File;
 
 /// A song. What the tags of its file do not say is empty or 0.
@@ -16,9 +17,7 @@ use crate::model::library::File;
 pub(super) struct Track<'a> {
     title: &'a str,
     /// Names of album, artist and genre.
-    pub(super) names: [&'a str; 3],
-    /// Their ids.
-    pub(super) ids: [Uuid; 3],
+    pub(super) names: PerOwner<&'a str>,
     number: i64,
     year: i64,
     /// Whole seconds.
@@ -27,37 +26,36 @@ pub(super) struct Track<'a> {
 
 impl<'a> Track<'a> {
     /// The song of `file`.
-    pub(super) fn of(file: &'a File) -> Track<'a> {
-        let [album, artist, genre] =
-            [&file.album, &file.artist, &file.genre].map(|name| name.as_deref().unwrap_or_default());
-        let number = |text: &Option<String>, parse: fn(&str) -> Option<i64>| {
+    pub(super) fn of<Text: Deref<Target = str>, Name>(file: &'a File<Text, Name>) -> Track<'a> {
+        let number = |text: &Option<Text>, parse: fn(&str) -> Option<i64>| {
             text.as_deref().and_then(parse).unwrap_or(0)
         };
         Track {
             title: file.title.as_deref().unwrap_or_default(),
-            names: [album, artist, genre],
-            ids: [ids::album(album), ids::artist(artist), ids::genre(genre)],
+            names: [&file.album, &file.artist, &file.genre]
+                .map(|name| name.as_deref().unwrap_or_default())
+                .into(),
             number: number(&file.track, numbers::track),
             year: number(&file.date, numbers::year),
             length: length(file).unwrap_or(0),
         }
     }
 
-    /// Its row, with this id.
-    pub(super) fn row(&self, id: Uuid) -> StoredSong<'a> {
+    /// Its row, with its id and those of its names.
+    pub(super) fn row(&self, id: Uuid, names: PerOwner<Uuid>) -> StoredSong<'a> {
         StoredSong {
             id,
             name: Some(self.title),
             length: Some(self.length),
             track: Some(self.number),
             year: Some(self.year),
-            names: self.ids,
+            names,
         }
     }
 }
 
 /// Whole seconds; `None` beyond what both databases store.
-fn length(file: &File) -> Option<i64> {
+fn length<Text, Name>(file: &File<Text, Name>) -> Option<i64> {
     i32::try_from(file.length_ms.unwrap_or(0) / 1000).ok().map(i64::from)
 }
 

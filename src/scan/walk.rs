@@ -112,33 +112,32 @@ impl Folder {
         let mut error = None;
         for entry in std::fs::read_dir(&self.path)? {
             match entry {
-                Ok(entry) => found.push(entry),
+                Ok(entry) => found.push((entry.file_name(), entry)),
                 Err(failure) => error = Some(failure),
             }
         }
         listing.is_empty = found.is_empty();
         // The order of a directory depends on the file system.
-        found.sort_by_cached_key(DirEntry::file_name);
-        if found.iter().any(|entry| entry.file_name() == IGNORE_FILE) {
+        found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        if found.iter().any(|(name, _)| name == IGNORE_FILE) {
             (listing.patterns, listing.bad_patterns) = self.patterns.below(&self.path)?;
         }
-        let counts =
-            |entry: &DirEntry| self.only.as_ref().is_none_or(|names| names.contains(&entry.file_name()));
+        if let Some(only) = &self.only {
+            found.retain(|(name, _)| only.contains(name));
+        }
         listing.entries =
-            found.into_iter().filter(counts).map(|entry| self.entry(entry, &listing.patterns)).collect();
+            found.into_iter().map(|(name, entry)| self.entry(name, &entry, &listing.patterns)).collect();
         error.map_or(Ok(()), Err)
     }
 
-    fn entry(&self, found: DirEntry, patterns: &Patterns) -> Entry {
-        let kind = match kind(&found, self.wants_stamps) {
-            kind @ (Kind::File(_) | Kind::Folder)
-                if patterns.exclude(&found.path(), matches!(kind, Kind::Folder)) =>
-            {
-                Kind::Excluded
-            }
+    fn entry(&self, name: OsString, found: &DirEntry, patterns: &Patterns) -> Entry {
+        let is_excluded = |is_folder| patterns.exclude(&self.path.join(&name), is_folder);
+        let kind = match kind(&name, found, self.wants_stamps) {
+            Kind::File(_) if patterns.may_match_files() && is_excluded(false) => Kind::Excluded,
+            Kind::Folder if is_excluded(true) => Kind::Excluded,
             kind => kind,
         };
-        Entry { name: found.file_name(), kind }
+        Entry { name, kind }
     }
 }
 
@@ -147,7 +146,7 @@ pub(super) fn device_above(path: &Path) -> Option<u64> {
     std::fs::metadata(path.parent()?).ok().map(|found| found.dev())
 }
 
-fn kind(found: &DirEntry, wants_stamps: bool) -> Kind {
+fn kind(name: &OsStr, found: &DirEntry, wants_stamps: bool) -> Kind {
     // Some file systems do not tell the kind with the name; then this asks for it.
     let file_type = match found.file_type() {
         Ok(file_type) => file_type,
@@ -157,7 +156,7 @@ fn kind(found: &DirEntry, wants_stamps: bool) -> Kind {
     if file_type.is_dir() {
         return Kind::Folder;
     }
-    if is_apple_double(&found.file_name()) {
+    if is_apple_double(name) {
         return Kind::AppleDouble;
     }
     if !file_type.is_symlink() {

@@ -30,6 +30,10 @@ impl Latencies {
     }
 
     /// The longest that one of the fastest `share` (0 to 1) took; `None` before the first.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a cast of a float stops at the limits of the integer"
+    )]
     pub(super) fn percentile(&self, share: f64) -> Option<Duration> {
         let counts: Vec<u64> = self.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         let wanted = (counts.iter().sum::<u64>() as f64 * share).ceil().max(1.0) as u64;
@@ -44,9 +48,10 @@ impl Latencies {
 
 /// Four steps for each doubling of a microsecond, evenly spaced within it.
 fn latency_step(took: Duration) -> usize {
-    let micros = (took.as_micros() as u64).max(1);
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
     let doubling = micros.ilog2() as usize;
-    let within = (micros << 2 >> doubling) as usize & (STEPS - 1);
+    // The two bits below the highest one.
+    let within = usize::from((micros << 2 >> doubling).to_le_bytes()[0]) & (STEPS - 1);
     (doubling * STEPS + within).min(LATENCIES - 1)
 }
 
@@ -69,7 +74,7 @@ pub(super) struct Durations {
 
 impl Durations {
     pub(super) fn count(&self, took: Duration) {
-        let took_ns = took.as_nanos() as u64;
+        let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS.partition_point(|bound| bound * 1000 < took_ns);
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_ns.fetch_add(took_ns, Ordering::Relaxed);

@@ -1,21 +1,20 @@
 //! Shared memory in which every worker has a slot, and the master a header: plain atomics, no
-//! pointers, no locks. Each writes its own, anybody reads.
+//! pointers, no locks. Each process writes its own part, and all read all parts.
 //!
-//! What a worker says of itself begins anew with each worker that gets the slot. What is counted for
-//! the metrics does not: a slot goes on where its last worker has ended, so that the sum over all
-//! slots never goes back, however a worker ends and whoever reads meanwhile. Moving the counts of
-//! the dead elsewhere could not give that without a lock: a reader in between would miss them, or
-//! see them twice.
+//! The state of a worker starts afresh with each worker that gets the slot. The counts for the metrics do
+//! not: a slot goes on where its last worker has ended, so that the sum over all slots never goes back,
+//! however a worker ends. Moving the counts of dead workers elsewhere could not give that without a lock: a
+//! reader in between would miss them, or see them twice.
 
+mod clock;
 mod header;
 mod histogram;
 mod slot;
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
@@ -24,8 +23,8 @@ pub use header::{Header, Number, RestartCause, Scans};
 pub use histogram::{BOUNDS, Reading};
 pub use slot::{CODES, Dismissal, ENDPOINTS, Slot};
 
-/// Slots of workers: those of the largest WORKERS, of the generation that serves, of one
-/// being built and of two being drained.
+/// Slots of workers: enough for the largest WORKERS in the generation that serves, in one that is being made and in
+/// two that drain (the arbiter asserts it).
 pub const SLOTS: usize = 1024;
 
 /// What is shared. All zero bytes are a valid value of it, in which no slot is used.
@@ -45,9 +44,6 @@ pub struct Scoreboard {
     board: &'static Board,
 }
 
-/// When the first scoreboard of this process, or of its master, was made.
-static BEGIN: OnceLock<Instant> = OnceLock::new();
-
 impl Scoreboard {
     /// Makes a scoreboard that processes forked from now on share.
     ///
@@ -55,7 +51,7 @@ impl Scoreboard {
     /// If the kernel has no memory for it.
     #[allow(unsafe_code)]
     pub fn create() -> io::Result<Self> {
-        BEGIN.get_or_init(Instant::now);
+        clock::start();
         let len = size_of::<Board>();
         let bytes = NonZeroUsize::new(len).ok_or(Errno::EINVAL)?;
         let (rights, kind) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
@@ -96,7 +92,7 @@ impl Scoreboard {
 
     /// How long the slot's worker has given no sign of life.
     pub fn silence(&self, number: usize) -> Duration {
-        Duration::from_millis(now_ms().saturating_sub(self.slot(number).beat_ms()))
+        Duration::from_millis(clock::now_ms().saturating_sub(self.slot(number).beat_ms()))
     }
 
     /// Slots of living workers, with their numbers.
@@ -126,10 +122,6 @@ impl Scoreboard {
         let used = self.board.used.load(Ordering::Relaxed);
         &self.board.slots[..used.min(SLOTS)]
     }
-}
-
-fn now_ms() -> u64 {
-    BEGIN.get().map_or(0, |begin| begin.elapsed().as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -3,18 +3,19 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::clock::now_ms;
 use super::header::Number;
 use super::histogram::{Durations, Latencies};
-use super::now_ms;
+use crate::api::Endpoint;
 
-/// Endpoints that are counted by themselves, and one for what is none.
-pub const ENDPOINTS: usize = 9;
+/// The endpoints, each counted separately, and one for paths without an endpoint.
+pub const ENDPOINTS: usize = Endpoint::ALL.len() + 1;
 /// Status codes that are counted by themselves: all that a worker answers with. The last stands for
 /// any other.
 pub const CODES: [&str; 11] = ["200", "304", "400", "404", "405", "412", "413", "414", "431", "500", "other"];
 
 /// Bytes of a request line that are kept for the log.
-const REQUEST_MAX: usize = 128;
+const SHOWN_REQUEST_MAX: usize = 128;
 
 /// How a worker is told to leave by its master, who is the only one to know who else serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub struct Slot {
     memory_private: Number,
     answers: Number,
     /// Beginning of the request that is being answered.
-    request: [AtomicU64; REQUEST_MAX / 8],
+    request: [AtomicU64; SHOWN_REQUEST_MAX / 8],
     /// Numbers of answers by how long they took to make.
     latencies: Latencies,
     counted: Counted,
@@ -120,10 +121,10 @@ impl Slot {
     /// Says which request is being answered, so that the master can name it should the worker
     /// get stuck in it.
     pub fn begin_request(&self, method: &str, target: &str) {
-        let mut text = [0; REQUEST_MAX];
+        let mut text = [0; SHOWN_REQUEST_MAX];
         let mut len = 0;
         for piece in [method.as_bytes(), b" ", target.as_bytes()] {
-            let fits = piece.len().min(REQUEST_MAX - len);
+            let fits = piece.len().min(SHOWN_REQUEST_MAX - len);
             text[len..len + fits].copy_from_slice(&piece[..fits]);
             len += fits;
         }
@@ -132,7 +133,7 @@ impl Slot {
             value.copy_from_slice(bytes);
             word.store(u64::from_le_bytes(value), Ordering::Relaxed);
         }
-        self.request_len.store(len as u32, Ordering::Relaxed);
+        self.request_len.store(u32::try_from(len).unwrap_or_default(), Ordering::Relaxed);
     }
 
     /// Counts the answer to the request that was begun, at the endpoint of this number (below
@@ -151,7 +152,7 @@ impl Slot {
 
     /// The request that is being answered, cut to 128 bytes.
     pub fn request(&self) -> Option<String> {
-        let len = (self.request_len.load(Ordering::Relaxed) as usize).min(REQUEST_MAX);
+        let len = (self.request_len.load(Ordering::Relaxed) as usize).min(SHOWN_REQUEST_MAX);
         let words = self.request.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
         let bytes: Vec<u8> = words.take(len).collect();
         (len > 0).then(|| String::from_utf8_lossy(&bytes).into_owned())
@@ -164,7 +165,7 @@ impl Slot {
         }
     }
 
-    /// Says how many bytes of memory are resident, and how many of them nobody shares.
+    /// Says how many bytes of memory are resident, and how many of them no other process shares.
     pub fn set_memory(&self, resident: u64, private: u64) {
         self.memory_resident.set(resident);
         self.memory_private.set(private);
@@ -185,7 +186,7 @@ impl Slot {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Resident bytes, and those of them that nobody shares; zero before the first look.
+    /// Resident bytes, and those of them that no other process shares; zero before the first look.
     pub fn memory(&self) -> (u64, u64) {
         (self.memory_resident.get(), self.memory_private.get())
     }
@@ -260,7 +261,7 @@ mod tests {
         slot.begin_request("GET", "/avalon/songs?query=a");
         assert_eq!(slot.request().as_deref(), Some("GET /avalon/songs?query=a"));
         slot.begin_request("GET", &"x".repeat(1000));
-        assert_eq!(slot.request().map(|text| text.len()), Some(REQUEST_MAX));
+        assert_eq!(slot.request().map(|text| text.len()), Some(SHOWN_REQUEST_MAX));
         slot.end_request(0, 200, Duration::ZERO);
         assert_eq!(slot.request(), None);
     }

@@ -1,7 +1,7 @@
 //! The access log: a line for each request, gathered in memory and written a few times a second.
 //!
-//! Opened in the master, as files may belong to root, and written by workers, each with lines of its own: what
-//! is gathered must be nothing when a process forks. A line that cannot be written is counted and lost.
+//! Workers gather lines and hand them to the process that writes the file. No line may be gathered when a
+//! process forks, or both would write it. A line that cannot be written is counted and lost.
 
 use std::fmt::{self, Write};
 use std::os::fd::RawFd;
@@ -12,15 +12,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use slog::{Logger, error, warn};
 
-use super::LogError;
-use super::access_format::{AccessFormat, AccessLine, AccessRecord};
+use super::access_format::{AccessFormat, AccessLine};
+use super::access_record::AccessRecord;
 use super::date::Clock;
+use super::log_error::LogError;
 use super::output::{Output, Patience, Stream};
 use super::relay::{Relay, Relayed, write_out};
 
 /// Bytes that are gathered before they are written without waiting for the next flush.
 const GATHERED_MAX: usize = 32 * 1024;
-/// Buffers that are kept for lines to come, and their size at most.
+/// Finished lines that are kept for their buffers, and the size of those at most.
 const SPARE: usize = 16;
 const SPARE_BYTES: usize = 4096;
 /// As Apache and Gunicorn write the time.
@@ -46,11 +47,11 @@ pub struct AccessLog {
 #[derive(Default)]
 struct State {
     lines: String,
-    /// The time as the last line has it, and its second: writing it out costs more than all the rest.
+    /// The time as the last line has it, and its second: to format it costs more than all the rest.
     time: String,
     second: i64,
-    /// Buffers of lines that have been finished.
-    spare: Vec<String>,
+    /// Finished lines, for their buffers.
+    spare: Vec<AccessLine>,
 }
 
 impl AccessLog {
@@ -81,43 +82,43 @@ impl AccessLog {
     pub fn begin(&self, record: &AccessRecord<'_>) -> AccessLine {
         let now = Timestamp::now();
         let mut state = self.state();
-        let buffer = state.spare.pop().unwrap_or_default();
+        let line = state.spare.pop().unwrap_or_default();
         if state.second != now.as_second() {
             state.second = now.as_second();
             state.time.clear();
-            if self.format.is_json() {
-                // Writing to a String cannot fail.
-                let _ = write!(state.time, "{now:.0}");
-                // The Z, which stands behind the fraction.
-                state.time.pop();
-            } else {
-                self.clock.write(now, &mut state.time);
+            match self.format {
+                AccessFormat::Json => {
+                    // Writing to a String cannot fail.
+                    let _ = write!(state.time, "{now:.0}");
+                    // The Z, which stands behind the fraction.
+                    state.time.pop();
+                }
+                AccessFormat::Gunicorn(_) => self.clock.write(now, &mut state.time),
             }
         }
-        match self.format.is_json() {
-            false => self.format.begin(record, &state.time, buffer),
-            true => {
+        match self.format {
+            AccessFormat::Gunicorn(_) => self.format.begin(record, &state.time, line),
+            AccessFormat::Json => {
                 let micros = now.subsec_microsecond();
-                self.format.begin(record, &format_args!("{}.{micros:06}Z", state.time), buffer)
+                self.format.begin(record, &format_args!("{}.{micros:06}Z", state.time), line)
             }
         }
     }
 
-    /// Ends a line when the body has left, or its connection has ended before: so many bytes of it were sent,
-    /// and it took so long since the request had arrived.
-    pub fn finish(&self, mut line: AccessLine, bytes: u64, took: Duration) {
+    /// Ends a line when the body has left, or its connection has ended before. `bytes` of the body were sent,
+    /// and it `took` this time since the request had arrived.
+    pub fn finish(&self, line: AccessLine, bytes: u64, took: Duration) {
         let mut state = self.state();
-        self.format.finish(&line, bytes, took, &mut state.lines);
-        if state.spare.len() < SPARE && line.text.capacity() <= SPARE_BYTES {
-            line.text.clear();
-            state.spare.push(line.text);
+        let spare = line.finish(bytes, took, &mut state.lines);
+        if state.spare.len() < SPARE && spare.capacity() <= SPARE_BYTES {
+            state.spare.push(spare);
         }
         if state.lines.len() >= GATHERED_MAX {
             self.write(&mut state);
         }
     }
 
-    /// Writes what was gathered, to another file if the one of before was moved. Says in `log` what was lost
+    /// Writes the gathered lines, to a new file if the old one was moved. Says in `log` how many lines were lost
     /// once lines can be written again.
     pub fn flush(&self, log: &Logger) {
         self.follow(log);
@@ -128,7 +129,7 @@ impl AccessLog {
         }
     }
 
-    /// Opens its file anew, after it was moved or removed.
+    /// Reopens its file, after that was moved or removed.
     ///
     /// # Errors
     /// The file cannot be opened; the old one stays in use.
@@ -136,7 +137,7 @@ impl AccessLog {
         self.output.reopen()
     }
 
-    /// Opens its file anew if it was moved or removed; looks once a second at most. Says whether it did.
+    /// Reopens its file if that was moved or removed; looks once a second at most. Says whether it did.
     pub fn follow(&self, log: &Logger) -> bool {
         self.output.follow().unwrap_or_else(|error| {
             warn!(log, "the access log could not be reopened: {}", error);
@@ -174,7 +175,7 @@ impl AccessLog {
         });
     }
 
-    /// The descriptor of its file, if it has one of its own.
+    /// The descriptor of its file, if it has a file.
     pub fn fd(&self) -> Option<RawFd> {
         self.output.fd()
     }

@@ -3,10 +3,10 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use super::access_format::AccessRecord;
+use super::access_record::AccessRecord;
 use super::json::push_string;
 
-/// Appends an object up to what is known only at the end. What there is none of is left out.
+/// Appends an object without its end, which is known only later. Keys without a value are left out.
 pub(super) fn begin(record: &AccessRecord<'_>, time: &dyn Display, out: &mut String) {
     let (path, query) = match record.target.split_once('?') {
         Some((path, query)) => (path, Some(query)),

@@ -1,5 +1,5 @@
-//! Python's `%(name)s` language: a text with fields, compiled once. Which names there are is the business of
-//! `format` and `access_format`, what a conversion prints that of `percent`.
+//! Python's `%(name)s` language: a text with fields, compiled once. `format` and `access_format` know the names,
+//! `percent` the conversions.
 
 use super::FormatError;
 use super::percent::{Kind, Spec, SpecError};

@@ -1,105 +1,94 @@
 //! `LOG_FORMAT`: Python's `%(name)s` language over the attributes of Python's LogRecord, compiled once and
-//! rendered without looking at the text again. What a conversion prints is `percent`'s business, where the
-//! values come from is `log`'s.
-
-use std::fmt;
+//! rendered without looking at the text again. `percent` knows the conversions, `log` has the values.
 
 use super::FormatError;
 use super::fields::{Piece, compile};
 use super::percent::{Kind, Value};
 
-/// The format that is none of Python's: a line is a JSON object.
-const JSON: &str = "json";
-
-/// A compiled log format. Made by [`LogFormat::parse`]; `Display` gives the text it was made of.
+/// A compiled log format. Made by [`LogFormat::parse`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogFormat {
-    source: String,
-    pieces: Vec<Piece<Attribute>>,
+pub enum LogFormat {
+    /// A line is a JSON object.
+    Json,
+    /// A line is made of the attributes of Python's LogRecord.
+    Python(PythonFormat),
 }
+
+/// A format of Python's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PythonFormat(Vec<Piece<Attribute>>);
 
 /// The values of one record, as plain data. Names and meanings are those of Python's LogRecord.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LogRecord<'a> {
-    /// The time as `LOG_DATE_FORMAT` writes it. May be empty if [`LogFormat::uses_time`] says so.
-    pub asctime: &'a str,
+pub(super) struct LogRecord<'a> {
+    /// The time as `LOG_DATE_FORMAT` writes it. May be empty if the format does not print it.
+    pub(super) asctime: &'a str,
     /// Seconds since 1970-01-01 00:00 UTC.
-    pub created: f64,
+    pub(super) created: f64,
     /// The last part of `pathname`.
-    pub filename: &'a str,
+    pub(super) filename: &'a str,
     /// The function that logged.
-    pub func_name: &'a str,
+    pub(super) func_name: &'a str,
     /// DEBUG, INFO, WARNING, ERROR or CRITICAL.
-    pub levelname: &'a str,
+    pub(super) levelname: &'a str,
     /// 10, 20, 30, 40 or 50.
-    pub levelno: i64,
+    pub(super) levelno: i64,
     /// The source line, from 1.
-    pub lineno: i64,
+    pub(super) lineno: i64,
     /// The module that logged.
-    pub module: &'a str,
+    pub(super) module: &'a str,
     /// The millisecond part of `created`, a whole number from 0 to 999.
-    pub msecs: f64,
+    pub(super) msecs: f64,
     /// The message, on one line.
-    pub message: &'a str,
+    pub(super) message: &'a str,
     /// The logger's name.
-    pub name: &'a str,
+    pub(super) name: &'a str,
     /// The source file.
-    pub pathname: &'a str,
+    pub(super) pathname: &'a str,
     /// The process id.
-    pub process: i64,
+    pub(super) process: i64,
     /// The process's role.
-    pub process_name: &'a str,
+    pub(super) process_name: &'a str,
     /// Milliseconds since the log was started.
-    pub relative_created: f64,
+    pub(super) relative_created: f64,
     /// The thread id.
-    pub thread: i64,
+    pub(super) thread: i64,
     /// The thread's name.
-    pub thread_name: &'a str,
+    pub(super) thread_name: &'a str,
 }
 
-/// An attribute of Python's LogRecord.
+/// An attribute of Python's LogRecord: its place in [`ATTRIBUTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attribute {
-    Asctime,
-    Created,
-    Filename,
-    FuncName,
-    Levelname,
-    Levelno,
-    Lineno,
-    Module,
-    Msecs,
-    Message,
-    Name,
-    Pathname,
-    Process,
-    ProcessName,
-    RelativeCreated,
-    Thread,
-    ThreadName,
-    TaskName,
+struct Attribute(usize);
+
+impl Attribute {
+    const ASCTIME: Attribute = Attribute(0);
 }
+
+/// Takes the value of an attribute out of a record.
+type Take = for<'a> fn(&LogRecord<'a>) -> Value<'a>;
 
 /// Every attribute with its name and the type of its value.
-const ATTRIBUTES: [(&str, Attribute, Kind); 18] = [
-    ("asctime", Attribute::Asctime, Kind::Text),
-    ("created", Attribute::Created, Kind::Float),
-    ("filename", Attribute::Filename, Kind::Text),
-    ("funcName", Attribute::FuncName, Kind::Text),
-    ("levelname", Attribute::Levelname, Kind::Text),
-    ("levelno", Attribute::Levelno, Kind::Int),
-    ("lineno", Attribute::Lineno, Kind::Int),
-    ("module", Attribute::Module, Kind::Text),
-    ("msecs", Attribute::Msecs, Kind::Float),
-    ("message", Attribute::Message, Kind::Text),
-    ("name", Attribute::Name, Kind::Text),
-    ("pathname", Attribute::Pathname, Kind::Text),
-    ("process", Attribute::Process, Kind::Int),
-    ("processName", Attribute::ProcessName, Kind::Text),
-    ("relativeCreated", Attribute::RelativeCreated, Kind::Float),
-    ("thread", Attribute::Thread, Kind::Int),
-    ("threadName", Attribute::ThreadName, Kind::Text),
-    ("taskName", Attribute::TaskName, Kind::None),
+const ATTRIBUTES: [(&str, Kind, Take); 18] = [
+    ("asctime", Kind::Text, |record| Value::Text(record.asctime)),
+    ("created", Kind::Float, |record| Value::Float(record.created)),
+    ("filename", Kind::Text, |record| Value::Text(record.filename)),
+    ("funcName", Kind::Text, |record| Value::Text(record.func_name)),
+    ("levelname", Kind::Text, |record| Value::Text(record.levelname)),
+    ("levelno", Kind::Int, |record| Value::Int(record.levelno)),
+    ("lineno", Kind::Int, |record| Value::Int(record.lineno)),
+    ("module", Kind::Text, |record| Value::Text(record.module)),
+    ("msecs", Kind::Float, |record| Value::Float(record.msecs)),
+    ("message", Kind::Text, |record| Value::Text(record.message)),
+    ("name", Kind::Text, |record| Value::Text(record.name)),
+    ("pathname", Kind::Text, |record| Value::Text(record.pathname)),
+    ("process", Kind::Int, |record| Value::Int(record.process)),
+    ("processName", Kind::Text, |record| Value::Text(record.process_name)),
+    ("relativeCreated", Kind::Float, |record| Value::Float(record.relative_created)),
+    ("thread", Kind::Int, |record| Value::Int(record.thread)),
+    ("threadName", Kind::Text, |record| Value::Text(record.thread_name)),
+    // There are no asyncio tasks here; Python prints None outside of one.
+    ("taskName", Kind::None, |_| Value::None),
 ];
 
 /// What Python uses for an empty format.
@@ -114,73 +103,40 @@ impl LogFormat {
     /// Whatever Python would refuse at start or at the first record, with the column; and a width or a
     /// precision above 1000.
     pub fn parse(text: &str) -> Result<LogFormat, FormatError> {
-        if text.eq_ignore_ascii_case(JSON) {
-            return Ok(LogFormat { source: JSON.to_owned(), pieces: Vec::new() });
+        if text.eq_ignore_ascii_case("json") {
+            return Ok(LogFormat::Json);
         }
-        let source = if text.is_empty() { DEFAULT } else { text };
-        let pieces = compile(source, find)?;
+        let pieces = compile(if text.is_empty() { DEFAULT } else { text }, find)?;
         if !pieces.iter().any(|piece| matches!(piece, Piece::Field(..))) {
             return Err(FormatError::NoAttribute);
         }
-        Ok(LogFormat { source: source.to_owned(), pieces })
+        Ok(LogFormat::Python(PythonFormat(pieces)))
     }
+}
 
-    /// Whether records are JSON objects, which [`LogFormat::render`] does not make.
-    pub(super) fn is_json(&self) -> bool {
-        self.pieces.is_empty()
-    }
-
+impl PythonFormat {
     /// Whether `asctime` is printed, so that the time need not be written out otherwise.
-    pub fn uses_time(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Field(Attribute::Asctime, _)))
+    pub(super) fn uses_time(&self) -> bool {
+        self.0.iter().any(|piece| matches!(piece, Piece::Field(Attribute::ASCTIME, _)))
     }
 
     /// Appends a record in this format, without a newline.
-    pub fn render(&self, record: &LogRecord<'_>, out: &mut String) {
-        for piece in &self.pieces {
+    pub(super) fn render(&self, record: &LogRecord<'_>, out: &mut String) {
+        for piece in &self.0 {
             match piece {
                 Piece::Literal(text) => out.push_str(text),
-                Piece::Field(attribute, spec) => spec.write(record.value(*attribute), out),
+                Piece::Field(attribute, spec) => {
+                    let (_, _, take) = ATTRIBUTES[attribute.0];
+                    spec.write(take(record), out);
+                }
             }
         }
     }
 }
 
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.source)
-    }
-}
-
-impl<'a> LogRecord<'a> {
-    fn value(&self, attribute: Attribute) -> Value<'a> {
-        match attribute {
-            Attribute::Asctime => Value::Text(self.asctime),
-            Attribute::Created => Value::Float(self.created),
-            Attribute::Filename => Value::Text(self.filename),
-            Attribute::FuncName => Value::Text(self.func_name),
-            Attribute::Levelname => Value::Text(self.levelname),
-            Attribute::Levelno => Value::Int(self.levelno),
-            Attribute::Lineno => Value::Int(self.lineno),
-            Attribute::Module => Value::Text(self.module),
-            Attribute::Msecs => Value::Float(self.msecs),
-            Attribute::Message => Value::Text(self.message),
-            Attribute::Name => Value::Text(self.name),
-            Attribute::Pathname => Value::Text(self.pathname),
-            Attribute::Process => Value::Int(self.process),
-            Attribute::ProcessName => Value::Text(self.process_name),
-            Attribute::RelativeCreated => Value::Float(self.relative_created),
-            Attribute::Thread => Value::Int(self.thread),
-            Attribute::ThreadName => Value::Text(self.thread_name),
-            // There are no asyncio tasks here; Python prints None outside of one.
-            Attribute::TaskName => Value::None,
-        }
-    }
-}
-
 fn find(name: &str, column: usize) -> Result<(Attribute, Kind), FormatError> {
-    match ATTRIBUTES.iter().find(|(known, ..)| *known == name) {
-        Some((_, attribute, kind)) => Ok((*attribute, *kind)),
+    match ATTRIBUTES.iter().position(|(known, ..)| *known == name) {
+        Some(at) => Ok((Attribute(at), ATTRIBUTES[at].1)),
         None => {
             let known = ATTRIBUTES.map(|(name, ..)| name).join(" ");
             Err(FormatError::Unknown { column, name: name.to_owned(), nearest: nearest(name), known })
@@ -231,6 +187,19 @@ mod tests {
     };
 
     /// A record of the fixture; its texts live as long as the test.
+    fn python(text: &str) -> Result<PythonFormat, FormatError> {
+        LogFormat::parse(text).map(|format| match format {
+            LogFormat::Python(format) => format,
+            LogFormat::Json => panic!("{text} is none of Python's"),
+        })
+    }
+
+    fn rendered(format: &PythonFormat, record: &LogRecord<'_>) -> String {
+        let mut out = String::new();
+        format.render(record, &mut out);
+        out
+    }
+
     fn recorded(line: &'static str) -> LogRecord<'static> {
         let values: &'static Json = Box::leak(Box::new(serde_json::from_str(line).unwrap()));
         let text = |name: &str| values[name].as_str().unwrap();
@@ -267,11 +236,7 @@ mod tests {
         for case in cases {
             let (format, record, expected): (String, usize, Option<String>) =
                 serde_json::from_str(case).unwrap();
-            let got = LogFormat::parse(&format).map(|compiled| {
-                let mut out = String::new();
-                compiled.render(&records[record], &mut out);
-                out
-            });
+            let got = python(&format).map(|compiled| rendered(&compiled, &records[record]));
             assert_eq!(got.ok(), expected, "{format:?} of record {record}");
         }
     }
@@ -283,9 +248,7 @@ mod tests {
             ("%(lineno)ld %(lineno)5.hd|%(name)5.s|", "42    42|     |"),
             ("%(taskName)s %(taskName)r", "None None"),
         ] {
-            let mut out = String::new();
-            LogFormat::parse(format).unwrap().render(&RECORD, &mut out);
-            assert_eq!(out, expected, "{format}");
+            assert_eq!(rendered(&python(format).unwrap(), &RECORD), expected, "{format}");
         }
     }
 
@@ -332,25 +295,21 @@ mod tests {
 
     #[test]
     fn an_empty_format_is_the_message_as_in_python() {
-        assert_eq!(LogFormat::parse("").unwrap().to_string(), "%(message)s");
+        assert_eq!(LogFormat::parse("").unwrap(), LogFormat::parse("%(message)s").unwrap());
     }
 
     #[test]
     fn json_is_no_format_of_pythons() {
         for text in ["json", "JSON"] {
-            let format = LogFormat::parse(text).unwrap();
-            assert_eq!(
-                (format.is_json(), format.uses_time(), format.to_string().as_str()),
-                (true, false, "json")
-            );
+            assert_eq!(LogFormat::parse(text).unwrap(), LogFormat::Json);
         }
-        assert!(!LogFormat::parse("").unwrap().is_json());
+        assert_ne!(LogFormat::parse("").unwrap(), LogFormat::Json);
     }
 
     #[test]
     fn the_time_is_used_only_where_it_is_printed() {
-        assert!(LogFormat::parse("x %(asctime)s").unwrap().uses_time());
-        assert!(!LogFormat::parse("%%(asctime)s %(created)s").unwrap().uses_time());
+        assert!(python("x %(asctime)s").unwrap().uses_time());
+        assert!(!python("%%(asctime)s %(created)s").unwrap().uses_time());
     }
 
     /// Pieces of formats, right and wrong, so that more than one in a thousand parses.
@@ -373,12 +332,12 @@ mod tests {
         fn no_format_and_no_value_makes_rendering_panic(
             text in format_like(), message in ".*", number in any::<i64>(), float in any::<f64>(),
         ) {
-            if let Ok(format) = LogFormat::parse(&text) {
+            if let Ok(format) = python(&text) {
                 let record = LogRecord {
                     message: &message, name: &message, created: float, msecs: float,
                     relative_created: float, levelno: number, lineno: number, process: number, ..RECORD
                 };
-                format.render(&record, &mut String::new());
+                rendered(&format, &record);
             }
         }
     }

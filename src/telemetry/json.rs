@@ -1,4 +1,4 @@
-//! `LOG_FORMAT = "json"`: a record as one line of JSON, with the key-values of slog as keys of its own.
+//! `LOG_FORMAT = "json"`: a record as one line of JSON, in which the key-values of slog are keys.
 
 use std::fmt::Write;
 

@@ -4,21 +4,20 @@
 //! counted and forgotten: logging never stops a request, and no file system stops it either (`relay.rs`).
 
 use std::cell::Cell;
-use std::fmt;
-use std::io;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use slog::{Level, Logger, Never, OwnedKVList, Record, error, warn};
 
 use super::date::{Clock, check_date_format};
-use super::format::LogRecord;
+use super::format::{LogFormat, LogRecord};
+use super::log_error::LogError;
+use super::log_settings::LogSettings;
 use super::output::{Output, Patience, Stream};
 use super::relay::{Relay, Relayed, write_out};
 use super::values::Values;
-use super::{LogFormat, LogSettings, json, report};
+use super::{json, report};
 
 /// Lines longer than this do not keep their buffer.
 const BUFFER_KEPT_MAX: usize = 64 * 1024;
@@ -31,7 +30,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log of a server, which never waits for whoever reads it. `process_name` and `logger_name` are
+    /// Opens the log of a server, which never waits for a slow reader. `process_name` and `logger_name` are
     /// what `%(processName)s` and `%(name)s` print.
     ///
     /// # Errors
@@ -92,7 +91,7 @@ impl Log {
         &self.logger
     }
 
-    /// Opens the file at `LOG_PATH` anew, after it was moved or removed. Nothing happens without a path.
+    /// Reopens the file at `LOG_PATH`, after it was moved or removed. Nothing happens without a path.
     ///
     /// # Errors
     /// The file cannot be opened; the old one stays in use.
@@ -100,9 +99,9 @@ impl Log {
         self.lines.output.reopen()
     }
 
-    /// Opens the file at `LOG_PATH` anew if it was moved or removed. A record does so before it is written; a
-    /// process that has nothing to say does it here, lest it hold a file for ever that was removed to make
-    /// room. May be called often: it looks once a second at most. Says whether it was opened.
+    /// Reopens the file at `LOG_PATH` if it was moved or removed. A record does so before it is written; a process
+    /// that has nothing to log does it here, or it would hold a file for ever that was removed to make room. May
+    /// be called often: it looks once a second at most. Says whether it has reopened the file.
     pub fn follow(&self) -> bool {
         self.lines.follow()
     }
@@ -139,7 +138,7 @@ impl Log {
         });
     }
 
-    /// The descriptor of its file, if it has one of its own.
+    /// The descriptor of its file, if it has a file.
     pub fn fd(&self) -> Option<RawFd> {
         self.lines.output.fd()
     }
@@ -174,7 +173,7 @@ impl slog::Drain for Lines {
         if !self.is_enabled(record.level()) {
             return Ok(());
         }
-        // Taken, not borrowed: a value that logs while it is being printed gets an empty one of its own.
+        // Taken, not borrowed: a value that logs while it is being printed gets another, empty one.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
         scratch.values.collect(record, context);
@@ -204,7 +203,7 @@ impl Lines {
         })
     }
 
-    /// Says what was lost once lines can be written again.
+    /// Says how many lines were lost, once lines can be written again.
     fn tell_lost(&self) {
         let lost = self.output.take_lost();
         if lost > 0 {
@@ -217,13 +216,15 @@ impl Lines {
     }
 
     fn render(&self, record: &Record<'_>, scratch: &mut Scratch) {
-        match self.format.is_json() {
-            true => Values::write_bare_message(record.msg(), &mut scratch.message),
-            false => scratch.values.write_message(record.msg(), &mut scratch.message),
-        }
         let now = Timestamp::now();
-        if self.format.uses_time() {
-            self.clock.write(now, &mut scratch.asctime);
+        match &self.format {
+            LogFormat::Json => Values::write_bare_message(record.msg(), &mut scratch.message),
+            LogFormat::Python(format) => {
+                scratch.values.write_message(record.msg(), &mut scratch.message);
+                if format.uses_time() {
+                    self.clock.write(now, &mut scratch.asctime);
+                }
+            }
         }
         let thread = std::thread::current();
         let fields = LogRecord {
@@ -243,7 +244,7 @@ impl Lines {
             message: &scratch.message,
             name: &self.logger_name,
             pathname: record.file(),
-            // Asked for anew with each record: it changes with a fork.
+            // Asked for with each record: it changes with a fork.
             process: std::process::id().into(),
             process_name: &self.process_name,
             relative_created: (seconds(now) - seconds(self.started)) * 1000.0,
@@ -254,9 +255,9 @@ impl Lines {
                 None => "Thread",
             },
         };
-        match self.format.is_json() {
-            true => json::write(now, &fields, &scratch.values, &mut scratch.line),
-            false => self.format.render(&fields, &mut scratch.line),
+        match &self.format {
+            LogFormat::Json => json::write(now, &fields, &scratch.values, &mut scratch.line),
+            LogFormat::Python(format) => format.render(&fields, &mut scratch.line),
         }
         scratch.line.push('\n');
     }
@@ -309,39 +310,6 @@ impl Scratch {
         self.values.clear();
     }
 }
-
-/// Why a log cannot be started or reopened. The reason is part of the text, not a source: after a USR1 it is
-/// the text alone that reaches the log.
-#[derive(Debug)]
-pub enum LogError {
-    /// The file cannot be opened for appending.
-    Open {
-        /// `LOG_PATH`.
-        path: PathBuf,
-        /// What the system said.
-        reason: io::Error,
-    },
-    /// `LOG_DATE_FORMAT` is not understood.
-    DateFormat {
-        /// `LOG_DATE_FORMAT`.
-        format: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl fmt::Display for LogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LogError::Open { path, reason } => {
-                write!(f, "cannot append to the log file {}: {reason}", path.display())
-            }
-            LogError::DateFormat { format, reason } => write!(f, "bad date format {format:?}: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for LogError {}
 
 #[cfg(test)]
 mod tests;

@@ -7,12 +7,15 @@
 mod access;
 mod access_format;
 mod access_json;
+mod access_record;
 mod date;
 mod fields;
 mod format;
 mod format_error;
 mod json;
 mod log;
+mod log_error;
+mod log_settings;
 pub mod names;
 mod output;
 mod percent;
@@ -22,80 +25,14 @@ pub mod sentry;
 pub mod statsd;
 mod values;
 
-use std::path::PathBuf;
-
-use slog::Level;
-
 pub use access::{AccessLog, AccessSettings};
-pub use access_format::{AccessFormat, AccessLine, AccessRecord};
+pub use access_format::{AccessFormat, AccessLine};
+pub use access_record::AccessRecord;
 pub use date::check_date_format;
-pub use format::{LogFormat, LogRecord};
+pub use format::LogFormat;
 pub use format_error::FormatError;
-pub use log::{Log, LogError};
+pub use log::Log;
+pub use log_error::LogError;
+pub use log_settings::{LogSettings, parse_level};
 pub use relay::{Relay, Relayed, relay};
 pub use statsd::Statsd;
-
-/// What the configuration says about the log.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LogSettings {
-    /// `LOG_FORMAT`.
-    pub format: LogFormat,
-    /// `LOG_DATE_FORMAT`: a strftime format that passed [`check_date_format`], or empty for Python's default.
-    pub date_format: String,
-    /// `LOG_LEVEL`: records below it are not made.
-    pub level: Level,
-    /// `LOG_PATH`: the file to append to; none for stderr.
-    pub path: Option<PathBuf>,
-}
-
-/// Reads a log level by Python's names, in any case, or by Python's numbers (10 is DEBUG, 50 is CRITICAL;
-/// a number between two levels is the upper one, 0 is everything).
-pub fn parse_level(text: &str) -> Option<Level> {
-    if let Ok(number) = text.parse::<u8>() {
-        return match number {
-            0..=10 => Some(Level::Debug),
-            11..=20 => Some(Level::Info),
-            21..=30 => Some(Level::Warning),
-            31..=40 => Some(Level::Error),
-            41..=50 => Some(Level::Critical),
-            _ => None,
-        };
-    }
-    match text.to_ascii_uppercase().as_str() {
-        "DEBUG" | "NOTSET" => Some(Level::Debug),
-        "INFO" => Some(Level::Info),
-        "WARN" | "WARNING" => Some(Level::Warning),
-        "ERROR" => Some(Level::Error),
-        "CRITICAL" | "FATAL" => Some(Level::Critical),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn levels_are_read_by_name_and_number() {
-        for (text, expected) in [
-            ("DEBUG", Some(Level::Debug)),
-            ("info", Some(Level::Info)),
-            ("Warn", Some(Level::Warning)),
-            ("WARNING", Some(Level::Warning)),
-            ("error", Some(Level::Error)),
-            ("CRITICAL", Some(Level::Critical)),
-            ("fatal", Some(Level::Critical)),
-            ("10", Some(Level::Debug)),
-            ("0", Some(Level::Debug)),
-            ("25", Some(Level::Warning)),
-            ("50", Some(Level::Critical)),
-            ("51", None),
-            ("-1", None),
-            ("", None),
-            (" INFO", None),
-            ("verbose", None),
-        ] {
-            assert_eq!(parse_level(text), expected, "{text:?}");
-        }
-    }
-}

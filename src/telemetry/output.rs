@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use nix::sys::socket::{MsgFlags, send as send_to};
 
-use super::LogError;
+use super::log_error::LogError;
 use super::relay::{MESSAGE_MAX, Relay};
 
 /// How often a process looks at most whether its log was moved.

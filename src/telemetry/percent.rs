@@ -123,6 +123,10 @@ impl Spec {
     }
 
     /// Appends the converted value. A pair that [`Spec::accepts`] refuses is written as text.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a float of more than 38 digits is cut, as it ever was"
+    )]
     pub(super) fn write(&self, value: Value<'_>, out: &mut String) {
         match (self.conversion, value) {
             (b'c', Value::Int(code)) => self.write_char(code, out),
@@ -251,9 +255,11 @@ fn exponential(magnitude: f64, precision: usize, keep_point: bool) -> String {
 /// The shorter of both notations with `precision` significant digits (at least 1), as C's `%g`.
 fn general(magnitude: f64, precision: usize, keep_zeros: bool) -> String {
     let (digits, exponent) = scientific(magnitude, precision - 1);
-    let small = (-4..precision as i32).contains(&exponent);
-    let mut text =
-        if small { format!("{magnitude:.*}", (precision as i32 - 1 - exponent) as usize) } else { digits };
+    // Both numbers are small: a precision has at most SIZE_MAX digits, an exponent three.
+    let places = i32::try_from(precision).unwrap_or(i32::MAX) - 1 - exponent;
+    // Digits after the point of a number that is written without an exponent.
+    let small = usize::try_from(places).ok().filter(|_| exponent >= -4);
+    let mut text = small.map_or(digits, |places| format!("{magnitude:.places$}"));
     if keep_zeros {
         if !text.contains('.') {
             text.push('.');
@@ -261,7 +267,7 @@ fn general(magnitude: f64, precision: usize, keep_zeros: bool) -> String {
     } else if text.contains('.') {
         text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
     }
-    if !small {
+    if small.is_none() {
         text.push('e');
         text.push_str(&signed_exponent(exponent));
     }

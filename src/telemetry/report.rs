@@ -15,6 +15,7 @@ use sentry::{Breadcrumb, Hub};
 use slog::Record;
 
 use super::values::Values;
+use crate::api::Parameter;
 
 /// A log record with this tag is not made an event, because its cause already is one: the record of a panic
 /// that was caught. As in `error!(log, #REPORTED, "..")`.
@@ -227,24 +228,10 @@ pub fn request(method: &str, target: &str, headers: &HeaderMap) -> Request {
     }
 }
 
-/// The parameters of the API, whose values are no secrets.
-const PARAMETERS: [&str; 11] = [
-    "query",
-    "order",
-    "direction",
-    "limit",
-    "offset",
-    "album",
-    "artist",
-    "genre",
-    "album_id",
-    "artist_id",
-    "genre_id",
-];
-
+/// The values of the API's parameters are no secrets; all others may be.
 fn without_secrets(query: &str) -> String {
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) if !PARAMETERS.contains(&name) => format!("{name}=[Filtered]"),
+        Some((name, _)) if Parameter::parse(name).is_none() => format!("{name}=[Filtered]"),
         _ => pair.to_owned(),
     });
     pairs.collect::<Vec<_>>().join("&")

@@ -1,44 +1,16 @@
 //! One process that answers HTTP requests from a snapshot, from its fork to its end.
 //!
-//! A request passes through `accept`, `connection`, `service`, `routes`,
-//! `params`, the snapshot's query, and `response`.
+//! A request passes through the rooms in this order: `connection` takes it from the accept queue to hyper,
+//! `request` reads it and asks the snapshot, `answer` makes and sends what the client gets. `shown` holds
+//! the endpoints about the server itself, `watch` what is known of a connection, and `life` the parts of
+//! the process itself.
 
-mod accept;
-mod body;
-mod buffers;
-mod canned;
-mod clock;
-mod compression;
+mod answer;
 mod connection;
-mod date;
-mod drain;
-mod entity_tag;
-mod error;
-mod exchange;
-mod forwarded;
-mod handout;
-mod hex;
-mod host;
-mod interrupt;
-mod linger;
-mod list;
-mod memory;
-mod metrics;
-mod params;
-mod piece;
-mod proxy_protocol;
-mod refusal;
-mod request_id;
-mod request_line;
-mod response;
-mod retirement;
-mod routes;
-mod service;
-mod serving;
-mod snapshots;
-mod status;
-mod trace_context;
-mod turn;
+mod life;
+mod request;
+mod shown;
+mod watch;
 
 use std::io;
 use std::sync::Arc;
@@ -47,43 +19,39 @@ use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use nix::unistd::{Pid, getppid};
-use slog::{error, info, warn};
+use slog::{Logger, error, info, warn};
 use socket2::Socket;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-pub use handout::{Giver, Taker, way as handout_way};
-pub use memory::Memory;
-pub use retirement::Cause;
-pub use status::scan as scan_status;
+pub use life::drain::Ending;
+pub use life::handout::{Giver, Taker, way as handout_way};
+pub use life::memory::Memory;
+pub use life::retirement::Cause;
+pub use request::accepts;
+pub use shown::status::{load, scan as scan_status};
+pub use watch::caller::Role;
 
-use accept::Acceptors;
-use clock::{TICK, Ticks};
-use connection::Connections;
-use date::Date;
-use drain::Drain;
-use handout::{Handout, Handouts};
-use request_id::RequestIds;
-use retirement::Retirement;
-use service::Service;
-use serving::serve_accepted;
-use snapshots::Snapshots;
+use answer::date::Date;
+use connection::accept::Acceptors;
+use connection::serve::serve_accepted;
+use life::drain::Drain;
+use life::handout::{Handout, Handouts};
+use life::retirement::Retirement;
+use life::signals::{Signals, Wish};
+use request::listing::Lists;
+use request::request_id::RequestIds;
+use request::service::Service;
+use request::snapshots::Snapshots;
+use watch::clock::{CLOCK_TICK, Ticks};
+use watch::connections::Connections;
 
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::scoreboard::{Scoreboard, Slot};
-use crate::snapshot::{Kind, Snapshot, open_sealed};
+use crate::snapshot::{Snapshot, open_sealed};
 use crate::telemetry::{AccessLog, Log, Statsd};
 
-/// What `version` answers.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Whether a query string is answered with entities of `kind`, and not with an error.
-pub fn accepts(kind: Kind, query_string: &str) -> bool {
-    params::parse(kind, query_string).map(params::Question::query).is_ok()
-}
-
-/// What a worker is given by its master.
+/// What the master gives to a worker.
 pub struct Worker {
     /// The configuration of its generation.
     pub config: Config,
@@ -91,9 +59,9 @@ pub struct Worker {
     pub snapshot: &'static Snapshot<'static>,
     /// Its own copies of the listeners, blocking, and what each is for.
     pub listeners: Vec<(Socket, Role)>,
-    /// Where all workers say how they are, and its own place there.
+    /// Where all workers say how they are.
     pub scoreboard: Scoreboard,
-    /// Its place.
+    /// Its own place there.
     pub slot: &'static Slot,
     /// Where it logs.
     pub log: Log,
@@ -101,22 +69,16 @@ pub struct Worker {
     pub access_log: Option<Arc<AccessLog>>,
     /// The process that must be its parent.
     pub master: Pid,
-    /// Where it is handed what it cannot get itself.
+    /// Where the master hands over what the worker cannot get itself.
     pub handouts: Taker,
     /// Tells the master something.
-    pub notify: Box<dyn Fn(Notice) -> io::Result<()>>,
+    pub notify: Notify,
 }
 
-/// What an address is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// For all endpoints.
-    Api,
-    /// For `METRICS_BIND`: for metrics, and nothing else.
-    Metrics,
-}
+/// Tells the master something.
+pub type Notify = Box<dyn Fn(Notice) -> io::Result<()>>;
 
-/// What a worker has to say to its master.
+/// What a worker says to its master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// It accepts connections.
@@ -125,15 +87,6 @@ pub enum Notice {
     Retires(Cause),
     /// It accepts no connections any more.
     Deaf,
-}
-
-/// How a worker's life ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It drained, and nothing was lost.
-    Drained,
-    /// It was told to stop at once, or its drain took too long.
-    Stopped,
 }
 
 impl Worker {
@@ -155,114 +108,168 @@ impl Worker {
     }
 
     async fn serve(self) -> io::Result<Ending> {
-        let log = self.log.logger().clone();
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut quit = signal(SignalKind::quit())?;
-        // No file of a log is open here. A whole group may be sent the signal all the same.
-        let _reopen = signal(SignalKind::user_defined1())?;
+        let mut signals = Signals::install()?;
+        let service = Arc::new(self.service());
         let mut handouts = Some(Handouts::of(self.handouts)?);
         let limits = self.config.limits.clone();
-        let (acceptors, channels) = Acceptors::start(self.listeners, limits.connections, &log)?;
-        let service = Arc::new(Service {
-            snapshots: Snapshots::of(self.snapshot),
-            request_path: self.config.request_path.clone(),
-            limits: limits.clone(),
-            compress_from: self.config.compress_from,
-            date: Date::new(),
-            cache_control: header_value(self.config.cache_control.as_deref()),
-            keep_alive: keep_alive(limits.keepalive),
-            debug_headers: self.config.debug_headers,
-            request_ids: self.config.request_id_header.as_deref().and_then(RequestIds::new),
-            proxies: self.config.proxies.clone(),
-            access_log: self.access_log.clone(),
-            draining: AtomicBool::new(false),
-            scoreboard: self.scoreboard,
-            status_allow: self.config.status_allow.clone(),
-            metrics: self.config.metrics.then_some(match self.config.metrics_bind.is_empty() {
-                true => Role::Api,
-                false => Role::Metrics,
-            }),
-            slot: self.slot,
-            statsd: Statsd::start(
-                &self.config.statsd_host,
-                self.config.statsd_port,
-                &self.config.statsd_prefix,
-            ),
-            log: log.clone(),
-        });
+        let (acceptors, channels) = Acceptors::start(self.listeners, limits.connections, self.log.logger())?;
         let connections = Arc::new(Connections::default());
         let mut accepting = JoinSet::new();
         for accepted in channels {
             accepting.spawn(serve_accepted(accepted, Arc::clone(&service), Arc::clone(&connections)));
         }
         (self.notify)(Notice::Ready)?;
-        let mut retirement = Retirement::new(&self.config);
-        // A master that is gone hears nothing; what is under way is answered all the same.
-        let tell = |notice| match (self.notify)(notice) {
-            Err(error) if getppid() == self.master => {
-                error!(log, "the master cannot be told"; "error" => %error);
-            }
-            _ => {}
+        let mut life = Life {
+            limits,
+            slot: self.slot,
+            log: self.log,
+            access_log: self.access_log,
+            master: self.master,
+            notify: self.notify,
+            service,
+            connections,
+            ticks: Ticks::new(),
+            retirement: Retirement::new(&self.config),
+            drain: Drain::new(Some(acceptors), self.config.graceful_timeout),
         };
-
-        let taker = Taking { log: &self.log, service: &service };
-        let mut tick = tokio::time::interval(TICK);
-        // Ticks that were missed while the worker was stopped are nobody's.
+        let mut tick = tokio::time::interval(CLOCK_TICK);
+        // A worker that was stopped does not make up for the ticks that it has missed.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut ticks = Ticks::new();
-        let mut drain = Drain::new(Some(acceptors), self.config.graceful_timeout);
         loop {
             tokio::select! {
-                _ = tick.tick() => {
-                    self.slot.beat();
-                    let (open, in_flight) = connections.counts();
-                    self.slot.set_connections(open, in_flight);
-                    service.statsd.flush();
-                    self.access_log.iter().for_each(|access_log| access_log.flush(&log));
-                    self.log.flush();
-                    if connections.clock().tick(ticks.next()) {
-                        connections.sweep(&limits);
-                    }
-                    let memory = retirement.look();
-                    memory.iter().for_each(|of| self.slot.set_memory(of.resident, of.private));
-                    if let Some(cause) = retirement.is_due(self.slot.answers(), memory) {
-                        tell(Notice::Retires(cause));
-                    }
-                    if drain.begun.is_none() && getppid() != self.master {
-                        warn!(log, "the master is gone, draining");
-                        drain.begin(&service, connections.clock());
-                    }
-                }
+                _ = tick.tick() => life.tick(),
                 // Each ends when its listener is closed and all that came from there is served.
                 Some(_) = accepting.join_next() => if accepting.is_empty() {
-                    tell(Notice::Deaf);
+                    life.tell(Notice::Deaf);
                 },
-                _ = terminate.recv() => {
-                    // What the master has handed over before.
-                    while let Some(handout) = handouts.as_ref().and_then(Handouts::next_here) {
-                        taker.take(handout);
-                    }
-                    drain.begin(&service, connections.clock());
-                }
-                _ = interrupt.recv() => return Ok(Ending::Stopped),
-                _ = quit.recv() => return Ok(Ending::Stopped),
+                wish = signals.next() => match wish {
+                    Wish::Stop => return Ok(Ending::Stopped),
+                    Wish::Drain => life.begin_drain(handouts.as_ref()),
+                },
                 handout = next_of(&handouts) => match handout {
-                    Ok(handout) => taker.take(handout),
+                    Ok(handout) => life.take(handout),
                     Err(error) => {
-                        error!(log, "the master can hand over nothing more"; "error" => %error);
+                        error!(life.logger(), "the master can hand over nothing more"; "error" => %error);
                         handouts = None;
                     }
                 },
             }
-            drain.proceed(self.slot, self.master, connections.clock());
-            if let Some(ending) = drain.ending(accepting.is_empty(), &connections, &log) {
-                service.statsd.flush();
-                if service.statsd.lost() > 0 {
-                    info!(log, "metrics were lost"; "datagrams" => service.statsd.lost());
-                }
+            if let Some(ending) = life.proceed(accepting.is_empty()) {
                 return Ok(ending);
             }
+        }
+    }
+
+    /// What all connections share.
+    fn service(&self) -> Service {
+        let config = &self.config;
+        Service {
+            snapshots: Snapshots::of(self.snapshot),
+            request_path: config.request_path.clone(),
+            limits: config.limits.clone(),
+            date: Date::new(),
+            cache_control: header_value(config.cache_control.as_deref()),
+            keep_alive: keep_alive(config.limits.keepalive),
+            lists: Lists { compress_from: config.compress_from, debug_headers: config.debug_headers },
+            request_ids: config.request_id_header.as_deref().and_then(RequestIds::new),
+            proxies: config.proxies.clone(),
+            access_log: self.access_log.clone(),
+            draining: AtomicBool::new(false),
+            scoreboard: self.scoreboard,
+            status_allow: config.status_allow.clone(),
+            metrics: config.metrics.then_some(match config.metrics_bind.is_empty() {
+                true => Role::Api,
+                false => Role::Metrics,
+            }),
+            slot: self.slot,
+            statsd: Statsd::start(&config.statsd_host, config.statsd_port, &config.statsd_prefix),
+            log: self.log.logger().clone(),
+        }
+    }
+}
+
+/// A worker that serves.
+struct Life {
+    limits: Limits,
+    slot: &'static Slot,
+    log: Log,
+    access_log: Option<Arc<AccessLog>>,
+    master: Pid,
+    notify: Notify,
+    service: Arc<Service>,
+    connections: Arc<Connections>,
+    ticks: Ticks,
+    retirement: Retirement,
+    drain: Drain,
+}
+
+impl Life {
+    fn logger(&self) -> &Logger {
+        self.log.logger()
+    }
+
+    /// What a worker does with every tick of its clock.
+    fn tick(&mut self) {
+        self.slot.beat();
+        let (open, in_flight) = self.connections.counts();
+        self.slot.set_connections(open, in_flight);
+        self.service.statsd.flush();
+        self.access_log.iter().for_each(|access_log| access_log.flush(self.logger()));
+        self.log.flush();
+        if self.connections.clock().tick(self.ticks.next()) {
+            self.connections.sweep(&self.limits);
+        }
+        let memory = self.retirement.look();
+        memory.iter().for_each(|of| self.slot.set_memory(of.resident, of.private));
+        if let Some(cause) = self.retirement.is_due(self.slot.answers(), memory) {
+            self.tell(Notice::Retires(cause));
+        }
+        if self.drain.begun.is_none() && getppid() != self.master {
+            warn!(self.logger(), "the master is gone, draining");
+            self.drain.begin(&self.service, self.connections.clock());
+        }
+    }
+
+    /// Tells the master something. A worker whose master is gone answers what is under way all the same.
+    fn tell(&self, notice: Notice) {
+        match (self.notify)(notice) {
+            Err(error) if getppid() == self.master => {
+                error!(self.logger(), "the master cannot be told"; "error" => %error);
+            }
+            _ => {}
+        }
+    }
+
+    /// Begins to drain, with everything that the master has handed over before.
+    fn begin_drain(&mut self, handouts: Option<&Handouts>) {
+        while let Some(handout) = handouts.and_then(Handouts::next_here) {
+            self.take(handout);
+        }
+        self.drain.begin(&self.service, self.connections.clock());
+    }
+
+    /// Drains further, and says whether the life is over; `deaf` if no connection can come any more.
+    fn proceed(&mut self, deaf: bool) -> Option<Ending> {
+        self.drain.proceed(self.slot, self.master, self.connections.clock());
+        let ending = self.drain.ending(deaf, &self.connections, self.logger())?;
+        self.service.statsd.flush();
+        if self.service.statsd.lost() > 0 {
+            info!(self.logger(), "metrics were lost"; "datagrams" => self.service.statsd.lost());
+        }
+        Some(ending)
+    }
+
+    fn take(&self, handout: Handout) {
+        match handout {
+            Handout::Names(names) => names.into_iter().for_each(|(name, addresses)| {
+                name.learn(addresses);
+            }),
+            Handout::Snapshot(sealed) => match open_sealed(&sealed) {
+                Ok(newer) => self.service.snapshots.succeed(newer),
+                Err(error) => {
+                    warn!(self.logger(), "old rows are shown until the worker ends"; "error" => %error);
+                }
+            },
         }
     }
 }
@@ -272,28 +279,6 @@ async fn next_of(handouts: &Option<Handouts>) -> io::Result<Handout> {
     match handouts {
         Some(handouts) => handouts.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// What is done with handouts.
-struct Taking<'w> {
-    log: &'w Log,
-    service: &'w Service,
-}
-
-impl Taking<'_> {
-    fn take(&self, handout: Handout) {
-        match handout {
-            Handout::Names(names) => names.into_iter().for_each(|(name, addresses)| {
-                name.learn(addresses);
-            }),
-            Handout::Snapshot(sealed) => match open_sealed(&sealed) {
-                Ok(newer) => self.service.snapshots.succeed(newer),
-                Err(error) => {
-                    warn!(self.log.logger(), "old rows are shown until the worker ends"; "error" => %error);
-                }
-            },
-        }
     }
 }
 

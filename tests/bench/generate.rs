@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release --example generate -- --songs 100000 --seed 1 --database sqlite:////tmp/a.sqlite
 
+#![allow(clippy::cast_possible_truncation, reason = "random numbers are cut on purpose")]
+
 mod collection;
 mod names;
 mod random;

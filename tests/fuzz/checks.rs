@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use avalon::snapshot::query::Runs;
-use avalon::snapshot::{Direction, Field, Filter, Kind, Page, Query, Snapshot, Verify};
+use avalon::snapshot::{Direction, Field, Filter, Kind, Owner, Page, Query, Snapshot, Verify};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes of a snapshot's header, and of the hash in it (src/snapshot/FORMAT.md).
@@ -79,7 +79,7 @@ fn questions() -> impl Iterator<Item = Query> {
     let words = [None, Some("a"), Some("so"), Some("song 1"), Some("limon")];
     let pages = [None, Some(Page { limit: 3, offset: 2 })];
     let orders = [None, Some(Field::Year), Some(Field::Name), Some(Field::Genre), Some(Field::Id)];
-    let filters = [vec![], vec![(Kind::Genre, Filter::LowerName("ska".to_owned()))]];
+    let filters = [vec![], vec![(Owner::Genre, Filter::LowerName("ska".to_owned()))]];
     words.into_iter().flat_map(move |words| {
         let filters = filters.clone();
         pages.into_iter().flat_map(move |page| {

@@ -110,7 +110,7 @@ impl Chaos {
                 return "outage over";
             }
             12 => {
-                let command = Command::Workers(1 + self.chance.below(6) as usize);
+                let command = Command::Workers { count: 1 + self.chance.below(6) as usize };
                 call(&self.server.path("control"), command, Some(DEADLINE)).expect("scaled");
                 return "scaled";
             }

@@ -1,5 +1,7 @@
 //! Black-box tests: they start the real binaries.
 
+#![allow(clippy::cast_possible_truncation, reason = "a test that cuts a number fails")]
+
 mod absence;
 mod acceptance;
 mod blocking;

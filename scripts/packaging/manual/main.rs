@@ -7,25 +7,20 @@
 mod page;
 mod settings;
 
-// The command lines stand beside the programs that they are of, so the programs come along.
+// The command lines of these stand beside the programs that they are of, so the programs come along.
 #[allow(dead_code)]
 #[path = "../../../src/bin/avalonctl.rs"]
 mod ctl;
 #[allow(dead_code)]
-#[path = "../../../src/bin/avalon-echo-config.rs"]
-mod echo_config;
-#[allow(dead_code)]
 #[path = "../../../src/bin/avalon-master.rs"]
 mod master;
-#[allow(dead_code)]
-#[path = "../../../src/bin/avalon-scan.rs"]
-mod scan;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use avalon::{config::echo, scan::command as scan};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
@@ -39,7 +34,7 @@ const PROGRAMS: [Program; 4] = [
     Program { command: master::Arguments::command, section: 8 },
     Program { command: scan::Arguments::command, section: 8 },
     Program { command: ctl::Arguments::command, section: 8 },
-    Program { command: echo_config::Arguments::command, section: 1 },
+    Program { command: echo::Arguments::command, section: 1 },
 ];
 
 /// What a page is called, and in which section it is.

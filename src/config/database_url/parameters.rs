@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use super::parse::{parse_host, parse_port, printable_name};
-use super::{
-    AuthMethod, ChannelBinding, DatabaseUrlError, PostgresSettings, RootCertificates, Secret, SslMode, Target,
+use super::error::DatabaseUrlError;
+use super::notation::{parse_host, parse_port, printable_name};
+use super::postgres::{
+    AuthMethod, ChannelBinding, PostgresSettings, RootCertificates, Secret, SslMode, Target,
 };
 
 /// There is one host, no GSSAPI, and no compression: whatever these say comes to the same.

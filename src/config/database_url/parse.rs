@@ -5,17 +5,12 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::{
-    ChannelBinding, DatabaseUrlError, Host, Liveness, PostgresSettings, RootCertificates, Secret, SslMode,
-    Target, TlsDetails, parameters,
+use super::error::DatabaseUrlError;
+use super::notation::{parse_host, parse_port, printable_name};
+use super::parameters;
+use super::postgres::{
+    ChannelBinding, Host, Liveness, PostgresSettings, RootCertificates, Secret, SslMode, Target, TlsDetails,
 };
-
-/// A name to repeat in a message: only what looks like one, so that no part of a password
-/// in a wrong place gets into a log.
-pub(super) fn printable_name(text: &str) -> String {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "_+-".contains(c);
-    if text.len() <= 30 && text.chars().all(is_name) { text.to_owned() } else { "...".to_owned() }
-}
 
 /// `rest` is what follows `sqlite://`. The path is taken as it is, without
 /// percent-decoding, as SQLAlchemy 1.3 does it.
@@ -112,18 +107,6 @@ fn split_host(authority: &str) -> Result<(&str, &str), DatabaseUrlError> {
         };
     }
     Ok(authority.split_once(':').unwrap_or((authority, "")))
-}
-
-pub(super) fn parse_host(host: &str) -> Result<Host, DatabaseUrlError> {
-    match host {
-        _ if host.starts_with('/') => Ok(Host::Unix(PathBuf::from(host))),
-        _ if host.contains(',') => Err(DatabaseUrlError::Host),
-        _ => Ok(Host::Tcp(host.to_owned())),
-    }
-}
-
-pub(super) fn parse_port(port: &str) -> Option<u16> {
-    port.parse().ok().filter(|port| *port != 0)
 }
 
 fn decode(text: &str) -> String {

@@ -1,5 +1,7 @@
 //! What is understood, what is refused, and that no password is ever said.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! Literals of Python.
 
-use super::Literal;
+use super::literal::Literal;
 
 /// The levels of Python's logging module, by name.
 const LEVELS: [(&str, i64); 7] = [

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use ::postgres::Transaction;
 
-use super::Failure;
+use super::tables::Failure;
 
 /// Bytes of rows collected for one message to the server.
 const CHUNK: usize = 64 * 1024;

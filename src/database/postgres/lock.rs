@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::database::DatabaseError;
 use crate::database::connect::{self, Place};
-use crate::database::session::Holder;
+use crate::database::holder::Holder;
 
 /// A holder that has just gone may still be seen, or seen no longer.
 const LAST_LOOK: Duration = Duration::from_millis(100);

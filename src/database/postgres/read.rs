@@ -1,15 +1,19 @@
 //! Reads what a scan compares with.
 
+use std::borrow::Cow;
+
 use ::postgres::types::Type;
 use ::postgres::{Error, Row, Transaction};
 use uuid::Uuid;
 
-use super::{for_each_row, for_each_row_of, missing_of, value};
-use crate::database::difference::{Kind, StoredSong};
+use super::rows::{for_each_row, for_each_row_of, value};
+use super::tables::missing_of;
+use crate::database::difference::StoredSong;
 use crate::database::orphans::WithoutOrphans;
+use crate::database::previous::{Previous, State, Visit};
 use crate::database::rows::Value;
-use crate::database::session::{Previous, State, Visit};
 use crate::database::{schema, state};
+use crate::model::Owner;
 
 /// Those that are there of the tables of a scan.
 pub(super) fn tables(transaction: &mut Transaction<'_>) -> Result<Vec<&'static str>, Error> {
@@ -35,8 +39,8 @@ pub(super) fn all(
         state = if is_whole && !visit.were_there { State::Whole } else { State::Damaged };
     }
     let mut is_clean = true;
-    for kind in Kind::ALL.into_iter().filter(|kind| tables.contains(&kind.table())) {
-        is_clean &= names(transaction, kind, visit)?;
+    for owner in Owner::ALL.into_iter().filter(|owner| tables.contains(&owner.plural())) {
+        is_clean &= names(transaction, owner, visit)?;
     }
     if tables.contains(&"tracks") {
         is_clean &= songs(transaction, visit)?;
@@ -63,8 +67,8 @@ fn folders(transaction: &mut Transaction<'_>, visit: &mut dyn Visit) -> Result<b
 }
 
 fn files(transaction: &mut Transaction<'_>, visit: &mut dyn Visit) -> Result<bool, Error> {
-    let columns = state::FILE_COLUMNS.join(", ");
-    let query = format!("SELECT {columns} FROM avalon_files ORDER BY folder, name");
+    // Not in order: the server would write so many rows to its disk to sort them.
+    let query = format!("SELECT {} FROM avalon_files", state::FILE_COLUMNS.join(", "));
     let mut is_whole = true;
     for_each_row_of(transaction, "avalon_files", &query, |row| {
         match state::file(row)? {
@@ -76,7 +80,7 @@ fn files(transaction: &mut Transaction<'_>, visit: &mut dyn Visit) -> Result<boo
     Ok(is_whole)
 }
 
-impl state::FileRow for Row {
+impl state::FileColumns for Row {
     type Error = Error;
 
     fn number(&self, index: usize) -> Result<Option<i64>, Error> {
@@ -84,11 +88,11 @@ impl state::FileRow for Row {
     }
 
     /// Lossy: a database of encoding SQL_ASCII may hold anything.
-    fn text(&self, index: usize) -> Result<Option<String>, Error> {
+    fn text(&self, index: usize) -> Result<Option<Cow<'_, str>>, Error> {
         Ok(value(self, index)?.text())
     }
 
-    fn bytes(&self, index: usize) -> Result<Vec<u8>, Error> {
+    fn bytes(&self, index: usize) -> Result<&[u8], Error> {
         self.try_get(index)
     }
 
@@ -97,19 +101,19 @@ impl state::FileRow for Row {
     }
 }
 
-fn names(transaction: &mut Transaction<'_>, kind: Kind, visit: &mut dyn Visit) -> Result<bool, Error> {
+fn names(transaction: &mut Transaction<'_>, owner: Owner, visit: &mut dyn Visit) -> Result<bool, Error> {
     let mut is_whole = true;
-    for_each_row(transaction, kind.table(), &schema::NAME_COLUMNS, |row| {
+    for_each_row(transaction, owner.plural(), &schema::NAME_COLUMNS, |row| {
         match (id(row, 0)?, value(row, 1)?) {
             (Some(id), Value::Text(name)) if is_text(row, 1) => match std::str::from_utf8(name) {
-                Ok(name) => visit.name(kind, id, name),
+                Ok(name) => visit.name(owner, id, name),
                 Err(_) => is_whole = false,
             },
             _ => is_whole = false,
         }
         Ok(())
     })?;
-    Ok(is_whole && !has_duplicates(transaction, kind.table())?)
+    Ok(is_whole && !has_duplicates(transaction, owner.plural())?)
 }
 
 fn songs(transaction: &mut Transaction<'_>, visit: &mut dyn Visit) -> Result<bool, Error> {
@@ -142,7 +146,7 @@ fn song(row: &Row) -> Result<Option<StoredSong<'_>>, Error> {
     else {
         return Ok(None);
     };
-    Ok(Some(StoredSong { id, name, length, track, year, names: [album, artist, genre] }))
+    Ok(Some(StoredSong { id, name, length, track, year, names: [album, artist, genre].into() }))
 }
 
 /// Only of PostgreSQL's own type: of another, one id may have several spellings.
@@ -158,7 +162,15 @@ fn is_text(row: &Row, index: usize) -> bool {
     [Type::VARCHAR, Type::TEXT].contains(row.columns()[index].type_())
 }
 
+/// Whether two rows have one id. Where avalonms made the table, its primary key forbids that.
 fn has_duplicates(transaction: &mut Transaction<'_>, table: &str) -> Result<bool, Error> {
+    let is_unique = "SELECT EXISTS (SELECT 1 FROM pg_index JOIN pg_attribute
+         ON attrelid = indrelid AND attnum = indkey[0]
+         WHERE indrelid = to_regclass($1::text) AND indisunique AND indisvalid AND indimmediate
+         AND indpred IS NULL AND indnkeyatts = 1 AND attname = 'id')";
+    if transaction.query_one(is_unique, &[&table])?.try_get(0)? {
+        return Ok(false);
+    }
     let query = format!("SELECT EXISTS (SELECT 1 FROM {table} GROUP BY id HAVING count(*) > 1)");
     transaction.query_one(&query, &[])?.try_get(0)
 }

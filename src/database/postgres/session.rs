@@ -4,14 +4,16 @@
 use ::postgres::error::SqlState;
 use ::postgres::{Client, Error, Transaction};
 
-use super::wait::{Stopped, Waiter};
-use super::{
-    Failure, ID_TYPE, begin_reading, create_tables, explain, lock, lost_a_race, missing_of, missing_tables,
-    read, write,
+use super::tables::{
+    Failure, ID_TYPE, begin_reading, create_tables, explain, lost_a_race, missing_of, missing_tables,
 };
+use super::wait::{Stopped, Waiter};
+use super::{lock, read, write};
 use crate::config::database_url::PostgresSettings;
 use crate::database::connect::{self, Place};
-use crate::database::session::{Holder, Notice, Patience, Previous, Tell, Visit};
+use crate::database::holder::{Holder, Patience};
+use crate::database::notice::{Notice, Tell};
+use crate::database::previous::{Previous, Visit};
 use crate::database::state::{self, Dialect};
 use crate::database::texts::Texts;
 use crate::database::{Changes, DatabaseError, schema};
@@ -111,7 +113,7 @@ impl Session {
                     Ok(transaction.batch_execute(&statement)?)
                 })?;
             }
-            create_missing(&mut transaction, &mut waiter)
+            create_missing(&mut transaction, &mut waiter, schema::statements).map(drop)
         })();
         tried.map_err(|stopped| stop(&place, stopped))
     }
@@ -138,12 +140,15 @@ impl Session {
         self.reconnect()?;
         let (place, me, own) = (self.place.clone(), self.me.clone(), self.own);
         let (work, mut waiter) = self.parts();
-        let outcome = begin_writing(work, &mut waiter).and_then(|mut transaction| {
+        let outcome = begin_writing(work, &mut waiter).and_then(|(mut transaction, created)| {
             let last = read::last_scan(&mut transaction)?;
             if last != changes.seen_scan {
                 return Err(Stopped::Ended(DatabaseError::Overtaken { database: place.label() }));
             }
-            write::all(&mut transaction, changes, last + 1, own, &me)?;
+            write::all(&mut transaction, &created, changes, last + 1, own, &me)?;
+            for statement in created.iter().flat_map(|table| schema::completing_statements(table)) {
+                transaction.batch_execute(&statement)?;
+            }
             // Another scan that found nothing to write would not have left a number.
             check_lock(waiter.watch, &place).map_err(Stopped::Ended)?;
             transaction.commit()?;
@@ -230,25 +235,30 @@ fn lacking_rights(transaction: &mut Transaction<'_>, tables: &[&str]) -> Result<
     }))
 }
 
-/// Another process may be doing the same: then it is looked again.
-fn create_missing(transaction: &mut Transaction<'_>, waiter: &mut Waiter<'_>) -> Result<(), Stopped> {
+/// Creates the tables that are missing, those of avalonms by these statements, and gives their
+/// names. Another process may be doing the same: then it is looked again.
+fn create_missing(
+    transaction: &mut Transaction<'_>,
+    waiter: &mut Waiter<'_>,
+    statements: fn(&str, &str) -> Vec<String>,
+) -> Result<Vec<&'static str>, Stopped> {
     let mut tries_left = 5;
     loop {
         let missing = missing_tables(transaction)?;
         let missing_state = missing_of(transaction, state::TABLES)?;
         if missing.is_empty() && missing_state.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         transaction.batch_execute("SAVEPOINT creating")?;
         let outcome = waiter.run(transaction, &schema::TABLES, &AGAINST_WRITING, |transaction| {
-            create(transaction, &missing, &missing_state)
+            create(transaction, &missing, &missing_state, statements)
         });
         tries_left -= 1;
         match outcome {
             Err(Stopped::Failed(Failure::Schema { error, .. })) if tries_left > 0 && lost_a_race(&error) => {
                 transaction.batch_execute("ROLLBACK TO SAVEPOINT creating")?;
             }
-            outcome => return outcome,
+            outcome => return outcome.map(|()| [missing, missing_state].concat()),
         }
     }
 }
@@ -257,8 +267,9 @@ fn create(
     transaction: &mut Transaction<'_>,
     missing: &[&'static str],
     missing_state: &[&'static str],
+    statements: fn(&str, &str) -> Vec<String>,
 ) -> Result<(), Failure> {
-    let created = create_tables(transaction, missing).and_then(|()| {
+    let created = create_tables(transaction, missing, statements).and_then(|()| {
         let mut statements = missing_state.iter().map(|table| state::statement(table, DIALECT));
         statements.try_for_each(|statement| transaction.batch_execute(&statement))
     });
@@ -268,14 +279,19 @@ fn create(
     })
 }
 
-/// A transaction in which all tables are there and no other client can write: readers pass.
-fn begin_writing<'a>(work: &'a mut Client, waiter: &mut Waiter<'_>) -> Result<Transaction<'a>, Stopped> {
+/// A transaction in which all tables are there and no other client can write: readers pass. Also
+/// gives the tables that it has created, which still lack their keys and indexes.
+fn begin_writing<'a>(
+    work: &'a mut Client,
+    waiter: &mut Waiter<'_>,
+) -> Result<(Transaction<'a>, Vec<&'static str>), Stopped> {
     let mut transaction = work.transaction()?;
-    create_missing(&mut transaction, waiter)?;
+    let bare = |table: &str, id_type: &str| vec![schema::bare_statement(table, id_type)];
+    let created = create_missing(&mut transaction, waiter, bare)?;
     let tables = [schema::TABLES, state::TABLES].concat();
     let lock = format!("LOCK TABLE {} IN EXCLUSIVE MODE", tables.join(", "));
     waiter.run(&mut transaction, &tables, &AGAINST_WRITING, |transaction| {
         Ok(transaction.batch_execute(&lock)?)
     })?;
-    Ok(transaction)
+    Ok((transaction, created))
 }

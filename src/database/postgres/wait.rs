@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use ::postgres::error::SqlState;
 use ::postgres::{Client, Error, Transaction};
 
-use super::Failure;
+use super::tables::Failure;
 use crate::database::DatabaseError;
 use crate::database::connect::Place;
 use crate::database::error::ANOTHER_PROGRAM;
-use crate::database::session::{Notice, Patience, Tell};
+use crate::database::holder::Patience;
+use crate::database::notice::{Notice, Tell};
 
 /// All that it takes to tell of a wait.
 pub(super) struct Waiter<'a> {

@@ -8,30 +8,33 @@ use std::os::unix::ffi::OsStrExt;
 use ::postgres::Transaction;
 use uuid::Uuid;
 
-use super::Failure;
 use super::copy::{Line, copy};
-use crate::database::difference::{Kind, RowChanges, SongRecord, StoredSong};
-use crate::database::session::Holder;
+use super::tables::Failure;
+use crate::database::difference::{RowChanges, SongRecord, StoredSong};
+use crate::database::holder::Holder;
 use crate::database::state::{self, SCANS_KEPT};
 use crate::database::{Changes, Moved, ScanRecord, StateChanges, schema};
 use crate::model::library::{File, Folder};
-use crate::model::{Collection, Named};
+use crate::model::{Collection, Named, Owner};
 
 /// Rows whose keys go into one statement.
 const BATCH: usize = 5_000;
 
+/// Writes everything as the scan with number `id`, in place of the scan `own`. The tables that
+/// were `created` are empty.
+///
 /// Everything that goes is deleted by its key, everything that comes is copied; a row that
 /// changes does both. Only the rows of names are updated, for songs point at them.
-/// Writes everything as the scan with number `id`, in place of the scan `own`.
 pub(super) fn all(
     transaction: &mut Transaction<'_>,
+    created: &[&str],
     changes: Changes<'_>,
     id: i64,
     own: Option<i64>,
     me: &Holder,
 ) -> Result<(), Failure> {
-    differences(transaction, changes.rows)?;
-    state(transaction, changes.state)?;
+    differences(transaction, created, changes.rows)?;
+    state(transaction, created, changes.state)?;
     moved(transaction, changes.moved)?;
     scan(transaction, id, own, &changes.scan, me)
 }
@@ -39,8 +42,8 @@ pub(super) fn all(
 /// In place of everything there is.
 pub(super) fn collection(transaction: &mut Transaction<'_>, collection: &Collection) -> Result<(), Failure> {
     empty(transaction)?;
-    for kind in Kind::ALL {
-        copy_names(transaction, kind, kind.of(collection))?;
+    for owner in Owner::ALL {
+        copy_names(transaction, owner, owner.of(collection))?;
     }
     copy_songs(transaction, collection.songs.iter().map(|song| StoredSong::new(collection, song)))
 }
@@ -54,31 +57,36 @@ fn empty(transaction: &mut Transaction<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn differences(transaction: &mut Transaction<'_>, changes: RowChanges<'_>) -> Result<(), Failure> {
+fn differences(
+    transaction: &mut Transaction<'_>,
+    created: &[&str],
+    changes: RowChanges<'_>,
+) -> Result<(), Failure> {
     if changes.replace {
         empty(transaction)?;
     }
-    for kind in Kind::ALL {
-        let names = &changes.names[kind as usize];
-        if changes.replace {
-            copy_names(transaction, kind, names)?;
+    let is_empty = |table| changes.replace || created.contains(&table);
+    for owner in Owner::ALL {
+        let names = &changes.names[owner];
+        if is_empty(owner.plural()) {
+            copy_names(transaction, owner, names)?;
             continue;
         }
         for batch in names.chunks(BATCH) {
-            upsert_names(transaction, kind, batch)?;
+            upsert_names(transaction, owner, batch)?;
         }
     }
     delete(transaction, "tracks", &changes.removed_songs)?;
     each_batch(changes.songs.into_iter().flatten(), |batch| {
         // An id column of another type than avalonms' can be emptied, and not be compared.
-        if !changes.replace {
+        if !is_empty("tracks") {
             let ids: Vec<Uuid> = batch.iter().map(|song| song.row().id).collect();
             delete(transaction, "tracks", &ids)?;
         }
         copy_songs(transaction, batch.iter().map(SongRecord::row))
     })?;
-    for kind in Kind::ALL {
-        delete(transaction, kind.table(), &changes.removed_names[kind as usize])?;
+    for owner in Owner::ALL {
+        delete(transaction, owner.plural(), &changes.removed_names[owner])?;
     }
     Ok(())
 }
@@ -90,27 +98,27 @@ fn delete(transaction: &mut Transaction<'_>, table: &str, ids: &[Uuid]) -> Resul
     Ok(())
 }
 
-fn upsert_names(transaction: &mut Transaction<'_>, kind: Kind, names: &[Named]) -> Result<(), Failure> {
+fn upsert_names(transaction: &mut Transaction<'_>, owner: Owner, names: &[Named]) -> Result<(), Failure> {
     let ids: Vec<Uuid> = names.iter().map(|named| named.id).collect();
     let texts: Vec<String> = names.iter().map(|named| named.name.replace('\0', "\u{fffd}")).collect();
     let update = format!(
         "UPDATE {} AS old SET name = new.name FROM unnest($1::uuid[], $2::text[]) AS new (id, name)
           WHERE old.id = new.id RETURNING old.id",
-        kind.table()
+        owner.plural()
     );
     let mut updated = HashSet::new();
     for row in transaction.query(&update, &[&ids, &texts])? {
         updated.insert(row.try_get::<_, Uuid>(0)?);
     }
-    copy_names(transaction, kind, names.iter().filter(|named| !updated.contains(&named.id)))
+    copy_names(transaction, owner, names.iter().filter(|named| !updated.contains(&named.id)))
 }
 
 fn copy_names<'a>(
     transaction: &mut Transaction<'_>,
-    kind: Kind,
+    owner: Owner,
     names: impl IntoIterator<Item = &'a Named>,
 ) -> Result<(), Failure> {
-    copy(transaction, kind.table(), &schema::NAME_COLUMNS, names, |named, line| {
+    copy(transaction, owner.plural(), &schema::NAME_COLUMNS, names, |named, line| {
         line.plain(named.id);
         line.text(&named.name);
     })
@@ -124,11 +132,16 @@ fn copy_songs<'a>(
         line.plain(song.id);
         line.optional(song.name);
         [song.length, song.track, song.year].into_iter().for_each(|number| line.number(number));
-        song.names.iter().for_each(|id| line.plain(id));
+        song.names.values().for_each(|id| line.plain(id));
     })
 }
 
-fn state(transaction: &mut Transaction<'_>, changes: StateChanges<'_>) -> Result<(), Failure> {
+fn state(
+    transaction: &mut Transaction<'_>,
+    created: &[&str],
+    changes: StateChanges<'_>,
+) -> Result<(), Failure> {
+    let is_empty = |table| changes.replace || created.contains(&table);
     if changes.replace {
         transaction.batch_execute("DELETE FROM avalon_files; DELETE FROM avalon_folders")?;
     }
@@ -140,13 +153,13 @@ fn state(transaction: &mut Transaction<'_>, changes: StateChanges<'_>) -> Result
     }
     each_batch(changes.folders.into_iter().flatten(), |batch| {
         let ids: Vec<i64> = batch.iter().map(|folder| folder.id).collect();
-        if !changes.replace {
+        if !is_empty("avalon_folders") {
             delete_folders(transaction, &ids)?;
         }
         copy(transaction, "avalon_folders", &state::FOLDER_COLUMNS, batch, folder_line)
     })?;
     each_batch(changes.files.into_iter().flatten(), |batch| {
-        if !changes.replace {
+        if !is_empty("avalon_files") {
             delete_files(transaction, batch.iter().map(|file| (file.folder, &file.name)))?;
         }
         copy(transaction, "avalon_files", &state::FILE_COLUMNS, batch, file_line)

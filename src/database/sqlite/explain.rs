@@ -104,6 +104,7 @@ fn is_in_wal_mode(path: &Path) -> bool {
 /// SQLite takes a file system without locks for a lock that is held. So a lock is tried on
 /// a byte that SQLite locks too. The file must not be closed afterwards: this would release
 /// the locks of other connections of this process. It is a file for each error.
+#[allow(clippy::cast_possible_truncation, reason = "constants of the C library, which are 0 to 2")]
 pub(super) fn locks_fail(path: &Path) -> bool {
     /// The first byte of SQLite's shared lock.
     const SHARED_FIRST: libc::off_t = 0x4000_0002;

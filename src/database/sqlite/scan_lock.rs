@@ -13,9 +13,9 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
-use super::{NO_LOCKS, folder_of, label};
+use super::explain::{DISK_FULL, IS_FOLDER, NO_LOCKS, folder_of, label, no_permission_in};
 use crate::database::DatabaseError;
-use crate::database::session::Holder;
+use crate::database::holder::Holder;
 
 /// A holder writes its name right after it has the lock.
 const NAME_DELAY: Duration = Duration::from_millis(100);
@@ -129,18 +129,18 @@ fn write_holder(file: &mut File, me: &Holder) -> io::Result<()> {
 fn why_not_opened(path: &Path, lock: &Path, error: &io::Error) -> String {
     let folder = folder_of(path);
     if path.is_dir() {
-        return super::IS_FOLDER.to_owned();
+        return IS_FOLDER.to_owned();
     }
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT) => format!("its folder {} does not exist", folder.display()),
         Some(Errno::EROFS) => format!("its folder {} is on a read-only file system", folder.display()),
-        Some(Errno::ENOSPC | Errno::EDQUOT) => super::DISK_FULL.to_owned(),
+        Some(Errno::ENOSPC | Errno::EDQUOT) => DISK_FULL.to_owned(),
         Some(Errno::EACCES | Errno::EPERM) if lock.exists() => format!(
             "there is no write permission for {}, with which scans keep each other out; scan as its owner, \
              or give write permission for it",
             lock.display()
         ),
-        Some(Errno::EACCES | Errno::EPERM) => super::no_permission_in(folder),
+        Some(Errno::EACCES | Errno::EPERM) => no_permission_in(folder),
         _ => format!("cannot open {}, with which scans keep each other out: {error}", lock.display()),
     }
 }

@@ -1,5 +1,6 @@
 //! A scan's hold on a SQLite file.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -7,14 +8,18 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
-use super::explain::{is_busy, locks_fail};
+use super::explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
 use super::scan_lock::ScanLock;
-use super::{NO_LOCKS, explain, insert, label, missing_tables, select, write};
-use crate::database::difference::{Kind, StoredSong};
+use super::tables::{self, has_table, insert, missing_tables, select};
+use super::write;
+use crate::database::difference::StoredSong;
 use crate::database::error::ANOTHER_PROGRAM;
+use crate::database::holder::{Holder, Patience};
+use crate::database::notice::{Notice, Tell};
 use crate::database::orphans::WithoutOrphans;
-use crate::database::session::{Holder, Notice, Patience, Previous, State, Tell, Visit};
+use crate::database::previous::{Previous, State, Visit};
 use crate::database::{Changes, DatabaseError, schema, state};
+use crate::model::Owner;
 
 pub(in crate::database) struct Session {
     path: PathBuf,
@@ -41,8 +46,8 @@ impl Session {
         tell: Tell,
     ) -> Result<Session, DatabaseError> {
         let lock = ScanLock::take(path, me)?;
-        let connection =
-            super::open(path, patience.announce).map_err(|error| explain(path, patience.announce, &error))?;
+        let connection = tables::open(path, patience.announce)
+            .map_err(|error| explain(path, patience.announce, &error))?;
         let (path, me) = (path.to_owned(), me.clone());
         let session = Session { path, connection, me, patience, tell, own: None, _lock: lock };
         session.begin_writing()?;
@@ -140,12 +145,6 @@ fn try_writing(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", version)
 }
 
-pub(super) fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
-    connection
-        .prepare("SELECT 1 FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')")?
-        .exists([table])
-}
-
 fn last_scan(connection: &Connection) -> rusqlite::Result<i64> {
     if !has_table(connection, "avalon_scans")? {
         return Ok(0);
@@ -163,8 +162,8 @@ fn read(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Result<Prev
     }
     let missing = missing_tables(connection)?;
     let mut is_clean = true;
-    for kind in Kind::ALL.into_iter().filter(|kind| !missing.contains(&kind.table())) {
-        is_clean &= read_names(connection, kind, visit)?;
+    for owner in Owner::ALL.into_iter().filter(|owner| !missing.contains(&owner.plural())) {
+        is_clean &= read_names(connection, owner, visit)?;
     }
     if !missing.contains(&"tracks") {
         is_clean &= read_songs(connection, visit)?;
@@ -205,19 +204,19 @@ fn read_files(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Resul
     read_rows(connection, &query, |row| state::file(row).ok()?.map(|file| visit.file(file)))
 }
 
-impl state::FileRow for Row<'_> {
+impl state::FileColumns for Row<'_> {
     type Error = rusqlite::Error;
 
     fn number(&self, index: usize) -> rusqlite::Result<Option<i64>> {
         self.get(index)
     }
 
-    fn text(&self, index: usize) -> rusqlite::Result<Option<String>> {
-        self.get(index)
+    fn text(&self, index: usize) -> rusqlite::Result<Option<Cow<'_, str>>> {
+        Ok(self.get_ref(index)?.as_str_or_null()?.map(Cow::Borrowed))
     }
 
-    fn bytes(&self, index: usize) -> rusqlite::Result<Vec<u8>> {
-        self.get(index)
+    fn bytes(&self, index: usize) -> rusqlite::Result<&[u8]> {
+        Ok(self.get_ref(index)?.as_blob()?)
     }
 
     fn flag(&self, index: usize) -> rusqlite::Result<bool> {
@@ -229,13 +228,13 @@ fn bytes<'a>(row: &'a Row<'_>, index: usize) -> Option<&'a [u8]> {
     row.get_ref(index).ok()?.as_blob().ok()
 }
 
-fn read_names(connection: &Connection, kind: Kind, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
-    let is_whole = read_rows(connection, &select(kind.table(), &schema::NAME_COLUMNS), |row| {
+fn read_names(connection: &Connection, owner: Owner, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
+    let is_whole = read_rows(connection, &select(owner.plural(), &schema::NAME_COLUMNS), |row| {
         let name = text(row.get_ref(1).ok()?)??;
-        visit.name(kind, id(row, 0)?, name);
+        visit.name(owner, id(row, 0)?, name);
         Some(())
     })?;
-    Ok(is_whole && !has_duplicates(connection, kind.table())?)
+    Ok(is_whole && !has_duplicates(connection, owner.plural())?)
 }
 
 fn read_songs(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Result<bool> {
@@ -246,7 +245,7 @@ fn read_songs(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Resul
             length: number(row, 2)?,
             track: number(row, 3)?,
             year: number(row, 4)?,
-            names: [id(row, 5)?, id(row, 6)?, id(row, 7)?],
+            names: [id(row, 5)?, id(row, 6)?, id(row, 7)?].into(),
         };
         visit.song(&song);
         Some(())
@@ -254,8 +253,14 @@ fn read_songs(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Resul
     Ok(is_whole && !has_duplicates(connection, "tracks")?)
 }
 
-/// Where avalonms made the tables there are none, and its index tells that quickly.
+/// Whether two rows have one id. Where avalonms made the table, its primary key forbids that.
 fn has_duplicates(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let is_unique =
+        "SELECT 1 FROM pragma_index_list(?1) AS index_ WHERE index_.\"unique\" AND NOT index_.partial
+         AND (SELECT group_concat(name) FROM pragma_index_info(index_.name)) = 'id'";
+    if connection.prepare(is_unique)?.exists([table])? {
+        return Ok(false);
+    }
     connection.prepare(&format!("SELECT 1 FROM {table} GROUP BY id HAVING count(*) > 1"))?.exists([])
 }
 

@@ -5,13 +5,17 @@ use std::os::unix::ffi::OsStrExt;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::session::has_table;
-use super::{ID_TYPE, WRITER_CACHE_KIB, create_missing, hex, insert, run_with_song};
-use crate::database::difference::{Kind, RowChanges, SongRecord};
-use crate::database::session::Holder;
+use super::tables::{ID_TYPE, WRITER_CACHE_KIB, has_table, hex, insert, missing_tables, run_with_song};
+use crate::database::difference::{RowChanges, SongRecord};
+use crate::database::holder::Holder;
 use crate::database::state::{self, Dialect, SCANS_KEPT};
 use crate::database::{Changes, Moved, ScanRecord, StateChanges, Stream, schema};
+use crate::model::Owner;
 use crate::model::library::{File, Folder};
+
+/// Songs that are written in the order of their ids: their places in the index then follow one
+/// another.
+const SORTED: usize = 20_000;
 
 const DIALECT: Dialect = Dialect { integer: "INTEGER", bytes: "BLOB", id: ID_TYPE, by_key: " WITHOUT ROWID" };
 
@@ -31,9 +35,16 @@ pub(super) fn all(
     own: Option<i64>,
     me: &Holder,
 ) -> rusqlite::Result<()> {
-    create_missing(connection)?;
+    let missing = missing_tables(connection)?;
+    for table in &missing {
+        connection.execute_batch(&schema::statement(table, ID_TYPE))?;
+    }
     create_state(connection)?;
     write_differences(connection, changes.rows)?;
+    // An index that is made of all rows at once costs half of one that grows row by row.
+    for index in missing.into_iter().flat_map(schema::indexes) {
+        connection.execute_batch(&index)?;
+    }
     write_state(connection, changes.state)?;
     write_moved(connection, changes.moved)?;
     write_scan(connection, id, own, &changes.scan, me)
@@ -56,11 +67,11 @@ fn write_differences(connection: &Connection, changes: RowChanges<'_>) -> rusqli
             connection.execute_batch(&format!("DELETE FROM {table}"))?;
         }
     }
-    for kind in Kind::ALL {
+    for owner in Owner::ALL {
         let mut update =
-            connection.prepare(&format!("UPDATE {} SET name = ?2 WHERE id = ?1", kind.table()))?;
-        let mut add = connection.prepare(&insert(kind.table(), &schema::NAME_COLUMNS))?;
-        for named in &changes.names[kind as usize] {
+            connection.prepare(&format!("UPDATE {} SET name = ?2 WHERE id = ?1", owner.plural()))?;
+        let mut add = connection.prepare(&insert(owner.plural(), &schema::NAME_COLUMNS))?;
+        for named in &changes.names[owner] {
             let buffer = &mut [0; 32];
             let row = params![hex(named.id, buffer), named.name];
             if update.execute(row)? == 0 {
@@ -70,8 +81,8 @@ fn write_differences(connection: &Connection, changes: RowChanges<'_>) -> rusqli
     }
     delete(connection, "tracks", &changes.removed_songs)?;
     write_songs(connection, changes.songs)?;
-    for kind in Kind::ALL {
-        delete(connection, kind.table(), &changes.removed_names[kind as usize])?;
+    for owner in Owner::ALL {
+        delete(connection, owner.plural(), &changes.removed_names[owner])?;
     }
     Ok(())
 }
@@ -92,15 +103,24 @@ fn write_songs(connection: &Connection, songs: Option<Stream<'_, SongRecord>>) -
         connection.prepare(&update(1..all, 0..1))?,
         connection.prepare(&insert("tracks", &schema::TRACK_COLUMNS))?,
     ];
-    for song in songs.into_iter().flatten() {
-        let song = song.map_err(lost)?;
-        for statement in &mut statements {
-            if run_with_song(statement, &song.row())? > 0 {
-                break;
+    // In a table without songs none is updated.
+    let has_songs = connection.prepare("SELECT 1 FROM tracks LIMIT 1")?.exists([])?;
+    let first = if has_songs { 0 } else { statements.len() - 1 };
+    let mut songs = songs.into_iter().flatten();
+    loop {
+        let mut batch = songs.by_ref().take(SORTED).collect::<Result<Vec<_>, _>>().map_err(lost)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        batch.sort_unstable_by_key(|song| song.row().id);
+        for song in batch {
+            for statement in &mut statements[first..] {
+                if run_with_song(statement, &song.row())? > 0 {
+                    break;
+                }
             }
         }
     }
-    Ok(())
 }
 
 fn delete(connection: &Connection, table: &str, ids: &[Uuid]) -> rusqlite::Result<()> {

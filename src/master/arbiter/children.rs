@@ -8,42 +8,19 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use slog::Level;
 
-use super::Arbiter;
-use crate::master::ExitCode;
-use crate::master::events::Action;
+use super::state::{Arbiter, Child, Phase};
+use crate::master::arbiter::events::Action;
+use crate::master::error::Reason;
+use crate::master::exit::ExitCode;
 use crate::scoreboard::{RestartCause, SLOTS};
 
-/// What a worker gets after its own deadline before it is killed, so that it can end by itself.
+/// The time of a worker between its own deadline and its kill, so that it can end by itself.
 pub(super) const DRAIN_MARGIN: Duration = Duration::from_secs(2);
-/// What processes get to end at once before they are killed.
+/// The time that processes have to end at once before they are killed.
 pub(super) const IMMEDIATE_MARGIN: Duration = Duration::from_secs(2);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    Booting {
-        deadline: Instant,
-    },
-    Serving,
-    /// Told to end; killed at the deadline.
-    Ending {
-        deadline: Instant,
-    },
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Child {
-    pub(super) generation: u64,
-    pub(super) slot: usize,
-    pub(super) born: Instant,
-    pub(super) phase: Phase,
-    /// Why it was told to end, if it is to be replaced.
-    pub(super) cause: Option<RestartCause>,
-    /// It accepts no connections any more.
-    pub(super) deaf: bool,
-}
-
 impl Arbiter {
-    /// Asks for so many workers, or as many as there are free slots.
+    /// Asks for `count` workers, or as many as there are free slots.
     pub(super) fn fork(&mut self, generation: u64, count: usize, actions: &mut Vec<Action>) {
         let mut used = [false; SLOTS];
         let forking = self.forking.iter().map(|(slot, _)| *slot);
@@ -58,7 +35,7 @@ impl Arbiter {
         &mut self,
         generation: u64,
         slot: usize,
-        result: Result<Pid, String>,
+        result: Result<Pid, Reason>,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
@@ -66,7 +43,7 @@ impl Arbiter {
         let pid = match result {
             Ok(pid) => pid,
             Err(reason) if self.is_next(generation) => {
-                return self.fail_next(&reason, ExitCode::Worker, now, actions);
+                return self.fail_next(reason.as_str(), ExitCode::Worker, now, actions);
             }
             Err(reason) => {
                 actions.push(Action::Log(Level::Error, format!("a worker could not be forked: {reason}")));

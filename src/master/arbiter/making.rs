@@ -6,35 +6,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use slog::Level;
 
-use super::Arbiter;
-use super::children::{DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
-use crate::master::ExitCode;
-use crate::master::events::{Action, Settings};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    Configuring,
-    /// Waits for the loader, if that has been forked.
-    Loading {
-        loader: Option<Pid>,
-        deadline: Instant,
-    },
-    Booting,
-    /// Its workers accept connections beside those of the generation that serves, which goes on
-    /// if one of them dies before this time.
-    Proving {
-        until: Instant,
-    },
-}
-
-/// A generation that is being made.
-#[derive(Debug, Clone)]
-pub(super) struct Next {
-    pub(super) generation: u64,
-    pub(super) stage: Stage,
-    pub(super) settings: Settings,
-    pub(super) workers: usize,
-}
+use super::children::{DRAIN_MARGIN, IMMEDIATE_MARGIN};
+use super::state::{Arbiter, Next, Phase, Stage};
+use crate::master::arbiter::events::{Action, Settings};
+use crate::master::error::Reason;
+use crate::master::exit::ExitCode;
 
 impl Arbiter {
     pub(super) fn begin_next(&mut self, settings: Settings, actions: &mut Vec<Action>) {
@@ -46,7 +22,7 @@ impl Arbiter {
 
     pub(super) fn configured(
         &mut self,
-        result: Result<Settings, String>,
+        result: Result<Settings, Reason>,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
@@ -60,7 +36,7 @@ impl Arbiter {
                 next.settings = settings;
                 self.load(now, actions);
             }
-            Err(reason) => self.fail_next(&reason, ExitCode::Configuration, now, actions),
+            Err(reason) => self.fail_next(reason.as_str(), ExitCode::Configuration, now, actions),
         }
     }
 
@@ -72,20 +48,20 @@ impl Arbiter {
 
     pub(super) fn loader_started(
         &mut self,
-        result: Result<Pid, String>,
+        result: Result<Pid, Reason>,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
         match (result, &mut self.next) {
             (Ok(pid), Some(Next { stage: Stage::Loading { loader, .. }, .. })) => *loader = Some(pid),
             (Ok(pid), _) => actions.push(Action::Kill { pid, signal: Signal::SIGKILL }),
-            (Err(reason), _) => self.fail_next(&reason, ExitCode::Snapshot, now, actions),
+            (Err(reason), _) => self.fail_next(reason.as_str(), ExitCode::Snapshot, now, actions),
         }
     }
 
     pub(super) fn loader_ended(
         &mut self,
-        result: Result<(), String>,
+        result: Result<(), Reason>,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
@@ -96,9 +72,9 @@ impl Arbiter {
             // Its workers are forked when the event has been handled.
             Ok(()) => next.stage = Stage::Booting,
             Err(reason) => {
-                // Reaped already: its pid may be anybody's.
+                // It is reaped: another process may have its pid.
                 next.stage = Stage::Loading { loader: None, deadline: now };
-                self.fail_next(&reason, ExitCode::Snapshot, now, actions);
+                self.fail_next(reason.as_str(), ExitCode::Snapshot, now, actions);
             }
         }
     }
@@ -108,7 +84,7 @@ impl Arbiter {
         let Some(Next { generation, .. }) = self.next.take_if(loading) else { return };
         let current = self.current.unwrap_or_default();
         actions.push(Action::Log(Level::Info, format!("nothing has changed, generation {current} goes on")));
-        actions.push(Action::Made { generation, result: Ok(()) });
+        actions.push(Action::ReloadEnded { generation, result: Ok(()) });
         actions.push(Action::Discard { generation });
     }
 
@@ -158,12 +134,12 @@ impl Arbiter {
         former.into_iter().for_each(|former| self.forget(former, actions));
     }
 
-    /// Tells that a generation serves once nobody can meet a former one any more.
+    /// Tells that a generation serves once no client can meet a former one any more.
     pub(super) fn announce(&mut self, actions: &mut Vec<Action>) {
         let children = &self.children;
         let alone = |of: &mut u64| children.values().all(|child| child.generation >= *of || child.deaf);
         let made = self.unannounced.extract_if(.., alone);
-        actions.extend(made.map(|generation| Action::Made { generation, result: Ok(()) }));
+        actions.extend(made.map(|generation| Action::ReloadEnded { generation, result: Ok(()) }));
     }
 
     /// Gives up the next generation: the one before goes on, or there is none and the
@@ -176,7 +152,7 @@ impl Arbiter {
         actions: &mut Vec<Action>,
     ) {
         let Some(next) = self.next.take() else { return };
-        actions.push(Action::Made { generation: next.generation, result: Err(reason.to_owned()) });
+        actions.push(Action::ReloadEnded { generation: next.generation, result: Err(Reason::new(reason)) });
         if let Stage::Loading { loader: Some(pid), .. } = next.stage {
             actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
         }

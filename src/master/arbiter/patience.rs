@@ -4,21 +4,23 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::master::wait::Wait;
+
 /// First and longest wait.
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Deaths so soon after the first of them, of workers that were alive then, have one cause and
-/// count once: somebody has killed several, or there was no memory for any of them.
+/// count once: an operator has killed several, or there was no memory for any of them.
 const INCIDENT: Duration = Duration::from_millis(100);
-/// From so many incidents in a row on, workers are made one at a time: the next one only shows
+/// From this many incidents in a row on, workers are made one at a time: the next one only shows
 /// whether it lives.
 const LOOP: u32 = 3;
 /// A worker that lived so long was no failure to start, and so long after the last incident all
 /// is well again.
 pub(super) const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 
-/// What is remembered of failures.
-#[derive(Debug, Default)]
+/// The memory of failures.
+#[derive(Debug)]
 pub(super) struct Patience {
     deaths: Wait,
     /// Begins of incidents, of the time that counts.
@@ -27,6 +29,13 @@ pub(super) struct Patience {
     last: String,
     /// Failures to fork have nothing to do with the workers: the system lacks something.
     forks: Wait,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let wait = Wait::new(WAIT_FIRST, WAIT_MAX);
+        Patience { deaths: wait.clone(), incidents: VecDeque::new(), last: String::new(), forks: wait }
+    }
 }
 
 impl Patience {
@@ -54,19 +63,20 @@ impl Patience {
 
     /// A worker was forked.
     pub(super) fn forked(&mut self) {
-        self.forks = Wait::default();
+        self.forks.reset();
     }
 
-    /// Somebody has lived long, or a new generation serves: what was is forgiven.
+    /// A worker has lived long, or a new generation serves: past failures are forgiven.
     pub(super) fn forgive(&mut self) {
-        (self.deaths, self.incidents) = (Wait::default(), VecDeque::new());
+        self.deaths.reset();
+        self.incidents.clear();
     }
 
-    /// Time has passed. Incidents still count, but are not in a row with what comes.
+    /// Time has passed. Incidents still count, but are not in a row with those that come.
     pub(super) fn tick(&mut self, now: Instant) {
         let last = self.incidents.back();
         if last.is_some_and(|last| now.saturating_duration_since(*last) > HEALTHY_LIFE) {
-            self.deaths = Wait::default();
+            self.deaths.reset();
         }
     }
 
@@ -75,24 +85,23 @@ impl Patience {
         if missing == 0 || !self.deaths.is_over(now) || !self.forks.is_over(now) {
             return 0;
         }
-        if self.deaths.in_a_row < LOOP {
+        if self.deaths.in_a_row() < LOOP {
             return missing;
         }
         // The one after this waits as well.
-        self.deaths.wait(now, 1);
+        self.deaths.again(now, 1);
         1
     }
 
     /// When more will be allowed.
     pub(super) fn next_try(&self) -> Option<Instant> {
-        self.deaths.until.max(self.forks.until)
+        self.deaths.until().max(self.forks.until())
     }
 
-    /// Forgets waits that are over, so that they wake nobody.
+    /// Forgets waits that are over, so that they do not wake the loop.
     pub(super) fn forget_past(&mut self, now: Instant) {
-        for wait in [&mut self.deaths, &mut self.forks] {
-            wait.until = wait.until.filter(|until| now < *until);
-        }
+        self.deaths.forget_past(now);
+        self.forks.forget_past(now);
     }
 
     /// Incidents that count.
@@ -100,37 +109,11 @@ impl Patience {
         self.incidents.len()
     }
 
-    /// What is going on, if workers die again and again.
+    /// A sentence about workers that die again and again, if they do.
     pub(super) fn in_words(&self) -> Option<String> {
-        let times = self.deaths.in_a_row;
+        let times = self.deaths.in_a_row();
         let last = &self.last;
         (times >= LOOP)
             .then(|| format!("workers die soon after their start, {times} times in a row, the last: {last}"))
-    }
-}
-
-/// Waits that double with each failure in a row.
-#[derive(Debug, Default)]
-struct Wait {
-    in_a_row: u32,
-    until: Option<Instant>,
-}
-
-impl Wait {
-    /// A failure; waits after it unless it is one of the first `free` in a row.
-    fn failed(&mut self, now: Instant, free: u32) {
-        self.in_a_row = self.in_a_row.saturating_add(1);
-        self.wait(now, free);
-    }
-
-    fn wait(&mut self, now: Instant, free: u32) {
-        if let Some(doublings) = self.in_a_row.checked_sub(free + 1) {
-            let wait = WAIT_FIRST * 2_u32.saturating_pow(doublings).min(1 << 10);
-            self.until = Some(now + wait.min(WAIT_MAX));
-        }
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        self.until.is_none_or(|until| now >= until)
     }
 }

@@ -14,13 +14,14 @@ use slog::Level;
 
 use self::world::{World, settings};
 use super::*;
-use crate::master::ExitCode;
+use crate::master::error::Reason;
+use crate::master::exit::ExitCode;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-fn reason(text: &str) -> String {
-    text.to_owned()
+fn reason(text: &str) -> Reason {
+    Reason::new(text)
 }
 
 #[test]
@@ -209,7 +210,7 @@ fn strangers_are_ignored() {
     let before = world.trace.len();
     world.send(Event::Ready(Pid::from_raw(99_999)));
     world.send(Event::Retires { pid: Pid::from_raw(99_999), cause: RestartCause::MaxRequests });
-    world.send(Event::Exited { pid: Pid::from_raw(99_999), orderly: false, how: reason("exit code 3") });
+    world.send(Event::Exited { pid: Pid::from_raw(99_999), orderly: false, how: "exit code 3".to_owned() });
     world.send(Event::LoaderEnded(Ok(())));
     world.send(Event::Configured(Ok(settings(7))));
     assert_eq!(world.trace.len(), before);

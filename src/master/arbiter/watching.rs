@@ -1,4 +1,4 @@
-//! Signs of life and of death: what workers say of themselves, time-outs, and how soon those that
+//! Signs of life and of death: messages of workers, time-outs, and how soon those that
 //! die are replaced.
 
 use std::time::{Duration, Instant};
@@ -7,12 +7,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use slog::Level;
 
-use super::Arbiter;
-use super::children::{Child, DRAIN_MARGIN, IMMEDIATE_MARGIN, Phase};
-use super::making::{Next, Stage};
+use super::children::{DRAIN_MARGIN, IMMEDIATE_MARGIN};
 use super::patience::HEALTHY_LIFE;
-use crate::master::ExitCode;
-use crate::master::events::Action;
+use super::state::{Arbiter, Child, Next, Phase, Stage};
+use crate::master::arbiter::events::Action;
+use crate::master::exit::ExitCode;
 use crate::scoreboard::RestartCause;
 
 /// Between SIGABRT and SIGKILL to a silent worker.
@@ -31,7 +30,7 @@ impl Arbiter {
         let Some(child) = self.children.get_mut(&pid) else { return };
         child.deaf = true;
         if child.phase == Phase::Serving {
-            // Somebody else has told it to end: it is replaced while it drains.
+            // Another process has told it to end: it is replaced while it drains.
             let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
             (child.phase, child.cause) = (Phase::Ending { deadline }, Some(RestartCause::Terminated));
         }
@@ -90,7 +89,7 @@ impl Arbiter {
         self.stop_with(ExitCode::Worker, Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions);
     }
 
-    /// Whether there is anybody whose requests would be lost, or a generation that may do better.
+    /// Whether there is a worker whose requests would be lost, or a generation that may do better.
     fn somebody_serves(&self, now: Instant) -> bool {
         let old = |child: &Child| now.saturating_duration_since(child.born) >= HEALTHY_LIFE;
         let former = |child: &Child| Some(child.generation) != self.current;

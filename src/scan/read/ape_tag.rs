@@ -92,8 +92,8 @@ fn has_header(source: &mut Source, at: u64) -> io::Result<bool> {
 fn header_before(source: &mut Source, end: u64) -> io::Result<Option<u64>> {
     let from = end.saturating_sub(WINDOW as u64 / 2);
     let bytes = source.bytes(from, WINDOW / 2)?;
-    let marks = bytes.windows(MARK.len()).enumerate().rev().filter(|(_, bytes)| *bytes == MARK);
-    let at: Vec<u64> = marks.map(|(offset, _)| from + offset as u64).filter(|at| *at < end).take(4).collect();
+    let marks = memchr::memmem::rfind_iter(bytes, MARK).map(|offset| from + offset as u64);
+    let at: Vec<u64> = marks.filter(|at| *at < end).take(4).collect();
     for at in at {
         if has_header(source, at + HEADER_LEN)? {
             return Ok(Some(at));

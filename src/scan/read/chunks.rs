@@ -229,8 +229,8 @@ impl Chunks {
         while at < self.first + SEARCH_MAX {
             let bytes = source.bytes(at, WINDOW)?;
             let len = bytes.len();
-            let places = bytes.windows(name.len()).enumerate().filter(|(_, part)| *part == name);
-            let places: Vec<u64> = places.map(|(index, _)| at + index as u64).take(NAMES_MAX).collect();
+            let places = memchr::memmem::find_iter(bytes, name).map(|index| at + index as u64);
+            let places: Vec<u64> = places.take(NAMES_MAX).collect();
             for place in places {
                 if self.begins(source, place)? {
                     return Ok(Some(place));

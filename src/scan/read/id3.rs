@@ -14,7 +14,7 @@ use super::source::{Source, WINDOW};
 use super::tags::{Reading, Tags};
 use super::{adts, mpeg, probe};
 use body::Body;
-use frame::{Frame, Meaning};
+use frame::{Frame, Meaning, synchsafe};
 pub(super) use v1::{V1_LEN, read_v1};
 
 /// What a message calls the tag.
@@ -346,11 +346,6 @@ fn is_frame_id(bytes: &[u8], version: u8) -> bool {
         [name @ .., 0 | b' '] if name.len() == 3 => is_name(name),
         name => name.len() == 4 && is_name(name),
     }
-}
-
-/// A number of four bytes with seven bits each.
-fn synchsafe(raw: u32) -> u32 {
-    raw.to_be_bytes().iter().fold(0, |sum, byte| sum << 7 | u32::from(byte & 0x7f))
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ fn lyrics(source: &mut Source) -> io::Result<Option<u64>> {
     if mark == LYRICS_END_1 {
         let from = source.len().saturating_sub(LYRICS_1_MAX as u64);
         let bytes = source.bytes(from, LYRICS_1_MAX)?;
-        let begin = bytes.windows(LYRICS_BEGIN.len()).rposition(|bytes| bytes == LYRICS_BEGIN);
+        let begin = memchr::memmem::rfind(bytes, LYRICS_BEGIN);
         return Ok(begin.map(|offset| from + offset as u64));
     }
     if mark != LYRICS_END_2 {

@@ -128,14 +128,8 @@ fn count(source: &mut Source, first: Block) -> io::Result<u64> {
     // The last block tells where it stands; it is mostly near the end.
     let from = source.len().saturating_sub(WINDOW as u64).max(first.at);
     let bytes = source.bytes(from, WINDOW)?;
-    let marks: Vec<u64> = bytes
-        .windows(4)
-        .enumerate()
-        .rev()
-        .filter(|(_, bytes)| bytes == b"wvpk")
-        .map(|(at, _)| from + at as u64)
-        .take(8)
-        .collect();
+    let marks = memchr::memmem::rfind_iter(bytes, b"wvpk").map(|at| from + at as u64);
+    let marks: Vec<u64> = marks.take(8).collect();
     for at in marks {
         if let Some(last) = Block::at(source, at)?
             && last.at + last.len == source.len()

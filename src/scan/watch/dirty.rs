@@ -12,7 +12,7 @@ use crate::scan::exclude::IGNORE_FILE;
 /// A pass begins when nothing has changed for this time ...
 const QUIET: Duration = Duration::from_secs(2);
 /// ... or so long after the first change: somebody may write for hours.
-const PATIENCE: Duration = Duration::from_secs(30);
+const UNREST_MAX: Duration = Duration::from_secs(30);
 /// With more folders than these everything is looked at.
 const FOLDERS_MAX: usize = 5_000;
 /// With more names than these the whole folder is looked at.
@@ -87,7 +87,7 @@ impl Dirty {
 
     /// When a pass is to begin; `None` if nothing has changed.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.times.map(|(first, last)| (last + QUIET).min(first + PATIENCE))
+        self.times.map(|(first, last)| (last + QUIET).min(first + UNREST_MAX))
     }
 }
 

@@ -25,8 +25,9 @@ use sd_notify::NotifyState;
 use slog::{Logger, debug, error, info, warn};
 
 use super::exclude::Patterns;
-use super::report::shown;
+use super::shown::shown;
 use super::{Interrupt, Job, Progress, Report, ScanError, roots};
+use crate::cli::chain;
 use crate::config::database_url::Backend;
 use crate::database::DatabaseError;
 use batch::Batch;
@@ -292,7 +293,7 @@ impl<'a> Watcher<'a> {
 
     /// Takes in that nothing was stored.
     fn failed(&mut self, error: ScanError, batch: Batch, log: &Logger) -> Result<(), ScanError> {
-        let text = chain(&error);
+        let text = told(&error);
         match error {
             ScanError::Pattern(_) | ScanError::InsideCollection { .. } => return Err(error),
             // Another scan has stored other roots.
@@ -428,11 +429,9 @@ fn places(error: &ScanError) -> String {
     }
 }
 
-/// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| (*error).source());
-    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    shown(Path::new(&text))
+/// An error and its causes, as a log line may hold them.
+fn told(error: &dyn Error) -> String {
+    shown(Path::new(&chain(error)))
 }
 
 #[cfg(test)]

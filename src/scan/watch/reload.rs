@@ -12,7 +12,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Time until a server that did not take the wish is asked again.
 const RETRY: Duration = Duration::from_secs(60);
 /// Longest wait for the answer, which a master gives at once.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What there is to ask of the server.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Reload {
         else {
             return;
         };
-        let answer = control::call(control, Command::Reload { wait: false }, Some(PATIENCE));
+        let answer = control::call(control, Command::Reload { wait: false }, Some(REPLY_TIMEOUT));
         let pause = match &answer {
             Ok(_) => {
                 debug!(log, "The server reads the collection again");

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use crate::model::{Named, Song};
+use crate::model::{Named, PerOwner, Song};
 
 /// Appends an album, an artist or a genre, and a comma.
 pub(super) fn append_named(text: &mut Vec<u8>, named: &Named) {
@@ -12,8 +12,9 @@ pub(super) fn append_named(text: &mut Vec<u8>, named: &Named) {
     text.extend_from_slice(b"},");
 }
 
-/// Appends a song of this album, artist and genre, and a comma.
-pub(super) fn append_song(text: &mut Vec<u8>, song: &Song, [album, artist, genre]: [&Named; 3]) {
+/// Appends a song with its owners, and a comma.
+pub(super) fn append_song(text: &mut Vec<u8>, song: &Song, owners: &PerOwner<&Named>) {
+    let [album, artist, genre] = (*owners).into();
     append_id(text, "{\"id\":", song.id);
     append_text(text, ",\"name\":", song.name.as_deref());
     append_number(text, ",\"length\":", song.length);
@@ -77,6 +78,8 @@ fn append_escape(text: &mut Vec<u8>, byte: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Field;
+    use crate::model::Kind;
 
     #[test]
     fn texts_are_escaped_as_serde_json_does() {
@@ -102,7 +105,8 @@ mod tests {
             genre: 0,
         };
         let mut text = Vec::new();
-        append_song(&mut text, &song, [&named(1, "B \"Sides\""), &named(2, ""), &named(3, "Ska")]);
+        let (album, artist, genre) = (named(1, "B \"Sides\""), named(2, ""), named(3, "Ska"));
+        append_song(&mut text, &song, &PerOwner::from([&album, &artist, &genre]));
         append_named(&mut text, &named(3, "Ska"));
         let expected = concat!(
             r#"{"id":"abababab-abab-abab-abab-abababababab","name":null,"#,
@@ -113,5 +117,12 @@ mod tests {
             r#"{"id":"03030303-0303-0303-0303-030303030303","name":"Ska"},"#,
         );
         assert_eq!(String::from_utf8(text).unwrap(), expected);
+        let keys =
+            expected.split('"').skip(1).step_by(2).filter(|key| Field::parse(Kind::Song, key).is_some());
+        let of_a_genre = [Field::Id, Field::Name];
+        assert_eq!(
+            keys.collect::<Vec<_>>(),
+            Field::ALL.into_iter().chain(of_a_genre).map(Field::name).collect::<Vec<_>>()
+        );
     }
 }

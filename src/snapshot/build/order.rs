@@ -1,5 +1,5 @@
-//! Orders and ranks. Sorting compares what lies in the sorted array itself as far as possible:
-//! entities are strewn over the memory, and looking at one costs more than many comparisons.
+//! Orders and ranks. Sorting compares keys in the sorted array itself as far as possible: entities lie
+//! scattered in memory, and one access to them costs more than many comparisons.
 
 use std::cmp::Ordering;
 
@@ -7,12 +7,12 @@ use std::cmp::Ordering;
 pub(super) struct Ranked {
     /// Indexes sorted by value, ties by index.
     pub(super) order: Vec<u32>,
-    /// By index; equal values have equal ranks, and none is left out.
+    /// By index. Ranks are dense, and equal values have equal ranks.
     pub(super) rank: Vec<u32>,
 }
 
-/// Sorts the indexes of `keys`, which say as much about the values as they can, by these and
-/// `compare`, which tells apart values of equal keys; ties by index.
+/// Sorts the indexes of `keys`, ties by index. A key says as much about a value as it can; `compare` tells
+/// values of equal keys apart.
 pub(super) fn sorted<K: Ord>(
     keys: impl Iterator<Item = K>,
     compare: impl Fn(u32, u32) -> Ordering,

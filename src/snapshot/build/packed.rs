@@ -1,4 +1,4 @@
-//! Whole lists, compressed once for all who ask for them.
+//! Whole lists, compressed once for all clients.
 
 use std::io::{self, Write};
 
@@ -8,8 +8,8 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 
 use crate::snapshot::format::{LIST_HEAD, LIST_TAIL, PACKED_LEAST};
 
-/// Levels that save what can be saved in a fraction of a second of a million songs; above them ten times
-/// the time gains a hundredth.
+/// These levels take a fraction of a second for a million songs. Higher ones take ten times as long
+/// and save one more hundredth.
 const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 6;
 
@@ -19,8 +19,8 @@ pub(super) struct Packed {
     pub(super) zstd: Vec<u8>,
 }
 
-/// Packs a list of `count` entities whose texts, each with a comma behind it, `append` gives, if they are
-/// long enough to be kept.
+/// Packs a list of `count` entities, if their texts are long enough. `append` gives the text of each, with
+/// a comma behind it.
 pub(super) fn pack(count: u32, append: impl Fn(u32, &mut Vec<u8>)) -> io::Result<Option<Packed>> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL));
     let mut zstd = ZstdEncoder::new(Vec::new(), ZSTD_LEVEL)?;

@@ -1,5 +1,5 @@
-//! What queries look words up in: search forms, word suffixes sorted by their text, and the sets of
-//! songs that the commonest beginnings of words match.
+//! The tables in which queries look words up: search forms, word suffixes sorted by their text, and
+//! the sets of songs that the commonest beginnings of words match.
 
 use std::collections::BTreeMap;
 use std::io::{Seek, Write};
@@ -8,10 +8,10 @@ use std::ops::Range;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
-use super::BuildError;
+use super::error::BuildError;
 use super::order::text_key;
 use super::sections::Sections;
-use crate::snapshot::Kind;
+use crate::model::Kind;
 use crate::snapshot::format::{Column, PREFIX_CHARS, Suffix, is_dense};
 use crate::text;
 
@@ -52,7 +52,7 @@ impl Search {
         Ok(search)
     }
 
-    /// From where a suffix begins to the end of its name.
+    /// The text from the beginning of a suffix to the end of its name.
     fn text(&self, suffix: &SortedSuffix) -> &[u8] {
         let at = suffix.entity as usize;
         &self.forms[self.starts[at] + suffix.start as usize..self.starts[at + 1]]
@@ -63,7 +63,7 @@ impl Search {
         out.texts(kind, Column::Forms, Column::FormOffsets, count, |at, text| {
             text.extend_from_slice(&self.forms[self.starts[at as usize]..self.starts[at as usize + 1]]);
         })?;
-        out.begin(kind, Column::Suffixes, size_of::<Suffix>())?;
+        out.begin(kind, Column::Suffixes)?;
         for suffix in &self.suffixes {
             let suffix = Suffix { entity: suffix.entity.into(), start: suffix.start.into() };
             out.append(suffix.as_bytes())?;
@@ -72,7 +72,8 @@ impl Search {
         Ok(())
     }
 
-    /// The key tells it of all short texts, except of those that may end before a zero byte.
+    /// Whether the text of `suffix` begins with `prefix`. The key decides it for all short prefixes,
+    /// except for those with a zero byte, which may stand behind the end of the text.
     fn begins_with(&self, suffix: &SortedSuffix, prefix: &[u8]) -> bool {
         if prefix.len() > size_of_val(&suffix.key) || prefix.contains(&0) {
             return self.text(suffix).starts_with(prefix);
@@ -108,14 +109,14 @@ impl SortedSuffix {
     }
 }
 
-/// The first `chars` characters, if there are so many before the second text of a form.
+/// The first `chars` characters, if the first text of a form has as many.
 fn beginning(text: &[u8], chars: usize) -> Option<&[u8]> {
     let valid = text.utf8_chunks().next()?.valid();
     let (last, char) = valid.char_indices().nth(chars - 1)?;
     Some(&text[..last + char.len_utf8()])
 }
 
-/// The songs of an entity, as [`write_sets`] asks for them.
+/// The songs of each entity, for [`write_sets`].
 pub(super) enum Postings<'a> {
     /// The entity is the song.
     Itself,
@@ -144,8 +145,8 @@ impl Postings<'_> {
     }
 }
 
-/// Writes the sets of songs of all beginnings that match many: as bitmaps, as no list of so many
-/// would be smaller, and as making them takes the longest of all queries.
+/// Writes the sets of songs of all beginnings that match many songs. They are bitmaps, because lists
+/// would be longer. They are stored, because of all queries these would take the longest.
 pub(super) fn write_sets<W: Write + Seek>(
     songs: u32,
     searches: &[(&Search, Postings<'_>)],
@@ -160,7 +161,7 @@ pub(super) fn write_sets<W: Write + Seek>(
     }
     let mut written: Vec<(Vec<u8>, u32)> = Vec::new();
     let mut bits = vec![0_u64; songs.div_ceil(64) as usize];
-    out.begin(Kind::Song, Column::PrefixSets, 8)?;
+    out.begin(Kind::Song, Column::PrefixSets)?;
     for (prefix, ranges) in prefixes {
         let count_at_most: usize = ranges
             .iter()

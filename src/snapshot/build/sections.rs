@@ -1,4 +1,4 @@
-//! Writes sections one after the other, with the table and the header that tell where they are.
+//! Writes sections one after the other, and the table and the header by which they are found.
 
 use std::io::{Seek, SeekFrom, Write};
 
@@ -6,8 +6,8 @@ use xxhash_rust::xxh3::Xxh3;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
-use super::BuildError;
-use crate::snapshot::Kind;
+use super::error::BuildError;
+use crate::model::Kind;
 use crate::snapshot::format::{
     ALIGNMENT, Column, HEADER_LEN, Header, MAGIC, SectionEntry, VERSION, content_hash, section_id,
 };
@@ -50,12 +50,12 @@ impl<W: Write + Seek> Sections<W> {
         self.append(&[0; ALIGNMENT as usize][..gap as usize])
     }
 
-    /// Begins the section of `column`; what is appended until [`Sections::end`] is in it.
-    pub(super) fn begin(&mut self, kind: Kind, column: Column, width: usize) -> Result<(), BuildError> {
+    /// Begins the section of `column`; it holds the bytes that are appended until [`Sections::end`].
+    pub(super) fn begin(&mut self, kind: Kind, column: Column) -> Result<(), BuildError> {
         self.align()?;
         self.table.push(SectionEntry {
             id: section_id(kind, column).into(),
-            width: (width as u32).into(),
+            width: column.width().into(),
             offset: self.position.into(),
             size: 0.into(),
         });
@@ -69,7 +69,7 @@ impl<W: Write + Seek> Sections<W> {
     }
 
     pub(super) fn bytes(&mut self, kind: Kind, column: Column, bytes: &[u8]) -> Result<(), BuildError> {
-        self.begin(kind, column, 1)?;
+        self.begin(kind, column)?;
         self.append(bytes)?;
         self.end();
         Ok(())
@@ -81,7 +81,7 @@ impl<W: Write + Seek> Sections<W> {
         column: Column,
         numbers: impl Iterator<Item = u32>,
     ) -> Result<(), BuildError> {
-        self.begin(kind, column, 4)?;
+        self.begin(kind, column)?;
         for number in numbers {
             self.append(U32::new(number).as_bytes())?;
         }
@@ -94,7 +94,7 @@ impl<W: Write + Seek> Sections<W> {
         kind: Kind,
         ids: impl Iterator<Item = uuid::Uuid>,
     ) -> Result<(), BuildError> {
-        self.begin(kind, Column::Ids, 16)?;
+        self.begin(kind, Column::Ids)?;
         for id in ids {
             self.append(id.as_bytes())?;
         }
@@ -113,7 +113,7 @@ impl<W: Write + Seek> Sections<W> {
     ) -> Result<(), BuildError> {
         let mut starts = Vec::with_capacity(count as usize + 1);
         let mut buffer = Vec::new();
-        self.begin(kind, texts, 1)?;
+        self.begin(kind, texts)?;
         let begin = self.position;
         for at in 0..count {
             starts.push(U64::new(self.position - begin));
@@ -123,13 +123,13 @@ impl<W: Write + Seek> Sections<W> {
         }
         starts.push(U64::new(self.position - begin));
         self.end();
-        self.begin(kind, offsets, 8)?;
+        self.begin(kind, offsets)?;
         self.append(starts.as_slice().as_bytes())?;
         self.end();
         Ok(())
     }
 
-    /// The table, and last the header: a snapshot that was torn has none.
+    /// Writes the table, and last the header: a torn snapshot has none.
     pub(super) fn finish(mut self) -> Result<(), BuildError> {
         self.align()?;
         let table = self.position;

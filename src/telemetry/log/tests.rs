@@ -1,5 +1,6 @@
 use super::*;
 use slog::{crit, debug, info, o};
+use std::fmt;
 use std::fs::{File, OpenOptions, read_to_string};
 use std::path::Path;
 

@@ -43,7 +43,7 @@
 //! | 31 | `system::s31_half_open_connections_hold_nobody_up`, `hostile::slow` | 2000 half-open heads: all cut after HEADER_TIMEOUT, 0 others lost |
 //! | 32 | `http::limits`, `hostile::bytes` | no worker dies |
 //! | 33 | `control::status_is_quick_whatever_...` | median <= 50 ms |
-//! | 34 | `failure::workers_and_loader_become_another_user_for_good` | ids, groups, NoNewPrivs, Seccomp; what landlock refuses: `master::sandbox` |
+//! | 34 | `failure::workers_and_loader_become_another_user_for_good` | ids, groups, NoNewPrivs, Seccomp; what landlock refuses: `master::processes::sandbox` |
 //! | 35 | `system::s35_process_1_buries_strangers` | four strangers buried, no worker counted as dead |
 
 mod reloads;

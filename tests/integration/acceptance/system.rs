@@ -54,7 +54,7 @@ fn s28_rotated_log_loses_no_line() {
             }
             // Each makes one line.
             let count = 2 + said % 2;
-            let command = control::Command::Workers(count);
+            let command = control::Command::Workers { count };
             control::call(&server.path("control"), command, None).expect("scaled");
             said += 1;
         }

@@ -78,7 +78,7 @@ fn s18_scaling_loses_nothing() {
     let baseline = Baseline::of(&server, 2);
     let load = Load::start(&Plan::of_artists(&server.address));
     let scale = |count: usize| {
-        let command = avalon::control::Command::Workers(count);
+        let command = avalon::control::Command::Workers { count };
         avalon::control::call(&server.path("control"), command, None).expect("scaled");
         wait_serving(&server, count, &[]);
     };

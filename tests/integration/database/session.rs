@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use avalon::config::DatabaseUrl;
-use avalon::database::difference::{Kind, RowChanges, StoredSong};
+use avalon::database::difference::{RowChanges, StoredSong};
 use avalon::database::{
     Changes, DatabaseError, Holder, Moved, Notice, Patience, Previous, ScanRecord, Session, State,
     StateChanges, Visit,
 };
-use avalon::model::library::{File, Folder, Outcome, Stamps};
-use avalon::model::{Collection, Named, Song};
+use avalon::model::library::{File, FileRow, Folder, Outcome, Stamps};
+use avalon::model::{Collection, Named, Owner, Song};
 use uuid::Uuid;
 
 use super::{awkward, collection, load_all, unpacked};
@@ -112,12 +112,12 @@ impl Visit for Seen {
         self.folders.push(folder);
     }
 
-    fn file(&mut self, file: File) {
-        self.files.push(file);
+    fn file(&mut self, file: FileRow<'_>) {
+        self.files.push(file.into_owned());
     }
 
-    fn name(&mut self, kind: Kind, id: Uuid, name: &str) {
-        self.known.name(kind, id, name);
+    fn name(&mut self, owner: Owner, id: Uuid, name: &str) {
+        self.known.name(owner, id, name);
     }
 
     fn song(&mut self, song: &StoredSong<'_>) {

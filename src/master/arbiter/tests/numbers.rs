@@ -126,3 +126,17 @@ fn a_number_of_workers_can_be_asked_for() {
     world.finish_reload();
     assert_eq!(world.untold(2).len(), 4);
 }
+
+#[test]
+fn configuration_and_commands_allow_the_same_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.toml");
+    let allows = |count: usize| {
+        std::fs::write(&file, format!("WORKERS = {count}\n")).unwrap();
+        let mut overrides = crate::config::Overrides::default();
+        overrides.set_file(file.clone());
+        crate::config::load(&overrides).is_ok()
+    };
+    let (least, most) = (*WORKERS.start(), *WORKERS.end());
+    assert_eq!([least - 1, least, most, most + 1].map(allows), [false, true, true, false]);
+}

@@ -7,8 +7,9 @@ use nix::unistd::Pid;
 use proptest::prelude::*;
 
 use super::world::{World, settings};
-use crate::master::ExitCode;
 use crate::master::arbiter::{Event, Settings, Wish};
+use crate::master::error::Reason;
+use crate::master::exit::ExitCode;
 use crate::scoreboard::RestartCause;
 
 /// Something that happens; indices are taken modulo what there is.
@@ -95,7 +96,7 @@ fn take(world: &mut World, step: &Step) {
         Step::ForksFail(count) => world.forks_fail = count,
         Step::LoaderForksFail => world.loader_forks_fail = 1,
         Step::Configuration(Some(workers)) => world.configuration = Ok(settings(workers)),
-        Step::Configuration(None) => world.configuration = Err("bad syntax".to_owned()),
+        Step::Configuration(None) => world.configuration = Err(Reason::new("bad syntax")),
         Step::Loaded | Step::LoadFailed | Step::Unchanged => {}
     }
 }

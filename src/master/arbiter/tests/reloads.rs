@@ -103,7 +103,7 @@ fn nothing_new_changes_nothing() {
     world.found_unchanged();
     assert_eq!((world.current, world.untold(1)), (Some(1), workers));
     assert!(world.told_of.contains(&2) && world.discarded.contains(&2));
-    assert_eq!(world.arbiter.state(), "serving");
+    assert_eq!(world.arbiter.state(), State::Serving);
     world.reload();
     assert_eq!((world.current, world.worst()), (Some(3), Level::Info));
 }
@@ -237,17 +237,17 @@ fn a_drained_master_gets_its_workers_back_by_a_reload() {
     let mut world = World::new(2);
     world.wish(Wish::Drain);
     world.finish_reload();
-    assert_eq!((world.untold(1).len(), world.arbiter.state()), (2, "serving"), "nothing served yet");
+    assert_eq!((world.untold(1).len(), world.arbiter.state()), (2, State::Serving), "nothing served yet");
     world.wish(Wish::Drain);
     world.obey();
     world.pass(10 * SECOND);
-    assert_eq!((world.alive(), world.arbiter.state()), (vec![], "drained"));
+    assert_eq!((world.alive(), world.arbiter.state()), (vec![], State::Drained));
     assert!(world.listening && !world.discarded.contains(&1));
     world.wish(Wish::Reload);
     world.load_failed("no database");
-    assert_eq!((world.alive(), world.arbiter.state()), (vec![], "drained"));
+    assert_eq!((world.alive(), world.arbiter.state()), (vec![], State::Drained));
     world.reload();
-    assert_eq!((world.untold(3).len(), world.arbiter.state()), (2, "serving"));
+    assert_eq!((world.untold(3).len(), world.arbiter.state()), (2, State::Serving));
     assert!(world.discarded.contains(&1));
     world.wish(Wish::Drain);
     world.wish(Wish::Stop);

@@ -1,4 +1,4 @@
-//! A shell in memory: it does what the arbiter says, as `master/mod.rs` does, with
+//! A shell in memory: it does what the arbiter says, as `master/perform.rs` does, with
 //! processes that live and die when a test says so, and checks after each event what must
 //! always be true.
 
@@ -9,8 +9,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use slog::Level;
 
-use crate::master::ExitCode;
 use crate::master::arbiter::{Action, Arbiter, Event, Settings, Wish};
+use crate::master::error::Reason;
+use crate::master::exit::ExitCode;
 
 /// What [`World::new`] starts with.
 pub(super) fn settings(workers: usize) -> Settings {
@@ -51,7 +52,7 @@ pub(super) struct World {
     /// As the shell has it: the loader whose end is news.
     loader: Option<Pid>,
     /// What the next reload finds.
-    pub(super) configuration: Result<Settings, String>,
+    pub(super) configuration: Result<Settings, Reason>,
     /// So many forks to come fail.
     pub(super) forks_fail: u32,
     pub(super) loader_forks_fail: u32,
@@ -145,7 +146,7 @@ impl World {
                         | Action::CloseListeners
                         | Action::ReopenLog
                         | Action::Stuck { .. }
-                        | Action::Made { result: Err(_), .. }
+                        | Action::ReloadEnded { result: Err(_), .. }
                 ),
             "{action:?} after the stop"
         );
@@ -171,7 +172,7 @@ impl World {
                 process.told.push(signal);
             }
             Action::Promote { generation } => self.promote(generation),
-            Action::Made { generation, result } => {
+            Action::ReloadEnded { generation, result } => {
                 assert!(self.told_of.insert(generation), "told twice what has become of {generation}");
                 // One that serves may have been followed before its predecessors were deaf.
                 let serves = self.current >= Some(generation) || self.confirmed == Some(generation);
@@ -197,11 +198,11 @@ impl World {
         None
     }
 
-    fn fork(&mut self, generation: u64, slot: Option<usize>) -> Result<Pid, String> {
+    fn fork(&mut self, generation: u64, slot: Option<usize>) -> Result<Pid, Reason> {
         let fail = if slot.is_some() { &mut self.forks_fail } else { &mut self.loader_forks_fail };
         if *fail > 0 {
             *fail -= 1;
-            return Err("no process".to_owned());
+            return Err(Reason::new("no process"));
         }
         self.last_pid += 1;
         let pid = Pid::from_raw(self.last_pid);
@@ -272,7 +273,7 @@ impl World {
     }
 
     pub(super) fn load_failed(&mut self, reason: &str) {
-        self.loader_ends(Err(reason.to_owned()));
+        self.loader_ends(Err(Reason::new(reason)));
     }
 
     /// The loader finds that what is served is up to date, and ends.
@@ -283,7 +284,7 @@ impl World {
         self.send(Event::Unchanged);
     }
 
-    fn loader_ends(&mut self, result: Result<(), String>) {
+    fn loader_ends(&mut self, result: Result<(), Reason>) {
         let pid = self.loader.take().expect("a loader");
         self.processes.remove(&pid);
         self.send(Event::LoaderEnded(result));

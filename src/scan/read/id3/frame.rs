@@ -4,7 +4,7 @@ use std::io::Read;
 
 use flate2::read::ZlibDecoder;
 
-use super::{body, synchsafe};
+use super::body;
 use crate::scan::genre;
 use crate::scan::read::names;
 use crate::scan::read::tags::{ENCODED_MAX, Field, INFLATED_MAX, Reading};
@@ -136,6 +136,11 @@ pub(super) fn sizes(version: u8, head: &[u8]) -> impl Iterator<Item = u64> {
         _ => (raw, Some(safe).filter(|_| is_safe)),
     };
     std::iter::once(first).chain(second.filter(|second| *second != first)).map(u64::from)
+}
+
+/// A number of four bytes with seven bits each.
+pub(super) fn synchsafe(raw: u32) -> u32 {
+    raw.to_be_bytes().iter().fold(0, |sum, byte| sum << 7 | u32::from(byte & 0x7f))
 }
 
 /// What the frame called `id` means. A name of three letters ends in a NUL.

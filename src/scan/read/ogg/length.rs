@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::codec::{Codec, Frames};
 use super::page::{Cursor, PAGE_MAX, Page, marks_in};
-use super::{Stream, headers};
+use super::stream::{Stream, headers};
 use crate::scan::read::source::{Source, WINDOW};
 use crate::scan::read::tags::Reading;
 use crate::scan::read::vorbis_comment::Packet as _;

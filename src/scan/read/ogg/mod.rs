@@ -5,6 +5,7 @@
 mod codec;
 mod length;
 mod page;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -17,21 +18,12 @@ use super::tags::{Reading, Unread};
 use super::vorbis_comment::{self, Packet as _};
 use codec::{Codec, HEAD_MAX};
 use page::{Cursor, Page};
+use stream::{Stream, headers};
 
 /// Most streams that begin at the head of a file.
 const STREAMS_MAX: usize = 64;
 /// Most packets of metadata of a FLAC stream.
 const BLOCKS_MAX: u64 = 1000;
-
-/// A stream that begins at the head of the file.
-#[derive(Debug, Clone)]
-struct Stream {
-    /// Its first page.
-    page: Page,
-    codec: Codec,
-    /// The start of its first packet.
-    head: Vec<u8>,
-}
 
 /// Reads a file that begins with `OggS`.
 ///
@@ -84,20 +76,6 @@ fn streams(source: &mut Source) -> io::Result<Vec<Stream>> {
         streams.push(Stream { page, codec: Codec::of(&head), head });
     }
     Ok(streams)
-}
-
-/// How many packets of headers follow the first one.
-fn headers(codec: &Codec, head: &[u8]) -> u64 {
-    match codec {
-        Codec::Vorbis { .. } | Codec::Theora(_) => 2,
-        Codec::Speex { extra_headers, .. } => 1 + u64::from(*extra_headers),
-        // 0 says that the number is unknown; mostly it is the comments.
-        Codec::Flac(_) if head.starts_with(b"\x7fFLAC") => {
-            let count = head.get(7..9).map_or(0, |count| u64::from(count[0]) << 8 | u64::from(count[1]));
-            count.max(1)
-        }
-        _ => 1,
-    }
 }
 
 /// Reads the comments of a stream, and tells where its sound begins.

@@ -2,9 +2,13 @@
 
 use std::io;
 
+use memchr::memmem;
+
 use crate::scan::read::source::{Source, WINDOW};
 use crate::scan::read::vorbis_comment::Packet;
 
+/// What a page begins with.
+const MARK: &[u8] = b"OggS";
 /// Bytes of the header of a page, without its table of segments.
 const HEADER_LEN: u64 = 27;
 /// Most bytes of a page: 255 segments of 255 bytes.
@@ -60,16 +64,15 @@ impl Page {
             let wanted = usize::try_from(to - at + 3).unwrap_or(WINDOW).min(WINDOW);
             let bytes = source.bytes(at, wanted)?;
             let len = bytes.len() as u64;
-            for mark in marks_in(bytes).into_iter().map(|mark| at + mark as u64).take_while(|mark| *mark < to)
-            {
-                if let Some(page) = Page::at(source, mark)? {
-                    return Ok(Some(page));
-                }
+            match memmem::find(bytes, MARK).map(|offset| at + offset as u64) {
+                Some(mark) if mark < to => match Page::at(source, mark)? {
+                    Some(page) => return Ok(Some(page)),
+                    None => at = mark + 1,
+                },
+                Some(_) => break,
+                None if len < WINDOW as u64 => break,
+                None => at += len - 3,
             }
-            if len < WINDOW as u64 {
-                break;
-            }
-            at += len - 3;
         }
         Ok(None)
     }
@@ -116,7 +119,7 @@ impl Page {
 
 /// Where `OggS` stands in `bytes`.
 pub(super) fn marks_in(bytes: &[u8]) -> Vec<usize> {
-    bytes.windows(4).enumerate().filter(|(_, mark)| mark == b"OggS").map(|(index, _)| index).collect()
+    memmem::find_iter(bytes, MARK).collect()
 }
 
 /// A place in the packets of a stream.

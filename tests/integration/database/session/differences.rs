@@ -4,21 +4,21 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 
-use avalon::database::difference::{Kind, RowChanges, SongRecord, StoredSong, hash_of_song};
+use avalon::database::difference::{RowChanges, SongRecord, StoredSong, hash_of_song};
 use avalon::model::library::File;
-use avalon::model::{Collection, Named};
+use avalon::model::{Collection, Named, Owner, PerOwner};
 use uuid::Uuid;
 
 /// The rows that a database holds, by id.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
-    names: [HashMap<Uuid, String>; 3],
+    names: PerOwner<HashMap<Uuid, String>>,
     songs: HashMap<Uuid, SongRecord>,
 }
 
 impl Known {
-    pub(super) fn name(&mut self, kind: Kind, id: Uuid, name: &str) {
-        self.names[kind as usize].insert(id, name.to_owned());
+    pub(super) fn name(&mut self, owner: Owner, id: Uuid, name: &str) {
+        self.names[owner].insert(id, name.to_owned());
     }
 
     pub(super) fn song(&mut self, song: &StoredSong<'_>) {
@@ -33,14 +33,14 @@ impl Known {
     /// What makes `collection` of these rows.
     pub(super) fn compare(mut self, collection: &Collection) -> RowChanges<'static> {
         let mut changes = RowChanges::default();
-        for kind in Kind::ALL {
-            let old = &mut self.names[kind as usize];
+        for owner in Owner::ALL {
+            let old = &mut self.names[owner];
             // PostgreSQL gives U+FFFD for a NUL.
             let is_new = |named: &&Named| {
                 old.remove(&named.id).is_none_or(|name| name != named.name.replace('\0', "\u{fffd}"))
             };
-            changes.names[kind as usize] = kind.of(collection).iter().filter(is_new).cloned().collect();
-            changes.removed_names[kind as usize] = old.keys().copied().collect();
+            changes.names[owner] = owner.of(collection).iter().filter(is_new).cloned().collect();
+            changes.removed_names[owner] = old.keys().copied().collect();
         }
         let songs: Vec<SongRecord> =
             collection.songs.iter().map(|song| StoredSong::new(collection, song).into()).collect();

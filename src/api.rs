@@ -1,0 +1,295 @@
+//! The vocabulary of the API: endpoints, parameters and fields, each name once.
+//!
+//! The rooms share these types, so that the snapshot, the worker, the scoreboard and telemetry
+//! agree without knowing each other. No logic is here. A test compares the README's tables with them.
+
+use crate::model::{Kind, Owner};
+
+/// A resource under `REQUEST_PATH`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// The version, as text.
+    Version,
+    /// A constant, once the server serves.
+    Heartbeat,
+    /// The server's state, as JSON.
+    Status,
+    /// The server's state, for Prometheus.
+    Metrics,
+    /// A list of entities.
+    List(Kind),
+}
+
+impl Endpoint {
+    /// All of them. The place of an endpoint is its number on the scoreboard.
+    pub const ALL: [Endpoint; 8] = [
+        Endpoint::Version,
+        Endpoint::Heartbeat,
+        Endpoint::Status,
+        Endpoint::Metrics,
+        Endpoint::List(Kind::Of(Owner::Album)),
+        Endpoint::List(Kind::Of(Owner::Artist)),
+        Endpoint::List(Kind::Of(Owner::Genre)),
+        Endpoint::List(Kind::Song),
+    ];
+
+    /// Its last path segment, which is also its name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Endpoint::Version => "version",
+            Endpoint::Heartbeat => "heartbeat",
+            Endpoint::Status => "status",
+            Endpoint::Metrics => "metrics",
+            Endpoint::List(kind) => kind.plural(),
+        }
+    }
+}
+
+/// A parameter of a query string that the lists understand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parameter {
+    /// Words that a name holds.
+    Query,
+    /// The field to sort by.
+    Order,
+    /// The direction of the order.
+    Direction,
+    /// How many entities at most.
+    Limit,
+    /// How many entities to skip.
+    Offset,
+    /// The name of the album, artist or genre of songs.
+    Name(Owner),
+    /// The id of the album, artist or genre of songs.
+    Id(Owner),
+}
+
+impl Parameter {
+    /// All of them.
+    pub const ALL: [Parameter; 11] = [
+        Parameter::Query,
+        Parameter::Order,
+        Parameter::Direction,
+        Parameter::Limit,
+        Parameter::Offset,
+        Parameter::Name(Owner::Album),
+        Parameter::Name(Owner::Artist),
+        Parameter::Name(Owner::Genre),
+        Parameter::Id(Owner::Album),
+        Parameter::Id(Owner::Artist),
+        Parameter::Id(Owner::Genre),
+    ];
+
+    /// Its name in a query string.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Parameter::Query => "query",
+            Parameter::Order => "order",
+            Parameter::Direction => "direction",
+            Parameter::Limit => "limit",
+            Parameter::Offset => "offset",
+            Parameter::Name(owner) => owner.singular(),
+            Parameter::Id(owner) => Field::id_of(owner).name(),
+        }
+    }
+
+    /// The parameter called `name`.
+    pub fn parse(name: &str) -> Option<Parameter> {
+        Parameter::ALL.into_iter().find(|parameter| parameter.name() == name)
+    }
+
+    /// Whether only songs have it.
+    pub const fn is_for_songs(self) -> bool {
+        matches!(self, Parameter::Name(_) | Parameter::Id(_))
+    }
+}
+
+/// A direction of an order. Equal values stand in default order either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Small to great.
+    Ascending,
+    /// Great to small.
+    Descending,
+}
+
+impl Direction {
+    /// Both, the default first.
+    pub const ALL: [Direction; 2] = [Direction::Ascending, Direction::Descending];
+
+    /// Its name in a query string.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Direction::Ascending => "asc",
+            Direction::Descending => "desc",
+        }
+    }
+
+    /// The direction called `name`.
+    pub fn parse(name: &str) -> Option<Direction> {
+        Direction::ALL.into_iter().find(|direction| direction.name() == name)
+    }
+}
+
+/// A field of an entity. The snapshot format uses the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Field {
+    Id = 0,
+    Name = 1,
+    Length = 2,
+    Track = 3,
+    Year = 4,
+    Album = 5,
+    AlbumId = 6,
+    Artist = 7,
+    ArtistId = 8,
+    Genre = 9,
+    GenreId = 10,
+}
+
+impl Field {
+    /// All fields of a song, in the order of their numbers and of the JSON text.
+    pub const ALL: [Field; 11] = [
+        Field::Id,
+        Field::Name,
+        Field::Length,
+        Field::Track,
+        Field::Year,
+        Field::Album,
+        Field::AlbumId,
+        Field::Artist,
+        Field::ArtistId,
+        Field::Genre,
+        Field::GenreId,
+    ];
+
+    /// The field called `name`, if entities of `kind` have it.
+    pub fn parse(kind: Kind, name: &str) -> Option<Field> {
+        Field::ALL.into_iter().find(|field| field.name() == name && field.is_of(kind))
+    }
+
+    /// Whether entities of `kind` have it.
+    pub const fn is_of(self, kind: Kind) -> bool {
+        matches!(kind, Kind::Song) || matches!(self, Field::Id | Field::Name)
+    }
+
+    /// Its name in JSON and as a value of `order`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Field::Id => "id",
+            Field::Name => "name",
+            Field::Length => "length",
+            Field::Track => "track",
+            Field::Year => "year",
+            Field::Album => Owner::Album.singular(),
+            Field::AlbumId => "album_id",
+            Field::Artist => Owner::Artist.singular(),
+            Field::ArtistId => "artist_id",
+            Field::Genre => Owner::Genre.singular(),
+            Field::GenreId => "genre_id",
+        }
+    }
+
+    /// The kind of owner that gives a song's value of the field.
+    pub const fn owner(self) -> Option<Owner> {
+        match self {
+            Field::Album | Field::AlbumId => Some(Owner::Album),
+            Field::Artist | Field::ArtistId => Some(Owner::Artist),
+            Field::Genre | Field::GenreId => Some(Owner::Genre),
+            Field::Id | Field::Name | Field::Length | Field::Track | Field::Year => None,
+        }
+    }
+
+    /// The field of a song that holds the name of its owner.
+    pub const fn name_of(owner: Owner) -> Field {
+        match owner {
+            Owner::Album => Field::Album,
+            Owner::Artist => Field::Artist,
+            Owner::Genre => Field::Genre,
+        }
+    }
+
+    /// The field of a song that holds the id of its owner.
+    pub const fn id_of(owner: Owner) -> Field {
+        match owner {
+            Owner::Album => Field::AlbumId,
+            Owner::Artist => Field::ArtistId,
+            Owner::Genre => Field::GenreId,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const README: &str = include_str!("../README.md");
+
+    /// The words in backquotes in a cell.
+    fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+        cell.split('`').skip(1).step_by(2)
+    }
+
+    /// The cells of each row of the table below `head`.
+    fn table<'t>(text: &'t str, head: &str) -> Vec<Vec<&'t str>> {
+        let (_, table) = text.split_once(head).expect("the table");
+        let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.split('|').skip(1).map(str::trim).collect()).collect()
+    }
+
+    #[test]
+    fn numbers_are_places() {
+        for (place, field) in Field::ALL.into_iter().enumerate() {
+            assert_eq!(field as usize, place);
+        }
+        for owner in Owner::ALL {
+            assert_eq!(Field::name_of(owner).owner(), Some(owner));
+            assert_eq!(Field::id_of(owner).owner(), Some(owner));
+        }
+    }
+
+    #[test]
+    fn names_are_parsed() {
+        for parameter in Parameter::ALL {
+            assert_eq!(Parameter::parse(parameter.name()), Some(parameter));
+        }
+        for field in Field::ALL {
+            assert_eq!(Field::parse(Kind::Song, field.name()), Some(field));
+        }
+        assert_eq!(Field::parse(Kind::Of(Owner::Genre), "id"), Some(Field::Id));
+        assert_eq!(Field::parse(Kind::Of(Owner::Genre), "year"), None);
+        assert_eq!(Parameter::parse("Query"), None);
+        assert_eq!(Direction::parse("desc"), Some(Direction::Descending));
+        assert_eq!(Direction::parse("descending"), None);
+    }
+
+    #[test]
+    fn readme_names_exactly_the_endpoints_and_the_fields_of_each() {
+        let rows = table(README, "\n| endpoint | answer |\n");
+        let named: Vec<&str> = rows.iter().flat_map(|row| quoted(row[0])).collect();
+        let expected = Endpoint::ALL.map(|endpoint| format!("/avalon/{}", endpoint.name()));
+        assert_eq!(named, expected.each_ref().map(String::as_str));
+        let songs = rows.iter().find(|row| row[0] == "`/avalon/songs`").expect("the row of songs");
+        let fields = songs[1].trim_end_matches(" of each").split(", ");
+        let fields: Vec<&str> = fields.map(|field| field.split(' ').next().unwrap_or_default()).collect();
+        assert_eq!(fields, Field::ALL.map(Field::name));
+    }
+
+    #[test]
+    fn readme_names_exactly_the_parameters() {
+        let rows = table(README, "\n| parameter | for | meaning |\n");
+        let mut named = Vec::new();
+        for row in &rows {
+            for name in quoted(row[0]) {
+                let parameter = Parameter::parse(name).unwrap_or_else(|| panic!("no parameter {name}"));
+                assert_eq!(parameter.is_for_songs(), row[1] == "songs", "{name}");
+                named.push(parameter);
+            }
+        }
+        assert!(Parameter::ALL.iter().all(|parameter| named.contains(parameter)), "{named:?}");
+        assert_eq!(named.len(), Parameter::ALL.len());
+        let order = rows.iter().find(|row| row[0].contains("direction")).expect("the row of directions");
+        assert_eq!(quoted(order[2]).collect::<Vec<_>>(), Direction::ALL.map(Direction::name));
+    }
+}

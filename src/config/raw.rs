@@ -1,0 +1,18 @@
+//! Values as a file, the environment or a flag writes them.
+
+/// A value as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Raw {
+    /// A TOML string.
+    Text(String),
+    /// A TOML integer.
+    Integer(i64),
+    /// A TOML boolean.
+    Boolean(bool),
+    /// A TOML array of strings.
+    List(Vec<String>),
+    /// Text of the environment or a flag, whose type its key decides.
+    Untyped(String),
+    /// Anything else, by the name of its type.
+    Other(&'static str),
+}

@@ -1,0 +1,315 @@
+//! How `avalonctl` talks to a master: one line of JSON to its Unix socket, one line back.
+//!
+//! A request is `{"command": NAME, ...}` with the names of [`Command`]; the answer is
+//! `{"ok": VALUE}` or `{"error": TEXT}`.
+
+mod status;
+
+use std::fmt;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::ops::RangeInclusive;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::kill;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::unistd::Pid;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+pub use status::{
+    Contents, LastReload, ScanEnd, ScanFound, ScanStatus, SnapshotStatus, Status, WorkerLoad, WorkerStatus,
+};
+
+/// Longest line that a master reads.
+pub const REQUEST_MAX: usize = 4096;
+
+/// How many workers there can be, as in the configuration.
+pub const WORKERS: RangeInclusive<usize> = 1..=256;
+
+/// Longest time that a master may take to end once it has closed its socket.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
+
+/// Longest time to wait until its parent reaps it.
+const REAPING: Duration = Duration::from_millis(100);
+
+/// A command to a master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase")]
+pub enum Command {
+    /// How the master and its workers are.
+    Status,
+    /// Make a new generation, as SIGHUP does.
+    Reload {
+        /// Whether to answer only when it serves, or has failed.
+        #[serde(default, deserialize_with = "is_true")]
+        wait: bool,
+    },
+    /// Stop gracefully, as SIGTERM does; a master that was started beside this one as well.
+    Stop {
+        /// Whether to answer by the end of the connection only, which is that of the server.
+        #[serde(default, deserialize_with = "is_true")]
+        wait: bool,
+    },
+    /// Change the number of workers.
+    Workers {
+        /// How many there are to be, from 1 to 256.
+        count: usize,
+    },
+    /// Start the program again, which takes over; answered when it serves, or has failed.
+    Upgrade,
+}
+
+/// Whether a field is true; anything else is no wish to wait.
+fn is_true<'de, D: Deserializer<'de>>(field: D) -> Result<bool, D::Error> {
+    Ok(Value::deserialize(field)?.as_bool().unwrap_or(false))
+}
+
+impl Command {
+    /// As a line of the protocol.
+    ///
+    /// # Errors
+    /// None that is known: a command holds numbers only.
+    pub fn to_line(self) -> io::Result<String> {
+        Ok(serde_json::to_string(&self)? + "\n")
+    }
+
+    /// From a line of the protocol.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn parse(line: &str) -> Result<Command, Unreadable> {
+        let request: Value =
+            serde_json::from_str(line).map_err(|error| Unreadable::NotJson(error.to_string()))?;
+        let is_workers = request["command"] == "workers";
+        match serde_json::from_value(request) {
+            Ok(Command::Workers { count }) if !WORKERS.contains(&count) => Err(Unreadable::Count),
+            Ok(command) => Ok(command),
+            Err(_) if is_workers => Err(Unreadable::Count),
+            Err(_) => Err(Unreadable::Unknown),
+        }
+    }
+}
+
+/// Why a line is no command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It is longer than [`REQUEST_MAX`].
+    TooLong,
+    /// It is no JSON; the text says where.
+    NotJson(String),
+    /// The number of workers is missing or out of range.
+    Count,
+    /// There is no such command.
+    Unknown,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unreadable::TooLong => f.write_str("the request is too long"),
+            Unreadable::NotJson(error) => write!(f, "no JSON: {error}"),
+            Unreadable::Count => {
+                write!(f, "workers needs a count from {} to {}", WORKERS.start(), WORKERS.end())
+            }
+            Unreadable::Unknown => {
+                f.write_str("unknown command; known are status, reload, stop, workers and upgrade")
+            }
+        }
+    }
+}
+
+/// The answer of a master, in one line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ok: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// The result of a command that was followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// The generation that a reload has made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+}
+
+impl Answer {
+    /// The command was followed.
+    pub fn ok(result: &impl Serialize) -> Self {
+        match serde_json::to_value(result) {
+            Ok(value) => Answer { ok: Some(value), error: None },
+            Err(error) => Answer::error(&error),
+        }
+    }
+
+    /// It was refused, or has failed.
+    pub fn error(reason: &impl fmt::Display) -> Self {
+        Answer { ok: None, error: Some(reason.to_string()) }
+    }
+
+    /// As a line of the protocol.
+    ///
+    /// # Errors
+    /// None that is known: it holds a text or a value.
+    pub fn to_line(&self) -> io::Result<String> {
+        Ok(serde_json::to_string(self)? + "\n")
+    }
+}
+
+/// Why there is no good answer.
+#[derive(Debug)]
+pub enum ControlError {
+    /// No master listens there, or it has gone.
+    Connection {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The master refuses, or has failed.
+    Refused(String),
+}
+
+impl ControlError {
+    /// Whether no master listens: there is no socket, or one that a master left behind.
+    pub fn is_absent(&self) -> bool {
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        matches!(self, ControlError::Connection { source, .. } if absent.contains(&source.kind()))
+    }
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ControlError::Connection { path, .. } => {
+                write!(f, "no master answers at {} (see CONTROL in the configuration)", path.display())
+            }
+            ControlError::Refused(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for ControlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ControlError::Connection { source, .. } => Some(source),
+            ControlError::Refused(_) => None,
+        }
+    }
+}
+
+/// Asks the master whose socket is at `path`, and waits for its answer, at most `timeout`.
+///
+/// # Errors
+/// If there is none, or the master says no.
+pub fn call(path: &Path, command: Command, timeout: Option<Duration>) -> Result<Value, ControlError> {
+    let answer = exchange(path, command, timeout)
+        .map_err(|source| ControlError::Connection { path: path.to_owned(), source })?;
+    match answer.error {
+        Some(reason) => Err(ControlError::Refused(reason)),
+        None => Ok(answer.ok.unwrap_or_default()),
+    }
+}
+
+fn exchange(path: &Path, command: Command, timeout: Option<Duration>) -> io::Result<Answer> {
+    let mut stream = UnixStream::connect(path)?;
+    let master = getsockopt(&stream, PeerCredentials)?.pid();
+    stream.set_read_timeout(timeout)?;
+    stream.write_all(command.to_line()?.as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    if line.is_empty() && command == (Command::Stop { wait: true }) {
+        wait_for_end(master);
+        return Ok(Answer::ok(&Done::default()));
+    }
+    if line.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the master has gone"));
+    }
+    Ok(serde_json::from_str(&line)?)
+}
+
+/// A process that has closed all its descriptors needs another moment to end, and so does the parent that reaps
+/// it; it may be that no parent does. (Below /proc the process may be hidden.)
+fn wait_for_end(pid: i32) {
+    let begin = Instant::now();
+    let mut dead = None;
+    while pid > 0 && begin.elapsed() < LAST_MOMENT && kill(Pid::from_raw(pid), None).is_ok() {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // After the name, which may hold anything, comes the state.
+        if stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"))
+            && dead.get_or_insert_with(Instant::now).elapsed() > REAPING
+        {
+            return;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_lines_that_are_read_as_they_are_written() {
+        for (command, line) in [
+            (Command::Status, "{\"command\":\"status\"}\n"),
+            (Command::Reload { wait: true }, "{\"command\":\"reload\",\"wait\":true}\n"),
+            (Command::Reload { wait: false }, "{\"command\":\"reload\",\"wait\":false}\n"),
+            (Command::Stop { wait: true }, "{\"command\":\"stop\",\"wait\":true}\n"),
+            (Command::Stop { wait: false }, "{\"command\":\"stop\",\"wait\":false}\n"),
+            (Command::Workers { count: 7 }, "{\"command\":\"workers\",\"count\":7}\n"),
+            (Command::Upgrade, "{\"command\":\"upgrade\"}\n"),
+        ] {
+            assert_eq!(command.to_line().unwrap(), line);
+            assert_eq!(Command::parse(line).unwrap(), command);
+        }
+    }
+
+    #[test]
+    fn fields_of_other_releases_are_passed_over() {
+        for line in [
+            "{\"command\":\"reload\"}",
+            "{\"later\":[],\"command\":\"reload\",\"wait\":null}",
+            "{\"command\":\"reload\",\"wait\":\"yes\"}",
+        ] {
+            assert_eq!(Command::parse(line).unwrap(), Command::Reload { wait: false }, "{line}");
+        }
+        let answer: Answer = serde_json::from_str("{\"ok\":{\"generation\":2},\"later\":1}").unwrap();
+        assert_eq!(answer, Answer::ok(&Done { generation: Some(2) }));
+    }
+
+    #[test]
+    fn wrong_commands_are_refused_with_the_reason() {
+        for (line, reason) in [
+            ("", "no JSON: EOF while parsing a value at line 1 column 0"),
+            ("{}", "unknown command; known are status, reload, stop, workers and upgrade"),
+            ("[]", "unknown command; known are status, reload, stop, workers and upgrade"),
+            (
+                "{\"command\":\"dance\"}",
+                "unknown command; known are status, reload, stop, workers and upgrade",
+            ),
+            ("{\"command\":\"workers\"}", "workers needs a count from 1 to 256"),
+            ("{\"command\":\"workers\",\"count\":-1}", "workers needs a count from 1 to 256"),
+            ("{\"command\":\"workers\",\"count\":257}", "workers needs a count from 1 to 256"),
+        ] {
+            assert_eq!(Command::parse(line).unwrap_err().to_string(), reason, "{line}");
+        }
+    }
+
+    #[test]
+    fn answers_are_lines() {
+        assert_eq!(Answer::ok(&Done::default()).to_line().unwrap(), "{\"ok\":{}}\n");
+        assert_eq!(
+            Answer::ok(&Done { generation: Some(3) }).to_line().unwrap(),
+            "{\"ok\":{\"generation\":3}}\n"
+        );
+        assert_eq!(Answer::error(&"no").to_line().unwrap(), "{\"error\":\"no\"}\n");
+    }
+}

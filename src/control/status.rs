@@ -1,0 +1,323 @@
+//! The status of a server, for masters, workers and `avalonctl`.
+//!
+//! A reader takes a status of another release: fields that it lacks have their default, and further ones are
+//! passed over. Times are in seconds, points in time in seconds since 1970, memory in bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// How a server is: the answer to `avalonctl status`, which prints it as a table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The release that the master is of.
+    pub version: String,
+    /// The master.
+    pub pid: u32,
+    /// The state of the server, in a word. Releases may know other words.
+    pub state: String,
+    /// Since the start of the master.
+    pub uptime: f64,
+    /// The generation that serves.
+    pub generation: Option<u64>,
+    /// How many workers there should be.
+    pub workers_wanted: usize,
+    /// Answers of all workers there have been.
+    pub requests: u64,
+    /// How often a worker was replaced, by cause.
+    pub restarts: BTreeMap<String, u64>,
+    /// Why workers die again and again, if they do.
+    pub trouble: Option<String>,
+    /// The snapshot that is served.
+    pub snapshot: Option<SnapshotStatus>,
+    /// Addresses of the API.
+    pub listeners: Option<Vec<String>>,
+    /// Addresses of the metrics.
+    pub metrics_listeners: Option<Vec<String>>,
+    /// The last attempt to make a generation.
+    pub last_reload: Option<LastReload>,
+    /// Scans by the server, if there are any.
+    pub scan: Option<ScanStatus>,
+    /// The living workers.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// The contents of a snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Contents {
+    /// How many albums.
+    pub albums: u64,
+    /// How many artists.
+    pub artists: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// How many genres.
+    pub genres: u64,
+    /// The name of its content.
+    pub hash: String,
+    /// How many songs.
+    pub songs: u64,
+}
+
+/// The snapshot that is served.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SnapshotStatus {
+    /// Its contents.
+    #[serde(flatten)]
+    pub contents: Contents,
+    /// Since it was made or restored.
+    pub age: f64,
+    /// Whether a former master has made it, and the database was not read since.
+    pub stale: bool,
+    /// Whether there are no songs, as before the first scan.
+    pub empty: bool,
+}
+
+/// How an attempt to make a generation went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LastReload {
+    /// Its end.
+    pub time: u64,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+}
+
+/// The scans by the server.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScanStatus {
+    /// The begin of the scan at work.
+    pub running_since: Option<f64>,
+    /// When the next one begins.
+    pub next: Option<f64>,
+    /// The last one that has ended.
+    pub last: Option<ScanEnd>,
+}
+
+/// A scan that has ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScanEnd {
+    /// Its begin.
+    pub started: Option<f64>,
+    /// Its end.
+    pub ended: f64,
+    /// As that of `avalon-scan`.
+    pub exit_code: u64,
+    /// Its numbers, if it has stored what it found.
+    #[serde(flatten)]
+    pub found: Option<ScanFound>,
+    /// Why it failed, if it did. `None` where that is not known: a worker does not say.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub error: Option<Option<String>>,
+}
+
+/// A field that is there, be it null.
+fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(field).map(Some)
+}
+
+/// The numbers of a scan, of songs where nothing else is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanFound {
+    /// All of the collection.
+    pub songs: u64,
+    /// Those that are new.
+    pub added: u64,
+    /// Those with other tags than before.
+    pub changed: u64,
+    /// Those that have left.
+    pub removed: u64,
+    /// Those in another place than before.
+    pub moved: u64,
+    /// Those that could not be reached, and stay.
+    pub kept: u64,
+    /// Files, folders and roots that could not be reached.
+    pub unreachable: u64,
+}
+
+/// What the scoreboard says of a worker, so that any worker knows it of all.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerLoad {
+    /// Its slot on the scoreboard.
+    pub slot: usize,
+    /// Its process.
+    pub pid: u32,
+    /// Its generation.
+    pub generation: u64,
+    /// Since its last sign of life.
+    pub silent: f64,
+    /// Its answers.
+    pub requests: u64,
+    /// Its open connections.
+    pub connections: u64,
+    /// Half of its last answers took at most this long.
+    pub p50: Option<f64>,
+    /// 99 of a hundred of its last answers took at most this long.
+    pub p99: Option<f64>,
+}
+
+/// How a worker is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerStatus {
+    /// The part that any worker knows.
+    #[serde(flatten)]
+    pub load: WorkerLoad,
+    /// Its state, in a word.
+    pub state: String,
+    /// Since it was forked.
+    pub age: f64,
+    /// Its answers per second of its life.
+    pub requests_per_second: f64,
+    /// The request that it is working on, if it says so.
+    pub request: Option<String>,
+    /// Memory that no other process has.
+    pub memory_private: Option<u64>,
+    /// Memory that other processes have too.
+    pub memory_shared: Option<u64>,
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Contents { albums, artists, bytes, genres, hash, songs } = self;
+        write!(f, "albums={albums} artists={artists} bytes={bytes} genres={genres} hash={hash} songs={songs}")
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let generation = self.generation.map_or_else(|| "null".to_owned(), |number| number.to_string());
+        writeln!(
+            f,
+            "avalon-master {} pid {} {} for {:.0} s, generation {generation}, {} requests",
+            self.version, self.pid, self.state, self.uptime, self.requests,
+        )?;
+        if let Some(snapshot) = &self.snapshot {
+            writeln!(f, "snapshot {snapshot}")?;
+        }
+        if let Some(LastReload { error: Some(error), .. }) = &self.last_reload {
+            writeln!(f, "last reload failed: {error}")?;
+        }
+        if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.stale) {
+            writeln!(f, "stale data: kept from a former start, as the database could not be read since")?;
+        }
+        if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.empty) {
+            writeln!(f, "the collection is empty: nothing has been scanned yet")?;
+        }
+        if let Some(scan) = &self.scan {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+            f.write_str(&scan.in_words(now))?;
+        }
+        if let Some(trouble) = &self.trouble {
+            writeln!(f, "trouble: {trouble}")?;
+        }
+        for (cause, count) in &self.restarts {
+            writeln!(f, "workers replaced: {count} ({cause})")?;
+        }
+        writeln!(
+            f,
+            "{:>4} {:>8} {:>4} {:<8} {:>8} {:>10} {:>8} {:>6} {:>8} {:>8} {:>10} {:>10}",
+            "slot",
+            "pid",
+            "gen",
+            "state",
+            "age s",
+            "requests",
+            "req/s",
+            "conns",
+            "p50 ms",
+            "p99 ms",
+            "private MB",
+            "shared MB",
+        )?;
+        self.workers.iter().try_for_each(|worker| writeln!(f, "{worker}"))
+    }
+}
+
+impl fmt::Display for SnapshotStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Contents { albums, artists, bytes, genres, hash, songs } = &self.contents;
+        let (megabytes, age) = (*bytes as f64 / 1e6, self.age);
+        write!(f, "{hash} of {megabytes:.1} MB, {age:.0} s old: ")?;
+        write!(f, "{songs} songs, {albums} albums, {artists} artists, {genres} genres")
+    }
+}
+
+impl fmt::Display for WorkerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = |seconds: Option<f64>| seconds.unwrap_or_default() * 1e3;
+        let megabytes = |bytes: Option<u64>| bytes.unwrap_or_default() as f64 / 1e6;
+        write!(
+            f,
+            "{:>4} {:>8} {:>4} {:<8} {:>8.0} {:>10} {:>8.1} {:>6} {:>8.3} {:>8.3} {:>10.1} {:>10.1}",
+            self.load.slot,
+            self.load.pid,
+            self.load.generation,
+            self.state,
+            self.age,
+            self.load.requests,
+            self.requests_per_second,
+            self.load.connections,
+            milliseconds(self.load.p50),
+            milliseconds(self.load.p99),
+            megabytes(self.memory_private),
+            megabytes(self.memory_shared),
+        )
+    }
+}
+
+impl ScanStatus {
+    /// Some lines for a person who reads them at `now`.
+    fn in_words(&self, now: f64) -> String {
+        let mut lines = self.last.as_ref().map(|last| last.in_words(now)).unwrap_or_default();
+        if let Some(since) = self.running_since {
+            lines += &format!("a scan has been running for {:.0} s\n", (now - since).max(0.0));
+        }
+        if let Some(next) = self.next {
+            lines += &format!("next scan in {:.0} s\n", (next - now).max(0.0));
+        }
+        lines
+    }
+}
+
+impl ScanEnd {
+    fn in_words(&self, now: f64) -> String {
+        let found = self.found.unwrap_or_default();
+        let mut lines = String::new();
+        if let Some(started) = self.started {
+            let ago = (now - self.ended).max(0.0);
+            lines += &match self.error.as_ref().and_then(Option::as_ref) {
+                Some(error) => {
+                    format!("last scan failed {ago:.0} s ago with exit code {}: {error}\n", self.exit_code)
+                }
+                None => format!(
+                    "last scan {ago:.0} s ago, in {:.1} s: {} songs, {} added, {} changed, {} removed, {} moved\n",
+                    (self.ended - started).max(0.0),
+                    found.songs,
+                    found.added,
+                    found.changed,
+                    found.removed,
+                    found.moved,
+                ),
+            };
+        }
+        if found.unreachable > 0 {
+            lines += &format!(
+                "{} places could not be reached, {} songs stay as they were\n",
+                found.unreachable, found.kept
+            );
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests;

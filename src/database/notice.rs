@@ -1,0 +1,71 @@
+//! What a session has to tell while it works.
+
+use std::fmt;
+use std::sync::Arc;
+
+use slog::Level;
+
+use super::texts::REMEDY;
+
+/// What a session has to tell while it works. `Display` is the whole line.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// Another client holds a lock, and the scan waits for it.
+    Waiting {
+        /// For a message: kind, host and name.
+        database: String,
+        /// Who holds it.
+        by: String,
+        /// How long it has waited, in seconds.
+        seconds: u64,
+        /// When it gives up, in seconds from the beginning of the wait.
+        limit: u64,
+    },
+    /// The database cannot hold every text.
+    NarrowEncoding {
+        /// For a message: kind, host and name.
+        database: String,
+        /// PostgreSQL's name of the encoding.
+        encoding: String,
+    },
+    /// A parameter of the URL means nothing to this program.
+    PassedOver {
+        /// Its name.
+        parameter: String,
+    },
+}
+
+impl Notice {
+    /// How much it matters.
+    pub fn level(&self) -> Level {
+        match self {
+            Notice::Waiting { .. } | Notice::NarrowEncoding { .. } => Level::Warning,
+            Notice::PassedOver { .. } => Level::Debug,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Waiting { database, by, seconds, limit } => write!(
+                f,
+                "{database} is locked by {by}; the scan has waited {seconds} s and gives up after {limit} s"
+            ),
+            Notice::NarrowEncoding { database, encoding } => write!(
+                f,
+                "{database} has the encoding {encoding}, which cannot hold the names of all songs; {}",
+                REMEDY
+            ),
+            Notice::PassedOver { parameter } => {
+                write!(
+                    f,
+                    "parameter `{parameter}` of the database URL is passed over: it changes nothing here"
+                )
+            }
+        }
+    }
+}
+
+/// Called with each [`Notice`].
+pub(super) type Tell = Arc<dyn Fn(Notice) + Send + Sync>;

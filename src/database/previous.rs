@@ -1,0 +1,44 @@
+//! What the last scan left in a database.
+
+use uuid::Uuid;
+
+use super::difference::StoredSong;
+use crate::model::Owner;
+use crate::model::library::{FileRow, Folder};
+
+/// What takes the rows of [`Session::previous`](super::Session::previous), one by one: the folders,
+/// the files, the names, the songs, each in any order.
+pub trait Visit {
+    /// A folder of the last scan.
+    fn folder(&mut self, folder: Folder);
+    /// A file of the last scan.
+    fn file(&mut self, file: FileRow<'_>);
+    /// An album, an artist or a genre.
+    fn name(&mut self, owner: Owner, id: Uuid, name: &str);
+    /// A song.
+    fn song(&mut self, song: &StoredSong<'_>);
+}
+
+/// What the last scan left, apart from the rows that were visited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Previous {
+    /// The folders and files.
+    pub state: State,
+    /// Whether each row of the four tables was visited and no id twice. If not, something
+    /// else has written there, and `replace` in [`RowChanges`](super::difference::RowChanges) is the remedy.
+    pub is_clean: bool,
+    /// Number of the last scan that has stored something; 0 for none.
+    pub last_scan: i64,
+}
+
+/// What there is of folders and files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing: no scan of this program has ever stored here.
+    Absent,
+    /// Everything was visited.
+    Whole,
+    /// Rows that cannot be were passed over; `replace` in
+    /// [`StateChanges`](super::StateChanges) is the remedy.
+    Damaged,
+}

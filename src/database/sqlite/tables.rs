@@ -1,0 +1,95 @@
+//! The tables in a file: which are missing, how they come to be, and statements on them.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Statement, TransactionBehavior, params};
+use uuid::Uuid;
+
+use crate::database::difference::StoredSong;
+use crate::database::schema;
+
+pub(super) const ID_TYPE: &str = "CHAR(32)";
+
+/// Memory (KiB) for the pages of a transaction. What fits is written at its end; what does
+/// not is written before, and readers are locked out from then on. 1 GiB holds the pages of
+/// about two million songs; only what is needed is taken.
+pub(super) const WRITER_CACHE_KIB: i64 = 1024 * 1024;
+
+pub(super) fn open(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
+    // Without write permission SQLite falls back to reading by itself. It would take a path
+    // that begins with `file:` for a URI.
+    let path = match path.to_str() {
+        Some(text) if text.starts_with("file:") => Cow::Owned(Path::new(".").join(path)),
+        _ => Cow::Borrowed(path),
+    };
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if !path.exists() {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    }
+    let connection = Connection::open_with_flags(&path, flags)?;
+    connection.busy_timeout(patience)?;
+    Ok(connection)
+}
+
+/// Views count as tables: whoever made one knows why.
+pub(super) fn missing_tables(connection: &Connection) -> rusqlite::Result<Vec<&'static str>> {
+    let mut statement =
+        connection.prepare("SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view')")?;
+    let present =
+        statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(schema::TABLES.into_iter().filter(|table| !present.iter().any(|name| name == table)).collect())
+}
+
+pub(super) fn create_schema(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    create_missing(&transaction)?;
+    transaction.commit()
+}
+
+/// Looks again, now that nobody else can write: another process may have come first.
+pub(super) fn create_missing(connection: &Connection) -> rusqlite::Result<()> {
+    for table in missing_tables(connection)? {
+        for statement in schema::statements(table, ID_TYPE) {
+            connection.execute_batch(&statement)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is a table, or a view, of this name.
+pub(super) fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare("SELECT 1 FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')")?
+        .exists([table])
+}
+
+pub(super) fn select(table: &str, columns: &[&str]) -> String {
+    format!("SELECT {} FROM {table}", columns.join(", "))
+}
+
+/// Runs a statement whose parameters are the columns of a song; answers how many rows it changed.
+pub(super) fn run_with_song(statement: &mut Statement<'_>, song: &StoredSong<'_>) -> rusqlite::Result<usize> {
+    let [album, artist, genre] = song.names.into();
+    statement.execute(params![
+        hex(song.id, &mut [0; 32]),
+        song.name,
+        song.length,
+        song.track,
+        song.year,
+        hex(album, &mut [0; 32]),
+        hex(artist, &mut [0; 32]),
+        hex(genre, &mut [0; 32]),
+    ])
+}
+
+pub(super) fn insert(table: &str, columns: &[&str]) -> String {
+    let marks = vec!["?"; columns.len()].join(", ");
+    format!("INSERT INTO {table} ({}) VALUES ({marks})", columns.join(", "))
+}
+
+/// 32 lower-case digits without hyphens, as avalonms stores ids.
+pub(super) fn hex(id: Uuid, buffer: &mut [u8; 32]) -> &str {
+    id.simple().encode_lower(buffer)
+}

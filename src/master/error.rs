@@ -1,0 +1,172 @@
+//! Errors of a master.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::chain;
+use crate::config::{BindAddress, ConfigError};
+use crate::telemetry::LogError;
+
+/// An error of the master. `Display` says one level, `source` has the cause.
+#[derive(Debug)]
+pub(crate) enum MasterError {
+    /// The configuration is wrong.
+    Configuration(ConfigError),
+    /// A log file cannot be opened.
+    Log {
+        /// The setting that names it.
+        key: &'static str,
+        /// Why.
+        source: LogError,
+    },
+    /// The process that writes a log file has not opened it.
+    LogWriter {
+        /// The setting that names the file.
+        key: &'static str,
+        /// Why.
+        problem: String,
+    },
+    /// An address cannot be had.
+    Listen {
+        /// The address.
+        address: BindAddress,
+        /// Why.
+        source: io::Error,
+    },
+    /// The pid file cannot be written, or another master holds it.
+    PidFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// The control socket cannot be bound.
+    Control {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A variable lies about the descriptors of this process.
+    PassedOn {
+        /// The variable.
+        variable: &'static str,
+        /// The lie.
+        problem: String,
+    },
+    /// A signal, a pipe or shared memory cannot be had.
+    System {
+        /// The consequence.
+        what: &'static str,
+        /// The error of the kernel's.
+        source: io::Error,
+    },
+    /// No process can be started.
+    Start(io::Error),
+    /// A child has failed at its work, or this master refuses to begin it; the text says why.
+    Failed(String),
+}
+
+impl fmt::Display for MasterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MasterError::Configuration(error) => error.fmt(f),
+            MasterError::Log { key, .. } => f.write_str(key),
+            MasterError::LogWriter { key, problem } => write!(f, "{key}: {problem}"),
+            MasterError::Listen { address, .. } => write!(f, "cannot listen on {address}"),
+            MasterError::PidFile { path, problem } => write!(f, "pid file {}: {problem}", path.display()),
+            MasterError::Control { path, .. } => write!(f, "CONTROL {}", path.display()),
+            MasterError::PassedOn { variable, problem } => write!(f, "{variable}: {problem}"),
+            MasterError::System { what, .. } => f.write_str(what),
+            MasterError::Start(error) => error.fmt(f),
+            MasterError::Failed(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for MasterError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            MasterError::Configuration(error) => error.source(),
+            MasterError::Log { source, .. } => Some(source),
+            MasterError::Listen { source, .. }
+            | MasterError::Control { source, .. }
+            | MasterError::System { source, .. } => Some(source),
+            MasterError::Start(error) => error.source(),
+            MasterError::LogWriter { .. }
+            | MasterError::PidFile { .. }
+            | MasterError::PassedOn { .. }
+            | MasterError::Failed(_) => None,
+        }
+    }
+}
+
+impl From<io::Error> for MasterError {
+    fn from(error: io::Error) -> Self {
+        MasterError::Start(error)
+    }
+}
+
+/// An error in words, as children report it, and as the log, systemd and operators are told of it. The arbiter
+/// passes it on and never looks into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Reason(String);
+
+impl Reason {
+    /// These words.
+    pub fn new(text: impl Into<String>) -> Self {
+        Reason(text.into())
+    }
+
+    /// The words.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<MasterError> for Reason {
+    fn from(error: MasterError) -> Self {
+        Reason(chain(&error))
+    }
+}
+
+impl From<io::Error> for Reason {
+    fn from(error: io::Error) -> Self {
+        Reason(chain(&error))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_names_what_failed_and_why() {
+        let address: BindAddress = "127.0.0.1:80".parse().unwrap();
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        for (error, text) in [
+            (
+                MasterError::Listen { address, source: denied() },
+                "cannot listen on 127.0.0.1:80: permission denied",
+            ),
+            (
+                MasterError::Control { path: "/run/a".into(), source: denied() },
+                "CONTROL /run/a: permission denied",
+            ),
+            (MasterError::Start(denied()), "permission denied"),
+            (MasterError::Failed("no database".to_owned()), "no database"),
+        ] {
+            assert_eq!(Reason::from(error).as_str(), text);
+        }
+    }
+}

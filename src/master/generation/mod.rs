@@ -1,0 +1,10 @@
+//! Generations: how one is configured, loaded, served and left to the next master. In order of use: logs, the
+//! loader, the table of generations, the child that asks for a configuration, what is restored, and the workers.
+
+pub(crate) mod asking;
+pub(crate) mod generations;
+pub(crate) mod loader;
+pub(crate) mod logs;
+pub(crate) mod restored;
+pub(crate) mod saver;
+pub(crate) mod workers;

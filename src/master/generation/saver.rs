@@ -1,0 +1,202 @@
+//! The short-lived child that writes the snapshot to `SNAPSHOT_PATH`, so that the next start
+//! serves before the database has been read.
+//!
+//! The file is replaced as a whole: written beside its place, synced, renamed. No reader ever sees half of it,
+//! and a process that has mapped the former file keeps that one as it was.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Seek};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use nix::libc;
+use nix::unistd::Pid;
+use slog::{Logger, info, warn};
+
+use crate::master::exit::ExitCode;
+use crate::master::processes::fork::{FirstSteps, fork};
+use crate::snapshot::storage;
+use crate::telemetry::Log;
+use crate::title;
+
+/// The saver at work, and the work of the last one.
+#[derive(Default)]
+pub(crate) struct Saver {
+    pid: Option<Pid>,
+    /// File and hash of the snapshot that was saved last, or could not be.
+    last: Option<(PathBuf, String)>,
+}
+
+impl Saver {
+    /// The file at `path` already holds the snapshot with this hash.
+    pub(crate) fn holds(&mut self, path: &Path, hash: &str) {
+        self.last = Some((path.to_owned(), hash.to_owned()));
+    }
+
+    /// Forks a saver of the sealed `snapshot`, whose hash is `hash`, unless that is saved already
+    /// or another saver is still at work: at its end the master asks again.
+    ///
+    /// # Errors
+    /// What the kernel says about the descriptor or the fork.
+    pub(crate) fn save(
+        &mut self,
+        snapshot: &OwnedFd,
+        hash: &str,
+        path: &Path,
+        log: &Log,
+        first: FirstSteps<'_>,
+    ) -> io::Result<()> {
+        let saved = self.last.as_ref().is_some_and(|(file, last)| file == path && last == hash);
+        if saved || self.pid.is_some() {
+            return Ok(());
+        }
+        self.holds(path, hash);
+        // Opened again, before the change of user, for a position that no other process moves.
+        let snapshot = File::open(format!("/proc/self/fd/{}", snapshot.as_raw_fd()))?;
+        self.pid = Some(fork(&first.keeping([snapshot.as_fd()]), || {
+            title::set("avalon: saver");
+            report(snapshot, path, log.for_process("saver").logger())
+        })?);
+        Ok(())
+    }
+
+    /// Whether it was the saver that has ended.
+    pub(crate) fn ended(&mut self, pid: Pid) -> bool {
+        self.pid.take_if(|saver| *saver == pid).is_some()
+    }
+
+    /// The process at work.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.pid
+    }
+}
+
+fn report(snapshot: File, path: &Path, log: &Logger) -> ExitCode {
+    let begin = Instant::now();
+    match save(snapshot, path) {
+        Ok(bytes) => {
+            info!(log, "snapshot saved"; "path" => %path.display(), "bytes" => bytes,
+                "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
+            ExitCode::Stopped
+        }
+        Err(error) => {
+            warn!(log, "the snapshot is not saved, the next start reads the database first: {}", error;
+                "path" => %path.display());
+            ExitCode::Failure
+        }
+    }
+}
+
+/// Copies `snapshot` to `path`; returns the number of bytes.
+fn save(mut snapshot: File, path: &Path) -> io::Result<u64> {
+    if !storage::is_replaceable(path)? {
+        let message = "something else than a snapshot is there, and is left alone";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+    }
+    let draft = beside(path)?;
+    let saved = write(&mut snapshot, &draft).and_then(|bytes| {
+        fs::rename(&draft, path)?;
+        // The new name is on the disk only when its folder is.
+        File::open(folder(path))?.sync_all()?;
+        Ok(bytes)
+    });
+    if saved.is_err() {
+        // It is gone already if the folder failed; nothing else can be done about it.
+        let _ = fs::remove_file(&draft);
+    }
+    saved
+}
+
+fn write(snapshot: &mut File, draft: &Path) -> io::Result<u64> {
+    // A saver that was killed may have left one.
+    match fs::remove_file(draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(draft)?;
+    snapshot.rewind()?;
+    let bytes = io::copy(snapshot, &mut file)?;
+    // It is complete, and must not change.
+    file.set_permissions(Permissions::from_mode(0o400))?;
+    file.sync_all()?;
+    Ok(bytes)
+}
+
+/// The name under which the file is written.
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("it names no file"))?;
+    let mut draft = OsString::from(".");
+    draft.push(name);
+    draft.push(".new");
+    Ok(folder(path).join(draft))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    fn snapshot(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect()
+    }
+
+    #[test]
+    fn former_file_is_replaced_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept");
+        fs::write(folder.path().join(".kept.new"), b"of a saver that was killed").unwrap();
+        assert_eq!(save(snapshot(b"\x89AVLN\r\n\x1afirst"), &path).unwrap(), 13);
+        let mut former = File::open(&path).unwrap();
+        assert_eq!(save(snapshot(b"\x89AVLN\r\n\x1asecond"), &path).unwrap(), 14);
+        assert_eq!(content(folder.path()), [("kept".to_owned(), b"\x89AVLN\r\n\x1asecond".to_vec())]);
+        let mut bytes = Vec::new();
+        former.read_to_end(&mut bytes).unwrap();
+        assert!(bytes.ends_with(b"first"));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o400);
+    }
+
+    #[test]
+    fn file_that_is_no_snapshot_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, target] = ["kept", "target"].map(|name| folder.path().join(name));
+        fs::write(&path, "a database").unwrap();
+        assert!(save(snapshot(b"new"), &path).unwrap_err().to_string().contains("left alone"));
+        assert_eq!(content(folder.path()), [("kept".to_owned(), b"a database".to_vec())]);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(save(snapshot(b"new"), &path).is_err());
+        assert!(path.is_symlink() && !target.exists());
+    }
+
+    #[test]
+    fn failure_leaves_the_former_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept");
+        // A folder in the way cannot be replaced by a file.
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("inside"), b"").unwrap();
+        assert!(save(snapshot(b"new"), &path).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(save(snapshot(b"new"), &folder.path().join("nowhere/kept")).is_err());
+    }
+}

@@ -1,0 +1,321 @@
+//! The Unix socket that `avalonctl` talks to, served in the master's own loop: nothing here
+//! ever blocks, and a client that is slow or silent costs a descriptor.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+
+use crate::control::{Answer, Command, Done, REQUEST_MAX, Unreadable};
+use crate::master::error::{MasterError, Reason};
+use crate::master::handover::paths::{Holder, Identity, Name, bind_unix, remove_stale};
+
+/// Clients at the same time; more wait until one has gone.
+const CLIENTS_MAX: usize = 16;
+/// Clients that the kernel lets wait for that.
+const BACKLOG: i32 = 128;
+/// How long a client may take to send a command.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The socket and its clients.
+pub(crate) struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+    /// The file at the path since it was bound.
+    identity: Identity,
+    clients: Vec<Client>,
+}
+
+struct Client {
+    stream: UnixStream,
+    born: Instant,
+    received: Vec<u8>,
+    /// Whether it has said that it will send no more.
+    ended: bool,
+    /// The event that its answer waits for.
+    waits_for: Option<Awaited>,
+    done: bool,
+}
+
+/// The events that an answer can wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// The end of the reload that makes this generation, or of a later one.
+    Reload(u64),
+    /// The end of an upgrade.
+    Upgrade,
+    /// The end of the connection.
+    End,
+}
+
+/// The master's reply to a command.
+pub(crate) enum Reply {
+    Now(Answer),
+    /// Once the reload that makes this generation has ended.
+    OnceReloaded(u64),
+    /// Once it is known whether a new master serves.
+    OnceUpgraded,
+    /// By the end of this process.
+    ByItsEnd,
+}
+
+impl From<Result<(), Reason>> for Reply {
+    fn from(result: Result<(), Reason>) -> Self {
+        Reply::Now(match result {
+            Ok(()) => Answer::ok(&Done::default()),
+            Err(reason) => Answer::error(&reason),
+        })
+    }
+}
+
+impl Control {
+    /// Opens the socket, for this user only.
+    ///
+    /// # Errors
+    /// The path cannot be bound.
+    pub(crate) fn open(path: &Path) -> Result<Self, MasterError> {
+        let (listener, identity) = bind(path)?;
+        Ok(Control { listener, path: path.to_owned(), identity, clients: Vec::new() })
+    }
+
+    /// Binds the path again after it was removed, or taken by a socket that no process serves. Connected
+    /// clients stay.
+    ///
+    /// # Errors
+    /// The path cannot be bound.
+    pub(crate) fn restore(&mut self) -> Result<(), MasterError> {
+        (self.listener, self.identity) = bind(&self.path)?;
+        Ok(())
+    }
+
+    /// Its path, and the file that was given to it.
+    pub(crate) fn name(&self) -> Name {
+        (self.path.clone(), self.identity)
+    }
+
+    /// The owner of the path.
+    pub(crate) fn holder(&self) -> Holder {
+        self.identity.holder(&self.path)
+    }
+
+    /// Takes the place of the socket of a master that has gone, unless that is something else by now.
+    pub(crate) fn rename(&mut self, path: &Path) {
+        if remove_stale(path).is_ok() && fs::rename(&self.path, path).is_ok() {
+            self.path = path.to_owned();
+        }
+    }
+
+    /// The descriptors to wait for: new clients, if there is room, and those that are there.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let listener = (self.clients.len() < CLIENTS_MAX).then(|| self.listener.as_fd());
+        let clients = self.clients.iter().filter(|client| !client.ended);
+        listener.into_iter().chain(clients.map(|client| client.stream.as_fd()))
+    }
+
+    /// Takes in new clients, and returns the commands that have come, each with the number of its client.
+    pub(crate) fn commands(&mut self) -> Vec<(usize, Result<Command, Unreadable>)> {
+        while self.clients.len() < CLIENTS_MAX {
+            let Ok((stream, _)) = self.listener.accept() else { break };
+            if stream.set_nonblocking(true).is_ok() {
+                self.clients.push(Client::new(stream));
+            }
+        }
+        let commands = self.clients.iter_mut().enumerate();
+        commands.filter_map(|(number, client)| Some((number, client.command()?))).collect()
+    }
+
+    /// Answers a client, now or later.
+    pub(crate) fn reply(&mut self, number: usize, reply: Reply) {
+        let Some(client) = self.clients.get_mut(number) else { return };
+        match reply {
+            Reply::Now(answer) => client.answer(&answer),
+            Reply::OnceReloaded(generation) => client.waits_for = Some(Awaited::Reload(generation)),
+            Reply::OnceUpgraded => client.waits_for = Some(Awaited::Upgrade),
+            Reply::ByItsEnd => client.waits_for = Some(Awaited::End),
+        }
+    }
+
+    /// Answers the clients that wait for this reload, or for one before it.
+    pub(crate) fn reload_ended(&mut self, generation: u64, result: &Result<(), Reason>) {
+        let enough = |awaited| matches!(awaited, Awaited::Reload(of) if of <= generation);
+        self.answer_those(enough, result, Done { generation: Some(generation) });
+    }
+
+    /// Answers the clients that wait for an upgrade.
+    pub(crate) fn upgrade_ended(&mut self, result: &Result<(), Reason>) {
+        self.answer_those(|awaited| awaited == Awaited::Upgrade, result, Done::default());
+    }
+
+    fn answer_those(&mut self, which: impl Fn(Awaited) -> bool, result: &Result<(), Reason>, done: Done) {
+        let answer = match result {
+            Ok(()) => Answer::ok(&done),
+            Err(reason) => Answer::error(reason),
+        };
+        for client in self.clients.iter_mut().filter(|client| client.waits_for.is_some_and(&which)) {
+            client.answer(&answer);
+        }
+    }
+
+    /// Where it is bound.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Forgets the clients that have had their answer, have gone, or have sent no command in time. Numbers of
+    /// clients are not valid any more after this.
+    pub(crate) fn sweep(&mut self) {
+        self.clients.retain(|client| !client.done && !client.has_gone());
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if self.holder() == Holder::Ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn bind(path: &Path) -> Result<(UnixListener, Identity), MasterError> {
+    let bind = || {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let socket = bind_unix(path, Mode::from_bits_truncate(0o177))?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok((UnixListener::from(OwnedFd::from(socket)), Identity::at(path)?))
+    };
+    bind().map_err(|source: io::Error| MasterError::Control { path: path.to_owned(), source })
+}
+
+impl Client {
+    fn new(stream: UnixStream) -> Self {
+        let born = Instant::now();
+        Client { stream, born, received: Vec::new(), ended: false, waits_for: None, done: false }
+    }
+
+    fn has_gone(&self) -> bool {
+        if self.waits_for.is_none() {
+            return self.ended || self.born.elapsed() > PATIENCE;
+        }
+        // A client that only sends no more still reads.
+        let mut fds = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
+    }
+
+    fn command(&mut self) -> Option<Result<Command, Unreadable>> {
+        let mut buffer = [0; 1024];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(len) => self.received.extend_from_slice(&buffer[..len]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.done = true;
+                    return None;
+                }
+            }
+            if self.received.len() > REQUEST_MAX {
+                return Some(Err(Unreadable::TooLong));
+            }
+        }
+        let end = self.received.iter().position(|byte| *byte == b'\n')?;
+        let line: Vec<u8> = self.received.drain(..=end).collect();
+        Some(Command::parse(&String::from_utf8_lossy(&line)))
+    }
+
+    /// One line that fits into any socket buffer; a client that is gone does not get it.
+    fn answer(&mut self, answer: &Answer) {
+        let _ = self.stream.set_nonblocking(true);
+        let _ = answer.to_line().and_then(|line| self.stream.write_all(line.as_bytes()));
+        self.done = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use super::*;
+
+    fn opened(folder: &Path) -> Control {
+        Control::open(&folder.join("run/control")).unwrap()
+    }
+
+    /// A client that has sent this.
+    fn client(control: &Control, line: &str) -> UnixStream {
+        let mut stream = UnixStream::connect(control.path()).unwrap();
+        stream.write_all(line.as_bytes()).unwrap();
+        stream
+    }
+
+    fn answer(client: UnixStream) -> String {
+        let mut line = String::new();
+        BufReader::new(client).read_line(&mut line).unwrap();
+        line
+    }
+
+    #[test]
+    fn reload_answers_those_who_wait_for_it_or_for_an_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut control = opened(folder.path());
+        let clients = [2, 3, 4].map(|_| client(&control, "{\"command\":\"reload\",\"wait\":true}\n"));
+        let commands = control.commands();
+        assert!(commands.iter().all(|(_, command)| matches!(command, Ok(Command::Reload { wait: true }))));
+        for (number, generation) in [(0, 2), (1, 3), (2, 4)] {
+            control.reply(number, Reply::OnceReloaded(generation));
+        }
+        control.reload_ended(3, &Ok(()));
+        control.sweep();
+        control.reload_ended(4, &Err(Reason::new("no database")));
+        control.sweep();
+        assert_eq!(control.clients.len(), 0);
+        let done = "{\"ok\":{\"generation\":3}}\n";
+        assert_eq!(clients.map(answer), [done, done, "{\"error\":\"no database\"}\n"]);
+    }
+
+    #[test]
+    fn upgrade_and_wrong_lines_have_answers_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut control = opened(folder.path());
+        let clients = [client(&control, "{\"command\":\"upgrade\"}\n"), client(&control, "dance\n")];
+        let mut commands = control.commands().into_iter();
+        assert!(matches!(commands.next(), Some((0, Ok(Command::Upgrade)))));
+        let Some((1, Err(wrong))) = commands.next() else { panic!("a wrong line") };
+        control.reply(0, Reply::OnceUpgraded);
+        control.reply(1, Reply::Now(Answer::error(&wrong)));
+        control.reload_ended(9, &Ok(()));
+        control.upgrade_ended(&Ok(()));
+        let [upgraded, refused] = clients.map(answer);
+        assert_eq!(upgraded, "{\"ok\":{}}\n");
+        assert!(refused.starts_with("{\"error\":\"no JSON: "), "{refused}");
+    }
+
+    #[test]
+    fn path_is_for_its_user_and_goes_with_the_socket() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mut control = opened(folder.path());
+        let path = control.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(control.holder(), Holder::Nobody);
+        control.restore().unwrap();
+        assert_eq!(control.holder(), Holder::Ours);
+        let first = path.with_file_name("first");
+        control.rename(&first);
+        assert!(!path.exists() && first.exists());
+        drop(control);
+        assert!(!first.exists());
+    }
+}

@@ -1,0 +1,11 @@
+//! Where operators and the machine ask and hear: control socket, status, systemd, metrics, pid file. All of it
+//! together is the desk.
+
+pub(crate) mod control;
+pub(crate) mod desk;
+pub(crate) mod lookout;
+pub(crate) mod metrics;
+pub(crate) mod names;
+pub(crate) mod pidfile;
+pub(crate) mod status;
+pub(crate) mod systemd;

@@ -1,0 +1,194 @@
+//! The status of a master and its workers.
+
+use std::fs;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::unistd::Pid;
+use slog::{Logger, info, warn};
+
+use crate::control::{LastReload, ScanStatus, SnapshotStatus, Status, WorkerLoad, WorkerStatus};
+use crate::master::arbiter::{Arbiter, events};
+use crate::master::clock::RunningClock;
+use crate::master::error::Reason;
+use crate::master::generation::generations::{Generation, Generations};
+use crate::master::processes::fork::own_pid;
+use crate::scoreboard::Scoreboard;
+use crate::worker::{Role, load, scan_status};
+
+/// How the last attempt to make a generation went, and when it ended.
+pub(crate) type Ended = (SystemTime, Result<(), Reason>);
+
+/// All that a status is made of.
+pub(crate) struct View<'a> {
+    pub(crate) arbiter: &'a Arbiter,
+    pub(crate) generations: &'a Generations,
+    pub(crate) scoreboard: Scoreboard,
+    pub(crate) last_reload: Option<&'a Ended>,
+    /// Why the last scan has failed.
+    pub(crate) scan_failure: Option<&'a str>,
+}
+
+impl View<'_> {
+    /// The answer to `avalonctl status`, of a master that runs since `begin`.
+    pub(crate) fn status(&self, clock: &RunningClock, begin: Instant) -> Status {
+        let now = Instant::now();
+        let current = self.generations.current();
+        let restarts = self.arbiter.restarts().iter().map(|(cause, count)| (cause.name().to_owned(), *count));
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            state: self.arbiter.state().to_string(),
+            uptime: seconds(now - begin),
+            generation: self.generations.current_number(),
+            workers_wanted: self.arbiter.workers_wanted(),
+            requests: self.scoreboard.answers(),
+            restarts: restarts.collect(),
+            trouble: self.arbiter.trouble(),
+            snapshot: current.and_then(|current| snapshot(current, now)),
+            listeners: current.map(|current| current.shown(Role::Api)),
+            metrics_listeners: current.map(|current| current.shown(Role::Metrics)),
+            last_reload: self.last_reload.map(|(when, result)| LastReload {
+                time: when.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+                error: result.as_ref().err().map(Reason::to_string),
+            }),
+            scan: self.scan(),
+            workers: self.arbiter.workers().map(|worker| self.worker(&worker, clock.at(now))).collect(),
+        }
+    }
+
+    fn scan(&self) -> Option<ScanStatus> {
+        let mut scan = scan_status(&self.scoreboard.header().scans)?;
+        if let Some(last) = &mut scan.last {
+            last.error = Some(self.scan_failure.map(str::to_owned));
+        }
+        Some(scan)
+    }
+
+    fn worker(&self, worker: &events::WorkerStatus, now: Instant) -> WorkerStatus {
+        let slot = self.scoreboard.slot(worker.slot);
+        let age = now.saturating_duration_since(worker.born);
+        let (memory_private, memory_shared) = memory(worker.pid).unzip();
+        // A worker that boots has not claimed its slot yet.
+        let load = WorkerLoad {
+            pid: worker.pid.as_raw().unsigned_abs(),
+            generation: worker.generation,
+            ..load(&self.scoreboard, worker.slot)
+        };
+        WorkerStatus {
+            state: worker.state.to_string(),
+            age: seconds(age),
+            requests_per_second: load.requests as f64 / age.as_secs_f64().max(0.001),
+            request: slot.request(),
+            load: WorkerLoad { silent: seconds(self.scoreboard.silence(worker.slot)), ..load },
+            memory_private,
+            memory_shared,
+        }
+    }
+
+    /// How things are, in a line.
+    pub(crate) fn line(&self) -> String {
+        let failure = self.last_reload.and_then(|(_, result)| result.as_ref().err());
+        let Some((number, current)) = self.generations.current_number().zip(self.generations.current())
+        else {
+            return match failure {
+                None => "loading the collection".to_owned(),
+                Some(reason) => format!("the server cannot start: {reason}"),
+            };
+        };
+        let songs = current.served.as_ref().map_or(0, |served| served.contents.songs);
+        let stale = if current.is_stale() { ", stale data" } else { "" };
+        let empty = if current.is_empty() { "; nothing has been scanned yet" } else { "" };
+        let failure = failure.map(|reason| format!("; reload failed: {reason}")).unwrap_or_default();
+        let scan = self.scan_failure.map(|reason| format!("; scan failed: {reason}")).unwrap_or_default();
+        let trouble = self.arbiter.trouble().map(|trouble| format!("; {trouble}")).unwrap_or_default();
+        format!(
+            "generation {number}: {songs} songs, {} workers{stale}{empty}{failure}{scan}{trouble}",
+            self.arbiter.workers_wanted()
+        )
+    }
+
+    /// Logs that this generation serves now, and where.
+    pub(crate) fn introduce(&self, number: u64, log: &Logger) {
+        let Some(generation) = self.generations.current() else { return };
+        let (user, group) = &generation.account_names;
+        info!(
+            log,
+            "Avalon Music Server {} running with request path {} as {}:{} using {:.1} MB memory",
+            env!("CARGO_PKG_VERSION"),
+            generation.config.request_path,
+            user,
+            group,
+            self.memory() as f64 / 1_000_000.0
+        );
+        info!(log, "generation {} serves on {}", number, generation.shown(Role::Api).join(", ");
+            "workers" => self.arbiter.workers_wanted());
+        match (generation.is_empty(), generation.config.scan_every) {
+            (true, None) => warn!(
+                log,
+                "the collection is empty: nothing has been scanned yet (avalon-scan FOLDER, then SIGHUP)"
+            ),
+            (true, Some(_)) => info!(log, "the collection is empty until it has been scanned"),
+            (false, _) => {}
+        }
+        let metrics = generation.shown(Role::Metrics);
+        if !metrics.is_empty() {
+            info!(log, "generation {} gives metrics on {}", number, metrics.join(", "));
+        }
+    }
+
+    /// Bytes of memory of all processes together, each page counted once; as far as the kernel tells.
+    fn memory(&self) -> u64 {
+        let workers = self.arbiter.workers().map(|worker| worker.pid);
+        workers.chain([own_pid()]).filter_map(|pid| rollup(pid, &["Pss"])).sum()
+    }
+}
+
+fn snapshot(current: &Generation, now: Instant) -> Option<SnapshotStatus> {
+    let served = current.served.as_ref()?;
+    Some(SnapshotStatus {
+        contents: served.contents.clone(),
+        age: seconds(now - served.made),
+        stale: served.stale,
+        empty: current.is_empty(),
+    })
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// Bytes of a process that no other process has, and bytes that others have too.
+fn memory(pid: Pid) -> Option<(u64, u64)> {
+    let private = rollup(pid, &["Private_Clean", "Private_Dirty"])?;
+    Some((private, rollup(pid, &["Shared_Clean", "Shared_Dirty"])?))
+}
+
+/// The sum of some lines of smaps_rollup (proc(5)), in bytes.
+fn rollup(pid: Pid, names: &[&str]) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let kilobytes = rollup.lines().filter_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        if !names.contains(&name) {
+            return None;
+        }
+        value.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    });
+    Some(kilobytes.sum::<u64>() * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_memory_is_seen() {
+        let (private, shared) = memory(own_pid()).unwrap();
+        assert!(private > 0 && private + shared >= rollup(own_pid(), &["Pss"]).unwrap());
+        assert_eq!(rollup(Pid::from_raw(i32::MAX), &["Pss"]), None);
+    }
+
+    #[test]
+    fn seconds_have_three_digits() {
+        assert_eq!(seconds(Duration::from_micros(1_234_567)), 1.235);
+    }
+}

@@ -1,0 +1,171 @@
+//! Messages to systemd (sd_notify(3)): ready, reloading, stopping, a status line, signs of life, and the snapshot
+//! to keep for the next start. Without systemd nothing happens.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+use sd_notify::NotifyState;
+
+use crate::master::handover::inherited::SNAPSHOT;
+
+/// How much longer a start may take, counted from each message that asks for more time.
+const EXTENSION: Duration = Duration::from_secs(10);
+
+/// Time between two signs of life while something is under way that could hold the master up.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
+
+/// The line to systemd.
+pub(crate) struct Systemd {
+    present: bool,
+    /// Whether another master speaks, so that this one must not.
+    silent: bool,
+    /// Half of the time that the unit allows.
+    watchdog: Option<Duration>,
+    last_sign: Option<Instant>,
+    status: String,
+}
+
+impl Systemd {
+    /// Looks at `NOTIFY_SOCKET` and `WATCHDOG_USEC`; silent as long as another master speaks.
+    pub(crate) fn new(silent: bool) -> Self {
+        Systemd {
+            present: std::env::var_os("NOTIFY_SOCKET").is_some(),
+            silent,
+            watchdog: sd_notify::watchdog_enabled().map(|allowed| allowed / 2),
+            last_sign: None,
+            status: String::new(),
+        }
+    }
+
+    /// A generation serves, or goes on after a reload that failed.
+    pub(crate) fn ready(&mut self, status: &str) {
+        self.status = status.to_owned();
+        self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
+
+    /// A reload has begun.
+    pub(crate) fn reloading(&mut self, status: &str) {
+        self.status = status.to_owned();
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            // The time belongs into the same message.
+            self.tell(&[NotifyState::Reloading, now, NotifyState::Status(status)]);
+        }
+    }
+
+    /// The end has begun.
+    pub(crate) fn stopping(&mut self, status: &str) {
+        self.status = status.to_owned();
+        self.tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+    }
+
+    /// The status line, if it has changed.
+    pub(crate) fn status(&mut self, status: &str) {
+        if self.status != status {
+            self.status = status.to_owned();
+            self.tell(&[NotifyState::Status(status)]);
+        }
+    }
+
+    /// A sign of life, if it is time for one. `busy` asks for more time as well, for a start, a
+    /// reload or a stop: our own time-outs limit those.
+    pub(crate) fn alive(&mut self, now: Instant, busy: bool) {
+        let usual = self.watchdog.unwrap_or(EXTENSION / 4);
+        let pause = if busy { usual.min(BUSY_PAUSE) } else { usual };
+        let is_due = self.last_sign.is_none_or(|last| now.saturating_duration_since(last) >= pause);
+        // A silent master gives no sign of life, so that its first one comes when it speaks.
+        if self.silent || !is_due {
+            return;
+        }
+        self.last_sign = Some(now);
+        if self.watchdog.is_some() {
+            self.tell(&[NotifyState::Watchdog]);
+        }
+        if busy {
+            self.tell(&[NotifyState::ExtendTimeoutUsec(
+                u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX),
+            )]);
+        }
+    }
+
+    /// Another process is the main one from now on; only that one is heard, so this is the last
+    /// word. It is a sign of life too: the watchdog's time goes on, and must not end before the
+    /// other one has been told of its turn.
+    pub(crate) fn hand_over(&mut self, pid: Pid) {
+        let main = NotifyState::MainPid(pid.as_raw().unsigned_abs());
+        match self.watchdog {
+            Some(_) => self.tell(&[main, NotifyState::Watchdog]),
+            None => self.tell(&[main]),
+        }
+        self.silent = true;
+    }
+
+    /// This process has become the main one, and gives its first sign of life; says whether that is
+    /// new.
+    pub(crate) fn speak(&mut self, now: Instant) -> bool {
+        let is_new = std::mem::take(&mut self.silent);
+        if is_new {
+            self.alive(now, false);
+        }
+        is_new
+    }
+
+    /// How often [`Systemd::alive`] must be called at least.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        self.watchdog
+    }
+
+    /// Gives a snapshot to systemd for the next start, in place of the one before.
+    pub(crate) fn keep(&self, snapshot: &OwnedFd) {
+        if !self.present || self.silent {
+            return;
+        }
+        self.tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(SNAPSHOT)]);
+        let store = [NotifyState::FdStore, NotifyState::FdName(SNAPSHOT), NotifyState::Custom("FDPOLL=0")];
+        let _ = sd_notify::notify_with_fds(&store, &[snapshot.as_fd()]);
+    }
+
+    /// A manager that does not listen is no reason not to serve.
+    fn tell(&self, states: &[NotifyState<'_>]) {
+        if self.present && !self.silent {
+            let _ = sd_notify::notify(states);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A line to no systemd, of a unit that wants a sign of life every four seconds.
+    fn systemd(silent: bool) -> Systemd {
+        Systemd { present: false, silent, watchdog: Some(2 * SECOND), last_sign: None, status: String::new() }
+    }
+
+    #[test]
+    fn signs_of_life_come_in_time_and_more_often_while_busy() {
+        let (mut systemd, begin) = (systemd(false), Instant::now());
+        systemd.alive(begin, false);
+        assert_eq!(systemd.last_sign, Some(begin));
+        systemd.alive(begin + SECOND, false);
+        assert_eq!(systemd.last_sign, Some(begin), "too early");
+        systemd.alive(begin + SECOND, true);
+        assert_eq!(systemd.last_sign, Some(begin + SECOND));
+        systemd.alive(begin + 3 * SECOND, false);
+        assert_eq!((systemd.last_sign, systemd.pause()), (Some(begin + 3 * SECOND), Some(2 * SECOND)));
+    }
+
+    #[test]
+    fn master_is_silent_while_another_is_the_main_one() {
+        let (mut systemd, begin) = (systemd(true), Instant::now());
+        systemd.alive(begin, true);
+        assert_eq!(systemd.last_sign, None);
+        assert!(systemd.speak(begin) && !systemd.speak(begin));
+        assert_eq!(systemd.last_sign, Some(begin));
+        systemd.hand_over(Pid::from_raw(7));
+        systemd.alive(begin + 9 * SECOND, true);
+        assert_eq!(systemd.last_sign, Some(begin), "the other one speaks");
+    }
+}

@@ -1,0 +1,191 @@
+//! The kinds of entities: songs, and the three kinds that own songs.
+
+use std::ops::{Index, IndexMut};
+
+use super::{Collection, Named, Song};
+
+/// A kind of entity that owns songs: each song has exactly one owner of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// Albums.
+    Album,
+    /// Artists.
+    Artist,
+    /// Genres.
+    Genre,
+}
+
+impl Owner {
+    /// All of them, in the order in which a [`PerOwner`] holds its values.
+    pub const ALL: [Owner; 3] = [Owner::Album, Owner::Artist, Owner::Genre];
+
+    /// One of this kind, in lower case: `album`.
+    pub const fn singular(self) -> &'static str {
+        match self {
+            Owner::Album => "album",
+            Owner::Artist => "artist",
+            Owner::Genre => "genre",
+        }
+    }
+
+    /// Several of this kind, in lower case: `albums`. The database calls the tables so.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Owner::Album => "albums",
+            Owner::Artist => "artists",
+            Owner::Genre => "genres",
+        }
+    }
+
+    /// All owners of this kind in `collection`.
+    pub fn of(self, collection: &Collection) -> &[Named] {
+        match self {
+            Owner::Album => &collection.albums,
+            Owner::Artist => &collection.artists,
+            Owner::Genre => &collection.genres,
+        }
+    }
+
+    /// The owner of `song`, as an index into [`Owner::of`].
+    pub fn index_in(self, song: &Song) -> u32 {
+        match self {
+            Owner::Album => song.album,
+            Owner::Artist => song.artist,
+            Owner::Genre => song.genre,
+        }
+    }
+}
+
+/// A kind of entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Albums, artists or genres.
+    Of(Owner),
+    /// Songs.
+    Song,
+}
+
+impl Kind {
+    /// All of them. The place of a kind in this list is its [`Kind::number`].
+    pub const ALL: [Kind; 4] =
+        [Kind::Of(Owner::Album), Kind::Of(Owner::Artist), Kind::Of(Owner::Genre), Kind::Song];
+
+    /// From 0 for albums to 3 for songs. Entity tags and the snapshot format are made with it.
+    pub const fn number(self) -> u8 {
+        match self {
+            Kind::Of(owner) => owner as u8,
+            Kind::Song => 3,
+        }
+    }
+
+    /// Several of this kind, in lower case: `songs`.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Kind::Of(owner) => owner.plural(),
+            Kind::Song => "songs",
+        }
+    }
+}
+
+impl From<Owner> for Kind {
+    fn from(owner: Owner) -> Kind {
+        Kind::Of(owner)
+    }
+}
+
+/// One value for each [`Owner`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct PerOwner<T>([T; Owner::ALL.len()]);
+
+impl<T> PerOwner<T> {
+    /// The values that `make` gives.
+    pub fn new(make: impl FnMut(Owner) -> T) -> Self {
+        PerOwner(Owner::ALL.map(make))
+    }
+
+    /// The values that `make` gives, or its first error.
+    ///
+    /// # Errors
+    /// What `make` says.
+    pub fn try_new<E>(mut make: impl FnMut(Owner) -> Result<T, E>) -> Result<Self, E> {
+        Ok(PerOwner([make(Owner::Album)?, make(Owner::Artist)?, make(Owner::Genre)?]))
+    }
+
+    /// The values, each with its owner.
+    pub fn iter(&self) -> impl Iterator<Item = (Owner, &T)> {
+        Owner::ALL.into_iter().zip(&self.0)
+    }
+
+    /// The values.
+    pub fn values(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
+    /// What `change` makes of the values.
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> PerOwner<U> {
+        PerOwner(self.0.map(change))
+    }
+}
+
+impl<T> From<[T; 3]> for PerOwner<T> {
+    /// From the values of album, artist and genre.
+    fn from(values: [T; 3]) -> Self {
+        PerOwner(values)
+    }
+}
+
+impl<T> From<PerOwner<T>> for [T; 3] {
+    /// The values of album, artist and genre.
+    fn from(values: PerOwner<T>) -> Self {
+        values.0
+    }
+}
+
+impl<T> Index<Owner> for PerOwner<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, owner: Owner) -> &T {
+        &self.0[owner as usize]
+    }
+}
+
+impl<T> IndexMut<Owner> for PerOwner<T> {
+    #[inline]
+    fn index_mut(&mut self, owner: Owner) -> &mut T {
+        &mut self.0[owner as usize]
+    }
+}
+
+impl<T> IntoIterator for PerOwner<T> {
+    type Item = (Owner, T);
+    type IntoIter = std::iter::Zip<std::array::IntoIter<Owner, 3>, std::array::IntoIter<T, 3>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Owner::ALL.into_iter().zip(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_places() {
+        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(usize::from(kind.number()), place);
+        }
+        assert_eq!(Kind::ALL.map(Kind::plural), ["albums", "artists", "genres", "songs"]);
+    }
+
+    #[test]
+    fn each_owner_has_its_value() {
+        let mut plurals = PerOwner::new(Owner::plural);
+        assert!(plurals.iter().all(|(owner, plural)| owner.plural() == *plural));
+        assert!(Owner::ALL.into_iter().all(|owner| plurals[owner] == owner.plural()));
+        plurals[Owner::Artist] = "bands";
+        assert_eq!(plurals.map(str::len).into_iter().map(|(_, len)| len).collect::<Vec<_>>(), [6, 5, 6]);
+        let tried = PerOwner::try_new(|owner| if owner == Owner::Genre { Err(owner) } else { Ok(()) });
+        assert_eq!(tried, Err(Owner::Genre));
+    }
+}

@@ -1,0 +1,26 @@
+//! Two tasks at once, where the machine has time for both.
+
+use std::panic::resume_unwind;
+use std::thread;
+
+/// Runs `one` on a second thread, if the kernel grants one, and `other` here.
+///
+/// A process that gives way to others runs them one after the other: with an idle processor
+/// left over, urgent work need not wait until the kernel takes one away from this process.
+pub(super) fn at_once<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+    if gives_way() {
+        return (one(), other());
+    }
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, &one) {
+        Ok(one) => {
+            let done = other();
+            (one.join().unwrap_or_else(|panic| resume_unwind(panic)), done)
+        }
+        Err(_) => (one(), other()),
+    })
+}
+
+/// Whether this process is nicer than others, as the loader of a reload is.
+fn gives_way() -> bool {
+    rustix::process::getpriority_process(None).is_ok_and(|nice| nice > 0)
+}

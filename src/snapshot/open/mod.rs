@@ -1,0 +1,104 @@
+//! A mapped snapshot: its tables, checked once when it is opened.
+
+mod bits;
+mod error;
+mod reader;
+pub mod storage;
+mod tables;
+
+use std::io;
+use std::os::fd::AsFd;
+
+pub(crate) use bits::{Bits, Cursor};
+pub use error::OpenError;
+pub use reader::Verify;
+use reader::{Reader, check_header, table};
+pub use tables::Packing;
+pub(crate) use tables::{Entities, Names, Songs};
+
+use super::format::SectionEntry;
+use crate::model::{Kind, PerOwner};
+
+/// A checked snapshot, borrowed from its bytes.
+#[derive(Debug, Clone)]
+pub struct Snapshot<'a> {
+    hash: u128,
+    len: usize,
+    pub(super) names: PerOwner<Names<'a>>,
+    pub(super) songs: Songs<'a>,
+}
+
+/// Maps a snapshot for the rest of the process's life. A loader has verified all of it and sealed it.
+///
+/// # Errors
+/// The kernel cannot map it, or it is not sealed, or no snapshot.
+pub fn open_sealed(sealed: impl AsFd) -> io::Result<&'static Snapshot<'static>> {
+    let map: &'static memmap2::Mmap = Box::leak(Box::new(storage::map(sealed)?));
+    let snapshot = Snapshot::open(map, Verify::Structure).map_err(io::Error::other)?;
+    Ok(Box::leak(Box::new(snapshot)))
+}
+
+impl<'a> Snapshot<'a> {
+    /// Checks `bytes`.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn open(bytes: &'a [u8], verify: Verify) -> Result<Self, OpenError> {
+        let header = check_header(bytes)?;
+        let (names, songs) = Reader::new(bytes, &header, verify)?.tables()?;
+        Ok(Snapshot { hash: u128::from_be_bytes(header.hash), len: bytes.len(), names, songs })
+    }
+
+    /// The hash of the content. Equal rows have equal hashes.
+    pub fn hash(&self) -> u128 {
+        self.hash
+    }
+
+    /// The number of its bytes.
+    pub fn size(&self) -> usize {
+        self.len
+    }
+
+    /// The sections: id, bytes of an item, bytes in all.
+    pub(super) fn sections(bytes: &[u8]) -> Result<Vec<(u32, usize, usize)>, OpenError> {
+        let table = table(bytes, &check_header(bytes)?)?;
+        let line = |entry: &SectionEntry| {
+            (
+                entry.id.get(),
+                entry.width.get() as usize,
+                usize::try_from(entry.size.get()).unwrap_or(usize::MAX),
+            )
+        };
+        Ok(table.iter().map(line).collect())
+    }
+
+    /// The number of entities of `kind`.
+    pub fn count(&self, kind: Kind) -> u32 {
+        self.entities(kind).count
+    }
+
+    /// The JSON texts of a run of neighbours in default order, with commas between them.
+    ///
+    /// # Panics
+    /// If `to` is beyond the count of `kind`, or `from` is not below `to`.
+    pub fn json_run(&self, kind: Kind, from: u32, to: u32) -> &'a [u8] {
+        let texts = self.entities(kind).json.span(from, to);
+        &texts[..texts.len() - 1]
+    }
+
+    /// The API's answer that lists all entities of `kind` in default order, compressed, if the snapshot
+    /// has it. It never has that of songs.
+    pub fn packed(&self, kind: Kind, packing: Packing) -> Option<&'a [u8]> {
+        match kind {
+            Kind::Of(owner) => self.names[owner].packed(packing),
+            Kind::Song => None,
+        }
+    }
+
+    pub(super) fn entities(&self, kind: Kind) -> &Entities<'a> {
+        match kind {
+            Kind::Of(owner) => &self.names[owner].entities,
+            Kind::Song => &self.songs.entities,
+        }
+    }
+}

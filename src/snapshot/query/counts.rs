@@ -1,0 +1,108 @@
+//! The numbers that a plan is made of: how many songs each part of a question matches, never which.
+
+use std::fmt;
+
+use crate::model::{Owner, PerOwner};
+
+/// A part of a question by which songs can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The songs that the words match.
+    Words,
+    /// The songs of the albums, artists or genres that filters leave.
+    Owners(Owner),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::Words => "words",
+            Source::Owners(owner) => owner.singular(),
+        })
+    }
+}
+
+/// A way to tell whether words match a song.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WordLookup {
+    /// By a set of all songs that match.
+    Set,
+    /// By sets of the albums, artists and genres that match, and by the song's own name, or a set of
+    /// the songs that match by theirs.
+    Names {
+        /// Whether that set is made.
+        own_set: bool,
+    },
+}
+
+/// The counts of a question about songs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// All songs of the collection.
+    pub(super) songs: usize,
+    /// The words, if there are any.
+    pub(super) words: Option<WordCounts>,
+    /// The filters by owner, where there are any.
+    pub(super) owners: PerOwner<Option<OwnerCounts>>,
+}
+
+/// The counts of the words of a question.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct WordCounts {
+    /// Whether the snapshot has a set of the songs that match.
+    pub(super) is_stored_set: bool,
+    /// Steps that it takes to list the songs; songs that match by several names count as often.
+    pub(super) songs: usize,
+    /// Songs that match by their own names.
+    pub(super) own: usize,
+    /// Albums, artists and genres that match and that filters leave.
+    pub(super) owners: usize,
+}
+
+/// The counts of the filters by one kind of owner.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct OwnerCounts {
+    /// Owners that the filters leave.
+    pub(super) owners: usize,
+    /// Their songs.
+    pub(super) songs: usize,
+}
+
+impl Counts {
+    /// The parts of the question.
+    pub(super) fn sources(&self) -> impl Iterator<Item = Source> {
+        let owners = Owner::ALL.into_iter().filter(|owner| self.owners[*owner].is_some());
+        self.words.iter().map(|_| Source::Words).chain(owners.map(Source::Owners))
+    }
+
+    /// The only part of the question, if it has just one.
+    pub(super) fn only_source(&self) -> Option<Source> {
+        let mut sources = self.sources();
+        sources.next().filter(|_| sources.next().is_none())
+    }
+
+    /// The songs that `source` lists; songs that match by several names count as often.
+    pub(super) fn len(&self, source: Source) -> usize {
+        match source {
+            Source::Words => self.words.map_or(0, |words| words.songs),
+            Source::Owners(owner) => self.owners[owner].map_or(0, |counts| counts.songs),
+        }
+    }
+
+    /// Whether `source` lists songs in default order and each once.
+    pub(super) fn is_ascending(&self, source: Source) -> bool {
+        match source {
+            Source::Words => self.words.is_some_and(|words| words.is_stored_set),
+            // Artists are listed in default order, and so are the songs of each.
+            Source::Owners(Owner::Artist) => true,
+            Source::Owners(owner) => self.owners[owner].is_none_or(|counts| counts.owners == 1),
+        }
+    }
+
+    /// The number of songs that match, if the parts of the question are independent.
+    pub(super) fn expected(&self) -> f64 {
+        let songs = self.songs as f64;
+        let shares = self.sources().map(|source| (self.len(source) as f64 / songs).min(1.0));
+        shares.product::<f64>() * songs
+    }
+}

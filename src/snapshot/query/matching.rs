@@ -1,0 +1,217 @@
+//! The songs that match a question.
+//!
+//! One part of the question, a filter or the words, lists songs; the other parts are tests on each of
+//! them, which the tables answer in a step or two.
+
+use std::ops::ControlFlow;
+
+use zerocopy::little_endian::U32;
+
+use super::counts::{Counts, OwnerCounts, Source, WordLookup};
+use super::question::{Filter, Query};
+use super::selection::Selection;
+use super::sets::Lookup;
+use super::words::{WordMatches, WordTest, is_among};
+use crate::api::{Direction, Field};
+use crate::model::{Kind, Owner, PerOwner};
+use crate::snapshot::open::Snapshot;
+
+/// Songs that are listed before they are tested, and tested before the next step: each step for many songs
+/// at once, because the processor then waits for all their memory together.
+const CHUNK: usize = 512;
+
+/// The parts of a question, looked up.
+pub(super) struct Matching<'q, 'a> {
+    snapshot: &'q Snapshot<'a>,
+    owners: Filtered,
+    words: Option<WordMatches<'q, 'a>>,
+    counts: Counts,
+}
+
+impl<'q, 'a> Matching<'q, 'a> {
+    /// `None` if some filter leaves nothing.
+    pub(super) fn of(snapshot: &'q Snapshot<'a>, query: &'q Query) -> Option<Self> {
+        let owners = Filtered::of(snapshot, &query.filters)?;
+        let left = PerOwner::new(|owner| owners.get(owner));
+        let words = query.words.as_deref().map(|words| WordMatches::of(snapshot, words, left));
+        let counts = Counts {
+            songs: snapshot.count(Kind::Song) as usize,
+            words: words.as_ref().map(|words| words.counts(snapshot)),
+            owners: PerOwner::new(|owner| {
+                let songs = |at: &u32| snapshot.names[owner].songs_range(*at).len();
+                left[owner]
+                    .map(|left| OwnerCounts { owners: left.len(), songs: left.iter().map(songs).sum() })
+            }),
+        };
+        Some(Matching { snapshot, owners, words, counts })
+    }
+
+    /// The counts for a plan.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// `order`, or the default order if all songs that match have the same value of its field, because
+    /// filters leave only one owner of that kind.
+    pub(super) fn unsettled(&self, order: Option<(Field, Direction)>) -> Option<(Field, Direction)> {
+        order.filter(|(field, _)| {
+            let owners = field.owner().and_then(|owner| self.owners.get(owner));
+            owners.is_none_or(|owners| owners.len() != 1)
+        })
+    }
+
+    /// All songs of `source`, in default order.
+    pub(super) fn all_of(&self, source: Source) -> Selection<'a> {
+        match source {
+            Source::Words => match &self.words {
+                Some(words) => words.set(self.snapshot, self.counts.len(source)).into_selection(),
+                None => Selection::EMPTY,
+            },
+            Source::Owners(owner) => {
+                let names = &self.snapshot.names[owner];
+                match (owner, self.owners.get(owner).unwrap_or_default()) {
+                    (Owner::Artist, [artist]) => Selection::Range(names.songs_range(*artist)),
+                    (_, owners) => Selection::List(names.songs_of(owners)),
+                }
+            }
+        }
+    }
+
+    /// Lists the songs of `source` that pass a test, chunk by chunk.
+    pub(super) fn each_tested(&self, source: Source, test: &Test<'_, '_>, mut take: impl FnMut(&[u32])) {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let mut pass = |chunk: &mut Vec<u32>| {
+            test.retain(chunk);
+            take(chunk);
+            chunk.clear();
+        };
+        self.each(source, |song| {
+            chunk.push(song);
+            if chunk.len() == CHUNK {
+                pass(&mut chunk);
+            }
+            ControlFlow::Continue(())
+        });
+        pass(&mut chunk);
+    }
+
+    /// Lists the songs of `source` until `visit` breaks.
+    pub(super) fn each(&self, source: Source, mut visit: impl FnMut(u32) -> ControlFlow<()>) {
+        let _ = match source {
+            Source::Words => {
+                self.words.iter().try_for_each(|words| words.each_song(self.snapshot, &mut visit))
+            }
+            Source::Owners(owner) => {
+                let (names, owners) = (&self.snapshot.names[owner], self.owners.get(owner));
+                owners.unwrap_or_default().iter().try_for_each(|&at| names.each_song(at, &mut visit))
+            }
+        };
+    }
+
+    /// The test of all parts of the question but `listed`. `lookup` says how it tests words; without it
+    /// it does not.
+    pub(super) fn test(&self, listed: Option<Source>, lookup: Option<WordLookup>) -> Test<'_, 'a> {
+        let words = match (&self.words, lookup) {
+            (Some(words), Some(lookup)) => words.test(self.snapshot, lookup, self.counts.len(Source::Words)),
+            _ => WordTest::None,
+        };
+        let owners = PerOwner::new(|owner| {
+            let owners = self.owners.get(owner).filter(|_| listed != Some(Source::Owners(owner)))?;
+            Some((self.snapshot.songs.owners[owner], owners))
+        });
+        Test { owners, words }
+    }
+}
+
+/// A test whether a song matches.
+pub(super) struct Test<'m, 'a> {
+    /// The owner of each song, and the owners that are wanted, where a filter is.
+    owners: PerOwner<Option<(&'a [U32], &'m [u32])>>,
+    words: WordTest<'m, 'a>,
+}
+
+impl Test<'_, '_> {
+    /// The same test without the part of the question that lists songs.
+    pub(super) fn without(mut self, listed: Source) -> Self {
+        match listed {
+            Source::Words => self.words = WordTest::None,
+            Source::Owners(owner) => self.owners[owner] = None,
+        }
+        self
+    }
+
+    /// The set that decides everything, if there is one.
+    pub(super) fn set_alone(&self) -> Option<&Lookup<'_>> {
+        match &self.words {
+            WordTest::Set(set) if self.owners.values().all(Option::is_none) => Some(set),
+            _ => None,
+        }
+    }
+
+    /// Keeps the songs that pass.
+    fn retain(&self, songs: &mut Vec<u32>) {
+        for (of, wanted) in self.owners.values().flatten() {
+            retain(songs, |song| is_among(of[song as usize].get(), wanted));
+        }
+        match &self.words {
+            WordTest::None => {}
+            WordTest::Set(set) => retain(songs, |song| set.holds(song)),
+            WordTest::Names(names) => retain(songs, |song| names.holds(song)),
+        }
+    }
+
+    /// Whether a song passes.
+    #[inline]
+    pub(super) fn holds(&self, song: u32) -> bool {
+        let wanted = |(of, wanted): &(&[U32], &[u32])| is_among(of[song as usize].get(), wanted);
+        self.owners.values().flatten().all(wanted)
+            && match &self.words {
+                WordTest::None => true,
+                WordTest::Set(set) => set.holds(song),
+                WordTest::Names(names) => names.holds(song),
+            }
+    }
+}
+
+/// Keeps the songs that pass. Branch-free, because the outcome is unpredictable.
+fn retain(songs: &mut Vec<u32>, holds: impl Fn(u32) -> bool) {
+    let mut kept = 0;
+    for at in 0..songs.len() {
+        let song = songs[at];
+        songs[kept] = song;
+        kept += usize::from(holds(song));
+    }
+    songs.truncate(kept);
+}
+
+/// The albums, artists and genres that filters leave, ascending; `None` without a filter.
+#[derive(Default)]
+struct Filtered(PerOwner<Option<Vec<u32>>>);
+
+impl Filtered {
+    /// `None` if some filter leaves nothing.
+    fn of(snapshot: &Snapshot<'_>, filters: &[(Owner, Filter)]) -> Option<Filtered> {
+        let mut filtered = Filtered::default();
+        for (owner, filter) in filters {
+            let names = &snapshot.names[*owner];
+            let found: Vec<u32> = match filter {
+                Filter::Id(id) => names.entities.index_of(id.as_bytes()).into_iter().collect(),
+                Filter::LowerName(name) => names.with_lower_name(name).collect(),
+            };
+            let slot = &mut filtered.0[*owner];
+            let left = match slot.take() {
+                None => found,
+                Some(before) => before.into_iter().filter(|at| found.contains(at)).collect(),
+            };
+            if left.is_empty() {
+                return None;
+            }
+            *slot = Some(left);
+        }
+        Some(filtered)
+    }
+
+    fn get(&self, owner: Owner) -> Option<&[u32]> {
+        self.0[owner].as_deref()
+    }
+}

@@ -1,0 +1,242 @@
+//! The cheapest way to a page of the songs that match, by an estimate.
+//!
+//! There are two ways. Either one part of the question lists its songs, the other parts are tests on
+//! each, and the first ones in the order are kept. Or a walk through the order tests all songs, until
+//! enough match. A listing costs as much as its part has songs; a walk costs less the more songs match.
+//!
+//! Pure: counts in, plan out. Tests at the end say which counts give which plan, and
+//! `tests/costs.rs` measures whether the costs are right.
+
+use std::fmt;
+
+use super::counts::{Counts, Source, WordCounts, WordLookup};
+use super::question::Page;
+use crate::model::Owner;
+
+/// The steps to an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::snapshot) enum Plan {
+    /// No song is in the answer.
+    Nothing,
+    /// All songs match: the answer is cut from a stored order.
+    All,
+    /// Make all songs that match; sort and cut them.
+    Whole(Listing),
+    /// List songs, and keep those of the page.
+    List(Listing, Page),
+    /// Walk through the order until the page ends.
+    Walk(Walk, Page),
+}
+
+/// A walk through the order of the answer, which tests each song.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::snapshot) struct Walk {
+    /// Songs to test at most.
+    pub(super) most: usize,
+    /// How words are tested; `None` if there are none.
+    pub(super) words: Option<WordLookup>,
+    /// The listing that follows if the page does not end within `most` songs. If it tests words as the
+    /// walk does, it takes over the test.
+    pub(super) otherwise: Listing,
+}
+
+/// A listing of the songs of one part of a question, each tested for the other parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::snapshot) struct Listing {
+    /// The part that lists songs.
+    pub(super) source: Source,
+    /// How words are tested; `None` if there are none, or if they list the songs.
+    pub(super) words: Option<WordLookup>,
+    /// Whether songs come in the order of the answer, so that the listing ends with the page.
+    pub(super) in_order: bool,
+}
+
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "list {}{}", self.source, if self.in_order { " in order" } else { "" })
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Plan::Nothing => f.write_str("nothing"),
+            Plan::All => f.write_str("all"),
+            Plan::Whole(listing) => write!(f, "whole by {}", listing.source),
+            Plan::List(listing, _) => listing.fmt(f),
+            Plan::Walk(walk, _) => write!(f, "walk {}, else {}", walk.most, walk.otherwise),
+        }
+    }
+}
+
+/// The costs of steps, in songs that are listed, and the limits of plans.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Costs {
+    /// Asking a set about a song.
+    pub(super) ask: f64,
+    /// Putting a song or a name into a set.
+    pub(super) add: f64,
+    /// Looking for the words in a song's name.
+    pub(super) name: f64,
+    /// Asking the sets of a song's album, artist and genre.
+    pub(super) ask_names: f64,
+    /// Listing a song by words or owners that list songs out of order and several times.
+    pub(super) repeated: f64,
+    /// One step of a walk: songs lie scattered over the tables.
+    pub(super) walk: f64,
+    /// Finding the rank of a song that matches.
+    pub(super) key: f64,
+    /// A walk may test this many times the songs that it is expected to, because songs that match
+    /// stand together.
+    pub(super) walk_patience: f64,
+    /// A walk may cost this share of the listing, which comes on top if the walk fails.
+    pub(super) walk_share: f64,
+    /// The largest share of the songs that match for which the first ones are kept, and not all.
+    pub(super) share_max: f64,
+    /// The same where songs come several times, and all that are kept are sorted to find that out.
+    pub(super) share_max_repeated: f64,
+}
+
+/// The costs that count.
+pub(super) const COSTS: Costs = Costs {
+    ask: 1.0,
+    add: 2.0,
+    name: 40.0,
+    ask_names: 24.0,
+    repeated: 4.0,
+    walk: 4.0,
+    key: 4.0,
+    walk_patience: 8.0,
+    walk_share: 0.5,
+    share_max: 0.5,
+    share_max_repeated: 1.0 / 32.0,
+};
+
+/// The cheapest plan for `page` of the songs that `counts` are of, or for all of them. `is_default` says
+/// whether the answer is in default order.
+pub(super) fn plan(costs: &Costs, counts: &Counts, is_default: bool, page: Option<Page>) -> Plan {
+    Planner { costs, counts, is_default }.plan(page)
+}
+
+struct Planner<'c> {
+    costs: &'c Costs,
+    counts: &'c Counts,
+    is_default: bool,
+}
+
+impl Planner<'_> {
+    fn plan(&self, page: Option<Page>) -> Plan {
+        let (costs, counts) = (self.costs, self.counts);
+        let Some(page) = page else { return self.whole() };
+        if page.limit == 0 {
+            return Plan::Nothing;
+        }
+        let share = page.end() as f64 / counts.expected();
+        if share > costs.share_max || self.is_stored() {
+            return self.whole();
+        }
+        let Some((source, cost)) = self.cheapest(|source| self.list_cost(source, share)) else {
+            return Plan::All;
+        };
+        if !counts.is_ascending(source) && share > costs.share_max_repeated {
+            return self.whole();
+        }
+        let steps = share * counts.songs as f64;
+        let listing = Listing {
+            source,
+            words: self.word_test(Some(source), self.tests(source, share)).map(|(lookup, _)| lookup),
+            in_order: self.ends_early(source),
+        };
+        let walk_words = self.word_test(None, steps);
+        let affordable = cost * costs.walk_share / (steps * costs.walk + cost_of(walk_words));
+        if affordable < 1.0 {
+            return Plan::List(listing, page);
+        }
+        let words = walk_words.map(|(lookup, _)| lookup);
+        // A set that the walk has made is the quickest test.
+        let made = listing.words.and(words).filter(|lookup| *lookup == WordLookup::Set);
+        let most = (steps * affordable.min(costs.walk_patience)) as usize;
+        let otherwise = Listing { words: made.or(listing.words), ..listing };
+        Plan::Walk(Walk { most, words, otherwise }, page)
+    }
+
+    /// The plan for all songs that match.
+    fn whole(&self) -> Plan {
+        let Some((source, _)) = self.cheapest(|source| self.whole_cost(source)) else {
+            return Plan::All;
+        };
+        let words = self.word_test(Some(source), self.counts.len(source) as f64);
+        Plan::Whole(Listing { source, words: words.map(|(lookup, _)| lookup), in_order: false })
+    }
+
+    /// Whether all songs that match are in the snapshot, in the order of the answer.
+    fn is_stored(&self) -> bool {
+        match self.counts.only_source() {
+            None => self.counts.sources().next().is_none(),
+            Some(Source::Owners(owner)) => self.is_default && owner == Owner::Artist,
+            Some(Source::Words) => self.ends_early(Source::Words),
+        }
+    }
+
+    /// The part of the question with the lowest cost.
+    fn cheapest(&self, cost: impl Fn(Source) -> f64) -> Option<(Source, f64)> {
+        let costs = self.counts.sources().map(|source| (source, cost(source)));
+        costs.min_by(|(_, a), (_, b)| a.total_cmp(b))
+    }
+
+    /// The cost of listing the songs of `source`, of which a `share` is needed if they come in order.
+    fn list_cost(&self, source: Source, share: f64) -> f64 {
+        let tests = self.tests(source, share);
+        if self.ends_early(source) {
+            return tests + cost_of(self.word_test(Some(source), tests));
+        }
+        let matches = self.counts.expected().min(self.counts.len(source) as f64);
+        let keys = if self.is_default { 0.0 } else { matches * self.costs.key };
+        self.whole_cost(source) + keys
+    }
+
+    /// The cost of listing all songs of `source`, each tested for the words.
+    fn whole_cost(&self, source: Source) -> f64 {
+        let each = if self.counts.is_ascending(source) { 1.0 } else { self.costs.repeated };
+        let listed = self.counts.len(source) as f64;
+        listed * each + cost_of(self.word_test(Some(source), listed))
+    }
+
+    /// The songs of `source` that are tested, if a `share` is needed where they come in order.
+    fn tests(&self, source: Source, share: f64) -> f64 {
+        let listed = self.counts.len(source) as f64;
+        if self.ends_early(source) { listed * share } else { listed }
+    }
+
+    /// Whether a source lists its songs in the order of the answer, so that the page ends the listing.
+    fn ends_early(&self, source: Source) -> bool {
+        self.is_default && self.counts.is_ascending(source)
+    }
+
+    /// The cheapest way to test songs for the words, unless these list the songs, and its cost.
+    fn word_test(&self, listed: Option<Source>, tests: f64) -> Option<(WordLookup, f64)> {
+        let words = self.counts.words.filter(|_| listed != Some(Source::Words))?;
+        Some(self.costs.word_lookup(&words, tests))
+    }
+}
+
+impl Costs {
+    /// The cheapest way to make that many tests for words, and its cost.
+    fn word_lookup(&self, words: &WordCounts, tests: f64) -> (WordLookup, f64) {
+        if words.is_stored_set {
+            return (WordLookup::Set, tests * self.ask);
+        }
+        let (by_own_set, by_own_name) = (words.own as f64 * self.add, tests * self.name);
+        let by_owners = words.owners as f64 * self.add;
+        let by_names = by_owners + by_own_set.min(by_own_name) + tests * self.ask_names;
+        let by_set = words.songs as f64 * self.add + tests * self.ask;
+        if by_set <= by_names {
+            return (WordLookup::Set, by_set);
+        }
+        (WordLookup::Names { own_set: by_own_set <= by_own_name }, by_names)
+    }
+}
+
+fn cost_of(test: Option<(WordLookup, f64)>) -> f64 {
+    test.map_or(0.0, |(_, cost)| cost)
+}

@@ -1,0 +1,74 @@
+//! Sets of indexes that a query makes: short lists, or bitmaps where they would be long.
+
+use super::selection::{Members, Selection};
+use crate::snapshot::format::is_dense;
+use crate::snapshot::open::Bits;
+
+/// A set of indexes in the making.
+pub(super) enum IndexSet<'a> {
+    Sparse(Vec<u32>),
+    Dense(Vec<u64>),
+    /// A set that the snapshot has.
+    Ready(Bits<'a>),
+}
+
+impl<'a> IndexSet<'a> {
+    /// An empty set for indexes below `count`, of which at most `expected` will be added.
+    pub(super) fn new(count: u32, expected: usize) -> Self {
+        if is_dense(expected, count) {
+            return IndexSet::Dense(vec![0; (count as usize).div_ceil(64)]);
+        }
+        IndexSet::Sparse(Vec::with_capacity(expected))
+    }
+
+    /// Adds an index to a set that is not [`IndexSet::Ready`].
+    pub(super) fn add(&mut self, at: u32) {
+        match self {
+            IndexSet::Sparse(list) => list.push(at),
+            IndexSet::Dense(words) => words[at as usize / 64] |= 1 << (at % 64),
+            IndexSet::Ready(_) => {}
+        }
+    }
+
+    /// The members in ascending order.
+    pub(super) fn into_selection(self) -> Selection<'a> {
+        let bits = match self {
+            IndexSet::Sparse(list) => return Selection::List(ascending(list)),
+            IndexSet::Dense(words) => Bits::made(words),
+            IndexSet::Ready(bits) => bits,
+        };
+        Selection::Members(Members::all(bits))
+    }
+
+    /// The finished set.
+    pub(super) fn lookup(self) -> Lookup<'a> {
+        match self {
+            IndexSet::Sparse(list) => Lookup::Sparse(ascending(list)),
+            IndexSet::Dense(words) => Lookup::Dense(Bits::made(words)),
+            IndexSet::Ready(bits) => Lookup::Dense(bits),
+        }
+    }
+}
+
+/// The members of `list` in ascending order, each once.
+fn ascending(mut list: Vec<u32>) -> Vec<u32> {
+    list.sort_unstable();
+    list.dedup();
+    list
+}
+
+/// A finished set of indexes.
+pub(super) enum Lookup<'a> {
+    Sparse(Vec<u32>),
+    Dense(Bits<'a>),
+}
+
+impl Lookup<'_> {
+    #[inline]
+    pub(super) fn holds(&self, at: u32) -> bool {
+        match self {
+            Lookup::Sparse(list) => list.binary_search(&at).is_ok(),
+            Lookup::Dense(bits) => bits.holds(at),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Plans: which counts give which, and that all lead to the same answer.
+
+mod collections;
+mod costs;
+mod plans;
+mod ways;

@@ -1,0 +1,189 @@
+//! These counts give this plan. Each test has a case on both sides of a boundary.
+
+use crate::model::Owner;
+use crate::snapshot::query::Page;
+use crate::snapshot::query::counts::{Counts, OwnerCounts, Source, WordCounts, WordLookup};
+use crate::snapshot::query::plan::{COSTS, Listing, Plan, Walk, plan};
+
+const SONGS: usize = 100_000;
+const ALBUM: Source = Source::Owners(Owner::Album);
+const ARTIST: Source = Source::Owners(Owner::Artist);
+const GENRE: Source = Source::Owners(Owner::Genre);
+const SET: Option<WordLookup> = Some(WordLookup::Set);
+const OWN_SET: Option<WordLookup> = Some(WordLookup::Names { own_set: true });
+const OWN_NAME: Option<WordLookup> = Some(WordLookup::Names { own_set: false });
+
+fn counts() -> Counts {
+    Counts { songs: SONGS, ..Counts::default() }
+}
+
+impl Counts {
+    /// With a filter that leaves one owner of `songs` songs.
+    fn by(self, owner: Owner, songs: usize) -> Counts {
+        self.by_several(owner, 1, songs)
+    }
+
+    fn by_several(mut self, owner: Owner, owners: usize, songs: usize) -> Counts {
+        self.owners[owner] = Some(OwnerCounts { owners, songs });
+        self
+    }
+
+    /// With words that match `songs` songs, of which the snapshot has a set.
+    fn stored(self, songs: usize) -> Counts {
+        Counts { words: Some(WordCounts { is_stored_set: true, songs, own: 0, owners: 0 }), ..self }
+    }
+
+    /// With words that match the names of `own` songs and of `owners` owners, and `songs` in all.
+    fn words(self, songs: usize, own: usize, owners: usize) -> Counts {
+        Counts { words: Some(WordCounts { is_stored_set: false, songs, own, owners }), ..self }
+    }
+
+    fn in_default_order(self, limit: usize, offset: usize) -> Plan {
+        plan(&COSTS, &self, true, Some(Page { limit, offset }))
+    }
+
+    fn in_another_order(self, limit: usize, offset: usize) -> Plan {
+        plan(&COSTS, &self, false, Some(Page { limit, offset }))
+    }
+
+    fn all(self) -> Plan {
+        plan(&COSTS, &self, true, None)
+    }
+}
+
+fn page(limit: usize) -> Page {
+    Page { limit, offset: 0 }
+}
+
+fn listing(source: Source, words: Option<WordLookup>) -> Listing {
+    Listing { source, words, in_order: false }
+}
+
+fn in_order(source: Source, words: Option<WordLookup>) -> Listing {
+    Listing { source, words, in_order: true }
+}
+
+#[test]
+fn an_empty_page_needs_nothing() {
+    assert_eq!(counts().in_default_order(0, 7), Plan::Nothing);
+    assert_eq!(counts().by(Owner::Genre, 10).stored(50).in_another_order(0, 0), Plan::Nothing);
+}
+
+#[test]
+fn without_words_and_filters_all_songs_match() {
+    assert_eq!(counts().all(), Plan::All);
+    assert_eq!(counts().in_default_order(1, 0), Plan::All);
+    assert_eq!(counts().in_another_order(20, SONGS / 2), Plan::All);
+    assert_eq!(Counts::default().in_another_order(20, 0), Plan::All);
+}
+
+#[test]
+fn songs_without_a_page_come_from_the_smallest_part() {
+    assert_eq!(counts().by(Owner::Album, 12).all(), Plan::Whole(listing(ALBUM, None)));
+    let genre = |genre| counts().by(Owner::Artist, 50).by(Owner::Genre, genre).all();
+    assert_eq!(genre(49), Plan::Whole(listing(GENRE, None)));
+    assert_eq!(genre(51), Plan::Whole(listing(ARTIST, None)));
+    // Words out of order cost 4 each. Testing a genre's songs for them costs a set of them, and asking it.
+    let words = |songs| counts().by(Owner::Genre, 400).words(songs, songs, 0).all();
+    assert_eq!(words(399), Plan::Whole(listing(Source::Words, None)));
+    assert_eq!(words(401), Plan::Whole(listing(GENRE, SET)));
+}
+
+/// Putting all songs into a set costs 2 for each; looking at the sets of names costs 24 for each test, and
+/// at a name 40.
+#[test]
+fn words_are_tested_the_cheapest_way() {
+    let genre = |words: Counts| words.by(Owner::Genre, 100).all();
+    assert_eq!(genre(counts().words(1161, 10, 1)), Plan::Whole(listing(GENRE, SET)));
+    assert_eq!(genre(counts().words(1162, 10, 1)), Plan::Whole(listing(GENRE, OWN_SET)));
+    assert_eq!(genre(counts().words(9999, 2000, 1)), Plan::Whole(listing(GENRE, OWN_SET)));
+    assert_eq!(genre(counts().words(9999, 2001, 1)), Plan::Whole(listing(GENRE, OWN_NAME)));
+    assert_eq!(genre(counts().stored(9999)), Plan::Whole(listing(GENRE, SET)));
+}
+
+#[test]
+fn songs_that_the_snapshot_has_in_order_are_cut() {
+    assert_eq!(counts().by(Owner::Artist, 5000).in_default_order(20, 0), Plan::Whole(listing(ARTIST, None)));
+    assert_eq!(counts().stored(5000).in_default_order(20, 0), Plan::Whole(listing(Source::Words, None)));
+    // In another order, or with another part, they are not.
+    assert_ne!(counts().by(Owner::Artist, 5000).in_another_order(20, 0), Plan::Whole(listing(ARTIST, None)));
+    let both = counts().by(Owner::Artist, 5000).stored(20_000).in_default_order(20, 0);
+    assert_eq!(both, Plan::List(in_order(ARTIST, SET), page(20)));
+}
+
+#[test]
+fn more_than_half_of_the_matches_are_the_whole() {
+    let year = |limit, offset| counts().by(Owner::Genre, 1000).in_another_order(limit, offset);
+    assert_eq!(year(100, 400), Plan::List(listing(GENRE, None), Page { limit: 100, offset: 400 }));
+    assert_eq!(year(100, 401), Plan::Whole(listing(GENRE, None)));
+    assert_eq!(year(usize::MAX, usize::MAX), Plan::Whole(listing(GENRE, None)));
+    // Half of the genre are a quarter of what matches.
+    let half = counts().by(Owner::Genre, 1000).stored(SONGS / 2);
+    assert_eq!(half.in_another_order(250, 0), Plan::List(listing(GENRE, SET), page(250)));
+    assert_eq!(half.in_another_order(251, 0), Plan::Whole(listing(GENRE, SET)));
+}
+
+#[test]
+fn songs_that_come_several_times_are_the_whole_for_less() {
+    let words = |limit| counts().words(640, 640, 0).in_another_order(limit, 0);
+    assert_eq!(words(20), Plan::List(listing(Source::Words, None), page(20)));
+    assert_eq!(words(21), Plan::Whole(listing(Source::Words, None)));
+    let genres = |owners| counts().by_several(Owner::Genre, owners, 640).in_another_order(21, 0);
+    assert_eq!(genres(1), Plan::List(listing(GENRE, None), page(21)));
+    assert_eq!(genres(2), Plan::Whole(listing(GENRE, None)));
+}
+
+#[test]
+fn a_listing_in_order_ends_with_the_page() {
+    let genre = counts().by(Owner::Genre, 5000);
+    assert_eq!(genre.in_default_order(20, 0), Plan::List(in_order(GENRE, None), page(20)));
+    assert_eq!(genre.stored(20_000).in_default_order(20, 0), Plan::List(in_order(GENRE, SET), page(20)));
+    // Several genres are listed one after the other.
+    let genres = counts().by_several(Owner::Genre, 2, 5000).in_default_order(20, 0);
+    assert!(matches!(genres, Plan::Walk(walk, _) if walk.otherwise == listing(GENRE, None)), "{genres:?}");
+    // Several artists are in order, too.
+    let artists = counts().by_several(Owner::Artist, 2, 5000).by(Owner::Genre, 6000);
+    assert_eq!(artists.in_default_order(20, 0), Plan::List(in_order(ARTIST, None), page(20)));
+}
+
+/// A walk to 20 songs of `g` takes 20 * 100,000 / g steps of 4; a listing costs `g`, and 4 for the rank of
+/// each. The walk may cost half of that.
+#[test]
+fn a_walk_is_for_frequent_songs() {
+    let year = |songs| counts().by(Owner::Genre, songs).in_another_order(20, 0);
+    assert_eq!(year(1788), Plan::List(listing(GENRE, None), page(20)));
+    let walk = |most| Plan::Walk(Walk { most, words: None, otherwise: listing(GENRE, None) }, page(20));
+    assert_eq!(year(1789), walk(1118));
+    // It has 200 steps to go, and patience for eight times as many.
+    assert_eq!(year(10_000), walk(1600));
+    // An offset makes it longer.
+    assert_eq!(
+        counts().by(Owner::Genre, 1789).in_another_order(20, 1),
+        Plan::List(listing(GENRE, None), Page { limit: 20, offset: 1 })
+    );
+}
+
+#[test]
+fn a_listing_after_a_walk_takes_over_a_set() {
+    let plan = counts().by(Owner::Genre, 30_000).stored(90_000).in_another_order(20, 0);
+    let Plan::Walk(walk, _) = plan else { panic!("{plan:?}") };
+    assert_eq!((walk.words, walk.otherwise), (SET, listing(GENRE, SET)));
+    // By names for few tests, by a set for many.
+    let plan = counts().by(Owner::Genre, 30_000).words(40_000, 300, 5).in_another_order(20, 0);
+    let Plan::Walk(walk, _) = plan else { panic!("{plan:?}") };
+    assert_eq!((walk.words, walk.otherwise), (OWN_SET, listing(GENRE, SET)));
+}
+
+#[test]
+fn plans_are_shown_in_words() {
+    let shown = |plan: Plan| plan.to_string();
+    assert_eq!(shown(counts().in_default_order(0, 0)), "nothing");
+    assert_eq!(shown(counts().all()), "all");
+    assert_eq!(shown(counts().by(Owner::Artist, 9).all()), "whole by artist");
+    assert_eq!(shown(counts().by(Owner::Genre, 900).in_another_order(9, 0)), "list genre");
+    assert_eq!(shown(counts().by(Owner::Genre, 900).in_default_order(9, 0)), "list genre in order");
+    assert_eq!(
+        shown(counts().by(Owner::Genre, 10_000).in_another_order(20, 0)),
+        "walk 1600, else list genre"
+    );
+}

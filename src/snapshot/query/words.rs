@@ -1,0 +1,172 @@
+//! The songs that some words match, and tests whether they match a song.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use zerocopy::little_endian::U32;
+
+use super::counts::{WordCounts, WordLookup};
+use super::sets::{IndexSet, Lookup};
+use crate::model::{Kind, PerOwner};
+use crate::snapshot::format::Suffix;
+use crate::snapshot::open::{Bits, Snapshot};
+
+/// The part of the collection that some words match.
+pub(super) struct WordMatches<'q, 'a> {
+    words: &'q str,
+    found: Found<'a>,
+}
+
+enum Found<'a> {
+    /// The snapshot has a set of the songs.
+    Set(Bits<'a>),
+    Suffixes {
+        songs: &'a [Suffix],
+        /// Without the owners that a filter excludes, as it excludes all their songs: most of the songs
+        /// that the words match may belong to one genre.
+        owners: PerOwner<Cow<'a, [Suffix]>>,
+    },
+}
+
+impl<'q, 'a> WordMatches<'q, 'a> {
+    /// Looks the words up. `left` are the albums, artists and genres that filters leave.
+    pub(super) fn of(snapshot: &Snapshot<'a>, words: &'q str, left: PerOwner<Option<&[u32]>>) -> Self {
+        if let Some(set) = snapshot.songs.set_of(words) {
+            return WordMatches { words, found: Found::Set(set) };
+        }
+        let owners = PerOwner::new(|owner| {
+            let found = snapshot.names[owner].entities.suffixes_of(words);
+            match left[owner] {
+                None => Cow::Borrowed(found),
+                Some(left) => found.iter().filter(|at| is_among(at.entity.get(), left)).copied().collect(),
+            }
+        });
+        let songs = snapshot.songs.entities.suffixes_of(words);
+        WordMatches { words, found: Found::Suffixes { songs, owners } }
+    }
+
+    /// The counts for a plan.
+    pub(super) fn counts(&self, snapshot: &Snapshot<'a>) -> WordCounts {
+        let (songs, owners) = match &self.found {
+            Found::Set(set) => {
+                return WordCounts { is_stored_set: true, songs: set.len(), ..WordCounts::default() };
+            }
+            Found::Suffixes { songs, owners } => (songs, owners),
+        };
+        let listed = owners.iter().map(|(owner, found)| {
+            let names = &snapshot.names[owner];
+            found.iter().map(|suffix| names.songs_range(suffix.entity.get()).len() + 1).sum::<usize>()
+        });
+        WordCounts {
+            is_stored_set: false,
+            songs: songs.len() + listed.sum::<usize>(),
+            own: songs.len(),
+            owners: owners.values().map(|found| found.len()).sum(),
+        }
+    }
+
+    /// Visits the songs until `visit` breaks. A song that matches by several names comes several times.
+    pub(super) fn each_song(
+        &self,
+        snapshot: &Snapshot<'a>,
+        mut visit: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let (songs, owners) = match &self.found {
+            Found::Set(set) => return set.iter().try_for_each(visit),
+            Found::Suffixes { songs, owners } => (songs, owners),
+        };
+        songs.iter().try_for_each(|suffix| visit(suffix.entity.get()))?;
+        for (owner, found) in owners.iter() {
+            let names = &snapshot.names[owner];
+            found.iter().try_for_each(|suffix| names.each_song(suffix.entity.get(), &mut visit))?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The set of the songs; `songs` is how many [`WordMatches::each_song`] visits.
+    pub(super) fn set(&self, snapshot: &Snapshot<'a>, songs: usize) -> IndexSet<'a> {
+        if let Found::Set(set) = &self.found {
+            return IndexSet::Ready(set.clone());
+        }
+        let mut set = IndexSet::new(snapshot.count(Kind::Song), songs);
+        let _ = self.each_song(snapshot, |song| {
+            set.add(song);
+            ControlFlow::Continue(())
+        });
+        set
+    }
+
+    /// The test that looks words up in this way; `songs` as for [`WordMatches::set`].
+    pub(super) fn test<'m>(
+        &'m self,
+        snapshot: &'m Snapshot<'a>,
+        lookup: WordLookup,
+        songs: usize,
+    ) -> WordTest<'m, 'a> {
+        let (Found::Suffixes { songs: own, owners }, WordLookup::Names { own_set }) = (&self.found, lookup)
+        else {
+            return WordTest::Set(self.set(snapshot, songs).lookup());
+        };
+        WordTest::Names(Box::new(ByNames {
+            // Looking at names would find blank words everywhere.
+            songs: (own_set || own.is_empty()).then(|| set_of(own, snapshot.count(Kind::Song))),
+            owners: PerOwner::new(|owner| {
+                let set = set_of(&owners[owner], snapshot.count(owner.into()));
+                (snapshot.songs.owners[owner], set)
+            }),
+            words: self.words.as_bytes(),
+            snapshot,
+        }))
+    }
+}
+
+/// The set of the entities of these suffixes, out of `count`.
+fn set_of<'a>(found: &[Suffix], count: u32) -> Lookup<'a> {
+    let mut set = IndexSet::new(count, found.len());
+    found.iter().for_each(|suffix| set.add(suffix.entity.get()));
+    set.lookup()
+}
+
+/// The test of the words.
+pub(super) enum WordTest<'m, 'a> {
+    /// There are none.
+    None,
+    /// By a set of all songs that match.
+    Set(Lookup<'a>),
+    /// By the names of each song.
+    Names(Box<ByNames<'m, 'a>>),
+}
+
+/// Whether words match a song by one of its names, where that costs less than listing all songs that
+/// match: a genre that matches may have more songs than the number of tests.
+pub(super) struct ByNames<'m, 'a> {
+    /// The songs that match by their own names; without it the test looks at the name.
+    songs: Option<Lookup<'a>>,
+    /// The owner of each song, and the owners that match.
+    owners: PerOwner<(&'a [U32], Lookup<'a>)>,
+    words: &'m [u8],
+    snapshot: &'m Snapshot<'a>,
+}
+
+impl ByNames<'_, '_> {
+    /// Whether the words match `song`.
+    #[inline]
+    pub(super) fn holds(&self, song: u32) -> bool {
+        // Asks all three, because the tables are large: the processor then waits for them together.
+        let owner_holds = |held, (of, set): &(&[U32], Lookup<'_>)| held | set.holds(of[song as usize].get());
+        self.owners.values().fold(false, owner_holds)
+            || match &self.songs {
+                Some(set) => set.holds(song),
+                None => self.snapshot.songs.entities.name_holds(song, self.words),
+            }
+    }
+}
+
+/// Whether `wanted`, ascending, has `owner`.
+#[inline]
+pub(super) fn is_among(owner: u32, wanted: &[u32]) -> bool {
+    match wanted {
+        [only] => *only == owner,
+        wanted => wanted.binary_search(&owner).is_ok(),
+    }
+}

@@ -1,0 +1,27 @@
+//! What the access log tells of one request.
+
+use std::net::IpAddr;
+
+/// A request and its answer. Texts are as they were sent; the line escapes them.
+pub struct AccessRecord<'a> {
+    /// The client, also one behind a trusted proxy; none for a Unix socket.
+    pub client: Option<IpAddr>,
+    /// `http` or `https`, as the client has asked.
+    pub scheme: &'static str,
+    /// The method.
+    pub method: &'a str,
+    /// Path and query string.
+    pub target: &'a str,
+    /// As `HTTP/1.1`.
+    pub protocol: &'static str,
+    /// The status of the answer.
+    pub status: u16,
+    /// The id of the request; empty for none.
+    pub request_id: &'a [u8],
+    /// Trace and calling span of the W3C trace context.
+    pub trace: Option<(&'a str, &'a str)>,
+    /// The value of a field of the request's head, by its name in lower case.
+    pub request_header: &'a dyn Fn(&str) -> Option<&'a [u8]>,
+    /// The same of the answer's head.
+    pub response_header: &'a dyn Fn(&str) -> Option<&'a [u8]>,
+}

@@ -1,0 +1,137 @@
+//! One table: what is wrong with a request, its HTTP status, code, message and payload.
+//!
+//! Codes and messages are avalonms' own, as recorded from 0.6.0; 4, 5 and 6 are new.
+//! No error tells anything about the inside of the server.
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+/// Methods that every endpoint takes.
+pub(in crate::worker) const ALLOW: &str = "GET, HEAD, OPTIONS";
+
+/// A request that is answered with an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::worker) enum ApiError {
+    /// A panic in the service.
+    Unknown,
+    /// No such endpoint.
+    NotFound,
+    /// An endpoint that exists, but not for this method.
+    MethodNotAllowed,
+    /// `order` by something that is no field of the kind.
+    InvalidOrder(String),
+    /// `direction` that is neither `asc` nor `desc`.
+    InvalidDirection(String),
+    /// Text where an id must stand.
+    InvalidId { field: &'static str, value: String },
+    /// Text where an integer must stand.
+    InvalidInteger { field: &'static str, value: String },
+    /// An integer below zero, by its decimal digits.
+    Negative { field: &'static str, digits: String },
+    /// A precondition of the request (`If-Match`) that does not hold.
+    PreconditionFailed,
+    /// A request that HTTP itself refuses.
+    Refused { status: StatusCode, message: &'static str },
+}
+
+impl ApiError {
+    pub(in crate::worker) fn status(&self) -> StatusCode {
+        match self {
+            ApiError::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+            ApiError::NotFound => StatusCode::NOT_FOUND,
+            ApiError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            ApiError::Refused { status, .. } => *status,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    fn code(&self) -> (u16, &'static str) {
+        match self {
+            ApiError::Unknown => (1, "unknown"),
+            ApiError::NotFound => (4, "not_found"),
+            ApiError::MethodNotAllowed => (5, "method_not_allowed"),
+            ApiError::PreconditionFailed => (6, "precondition_failed"),
+            ApiError::InvalidOrder(_) => (100, "invalid_input_name"),
+            ApiError::InvalidId { .. } | ApiError::InvalidInteger { .. } => (101, "invalid_input_type"),
+            ApiError::InvalidDirection(_) | ApiError::Negative { .. } | ApiError::Refused { .. } => {
+                (102, "invalid_input_value")
+            }
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            ApiError::Unknown => "An unexpected error occurred; the server's log has the details".to_owned(),
+            ApiError::NotFound => "There is no such endpoint".to_owned(),
+            ApiError::MethodNotAllowed => format!("Only {ALLOW} are allowed"),
+            ApiError::PreconditionFailed => {
+                "The collection or the question is another one than If-Match says".to_owned()
+            }
+            ApiError::InvalidOrder(field) => format!("Invalid order-by field '{field}'"),
+            ApiError::InvalidDirection(direction) => format!("Invalid sort direction '{direction}'"),
+            ApiError::InvalidId { field, value } => {
+                format!("Invalid field value for UUID field {field}: '{value}'")
+            }
+            ApiError::InvalidInteger { field, value } => {
+                format!("Invalid field value for integer field {field}: '{value}'")
+            }
+            ApiError::Negative { field, .. } => format!("The value of {field} may not be negative"),
+            ApiError::Refused { message, .. } => (*message).to_owned(),
+        }
+    }
+
+    /// The payload as JSON text: a number in it may be larger than any type of ours.
+    fn payload(&self) -> String {
+        match self {
+            ApiError::InvalidOrder(field) => json!({ "field": field }).to_string(),
+            ApiError::InvalidDirection(direction) => json!({ "direction": direction }).to_string(),
+            ApiError::InvalidId { field, value } | ApiError::InvalidInteger { field, value } => {
+                json!({ "field": field, "value": value }).to_string()
+            }
+            ApiError::Negative { field, digits } => format!("{{\"field\":\"{field}\",\"value\":{digits}}}"),
+            _ => "{}".to_owned(),
+        }
+    }
+
+    /// The whole body.
+    pub(in crate::worker) fn envelope(&self) -> String {
+        let (code, key) = self.code();
+        let (message, payload) = (Value::from(self.message()), self.payload());
+        format!(
+            "{{\"errors\":[{{\"code\":{code},\"message\":{message},\
+             \"message_key\":\"avalon.service.error.{key}\",\"payload\":{payload}}}],\
+             \"success\":null,\"warnings\":[]}}"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn envelopes_are_json_and_those_of_avalonms() {
+        let negative = ApiError::Negative { field: "limit", digits: "-100000000000000000000000".into() };
+        assert_eq!(
+            negative.envelope(),
+            "{\"errors\":[{\"code\":102,\"message\":\"The value of limit may not be negative\",\
+             \"message_key\":\"avalon.service.error.invalid_input_value\",\
+             \"payload\":{\"field\":\"limit\",\"value\":-100000000000000000000000}}],\
+             \"success\":null,\"warnings\":[]}"
+        );
+        for error in [
+            ApiError::Unknown,
+            ApiError::NotFound,
+            ApiError::MethodNotAllowed,
+            ApiError::PreconditionFailed,
+            ApiError::InvalidOrder("a\"\n'".into()),
+            ApiError::InvalidDirection("\u{fffd}".into()),
+            ApiError::InvalidId { field: "album_id", value: "\\".into() },
+        ] {
+            let parsed: Value = serde_json::from_str(&error.envelope()).unwrap();
+            assert_eq!(parsed["success"], Value::Null);
+            assert!(parsed["errors"][0]["code"].is_u64());
+        }
+    }
+}

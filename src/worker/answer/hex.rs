@@ -1,0 +1,24 @@
+//! Hexadecimal digits, for what each answer has of them: several times quicker than `format!`.
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// The sixteen digits of a number, in lower case.
+pub(in crate::worker) fn digits(number: u64) -> [u8; 16] {
+    let mut text = [0; 16];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_standard_library() {
+        for number in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(String::from_utf8_lossy(&digits(number)), format!("{number:016x}"));
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Answers: their heads, their bodies, and how these leave.
+
+pub(in crate::worker) mod body;
+mod buffers;
+pub(in crate::worker) mod canned;
+pub(in crate::worker) mod compression;
+pub(in crate::worker) mod date;
+pub(in crate::worker) mod entity_tag;
+pub(in crate::worker) mod error;
+pub(in crate::worker) mod hex;
+mod list;
+mod piece;
+pub(in crate::worker) mod response;

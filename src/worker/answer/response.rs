@@ -1,0 +1,136 @@
+//! Answers and their heads.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, VARY,
+};
+use hyper::{HeaderMap, Response, StatusCode};
+
+use super::body::Payload;
+use super::compression::Acceptable;
+use super::entity_tag::{self, Tag};
+use super::error::{self, ApiError};
+use super::list::ListBody;
+use crate::snapshot::{Kind, Selection, Snapshot};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+/// As recorded from the original, whose documentation calls it plain text.
+const TEXT: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+/// Prometheus' text format.
+const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Most fields that an answer usually has.
+const FIELDS: usize = 10;
+
+/// A plain text.
+pub(in crate::worker) fn text(body: &'static str) -> Response<Payload> {
+    whole(StatusCode::OK, TEXT, Bytes::from_static(body.as_bytes()))
+}
+
+/// A JSON text that was made for this request.
+pub(in crate::worker) fn json(body: String) -> Response<Payload> {
+    whole(StatusCode::OK, JSON, body.into())
+}
+
+/// Metrics as Prometheus reads them.
+pub(in crate::worker) fn metrics(body: String) -> Response<Payload> {
+    whole(StatusCode::OK, METRICS, body.into())
+}
+
+/// The answer to OPTIONS.
+pub(in crate::worker) fn options() -> Response<Payload> {
+    let mut response = whole(StatusCode::OK, TEXT, Bytes::new());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(error::ALLOW));
+    response
+}
+
+/// An error in the envelope.
+pub(in crate::worker) fn error(error: &ApiError) -> Response<Payload> {
+    let mut response = whole(error.status(), JSON, error.envelope().into());
+    match error {
+        ApiError::MethodNotAllowed => {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(error::ALLOW));
+        }
+        // The worker does not read the rest of the request, such as its body.
+        ApiError::Refused { .. } => close(&mut response),
+        _ => {}
+    }
+    response
+}
+
+/// The entities of `selection`, as a list in the envelope.
+pub(in crate::worker) fn list(
+    snapshot: &'static Snapshot<'static>,
+    kind: Kind,
+    selection: Selection<'static>,
+    tag: &Tag,
+    coding: Option<Acceptable>,
+) -> Response<Payload> {
+    let body = ListBody::new(snapshot, kind, selection);
+    let len = body.len();
+    let coding = coding.and_then(|accepted| accepted.for_body_of(len));
+    let mut response = bare(Payload::of(body, coding));
+    let exact_len = response.body().size_hint().exact();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    if let Some(len) = exact_len {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    }
+    if let Some(coding) = coding {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    }
+    headers.insert(ETAG, entity_tag::value(tag, len, coding));
+    response
+}
+
+/// Names the request field by which an answer is chosen.
+pub(in crate::worker) fn vary(response: &mut Response<Payload>) {
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+}
+
+/// Tells how long it took to find what is listed, and to make the beginning of the list.
+pub(in crate::worker) fn timing(response: &mut Response<Payload>, query: Duration, render: Duration) {
+    let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
+    let text = format!("query;dur={:.3}, render;dur={:.3}", milliseconds(query), milliseconds(render));
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+        response.headers_mut().insert("server-timing", value);
+    }
+}
+
+/// The answer to a client that has the list already: the tag of that list.
+pub(in crate::worker) fn not_modified(tag: HeaderValue) -> Response<Payload> {
+    let mut response = bare(Payload::whole(Bytes::new()));
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response.headers_mut().insert(ETAG, tag);
+    response
+}
+
+/// Tells the client, and hyper, that the connection ends with this answer.
+pub(in crate::worker) fn close(response: &mut Response<Payload>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// The answer to HEAD: as for GET, without the body.
+pub(in crate::worker) fn without_body(response: Response<Payload>) -> Response<Payload> {
+    response.map(|_| Payload::whole(Bytes::new()))
+}
+
+/// An answer that has room for all its fields, as a map that grows is filled twice.
+fn bare(body: Payload) -> Response<Payload> {
+    let mut response = Response::new(body);
+    *response.headers_mut() = HeaderMap::with_capacity(FIELDS);
+    response
+}
+
+fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Payload> {
+    let len = body.len();
+    let mut response = bare(Payload::whole(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+    response
+}

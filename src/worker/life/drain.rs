@@ -1,0 +1,91 @@
+//! The end of a worker.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use nix::unistd::{Pid, getppid};
+use slog::{Logger, warn};
+
+use crate::scoreboard::{Dismissal, Slot};
+use crate::title;
+use crate::worker::connection::accept::Acceptors;
+use crate::worker::request::service::Service;
+use crate::worker::watch::clock::Clock;
+use crate::worker::watch::connections::Connections;
+
+/// How a worker's life ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It drained, and nothing was lost.
+    Drained,
+    /// It was told to stop at once, or its drain took too long.
+    Stopped,
+}
+
+/// How long a worker goes on accepting after a SIGTERM that its master has not announced. When a whole group
+/// is told to end, the master may yet be about to turn clients away.
+const DISMISSAL_WAIT: Duration = Duration::from_secs(1);
+/// How long a worker goes on accepting when no new connection is let into the queues: connections whose
+/// handshake has begun get there within a round trip.
+const HANDSHAKE: Duration = Duration::from_millis(100);
+
+/// The end of a worker: what has been accepted is served, every answer announces the end
+/// of its connection, idle ones are left until they are used or their time is up.
+pub(in crate::worker) struct Drain {
+    acceptors: Option<Acceptors>,
+    timeout: Duration,
+    /// When, in the clock's milliseconds.
+    pub(in crate::worker) begun: Option<u32>,
+}
+
+impl Drain {
+    pub(in crate::worker) fn new(acceptors: Option<Acceptors>, timeout: Duration) -> Self {
+        Drain { acceptors, timeout, begun: None }
+    }
+
+    /// Begins to drain, unless the worker does.
+    pub(in crate::worker) fn begin(&mut self, service: &Service, clock: &Clock) {
+        service.draining.store(true, Ordering::Relaxed);
+        title::set("avalon: worker [draining]");
+        self.begun.get_or_insert_with(|| clock.now_ms());
+    }
+
+    /// Stops accepting, once that loses no connection.
+    pub(in crate::worker) fn proceed(&mut self, slot: &Slot, master: Pid, clock: &Clock) {
+        let Some(begun) = self.begun.filter(|_| self.acceptors.is_some()) else { return };
+        let pause = match slot.dismissal() {
+            Some(Dismissal::Replaced) => Duration::ZERO,
+            Some(Dismissal::Last) => HANDSHAKE,
+            None if clock.since(begun) >= DISMISSAL_WAIT || getppid() != master => Duration::ZERO,
+            None => return,
+        };
+        self.acceptors.take().into_iter().for_each(|acceptors| {
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                acceptors.stop().await;
+            });
+        });
+    }
+
+    /// Whether it is over: `deaf` when everything that was accepted is among the connections.
+    pub(in crate::worker) fn ending(
+        &self,
+        deaf: bool,
+        connections: &Connections,
+        log: &Logger,
+    ) -> Option<Ending> {
+        let begun = self.begun?;
+        if deaf && connections.count() == 0 {
+            return Some(Ending::Drained);
+        }
+        if connections.clock().since(begun) < self.timeout {
+            return None;
+        }
+        let cut = connections.abort();
+        if cut == 0 {
+            return Some(Ending::Drained);
+        }
+        warn!(log, "requests took longer than GRACEFUL_TIMEOUT and were cut off"; "requests" => cut);
+        Some(Ending::Stopped)
+    }
+}

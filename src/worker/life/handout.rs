@@ -1,0 +1,180 @@
+//! What the master hands to its workers while they run: addresses of hosts and, to workers that drain, the snapshot
+//! of the next generation. A worker can get none of it itself: its sandbox is made of the folders and files that
+//! were there when it started, but `/etc/hosts` may be replaced.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use tokio::io::Interest;
+
+use crate::telemetry::names::{self, HostName};
+
+/// Bytes of a message; some hundred hosts.
+const MESSAGE_LEN_MAX: usize = 16 * 1024;
+const SNAPSHOT: &[u8] = b"snapshot";
+
+/// Something handed over.
+#[derive(Debug)]
+pub(in crate::worker) enum Handout {
+    /// The snapshot from which a worker that drains answers.
+    Snapshot(OwnedFd),
+    /// Hosts and their addresses.
+    Names(Vec<(HostName, Vec<SocketAddr>)>),
+}
+
+/// The master's end of the way to one worker.
+#[derive(Debug)]
+pub struct Giver(UnixDatagram);
+
+/// The worker's end.
+#[derive(Debug)]
+pub struct Taker(UnixDatagram);
+
+/// Both ends.
+///
+/// # Errors
+/// The system has no more descriptors.
+pub fn way() -> io::Result<(Giver, Taker)> {
+    let (giver, taker) = UnixDatagram::pair()?;
+    taker.set_nonblocking(true)?;
+    Ok((Giver(giver), Taker(taker)))
+}
+
+impl Giver {
+    /// Hands over a snapshot, which a loader has verified. Never waits.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the worker has not taken the last ones yet; anything else if it has gone.
+    pub fn snapshot(&self, sealed: BorrowedFd<'_>) -> io::Result<()> {
+        self.give(SNAPSHOT, Some(sealed))
+    }
+
+    /// Hands over all that this process knows of hosts.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn names(&self) -> io::Result<()> {
+        let lines: Vec<String> =
+            names::all().iter().map(|(name, addresses)| names::line(name, addresses)).collect();
+        self.give(lines.join("\n").as_bytes(), None)
+    }
+
+    fn give(&self, message: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let files: Vec<BorrowedFd<'_>> = file.into_iter().collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&files)) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        sendmsg(&self.0, &[IoSlice::new(message)], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+}
+
+impl AsFd for Giver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for Taker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The worker's end in its runtime.
+pub(in crate::worker) struct Handouts(tokio::net::UnixDatagram);
+
+impl Handouts {
+    /// Begins to take what comes.
+    ///
+    /// # Errors
+    /// The runtime cannot watch it.
+    pub(in crate::worker) fn of(taker: Taker) -> io::Result<Self> {
+        Ok(Handouts(tokio::net::UnixDatagram::from_std(taker.0)?))
+    }
+
+    /// The next one that is here already.
+    pub(in crate::worker) fn next_here(&self) -> Option<Handout> {
+        receive(self.0.as_fd()).ok()
+    }
+
+    /// The next one. Nothing is lost if the caller stops waiting for it.
+    pub(in crate::worker) async fn next(&self) -> io::Result<Handout> {
+        loop {
+            self.0.readable().await?;
+            match self.0.try_io(Interest::READABLE, || receive(self.0.as_fd())) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+fn receive(socket: BorrowedFd<'_>) -> io::Result<Handout> {
+    let mut bytes = vec![0; MESSAGE_LEN_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut into = [IoSliceMut::new(&mut bytes)];
+    let len = recvmsg(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+    let file = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        _ => None,
+    });
+    match (&bytes[..len], file) {
+        (SNAPSHOT, Some(file)) => Ok(Handout::Snapshot(file)),
+        (lines, _) => {
+            Ok(Handout::Names(String::from_utf8_lossy(lines).lines().filter_map(names::parse).collect()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Seek, Write};
+
+    use super::*;
+
+    #[test]
+    fn files_and_names_arrive() {
+        let (giver, taker) = way().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        giver.snapshot(file.as_fd()).unwrap();
+        match receive(taker.0.as_fd()).unwrap() {
+            Handout::Snapshot(fd) => File::from(fd).write_all(b"snapshot").unwrap(),
+            other => panic!("{other:?}"),
+        }
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "snapshot");
+
+        let (name, address) = (HostName::new("handed.example", 7), "192.0.2.7:7".parse().unwrap());
+        name.clone().learn(vec![address]);
+        giver.names().unwrap();
+        match receive(taker.0.as_fd()).unwrap() {
+            Handout::Names(names) => assert!(names.contains(&(name, vec![address])), "{names:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_giver_never_waits() {
+        let (giver, taker) = way().unwrap();
+        let full = (0..100_000).find_map(|_| giver.names().err()).expect("an end of the queue");
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        receive(taker.0.as_fd()).unwrap();
+        giver.names().unwrap();
+        drop(taker);
+        assert_ne!(giver.names().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}

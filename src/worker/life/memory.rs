@@ -1,0 +1,40 @@
+//! The memory of this process, as it can see it itself, cheaply enough for once a second.
+
+use std::fs;
+
+use nix::unistd::{SysconfVar, sysconf};
+
+/// In bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Resident memory, the parts of the snapshot that were read included.
+    pub resident: u64,
+    /// The part of it that no other process shares: without files and shared memory.
+    pub private: u64,
+}
+
+impl Memory {
+    /// That of this process (proc(5), statm), as far as the kernel tells.
+    pub fn own() -> Option<Memory> {
+        let statm = fs::read_to_string("/proc/self/statm").ok()?;
+        let page = u64::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()?;
+        let mut pages = statm.split_whitespace().skip(1).map(str::parse::<u64>);
+        let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
+        Some(Memory { resident: resident * page, private: resident.saturating_sub(shared) * page })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_grows_with_what_is_written() {
+        let before = Memory::own().unwrap();
+        assert!(before.resident > before.private);
+        let block = vec![1_u8; 64 << 20];
+        let after = Memory::own().unwrap();
+        assert!(after.private > before.private + (32 << 20), "{before:?} {after:?}");
+        drop(block);
+    }
+}

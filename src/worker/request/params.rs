@@ -1,0 +1,239 @@
+//! From the query string to a question for the snapshot.
+//!
+//! The first value of a repeated parameter counts and unknown parameters are ignored, as
+//! with avalonms; so is the order in which errors are found.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+use super::error::ApiError;
+use crate::api::{Direction, Field, Parameter};
+use crate::model::{Kind, Owner, PerOwner};
+use crate::snapshot::{Filter, Page, Query};
+use crate::text;
+
+/// The parameters that the API knows, decoded.
+#[derive(Default)]
+struct Parameters<'q> {
+    query: Option<Cow<'q, str>>,
+    order: Option<Cow<'q, str>>,
+    direction: Option<Cow<'q, str>>,
+    limit: Option<Cow<'q, str>>,
+    offset: Option<Cow<'q, str>>,
+    names: PerOwner<Option<Cow<'q, str>>>,
+    ids: PerOwner<Option<Cow<'q, str>>>,
+}
+
+impl<'q> Parameters<'q> {
+    fn read(query_string: &'q str) -> Self {
+        let mut parameters = Parameters::default();
+        for (name, value) in form_urlencoded::parse(query_string.as_bytes()) {
+            let slot = match Parameter::parse(&name) {
+                Some(Parameter::Query) => &mut parameters.query,
+                Some(Parameter::Order) => &mut parameters.order,
+                Some(Parameter::Direction) => &mut parameters.direction,
+                Some(Parameter::Limit) => &mut parameters.limit,
+                Some(Parameter::Offset) => &mut parameters.offset,
+                Some(Parameter::Name(owner)) => &mut parameters.names[owner],
+                Some(Parameter::Id(owner)) => &mut parameters.ids[owner],
+                None => continue,
+            };
+            slot.get_or_insert(value);
+        }
+        parameters
+    }
+}
+
+/// A valid question, whose words are still as the client wrote them: a client that has the answer
+/// already needs no more than that.
+pub(super) struct Question<'q> {
+    words: Option<Cow<'q, str>>,
+    /// Everything but the words.
+    query: Query,
+}
+
+impl Question<'_> {
+    /// The question for the snapshot.
+    pub(super) fn query(self) -> Query {
+        Query { words: self.words.map(|words| text::search_form(&words)), ..self.query }
+    }
+}
+
+/// The question of `query_string` about entities of `kind`.
+pub(super) fn parse(kind: Kind, query_string: &str) -> Result<Question<'_>, ApiError> {
+    let asked = Parameters::read(query_string);
+    let filters = if kind == Kind::Song { filters(asked.ids, asked.names)? } else { Vec::new() };
+    let order = order(kind, asked.order, asked.direction)?;
+    let page = page(asked.limit, asked.offset)?;
+    Ok(Question { words: asked.query, query: Query { words: None, filters, order, page } })
+}
+
+/// The filters, and the first error in the order in which avalonms finds them: by album, artist, genre.
+fn filters(
+    ids: PerOwner<Option<Cow<'_, str>>>,
+    names: PerOwner<Option<Cow<'_, str>>>,
+) -> Result<Vec<(Owner, Filter)>, ApiError> {
+    let mut filters = Vec::new();
+    for ((owner, id), (_, name)) in ids.into_iter().zip(names) {
+        if let Some(value) = id {
+            let id = parse_id(&value).ok_or_else(|| ApiError::InvalidId {
+                field: Parameter::Id(owner).name(),
+                value: value.into_owned(),
+            })?;
+            filters.push((owner, Filter::Id(id)));
+        }
+        if let Some(name) = name {
+            filters.push((owner, Filter::LowerName(text::lower(&name))));
+        }
+    }
+    Ok(filters)
+}
+
+/// Hyphenated or plain, in braces or as a URN, in any case; nothing looser.
+fn parse_id(text: &str) -> Option<Uuid> {
+    // The crate takes upper-case digits, but the prefix of a URN in lower case only.
+    Uuid::try_parse(text).ok()
+}
+
+fn order(
+    kind: Kind,
+    order: Option<Cow<'_, str>>,
+    direction: Option<Cow<'_, str>>,
+) -> Result<Option<(Field, Direction)>, ApiError> {
+    let Some(order) = order else { return Ok(None) };
+    let direction = direction.map_or(Ok(Direction::Ascending), |direction| {
+        Direction::parse(&direction).ok_or_else(|| ApiError::InvalidDirection(direction.into_owned()))
+    })?;
+    let field = Field::parse(kind, &order);
+    let field = field.ok_or_else(|| ApiError::InvalidOrder(order.into_owned()))?;
+    Ok(Some((field, direction)))
+}
+
+fn page(limit: Option<Cow<'_, str>>, offset: Option<Cow<'_, str>>) -> Result<Option<Page>, ApiError> {
+    let limit = limit.as_deref().map(|text| parse_integer(Parameter::Limit, text)).transpose()?;
+    let offset = offset.as_deref().map(|text| parse_integer(Parameter::Offset, text)).transpose()?;
+    let Some(limit) = limit else { return Ok(None) };
+    let limit = limit.not_negative(Parameter::Limit)?;
+    let offset = offset.map_or(Ok(0), |offset| offset.not_negative(Parameter::Offset))?;
+    Ok(Some(Page { limit, offset }))
+}
+
+/// An integer of any size.
+struct Integer<'a> {
+    negative: bool,
+    /// Without leading zeros; empty for zero.
+    digits: &'a str,
+}
+
+/// As Python's `int()` reads ASCII digits: a sign, leading zeros and white space around are
+/// taken. (Python takes underscores, other digits and a negative zero as well; we do not.)
+fn parse_integer(parameter: Parameter, text: &str) -> Result<Integer<'_>, ApiError> {
+    let trimmed = text.trim();
+    let (negative, digits) = match trimmed.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, trimmed.strip_prefix('+').unwrap_or(trimmed)),
+    };
+    let significant = digits.trim_start_matches('0');
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number || (negative && significant.is_empty()) {
+        return Err(ApiError::InvalidInteger { field: parameter.name(), value: text.to_owned() });
+    }
+    Ok(Integer { negative, digits: significant })
+}
+
+impl Integer<'_> {
+    /// The value, or the largest `usize` if it is larger.
+    fn not_negative(&self, parameter: Parameter) -> Result<usize, ApiError> {
+        if self.negative {
+            let digits = format!("-{}", self.digits);
+            return Err(ApiError::Negative { field: parameter.name(), digits });
+        }
+        if self.digits.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.digits.parse().unwrap_or(usize::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page_of(query_string: &str) -> Result<Option<Page>, ApiError> {
+        parse(Kind::Song, query_string).map(|question| question.query().page)
+    }
+
+    #[test]
+    fn integers_are_pythons() {
+        let cases = [
+            ("5", 5),
+            ("%2B5", 5),
+            ("+5", 5),
+            ("5+", 5),
+            ("%C2%A05", 5),
+            ("007", 7),
+            ("0", 0),
+            ("18446744073709551616", usize::MAX),
+        ];
+        for (text, limit) in cases {
+            let page = page_of(&format!("limit={text}")).unwrap();
+            assert_eq!(page, Some(Page { limit, offset: 0 }), "{text}");
+        }
+        for text in ["", "-", "+", "1.0", "1_0", "%D9%A5", "%1F5", "5%00", "0x5", "--5", "%2B-5", "-0", "-00"]
+        {
+            assert!(
+                matches!(page_of(&format!("limit={text}")), Err(ApiError::InvalidInteger { .. })),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn offset_counts_only_with_limit_but_is_always_checked() {
+        assert_eq!(page_of("offset=-1"), Ok(None));
+        assert!(matches!(page_of("offset=x"), Err(ApiError::InvalidInteger { field: "offset", .. })));
+        assert!(matches!(page_of("limit=1&offset=-1"), Err(ApiError::Negative { field: "offset", .. })));
+    }
+
+    #[test]
+    fn first_error_is_the_originals() {
+        let all = "offset=x&limit=x&order=x&direction=x&genre_id=x&artist_id=x&album_id=x";
+        let mut left = all.to_owned();
+        for (parameter, found) in
+            [("&album_id=x", "album_id"), ("&artist_id=x", "artist_id"), ("&genre_id=x", "genre_id")]
+        {
+            assert!(
+                matches!(parse(Kind::Song, &left), Err(ApiError::InvalidId { field, .. }) if field == found)
+            );
+            left = left.replace(parameter, "");
+        }
+        assert!(matches!(parse(Kind::Song, &left), Err(ApiError::InvalidDirection(_))));
+        left = left.replace("&direction=x", "");
+        assert!(matches!(parse(Kind::Song, &left), Err(ApiError::InvalidOrder(_))));
+    }
+
+    #[test]
+    fn ids_are_hyphenated_plain_braced_or_urns() {
+        let id = "b048612e-1207-59f4-bebb-a0bc9a48cd1a";
+        for text in [
+            id.to_owned(),
+            id.replace('-', ""),
+            id.to_uppercase(),
+            format!("{{{id}}}"),
+            format!("urn:uuid:{id}"),
+        ] {
+            assert!(parse_id(&text).is_some(), "{text}");
+        }
+        for text in [
+            "",
+            "x",
+            &id[1..],
+            &format!("{{{id}"),
+            &format!(" {id}"),
+            &format!("0x{}", &id.replace('-', "")[2..]),
+        ] {
+            assert!(parse_id(text).is_none(), "{text}");
+        }
+    }
+}

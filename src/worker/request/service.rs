@@ -1,0 +1,275 @@
+//! A request in, an answer out. Touches nothing but the snapshot and counters.
+//!
+//! `answer` tells the whole way: the request gets its id, its head is checked, its path leads to an endpoint,
+//! the endpoint makes the response, and the response gets what all of them have.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use hyper::body::{Body, Incoming};
+use hyper::header::{CACHE_CONTROL, CONNECTION, DATE, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use slog::{Logger, error};
+
+use super::listing::Lists;
+use super::request_id::RequestIds;
+use super::routes;
+use super::snapshots::Snapshots;
+use super::{forwarded, head, trace_context};
+use crate::api::Endpoint;
+use crate::config::{Limits, Proxies};
+use crate::scoreboard::{Scoreboard, Slot};
+use crate::snapshot::Snapshot;
+use crate::telemetry::{AccessLine, AccessLog, AccessRecord, Statsd, sentry};
+use crate::worker::answer::body::Payload;
+use crate::worker::answer::date::Date;
+use crate::worker::answer::error::ApiError;
+use crate::worker::answer::{entity_tag, response};
+use crate::worker::shown::{PROGRAM_VERSION, metrics, status};
+use crate::worker::watch::activity::Activity;
+use crate::worker::watch::caller::{Caller, Peer, Role};
+use crate::worker::watch::exchange::Exchange;
+
+/// What all connections of a worker share.
+pub(in crate::worker) struct Service {
+    pub(in crate::worker) snapshots: Snapshots,
+    pub(in crate::worker) request_path: String,
+    pub(in crate::worker) limits: Limits,
+    pub(in crate::worker) lists: Lists,
+    pub(in crate::worker) date: Date,
+    /// What caches are told of lists, if anything.
+    pub(in crate::worker) cache_control: Option<HeaderValue>,
+    /// How long connections are kept, for clients; `None` if they are not.
+    pub(in crate::worker) keep_alive: Option<HeaderValue>,
+    pub(in crate::worker) request_ids: Option<RequestIds>,
+    pub(in crate::worker) proxies: Proxies,
+    pub(in crate::worker) access_log: Option<Arc<AccessLog>>,
+    pub(in crate::worker) draining: AtomicBool,
+    pub(in crate::worker) scoreboard: Scoreboard,
+    pub(in crate::worker) status_allow: Vec<IpAddr>,
+    /// At which addresses there are metrics: among the other endpoints only for those who may see
+    /// the status.
+    pub(in crate::worker) metrics: Option<Role>,
+    pub(in crate::worker) slot: &'static Slot,
+    pub(in crate::worker) statsd: Statsd,
+    pub(in crate::worker) log: Logger,
+}
+
+impl Service {
+    /// What answers are made from now.
+    fn snapshot(&self) -> &'static Snapshot<'static> {
+        match self.draining.load(Ordering::Relaxed) {
+            true => self.snapshots.newest(),
+            false => self.snapshots.own(),
+        }
+    }
+
+    /// Answers one request of the connection that `activity` watches.
+    pub(in crate::worker) fn answer(
+        &self,
+        request: &Request<Incoming>,
+        caller: Caller,
+        activity: &Arc<Activity>,
+    ) -> Response<Payload> {
+        activity.asked();
+        let begin = Instant::now();
+        self.slot.begin_request(request.method().as_str(), target(request));
+        let id = self.request_ids.as_ref().map(|ids| ids.of(request.headers()));
+        let caught = sentry::catch(|| self.route(request, caller), || describe(request, id.as_ref()));
+        let (mut response, endpoint) = caught.unwrap_or_else(|_| (self.panicked(request, id.as_ref()), None));
+        if let (Some(ids), Some(id)) = (&self.request_ids, &id) {
+            response.headers_mut().insert(ids.header(), id.clone());
+        }
+        self.add_common_fields(&mut response, request.method(), endpoint);
+        if request.method() == Method::HEAD {
+            response = response::without_body(response);
+        }
+        self.keep_or_end(request, &mut response, activity);
+        let took = begin.elapsed();
+        self.slot.end_request(routes::number(endpoint), response.status().as_u16(), took);
+        self.statsd.answered(response.status().as_u16());
+        if let Some(endpoint @ Endpoint::List(_)) = endpoint {
+            self.statsd.request(endpoint.name(), took);
+        }
+        let line = self
+            .access_log
+            .as_ref()
+            .map(|log| (Arc::clone(log), self.begin_line(log, request, caller.peer, &response, id.as_ref())));
+        response.map(|body| body.ending(Exchange::new(Arc::clone(activity), self.slot, begin, line)))
+    }
+
+    fn route(&self, request: &Request<Incoming>, caller: Caller) -> (Response<Payload>, Option<Endpoint>) {
+        if let Some(refused) = head::refusal(request, &self.limits) {
+            return (response::error(&refused), None);
+        }
+        if request.uri().path() == "*" {
+            return (response::options(), None);
+        }
+        let endpoint = match caller.role {
+            Role::Metrics => routes::find_metrics(&self.request_path, request.uri().path())
+                .filter(|_| self.metrics == Some(Role::Metrics)),
+            Role::Api => routes::find(&self.request_path, request.uri().path())
+                .filter(|endpoint| self.exists(*endpoint, caller.peer, request)),
+        };
+        let Some(endpoint) = endpoint else {
+            return (response::error(&ApiError::NotFound), None);
+        };
+        let response = match *request.method() {
+            Method::GET | Method::HEAD if !request.body().is_end_stream() => response::error(&BODY),
+            Method::GET | Method::HEAD => {
+                self.endpoint(endpoint, request).unwrap_or_else(|error| response::error(&error))
+            }
+            Method::OPTIONS => response::options(),
+            _ => response::error(&ApiError::MethodNotAllowed),
+        };
+        (response, Some(endpoint))
+    }
+
+    /// To those who may not see it, an endpoint is not there.
+    fn exists(&self, endpoint: Endpoint, peer: Peer, request: &Request<Incoming>) -> bool {
+        let may_see = || status::may_see(peer, request.headers(), &self.status_allow);
+        match endpoint {
+            Endpoint::Status => may_see(),
+            Endpoint::Metrics => self.metrics == Some(Role::Api) && may_see(),
+            _ => true,
+        }
+    }
+
+    fn endpoint(
+        &self,
+        endpoint: Endpoint,
+        request: &Request<Incoming>,
+    ) -> Result<Response<Payload>, ApiError> {
+        let response = match endpoint {
+            Endpoint::List(kind) => return self.lists.answer(self.snapshot(), kind, request),
+            Endpoint::Version => response::text(PROGRAM_VERSION),
+            Endpoint::Heartbeat => response::text("OKOKOK"),
+            Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot()).to_string()),
+            Endpoint::Metrics => response::metrics(metrics::render(&self.scoreboard, routes::numbered())),
+        };
+        // These have no tag.
+        match entity_tag::is_unmatched(request.headers(), None) {
+            true => Err(ApiError::PreconditionFailed),
+            false => Ok(response),
+        }
+    }
+
+    /// Tells the client whether the connection goes on, and how long.
+    fn keep_or_end(
+        &self,
+        request: &Request<Incoming>,
+        response: &mut Response<Payload>,
+        activity: &Activity,
+    ) {
+        // The worker reads no body.
+        let has_body = !request.body().is_end_stream();
+        if has_body {
+            activity.refuses_body();
+        }
+        let ends = has_body || self.draining.load(Ordering::Relaxed);
+        match &self.keep_alive {
+            Some(_) if response.headers().contains_key(CONNECTION) => {}
+            Some(keep_alive) if !ends => {
+                if keeps(request) {
+                    response.headers_mut().insert(KEEP_ALIVE, keep_alive.clone());
+                }
+            }
+            _ => response::close(response),
+        }
+    }
+
+    /// What all answers have: when they were made, and for how long.
+    fn add_common_fields(
+        &self,
+        response: &mut Response<Payload>,
+        method: &Method,
+        endpoint: Option<Endpoint>,
+    ) {
+        let is_list = matches!(endpoint, Some(Endpoint::List(_)))
+            && *method != Method::OPTIONS
+            && matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED);
+        let headers = response.headers_mut();
+        headers.insert(DATE, self.date.now());
+        if is_list {
+            self.cache_control.iter().for_each(|value| drop(headers.insert(CACHE_CONTROL, value.clone())));
+        } else {
+            headers.insert(CACHE_CONTROL, NO_STORE);
+        }
+    }
+
+    /// The answer to a request that has panicked, which Sentry has been told of.
+    fn panicked(&self, request: &Request<Incoming>, id: Option<&HeaderValue>) -> Response<Payload> {
+        let trace = trace_context::parent(request.headers()).map(|(trace, _)| trace);
+        error!(self.log, #sentry::REPORTED, "a request panicked"; "method" => %request.method(),
+            "target" => %request.uri(), "request_id" => id.and_then(|id| id.to_str().ok()), "trace_id" => trace);
+        response::error(&ApiError::Unknown)
+    }
+
+    /// The line of a request in the access log, as far as it can be written before the body is sent.
+    fn begin_line(
+        &self,
+        log: &AccessLog,
+        request: &Request<Incoming>,
+        peer: Peer,
+        response: &Response<Payload>,
+        request_id: Option<&HeaderValue>,
+    ) -> AccessLine {
+        let client = forwarded::client(peer, request.headers(), &self.proxies);
+        log.begin(&AccessRecord {
+            client: client.address,
+            scheme: client.scheme,
+            method: request.method().as_str(),
+            target: target(request),
+            protocol: if request.version() == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            status: response.status().as_u16(),
+            request_id: request_id.map(HeaderValue::as_bytes).unwrap_or_default(),
+            trace: trace_context::parent(request.headers()),
+            request_header: &|name| last_value(request.headers(), name),
+            response_header: &|name| last_value(response.headers(), name),
+        })
+    }
+}
+
+/// Whether the client wants to go on with its connection.
+fn keeps(request: &Request<Incoming>) -> bool {
+    match request.version() {
+        Version::HTTP_11 => !names_option(request.headers(), "close"),
+        _ => names_option(request.headers(), "keep-alive"),
+    }
+}
+
+/// Whether the field `Connection` names this option.
+fn names_option(headers: &HeaderMap, option: &str) -> bool {
+    let options =
+        headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.map(<[u8]>::trim_ascii).any(|named| named.eq_ignore_ascii_case(option.as_bytes()))
+}
+
+/// Path and query string.
+fn target(request: &Request<Incoming>) -> &str {
+    request.uri().path_and_query().map_or("", |target| target.as_str())
+}
+
+fn describe(request: &Request<Incoming>, id: Option<&HeaderValue>) -> sentry::Description {
+    let id = id.and_then(|id| id.to_str().ok()).map(|id| ("request_id", id.to_owned()));
+    let trace = trace_context::parent(request.headers()).map(|(trace, _)| ("trace_id", trace.to_owned()));
+    sentry::Description {
+        request: sentry::request(request.method().as_str(), target(request), request.headers()),
+        tags: id.into_iter().chain(trace).collect(),
+    }
+}
+
+/// The value that counts of a field that is given several times, as in Gunicorn's access log.
+fn last_value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    headers.get_all(name).iter().next_back().map(HeaderValue::as_bytes)
+}
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub(in crate::worker) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+const BODY: ApiError = ApiError::Refused {
+    status: StatusCode::PAYLOAD_TOO_LARGE,
+    message: "A request to this server has no body",
+};

@@ -1,0 +1,98 @@
+//! `status`: how the server is, read from the scoreboard, so that any worker knows of all.
+
+use std::net::IpAddr;
+
+use hyper::HeaderMap;
+use hyper::header::FORWARDED;
+use serde_json::{Value, json};
+
+use super::PROGRAM_VERSION;
+use crate::control::{ScanEnd, ScanFound, ScanStatus, WorkerLoad};
+use crate::model::Owner;
+use crate::scoreboard::{Number, Scans, Scoreboard};
+use crate::snapshot::{Kind, Snapshot};
+use crate::worker::watch::caller::Peer;
+
+/// Exit codes of scans that have stored what they found.
+const STORED: [u64; 2] = [0, 5];
+
+/// Whether a peer may see the status, or the metrics: it is allowed to, and it asks for itself. A proxy on this
+/// machine asks for others, and its header fields show it.
+pub(in crate::worker) fn may_see(peer: Peer, headers: &HeaderMap, allowed: &[IpAddr]) -> bool {
+    let proxied = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
+    !proxied && peer.is_none_or(|peer| allowed.contains(&peer.to_canonical()))
+}
+
+/// The status as JSON. Times are in seconds.
+pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value {
+    let workers: Vec<WorkerLoad> = scoreboard.living().map(|(number, _)| load(scoreboard, number)).collect();
+    json!({
+        "version": PROGRAM_VERSION,
+        "hash": format!("{:032x}", snapshot.hash()),
+        "songs": snapshot.count(Kind::Song),
+        "albums": snapshot.count(Kind::Of(Owner::Album)),
+        "artists": snapshot.count(Kind::Of(Owner::Artist)),
+        "genres": snapshot.count(Kind::Of(Owner::Genre)),
+        "requests": scoreboard.answers(),
+        "scan": scan(&scoreboard.header().scans),
+        "workers": workers,
+    })
+}
+
+/// What the scoreboard says of the worker on a slot.
+pub fn load(scoreboard: &Scoreboard, number: usize) -> WorkerLoad {
+    let slot = scoreboard.slot(number);
+    let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
+    WorkerLoad {
+        slot: number,
+        pid: slot.pid(),
+        generation: slot.generation(),
+        silent: scoreboard.silence(number).as_secs_f64(),
+        requests: slot.answers(),
+        connections: slot.connections().into(),
+        p50: latency(0.5),
+        p99: latency(0.99),
+    }
+}
+
+/// What there is to say of scans, if there are any; not why the last one failed, which only the master knows.
+pub fn scan(scans: &Scans) -> Option<ScanStatus> {
+    let time = |number: &Number| Some(number.get()).filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3);
+    let (running_since, next) = (time(&scans.running_ms), time(&scans.next_ms));
+    let last = time(&scans.ended_ms).map(|ended| {
+        let exit_code = scans.exit_code.get();
+        let found = ScanFound {
+            songs: scans.songs.get(),
+            added: scans.added.get(),
+            changed: scans.changed.get(),
+            removed: scans.removed.get(),
+            moved: scans.moved.get(),
+            kept: scans.kept.get(),
+            unreachable: scans.unreachable.get(),
+        };
+        // The numbers belong to an earlier scan if this one has failed.
+        let found = STORED.contains(&exit_code).then_some(found);
+        ScanEnd { started: time(&scans.started_ms), ended, exit_code, found, error: None }
+    });
+    let status = ScanStatus { running_since, next, last };
+    (status != ScanStatus::default()).then_some(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_the_allowed_see_it_and_only_for_themselves() {
+        let allowed = ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        let see = |peer: &str, headers: &HeaderMap| may_see(Some(peer.parse().unwrap()), headers, &allowed);
+        assert!(see("127.0.0.1", &headers) && see("::1", &headers) && see("::ffff:127.0.0.1", &headers));
+        assert!(may_see(None, &headers, &allowed));
+        assert!(!see("192.0.2.1", &headers) && !see("127.0.0.2", &headers));
+        headers.insert("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
+        assert!(!see("127.0.0.1", &headers) && !may_see(None, &headers, &allowed));
+    }
+}

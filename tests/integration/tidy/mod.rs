@@ -1,0 +1,263 @@
+//! House rules that a compiler does not check.
+
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use source::{Source, Use, files};
+
+/// Each room, and the rooms it may use.
+const STREET: [(&str, &[&str]); 17] = [
+    ("api", &["model"]),
+    ("cli", &[]),
+    ("exits", &[]),
+    ("config", &["cli", "exits", "telemetry"]),
+    ("model", &[]),
+    ("text", &[]),
+    ("ids", &["text"]),
+    ("telemetry", &["api"]),
+    ("scoreboard", &["api"]),
+    // A scan asks the server to read its result.
+    ("scan", &["cli", "config", "control", "database", "exits", "model", "ids", "text", "telemetry"]),
+    ("database", &["config", "model"]),
+    ("snapshot", &["api", "model", "text"]),
+    (
+        "worker",
+        &["api", "config", "control", "model", "snapshot", "telemetry", "text", "title", "scoreboard"],
+    ),
+    ("control", &[]),
+    ("title", &[]),
+    (
+        "master",
+        &[
+            "cli",
+            "config",
+            "control",
+            "database",
+            "exits",
+            "model",
+            "scan",
+            "scoreboard",
+            "snapshot",
+            "telemetry",
+            "title",
+            "worker",
+        ],
+    ),
+    ("bin", &["cli", "config", "control", "database", "master", "scan", "snapshot", "telemetry"]),
+];
+
+/// The rooms of a room, and files that stand between them: each may use those behind it.
+const SUB_ROOMS: [(&str, &[&str]); 4] = [
+    (
+        "master",
+        &[
+            "start",
+            "perform",
+            "operator",
+            "scans",
+            "generation",
+            "handover",
+            "processes",
+            "arbiter",
+            "clock",
+            "wait",
+            "exit",
+            "error",
+        ],
+    ),
+    ("scan", &["command", "watch", "read"]),
+    ("snapshot", &["inspect", "query", "open", "build", "format"]),
+    ("worker", &["life", "connection", "request", "shown", "answer", "watch"]),
+];
+
+/// The most lines of a file, and the files that have more, each with the reason.
+const LINES_MAX: usize = 450;
+const LONG_FILES: [(&str, &str); 2] = [
+    ("master/perform.rs", "all components meet here"),
+    ("scan/watch/mod.rs", "one loop, with the tests of its names"),
+];
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The part of a file's path that names its room.
+fn room(file: &Path) -> String {
+    let first = file.components().next().expect("a room").as_os_str().to_str().expect("UTF-8");
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The sub-room of a file, if it is in one.
+fn sub_room(file: &Path) -> Option<String> {
+    let inside = file.strip_prefix(room(file)).ok()?;
+    let first = inside.components().next()?.as_os_str().to_str()?;
+    Some(first.trim_end_matches(".rs").to_owned())
+}
+
+#[test]
+fn data_flows_one_way() {
+    let mut wrong = Vec::new();
+    for used in Source::read(&src()).uses() {
+        let (from, to) = (room(&used.from), room(&used.to));
+        let allowed = STREET.iter().find(|(name, _)| *name == from).map(|(_, may_use)| *may_use);
+        match allowed {
+            Some(may_use) if from == to || may_use.contains(&to.as_str()) => {}
+            _ => wrong.push(format!("{} uses {}", used.from.display(), used.path)),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_street_has_no_circle() {
+    let arrows = STREET.iter().map(|(room, may_use)| (*room, may_use.iter().copied().collect())).collect();
+    assert_eq!(circle(&arrows), None);
+}
+
+#[test]
+fn rooms_within_a_room_have_an_order() {
+    let mut wrong = Vec::new();
+    for used in Source::read(&src()).uses().into_iter().filter(|used| room(&used.from) == room(&used.to)) {
+        let Some((_, order)) = SUB_ROOMS.iter().find(|(name, _)| *name == room(&used.from)) else { continue };
+        let place = |file: &Path| {
+            let name = sub_room(file)?;
+            order.iter().position(|other| *other == name)
+        };
+        if place(&used.from) > place(&used.to) && place(&used.to).is_some() {
+            wrong.push(format!("{} uses {}", used.from.display(), used.path));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_files_of_a_room_use_each_other_in_a_circle() {
+    let uses = Source::read(&src()).uses();
+    let mut found = Vec::new();
+    for (room_name, _) in STREET {
+        let inside: Vec<&Use> =
+            uses.iter().filter(|used| room(&used.from) == room_name && room(&used.to) == room_name).collect();
+        let mut arrows: BTreeMap<&Path, BTreeSet<&Path>> = BTreeMap::new();
+        for used in &inside {
+            arrows.entry(&used.from).or_default().insert(&used.to);
+        }
+        // All of them at once: each is cut where it was found.
+        while let Some(circle) = circle(&arrows) {
+            let steps = circle.iter().zip(circle.iter().cycle().skip(1));
+            let told = steps.map(|(from, to)| {
+                let path = inside.iter().find(|used| used.from == **from && used.to == **to);
+                format!("    {} uses {}", from.display(), path.map_or("?", |used| &used.path))
+            });
+            found.push(told.collect::<Vec<_>>().join("\n"));
+            arrows.get_mut(circle[0]).expect("a file").remove(circle[1 % circle.len()]);
+        }
+    }
+    assert!(found.is_empty(), "{} circles\n{}", found.len(), found.join("\n\n"));
+}
+
+/// A shortest circle of these arrows.
+fn circle<'a, T: Ord + ?Sized>(arrows: &BTreeMap<&'a T, BTreeSet<&'a T>>) -> Option<Vec<&'a T>> {
+    arrows.keys().filter_map(|begin| way_back(arrows, begin)).min_by_key(Vec::len)
+}
+
+/// The shortest way from `begin` to itself, without its last step.
+fn way_back<'a, T: Ord + ?Sized>(
+    arrows: &BTreeMap<&'a T, BTreeSet<&'a T>>,
+    begin: &'a T,
+) -> Option<Vec<&'a T>> {
+    let mut ways = std::collections::VecDeque::from([vec![begin]]);
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop_front() {
+        for next in arrows.get(way.last()?).into_iter().flatten() {
+            if *next == begin {
+                return Some(way);
+            }
+            if seen.insert(*next) {
+                ways.push_back(way.iter().chain([next]).copied().collect());
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn circles_are_found() {
+    let arrows = |of: &[(&'static str, &'static str)]| {
+        let mut arrows: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (from, to) in of {
+            arrows.entry(from).or_default().insert(to);
+        }
+        arrows
+    };
+    assert_eq!(circle(&arrows(&[("a", "b"), ("b", "c"), ("a", "c")])), None);
+    assert_eq!(circle(&arrows(&[("a", "b"), ("b", "c"), ("c", "b")])), Some(vec!["b", "c"]));
+    assert_eq!(circle(&arrows(&[("a", "b"), ("b", "c"), ("c", "a")])), Some(vec!["a", "b", "c"]));
+}
+
+#[test]
+fn no_two_types_of_a_room_have_one_name() {
+    let source = Source::read(&src());
+    let mut places: BTreeMap<(&Path, &str), BTreeSet<&Path>> = BTreeMap::new();
+    for module in source.modules() {
+        // A folder within a room is a room of its own.
+        let folder = module.file.parent().expect("a folder");
+        // Programs do not meet.
+        if folder == Path::new("bin") {
+            continue;
+        }
+        for name in &module.public_types {
+            places.entry((folder, name)).or_default().insert(&module.file);
+        }
+    }
+    let twins = places.iter().filter(|(_, files)| files.len() > 1);
+    let twins: Vec<String> = twins.map(|((_, name), files)| format!("{name} in {files:?}")).collect();
+    assert!(twins.is_empty(), "{}", twins.join("\n"));
+}
+
+#[test]
+fn files_are_short() {
+    let lines = |path: &Path| fs::read_to_string(path).expect("a source in UTF-8").lines().count();
+    let is_known = |path: &Path| LONG_FILES.iter().any(|(file, _)| path.ends_with(file));
+    let long: Vec<String> = files(&src())
+        .iter()
+        .filter(|path| lines(path) > LINES_MAX && !is_known(path))
+        .map(|path| format!("{} has {} lines", path.display(), lines(path)))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+    for (file, reason) in LONG_FILES {
+        let is_long =
+            fs::exists(src().join(file)).is_ok_and(|exists| exists) && lines(&src().join(file)) > LINES_MAX;
+        assert!(is_long, "{file} is not long any more ({reason})");
+    }
+}
+
+#[test]
+fn files_that_the_architecture_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the map");
+    let known: Vec<PathBuf> = [files(&src()), files(&root.join("tests"))].concat();
+    let named = text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs") && name.contains('/'));
+    let missing: Vec<&str> = named.filter(|name| !known.iter().any(|file| file.ends_with(name))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn unsafe_code_stands_only_where_the_architecture_says() {
+    let allowed = [
+        "master/processes/dispositions.rs",
+        "master/processes/fork.rs",
+        "scoreboard/mod.rs",
+        "snapshot/open/storage.rs",
+        "title.rs",
+        "worker/connection/interrupt.rs",
+    ];
+    for path in files(&src()) {
+        let text = fs::read_to_string(&path).expect("a source in UTF-8");
+        if text.contains("allow(unsafe_code)") {
+            assert!(allowed.iter().any(|file| path.ends_with(file)), "{}", path.display());
+        }
+    }
+}
