@@ -5,6 +5,9 @@ use std::io::{self, ErrorKind, Write, stdout};
 
 use clap::ValueEnum;
 
+/// Columns that a line of help has at most.
+const HELP_COLUMNS: usize = 96;
+
 /// An error with its causes, in one line.
 pub fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
@@ -22,16 +25,35 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// The end of a program's help: its exit codes, a line each, in the words of the documentation of `E`.
+/// The end of a program's help: its exit codes, in the words of the documentation of `E`.
 pub fn exit_codes<E: ValueEnum>(number: impl Fn(&E) -> u8) -> String {
-    let line = |code: &E| {
+    let entry = |code: &E| {
         let documented = code.to_possible_value()?;
         let text = documented.get_help()?.to_string();
         let mut letters = text.chars();
         let first = letters.next()?.to_lowercase();
-        Some(format!("\n  {:<2} {first}{}", number(code), letters.as_str()))
+        Some(format!("\n  {:<5}{}", number(code), folded(&format!("{first}{}", letters.as_str()), 7)))
     };
-    "Exit codes:".to_owned() + &E::value_variants().iter().filter_map(line).collect::<String>()
+    "Exit codes:".to_owned() + &E::value_variants().iter().filter_map(entry).collect::<String>()
+}
+
+/// `text` in lines that begin in the column `indent`, all but the first with blanks before it.
+fn folded(text: &str, indent: usize) -> String {
+    let mut lines = String::new();
+    let mut column = indent;
+    for word in text.split_whitespace() {
+        let len = word.chars().count();
+        if column > indent && column + 1 + len > HELP_COLUMNS {
+            lines += &format!("\n{:indent$}", "");
+            column = indent;
+        } else if column > indent {
+            lines.push(' ');
+            column += 1;
+        }
+        lines += word;
+        column += len;
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -50,7 +72,14 @@ mod tests {
     #[test]
     fn exit_codes_are_told_in_the_words_of_their_documentation() {
         let text = exit_codes(|code: &Code| code.clone() as u8);
-        assert_eq!(text, "Exit codes:\n  0  all is well\n  70 this program is wrong (EX_SOFTWARE)");
+        assert_eq!(text, "Exit codes:\n  0    all is well\n  70   this program is wrong (EX_SOFTWARE)");
+    }
+
+    #[test]
+    fn long_texts_are_folded() {
+        let word = "x".repeat(40);
+        assert_eq!(folded(&format!("{word} {word} {word}"), 7), format!("{word} {word}\n       {word}"));
+        assert_eq!(folded(&"y".repeat(200), 7), "y".repeat(200));
     }
 
     #[test]

@@ -15,7 +15,6 @@
 //! - [`control`]: how `avalonctl` talks to a master
 //! - [`telemetry`]: logging, Sentry and statsd; called by all, calls nobody
 //! - [`cli`]: how all programs print
-//! - `exits`: the exit codes of a program and their documentation, as one list
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "a test may panic or fail instead"))]
 
@@ -24,7 +23,6 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod database;
-mod exits;
 pub mod ids;
 pub mod master;
 pub mod model;

@@ -3,29 +3,34 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueHint};
+use clap::{Parser, ValueEnum, ValueHint};
 
 use super::migration::{Secrets, from_python};
 use super::settings::DEFAULT_TOML;
-use crate::cli::print;
-use crate::exits::exits;
+use crate::cli::{exit_codes, print};
 
-exits! {
-    /// How the program ended.
-    pub enum Exit {
-        /// Everything was printed.
-        Done = 0,
-        /// Some lines of FILE could not be taken over (comments in what is printed say which), or
-        /// nothing could be printed.
-        Failed = 1,
-        /// The command line is wrong, or FILE cannot be read.
-        Usage = 2,
+/// How the program ended. Its help says it in these words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything was printed.
+    Done = 0,
+    /// Some lines of FILE could not be taken over (comments in what is printed say which), or
+    /// nothing could be printed.
+    Failed = 1,
+    /// The command line is wrong, or FILE cannot be read.
+    Usage = 2,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        (exit as u8).into()
     }
 }
 
 /// Prints every setting with its default and its documentation, as a TOML file to start from.
 #[derive(Debug, Parser)]
-#[command(name = "avalon-echo-config", version, after_help = Exit::help())]
+#[command(name = "avalon-echo-config", version, after_help = exit_codes(|exit: &Exit| *exit as u8))]
 pub struct Arguments {
     /// Print the settings of this Python file (of avalonms or Gunicorn) as TOML instead, with the
     /// secrets in it. The file is read, never executed

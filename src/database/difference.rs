@@ -1,5 +1,5 @@
 //! The rows of the four tables as a scan compares them: of a row that is there, 16 bytes of id
-//! and a hash of the rest are enough. And what has to be written where they differ.
+//! and a hash of the rest are enough. And the changes to write where they differ.
 
 use uuid::Uuid;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};

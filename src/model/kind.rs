@@ -103,10 +103,10 @@ impl<T> PerOwner<T> {
         PerOwner(Owner::ALL.map(make))
     }
 
-    /// The values that `make` gives, or its first error.
+    /// The values that `make` gives.
     ///
     /// # Errors
-    /// What `make` says.
+    /// The first error of `make`.
     pub fn try_new<E>(mut make: impl FnMut(Owner) -> Result<T, E>) -> Result<Self, E> {
         Ok(PerOwner([make(Owner::Album)?, make(Owner::Artist)?, make(Owner::Genre)?]))
     }
@@ -121,7 +121,7 @@ impl<T> PerOwner<T> {
         self.0.iter()
     }
 
-    /// What `change` makes of the values.
+    /// The values that `change` makes of these.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> PerOwner<U> {
         PerOwner(self.0.map(change))
     }

@@ -1,5 +1,5 @@
 //! Plain data, as a scan makes it, a database keeps it and a snapshot is built
-//! from it. No I/O, no order, no checks beyond what the types say.
+//! from it. No I/O, no order, no checks beyond those of the types.
 
 mod kind;
 pub mod library;

@@ -1,27 +1,41 @@
 //! What a scan says by its exit code, as scripts and units rely on it.
 
-use super::{Report, ScanError};
-use crate::exits::exits;
+use clap::ValueEnum;
 
-exits! {
-    /// How a scan ended.
-    pub enum Exit {
-        /// The collection was stored, or nothing had changed.
-        Done = 0,
-        /// The database or the log failed, or another scan runs; the old collection is still there.
-        /// With --reload also: the collection was stored, and the server could not load it.
-        Failed = 1,
-        /// The command line or the configuration is wrong, no folder is named at all, or PATH lies
-        /// inside a folder of COLLECTION.
-        Usage = 2,
-        /// A PATH does not exist, is no folder or cannot be listed, or no audio was found
-        /// anywhere; the old collection is still there.
-        NothingToScan = 3,
-        /// Too many songs would disappear, as when a disk is not mounted; the old collection is
-        /// still there (--force or --expect-loss stores it all the same).
-        TooMuchLost = 4,
-        /// The collection was stored, but parts could not be reached; their songs stay as they were.
-        Partial = 5,
+use super::{Report, ScanError};
+
+/// How a scan ended. The help of `avalon-scan` and its man page say it in these words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[repr(u8)]
+pub enum Exit {
+    /// The collection was stored, or nothing had changed.
+    Done = 0,
+    /// The database or the log failed, or another scan runs; the old collection is still there.
+    /// With --reload also: the collection was stored, and the server could not load it.
+    Failed = 1,
+    /// The command line or the configuration is wrong, no folder is named at all, or PATH lies
+    /// inside a folder of COLLECTION.
+    Usage = 2,
+    /// A PATH does not exist, is no folder or cannot be listed, or no audio was found
+    /// anywhere; the old collection is still there.
+    NothingToScan = 3,
+    /// Too many songs would disappear, as when a disk is not mounted; the old collection is
+    /// still there (--force or --expect-loss stores it all the same).
+    TooMuchLost = 4,
+    /// The collection was stored, but parts could not be reached; their songs stay as they were.
+    Partial = 5,
+}
+
+impl Exit {
+    /// The number, as the process ends with it.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        exit.code().into()
     }
 }
 

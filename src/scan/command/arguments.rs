@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::cli::exit_codes;
 use crate::config::{Config, Overrides};
 use crate::scan::path_list::{self, PathListError};
 use crate::scan::{Empty, Exit, Expected, Job};
@@ -14,7 +15,7 @@ Exit codes: 0 stored, 1 database or log failed, 2 wrong command line or configur
 
 /// What `--help` says after the flags.
 fn after_help() -> String {
-    format!("{}\n{}", Exit::help(), AFTER_EXIT_CODES)
+    format!("{}\n{}", exit_codes(|exit: &Exit| exit.code()), AFTER_EXIT_CODES)
 }
 
 const AFTER_EXIT_CODES: &str = "  \

@@ -1,6 +1,6 @@
 //! Answers questions: places in the tables, in order.
 //!
-//! The layers, each of which imports only those before it: [`question`]; look-ups in the tables
+//! The layers, each of which imports only those before it: `question`; look-ups in the tables
 //! (`galloping`, `lookup`); orders and answers (`sorted`, `selection`, `first`, `sets`); the songs that
 //! match (`counts`, `words`, `matching`); the cheapest way to them (`plan`, `run`); and on top this
 //! file. Nothing here formats JSON, reads parameters, or compares strings except in a look-up.

@@ -1,5 +1,7 @@
 //! Answers are those of the model.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -7,6 +9,7 @@ use super::model::{Row, collection, model_rows};
 use super::questions::{Question, model_answer, query_of, question};
 use super::*;
 use crate::model::{Named, Song};
+use crate::snapshot::query::Plan;
 
 fn answer(snapshot: &Snapshot<'_>, collection: &Collection, question: &Question) -> Vec<serde_json::Value> {
     let query = query_of(collection, question);
@@ -59,7 +62,7 @@ fn default_order_is_artist_album_track() {
 }
 
 /// With this many songs each plan is the cheapest for some questions. Years and genres go together, so
-/// that some walks find nothing for long and are given up.
+/// that some walks find too little and a listing follows.
 #[test]
 fn pages_are_parts_of_the_whole_answer() {
     let named = |number: u32, name: &str| Named {
@@ -95,6 +98,7 @@ fn pages_are_parts_of_the_whole_answer() {
         [Direction::Ascending, Direction::Descending].map(|direction| Some((field, direction)))
     });
     let orders: Vec<_> = orders.chain([None]).collect();
+    let mut seen = BTreeSet::new();
     for words in
         [None, Some("s"), Some("star"), Some("rock 4"), Some("rock"), Some("silver 39"), Some("moon 77")]
     {
@@ -112,9 +116,18 @@ fn pages_are_parts_of_the_whole_answer() {
                 let expected: Vec<u32> = whole.iter().skip(offset).take(limit).copied().collect();
                 let page = Some(Page { limit, offset });
                 assert_eq!(listed(page), expected, "{:?}", query(page));
+                seen.insert(match snapshot.plan(&query(page)) {
+                    Plan::Nothing => "nothing",
+                    Plan::All => "all",
+                    Plan::Whole(_) => "whole",
+                    Plan::List(..) => "list",
+                    Plan::Walk(..) => "walk",
+                });
             }
         }
     }
+    // No song of genre 4 is by band 3.
+    assert_eq!(Vec::from_iter(seen), ["all", "list", "walk", "whole"]);
 }
 
 #[test]

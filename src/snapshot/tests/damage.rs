@@ -115,7 +115,7 @@ fn damage_in_every_section_is_refused() {
     }
 }
 
-/// The structure is what every worker checks, so it must cost the same for any collection.
+/// Every worker checks the structure, so that must cost the same for any collection.
 #[test]
 fn places_of_songs_are_read_by_the_full_check_only() {
     use zerocopy::FromBytes;

@@ -9,18 +9,17 @@ use std::path::{Path, PathBuf};
 use source::{Source, Use, files};
 
 /// Each room, and the rooms it may use.
-const STREET: [(&str, &[&str]); 17] = [
+const STREET: [(&str, &[&str]); 16] = [
     ("api", &["model"]),
     ("cli", &[]),
-    ("exits", &[]),
-    ("config", &["cli", "exits", "telemetry"]),
+    ("config", &["cli", "telemetry"]),
     ("model", &[]),
     ("text", &[]),
     ("ids", &["text"]),
     ("telemetry", &["api"]),
     ("scoreboard", &["api"]),
     // A scan asks the server to read its result.
-    ("scan", &["cli", "config", "control", "database", "exits", "model", "ids", "text", "telemetry"]),
+    ("scan", &["cli", "config", "control", "database", "model", "ids", "text", "telemetry"]),
     ("database", &["config", "model"]),
     ("snapshot", &["api", "model", "text"]),
     (
@@ -36,7 +35,6 @@ const STREET: [(&str, &[&str]); 17] = [
             "config",
             "control",
             "database",
-            "exits",
             "model",
             "scan",
             "scoreboard",

@@ -135,15 +135,15 @@ pub(super) fn query(collection: &Collection, random: &mut Random) -> Query {
     let (limit, offset) = *random.of(&pages);
     let song = random.of(&collection.songs);
     let filter = |owner: Owner| (owner, Filter::Id(owner.of(collection)[owner.index_in(song) as usize].id));
-    let filters = *random.of::<&[Owner]>(&[
+    let by: [&[Owner]; 6] = [
         &[],
         &[Owner::Genre],
         &[Owner::Genre],
         &[Owner::Artist],
         &[Owner::Album],
         &[Owner::Genre, Owner::Artist],
-    ]);
-    let filters: Vec<_> = filters.iter().map(|owner| filter(*owner)).collect();
+    ];
+    let filters: Vec<_> = random.of(&by).iter().map(|owner| filter(*owner)).collect();
     let words = (filters.is_empty() || random.below(4) > 0).then(|| words(collection, random));
     Query { words, filters, order: *random.of(&orders), page: Some(Page { limit, offset }) }
 }

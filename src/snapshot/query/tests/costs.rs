@@ -1,5 +1,5 @@
-//! Whether each of the costs of plans earns its place: which plans change without it, and what that
-//! costs. Run it with optimisation:
+//! A measurement of the costs of plans: each change of a cost changes some plans, and this compares the
+//! times of those plans. Run it with optimisation:
 //!
 //! ```text
 //! CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo test --lib -- --ignored --nocapture costs_that_change_plans
@@ -24,34 +24,18 @@ const SIZES: [usize; 3] = [1000, 200_000, 1_000_000];
 /// A change of the costs: its name, and the change.
 type Change = (&'static str, fn(&mut Costs));
 
-const CHANGES: [Change; 24] = [
-    ("ask 0", |costs| costs.ask = 0.0),
-    ("ask 4", |costs| costs.ask = 4.0),
+const CHANGES: [Change; 8] = [
     ("add 1", |costs| costs.add = 1.0),
-    ("add 8", |costs| costs.add = 8.0),
-    ("name 24", |costs| costs.name = 24.0),
-    ("name never", |costs| costs.name = 1e12),
-    ("ask_names 6", |costs| costs.ask_names = 6.0),
-    ("ask_names 96", |costs| costs.ask_names = 96.0),
-    ("ask_names never", |costs| costs.ask_names = 1e12),
-    ("repeated 1", |costs| costs.repeated = 1.0),
-    ("repeated 16", |costs| costs.repeated = 16.0),
-    ("walk 1", |costs| costs.walk = 1.0),
-    ("walk 16", |costs| costs.walk = 16.0),
-    ("walk never", |costs| costs.walk = 1e12),
-    ("key 0", |costs| costs.key = 0.0),
-    ("key 16", |costs| costs.key = 16.0),
-    ("walk_patience 2", |costs| costs.walk_patience = 2.0),
-    ("walk_patience none", |costs| costs.walk_patience = 1e12),
-    ("walk_share 0.25", |costs| costs.walk_share = 0.25),
-    ("walk_share 1", |costs| costs.walk_share = 1.0),
-    ("share_max 0.1", |costs| costs.share_max = 0.1),
-    ("share_max none", |costs| costs.share_max = 1e12),
-    ("share_max_repeated 1/256", |costs| costs.share_max_repeated = 1.0 / 256.0),
-    ("share_max_repeated 0.5", |costs| costs.share_max_repeated = 0.5),
+    ("add 4", |costs| costs.add = 4.0),
+    ("names 12", |costs| costs.names = 12.0),
+    ("names 48", |costs| costs.names = 48.0),
+    ("scattered 2", |costs| costs.scattered = 2.0),
+    ("scattered 8", |costs| costs.scattered = 8.0),
+    ("share_max 1/8", |costs| costs.share_max = 0.125),
+    ("share_max 1/2", |costs| costs.share_max = 0.5),
 ];
 
-/// The time of a question, the shortest of some runs: what others do on the machine only adds to it.
+/// The time of a question in microseconds: the shortest of some runs, because other processes only add to it.
 fn time(snapshot: &Snapshot<'_>, costs: &Costs, query: &Query) -> f64 {
     let (begin, mut shortest) = (Instant::now(), Duration::MAX);
     for run in 0..40 {
