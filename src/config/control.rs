@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Uid;
 
 use super::layers::Layers;
-use super::notation;
 use super::overrides::Overrides;
 use super::world::World;
+use super::{arguments, notation};
 
 /// Why `avalonctl` cannot reach a master that has no place for its socket.
 pub(super) const UNREACHABLE: &str = "avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set, and there is no \
@@ -45,7 +45,8 @@ fn own_runtime_folder() -> Option<PathBuf> {
 /// Where a master of this configuration listens for `avalonctl`, also if the rest of the
 /// configuration is wrong.
 pub fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
-    match Layers::read(overrides, &World::live()).and_then(|layers| layers.string("CONTROL")) {
+    let layers = arguments::under(overrides).and_then(|overrides| Layers::read(&overrides, &World::live()));
+    match layers.and_then(|layers| layers.string("CONTROL")) {
         Ok(setting) => control(&setting, overrides),
         Err(_) => {
             let setting = overrides.variable("AVALON_CONTROL").unwrap_or_default();

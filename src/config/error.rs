@@ -53,6 +53,13 @@ pub enum ConfigError {
         /// It as TOML, without secrets.
         toml: String,
     },
+    /// Flags in the environment.
+    Arguments {
+        /// The variable that holds them.
+        variable: &'static str,
+        /// What is wrong, and what to do.
+        message: String,
+    },
     /// A key that does not exist.
     UnknownKey {
         /// Where it stands.
@@ -87,6 +94,9 @@ impl fmt::Display for ConfigError {
                     "{path}: this is Python, as avalonms and Gunicorn read it; here settings are TOML. \
                      `avalon-echo-config --from {path} > avalon.toml` writes them, with all secrets:\n\n{toml}"
                 )
+            }
+            ConfigError::Arguments { variable, message } => {
+                write!(f, "environment variable {variable}: {message}")
             }
             ConfigError::UnknownKey { origin, key, nearest } => {
                 write!(f, "{origin}: unknown key {key:?}")?;

@@ -162,7 +162,7 @@ const ASGI: [&str; 4] =
 
 /// What a WSGI server calls avalonms.
 const APPLICATIONS: [&str; 2] = ["avalon.app.wsgi", "avalon.app.wsgi:application"];
-const APPLICATION: &str = "application";
+pub(super) const APPLICATION: &str = "application";
 const NO_CONTROL: &str = "no-control-socket";
 
 fn foreign() -> impl Iterator<Item = Foreign> {

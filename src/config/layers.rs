@@ -47,6 +47,10 @@ impl Layers {
         if let Some((path, named_by)) = file(overrides)? {
             layers.lay_file(&path, named_by, world)?;
         }
+        for (key, value) in &overrides.below {
+            let origin = Origin::Environment(GUNICORN_ARGUMENTS.to_owned());
+            layers.values.insert(key, Value { value: value.clone(), origin });
+        }
         layers.lay_environment(overrides)?;
         for (key, value, flag) in &overrides.flags {
             let origin = Origin::Flag(flag.clone());
@@ -139,17 +143,12 @@ impl Layers {
     }
 
     /// What looks like a mistake in the environment, in a sentence each.
-    pub(super) fn warnings(&self, overrides: &Overrides) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         let unknown = self.unknown_variables.iter().map(|(name, nearest)| match nearest {
             Some(key) => format!("environment variable {name} is no setting; did you mean {PREFIX}{key}?"),
             None => format!("environment variable {name} is no setting"),
         });
-        let arguments = overrides.variable(GUNICORN_ARGUMENTS).map(|_| {
-            format!(
-                "environment variable {GUNICORN_ARGUMENTS} is not read; give its flags on the command line"
-            )
-        });
-        unknown.chain(arguments).collect()
+        unknown.collect()
     }
 }
 
@@ -159,8 +158,9 @@ const PLATFORM: [(&str, &str, &str); 3] = [
     ("WEB_CONCURRENCY", "WORKERS", ""),
     ("FORWARDED_ALLOW_IPS", "FORWARDED_ALLOW_IPS", ""),
 ];
-/// The variable that Gunicorn takes flags from.
-const GUNICORN_ARGUMENTS: &str = "GUNICORN_CMD_ARGS";
+
+/// The variable from which Gunicorn takes flags.
+pub(super) const GUNICORN_ARGUMENTS: &str = "GUNICORN_CMD_ARGS";
 
 fn utf8(value: OsString, key: &'static str, origin: &Origin) -> Result<String, ConfigError> {
     let wrong = |_| ConfigError::Value { origin: origin.clone(), key, problem: "is not UTF-8".to_owned() };
@@ -185,9 +185,14 @@ fn file(overrides: &Overrides) -> Result<Option<(PathBuf, Origin)>, ConfigError>
         return Ok(Some((path.clone(), Origin::Flag("--config".to_owned()))));
     }
     let named = environment(overrides).find(|(name, _)| name == FILE_VARIABLE);
-    Ok(named
+    let named = named
         .filter(|(_, path)| !path.is_empty())
-        .map(|(name, path)| (PathBuf::from(path), Origin::Environment(name))))
+        .map(|(name, path)| (PathBuf::from(path), Origin::Environment(name)));
+    let below = || {
+        let by = Origin::Environment(GUNICORN_ARGUMENTS.to_owned());
+        overrides.file_below.clone().map(|path| (path, by))
+    };
+    Ok(named.or_else(below))
 }
 
 /// The process's environment with the variables of `-e` over it.

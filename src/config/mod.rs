@@ -4,6 +4,7 @@
 //! Nothing else in the program reads the environment for settings.
 
 mod account;
+mod arguments;
 mod bind;
 mod control;
 pub mod database_url;
@@ -156,6 +157,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
 /// # Errors
 /// As with [`load`].
 pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, ConfigError> {
+    let overrides = &arguments::under(overrides)?;
     let layers = Layers::read(overrides, world)?;
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
     let database_url = database_url(&layers, overrides)?;
@@ -209,7 +211,7 @@ pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, Confi
         status_allow: status_allow(&layers)?,
         proxies: proxies::proxies(&layers)?,
         limits: limits(&layers)?,
-        warnings: layers.warnings(overrides),
+        warnings: layers.warnings(),
     })
 }
 
@@ -245,7 +247,7 @@ fn notes(
     let mut notes = overrides.notes.clone();
     notes.extend(layers.platform_notes());
     notes.extend(account::note(layers, account)?);
-    if overrides.file.is_none() {
+    if overrides.file.is_none() && overrides.file_below.is_none() {
         notes.extend(gunicorn::unread_file(Path::new("."), world));
     }
     Ok(notes)

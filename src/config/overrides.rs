@@ -10,6 +10,9 @@ pub struct Overrides {
     pub(super) file: Option<PathBuf>,
     pub(super) variables: Vec<(String, String)>,
     pub(super) flags: Vec<(&'static str, Raw, String)>,
+    /// What lies between the file and the environment, and the file that is named there.
+    pub(super) below: Vec<(&'static str, Raw)>,
+    pub(super) file_below: Option<PathBuf>,
     /// Sentences about flags that mean nothing here.
     pub(super) notes: Vec<String>,
 }

@@ -12,6 +12,7 @@ mod holder;
 mod last_words;
 mod left_out;
 mod notice;
+mod orphans;
 mod password;
 mod postgres;
 mod previous;

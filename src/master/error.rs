@@ -22,6 +22,13 @@ pub(crate) enum MasterError {
         /// Why.
         source: LogError,
     },
+    /// The process that writes a log file has not opened it.
+    LogWriter {
+        /// The setting that names the file.
+        key: &'static str,
+        /// Why.
+        problem: String,
+    },
     /// An address cannot be had.
     Listen {
         /// The address.
@@ -68,6 +75,7 @@ impl fmt::Display for MasterError {
         match self {
             MasterError::Configuration(error) => error.fmt(f),
             MasterError::Log { key, .. } => f.write_str(key),
+            MasterError::LogWriter { key, problem } => write!(f, "{key}: {problem}"),
             MasterError::Listen { address, .. } => write!(f, "cannot listen on {address}"),
             MasterError::PidFile { path, problem } => write!(f, "pid file {}: {problem}", path.display()),
             MasterError::Control { path, .. } => write!(f, "CONTROL {}", path.display()),
@@ -88,7 +96,10 @@ impl std::error::Error for MasterError {
             | MasterError::Control { source, .. }
             | MasterError::System { source, .. } => Some(source),
             MasterError::Start(error) => error.source(),
-            MasterError::PidFile { .. } | MasterError::PassedOn { .. } | MasterError::Failed(_) => None,
+            MasterError::LogWriter { .. }
+            | MasterError::PidFile { .. }
+            | MasterError::PassedOn { .. }
+            | MasterError::Failed(_) => None,
         }
     }
 }

@@ -70,10 +70,11 @@ pub fn run(overrides: Overrides, config: Config, dispositions: Dispositions) -> 
         }
     };
     let logger = prepared.logs.logger().clone();
+    let writers = prepared.writers.clone();
     let first = config.clone();
-    match prepared.open(overrides, config) {
+    let code = match prepared.open(overrides, config) {
         Ok((signals, shell, settings)) => {
-            // It would keep the first log file open for as long as the server runs.
+            // It would keep the writer of the first log file for as long as the server runs.
             drop(logger);
             let (arbiter, clock) = (Arbiter::new(settings.clone()), RunningClock::new(Instant::now()));
             let master = Master { arbiter, clock, signals, shell };
@@ -88,7 +89,9 @@ pub fn run(overrides: Overrides, config: Config, dispositions: Dispositions) -> 
             }
             ExitCode::Failure
         }
-    }
+    };
+    writers.end();
+    code
 }
 
 /// The end of a master that is wrong; its workers see that it has gone, and drain.

@@ -1,5 +1,6 @@
 //! The components of a master, and the arbiter's actions as their methods.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -15,16 +16,16 @@ use crate::master::exit::ExitCode;
 use crate::master::generation::asking::Asking;
 use crate::master::generation::generations::Generations;
 use crate::master::generation::loader::{Loader, Source};
-use crate::master::generation::logs::Moved;
 use crate::master::generation::restored::Restored;
 use crate::master::generation::workers::Workers;
+use crate::master::handover::paths::Name;
 use crate::master::handover::succession::{Succession, Word};
 use crate::master::operator::desk::{Desk, is_healthy};
 use crate::master::operator::status::View;
 use crate::master::processes::end::{self, Ended};
 use crate::master::processes::errands::{Errand, Errands};
 use crate::master::processes::fork::FirstSteps;
-use crate::master::scans::schedule::{Ending, Scans};
+use crate::master::scans::schedule::{Ending, Scans, Scope};
 use crate::scoreboard::RestartCause;
 use crate::telemetry::sentry;
 
@@ -87,10 +88,7 @@ impl Shell {
                 // No client waits for it; the log says why not.
                 let _ = self.upgrade(false);
             }
-            Action::ReopenLog => {
-                self.generations.reopen_logs();
-                self.workers.owe_logs(|_| true, Moved { log: true, access_log: true });
-            }
+            Action::ReopenLog => self.generations.reopen_logs(),
             Action::Log(level, message) => self.generations.say(level, &message),
             Action::Exit(code) => self.exit = Some(code),
         }
@@ -174,9 +172,9 @@ impl Shell {
         sentry::start_aside(&generation.config.sentry);
         self.desk.metrics.configure(&generation.config);
         self.errands.forget_hosts();
-        let scan_every = generation.config.scan_every;
+        let (scan_every, scope) = (generation.config.scan_every, Scope::of(&generation.config));
         self.view(arbiter).introduce(number, self.logger());
-        self.scans.schedule(number, scan_every, &self.workers.scoreboard().header().scans);
+        self.scans.schedule(number, scan_every, scope, &self.workers.scoreboard().header().scans);
     }
 
     /// Tells operators, systemd and a former master. A generation of stale data is followed by one from the
@@ -298,7 +296,7 @@ impl Shell {
         if let Some(served) = self.succession.ended(pid) {
             return self.successor_ended(served, ended, arbiter.state());
         }
-        if self.asking.ended(pid) {
+        if self.asking.ended(pid) || self.generations.writer_ended(pid) || self.desk.lookout_ended(pid) {
             return Vec::new();
         }
         if self.restored.saver_ended(pid) {
@@ -400,14 +398,8 @@ impl Shell {
 
     /// Work of each round of the loop that needs no event: logs, paths, errands, hand-outs, metrics.
     pub(crate) fn look_after(&mut self, arbiter: &Arbiter) -> Vec<Event> {
-        let state = arbiter.state();
-        for (number, moved) in self.generations.follow_logs() {
-            self.workers.owe_logs(|generation| generation == number, moved);
-        }
-        let events = match state != State::Stopping && self.desk.is_time_to_look() {
-            true => self.look_after_paths(arbiter),
-            false => Vec::new(),
-        };
+        self.generations.look_after_logs();
+        let events = self.look_after_paths(arbiter);
         if let Some(of) = self.generations.current_or_first() {
             let configs = self.generations.all().map(|generation| &generation.config);
             self.errands.run(&of.config, configs, of.logs.logger());
@@ -427,25 +419,33 @@ impl Shell {
         self.desk.show_life(arbiter.state(), healthy, arbiter.workers_serving(), &line);
     }
 
-    /// Workers have copies of their listeners: a new socket needs new workers, of the same generation. While
-    /// another one is made there is time: it gets the new socket, or this is done after it.
+    /// Makes paths again that were removed, and has a child look at them again.
     fn look_after_paths(&mut self, arbiter: &Arbiter) -> Vec<Event> {
-        let log = self.logger().clone();
-        self.desk.look_after_files(&log);
-        if !matches!(arbiter.state(), State::Serving | State::Drained) {
+        if arbiter.state() == State::Stopping {
+            self.desk.forget_look();
             return Vec::new();
         }
-        let listeners = self.generations.current().map(|current| current.listeners().to_vec());
-        let mut events = Vec::new();
-        for listener in listeners.unwrap_or_default() {
-            let Some(name) = listener.name() else { continue };
-            let generations = &mut self.generations;
-            if self.desk.look_after_listener(name, || generations.rebind(&listener), &log) {
-                let retires = |pid| Event::Retires { pid, cause: RestartCause::Rebound };
-                events.extend(arbiter.workers().map(|worker| retires(worker.pid)));
-            }
+        let log = self.logger().clone();
+        let addresses = self.paths_bound(arbiter.state());
+        let rebind = |path: &Path| self.generations.rebind(path);
+        let is_rebound = self.desk.look_after_paths(addresses, rebind, &log);
+        let addresses = self.paths_bound(arbiter.state());
+        if let Some(of) = self.generations.current_or_first() {
+            self.desk.look_at_paths(addresses, &of.config, &log);
         }
-        events
+        let retires = |pid| Event::Retires { pid, cause: RestartCause::Rebound };
+        let workers = arbiter.workers().filter(|_| is_rebound);
+        workers.map(|worker| retires(worker.pid)).collect()
+    }
+
+    /// The paths of listeners that can be bound again now. Workers have copies of their listeners: a new socket
+    /// needs new workers, of the same generation. While another one is made there is time: it gets the new
+    /// socket, or this is done after it.
+    fn paths_bound(&self, state: State) -> Vec<Name> {
+        let serves = matches!(state, State::Serving | State::Drained);
+        let current = self.generations.current().filter(|_| serves);
+        let listeners = current.into_iter().flat_map(|current| current.listeners());
+        listeners.filter_map(|listener| listener.name()).collect()
     }
 
     /// How long the loop may wait at most, so that systemd has its signs of life.
@@ -463,12 +463,14 @@ impl Shell {
     pub(crate) fn end(mut self) -> ExitCode {
         self.scans.end();
         let others = self.loader.iter().map(|loader| loader.pid).chain(self.restored.saver());
-        others.chain(self.errands.looking_up()).chain(self.asking.pid()).for_each(end::end);
+        let others = others.chain(self.errands.looking_up()).chain(self.asking.pid());
+        others.chain(self.desk.lookout()).for_each(end::end);
         let code = self.exit.unwrap_or(ExitCode::Failure);
         if let Some(of) = self.generations.current_or_first() {
             self.errands.finish(&of.config, of.logs.logger());
         }
         info!(self.logger(), "stopped"; "exit_code" => code as i32);
+        self.generations.end_log();
         code
     }
 }

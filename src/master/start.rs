@@ -13,7 +13,7 @@ use crate::master::error::MasterError;
 use crate::master::exit::ExitCode;
 use crate::master::generation::asking::Asking;
 use crate::master::generation::generations::{Generation, Generations, warn_about};
-use crate::master::generation::logs::Logs;
+use crate::master::generation::logs::{Logs, START_PATIENCE};
 use crate::master::generation::restored::Restored;
 use crate::master::generation::workers::Workers;
 use crate::master::handover::inherited::Inherited;
@@ -25,6 +25,7 @@ use crate::master::perform::Shell;
 use crate::master::processes::dispositions::Dispositions;
 use crate::master::processes::errands::Errands;
 use crate::master::processes::signals::Signals;
+use crate::master::processes::writers::Writers;
 use crate::master::scans::schedule::Scans;
 use crate::telemetry::sentry;
 
@@ -32,26 +33,29 @@ use crate::telemetry::sentry;
 pub(crate) struct Prepared {
     inherited: Inherited,
     pub(crate) logs: Logs,
+    pub(crate) writers: Writers,
     signals: Signals,
     nohup: bool,
 }
 
 impl Prepared {
-    /// Takes the descriptors that were passed on, opens the logs and blocks the signals.
+    /// Takes the descriptors that were passed on, blocks the signals and opens the logs.
     ///
     /// # Errors
     /// The error, and the code to end with.
     pub(crate) fn of(config: &Config, dispositions: Dispositions) -> Result<Self, (ExitCode, MasterError)> {
         let inherited = Inherited::take().map_err(|error| (ExitCode::Failure, error))?;
-        let logs = Logs::open(config).map_err(|error| (ExitCode::Configuration, error))?;
-        sentry::start_aside(&config.sentry);
         // A former master has ignored SIGHUP, and says whether that was for nohup.
         let nohup =
             inherited.handover.as_ref().and_then(|handover| handover.nohup).unwrap_or(dispositions.nohup);
         let signals = Signals::block(nohup).map_err(|source| {
             (ExitCode::Failure, MasterError::System { what: "signals cannot be received", source })
         })?;
-        Ok(Prepared { inherited, logs, signals, nohup })
+        let writers = Writers::default();
+        let logs = Logs::open(config, &writers, START_PATIENCE);
+        let logs = logs.map_err(|error| (ExitCode::Configuration, error))?;
+        sentry::start_aside(&config.sentry);
+        Ok(Prepared { inherited, logs, writers, signals, nohup })
     }
 
     /// Opens all that the first generation needs, and that outlives it.
@@ -63,7 +67,8 @@ impl Prepared {
         overrides: Overrides,
         config: Config,
     ) -> Result<(Signals, Shell, Settings), MasterError> {
-        let Prepared { inherited: Inherited { sockets, snapshot, handover }, logs, signals, nohup } = self;
+        let Prepared { inherited: Inherited { sockets, snapshot, handover }, logs, writers, signals, nohup } =
+            self;
         let log = logs.logger().clone();
         config.notes.iter().for_each(|note| info!(log, "{}", note));
         warn_about(&config, &log);
@@ -89,7 +94,7 @@ impl Prepared {
         let settings = first.settings();
         let invocation = Invocation::of_this_process().map_err(system)?;
         let shell = Shell {
-            generations: Generations::new(first, overrides, activated),
+            generations: Generations::new(first, overrides, activated, writers),
             workers,
             asking: Asking::default(),
             loader: None,

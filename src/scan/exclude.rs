@@ -2,12 +2,15 @@
 //! NAS systems and snapshots, the patterns of the setting `EXCLUDE`, and those of a file
 //! `.avalonignore` in any folder. All patterns have the syntax of `.gitignore`.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use nix::libc::O_NONBLOCK;
 
 /// The name of a file with patterns for its folder and all below.
 pub(super) const IGNORE_FILE: &str = ".avalonignore";
@@ -71,13 +74,15 @@ impl Patterns {
         Ok(Patterns { own: Arc::new(own), may_match_files, above: None })
     }
 
-    /// These, and before them those of the file `.avalonignore` in `folder`. Also gives the
-    /// lines of it that are no patterns.
+    /// These, and before them those of the file `.avalonignore` in `folder`; a folder, a pipe or a device of that
+    /// name holds none. Also gives the lines of it that are no patterns.
     ///
     /// # Errors
     /// If the file is there and cannot be read.
     pub(super) fn below(self: &Arc<Patterns>, folder: &Path) -> io::Result<(Arc<Patterns>, Vec<String>)> {
-        let text = read_up_to(&folder.join(IGNORE_FILE), IGNORE_FILE_MAX)?;
+        let Some(text) = read_up_to(&folder.join(IGNORE_FILE), IGNORE_FILE_MAX)? else {
+            return Ok((self.clone(), Vec::new()));
+        };
         let mut builder = GitignoreBuilder::new(folder);
         let mut bad = Vec::new();
         for (number, line) in String::from_utf8_lossy(&text).lines().enumerate() {
@@ -116,11 +121,15 @@ impl Patterns {
     }
 }
 
-fn read_up_to(path: &PathBuf, max: u64) -> io::Result<Vec<u8>> {
-    use std::io::Read;
+/// The beginning of a regular file; `None` of anything else. A pipe is not waited for.
+fn read_up_to(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
     let mut text = Vec::new();
-    std::fs::File::open(path)?.take(max).read_to_end(&mut text)?;
-    Ok(text)
+    file.take(max).read_to_end(&mut text)?;
+    Ok(Some(text))
 }
 
 #[cfg(test)]
@@ -164,6 +173,19 @@ mod tests {
         assert!(!patterns.exclude(Path::new("/music/lost+found"), true));
         let error = Patterns::everywhere(&["[z-a]".to_owned()]).expect_err("no pattern");
         assert!(error.contains("[z-a]"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_holds_no_patterns() {
+        let home = tempfile::tempdir().expect("folder");
+        let [folder, pipe] = ["folder", "pipe"].map(|name| home.path().join(name));
+        std::fs::create_dir_all(folder.join(IGNORE_FILE)).expect("folder");
+        std::fs::create_dir(&pipe).expect("folder");
+        nix::unistd::mkfifo(&pipe.join(IGNORE_FILE), nix::sys::stat::Mode::S_IRWXU).expect("pipe");
+        for place in [folder, pipe] {
+            let (patterns, bad) = everywhere(&[]).below(&place).expect("patterns");
+            assert!(bad.is_empty() && !patterns.exclude(&place.join("a.mp3"), false), "{place:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::account::{Account, Phase, Root, Seen};
 use super::loss::Loss;
-use super::mounts::{self, Mount};
+use super::mounts::Mounts;
 use super::report::Report;
 use super::skipped::{Examples, Reason};
 use super::{Job, ScanError};
@@ -102,15 +102,16 @@ fn text(path: &Path) -> String {
 }
 
 fn roots(roots: &[Root]) -> Vec<Value> {
-    let mounts = mounts::all();
+    // None where the kernel does not tell.
+    let mounts = Mounts::read().unwrap_or_default();
     let root = |root: &Root| {
         // A root that gives no answer is not touched once more.
-        let mount = (root.reachable == Some(true)).then(|| mounts::of(&mounts, &root.path)).flatten();
+        let mount = (root.reachable == Some(true)).then(|| mounts.of(&root.path)).flatten();
         json!({
             "path": text(&root.path),
             "reachable": root.reachable,
-            "mount": mount.map(|Mount { point, .. }| text(point)),
-            "file_system": mount.map(|Mount { kind, .. }| kind),
+            "mount": mount.map(|mount| text(&mount.point)),
+            "file_system": mount.map(|mount| &mount.kind),
         })
     };
     roots.iter().map(root).collect()

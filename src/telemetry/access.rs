@@ -1,23 +1,23 @@
 //! The access log: a line for each request, gathered in memory and written a few times a second.
 //!
-//! The master opens it, as files may belong to root, and workers write it. No line may be gathered when a
+//! Workers gather lines and hand them to the process that writes the file. No line may be gathered when a
 //! process forks, or both would write it. A line that cannot be written is counted and lost.
 
 use std::fmt::{self, Write};
-use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use slog::{Logger, warn};
+use slog::{Logger, error, warn};
 
 use super::access_format::{AccessFormat, AccessLine};
 use super::access_record::AccessRecord;
 use super::date::Clock;
 use super::log_error::LogError;
 use super::output::{Output, Patience, Stream};
+use super::relay::{Relay, Relayed, write_out};
 
 /// Bytes that are gathered before they are written without waiting for the next flush.
 const GATHERED_MAX: usize = 32 * 1024;
@@ -60,12 +60,22 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened for appending.
     pub fn open(settings: &AccessSettings) -> Result<AccessLog, LogError> {
-        Ok(AccessLog {
-            output: Arc::new(Output::open(settings.path.as_deref(), Stream::Stdout, Patience::Never)?),
+        let output = Output::open(settings.path.as_deref(), Stream::Stdout, Patience::Never)?;
+        Ok(AccessLog::to(output, settings))
+    }
+
+    /// An access log of which another process writes the file ([`AccessLog::write_relayed`]).
+    pub fn relayed(settings: &AccessSettings, relay: Relay) -> AccessLog {
+        AccessLog::to(Output::relayed(relay), settings)
+    }
+
+    fn to(output: Output, settings: &AccessSettings) -> AccessLog {
+        AccessLog {
+            output: Arc::new(output),
             format: settings.format.clone(),
             clock: Clock::local(APACHE),
             state: Mutex::default(),
-        })
+        }
     }
 
     /// Begins the line of a request that has just been answered; [`AccessLog::finish`] takes it.
@@ -113,11 +123,9 @@ impl AccessLog {
     pub fn flush(&self, log: &Logger) {
         self.follow(log);
         let mut state = self.state();
-        if !state.lines.is_empty() && self.write(&mut state) {
-            let lost = self.output.take_lost();
-            if lost > 0 {
-                warn!(log, "lines of the access log were lost"; "count" => lost);
-            }
+        let written = if state.lines.is_empty() { self.output.flush() } else { self.write(&mut state) };
+        if written {
+            self.tell_lost(log);
         }
     }
 
@@ -137,27 +145,46 @@ impl AccessLog {
         })
     }
 
-    /// Opens no file any more: the master does that, and hands over the file for [`AccessLog::adopt`].
-    pub fn be_led(&self) {
-        self.output.be_led();
+    /// Writes what was gathered at the end of a process, which waits a moment for the one that writes the file.
+    pub fn end(&self, log: &Logger) {
+        self.flush(log);
+        self.output.end();
     }
 
-    /// Goes on with a file that the master has opened.
-    pub fn adopt(&self, file: OwnedFd) {
-        self.output.adopt(file.into());
+    /// Begins anew in a child that was just forked.
+    pub fn forked(&self) {
+        self.output.forked();
     }
 
-    /// A copy of the descriptor of its file, for [`AccessLog::adopt`] in another process.
-    ///
-    /// # Errors
-    /// It has no file, or the system has no more descriptors.
-    pub fn share(&self) -> io::Result<OwnedFd> {
-        self.output.share().unwrap_or(Err(io::ErrorKind::Unsupported.into()))
+    /// The life of the process that writes the file. It ends when no process can send lines any more. `reopened`
+    /// is called when another file has been opened.
+    pub fn write_relayed(&self, relayed: Relayed, log: &Logger, reopened: impl Fn()) {
+        let reopen = || match self.reopen() {
+            Ok(()) => reopened(),
+            Err(error) => error!(log, "the access log could not be reopened: {}", error),
+        };
+        let write = |lines: &str| {
+            if self.output.write_lines(lines) {
+                self.tell_lost(log);
+            }
+        };
+        write_out(relayed, write, reopen, || {
+            if self.follow(log) {
+                reopened();
+            }
+        });
     }
 
     /// The descriptor of its file, if it has a file.
     pub fn fd(&self) -> Option<RawFd> {
         self.output.fd()
+    }
+
+    fn tell_lost(&self, log: &Logger) {
+        let lost = self.output.take_lost();
+        if lost > 0 {
+            warn!(log, "lines of the access log were lost"; "count" => lost);
+        }
     }
 
     fn write(&self, state: &mut State) -> bool {

@@ -1,11 +1,10 @@
 //! The log: one record, one line, one `write`, to stderr or to the file at `LOG_PATH`.
 //!
-//! It is used in the master before and after every fork, so there is no thread, no queue and no buffer that
-//! outlives a record. A line that cannot be written is counted and forgotten: logging never stops a request.
+//! It is used in the master before and after every fork, so there is no thread. A line that cannot be written is
+//! counted and forgotten: logging never stops a request, and no file system stops it either (`relay.rs`).
 
 use std::cell::Cell;
-use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,6 +15,7 @@ use super::format::{LogFormat, LogRecord};
 use super::log_error::LogError;
 use super::log_settings::LogSettings;
 use super::output::{Output, Patience, Stream};
+use super::relay::{Relay, Relayed, write_out};
 use super::values::Values;
 use super::{json, report};
 
@@ -59,19 +59,30 @@ impl Log {
     ) -> Result<Log, LogError> {
         check_date_format(&settings.date_format)
             .map_err(|reason| LogError::DateFormat { format: settings.date_format.clone(), reason })?;
-        Ok(Log::over(Lines {
-            output: Arc::new(Output::open(settings.path.as_deref(), Stream::Stderr, patience)?),
+        let output = Output::open(settings.path.as_deref(), Stream::Stderr, patience)?;
+        Ok(Log::to(output, settings, process_name, logger_name))
+    }
+
+    /// The log of a server, of which another process writes the file ([`Log::write_relayed`]).
+    pub fn relayed(settings: &LogSettings, relay: Relay, process_name: &str, logger_name: &str) -> Log {
+        Log::to(Output::relayed(relay), settings, process_name, logger_name)
+    }
+
+    fn to(output: Output, settings: &LogSettings, process_name: &str, logger_name: &str) -> Log {
+        Log::over(Lines {
+            output: Arc::new(output),
             format: settings.format.clone(),
             clock: Clock::local(&settings.date_format),
             level: settings.level,
             process_name: process_name.to_owned(),
             logger_name: logger_name.to_owned(),
             started: Timestamp::now(),
-        }))
+        })
     }
 
-    /// The same log, file and settings for a process that was just forked and has another name.
+    /// The same log, file and settings for this process, which was just forked and has another name.
     pub fn for_process(&self, process_name: &str) -> Log {
+        self.lines.output.forked();
         Log::over(Lines { process_name: process_name.to_owned(), ..self.lines.clone() })
     }
 
@@ -95,22 +106,36 @@ impl Log {
         self.lines.follow()
     }
 
-    /// Opens no file any more: the master does that, and hands over the file for [`Log::adopt`].
-    pub fn be_led(&self) {
-        self.lines.output.be_led();
+    /// Hands on what the process that writes the file has not taken yet, and says what was lost once it does.
+    /// Records do so as well; a process that has nothing to say does it here.
+    pub fn flush(&self) {
+        if self.lines.output.flush() {
+            self.lines.tell_lost();
+        }
     }
 
-    /// Goes on with a file that the master has opened.
-    pub fn adopt(&self, file: OwnedFd) {
-        self.lines.output.adopt(file.into());
+    /// The same at the end of a process, which waits a moment for that other one.
+    pub fn end(&self) {
+        self.lines.output.end();
     }
 
-    /// A copy of the descriptor of its file, for [`Log::adopt`] in another process.
-    ///
-    /// # Errors
-    /// It has no file, or the system has no more descriptors.
-    pub fn share(&self) -> io::Result<OwnedFd> {
-        self.lines.output.share().unwrap_or(Err(io::ErrorKind::Unsupported.into()))
+    /// The life of the process that writes the file: this is its log. It ends when no process can send lines
+    /// any more. `reopened` is called when another file has been opened.
+    pub fn write_relayed(&self, relayed: Relayed, reopened: impl Fn()) {
+        let reopen = || match self.reopen() {
+            Ok(()) => reopened(),
+            Err(error) => error!(self.logger(), "the log could not be reopened: {}", error),
+        };
+        let write = |lines: &str| {
+            if self.lines.output.write_lines(lines) {
+                self.lines.tell_lost();
+            }
+        };
+        write_out(relayed, write, reopen, || {
+            if self.follow() {
+                reopened();
+            }
+        });
     }
 
     /// The descriptor of its file, if it has a file.

@@ -1,27 +1,33 @@
 //! Where log lines go: stderr or stdout, or a file, which is followed when it is moved.
 //!
-//! No line is waited for in a server: what a full pipe or a full disk does not take is counted and lost. A
-//! regular file is written as the kernel writes files.
+//! No line is waited for in a server: what a full pipe or a full disk does not take is counted and lost. Files
+//! are written by a process of their own (`relay.rs`), which may hang with their file system; the others keep a
+//! megabyte for it, and count and lose what is more.
 
 use std::fs::{File, Metadata, OpenOptions, metadata};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{MsgFlags, send as send_to};
 
 use super::log_error::LogError;
+use super::relay::{MESSAGE_MAX, Relay};
 
 /// How often a process looks at most whether its log was moved.
 const LOOK_MS: u64 = 1000;
 /// The most bytes that a pipe takes as a whole, whoever else writes to it (Linux's PIPE_BUF).
 const PIPE_WHOLE: usize = 4096;
+/// Bytes of lines that wait for the process that writes the file.
+const WAITING_MAX: usize = 1024 * 1024;
+/// How long a process that ends waits for that process.
+const END_PATIENCE: Duration = Duration::from_millis(500);
 /// How a socket is written to without waiting for its reader.
 const AT_ONCE: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
@@ -44,8 +50,8 @@ pub(super) struct Output {
     lost_untold: AtomicU64,
     /// The last line was cut off in the middle.
     torn: AtomicBool,
-    /// The file is opened anew elsewhere, and handed over.
-    led: AtomicBool,
+    /// Lines that wait to be handed on.
+    waiting: Mutex<String>,
 }
 
 /// Whether a reader that does not read is waited for.
@@ -73,6 +79,8 @@ enum Target {
     /// A file with what tells it from another one at its path; or a stream opened anew, as whether a pipe or
     /// a terminal is waited for is shared with all who have the same descriptor.
     File(File, Identity),
+    /// The process that writes the file.
+    Relay(Relay),
 }
 
 /// Device and inode: a file keeps them when it is moved, and no other gets them while it is open. A stream
@@ -86,7 +94,16 @@ impl Output {
             Some(path) => Target::open(path, patience)?,
             None => Target::stream(stream, patience),
         };
-        Ok(Output {
+        Ok(Output::over(target, path, patience))
+    }
+
+    /// A file that another process writes.
+    pub(super) fn relayed(relay: Relay) -> Output {
+        Output::over(Target::Relay(relay), None, Patience::Never)
+    }
+
+    fn over(target: Target, path: Option<&Path>, patience: Patience) -> Output {
+        Output {
             target: RwLock::new(target),
             path: path.map(Path::to_owned),
             patience,
@@ -97,19 +114,22 @@ impl Output {
             lost: AtomicU64::new(0),
             lost_untold: AtomicU64::new(0),
             torn: AtomicBool::new(false),
-            led: AtomicBool::new(false),
-        })
+            waiting: Mutex::default(),
+        }
     }
 
     /// Writes lines that each end with a newline, in pieces that nobody else's lines get into. Says whether
     /// all were written.
     pub(super) fn write_lines(&self, lines: &str) -> bool {
+        if let Target::Relay(relay) = &*self.target() {
+            return self.hand_on(relay, lines);
+        }
         // Only what is appended to a file stays together whatever its size.
         let whole = matches!(&*self.target(), Target::File(_, Some(_)));
         let mut rest = lines;
         let mut written = true;
         while !rest.is_empty() {
-            let len = if whole { rest.len() } else { whole_lines(rest) };
+            let len = if whole { rest.len() } else { whole_lines(rest, PIPE_WHOLE) };
             let (piece, others) = rest.split_at(len);
             written &= self.write(piece);
             rest = others;
@@ -120,18 +140,68 @@ impl Output {
     /// Writes a line, or several, with their newlines, or counts those that were not written. Says whether
     /// all were.
     pub(super) fn write(&self, line: &str) -> bool {
+        if let Target::Relay(relay) = &*self.target() {
+            return self.hand_on(relay, line);
+        }
         // What is left of another line stays a line of its own.
         let mended = self.torn.swap(false, Ordering::Relaxed).then(|| format!("\n{line}"));
         let bytes = mended.as_deref().unwrap_or(line).as_bytes();
         let written = self.target().write(bytes);
         if let Err(part) = written {
             self.torn.store(part > 0 && bytes[part - 1] != b'\n', Ordering::Relaxed);
-            let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-            let lost = lines(&bytes[part..]);
-            self.lost.fetch_add(lost, Ordering::Relaxed);
-            self.lost_untold.fetch_add(lost, Ordering::Relaxed);
+            self.lose(&bytes[part..]);
         }
         written.is_ok()
+    }
+
+    fn lose(&self, bytes: &[u8]) {
+        let lost = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+        self.lost_untold.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// Hands lines to the process that writes them, after those that wait already. What it does not take waits, if
+    /// there is room. Says whether it has taken all.
+    fn hand_on(&self, relay: &Relay, lines: &str) -> bool {
+        let mut waiting = self.waiting();
+        let handed = send(relay, &waiting);
+        waiting.drain(..handed);
+        let handed = if waiting.is_empty() { send(relay, lines) } else { 0 };
+        let rest = &lines[handed..];
+        if waiting.len() + rest.len() <= WAITING_MAX {
+            waiting.push_str(rest);
+        } else {
+            self.lose(rest.as_bytes());
+        }
+        waiting.is_empty() && rest.is_empty()
+    }
+
+    /// Hands on what waits. Says whether another process writes the file and has taken all.
+    pub(super) fn flush(&self) -> bool {
+        match &*self.target() {
+            Target::Relay(relay) => self.hand_on(relay, ""),
+            Target::Inherited(_) | Target::Socket(_) | Target::File(..) => false,
+        }
+    }
+
+    /// The same at the end of a process, which waits a moment for the process that writes.
+    pub(super) fn end(&self) {
+        let Target::Relay(relay) = &*self.target() else { return };
+        let begin = Instant::now();
+        while !self.hand_on(relay, "") && begin.elapsed() < END_PATIENCE {
+            relay.wait(END_PATIENCE);
+        }
+    }
+
+    /// Begins anew in a child that was just forked: what waits and is counted is its parent's.
+    pub(super) fn forked(&self) {
+        self.waiting().clear();
+        self.lost.store(0, Ordering::Relaxed);
+        self.lost_untold.store(0, Ordering::Relaxed);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, String> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn target(&self) -> RwLockReadGuard<'_, Target> {
@@ -141,6 +211,7 @@ impl Output {
     pub(super) fn fd(&self) -> Option<RawFd> {
         match &*self.target() {
             Target::File(file, _) => Some(file.as_raw_fd()),
+            Target::Relay(relay) => Some(relay.fd()),
             Target::Inherited(_) | Target::Socket(_) => None,
         }
     }
@@ -153,25 +224,6 @@ impl Output {
     /// How many lines were lost of which nobody has been told; now somebody is.
     pub(super) fn take_lost(&self) -> u64 {
         self.lost_untold.swap(0, Ordering::Relaxed)
-    }
-
-    /// Opens nothing any more: another process does that, and hands over what it has opened.
-    pub(super) fn be_led(&self) {
-        self.led.store(true, Ordering::Relaxed);
-    }
-
-    /// Goes on with a file that another process has opened.
-    pub(super) fn adopt(&self, file: File) {
-        let identity = file.metadata().ok().filter(Metadata::is_file).and_then(|found| identity(&found));
-        *self.target.write().unwrap_or_else(PoisonError::into_inner) = Target::File(file, identity);
-    }
-
-    /// A copy of the descriptor of its file, if it has one of its own.
-    pub(super) fn share(&self) -> Option<io::Result<OwnedFd>> {
-        match &*self.target() {
-            Target::File(file, _) => Some(file.as_fd().try_clone_to_owned()),
-            Target::Inherited(_) | Target::Socket(_) => None,
-        }
     }
 
     /// Opens the file anew, whatever is there now. The old one stays in use if that fails.
@@ -188,8 +240,7 @@ impl Output {
     /// at most. That it cannot be opened is said once, at the second time: a file that was just made may not
     /// have been given to this user yet.
     pub(super) fn follow(&self) -> Result<bool, LogError> {
-        let led = self.led.load(Ordering::Relaxed);
-        let Some(path) = self.path.as_deref().filter(|_| !led && self.is_time_to_look()) else {
+        let Some(path) = self.path.as_deref().filter(|_| self.is_time_to_look()) else {
             return Ok(false);
         };
         let moved = match metadata(path) {
@@ -229,9 +280,26 @@ fn identity(file: &Metadata) -> Identity {
     Some((file.dev(), file.ino()))
 }
 
-/// Bytes of as many whole lines as a pipe takes as a whole, at least one.
-fn whole_lines(lines: &str) -> usize {
-    let within = &lines.as_bytes()[..lines.len().min(PIPE_WHOLE)];
+/// Bytes of as many lines as the process that writes them takes now.
+fn send(relay: &Relay, lines: &str) -> usize {
+    let mut handed = 0;
+    while handed < lines.len() {
+        let rest = &lines[handed..];
+        let piece = (0..=whole_lines(rest, MESSAGE_MAX).min(MESSAGE_MAX))
+            .rev()
+            .find(|len| rest.is_char_boundary(*len))
+            .unwrap_or(rest.len());
+        if relay.send(&rest.as_bytes()[..piece]).is_err() {
+            break;
+        }
+        handed += piece;
+    }
+    handed
+}
+
+/// Bytes of as many whole lines as fit into so many bytes, at least one line.
+fn whole_lines(lines: &str, most: usize) -> usize {
+    let within = &lines.as_bytes()[..lines.len().min(most)];
     let last = within.iter().rposition(|byte| *byte == b'\n');
     last.or_else(|| lines.find('\n')).map_or(lines.len(), |at| at + 1)
 }
@@ -276,9 +344,11 @@ impl Target {
                 stream.borrowed(|fd| write_all(lines, |rest| nix::unistd::write(fd, rest)))
             }
             Target::Socket(stream) => {
-                stream.borrowed(|fd| write_all(lines, |rest| send(fd.as_raw_fd(), rest, AT_ONCE)))
+                stream.borrowed(|fd| write_all(lines, |rest| send_to(fd.as_raw_fd(), rest, AT_ONCE)))
             }
             Target::File(file, _) => write_all(lines, |rest| nix::unistd::write(file.as_fd(), rest)),
+            // Lines are handed on instead.
+            Target::Relay(relay) => relay.send(lines).map_err(|_| 0),
         }
     }
 }

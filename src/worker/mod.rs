@@ -102,7 +102,8 @@ impl Worker {
         // Threads that still block in accept end with the process. Connections that are left end here, and
         // their requests with them.
         runtime.shutdown_background();
-        access_log.iter().for_each(|access_log| access_log.flush(log.logger()));
+        access_log.iter().for_each(|access_log| access_log.end(log.logger()));
+        log.end();
         ending
     }
 
@@ -214,6 +215,7 @@ impl Life {
         self.slot.set_connections(open, in_flight);
         self.service.statsd.flush();
         self.access_log.iter().for_each(|access_log| access_log.flush(self.logger()));
+        self.log.flush();
         if self.connections.clock().tick(self.ticks.next()) {
             self.connections.sweep(&self.limits);
         }
@@ -259,14 +261,6 @@ impl Life {
 
     fn take(&self, handout: Handout) {
         match handout {
-            Handout::Log(file) => self.log.adopt(file),
-            Handout::AccessLog(file) => {
-                if let Some(access_log) = &self.access_log {
-                    // Lines of requests that are over belong to the previous file.
-                    access_log.flush(self.logger());
-                    access_log.adopt(file);
-                }
-            }
             Handout::Names(names) => names.into_iter().for_each(|(name, addresses)| {
                 name.learn(addresses);
             }),

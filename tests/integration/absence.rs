@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::harness::cgroup::Group;
 use crate::harness::eventually;
 use crate::harness::http::Connection;
 use crate::harness::server::{Server, Setup, heavy_collection};
@@ -15,23 +16,56 @@ use crate::harness::server::{Server, Setup, heavy_collection};
 const HEARTBEAT: &[u8] = b"GET /avalon/heartbeat HTTP/1.1\r\nHost: x\r\n\r\n";
 /// Bytes of the list of all songs: more than buffers of sockets hold.
 const DOWNLOAD: usize = 16 << 20;
+/// Milliseconds without the server: less than its time-outs, more, and twice as much.
+const ABSENCES: [u64; 3] = [500, 1_100, 2_000];
 
 fn is_stopped(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
     stat.rsplit(')').next().expect("a state").trim_start().starts_with('T')
 }
 
-/// Stops these processes for so long; `meanwhile` is done while they stand still.
-fn absent(pids: &[Pid], absence: Duration, meanwhile: impl FnOnce()) {
-    pids.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).expect("the process is there"));
-    eventually("processes that stand still", || pids.iter().all(|pid| is_stopped(*pid)).then_some(()));
-    meanwhile();
-    thread::sleep(absence);
-    pids.iter().for_each(|pid| kill(*pid, Signal::SIGCONT).expect("the process is there"));
+/// How processes are stopped.
+enum Means<'a> {
+    /// SIGSTOP to each.
+    Signals(&'a [Pid]),
+    /// The freezer of a control group, as `docker pause` does.
+    Freezer(&'a Group),
+}
+
+impl Means<'_> {
+    /// Stops the processes for so long; `meanwhile` is done while they stand still.
+    fn absent(&self, absence: Duration, meanwhile: impl FnOnce()) {
+        match self {
+            Means::Signals(pids) => {
+                pids.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).expect("the process is there"));
+                eventually("processes that stand still", || {
+                    pids.iter().all(|pid| is_stopped(*pid)).then_some(())
+                });
+            }
+            Means::Freezer(group) => group.freeze(),
+        }
+        meanwhile();
+        thread::sleep(absence);
+        match self {
+            Means::Signals(pids) => {
+                pids.iter().for_each(|pid| kill(*pid, Signal::SIGCONT).expect("the process is there"));
+            }
+            Means::Freezer(group) => group.thaw(),
+        }
+    }
+}
+
+/// A server all of whose time-outs are a second.
+fn start_impatient() -> Server {
+    let mut setup = Setup::with(&heavy_collection(100, DOWNLOAD)).flag("--timeout=1").flag("--keep-alive=1");
+    for name in ["AVALON_HEADER_TIMEOUT", "AVALON_WRITE_TIMEOUT"] {
+        setup = setup.variable(name, "1");
+    }
+    setup.start()
 }
 
 /// A connection in each state. All must get whole answers.
-fn assert_nobody_suffers(server: &Server, pids: &[Pid], absence: Duration) {
+fn assert_nobody_suffers(server: &Server, means: &Means<'_>, absence: Duration) {
     let connect = || Connection::open(&server.address).expect("a connection");
     let mut fresh = connect();
     let mut half = connect();
@@ -52,7 +86,7 @@ fn assert_nobody_suffers(server: &Server, pids: &[Pid], absence: Duration) {
         }
     });
     let mut late = None;
-    absent(pids, absence, || {
+    means.absent(absence, || {
         fresh.send(HEARTBEAT).expect("sent");
         half.send(&HEARTBEAT[20..]).expect("sent");
         idle.send(HEARTBEAT).expect("sent");
@@ -72,19 +106,34 @@ fn assert_nobody_suffers(server: &Server, pids: &[Pid], absence: Duration) {
 
 #[test]
 fn an_absence_ends_no_connection() {
-    let mut setup = Setup::with(&heavy_collection(100, DOWNLOAD)).flag("--timeout=1").flag("--keep-alive=1");
-    for name in ["AVALON_HEADER_TIMEOUT", "AVALON_WRITE_TIMEOUT"] {
-        setup = setup.variable(name, "1");
-    }
-    let server = setup.start();
+    let server = start_impatient();
     let workers = server.wait_workers(2);
     let all: Vec<Pid> = [server.pid()].into_iter().chain(workers.clone()).collect();
-    // All time-outs are a second.
-    for absence in [500, 1_100, 2_000] {
-        assert_nobody_suffers(&server, &all, Duration::from_millis(absence));
+    for absence in ABSENCES {
+        assert_nobody_suffers(&server, &Means::Signals(&all), Duration::from_millis(absence));
     }
     assert_eq!(server.workers(), workers, "a worker was replaced: {}", server.log());
     server.assert_clean_shutdown();
+}
+
+/// No process is told of it: the signals that a stop leaves behind are not there.
+#[test]
+fn an_absence_in_a_freezer_ends_no_connection() {
+    let groups = Group::that_freeze();
+    if groups.is_empty() {
+        return eprintln!("skipped: no control group with a freezer can be made here");
+    }
+    for group in groups {
+        let server = start_impatient();
+        let workers = server.wait_workers(2);
+        eventually("the child that looks at names", || (!server.helpers().is_empty()).then_some(()));
+        group.take(&[vec![server.pid()], workers.clone(), server.helpers()].concat());
+        for absence in ABSENCES {
+            assert_nobody_suffers(&server, &Means::Freezer(&group), Duration::from_millis(absence));
+        }
+        assert_eq!(server.workers(), workers, "a worker was replaced: {}", server.log());
+        server.assert_clean_shutdown();
+    }
 }
 
 /// Requests under way have GRACEFUL_TIMEOUT of the server's own time.
@@ -104,7 +153,7 @@ fn an_absence_while_it_drains_cuts_no_answer() {
     server.signal(Signal::SIGTERM);
     server.wait_log("stopping");
     // More than that and what the master adds before it kills.
-    absent(&all, Duration::from_secs(6), || {});
+    Means::Signals(&all).absent(Duration::from_secs(6), || {});
     let reading: Vec<_> = downloads
         .into_iter()
         .map(|(mut download, len)| {

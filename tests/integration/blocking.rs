@@ -1,5 +1,7 @@
 //! Reloads that wait for what does not answer: a file, a resolver, a directory of users. The master shows life,
-//! answers, and replaces workers all the while.
+//! answers, and replaces workers all the while. So it does where a log cannot be written ([`logs`]).
+
+mod logs;
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;
@@ -45,6 +47,15 @@ fn asks(server: &Server) -> bool {
 fn assert_lives_while_it_hangs(server: &Server, notified: &Notified) {
     server.signal(Signal::SIGHUP);
     eventually("a child that asks", || asks(server).then_some(()));
+    assert_shows_life(notified);
+    assert!(asks(server), "it did not hang: {}", server.log());
+    assert_replaces(server);
+    assert_eq!(server.get("/avalon/songs").success().len(), 20);
+    assert_eq!(server.status()["state"], "reloading");
+}
+
+/// For three seconds.
+fn assert_shows_life(notified: &Notified) {
     // What was said before.
     while notified.next_within(Duration::from_millis(1)).is_some() {}
     let begin = Instant::now();
@@ -57,7 +68,10 @@ fn assert_lives_while_it_hangs(server: &Server, notified: &Notified) {
     }
     longest = longest.max(last.elapsed());
     assert!(longest <= GAP_MAX, "{longest:?}");
-    assert!(asks(server), "it did not hang: {}", server.log());
+}
+
+/// Kills a worker of two.
+fn assert_replaces(server: &Server) {
     let victim = *server.workers().iter().find(|pid| is_worker(**pid)).expect("a worker");
     kill(victim, Signal::SIGKILL).expect("a worker");
     let killed = Instant::now();
@@ -66,8 +80,6 @@ fn assert_lives_while_it_hangs(server: &Server, notified: &Notified) {
         (workers.len() == 2 && !workers.contains(&victim)).then_some(())
     });
     assert!(killed.elapsed() <= REPLACED_MAX, "{:?}", killed.elapsed());
-    assert_eq!(server.get("/avalon/songs").success().len(), 20);
-    assert_eq!(server.status()["state"], "reloading");
 }
 
 fn is_worker(pid: Pid) -> bool {
@@ -124,6 +136,28 @@ fn configuration_on_a_file_system_that_is_gone_holds_nothing_up() {
     assert_eq!(server.wait_exit(), 0, "{}", server.log());
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     drop(mount);
+}
+
+/// The pid file, the control socket and a Unix socket of `BIND` lie in folders that cannot be looked into any more.
+#[test]
+fn names_on_a_file_system_that_is_gone_hold_nothing_up() {
+    let _alone = alone();
+    let setup = Setup::with(&collection(2)).flag("--pid=names/pid");
+    let folder = setup.path("names");
+    fs::create_dir(&folder).expect("a folder");
+    let socket = format!("unix:{}", folder.join("web").display());
+    let (server, notified) = watched(setup.flag(&format!("--bind={socket}")));
+    let mounted = HungMount::hanging_over(&folder);
+    let Some(mount) = mounted else { return eprintln!("not tested: FUSE may not be used here") };
+    assert_shows_life(&notified);
+    assert_replaces(&server);
+    assert_eq!(server.get("/avalon/songs").success().len(), 20);
+    drop(mount);
+    fs::remove_file(folder.join("pid")).expect("a pid file");
+    server.wait_log("PIDFILE was removed, and is made again");
+    let mut server = server;
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_exit(), 0, "{}", server.log());
 }
 
 #[test]

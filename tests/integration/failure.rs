@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Uid;
 use rusqlite::Connection as Sqlite;
 
+use crate::harness::cgroup::Group;
 use crate::harness::eventually;
 use crate::harness::http::Connection;
 use crate::harness::server::{Server, Setup, collection};
@@ -172,6 +173,30 @@ fn limit_of_processes_is_named() {
     assert_fails(setup.spawn(), 4, &["CRITICAL", "fork: ", "pids.max", "RLIMIT_NPROC"]);
 }
 
+/// In a container or a unit (TasksMax=): nothing can be forked, and what is there goes on.
+#[test]
+fn limit_of_a_control_group_is_named_and_ends_nothing() {
+    let Some(group) = Group::that_counts() else {
+        return eprintln!("skipped: no control group that counts processes can be made here");
+    };
+    let server = Setup::with(&collection(1)).start();
+    let workers = server.wait_workers(2);
+    eventually("the child that looks at names", || (!server.helpers().is_empty()).then_some(()));
+    group.take(&[vec![server.pid()], workers.clone(), server.helpers()].concat());
+    group.limit("1");
+    kill(workers[0], Signal::SIGKILL).expect("a worker");
+    let line = server.wait_log("fork: ");
+    assert!(line.contains("pids.max") && line.contains("TasksMax"), "{line}");
+    assert!(group.count() > 1);
+    server.signal(Signal::SIGHUP);
+    server.wait_log("reload failed, generation 1 goes on serving: ");
+    assert_eq!(server.get("/avalon/songs").success().len(), 10);
+    group.limit("max");
+    server.wait_workers(2);
+    server.reload();
+    assert_eq!(server.get("/avalon/songs").success().len(), 10);
+}
+
 #[test]
 fn missing_proc_is_named() {
     if let Some(obstacle) = crate::harness::host::obstacle() {
@@ -219,7 +244,7 @@ fn workers_and_loader_become_another_user_for_good() {
 }
 
 #[test]
-fn workers_of_another_user_open_the_log_again() {
+fn log_of_another_user_is_opened_again() {
     if !Uid::effective().is_root() {
         return eprintln!("skipped: only root can start workers as another user");
     }
@@ -242,7 +267,7 @@ fn workers_of_another_user_open_the_log_again() {
         let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors");
         files.filter_map(|file| fs::read_link(file.ok()?.path()).ok()).collect::<Vec<_>>()
     };
-    for pid in server.wait_workers(2).into_iter().chain([server.pid()]) {
+    for pid in server.log_writers() {
         eventually("the new log", || {
             let open = open(pid);
             (open.contains(&log) && !open.contains(&moved)).then_some(())

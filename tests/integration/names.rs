@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 
 use crate::harness::eventually;
 use crate::harness::http;
@@ -58,6 +58,20 @@ fn removed_names_come_back_and_nobody_is_lost() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait_exit(), 0, "{}", server.log());
     assert!(["pid", "control", "web"].iter().all(|name| !server.path(name).exists()));
+}
+
+#[test]
+fn names_come_back_also_where_the_child_that_looks_at_them_is_killed() {
+    let (setup, unix) = setup();
+    let server = setup.start();
+    for _ in 0..2 {
+        let child = eventually("a child that looks", || server.helpers().first().copied());
+        kill(child, Signal::SIGKILL).expect("a child");
+        for name in ["pid", "control", "web"] {
+            fs::remove_file(server.path(name)).expect("a name");
+        }
+        assert_reached(&server, &unix);
+    }
 }
 
 #[test]

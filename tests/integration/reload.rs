@@ -1,10 +1,12 @@
 //! SIGHUP: the next generation takes over without losing a request, or nothing changes.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 
 use avalon::config::DatabaseUrl;
 use avalon::database;
@@ -264,6 +266,40 @@ fn address_becomes_all_addresses_without_loss_and_is_named_the_other_way_round()
     fs::write(&file, bind("127.0.0.1")).expect("a file");
     assert_keeps(&server, &server.wait_workers(2), "our own former address");
     load.assert_nothing_lost();
+}
+
+/// Whether another server of the same user that shares may listen on this port.
+fn may_join(port: u16) -> bool {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_port(true).expect("an option");
+    let address = SocketAddr::from(([0, 0, 0, 0], port));
+    socket.bind(&address.into()).and_then(|()| socket.listen(1)).is_ok()
+}
+
+/// As a start with that configuration leaves it.
+#[test]
+fn address_that_was_widened_is_shared_as_reuse_port_says() {
+    for is_shared in [false, true] {
+        let setup = Setup::with(&collection(1));
+        let (file, port) = (setup.path("avalon.toml"), free_port());
+        let write = |host: &str| {
+            let text = format!("BIND = \"{host}:{port}\"\nWORKERS = 2\nREUSE_PORT = {is_shared}\n");
+            fs::write(&file, text).expect("a file");
+        };
+        write("127.0.0.1");
+        let server = setup.without_flags().variable("AVALON_CONFIG", &file.display().to_string()).start();
+        write("0.0.0.0");
+        server.reload();
+        eventually("an answer on another address", || {
+            Connection::open(&format!("127.0.0.2:{port}")).is_ok().then_some(())
+        });
+        assert_eq!(may_join(port), is_shared, "after a reload");
+        server.assert_clean_shutdown();
+        let fresh = Setup::with(&collection(1)).without_bind().flag(&format!("--bind=0.0.0.0:{port}"));
+        let server = fresh.variable("AVALON_REUSE_PORT", &is_shared.to_string()).start();
+        assert_eq!(may_join(port), is_shared, "after a start");
+        server.assert_clean_shutdown();
+    }
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::harness::host::obstacle;
 use crate::harness::server::{Server, Setup, collection};
 use crate::harness::{eventually, free_port};
 
@@ -87,34 +90,46 @@ fn a_log_may_be_a_stream_by_its_path() {
     });
 }
 
+/// Its own view of /etc, in which files can be replaced, and where that is.
+fn with_own_etc(setup: Setup) -> (Setup, PathBuf) {
+    let etc = setup.path("etc");
+    let copied = Command::new("cp").args(["-a", "/etc"]).arg(&etc).status();
+    assert!(copied.is_ok_and(|status| status.success()));
+    let view = format!("mount --bind {} /etc && exec \"$0\" \"$@\"", etc.display());
+    (setup.wrapped(&["unshare", "--mount", "/bin/sh", "-c", &view]), etc)
+}
+
 /// Most editors, dhclient and NetworkManager write a new file and rename it.
-#[test]
-fn hosts_that_are_replaced_are_found_by_workers_that_run() {
-    with_and_without(|sandbox| {
+fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).expect("a file");
+    fs::rename(&new, path).expect("replaced");
+}
+
+/// Where metrics for a host are to arrive before its address changes, and after that.
+struct Statsd {
+    host: &'static str,
+    port: u16,
+    before: UdpSocket,
+    after: UdpSocket,
+}
+
+impl Statsd {
+    fn bind(host: &'static str, [before, after]: [&str; 2]) -> Statsd {
         let port = free_port();
-        let socket = |address: &str| {
+        let [before, after] = [before, after].map(|address| {
             let socket = UdpSocket::bind((address, port)).expect("a socket");
             socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
             socket
-        };
-        let [before, after] = ["127.44.0.1", "127.44.0.2"].map(socket);
-        let setup = Setup::with(&collection(1)).variable(SANDBOX, sandbox);
-        let etc = setup.path("etc");
-        let host = "statsd.avalon.test";
-        let hosts = |address: &str| {
-            let new = etc.join("hosts.new");
-            fs::write(&new, format!("{address} {host}\n")).expect("a file");
-            fs::rename(&new, etc.join("hosts")).expect("replaced");
-        };
-        let copied = std::process::Command::new("cp").args(["-a", "/etc"]).arg(&etc).status();
-        assert!(copied.is_ok_and(|status| status.success()));
-        hosts("127.44.0.1");
-        // Its own view of /etc, in which files can be replaced.
-        let view = format!("mount --bind {} /etc && exec \"$0\" \"$@\"", etc.display());
-        let setup = setup.wrapped(&["unshare", "--mount", "/bin/sh", "-c", &view]);
-        let setup = setup.variable("AVALON_STATSD_HOST", host);
-        let server = setup.variable("AVALON_STATSD_PORT", &port.to_string()).start();
-        let workers = server.wait_workers(2).len();
+        });
+        Statsd { host, port, before, after }
+    }
+
+    /// Starts a server that sends metrics there, and changes the address by `replace`.
+    fn assert_follows(&self, setup: Setup, replace: impl FnOnce()) {
+        let setup = setup.variable("AVALON_STATSD_HOST", self.host);
+        let server = setup.variable("AVALON_STATSD_PORT", &self.port.to_string()).start();
+        let workers = server.wait_workers(2);
         let wait_requests = |socket: &UdpSocket| {
             eventually("a metric of a worker", || {
                 (0..4).for_each(|_| drop(server.get("/avalon/albums")));
@@ -123,11 +138,66 @@ fn hosts_that_are_replaced_are_found_by_workers_that_run() {
                 String::from_utf8_lossy(&datagram[..len]).contains("request.albums:").then_some(())
             });
         };
-        wait_requests(&before);
-        hosts("127.44.0.2");
+        wait_requests(&self.before);
+        replace();
         // It is looked up again after a minute.
-        wait_requests(&after);
-        assert_eq!(server.wait_workers(workers).len(), workers);
+        wait_requests(&self.after);
+        assert_eq!(server.wait_workers(2), workers);
         server.assert_clean_shutdown();
+    }
+}
+
+#[test]
+fn hosts_that_are_replaced_are_found_by_workers_that_run() {
+    with_and_without(|sandbox| {
+        let statsd = Statsd::bind("statsd.avalon.test", ["127.44.0.1", "127.44.0.2"]);
+        let (setup, etc) = with_own_etc(Setup::with(&collection(1)).variable(SANDBOX, sandbox));
+        let hosts = |address: &str| replace(&etc.join("hosts"), &format!("{address} {}\n", statsd.host));
+        hosts("127.44.0.1");
+        statsd.assert_follows(setup, || hosts("127.44.0.2"));
+    });
+}
+
+/// A name server (RFC 1035) that gives every name this address; it ends with the test.
+fn serve_names(at: String, address: [u8; 4]) {
+    let socket = UdpSocket::bind((at.as_str(), 53)).expect("a port of name servers");
+    thread::spawn(move || {
+        let mut bytes = [0; 512];
+        while let Ok((len, asker)) = socket.recv_from(&mut bytes) {
+            // The name ends with an empty label; behind it stand type and class.
+            let Some(end) = bytes[12..len].iter().position(|byte| *byte == 0).map(|at| 12 + at + 5) else {
+                continue;
+            };
+            let is_ipv4 = bytes[end - 3] == 1;
+            let mut answer = bytes[..end].to_vec();
+            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_ipv4), 0, 0, 0, 0]);
+            if is_ipv4 {
+                // The name of the question, for ten seconds.
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 10, 0, 4]);
+                answer.extend(address);
+            }
+            let _ = socket.send_to(&answer, asker);
+        }
+    });
+}
+
+#[test]
+fn name_servers_that_are_replaced_are_asked_for_workers_that_run() {
+    if let Some(obstacle) = obstacle() {
+        return eprintln!("skipped: {obstacle}");
+    }
+    with_and_without(|sandbox| {
+        let net = if sandbox == "true" { 45 } else { 46 };
+        let [before, after] = [1, 2].map(|host| format!("127.{net}.0.{host}"));
+        let statsd = Statsd::bind("statsd.avalon.example", [&before, &after]);
+        serve_names(format!("127.{net}.1.1"), [127, net, 0, 1]);
+        serve_names(format!("127.{net}.1.2"), [127, net, 0, 2]);
+        let (setup, etc) = with_own_etc(Setup::with(&collection(1)).variable(SANDBOX, sandbox));
+        // Where it is a link, the link is replaced.
+        let resolv =
+            |host: u8| replace(&etc.join("resolv.conf"), &format!("nameserver 127.{net}.1.{host}\n"));
+        replace(&etc.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: dns\n");
+        resolv(1);
+        statsd.assert_follows(setup, || resolv(2));
     });
 }

@@ -5,6 +5,7 @@ mod edits;
 mod keep;
 mod made;
 mod memory;
+mod orphans;
 mod output;
 mod parts;
 mod predecessor;
@@ -15,6 +16,7 @@ mod safety;
 mod traced;
 mod unchanged;
 mod watch;
+mod watch_postgresql;
 
 pub(crate) use safety::shim;
 

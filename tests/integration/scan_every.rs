@@ -9,8 +9,11 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::harness::eventually;
+use crate::harness::load::{Load, Plan, status_200};
+use crate::harness::postgres::Postgres;
 use crate::harness::server::{Server, Setup, run};
 use crate::scan::{good_song, shim};
+use crate::upgrade::Successor;
 
 /// A server that has yet to be started, with one song in its folder of music and no database.
 pub(crate) fn setup() -> Setup {
@@ -218,6 +221,107 @@ fn reload_changes_the_interval() {
         let scan = &server.status()["scan"];
         (scan["next"].is_null() && scan["running_since"].is_null()).then_some(())
     });
+}
+
+/// An hour is left until the next scan, but it would not look at what is wanted now.
+#[test]
+fn reload_with_other_folders_scans_at_once() {
+    let setup = setup();
+    let (file, more) = (setup.path("settings.toml"), setup.path("more"));
+    fs::create_dir(&more).expect("a folder");
+    add(&more, "b.mp3");
+    let write = |folders: &[&Path], exclude: &str| {
+        let folders: Vec<String> = folders.iter().map(|folder| format!("\"{}\"", folder.display())).collect();
+        let text = format!("COLLECTION = [{}]\nEXCLUDE = [{exclude}]\n", folders.join(", "));
+        fs::write(&file, text).expect("a file");
+    };
+    let music = setup.path("music");
+    write(&[&music], "");
+    let setup = setup.without_variable("AVALON_COLLECTION").flag("--scan-every=1h");
+    let server = setup.flag(&format!("--config={}", file.display())).start();
+    wait_songs(&server, 1);
+    write(&[&music, &more], "");
+    server.signal(Signal::SIGHUP);
+    wait_songs(&server, 2);
+    write(&[&music, &more], "\"b.*\"");
+    server.signal(Signal::SIGHUP);
+    wait_songs(&server, 1);
+    // And a reload that changes nothing of it begins no scan.
+    let ended = server.status()["scan"]["last"]["ended"].clone();
+    server.reload();
+    let scan = server.status()["scan"].clone();
+    assert_eq!((&scan["last"]["ended"], &scan["running_since"]), (&ended, &Value::Null));
+    server.assert_clean_shutdown();
+}
+
+#[test]
+fn postgresql_is_scanned_into_as_well() {
+    let database = Postgres::shared().create_database();
+    let server = setup().flag("--scan-every=1").variable("AVALON_DATABASE_URL", &database.url()).start();
+    wait_songs(&server, 1);
+    let generation = wait_settled(&server);
+    wait_next(&server);
+    assert_eq!(server.status()["generation"], generation);
+    add(&server.path("music"), "b.mp3");
+    wait_songs(&server, 2);
+    // What another program stores is set right, and served.
+    let generation = wait_settled(&server);
+    database.execute("DELETE FROM tracks");
+    eventually("the rows again", || {
+        let row = database.client().query_one("SELECT count(*) FROM tracks", &[]).expect("a count");
+        (row.get::<_, i64>(0) == 2).then_some(())
+    });
+    wait_songs(&server, 2);
+    eventually("a reload", || (server.status()["generation"].as_u64() > Some(generation)).then_some(()));
+    server.assert_clean_shutdown();
+}
+
+/// A scan at work when another master takes over is ended with its master: all it did is undone, and the new
+/// master scans.
+#[test]
+fn scan_under_way_at_an_upgrade_is_undone_and_made_again() {
+    for on_postgresql in [false, true] {
+        let database = on_postgresql.then(|| Postgres::shared().create_database());
+        let setup = setup().flag("--scan-every=1").variable("AVALON_FILE_TIMEOUT", "2000");
+        let setup = match &database {
+            Some(database) => setup.variable("AVALON_DATABASE_URL", &database.url()),
+            None => setup,
+        };
+        let [song, mark, until] =
+            ["music/z.mp3", "hanging", "until"].map(|name| setup.path(name).display().to_string());
+        let setup = setup.variable("LD_PRELOAD", &shim().display().to_string());
+        let setup = setup.variable("SHIM_CALL", "hang").variable("SHIM_PATH", &song);
+        let server = setup.variable("SHIM_MARK", &mark).variable("SHIM_UNTIL", &until).start();
+        wait_songs(&server, 1);
+        for number in 0..20 {
+            add(&server.path("music"), &format!("{number}.mp3"));
+        }
+        add(&server.path("music"), "z.mp3");
+        let load = Load::start(&Plan::standard(
+            &server.address,
+            &["/avalon/heartbeat", "/avalon/songs"],
+            status_200,
+        ));
+        let (old, socket) = (server.pid(), server.path("control").display().to_string());
+        let ctl = |words: &[&str]| {
+            run(env!("CARGO_BIN_EXE_avalonctl"), &[&["--socket", &socket], words].concat(), &[])
+        };
+        let scan = wait_hanging(&server);
+        let (code, _, stderr) = ctl(&["upgrade"]);
+        assert_eq!(code, 0, "{stderr}");
+        let new = Successor::of(&server, old);
+        server.wait_log("interrupted by SIGTERM; the old collection is untouched");
+        eventually("the end of the scan", || kill(scan, None).is_err().then_some(()));
+        // The old rows until the scan of the new master has come to its end.
+        assert_eq!(server.get("/avalon/songs").success().len(), 1);
+        eventually("a scan of the new master", || Path::new(&mark).exists().then_some(()));
+        fs::write(&until, "").expect("a file");
+        wait_songs(&server, 22);
+        let last = wait_last(&server, "the scan", |last| last["songs"] == 22);
+        assert_eq!((&last["exit_code"], &last["error"]), (&0.into(), &Value::Null));
+        load.assert_nothing_lost();
+        drop(new);
+    }
 }
 
 #[test]

@@ -69,11 +69,14 @@ fn wait_status(text: &str) -> String {
     eventually(&format!("a status with {text:?}"), || Some(show("StatusText")).filter(|s| s.contains(text)))
 }
 
-/// All processes of the service.
+/// The processes of the service, but for the child of the master that looks at names.
 fn processes() -> Vec<Pid> {
     let list = fs::read_to_string("/sys/fs/cgroup/system.slice/avalon.service/cgroup.procs");
     let parse = |line: &str| Pid::from_raw(line.parse().expect("a pid"));
-    list.unwrap_or_default().lines().map(parse).collect()
+    let looks_at_names = |pid: &Pid| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|title| title.starts_with(b"avalon: names"))
+    };
+    list.unwrap_or_default().lines().map(parse).filter(|pid| !looks_at_names(pid)).collect()
 }
 
 /// Rows of a collection of so many artists, with ten songs each, of the service's user.
@@ -252,10 +255,20 @@ impl Machine {
             (http::get(&self.address, "/avalon/songs").success().len() == 2).then_some(())
         });
         eventually("another folder", || active().contains("watching 2 folders").then_some(()));
+        // The unit has its own view of mounts (ProtectSystem), to which those that come later are passed on.
+        sh_ok("mkdir /srv/music/disk && mount -t tmpfs disk /srv/music/disk");
+        sh_ok("cp /srv/music/song.mp3 /srv/music/disk/third.mp3");
+        let songs = || http::get(&self.address, "/avalon/songs").success().len();
+        eventually("a song on a disk that was mounted", || (songs() == 3).then_some(()));
+        sh_ok("cp /srv/music/song.mp3 /srv/music/disk/fourth.mp3");
+        eventually("a change on it", || (songs() == 4).then_some(()));
+        // The watch does not hold it, and what is on it stays in the collection.
+        sh_ok("umount /srv/music/disk && rm /srv/music/more/another.mp3");
+        eventually("one song less", || (songs() == 3).then_some(()));
         sh_ok("systemctl stop avalon-watch.service");
         let result = sh_ok("systemctl show avalon-watch.service --value -p Result -p ExecMainStatus");
         assert_eq!(result, "success\n0\n");
-        sh_ok("rm -r /srv/music/more");
+        sh_ok("rm -r /srv/music/more /srv/music/disk");
         store(4);
         sh_ok("systemctl reload avalon.service");
     }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::rows::{for_each_row, for_each_row_of, value};
 use super::tables::missing_of;
 use crate::database::difference::StoredSong;
+use crate::database::orphans::WithoutOrphans;
 use crate::database::previous::{Previous, State, Visit};
 use crate::database::rows::Value;
 use crate::database::{schema, state};
@@ -33,8 +34,9 @@ pub(super) fn all(
     };
     let mut state = State::Absent;
     if tables.contains(&"avalon_folders") && tables.contains(&"avalon_files") {
-        let is_whole = folders(transaction, visit)? & files(transaction, visit)?;
-        state = if is_whole { State::Whole } else { State::Damaged };
+        let mut visit = WithoutOrphans::to(visit);
+        let is_whole = folders(transaction, &mut visit)? & files(transaction, &mut visit)?;
+        state = if is_whole && !visit.were_there { State::Whole } else { State::Damaged };
     }
     let mut is_clean = true;
     for owner in Owner::ALL.into_iter().filter(|owner| tables.contains(&owner.plural())) {

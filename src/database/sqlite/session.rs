@@ -16,6 +16,7 @@ use crate::database::difference::StoredSong;
 use crate::database::error::ANOTHER_PROGRAM;
 use crate::database::holder::{Holder, Patience};
 use crate::database::notice::{Notice, Tell};
+use crate::database::orphans::WithoutOrphans;
 use crate::database::previous::{Previous, State, Visit};
 use crate::database::{Changes, DatabaseError, schema, state};
 use crate::model::Owner;
@@ -155,8 +156,9 @@ fn read(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Result<Prev
     let last_scan = last_scan(connection)?;
     let mut state = State::Absent;
     if has_table(connection, "avalon_folders")? && has_table(connection, "avalon_files")? {
-        let is_whole = read_folders(connection, visit)? & read_files(connection, visit)?;
-        state = if is_whole { State::Whole } else { State::Damaged };
+        let mut visit = WithoutOrphans::to(visit);
+        let is_whole = read_folders(connection, &mut visit)? & read_files(connection, &mut visit)?;
+        state = if is_whole && !visit.were_there { State::Whole } else { State::Damaged };
     }
     let missing = missing_tables(connection)?;
     let mut is_clean = true;

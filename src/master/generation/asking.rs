@@ -170,7 +170,7 @@ fn ask(overrides: &Overrides, is_open: impl Fn(&BindAddress) -> bool, mut to: Fi
     }
 }
 
-/// Paths that the master opens for a new generation.
+/// Paths that the master opens or looks at for a new generation.
 fn paths(config: &Config) -> impl Iterator<Item = &Path> {
     let folders = addresses_wanted(config).filter_map(|address| match address {
         BindAddress::Unix(path) => path.parent(),
@@ -178,7 +178,8 @@ fn paths(config: &Config) -> impl Iterator<Item = &Path> {
     });
     let access_log = config.access_log.as_ref().and_then(|settings| settings.path.as_deref());
     let logs = config.log.path.as_deref().into_iter().chain(access_log);
-    logs.chain(config.snapshot_dir.as_deref()).chain(folders)
+    let own = config.pidfile.as_deref().into_iter().chain(config.control.as_deref());
+    logs.chain(config.snapshot_dir.as_deref()).chain(folders).chain(own)
 }
 
 /// The answers, and whether they are complete.

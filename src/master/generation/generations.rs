@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use nix::unistd::Pid;
 use slog::{Level, Logger, crit, error, info, warn};
 
 use crate::config::{self, BindAddress, Config, Overrides, World};
@@ -13,9 +15,10 @@ use crate::control::Contents;
 use crate::master::arbiter::events::Settings;
 use crate::master::error::MasterError;
 use crate::master::generation::loader::Source;
-use crate::master::generation::logs::{self, Logs, Moved};
+use crate::master::generation::logs::{Logs, RELOAD_PATIENCE};
 use crate::master::handover::listeners::{self, Listener, Manner, open_wanted};
 use crate::master::processes::fork::FirstSteps;
+use crate::master::processes::writers::Writers;
 use crate::telemetry::Log;
 use crate::worker::Role;
 
@@ -132,13 +135,21 @@ pub(crate) struct Generations {
     activated: Vec<Rc<Listener>>,
     /// The log of the master: that of the generation that serves, or of the first one.
     log: Log,
+    /// The processes that write log files.
+    writers: Writers,
 }
 
 impl Generations {
     /// The first one, which has number 1.
-    pub(crate) fn new(first: Generation, overrides: Overrides, activated: Vec<Rc<Listener>>) -> Self {
+    pub(crate) fn new(
+        first: Generation,
+        overrides: Overrides,
+        activated: Vec<Rc<Listener>>,
+        writers: Writers,
+    ) -> Self {
         let log = first.logs.log.clone();
-        Generations { by_number: BTreeMap::from([(1, first)]), current: None, overrides, activated, log }
+        let by_number = BTreeMap::from([(1, first)]);
+        Generations { by_number, current: None, overrides, activated, log, writers }
     }
 
     /// Where the master sends records.
@@ -226,7 +237,7 @@ impl Generations {
         config: Config,
         world: &World<'_>,
     ) -> Result<Settings, MasterError> {
-        let logs = Logs::open(&config)?;
+        let logs = Logs::open(&config, &self.writers, RELOAD_PATIENCE)?;
         let open: Vec<_> = self.all().flat_map(|generation| generation.listeners.clone()).collect();
         let next = Generation::open(config, logs, &self.activated, &open, world)?;
         let settings = next.settings();
@@ -276,38 +287,48 @@ impl Generations {
         turned_away
     }
 
-    /// Binds the path of a Unix socket again; all generations that have the old listener get the new one.
+    /// Binds a path of the generation that serves again; all generations that have the old listener get the new
+    /// one.
     ///
     /// # Errors
     /// The path cannot be had.
-    pub(crate) fn rebind(&mut self, old: &Rc<Listener>) -> Result<(), MasterError> {
+    pub(crate) fn rebind(&mut self, path: &Path) -> Result<(), MasterError> {
         let Some(current) = self.current() else { return Ok(()) };
+        let is_there = |listener: &&Rc<Listener>| listener.name().is_some_and(|(at, _)| at == path);
+        let Some(old) = current.listeners.iter().find(is_there).cloned() else { return Ok(()) };
         let address = [old.address().clone()];
         let made = listeners::open(&address, &[], &Manner::of(&current.config), &World::live())?;
         let Some(new) = made.into_iter().next() else { return Ok(()) };
         // Workers empty the queue of the old one, and no caller can find it any more.
         old.set_owned(false);
         for listener in self.by_number.values_mut().flat_map(|generation| &mut generation.listeners) {
-            if Rc::ptr_eq(listener, old) {
+            if Rc::ptr_eq(listener, &old) {
                 *listener = Rc::clone(&new);
             }
         }
         Ok(())
     }
 
-    /// Follows log files that were moved; says which, by generation.
-    pub(crate) fn follow_logs(&self) -> Vec<(u64, Moved)> {
-        let follow = |(number, of): (&u64, &Generation)| (*number, of.logs.follow(&of.config));
-        let moved =
-            self.by_number.iter().map(follow).filter(|(_, moved)| *moved != Moved::default()).collect();
-        self.log.follow();
-        moved
+    /// Hands on the lines that wait to be written, and looks after the processes that write.
+    pub(crate) fn look_after_logs(&self) {
+        self.all().for_each(|generation| generation.logs.log.flush());
+        self.log.flush();
+        self.writers.look_after(self.logger());
     }
 
-    /// Opens all log files again.
+    /// Has all log files opened again.
     pub(crate) fn reopen_logs(&self) {
-        self.all().for_each(|generation| generation.logs.reopen(&generation.config));
-        logs::reopen(&self.log);
+        self.writers.reopen();
+    }
+
+    /// A process has ended; says whether it was one that writes a log file.
+    pub(crate) fn writer_ended(&self, pid: Pid) -> bool {
+        self.writers.ended(pid)
+    }
+
+    /// The master says nothing more: waits a moment until its last lines are handed on.
+    pub(crate) fn end_log(&self) {
+        self.log.end();
     }
 }
 
@@ -331,13 +352,17 @@ mod tests {
         overrides.set_file(file);
         let world = World::live();
         let config = config::load_in(&overrides, &world).unwrap();
-        let logs = Logs::open(&config).unwrap();
+        let logs = Logs::open(&config, &Writers::default(), RELOAD_PATIENCE).unwrap();
         Generation::open(config, logs, &[], open, &world).unwrap()
     }
 
     fn generations(folder: &std::path::Path, addresses: &[&str]) -> Generations {
-        let mut generations =
-            Generations::new(generation(folder, addresses, &[]), Overrides::default(), Vec::new());
+        let mut generations = Generations::new(
+            generation(folder, addresses, &[]),
+            Overrides::default(),
+            Vec::new(),
+            Writers::default(),
+        );
         generations.promote(1);
         generations
     }
@@ -374,9 +399,7 @@ mod tests {
         let mut generations = generations(folder.path(), &["a"]);
         let path = folder.path().join("a");
         std::fs::remove_file(&path).unwrap();
-        let old = Rc::clone(&generations.current().unwrap().listeners()[0]);
-        generations.rebind(&old).unwrap();
-        drop(old);
+        generations.rebind(&path).unwrap();
         assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
         generations.close_addresses(true);
         assert!(!path.exists());

@@ -1,5 +1,5 @@
-//! The workers of all generations. The master forks them, hands them things while they run (logs that were opened
-//! again, addresses of hosts, a newer snapshot), and tells them to leave. The arbiter counts them.
+//! The workers of all generations. The master forks them, hands them things while they run (addresses of hosts,
+//! a newer snapshot), and tells them to leave. The arbiter counts them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,7 +12,6 @@ use slog::{debug, error, warn};
 
 use crate::master::exit::ExitCode;
 use crate::master::generation::generations::{Generation, Generations};
-use crate::master::generation::logs::Moved;
 use crate::master::processes::fork::fork;
 use crate::master::processes::messages::{Mailbox, Message};
 use crate::master::processes::sandbox;
@@ -43,8 +42,6 @@ struct Way {
 /// Things that a worker has not got yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Owed {
-    log: bool,
-    access_log: bool,
     names: bool,
     /// That of the generation that serves.
     snapshot: bool,
@@ -125,11 +122,6 @@ impl Workers {
         self.dismissal = Dismissal::Last;
     }
 
-    /// Log files were opened again: workers of these generations are to get them.
-    pub(crate) fn owe_logs(&mut self, of: impl Fn(u64) -> bool, moved: Moved) {
-        self.owe(of, Owed { log: moved.log, access_log: moved.access_log, ..Owed::default() });
-    }
-
     /// Addresses of hosts were found: all workers are to get them.
     pub(crate) fn owe_names(&mut self) {
         self.owe(|_| true, Owed { names: true, ..Owed::default() });
@@ -142,8 +134,6 @@ impl Workers {
 
     fn owe(&mut self, of: impl Fn(u64) -> bool, more: Owed) {
         for way in self.ways.values_mut().filter(|way| of(way.generation)) {
-            way.owed.log |= more.log;
-            way.owed.access_log |= more.access_log;
             way.owed.names |= more.names;
             way.owed.snapshot |= more.snapshot;
         }
@@ -154,16 +144,8 @@ impl Workers {
     pub(crate) fn hand_out(&mut self, generations: &Generations) {
         let newest = generations.current().and_then(|current| current.served.as_ref());
         for way in self.ways.values_mut().filter(|way| way.owed != Owed::default()) {
-            let Ok(of) = generations.numbered(way.generation) else { continue };
             let (giver, owed) = (&way.giver, way.owed);
-            let share =
-                |file: io::Result<OwnedFd>, give: &dyn Fn(OwnedFd) -> io::Result<()>| file.and_then(give);
             way.owed = Owed {
-                log: still_owed(owed.log, || share(of.logs.log.share(), &|file| giver.log(file.as_fd()))),
-                access_log: still_owed(owed.access_log, || match &of.logs.access_log {
-                    Some(log) => share(log.share(), &|file| giver.access_log(file.as_fd())),
-                    None => Ok(()),
-                }),
                 names: still_owed(owed.names, || giver.names()),
                 snapshot: still_owed(owed.snapshot, || {
                     newest.map_or(Ok(()), |newest| giver.snapshot(newest.snapshot.as_fd()))
@@ -197,8 +179,7 @@ fn serve(
 ) -> ExitCode {
     let Parts { listeners, snapshot, messages, taker, master } = parts;
     let log = of.logs.log.for_process(&format!("worker {number}"));
-    log.be_led();
-    of.logs.access_log.iter().for_each(|access_log| access_log.be_led());
+    of.logs.access_log.iter().for_each(|access_log| access_log.forked());
     if of.config.sandbox {
         match sandbox::confine() {
             Ok(how) => debug!(log.logger(), "confined"; "how" => how),
@@ -265,11 +246,10 @@ mod tests {
     #[test]
     fn debts_add_up_and_are_those_of_a_generation() {
         let (mut workers, _takers) = with_workers(&[1, 2]);
-        workers.owe_logs(|generation| generation == 1, Moved { log: true, access_log: false });
         workers.owe_snapshot(2);
         workers.owe_names();
         let names = Owed { names: true, ..Owed::default() };
-        assert_eq!(owed(&workers), [(1, Owed { log: true, snapshot: true, ..names }), (2, names)]);
+        assert_eq!(owed(&workers), [(1, Owed { snapshot: true, ..names }), (2, names)]);
     }
 
     #[test]

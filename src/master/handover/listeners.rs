@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
 use crate::config::{BindAddress, Config, World, preferred};
 use crate::master::error::MasterError;
-use crate::master::handover::paths::{Holder, Identity, bind_unix};
+use crate::master::handover::paths::{Holder, Identity, Name, bind_unix};
 
 /// One open address.
 pub(crate) struct Listener {
@@ -69,14 +69,17 @@ impl Listener {
         self.owned.set(owned && !self.activated);
     }
 
-    /// The path of a Unix socket that this master takes care of, and its owner.
-    pub(crate) fn name(&self) -> Option<(&Path, Holder)> {
+    /// The path of a Unix socket that this master takes care of, and the file that was given to it.
+    pub(crate) fn name(&self) -> Option<Name> {
         match (&self.address, self.identity) {
-            (BindAddress::Unix(path), Some(identity)) if self.owned.get() => {
-                Some((path, identity.holder(path)))
-            }
+            (BindAddress::Unix(path), Some(identity)) if self.owned.get() => Some((path.clone(), identity)),
             _ => None,
         }
+    }
+
+    /// The owner of that path; `None` if there is none that this master takes care of.
+    fn holder(&self) -> Option<Holder> {
+        self.name().map(|(path, identity)| identity.holder(&path))
     }
 
     pub(crate) fn address(&self) -> &BindAddress {
@@ -123,7 +126,9 @@ impl Drop for Listener {
         if !self.owned.get() {
             return;
         }
-        if let Some((path, Holder::Ours)) = self.name() {
+        if let BindAddress::Unix(path) = &self.address
+            && self.holder() == Some(Holder::Ours)
+        {
             let _ = fs::remove_file(path);
         }
         self.turn_away();
@@ -191,7 +196,7 @@ pub(crate) fn open(
 ) -> Result<Vec<Rc<Listener>>, MasterError> {
     let find = |address: &BindAddress| open.iter().find(|listener| listener.address == *address);
     let have = |address: &BindAddress| match find(address) {
-        Some(listener) if listener.name().is_none_or(|(_, holder)| holder == Holder::Ours) => {
+        Some(listener) if listener.holder().is_none_or(|holder| holder == Holder::Ours) => {
             Ok(Rc::clone(listener))
         }
         Some(listener) => {
@@ -307,8 +312,7 @@ fn bind_beside(
     if !is_wider {
         return Err(ours());
     }
-    // Only for this moment. (The kernel remembers that the port was shared: another process of this user that
-    // asks to share it may still join; one that does not ask is refused as before.)
+    // Only for this moment.
     let share = |shared| {
         in_the_way.iter().try_for_each(|listener| listener.socket.set_reuse_port(shared))?;
         socket.set_reuse_port(shared)
@@ -316,7 +320,23 @@ fn bind_beside(
     let bound =
         share(true).and_then(|()| socket.bind(&address.into())).and_then(|()| socket.listen(manner.backlog));
     share(manner.reuse_port)?;
+    if !manner.reuse_port {
+        forget_sharing(address);
+    }
     bound.map_err(|_| ours())
+}
+
+/// The kernel remembers that a port was shared, and lets in other processes of this user that ask to share it, until
+/// a socket is bound to that port that does not share it. An IPv6 address has no address in common with an IPv4 one.
+/// Beside `[::]` there is no such address: then, and without IPv6, the kernel goes on remembering.
+fn forget_sharing(address: SocketAddr) {
+    if !address.is_ipv4() {
+        return;
+    }
+    let beside = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
+    let _ = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))
+        .and_then(|socket| socket.set_only_v6(true).map(|()| socket))
+        .and_then(|socket| socket.bind(&beside.into()));
 }
 
 /// A Unix socket with its owner and its queue.

@@ -14,6 +14,20 @@ use socket2::{Domain, SockAddr, Socket, Type};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity(u64, u64);
 
+/// A path of this master, and the file that was given to it.
+pub(crate) type Name = (PathBuf, Identity);
+
+/// What was found at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// This file.
+    Something(Identity),
+    /// The path does not exist.
+    Nothing,
+    /// The path cannot be looked at.
+    Unknown,
+}
+
 /// The owner of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holder {
@@ -41,12 +55,46 @@ impl Identity {
 
     /// The owner of a path that was given to this file.
     pub(crate) fn holder(self, path: &Path) -> Holder {
-        match Identity::at(path) {
-            Ok(found) if found == self => Holder::Ours,
-            Ok(_) => Holder::Another,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Holder::Nobody,
-            Err(_) => Holder::Ours,
+        self.holder_of(Seen::at(path))
+    }
+
+    /// The same where a look at the path has found this.
+    pub(crate) fn holder_of(self, seen: Seen) -> Holder {
+        match seen {
+            Seen::Something(found) if found == self => Holder::Ours,
+            Seen::Something(_) => Holder::Another,
+            Seen::Nothing => Holder::Nobody,
+            Seen::Unknown => Holder::Ours,
         }
+    }
+}
+
+impl Seen {
+    /// Looks at a path.
+    pub(crate) fn at(path: &Path) -> Self {
+        match Identity::at(path) {
+            Ok(found) => Seen::Something(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Seen::Nothing,
+            Err(_) => Seen::Unknown,
+        }
+    }
+
+    /// It in a line, for [`Seen::parse`].
+    pub(crate) fn line(self) -> String {
+        match self {
+            Seen::Something(Identity(device, inode)) => format!("{device} {inode}"),
+            Seen::Nothing => "nothing".to_owned(),
+            Seen::Unknown => "unknown".to_owned(),
+        }
+    }
+
+    /// Reads a line; one that cannot be read says nothing about the path.
+    pub(crate) fn parse(line: &[u8]) -> Self {
+        let text = std::str::from_utf8(line).unwrap_or_default();
+        let numbers = text.split_once(' ').and_then(|(device, inode)| {
+            Some(Seen::Something(Identity(device.parse().ok()?, inode.parse().ok()?)))
+        });
+        numbers.unwrap_or(if text == "nothing" { Seen::Nothing } else { Seen::Unknown })
     }
 }
 
@@ -121,6 +169,23 @@ mod tests {
         fs::write(&path, "another's").unwrap();
         assert_eq!(identity.holder(&path), Holder::Another);
         drop(socket);
+    }
+
+    #[test]
+    fn found_file_passes_through_a_line() {
+        for seen in [Seen::Something(Identity(7, u64::MAX)), Seen::Nothing, Seen::Unknown] {
+            assert_eq!(Seen::parse(seen.line().as_bytes()), seen);
+        }
+        assert_eq!(Seen::parse(b"7 x"), Seen::Unknown);
+        let ours = Identity(1, 2);
+        for (seen, holder) in [
+            (Seen::Something(ours), Holder::Ours),
+            (Seen::Something(Identity(1, 3)), Holder::Another),
+            (Seen::Nothing, Holder::Nobody),
+            (Seen::Unknown, Holder::Ours),
+        ] {
+            assert_eq!(ours.holder_of(seen), holder);
+        }
     }
 
     #[test]

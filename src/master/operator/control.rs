@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 
 use crate::control::{Answer, Command, Done, REQUEST_MAX, Unreadable};
 use crate::master::error::{MasterError, Reason};
-use crate::master::handover::paths::{Holder, Identity, bind_unix, remove_stale};
+use crate::master::handover::paths::{Holder, Identity, Name, bind_unix, remove_stale};
 
 /// Clients at the same time; more wait until one has gone.
 const CLIENTS_MAX: usize = 16;
@@ -91,6 +91,11 @@ impl Control {
     pub(crate) fn restore(&mut self) -> Result<(), MasterError> {
         (self.listener, self.identity) = bind(&self.path)?;
         Ok(())
+    }
+
+    /// Its path, and the file that was given to it.
+    pub(crate) fn name(&self) -> Name {
+        (self.path.clone(), self.identity)
     }
 
     /// The owner of the path.

@@ -14,10 +14,10 @@ use crate::master::arbiter::events::State;
 use crate::master::clock::RunningClock;
 use crate::master::error::{MasterError, Reason};
 use crate::master::generation::generations::Generation;
-use crate::master::handover::paths::{Holder, first, second};
+use crate::master::handover::paths::{Holder, Name, Seen, first, second};
 use crate::master::operator::control::{Control, Reply};
 use crate::master::operator::metrics::Metrics;
-use crate::master::operator::names::Names;
+use crate::master::operator::names::{Names, Purpose};
 use crate::master::operator::pidfile::PidFile;
 use crate::master::operator::status::{Ended, View};
 use crate::master::operator::systemd::Systemd;
@@ -70,7 +70,7 @@ impl Desk {
 
     /// The descriptors to wait for.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.control.iter().flat_map(Control::fds)
+        self.control.iter().flat_map(Control::fds).chain(self.names.lookout.fd())
     }
 
     /// Commands that have come, each with the number of its client.
@@ -154,31 +154,71 @@ impl Desk {
         }
     }
 
-    /// Whether it is time to look after the paths of the master.
-    pub(crate) fn is_time_to_look(&mut self) -> bool {
-        self.names.is_time()
+    /// The paths of this master, with their purposes; `addresses` are those of its listeners.
+    fn paths(&self, addresses: Vec<Name>) -> Vec<(Purpose, Name)> {
+        let pidfile = self.pidfile.as_ref().map(|file| (Purpose::PidFile, file.name()));
+        let control = self.control.as_ref().map(|control| (Purpose::Control, control.name()));
+        let addresses = addresses.into_iter().map(|name| (Purpose::Address, name));
+        pidfile.into_iter().chain(control).chain(addresses).collect()
     }
 
-    /// Makes pid file and control socket again if they were removed.
-    pub(crate) fn look_after_files(&mut self, log: &Logger) {
-        if let Some(file) = &mut self.pidfile {
-            let (path, holder) = (file.path().to_owned(), file.holder());
-            self.names.look_after("PIDFILE", &path, holder, || file.restore(), log);
-        }
-        if let Some(control) = &mut self.control {
-            let (path, holder) = (control.path().to_owned(), control.holder());
-            self.names.look_after("CONTROL", &path, holder, || control.restore(), log);
-        }
+    /// Has a child look at the paths of this master, if it is time to.
+    pub(crate) fn look_at_paths(&mut self, addresses: Vec<Name>, config: &Config, log: &Logger) {
+        let paths = self.paths(addresses).into_iter().map(|(_, name)| name);
+        self.names.look(|| paths.collect(), config, log);
     }
 
-    /// Makes the path of a listener again with `restore` if it was removed; says whether it was.
-    pub(crate) fn look_after_listener(
+    /// Makes paths again that the child has not found, those of listeners with `rebind`; says whether one of
+    /// these was.
+    pub(crate) fn look_after_paths(
         &mut self,
-        (path, holder): (&Path, Holder),
-        restore: impl FnOnce() -> Result<(), MasterError>,
+        addresses: Vec<Name>,
+        rebind: impl FnMut(&Path) -> Result<(), MasterError>,
         log: &Logger,
     ) -> bool {
-        self.names.look_after("an address of BIND", path, holder, restore, log)
+        let seen = self.names.seen();
+        !seen.is_empty() && self.restore_missing(seen, addresses, rebind, log)
+    }
+
+    fn restore_missing(
+        &mut self,
+        seen: Vec<(Name, Seen)>,
+        addresses: Vec<Name>,
+        mut rebind: impl FnMut(&Path) -> Result<(), MasterError>,
+        log: &Logger,
+    ) -> bool {
+        let paths = self.paths(addresses);
+        let Desk { names, pidfile, control, .. } = self;
+        let mut is_rebound = false;
+        for (name, seen) in seen {
+            // The next look is for a path that was made again since this one began.
+            let Some((purpose, (path, identity))) = paths.iter().find(|(_, known)| *known == name) else {
+                continue;
+            };
+            let restore = || match purpose {
+                Purpose::PidFile => pidfile.as_mut().map_or(Ok(()), PidFile::restore),
+                Purpose::Control => control.as_mut().map_or(Ok(()), Control::restore),
+                Purpose::Address => rebind(path),
+            };
+            let is_made = names.look_after(*purpose, path, identity.holder_of(seen), restore, log);
+            is_rebound |= is_made && *purpose == Purpose::Address;
+        }
+        is_rebound
+    }
+
+    /// Forgets the last look: a server that stops makes no path again.
+    pub(crate) fn forget_look(&mut self) {
+        self.names.seen();
+    }
+
+    /// The child that looks at paths, if it runs.
+    pub(crate) fn lookout(&self) -> Option<Pid> {
+        self.names.lookout.pid()
+    }
+
+    /// A process has ended; says whether it was that child.
+    pub(crate) fn lookout_ended(&mut self, pid: Pid) -> bool {
+        self.names.lookout.ended(pid)
     }
 
     /// At a reload: makes pid file and control socket again, also where another program has the path and does
@@ -222,6 +262,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::master::handover::paths::Identity;
 
     fn desk(folder: &Path, has_predecessor: bool) -> (Desk, Config) {
         let mut config = crate::config::load(&Default::default()).unwrap();
@@ -261,16 +302,46 @@ mod tests {
         let (mut desk, config) = desk(folder.path(), false);
         let log = Logger::root(slog::Discard, slog::o!());
         let path = |name: &str| folder.path().join(name);
+        let look_after = |desk: &mut Desk| {
+            let paths = desk.paths(Vec::new()).into_iter();
+            let seen = paths.map(|(_, name)| (name.clone(), Seen::at(&name.0))).collect();
+            assert!(!desk.restore_missing(seen, Vec::new(), |_| Ok(()), &log), "no address");
+        };
         ["control", "pid"].iter().for_each(|name| fs::remove_file(path(name)).unwrap());
-        assert!(desk.is_time_to_look());
-        desk.look_after_files(&log);
+        look_after(&mut desk);
         assert_eq!(names(folder.path()), ["control", "pid"]);
         // A number that another program has left, and a socket that none serves.
         fs::remove_file(path("pid")).unwrap();
         fs::write(path("pid"), "7\n").unwrap();
-        desk.look_after_files(&log);
+        look_after(&mut desk);
         assert_eq!(fs::read_to_string(path("pid")).unwrap(), "7\n");
         desk.restore_files(&config, &log);
         assert_eq!(fs::read_to_string(path("pid")).unwrap(), format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn address_is_bound_again_unless_that_has_happened_since_the_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut desk, _) = desk(folder.path(), false);
+        let log = Logger::root(slog::Discard, slog::o!());
+        let name = |text: &str| {
+            let path = folder.path().join(text);
+            fs::write(&path, text).unwrap();
+            (path.clone(), Identity::at(&path).unwrap())
+        };
+        let (old, new) = (name("old"), name("new"));
+        let mut bound = Vec::new();
+        let mut rebind = |path: &Path| {
+            bound.push(path.to_owned());
+            Ok(())
+        };
+        let mut look_after = |seen: &Name, found, known: &Name| {
+            desk.restore_missing(vec![(seen.clone(), found)], vec![known.clone()], &mut rebind, &log)
+        };
+        assert!(look_after(&old, Seen::Nothing, &old));
+        assert!(!look_after(&old, Seen::Nothing, &new), "another socket has the path");
+        assert!(!look_after(&old, Seen::Something(old.1), &old), "still there");
+        assert!(!look_after(&old, Seen::Unknown, &old), "its file system does not answer");
+        assert_eq!(bound, [old.0]);
     }
 }

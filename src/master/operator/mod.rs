@@ -3,6 +3,7 @@
 
 pub(crate) mod control;
 pub(crate) mod desk;
+pub(crate) mod lookout;
 pub(crate) mod metrics;
 pub(crate) mod names;
 pub(crate) mod pidfile;

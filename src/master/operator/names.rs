@@ -8,23 +8,63 @@ use std::time::{Duration, Instant};
 
 use slog::{Logger, error, warn};
 
+use crate::config::Config;
 use crate::master::error::{MasterError, Reason};
-use crate::master::handover::paths::Holder;
+use crate::master::handover::paths::{Holder, Name, Seen};
+use crate::master::operator::lookout::Lookout;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// The time of the last look, and the problems that are logged.
+/// The purpose of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The pid file.
+    PidFile,
+    /// The control socket.
+    Control,
+    /// A Unix socket to serve on.
+    Address,
+}
+
+impl Purpose {
+    /// The setting that names it.
+    fn key(self) -> &'static str {
+        match self {
+            Purpose::PidFile => "PIDFILE",
+            Purpose::Control => "CONTROL",
+            Purpose::Address => "an address of BIND",
+        }
+    }
+}
+
+/// The child that looks, the time of the last look, and the problems that are logged.
 #[derive(Default)]
 pub(crate) struct Names {
+    pub(crate) lookout: Lookout,
     looked: Option<Instant>,
     /// Paths of which the log says that another has them, or that they cannot be made again.
     told: BTreeSet<PathBuf>,
 }
 
 impl Names {
+    /// The files that were found at the paths of the last look, once it has ended.
+    pub(crate) fn seen(&mut self) -> Vec<(Name, Seen)> {
+        self.lookout.seen().unwrap_or_default()
+    }
+
+    /// Has a child, whose work is for `config`, look at `paths` if it is time to.
+    pub(crate) fn look(&mut self, paths: impl FnOnce() -> Vec<Name>, config: &Config, log: &Logger) {
+        if self.is_time()
+            && let Err(error) = self.lookout.ask(paths(), config)
+            && self.is_news(Path::new(""))
+        {
+            warn!(log, "sockets and the pid file are not looked after"; "error" => %error);
+        }
+    }
+
     /// Whether it is time to look again.
-    pub(crate) fn is_time(&mut self) -> bool {
+    fn is_time(&mut self) -> bool {
         let is_time = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
         if is_time {
             self.looked = Some(Instant::now());
@@ -32,16 +72,17 @@ impl Names {
         is_time
     }
 
-    /// Makes a path again that was removed, and logs once that another has taken it; `key` is the setting that
-    /// names it. Says whether it was made again.
+    /// Makes a path again that was removed, and logs once that another has taken it. Says whether it was made
+    /// again.
     pub(crate) fn look_after(
         &mut self,
-        key: &str,
+        purpose: Purpose,
         path: &Path,
         holder: Holder,
         restore: impl FnOnce() -> Result<(), MasterError>,
         log: &Logger,
     ) -> bool {
+        let key = purpose.key();
         match holder {
             Holder::Ours => {
                 self.told.remove(path);
@@ -80,7 +121,7 @@ mod tests {
         let (mut names, log) = (Names::default(), Logger::root(slog::Discard, slog::o!()));
         let path = Path::new("/run/avalon.pid");
         let look = |names: &mut Names, holder, result: Result<(), MasterError>| {
-            names.look_after("PIDFILE", path, holder, || result, &log)
+            names.look_after(Purpose::PidFile, path, holder, || result, &log)
         };
         let failed = || Err(MasterError::Failed("no folder".to_owned()));
         assert!(look(&mut names, Holder::Nobody, Ok(())));

@@ -14,7 +14,7 @@ use nix::libc;
 use nix::unistd::getpid;
 
 use crate::master::error::MasterError;
-use crate::master::handover::paths::{Holder, Identity};
+use crate::master::handover::paths::{Holder, Identity, Name};
 
 /// Bytes of the longest pid file: a number, and blanks that a person may have put around it.
 const LEN_MAX: u64 = 32;
@@ -66,6 +66,11 @@ impl PidFile {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its path, and the file that was given to it.
+    pub(crate) fn name(&self) -> Name {
+        (self.path.clone(), self.identity)
     }
 
     /// The owner of the path.

@@ -46,6 +46,18 @@ impl<'a> FirstSteps<'a> {
         }
     }
 
+    /// Those of a child that stays the user that its master is, needs no descriptor, and outlives its master.
+    pub(crate) fn outliving() -> Self {
+        FirstSteps {
+            master: own_pid(),
+            keep: Vec::new(),
+            account: None,
+            umask: 0,
+            on_master_death: None,
+            gives_way: false,
+        }
+    }
+
     /// Adds descriptors to those that the child keeps. They must stay open until the fork.
     pub(crate) fn keeping<'f>(self, fds: impl IntoIterator<Item = BorrowedFd<'f>>) -> Self {
         self.keeping_raw(fds.into_iter().map(|fd| fd.as_raw_fd()))

@@ -1,4 +1,4 @@
-//! Child processes: their start, rights, reports and end; and the signals of this process.
+//! Child processes: their start, rights, reports and end; those that write log files; and the signals of this process.
 
 pub(crate) mod dispositions;
 pub(crate) mod end;
@@ -9,3 +9,4 @@ pub(crate) mod report;
 pub(crate) mod sandbox;
 pub(crate) mod signals;
 pub(crate) mod terminal;
+pub(crate) mod writers;

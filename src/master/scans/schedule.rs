@@ -1,15 +1,17 @@
 //! The times of scans of COLLECTION (`SCAN_EVERY`), and their results.
 //!
 //! The first scan begins as soon as a generation serves, each further one `SCAN_EVERY` after the end of
-//! the last. A master that shares its addresses with another one does not scan: the other one would
+//! the last, or at once if a reload has changed what is scanned. A master that shares its addresses with another one does not scan: the other one would
 //! not learn of the new rows.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use slog::{Logger, debug, error, info, warn};
 
+use crate::config::Config;
 use crate::master::clock::{milliseconds, now_ms};
 use crate::master::error::Reason;
 use crate::master::generation::generations::Generation;
@@ -18,25 +20,55 @@ use crate::master::processes::fork::FirstSteps;
 use crate::master::scans::scanner::{Outcome, Scanned, Scanner};
 use crate::scoreboard::Scans as Board;
 
+/// The part of a configuration that says what a scan looks at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Scope {
+    /// `COLLECTION`.
+    folders: Vec<PathBuf>,
+    /// `EXCLUDE`.
+    exclude: Vec<String>,
+}
+
+impl Scope {
+    /// That of this configuration.
+    pub(crate) fn of(config: &Config) -> Self {
+        Scope { folders: config.collection.clone(), exclude: config.exclude.clone() }
+    }
+}
+
 /// When the next scan is due.
 #[derive(Debug, Default)]
 struct Schedule {
     every: Option<Duration>,
+    scope: Scope,
+    /// That of the last scan that has begun.
+    begun: Option<Scope>,
     ended: Option<Instant>,
     due: Option<Instant>,
 }
 
 impl Schedule {
     /// A configuration counts from now on.
-    fn configure(&mut self, every: Option<Duration>, now: Instant) {
-        self.every = every;
-        self.due = every.map(|every| self.ended.map_or(now, |ended| ended + every));
+    fn configure(&mut self, every: Option<Duration>, scope: Scope, now: Instant) {
+        (self.every, self.scope) = (every, scope);
+        self.plan(now);
+    }
+
+    /// A scan begins, if it can, by the configuration that counts.
+    fn begins(&mut self) {
+        self.begun = Some(self.scope.clone());
     }
 
     /// A scan has ended, or could not begin.
     fn ended(&mut self, now: Instant) {
         self.ended = Some(now);
-        self.due = self.every.map(|every| now + every);
+        self.plan(now);
+    }
+
+    fn plan(&mut self, now: Instant) {
+        let is_new = self.begun.as_ref() != Some(&self.scope);
+        let next = |every| self.ended.filter(|_| !is_new).map_or(now, |ended| ended + every);
+        self.due = self.every.map(next);
     }
 }
 
@@ -84,6 +116,7 @@ impl Scans {
 
     /// Begins a scan of the COLLECTION of a generation. If that cannot be done, it has ended already.
     pub(crate) fn begin(&mut self, of: &Generation, board: &Board, log: &Logger) -> Option<Ending> {
+        self.schedule.begins();
         board.running_ms.set(now_ms());
         // It writes no access log.
         let first = FirstSteps::of(&of.config)
@@ -150,9 +183,9 @@ impl Scans {
         }
     }
 
-    /// The generation `number` serves, whose configuration wants a scan this often.
-    pub(crate) fn schedule(&mut self, number: u64, every: Option<Duration>, board: &Board) {
-        self.schedule.configure(every, Instant::now());
+    /// The generation `number` serves, whose configuration wants a scan of this scope this often.
+    pub(crate) fn schedule(&mut self, number: u64, every: Option<Duration>, scope: Scope, board: &Board) {
+        self.schedule.configure(every, scope, Instant::now());
         self.owed.take_if(|owed| *owed <= number);
         self.publish_next(board);
     }
@@ -217,10 +250,11 @@ mod tests {
     #[test]
     fn first_scan_is_due_at_once_and_the_next_an_interval_after_its_end() {
         let (mut schedule, now) = (Schedule::default(), Instant::now());
-        schedule.configure(None, now);
+        schedule.configure(None, Scope::default(), now);
         assert_eq!(schedule.due, None);
-        schedule.configure(Some(HOUR), now);
+        schedule.configure(Some(HOUR), Scope::default(), now);
         assert_eq!(schedule.due, Some(now));
+        schedule.begins();
         let later = now + 3 * MINUTE;
         schedule.ended(later);
         assert_eq!(schedule.due, Some(later + HOUR));
@@ -229,14 +263,32 @@ mod tests {
     #[test]
     fn interval_that_is_changed_counts_from_the_end_of_the_last_scan() {
         let (mut schedule, now) = (Schedule::default(), Instant::now());
-        schedule.configure(Some(HOUR), now);
+        schedule.configure(Some(HOUR), Scope::default(), now);
+        schedule.begins();
         schedule.ended(now);
-        schedule.configure(Some(MINUTE), now + 3 * MINUTE);
+        schedule.configure(Some(MINUTE), Scope::default(), now + 3 * MINUTE);
         assert_eq!(schedule.due, Some(now + MINUTE));
-        schedule.configure(None, now + 3 * MINUTE);
+        schedule.configure(None, Scope::default(), now + 3 * MINUTE);
         assert_eq!(schedule.due, None);
         schedule.ended(now + 4 * MINUTE);
         assert_eq!(schedule.due, None);
+    }
+
+    #[test]
+    fn other_folders_are_scanned_at_once() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let other = || Scope { folders: vec!["/other".into()], exclude: Vec::new() };
+        schedule.configure(Some(HOUR), Scope::default(), now);
+        schedule.begins();
+        // While the scan of the former ones goes on.
+        schedule.configure(Some(HOUR), other(), now + MINUTE);
+        schedule.ended(now + 2 * MINUTE);
+        assert_eq!(schedule.due, Some(now + 2 * MINUTE));
+        schedule.begins();
+        schedule.ended(now + 3 * MINUTE);
+        assert_eq!(schedule.due, Some(now + 3 * MINUTE + HOUR));
+        schedule.configure(Some(HOUR), Scope { exclude: vec!["*.x".into()], ..other() }, now + 4 * MINUTE);
+        assert_eq!(schedule.due, Some(now + 4 * MINUTE));
     }
 
     fn ending(result: Result<Scanned, Reason>, may_have_written: bool) -> Ending {
@@ -250,9 +302,9 @@ mod tests {
         let board = &board.header().scans;
         assert!(!scans.judge(&ending(Err(Reason::new("cut off")), true), 5, &log), "failed");
         assert!(scans.judge(&ending(Ok(Scanned::default()), false), 6, &log), "owed by the one before");
-        scans.schedule(4, None, board);
+        scans.schedule(4, None, Scope::default(), board);
         assert_eq!(scans.owed, Some(5));
-        scans.schedule(5, None, board);
+        scans.schedule(5, None, Scope::default(), board);
         assert!(!scans.judge(&ending(Ok(Scanned::default()), false), 6, &log));
     }
 
@@ -260,7 +312,8 @@ mod tests {
     fn outcome_stands_on_the_scoreboard() {
         let (mut scans, board) = (Scans::default(), crate::scoreboard::Scoreboard::create().unwrap());
         let board = &board.header().scans;
-        scans.schedule(1, Some(HOUR), board);
+        scans.schedule(1, Some(HOUR), Scope::default(), board);
+        scans.schedule.begins();
         board.running_ms.set(7);
         let scanned = Scanned { songs: 3, kept: 2, unreachable: 1, ..Scanned::default() };
         scans.record(&ending(Ok(scanned), true), board);

@@ -156,7 +156,8 @@ impl Arguments {
             full: self.full,
             jobs: self.jobs.map(usize::from),
             verbose: self.verbose,
-            keep_state: self.keep_state,
+            // A watch that is stopped begins with a scan of all when it starts again.
+            keep_state: self.keep_state || self.watch,
             file_timeout: config.file_timeout,
         })
     }

@@ -7,7 +7,6 @@
 
 mod batch;
 mod dirty;
-mod mounts;
 mod once;
 mod reload;
 mod source;

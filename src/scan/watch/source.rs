@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{InitFlags, Inotify};
 
 use super::dirty::Dirty;
-use super::mounts::{MOUNTS, Mount, Mounts};
+use crate::scan::mounts::{MOUNTS, Mount, Mounts};
 
 /// Pause after a failure of poll(2).
 const RESPITE: Duration = Duration::from_secs(1);

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, Inotify, WatchDescriptor};
 
-use super::mounts::Mounts;
 use crate::scan::exclude::{IGNORE_FILE, Patterns};
+use crate::scan::mounts::Mounts;
 
 /// What may change a song, or where the music lies.
 const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE

@@ -1,7 +1,6 @@
-//! What the master hands to its workers while they run: reopened logs, addresses of hosts and, to workers that
-//! drain, the snapshot of the next generation. A worker can get none of it itself: its sandbox is made of the
-//! folders and files that were there when it started, but a log's folder may be created again and `/etc/hosts`
-//! be replaced.
+//! What the master hands to its workers while they run: addresses of hosts and, to workers that drain, the snapshot
+//! of the next generation. A worker can get none of it itself: its sandbox is made of the folders and files that
+//! were there when it started, but `/etc/hosts` may be replaced.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -19,17 +18,11 @@ use crate::telemetry::names::{self, HostName};
 
 /// Bytes of a message; some hundred hosts.
 const MESSAGE_LEN_MAX: usize = 16 * 1024;
-const LOG: &[u8] = b"log";
-const ACCESS_LOG: &[u8] = b"access log";
 const SNAPSHOT: &[u8] = b"snapshot";
 
 /// Something handed over.
 #[derive(Debug)]
 pub(in crate::worker) enum Handout {
-    /// The reopened log.
-    Log(OwnedFd),
-    /// The reopened access log.
-    AccessLog(OwnedFd),
     /// The snapshot from which a worker that drains answers.
     Snapshot(OwnedFd),
     /// Hosts and their addresses.
@@ -55,26 +48,10 @@ pub fn way() -> io::Result<(Giver, Taker)> {
 }
 
 impl Giver {
-    /// Hands over a reopened log. Never waits.
+    /// Hands over a snapshot, which a loader has verified. Never waits.
     ///
     /// # Errors
     /// `WouldBlock` if the worker has not taken the last ones yet; anything else if it has gone.
-    pub fn log(&self, file: BorrowedFd<'_>) -> io::Result<()> {
-        self.give(LOG, Some(file))
-    }
-
-    /// The same for the access log.
-    ///
-    /// # Errors
-    /// The same.
-    pub fn access_log(&self, file: BorrowedFd<'_>) -> io::Result<()> {
-        self.give(ACCESS_LOG, Some(file))
-    }
-
-    /// The same for a snapshot, which a loader has verified.
-    ///
-    /// # Errors
-    /// The same.
     pub fn snapshot(&self, sealed: BorrowedFd<'_>) -> io::Result<()> {
         self.give(SNAPSHOT, Some(sealed))
     }
@@ -153,8 +130,6 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Handout> {
         _ => None,
     });
     match (&bytes[..len], file) {
-        (LOG, Some(file)) => Ok(Handout::Log(file)),
-        (ACCESS_LOG, Some(file)) => Ok(Handout::AccessLog(file)),
         (SNAPSHOT, Some(file)) => Ok(Handout::Snapshot(file)),
         (lines, _) => {
             Ok(Handout::Names(String::from_utf8_lossy(lines).lines().filter_map(names::parse).collect()))
@@ -173,19 +148,15 @@ mod tests {
     fn files_and_names_arrive() {
         let (giver, taker) = way().unwrap();
         let mut file = tempfile::tempfile().unwrap();
-        giver.log(file.as_fd()).unwrap();
-        giver.access_log(file.as_fd()).unwrap();
-        for expected in ["log", "access log"] {
-            let fd = match (receive(taker.0.as_fd()).unwrap(), expected) {
-                (Handout::Log(fd), "log") | (Handout::AccessLog(fd), "access log") => fd,
-                (other, _) => panic!("{other:?}"),
-            };
-            File::from(fd).write_all(expected.as_bytes()).unwrap();
+        giver.snapshot(file.as_fd()).unwrap();
+        match receive(taker.0.as_fd()).unwrap() {
+            Handout::Snapshot(fd) => File::from(fd).write_all(b"snapshot").unwrap(),
+            other => panic!("{other:?}"),
         }
         let mut text = String::new();
         file.rewind().unwrap();
         file.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "logaccess log");
+        assert_eq!(text, "snapshot");
 
         let (name, address) = (HostName::new("handed.example", 7), "192.0.2.7:7".parse().unwrap());
         name.clone().learn(vec![address]);

@@ -18,7 +18,7 @@ pub(in crate::worker) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
-    /// The master reopens logs. A whole process group may get this signal all the same, and it must not
+    /// A worker has no log file open. A whole process group may get this signal all the same, and it must not
     /// end a worker.
     _reopen: Signal,
 }

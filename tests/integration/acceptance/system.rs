@@ -12,7 +12,7 @@ use nix::unistd::{Pid, Uid};
 use crate::harness::http::Connection;
 use crate::harness::invariants::{Baseline, processes_in};
 use crate::harness::load::{Load, Plan};
-use crate::harness::server::{Setup, collection};
+use crate::harness::server::{Setup, collection, workers_of};
 use crate::harness::{alone, before_deadline, eventually};
 
 /// The processes of a folder that have a file open, by their titles.
@@ -116,10 +116,7 @@ fn s35_process_1_buries_strangers() {
     }
     let mut server = setup.wrapped(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]).start();
     let master = server.wait_workers(1)[0];
-    let children = || {
-        let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children"));
-        children.unwrap_or_default().split_whitespace().count()
-    };
+    let children = || workers_of(master).len();
     eventually("two workers", || (children() == 2).then_some(()));
     // Each leaves a child behind, which becomes the master's and ends badly.
     for end in ["exit 3", "kill -9 $$", "exit 0", "exit 3"] {

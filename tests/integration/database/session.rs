@@ -142,7 +142,13 @@ fn store(url: &str, rows: &Collection, files: &[File]) -> Result<Option<i64>, Da
     let mut session = open(url);
     let (previous, seen) = previous(&mut session);
     let (changed, removed) = differences::files(&seen.files, files);
+    // Each file is in a folder that is there.
+    let known = |id: &i64| seen.folders.iter().any(|folder| folder.id == *id);
+    let mut missing: Vec<i64> = files.iter().map(|file| file.folder).filter(|id| !known(id)).collect();
+    missing.dedup();
+    let missing = missing.into_iter().map(|id| Ok(folder(id, format!("/music/{id}").as_bytes())));
     let state = StateChanges {
+        folders: Some(Box::new(missing)),
         files: Some(Box::new(changed.into_iter().map(Ok))),
         removed_files: &removed,
         ..StateChanges::default()

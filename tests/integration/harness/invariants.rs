@@ -23,6 +23,7 @@ impl Baseline {
     /// Of a server that serves with so many workers and has nothing under way.
     pub(crate) fn of(server: &Server, workers: usize) -> Baseline {
         server.wait_workers(workers);
+        eventually("the child that looks at names", || (!server.helpers().is_empty()).then_some(()));
         let descriptors = eventually("descriptors that stay as they are", || {
             let before = descriptors(server.pid());
             (snapshots_of(server).len() == 1 && descriptors(server.pid()) == before).then_some(before)
@@ -96,9 +97,10 @@ impl Baseline {
         compare("children", &children, children.len() == self.workers);
         let zombies: Vec<&Pid> = children.iter().filter(|pid| is_zombie(**pid)).collect();
         compare("zombies", &zombies, zombies.is_empty());
+        let helpers = server.helpers();
         let orphans: Vec<Pid> = processes_in(&server.path(""))
             .into_iter()
-            .filter(|pid| *pid != server.pid() && !children.contains(pid))
+            .filter(|pid| *pid != server.pid() && !children.contains(pid) && !helpers.contains(pid))
             .collect();
         compare("orphans", &orphans, orphans.is_empty());
         let descriptors = descriptors(server.pid());

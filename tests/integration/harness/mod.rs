@@ -1,5 +1,6 @@
 //! What the black-box tests share: servers, clients, databases and waiting with a deadline.
 
+pub(crate) mod cgroup;
 pub(crate) mod chance;
 pub(crate) mod host;
 pub(crate) mod http;

@@ -60,6 +60,12 @@ impl Setup {
         self
     }
 
+    /// Takes a variable back.
+    pub(crate) fn without_variable(mut self, name: &str) -> Self {
+        self.variables.retain(|(other, _)| other != name);
+        self
+    }
+
     /// Starts it through another program, such as prlimit(1).
     pub(crate) fn wrapped(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
@@ -141,6 +147,24 @@ impl Setup {
     }
 }
 
+fn children_of(master: Pid) -> Vec<Pid> {
+    let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap_or_default();
+    children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a pid"))).collect()
+}
+
+fn title_starts(pid: Pid, with: &str) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|title| title.starts_with(with.as_bytes()))
+}
+
+fn is_helper(pid: &Pid) -> bool {
+    ["avalon: log writer", "avalon: names"].iter().any(|title| title_starts(*pid, title))
+}
+
+/// The children of any master, without its helpers.
+pub(crate) fn workers_of(master: Pid) -> Vec<Pid> {
+    children_of(master).into_iter().filter(|pid| !is_helper(pid)).collect()
+}
+
 /// A running server; killed when dropped, and its log shown if the test has failed.
 pub(crate) struct Server {
     setup: Setup,
@@ -198,11 +222,19 @@ impl Server {
         eventually(&format!("{times} log lines with {text:?} in:\n{}", self.log()), find)
     }
 
-    /// The children of the master.
+    /// The children of the master, without its helpers.
     pub(crate) fn workers(&self) -> Vec<Pid> {
-        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
-        let children = fs::read_to_string(children).unwrap_or_default();
-        children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a pid"))).collect()
+        workers_of(self.pid())
+    }
+
+    /// The children of the master that help it with files: they write its logs, and look at names.
+    pub(crate) fn helpers(&self) -> Vec<Pid> {
+        children_of(self.pid()).into_iter().filter(is_helper).collect()
+    }
+
+    /// The children of the master that write its logs.
+    pub(crate) fn log_writers(&self) -> Vec<Pid> {
+        children_of(self.pid()).into_iter().filter(|pid| title_starts(*pid, "avalon: log writer")).collect()
     }
 
     /// Waits until a loader is at work, and gives it.

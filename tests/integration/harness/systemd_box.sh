@@ -79,6 +79,8 @@ UNIT
     cd "$root"
     pivot_root . .
     umount --lazy .
+    # As systemd does on a machine, and not in a container: units see what is mounted after their start.
+    mount --make-rshared /
     # container= has systemd leave the machine's hardware alone.
     exec /usr/bin/env -i PATH="$PATH" container=other \
         /lib/systemd/systemd --system --unit=box.target \

@@ -7,6 +7,8 @@ use super::peer;
 use crate::harness::server::{Setup, collection, run};
 
 const MASTER: &str = env!("CARGO_BIN_EXE_avalon-master");
+/// The variable that Gunicorn takes flags from.
+const ARGUMENTS: &str = "GUNICORN_CMD_ARGS";
 
 /// Prints a line per flag of Gunicorn's: whether it takes a value, and its names.
 const LIST: &str = "
@@ -79,11 +81,76 @@ fn every_flag_of_gunicorn_is_taken_ignored_or_refused_with_the_reason() {
                         refused += 1;
                     }
                 }
+                // In the variable it is judged the same, but for what is no setting.
+                let alone = ["--check-config", "--control=none", "--bind=127.0.0.1:0"];
+                let words: Vec<String> = form.iter().map(|word| format!("'{word}'")).collect();
+                let variables = [("TMPDIR", "/tmp"), ("HOME", "/"), (ARGUMENTS, &words.join(" "))];
+                let (by_variable, _, stderr) = run(MASTER, &alone, &variables);
+                let is_command = ["--check-config", "--print-config"].contains(&long);
+                assert_eq!(by_variable, if is_command { 2 } else { code }, "{form:?}: {stderr}");
             }
         }
     }
     // So many are settings here, so many are of no use, and so many ask for what is not there.
     assert!(taken > 45 && ignored > 50 && refused > 20, "{taken} {ignored} {refused}");
+}
+
+/// The value of a key in the printed configuration.
+fn printed(arguments: &[&str], variables: &[(&str, &str)], key: &str) -> String {
+    let (code, config, error) = run(MASTER, &[&["--print-config"], arguments].concat(), variables);
+    assert_eq!(code, 0, "{error}");
+    let table: toml::Table = config.parse().expect("TOML");
+    table[key].as_str().map_or_else(|| table[key].to_string(), str::to_owned)
+}
+
+/// As with Gunicorn: a file counts less than the variable, and that less than the command line.
+#[test]
+fn flags_in_the_variable_count_where_gunicorn_counts_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, workers: u32| {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("WORKERS = {workers}\nTIMEOUT = {workers}\n")).expect("a file");
+        format!("--config={}", path.display())
+    };
+    let (one, two) = (file("one", 11), file("two", 12));
+    type Case<'a> = (&'a [&'a str], &'a str, &'a [(&'a str, &'a str)], &'a str);
+    let both = format!("{one} -w 5");
+    let cases: [Case<'_>; 11] = [
+        (&[], "-w 5", &[], "5"),
+        (&[&one], "-w 5", &[], "5"),
+        (&["-w6"], "-w 5", &[], "6"),
+        (&[], &one, &[], "11"),
+        (&[&two], &one, &[], "12"),
+        (&[], &both, &[], "5"),
+        (&[], "-w 5", &[("WEB_CONCURRENCY", "7")], "5"),
+        // Which is for this program, and not for Gunicorn.
+        (&[], "-w 5", &[("AVALON_WORKERS", "8")], "8"),
+        (&[], "-e AVALON_WORKERS=9", &[], "9"),
+        (&["-e", "A=b"], "-e AVALON_WORKERS=9", &[], "3"),
+        (&[], "avalon.app.wsgi -w 5 --preload", &[], "5"),
+    ];
+    for (arguments, variable, others, workers) in cases {
+        let variables = [&[(ARGUMENTS, variable)], others].concat();
+        assert_eq!(printed(arguments, &variables, "WORKERS"), workers, "{arguments:?} {variables:?}");
+    }
+    let (code, _, stderr) =
+        run(MASTER, &["--check-config", "--control=none"], &[(ARGUMENTS, "-b 127.0.0.1:0 -w 5")]);
+    assert!(code == 0 && stderr.contains("GUNICORN_CMD_ARGS sets "), "{stderr}");
+    let (code, _, stderr) = run(MASTER, &["--check-config"], &[(ARGUMENTS, "--workers five")]);
+    let expected = "environment variable GUNICORN_CMD_ARGS: WORKERS: expected a whole number";
+    assert!(code == 2 && stderr.contains(expected), "{stderr}");
+}
+
+/// Words are split as Python does, of which Gunicorn has the splitting.
+#[test]
+fn flags_in_the_variable_are_split_as_python_splits_them() {
+    const SPLIT: &str = "import shlex, sys\nprint(shlex.split(sys.argv[1])[1], end='')";
+    for word in [r#"a\ b"#, r#""a \d \" \\""#, r"'a\b'", "a#b", "'a'\"b\"c", r"a\'b", "\"'\"", "''x"] {
+        let text = format!("--statsd-prefix {word} --preload");
+        let output = Command::new(peer("python")).args(["-c", SPLIT, &text]).output().expect("python");
+        let expected = String::from_utf8(output.stdout).expect("UTF-8");
+        assert_eq!(printed(&[], &[(ARGUMENTS, &text)], "STATSD_PREFIX"), expected, "{word}");
+    }
 }
 
 /// The lines that avalonms' documentation told, and others that are common.
@@ -135,10 +202,6 @@ fn what_means_something_else_is_refused_with_what_to_do() {
         assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}: {stderr}");
         assert!(stderr.contains(part), "{arguments:?}: {stderr}");
     }
-    let variables = [("GUNICORN_CMD_ARGS", "--workers 9")];
-    let (code, _, stderr) =
-        run(MASTER, &["--check-config", "--control=none", "--bind=127.0.0.1:0"], &variables);
-    assert!(code == 0 && stderr.contains("GUNICORN_CMD_ARGS is not read"), "{stderr}");
     for (variable, value, message) in [
         (
             "PORT",

@@ -5,9 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
+use nix::unistd::Pid;
+
 use super::{Gunicorn, open_to_all};
 use crate::harness::eventually;
-use crate::harness::server::{Server, Setup, collection};
+use crate::harness::server::{Server, Setup, collection, workers_of};
 
 /// What is done in the namespaces of both servers before they start. HERE is a folder of the case's.
 const PLAIN: &str = "";
@@ -138,8 +140,8 @@ fn start_avalon(case: Case) -> Seen {
 }
 
 fn look(pid: u32, here: &Path, workers: usize) -> Seen {
-    let children = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    eventually("as many workers", || (children().split_whitespace().count() == workers).then_some(()));
+    let found = || workers_of(Pid::from_raw(pid.cast_signed())).len();
+    eventually("as many workers", || (found() == workers).then_some(()));
     let socket = here.join("socket");
     let mut reachable = Vec::new();
     for host in ["127.0.0.1", "127.0.0.2", "[::1]"] {
@@ -153,7 +155,7 @@ fn look(pid: u32, here: &Path, workers: usize) -> Seen {
     }
     let metadata = fs::symlink_metadata(&socket).ok();
     let socket = metadata.map(|metadata| (metadata.mode() & 0o7777, metadata.uid(), metadata.gid()));
-    Seen { reachable, socket, workers: children().split_whitespace().count() }
+    Seen { reachable, socket, workers: found() }
 }
 
 /// Whether a user is answered by the server, in its network.

@@ -9,7 +9,7 @@ mod tree;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -144,6 +144,7 @@ impl<'a> Sequence<'a> {
                 let said = self.tree.edit();
                 self.trail.extend(said);
             }
+            self.tree.remove_links_to_nothing();
             if self.tree.chance.one_in(4) {
                 self.edit_rows();
             }
@@ -254,7 +255,7 @@ impl<'a> Sequence<'a> {
             match kind {
                 Kind::Failing(call, place) => is_complete = self.scan_failing(index, call, place, &fresh),
                 Kind::Only(places) => {
-                    self.run(&job, index);
+                    self.run_parts(&job, index);
                     let below = |path: &Path| places.iter().any(|place| path.starts_with(place));
                     self.assert_parts(index, &fresh, |path| !below(path), below);
                 }
@@ -288,6 +289,19 @@ impl<'a> Sequence<'a> {
         }
     }
 
+    /// The same of some paths. Where another program has deleted what the last scan has stored of a root, that root
+    /// is not known, and nothing changes until it is scanned as a whole.
+    fn run_parts(&self, job: &Job, index: usize) {
+        let database = &self.databases[index];
+        let before = Rows::of(&database.url);
+        match run(job) {
+            Err(ScanError::OutsideRoots { .. }) if database.before.is_none() => {
+                assert_eq!(Rows::of(&database.url), before, "{}", self.story());
+            }
+            _ => drop(self.run(job, index)),
+        }
+    }
+
     /// Tells whether everything was seen all the same.
     fn scan_failing(&self, index: usize, call: &str, place: &Path, fresh: &Rows) -> bool {
         let database = &self.databases[index];
@@ -301,8 +315,12 @@ impl<'a> Sequence<'a> {
             Some(0) => return true,
             Some(4) => assert_eq!(Rows::of(&database.url), before, "{}", self.story()),
             Some(5) => {
-                let below = |path: &Path| path.starts_with(place);
-                self.assert_parts(index, fresh, below, |path| !path.starts_with(place));
+                // Nothing lies below a file, though songs may have, where it was a folder before.
+                let is_out_of_reach = |path: &Path| match call {
+                    "open" => path == place,
+                    _ => path.starts_with(place),
+                };
+                self.assert_parts(index, fresh, is_out_of_reach, |path| !is_out_of_reach(path));
             }
             code => panic!("{code:?}: {}\n{}", scan.stderr(), self.story()),
         }
@@ -352,15 +370,17 @@ fn run(job: &Job) -> Result<Report, ScanError> {
     scan::run(job, &Progress::silent(), &Interrupt::default(), &Logger::root(Discard, o!()))
 }
 
-/// Plays the sequences of one thread after each other.
-fn play(seeds: impl Iterator<Item = u64>) {
+/// Plays the sequences of one thread after each other, and gives those that have failed.
+fn play(seeds: impl Iterator<Item = u64>) -> Vec<u64> {
     let [_, server] = Store::both(&Home::new());
-    for seed in seeds {
+    let fails = |seed: &u64| {
         let home = Home::new();
         let file = Store::Sqlite(home.path("avalon.sqlite"));
         server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
-        Sequence::new(seed, &home, [&file, &server]).play();
-    }
+        let mut sequence = Sequence::new(*seed, &home, [&file, &server]);
+        catch_unwind(AssertUnwindSafe(|| sequence.play())).is_err()
+    };
+    seeds.filter(fails).collect()
 }
 
 #[test]
@@ -368,16 +388,14 @@ fn rows_after_any_edits_are_those_of_a_full_scan() {
     let is_long = from_environment("AVALON_LONG").is_some_and(|flag| flag != 0);
     let sequences = if is_long { LONG_SEQUENCES } else { SEQUENCES };
     if let Some(seed) = from_environment("EDITS_SEED") {
-        return play(seed..seed + 1);
+        return assert_eq!(play(seed..seed + 1), [0; 0]);
     }
     // Much of the time is waiting for disks.
-    thread::scope(|scope| {
+    let failed: Vec<u64> = thread::scope(|scope| {
         let players =
             (0..THREADS).map(|first| scope.spawn(move || play((first..sequences).step_by(THREADS as usize))));
-        for player in players.collect::<Vec<_>>() {
-            if let Err(panic) = player.join() {
-                resume_unwind(panic);
-            }
-        }
+        let players: Vec<_> = players.collect();
+        players.into_iter().flat_map(|player| player.join().expect("a player")).collect()
     });
+    assert!(failed.is_empty(), "EDITS_SEED of those that failed: {failed:?}");
 }

@@ -36,7 +36,7 @@ fn open_by(pid: Pid, file: &Path) -> bool {
 
 /// Waits until no process of the server has the file open.
 fn wait_closed(server: &Server, file: &Path) {
-    for pid in server.wait_workers(2).into_iter().chain([server.pid()]) {
+    for pid in server.log_writers().into_iter().chain(server.wait_workers(2)).chain([server.pid()]) {
         eventually("the old log is closed", || (!open_by(pid, file)).then_some(()));
     }
 }
@@ -111,7 +111,7 @@ fn log_of_another_user_is_rotated_without_a_signal() {
         .expect("its mode");
     wait_closed(&server, &moved);
     assert_eq!(log.metadata().expect("a log").uid(), 65532);
-    for pid in server.wait_workers(2) {
+    for pid in server.log_writers() {
         eventually("the new log is open", || open_by(pid, &log).then_some(()));
     }
     assert!(!(read(&log) + &read(&moved)).contains("could not be reopened"), "{}", read(&log));

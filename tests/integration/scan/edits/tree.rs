@@ -188,6 +188,13 @@ impl Tree {
         }
     }
 
+    /// Removes links that lead nowhere, as the songs of such links stay for ever.
+    pub(super) fn remove_links_to_nothing(&self) {
+        for link in self.list(|entry| entry.path_is_symlink() && !entry.path().exists()) {
+            fs::remove_file(link).expect("remove");
+        }
+    }
+
     /// Edits that leave all names as they are.
     fn edit_file(&mut self, kind: u64, path: &Path) -> &'static str {
         let old = path.metadata().expect("a file");

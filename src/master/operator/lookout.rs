@@ -1,0 +1,104 @@
+//! The child that looks at paths for the master, again and again. Where a file system does not answer, the child
+//! waits, and the master goes on; it asks the child nothing more until that has answered.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use nix::unistd::Pid;
+
+use crate::config::Config;
+use crate::master::exit::ExitCode;
+use crate::master::handover::paths::{Name, Seen};
+use crate::master::processes::fork::{FirstSteps, fork};
+use crate::title;
+
+/// Bytes of a question or an answer.
+const LEN_MAX: usize = 64 * 1024;
+
+/// The child, once it is needed.
+#[derive(Default)]
+pub(crate) struct Lookout(Option<Child>);
+
+struct Child {
+    pid: Pid,
+    way: UnixDatagram,
+    /// The paths that it looks at now.
+    asked: Option<Vec<Name>>,
+}
+
+impl Lookout {
+    /// The descriptor to wait for while an answer is missing.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().filter(|child| child.asked.is_some()).map(|child| child.way.as_fd())
+    }
+
+    /// The child, if it runs.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.0.as_ref().map(|child| child.pid)
+    }
+
+    /// A process has ended; says whether it was the child.
+    pub(crate) fn ended(&mut self, pid: Pid) -> bool {
+        self.0.take_if(|child| child.pid == pid).is_some()
+    }
+
+    /// Has the child look at paths, unless it looks already.
+    ///
+    /// # Errors
+    /// The child cannot be started or asked.
+    pub(crate) fn ask(&mut self, names: Vec<Name>, config: &Config) -> io::Result<()> {
+        if names.is_empty() || self.0.as_ref().is_some_and(|child| child.asked.is_some()) {
+            return Ok(());
+        }
+        let child = match &mut self.0 {
+            Some(child) => child,
+            none => none.insert(Child::start(config)?),
+        };
+        let paths: Vec<&[u8]> = names.iter().map(|(path, _)| path.as_os_str().as_bytes()).collect();
+        child.way.send(&paths.join(&0))?;
+        child.asked = Some(names);
+        Ok(())
+    }
+
+    /// The files that the child has found, once it has looked.
+    pub(crate) fn seen(&mut self) -> Option<Vec<(Name, Seen)>> {
+        let child = self.0.as_mut().filter(|child| child.asked.is_some())?;
+        let mut answer = vec![0; LEN_MAX];
+        let len = child.way.recv(&mut answer).ok()?;
+        let seen = answer[..len].split(|byte| *byte == b'\n').map(Seen::parse);
+        Some(child.asked.take()?.into_iter().zip(seen).collect())
+    }
+}
+
+impl Child {
+    fn start(config: &Config) -> io::Result<Child> {
+        let (way, its_way) = UnixDatagram::pair()?;
+        way.set_nonblocking(true)?;
+        // The child stays the user of the master: other users may not see into its folders.
+        let first = FirstSteps::of(config).keeping_account().keeping([its_way.as_fd()]);
+        let pid = fork(&first, || {
+            title::set("avalon: names");
+            match look_again_and_again(&its_way) {
+                Ok(()) => ExitCode::Stopped,
+                Err(_) => ExitCode::Failure,
+            }
+        })?;
+        Ok(Child { pid, way, asked: None })
+    }
+}
+
+/// The life of the child, which ends with its master.
+fn look_again_and_again(way: &UnixDatagram) -> io::Result<()> {
+    let mut question = vec![0; LEN_MAX];
+    loop {
+        let len = way.recv(&mut question)?;
+        let paths = question[..len].split(|byte| *byte == 0);
+        let seen: Vec<String> =
+            paths.map(|path| Seen::at(Path::new(OsStr::from_bytes(path))).line()).collect();
+        way.send(seen.join("\n").as_bytes())?;
+    }
+}
