@@ -122,7 +122,11 @@ pub(super) fn count(source: &mut Source, first: Found, parse: Parse) -> io::Resu
     while at < source.len() {
         let buffered = base + bytes.len() as u64;
         if at + REACH as u64 > buffered && buffered < source.len() {
-            (base, bytes) = (at, source.vec(at, BULK as u64, BULK)?);
+            // What is there of the next frame is not read again.
+            bytes.drain(..usize::try_from(at - base).unwrap_or(usize::MAX).min(bytes.len()));
+            base = at;
+            let next = at + bytes.len() as u64;
+            bytes.extend(source.vec(next, BULK as u64, BULK)?);
         }
         let rest = usize::try_from(at - base).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
         if rest.is_empty() {

@@ -1,4 +1,4 @@
-//! The bytes of one file, read at offsets through three small windows. A reader asks for
+//! The bytes of one file, read at offsets through four small windows. A reader asks for
 //! bytes where it needs them; there are no seeks, and what a reader skips is never read.
 //!
 //! An I/O error is remembered here, whatever the reader or a library above makes of it:
@@ -11,6 +11,11 @@ use std::sync::Arc;
 
 /// Bytes of a window, and most that [`Source::bytes`] hands out at once.
 pub(in crate::scan) const WINDOW: usize = 16 * 1024;
+
+/// Numbers of the windows.
+const HEAD: usize = 0;
+const TAIL: usize = 1;
+const MOVING: [usize; 2] = [2, 3];
 
 /// Where bytes come from.
 pub(in crate::scan) trait Storage: Send {
@@ -55,8 +60,8 @@ pub(in crate::scan) struct Source {
     file_len: u64,
     start: u64,
     end: u64,
-    /// The window of the head, and two that move in turn.
-    windows: [Window; 3],
+    /// The window of the head, that of the tail, and two that move in turn.
+    windows: [Window; 4],
     /// Which of those two moves next.
     next: usize,
     error: Option<io::Error>,
@@ -73,7 +78,7 @@ impl Source {
             start: 0,
             end: len,
             windows: Default::default(),
-            next: 1,
+            next: MOVING[0],
             error: None,
             traffic: (0, 0),
         }
@@ -152,7 +157,10 @@ impl Source {
         let wanted = usize::try_from(len.min(self.len().saturating_sub(at))).unwrap_or(usize::MAX).min(cap);
         let mut copy = Vec::new();
         while copy.len() < wanted {
-            let part = self.bytes(at + copy.len() as u64, wanted - copy.len())?;
+            let from = at + copy.len() as u64;
+            let len = wanted - copy.len();
+            let part =
+                self.bytes(from, self.before_tail(self.start + from).map_or(len, |left| len.min(left)))?;
             if part.is_empty() {
                 break;
             }
@@ -171,23 +179,36 @@ impl Source {
         self.traffic
     }
 
+    /// Bytes from `from` to the window of the tail, if that was read and lies behind.
+    fn before_tail(&self, from: u64) -> Option<usize> {
+        let tail = &self.windows[TAIL];
+        let left = tail.start.checked_sub(from).filter(|left| *left > 0 && !tail.bytes.is_empty())?;
+        usize::try_from(left).ok()
+    }
+
     /// Fills a window that covers `len` bytes at `from`, and tells which one it is.
     fn load(&mut self, from: u64, len: usize) -> io::Result<usize> {
-        // The first window of a file stays: readers come back to the head. Near the end of
-        // the file the window is laid so that it also holds what stands before.
+        // The first window of a file stays: readers come back to the head. So does that of the tail,
+        // which is laid so that it also holds what stands before.
         let tail = self.file_len.saturating_sub(WINDOW as u64);
         let start = from.min(tail);
-        let index = match self.windows[0].bytes.is_empty() {
-            true => 0,
+        let index = match self.windows[HEAD].bytes.is_empty() {
+            true => HEAD,
+            false if start == tail => TAIL,
             false => self.next,
         };
+        // What the tail holds is not read again.
+        let room =
+            self.before_tail(start).filter(|room| *room >= len).map_or(WINDOW, |room| room.min(WINDOW));
         let mut bytes = std::mem::take(&mut self.windows[index].bytes);
-        bytes.resize(WINDOW, 0);
+        bytes.resize(room, 0);
         let wanted = usize::try_from(from - start).unwrap_or(0) + len;
         let result = self.fill(&mut bytes, start, wanted);
         bytes.truncate(*result.as_ref().unwrap_or(&0));
         self.windows[index] = Window { start, bytes };
-        self.next = if index == 1 { 2 } else { 1 };
+        if index == self.next {
+            self.next = if index == MOVING[0] { MOVING[1] } else { MOVING[0] };
+        }
         match result {
             Ok(_) => Ok(index),
             Err(error) => {

@@ -26,7 +26,22 @@ fn frames_are_counted_in_one_pass() {
     assert_eq!(reading.sound.length, Some(Duration::from_nanos(20_000 * 1024 * 1_000_000_000 / 44_100)));
     assert_eq!((reading.sound.channels, reading.sound.sample_rate), (2, 44_100));
     assert_eq!(reading.guess, Some("by counting its frames"));
-    assert!(read < file.len() as u64 * 5 / 4, "{read} of {}", file.len());
+    // The window of the tail reaches back.
+    assert!(read < (file.len() + WINDOW) as u64, "{read} of {}", file.len());
+}
+
+/// The tag at the end is read first.
+#[test]
+fn a_file_with_a_tag_behind_is_read_once() {
+    let sound: Vec<u8> = (0..9_000).flat_map(|number| frame(100 + number % 300)).collect();
+    let tag = [&b"TAG"[..], &[b' '; 125]].concat();
+    for cut in [0, 1, WINDOW / 2, WINDOW, WINDOW + 1] {
+        let file = [&sound[..sound.len() - cut], &tag].concat();
+        let len = file.len() as u64;
+        let trial = crate::scan::try_bytes(std::path::Path::new("x.aac"), file);
+        assert!(trial.losses.is_empty() && trial.length.is_some(), "{trial:?}");
+        assert_eq!(trial.traffic.0, len, "{cut}");
+    }
 }
 
 #[test]
