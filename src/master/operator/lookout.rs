@@ -102,3 +102,36 @@ fn look_again_and_again(way: &UnixDatagram) -> io::Result<()> {
         way.send(seen.join("\n").as_bytes())?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::master::handover::paths::Identity;
+
+    #[test]
+    fn child_is_asked_again_once_it_has_answered() {
+        let (way, its_way) = UnixDatagram::pair().unwrap();
+        way.set_nonblocking(true).unwrap();
+        let pid = Pid::from_raw(i32::MAX);
+        let mut lookout = Lookout(Some(Child { pid, way, asked: None }));
+        let config = crate::config::load(&Default::default()).unwrap();
+        let identity = Identity::at(Path::new("/")).unwrap();
+        let names = ["/", "/gone"].map(|path| (path.into(), identity)).to_vec();
+        // No loop waits for a child that is not asked, and none is asked about nothing.
+        lookout.ask(Vec::new(), &config).unwrap();
+        assert!(lookout.fd().is_none());
+        lookout.ask(names.clone(), &config).unwrap();
+        lookout.ask(names.clone(), &config).unwrap();
+        assert!(lookout.fd().is_some() && lookout.seen().is_none());
+        let mut question = [0; 100];
+        let len = its_way.recv(&mut question).unwrap();
+        assert_eq!(&question[..len], b"/\0/gone");
+        its_way.set_nonblocking(true).unwrap();
+        assert!(its_way.recv(&mut question).is_err(), "it is asked once");
+        its_way.send(format!("{}\nnothing", Seen::Something(identity).line()).as_bytes()).unwrap();
+        let found = [Seen::Something(identity), Seen::Nothing];
+        assert_eq!(lookout.seen(), Some(names.into_iter().zip(found).collect()));
+        assert!(lookout.fd().is_none() && lookout.seen().is_none());
+        assert!(lookout.ended(pid) && !lookout.ended(pid));
+    }
+}

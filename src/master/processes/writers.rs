@@ -26,7 +26,7 @@ use crate::master::processes::fork::{FirstSteps, fork};
 use crate::telemetry::{AccessLog, AccessSettings, Log, LogSettings, Relay, Relayed, relay};
 use crate::title;
 
-/// How long the end of a master waits for what is still to be written.
+/// How long the end of a master waits for the lines that are still to be written.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two starts of a process that ends by itself.
 const START_EVERY: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ pub(crate) struct Writers(Rc<RefCell<All>>);
 #[derive(Default)]
 struct All {
     writers: Vec<Writer>,
-    /// They end when they have written what old workers still say.
+    /// They end when they have written the last lines of old workers.
     leaving: Vec<Pid>,
 }
 
@@ -48,9 +48,9 @@ struct Writer {
     file: LogFile,
     account: Option<Account>,
     relay: Relay,
-    /// Held for the next process if this one is killed: what waits here is not lost.
+    /// Held for the next process if this one is killed: no line that waits here is lost.
     relayed: Relayed,
-    /// Where the access log says what it has lost.
+    /// Where the access log says how many lines it has lost.
     log: Option<Log>,
     pid: Option<Pid>,
     started: Instant,

@@ -1,8 +1,8 @@
 //! The times of scans of COLLECTION (`SCAN_EVERY`), and their results.
 //!
 //! The first scan begins as soon as a generation serves, each further one `SCAN_EVERY` after the end of
-//! the last, or at once if a reload has changed what is scanned. A master that shares its addresses with another one does not scan: the other one would
-//! not learn of the new rows.
+//! the last, or at once if a reload has changed COLLECTION or EXCLUDE. A master that shares its addresses with
+//! another one does not scan: the other one would not learn of the new rows.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
