@@ -65,9 +65,10 @@ impl<'a> Folders<'a> {
 
     /// The folders with greater numbers than `last` that hold files to store, by number.
     pub(super) fn since(&self, last: i64, previous: &Previous) -> Vec<Folder> {
+        let (roots, none) = (self.numbered_roots(), HashSet::new());
         let new = self.needed.iter().filter(|(_, id)| **id > last);
         let mut folders: Vec<Folder> =
-            new.map(|(path, id)| self.record(path, *id, previous, &HashSet::new())).collect();
+            new.map(|(path, id)| self.record(path.clone(), *id, &roots, previous, &none)).collect();
         folders.sort_by_key(|folder| folder.id);
         folders
     }
@@ -104,23 +105,40 @@ impl<'a> Folders<'a> {
         for path in &absent {
             self.id(path, previous);
         }
+        let roots = self.numbered_roots();
+        // The paths move: of a large collection they take as much memory as its names.
+        let needed = std::mem::take(&mut self.needed).into_iter();
         let mut folders: Vec<Folder> =
-            self.needed.iter().map(|(path, id)| self.record(path, *id, previous, &absent)).collect();
-        folders.sort_by_key(|folder| folder.id);
+            needed.map(|(path, id)| self.record(path, id, &roots, previous, &absent)).collect();
+        folders.sort_unstable_by_key(|folder| folder.id);
         folders
     }
 
-    fn record(&self, path: &Path, id: i64, previous: &Previous, absent: &HashSet<&Path>) -> Folder {
-        let (is_mount, fs_type) = match (self.visited.get(path), previous.folder(path)) {
-            (_, Some(old)) if absent.contains(path) => (true, old.fs_type),
+    /// The roots that are stored, with their numbers; of several that hold a folder the first is the
+    /// innermost.
+    fn numbered_roots(&self) -> Vec<(&'a Path, i64)> {
+        let numbered = self.roots.iter().filter_map(|root| Some((root.as_path(), *self.needed.get(root)?)));
+        let mut roots: Vec<_> = numbered.collect();
+        roots.sort_by_key(|(root, _)| std::cmp::Reverse(root.as_os_str().len()));
+        roots
+    }
+
+    fn record(
+        &self,
+        path: PathBuf,
+        id: i64,
+        roots: &[(&Path, i64)],
+        previous: &Previous,
+        absent: &HashSet<&Path>,
+    ) -> Folder {
+        let (is_mount, fs_type) = match (self.visited.get(&path), previous.folder(&path)) {
+            (_, Some(old)) if absent.contains(path.as_path()) => (true, old.fs_type),
             (Some(visited), _) => (visited.is_mount, visited.fs_type),
             (None, Some(old)) => (old.is_mount, old.fs_type),
             (None, None) => (false, 0),
         };
-        // A root names itself; the innermost root holds all others.
-        let root =
-            self.roots.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.as_os_str().len());
-        let root = root.and_then(|root| self.needed.get(root)).copied().unwrap_or(id);
-        Folder { id, path: path.to_owned(), root, is_mount, fs_type }
+        // A root names itself.
+        let root = roots.iter().find(|(root, _)| path.starts_with(root)).map_or(id, |(_, root)| *root);
+        Folder { id, path, root, is_mount, fs_type }
     }
 }

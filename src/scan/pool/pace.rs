@@ -9,10 +9,10 @@ const THREADS_MAX: usize = 64;
 const MEASURE: Duration = Duration::from_millis(500);
 
 /// Jobs that take longer wait for a disk or a network, and many threads can wait at once. A file
-/// in memory takes some 30 us, one behind the nearest network some ms.
-const SLOW: Duration = Duration::from_micros(500);
+/// in memory takes some 30 us, one on a fast disk ten times that, one behind the nearest network some ms.
+const SLOW: Duration = Duration::from_micros(150);
 /// Jobs that take less do not wait.
-const QUICK: Duration = Duration::from_micros(150);
+const QUICK: Duration = Duration::from_micros(50);
 /// How many threads there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::scan) enum Threads {
