@@ -76,3 +76,39 @@ fn age(home: &Home) {
         age().is_ok_and(|age| age > Duration::from_millis(2100)).then_some(())
     });
 }
+
+/// The rows then do not follow from the files, and what the scan itself has kept stands between the
+/// files of the last scan.
+#[test]
+fn new_files_beside_rows_of_another_program_lose_no_song() {
+    let home = Home::new();
+    for store in Store::both(&home) {
+        let _ = fs::remove_dir_all(home.music());
+        for song in ["1", "3", "5"] {
+            home.add(format!("a/{song}.mp3"));
+        }
+        let scan = |flags: &[&str], hangs: Option<&std::path::Path>| {
+            let mut command = home.command();
+            command.args(["--json", "-d", &store.url()]).args(flags).arg(home.music());
+            if let Some(path) = hangs {
+                command.env("LD_PRELOAD", shim()).env("SHIM_PATH", path).env("SHIM_CALL", "hang");
+            }
+            Scan::of(&mut command)
+        };
+        scan(&[], None).assert_exited(0);
+        store.execute("UPDATE tracks SET name = 'of another program'");
+        for song in ["0", "2", "4"] {
+            home.add(format!("a/{song}.mp3"));
+        }
+        let hangs = home.add("z/hangs.mp3");
+        // What was read is kept after two seconds, and the file that hangs makes the scan last longer.
+        let flags = ["--keep-state", "--jobs", "64", "--file-timeout", "4"];
+        let report = scan(&flags, Some(&hangs)).assert_exited(5).report();
+        assert_eq!(report["counts"]["removed"], 0, "{report}");
+        let songs = store.songs();
+        assert_eq!(songs.len(), 6, "{songs:?}");
+        fs::remove_file(&hangs).expect("remove");
+        scan(&["--full"], None).assert_exited(0);
+        assert_eq!(store.songs(), songs);
+    }
+}
