@@ -346,9 +346,10 @@ impl Tree {
             }
             _ => {
                 let file = folder.join(IGNORE_FILE);
-                if file.exists() {
+                // A folder of this name holds no patterns, and stays.
+                if file.is_file() {
                     fs::remove_file(&file).expect("remove");
-                } else {
+                } else if !file.is_dir() {
                     fs::write(&file, self.chance.pick(&IGNORED).expect("a pattern")).expect("file");
                 }
                 format!("exclude, or no more, in {}", folder.display())
