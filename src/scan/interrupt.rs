@@ -110,7 +110,7 @@ impl Interrupt {
         let _ = self.shared.tell.set(Box::new(tell));
     }
 
-    /// The state of so many files is stored before the end of the scan.
+    /// Notes how many files have their state stored before the end of the scan.
     pub(super) fn set_kept(&self, files: usize) {
         self.shared.kept.store(files, Ordering::Relaxed);
     }

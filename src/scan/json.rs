@@ -18,7 +18,7 @@ use crate::database::Holder;
 /// What became of the wish that the server reads the collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
-    /// Nobody asked for it.
+    /// The command line does not ask for it.
     NotAsked,
     /// The rows are as they were.
     NotNeeded,

@@ -18,9 +18,9 @@ const BATCHES_MAX: usize = 64;
 /// Most jobs that a thread takes at once. A message for each file would cost more than reading
 /// a small one.
 const BATCH_MAX: usize = 64;
-/// Jobs that a thread takes at least, as long as they are quick and so many wait.
+/// Quick jobs that a thread takes at once at least, if that many wait.
 const QUICK_BATCH: usize = 16;
-/// Folders that a thread takes at once at most, as long as they are quick.
+/// Most folders that a thread takes at once while jobs are quick.
 const QUICK_BRANCHES: usize = 8;
 /// Threads that may be given up. A thread that hangs in the kernel costs its stack.
 const GIVEN_UP_MAX: usize = 32;

@@ -151,7 +151,7 @@ impl AccessLog {
         self.output.end();
     }
 
-    /// Begins anew in a child that was just forked.
+    /// Drops the lines that wait, in a child that was just forked: its parent writes them.
     pub fn forked(&self) {
         self.output.forked();
     }

@@ -193,7 +193,7 @@ impl Output {
         }
     }
 
-    /// Begins anew in a child that was just forked: what waits and is counted is its parent's.
+    /// Drops the lines that wait and the count of lost lines, in a child that was just forked: its parent has both.
     pub(super) fn forked(&self) {
         self.waiting().clear();
         self.lost.store(0, Ordering::Relaxed);

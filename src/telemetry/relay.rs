@@ -1,8 +1,8 @@
 //! The way of log lines to the process that writes a file. No file system can then stop a process that logs: one
 //! that does not answer blocks each `write`, and the `close` of each descriptor when a process ends.
 //!
-//! A socket keeps messages apart and in order, whoever sends them. It takes some hundred kilobytes; more than
-//! that waits with the sender (`output.rs`).
+//! The socket keeps the messages of all senders apart and in order. It holds some hundred kilobytes; further
+//! lines wait in the sender (`output.rs`).
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -82,7 +82,7 @@ impl Relay {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Lets the writer end when it has written what was sent; nobody sends any more.
+    /// Ends the writer once it has written all lines that were sent. No process may send lines after this.
     pub fn end(&self) {
         let _ = shutdown(self.0.as_raw_fd(), Shutdown::Write);
     }

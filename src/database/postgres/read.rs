@@ -67,7 +67,7 @@ fn folders(transaction: &mut Transaction<'_>, visit: &mut dyn Visit) -> Result<b
 }
 
 fn files(transaction: &mut Transaction<'_>, visit: &mut dyn Visit) -> Result<bool, Error> {
-    // Not in order: the server would write so many rows to its disk to sort them.
+    // The query asks for no order: the server would sort the rows on its disk.
     let query = format!("SELECT {} FROM avalon_files", state::FILE_COLUMNS.join(", "));
     let mut is_whole = true;
     for_each_row_of(transaction, "avalon_files", &query, |row| {

@@ -17,8 +17,8 @@ pub(super) const ID_TYPE: &str = "CHAR(32)";
 /// about two million songs; only what is needed is taken.
 pub(super) const WRITER_CACHE_KIB: i64 = 1024 * 1024;
 
-/// The same where there is no collection yet, which locks nobody out of anything: memory for
-/// a million songs at once would be more than all else that a scan takes.
+/// The same for a first scan. Pages are then written early and lock readers out, but there are no songs
+/// to read yet. The pages of a million songs would take more memory than the rest of the scan.
 pub(super) const FIRST_WRITER_CACHE_KIB: i64 = 32 * 1024;
 
 pub(super) fn open(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
@@ -37,7 +37,7 @@ pub(super) fn open(path: &Path, patience: Duration) -> rusqlite::Result<Connecti
     Ok(connection)
 }
 
-/// Views count as tables: whoever made one knows why.
+/// Views count as tables: an operator may have put one in the place of a table.
 pub(super) fn missing_tables(connection: &Connection) -> rusqlite::Result<Vec<&'static str>> {
     let mut statement =
         connection.prepare("SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view')")?;
@@ -52,7 +52,7 @@ pub(super) fn create_schema(connection: &mut Connection) -> rusqlite::Result<()>
     transaction.commit()
 }
 
-/// Looks again, now that nobody else can write: another process may have come first.
+/// Looks again, now that no other process can write: another one may have created them first.
 pub(super) fn create_missing(connection: &Connection) -> rusqlite::Result<()> {
     for table in missing_tables(connection)? {
         for statement in schema::statements(table, ID_TYPE) {

@@ -18,8 +18,8 @@ const QUICK: Duration = Duration::from_micros(50);
 pub(in crate::scan) enum Threads {
     /// So many.
     Fixed(usize),
-    /// A few as long as the jobs are quick. Once they wait for a disk or a network so many, then
-    /// as many as make it faster.
+    /// A few while jobs are quick. This number once jobs wait for a disk or a network, then more
+    /// as long as more make the scan faster.
     Adapting(usize),
 }
 

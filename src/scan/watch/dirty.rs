@@ -11,7 +11,7 @@ use crate::scan::exclude::IGNORE_FILE;
 
 /// A pass begins when nothing has changed for this time ...
 const QUIET: Duration = Duration::from_secs(2);
-/// ... or so long after the first change: somebody may write for hours.
+/// The longest wait after the first change: a program may write for hours.
 const UNREST_MAX: Duration = Duration::from_secs(30);
 /// With more folders than these everything is looked at.
 const FOLDERS_MAX: usize = 5_000;

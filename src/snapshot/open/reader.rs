@@ -251,7 +251,7 @@ impl<'a> Reader<'a> {
             return Err(OpenError::of(
                 kind,
                 Column::PrefixSets,
-                "holds songs that do not exist, or not so many",
+                "holds songs that do not exist, or a wrong number of them",
             ));
         }
         Ok(sets)
