@@ -343,7 +343,7 @@ fn inspect_tells_of_a_database_and_of_a_saved_snapshot() {
 #[test]
 fn server_without_a_place_for_its_socket_says_so() {
     if !nix::unistd::Uid::effective().is_root() {
-        return eprintln!("skipped: only root can become a user without a session");
+        return crate::harness::skip("only root can become a user without a session");
     }
     let setup = Setup::with(&collection(1));
     fs::set_permissions(setup.path(""), fs::Permissions::from_mode(0o755)).expect("permissions");

@@ -1,7 +1,7 @@
 //! scripts/deploy against real SSH servers: releases come and go while requests are answered.
 
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -16,10 +16,9 @@ const NAMES: [&str; 2] = ["one", "two"];
 const BOTH: [&str; 2] = ["-H", "one,two"];
 
 /// Two hosts on which nothing is installed; none where there cannot be any.
-fn hosts(test: &str) -> Option<Hosts> {
+fn hosts() -> Option<Hosts> {
     if let Some(obstacle) = obstacle() {
-        // Past the capture of output, as nobody would know otherwise.
-        let _ = writeln!(std::io::stderr(), "deploy::{test} is skipped: {obstacle}");
+        crate::harness::skip(obstacle);
         return None;
     }
     Some(Hosts::start(&NAMES))
@@ -55,7 +54,7 @@ fn assert_runs(hosts: &Hosts, name: &str, release: &str) {
 
 #[test]
 fn releases_follow_each_other_and_go_back_without_losing_a_request() {
-    let Some(hosts) = hosts("releases_follow_each_other_and_go_back_without_losing_a_request") else {
+    let Some(hosts) = hosts() else {
         return;
     };
     let first = serve(&hosts, 1);
@@ -93,7 +92,7 @@ fn releases_follow_each_other_and_go_back_without_losing_a_request() {
 
 #[test]
 fn release_that_does_not_start_stays_on_no_host() {
-    let Some(hosts) = hosts("release_that_does_not_start_stays_on_no_host") else { return };
+    let Some(hosts) = hosts() else { return };
     let first = serve(&hosts, 1);
     let loads = loads(&hosts);
     let programs = scripts(&hosts.path(""), 2, "echo 'no such library' >&2; exit 3");
@@ -119,7 +118,7 @@ fn release_that_does_not_start_stays_on_no_host() {
 /// A release that takes over and is then not what answers has ended the former master already.
 #[test]
 fn release_that_took_over_is_replaced_by_the_former_one() {
-    let Some(hosts) = hosts("release_that_took_over_is_replaced_by_the_former_one") else { return };
+    let Some(hosts) = hosts() else { return };
     let first = serve(&hosts, 1);
     let loads = loads(&hosts);
     fs::copy(
@@ -145,7 +144,7 @@ fn release_that_took_over_is_replaced_by_the_former_one() {
 
 #[test]
 fn host_that_cannot_be_reached_is_named() {
-    let Some(hosts) = hosts("host_that_cannot_be_reached_is_named") else { return };
+    let Some(hosts) = hosts() else { return };
     let nobody = format!("127.0.0.1:{}", free_port());
     let programs = scripts(&hosts.path(""), 1, "exit 3");
     let list = format!("one,{nobody},two");
@@ -162,7 +161,7 @@ fn host_that_cannot_be_reached_is_named() {
 
 #[test]
 fn full_disk_leaves_nothing_behind() {
-    let Some(hosts) = hosts("full_disk_leaves_nothing_behind") else { return };
+    let Some(hosts) = hosts() else { return };
     let programs = binaries(&hosts.path(""), 1);
     // Too few bytes is seen before anything is sent; too few files only when it has happened.
     for (name, option, reason) in
@@ -178,7 +177,7 @@ fn full_disk_leaves_nothing_behind() {
 
 #[test]
 fn what_arrives_cut_or_does_not_run_is_not_installed() {
-    let Some(hosts) = hosts("what_arrives_cut_or_does_not_run_is_not_installed") else { return };
+    let Some(hosts) = hosts() else { return };
     let nothing_installed = |said: &str| {
         assert!(said.contains("nothing was installed"), "{said}");
         let left = hosts.on("one", "cd /opt/avalon && find . -mindepth 1 | sort");
@@ -203,7 +202,7 @@ fn what_arrives_cut_or_does_not_run_is_not_installed() {
 
 #[test]
 fn only_one_deploy_at_a_time() {
-    let Some(hosts) = hosts("only_one_deploy_at_a_time") else { return };
+    let Some(hosts) = hosts() else { return };
     let programs = scripts(&hosts.path(""), 1, "exit 3");
     hosts.deploy_ok(&["install", "-H", "one"], &programs);
     let file = fs::File::open(hosts.host("one").path("opt/avalon/.lock")).expect("the lock");
@@ -217,7 +216,7 @@ fn only_one_deploy_at_a_time() {
 
 #[test]
 fn steps_can_be_repeated_and_five_releases_are_kept() {
-    let Some(hosts) = hosts("steps_can_be_repeated_and_five_releases_are_kept") else { return };
+    let Some(hosts) = hosts() else { return };
     let host = hosts.host("one");
     let served = serve(&hosts, 1);
     let before = host.snapshot();
@@ -251,7 +250,7 @@ fn steps_can_be_repeated_and_five_releases_are_kept() {
 
 #[test]
 fn dry_run_changes_nothing() {
-    let Some(hosts) = hosts("dry_run_changes_nothing") else { return };
+    let Some(hosts) = hosts() else { return };
     let programs = scripts(&hosts.path(""), 9, "exit 3");
     let all = [["build", "install", "restart", "--dry-run"].as_slice(), &BOTH].concat();
     let said = hosts.deploy_ok(&all, &programs);

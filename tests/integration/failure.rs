@@ -136,7 +136,7 @@ impl Drop for SmallDisk {
 fn full_disk_ends_with_4_at_the_start_and_keeps_the_old_generation_at_a_reload() {
     let setup = Setup::with(&collection(100));
     let Some(disk) = SmallDisk::mount(setup.path("disk")) else {
-        return eprintln!("skipped: no file system can be mounted here");
+        return crate::harness::skip("no file system can be mounted here");
     };
     let flag = format!("--snapshot-dir={}", disk.0.display());
     assert_fails(setup.flag(&flag).spawn(), 4, &["CRITICAL", "No space left"]);
@@ -152,7 +152,7 @@ fn full_disk_ends_with_4_at_the_start_and_keeps_the_old_generation_at_a_reload()
 #[test]
 fn workers_that_cannot_boot_end_with_3() {
     if !Uid::effective().is_root() {
-        return eprintln!("skipped: only root can start workers as another user");
+        return crate::harness::skip("only root can start workers as another user");
     }
     let setup = readable_by_all(Setup::with(&collection(1)));
     // The worker is the one process its user may have, so it cannot have an accept thread.
@@ -166,7 +166,7 @@ fn workers_that_cannot_boot_end_with_3() {
 #[test]
 fn limit_of_processes_is_named() {
     if !Uid::effective().is_root() {
-        return eprintln!("skipped: root itself has no limit, and only root can become another user");
+        return crate::harness::skip("root itself has no limit, and only root can become another user");
     }
     let wrapper = ["setpriv", "--reuid=65530", "--regid=65530", "--clear-groups", "prlimit", "--nproc=1"];
     let setup = readable_by_all(Setup::with(&collection(1))).wrapped(&wrapper);
@@ -177,7 +177,7 @@ fn limit_of_processes_is_named() {
 #[test]
 fn limit_of_a_control_group_is_named_and_ends_nothing() {
     let Some(group) = Group::that_counts() else {
-        return eprintln!("skipped: no control group that counts processes can be made here");
+        return crate::harness::skip("no control group that counts processes can be made here");
     };
     let server = Setup::with(&collection(1)).start();
     let workers = server.wait_workers(2);
@@ -200,7 +200,7 @@ fn limit_of_a_control_group_is_named_and_ends_nothing() {
 #[test]
 fn missing_proc_is_named() {
     if let Some(obstacle) = crate::harness::host::obstacle() {
-        return eprintln!("skipped: {obstacle}");
+        return crate::harness::skip(obstacle);
     }
     let without = "mount -t tmpfs tmpfs /proc && exec \"$@\"";
     let setup = Setup::with(&collection(1)).wrapped(&["unshare", "--mount", "sh", "-c", without, "sh"]);
@@ -217,7 +217,7 @@ fn readable_by_all(setup: Setup) -> Setup {
 #[test]
 fn workers_and_loader_become_another_user_for_good() {
     if !Uid::effective().is_root() {
-        return eprintln!("skipped: only root can start workers as another user");
+        return crate::harness::skip("only root can start workers as another user");
     }
     let setup = readable_by_all(Setup::with(&collection(1)));
     let database = setup.path("avalon.sqlite");
@@ -246,7 +246,7 @@ fn workers_and_loader_become_another_user_for_good() {
 #[test]
 fn log_of_another_user_is_opened_again() {
     if !Uid::effective().is_root() {
-        return eprintln!("skipped: only root can start workers as another user");
+        return crate::harness::skip("only root can start workers as another user");
     }
     let setup = readable_by_all(Setup::with(&collection(1)));
     let (log, moved) = (setup.path("log"), setup.path("log.1"));
@@ -281,7 +281,7 @@ fn log_of_another_user_is_opened_again() {
 #[test]
 fn links_in_place_of_the_log_are_not_given_to_anybody() {
     if !Uid::effective().is_root() {
-        return eprintln!("skipped: only root can start workers as another user");
+        return crate::harness::skip("only root can start workers as another user");
     }
     for hard in [false, true] {
         let setup = readable_by_all(Setup::with(&collection(1)));

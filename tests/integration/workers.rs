@@ -137,7 +137,7 @@ impl Drop for MemoryGroup {
 #[test]
 fn worker_that_the_kernel_kills_for_memory_is_replaced() {
     let Some(group) = MemoryGroup::create() else {
-        return eprintln!("skipped: this takes root and a memory controller");
+        return crate::harness::skip("this takes root and a memory controller");
     };
     let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.folder.display());
     let server = Setup::with(&collection(1000)).wrapped(&["sh", "-c", &enter, "sh"]).start();

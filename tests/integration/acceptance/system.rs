@@ -107,12 +107,12 @@ fn s31_half_open_connections_hold_nobody_up() {
 #[test]
 fn s35_process_1_buries_strangers() {
     if !Uid::effective().is_root() {
-        return eprintln!("skipped: only root can make a namespace");
+        return crate::harness::skip("only root can make a namespace");
     }
     let setup = Setup::with(&collection(1));
     let namespaces = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).status();
     if !namespaces.is_ok_and(|status| status.success()) {
-        return eprintln!("skipped: no namespace can be made here");
+        return crate::harness::skip("no namespace can be made here");
     }
     let mut server = setup.wrapped(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]).start();
     let master = server.wait_workers(1)[0];

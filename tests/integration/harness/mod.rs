@@ -13,6 +13,8 @@ pub(crate) mod server;
 pub(crate) mod systemd_box;
 pub(crate) mod terminal;
 
+use std::fmt::Display;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,4 +56,16 @@ pub(crate) fn before_deadline<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
     listener.local_addr().expect("local address").port()
+}
+
+/// Says that the test under way is skipped, and why. With `AVALON_NO_SKIPS` (`.ci/run` sets it) that is a
+/// failure.
+///
+/// # Panics
+/// With `AVALON_NO_SKIPS`.
+pub(crate) fn skip(why: impl Display) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // The capture of output would hide this from a run that passes.
+    let _ = writeln!(std::io::stderr(), "{test} is skipped: {why}");
+    assert!(std::env::var_os("AVALON_NO_SKIPS").is_none(), "{test} is skipped: {why}");
 }

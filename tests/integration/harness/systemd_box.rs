@@ -1,7 +1,6 @@
 //! A real systemd in namespaces, on a throw-away overlay of the machine's files or of another root.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -60,9 +59,7 @@ pub(crate) fn shared() -> PathBuf {
 /// With the output, if the test fails.
 pub(crate) fn run_test(name: &str, root: &Path, fill: impl FnOnce(&Path)) {
     if let Some(obstacle) = obstacle(root) {
-        // Past the capture of output, as nobody would know otherwise.
-        let _ = writeln!(std::io::stderr(), "{name} is skipped: {obstacle}");
-        return;
+        return super::skip(obstacle);
     }
     let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
     let shared = folder.path().join("shared");

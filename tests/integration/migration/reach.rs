@@ -55,8 +55,7 @@ const CALLERS: [(u32, u32); 4] = [(0, 0), (65534, 65534), (33, 33), (1234, 33)];
 #[test]
 fn the_same_callers_are_let_in_as_by_gunicorn() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: it needs root, for namespaces and other users");
-        return;
+        return crate::harness::skip("it needs root, for namespaces and other users");
     }
     for case in CASES {
         let [mut theirs, ours] = [start_gunicorn(case), start_avalon(case)];

@@ -265,8 +265,7 @@ fn folders_beyond_the_limit_of_watches_are_polled_and_one_warning_tells() {
 #[test]
 fn a_file_system_that_others_change_is_polled() {
     if !Uid::effective().is_root() || !Path::new("/dev/fuse").exists() {
-        println!("skipped: mounting needs root and /dev/fuse");
-        return;
+        return crate::harness::skip("mounting needs root and /dev/fuse");
     }
     let home = Home::new();
     let here = add_album(&home, "here", 2);
@@ -296,8 +295,7 @@ fn a_file_system_that_others_change_is_polled() {
 #[test]
 fn mounts_come_and_go_and_nothing_is_lost() {
     if !Uid::effective().is_root() {
-        println!("skipped: mounting needs root");
-        return;
+        return crate::harness::skip("mounting needs root");
     }
     let home = Home::new();
     let here = add_album(&home, "here", 2);

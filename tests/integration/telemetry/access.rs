@@ -237,7 +237,7 @@ fn log_that_cannot_be_opened_is_a_configuration_error() {
 #[test]
 fn workers_of_another_user_write_and_reopen_it() {
     if !nix::unistd::Uid::effective().is_root() {
-        return eprintln!("skipped: only root can start workers as another user");
+        return crate::harness::skip("only root can start workers as another user");
     }
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let (setup, log) = with_access_log(Setup::with(&collection(1)));

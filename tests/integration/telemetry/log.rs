@@ -96,7 +96,7 @@ fn log_is_rotated_by_the_real_logrotate() {
 #[test]
 fn log_of_another_user_is_rotated_without_a_signal() {
     if !Uid::effective().is_root() {
-        return eprintln!("skipped: only root can start workers as another user");
+        return crate::harness::skip("only root can start workers as another user");
     }
     let setup = Setup::with(&collection(1)).flag("--user=65532").flag("--group=65531");
     let (log, moved) = (setup.path("log"), setup.path("log.1"));
