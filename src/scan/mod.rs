@@ -1,7 +1,7 @@
 //! The scan: from folders of music to the rows of a database.
 //!
 //! [`run`] opens the database first (`database::Session`), reads what the last scan left
-//! (`previous`), lists the folders and reads new and changed files on several threads (`survey`,
+//! (`begin`, `previous`), lists the folders and reads new and changed files on several threads (`survey`,
 //! with `pool`, `walk`, `exclude`, `stamping` and `read`), decides what became of the songs of the
 //! last scan (`settle`, with `fate`), refuses to lose too much (`guard`), makes rows of the files
 //! (`track`, `names`, `facts`, with `genre` and `numbers` for what people write into tags), and
@@ -10,6 +10,7 @@
 //! One odd file never ends a scan, and what cannot be reached is never taken for gone.
 
 pub mod account;
+mod begin;
 pub mod command;
 mod detail;
 mod error;
@@ -55,9 +56,8 @@ mod walk;
 pub mod watch;
 mod weave;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use slog::{Level, Logger, debug, error, info, warn};
@@ -76,17 +76,17 @@ pub use skipped::{Examples, Reason, Skipped, Skips};
 
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
-use crate::database::{DatabaseError, Holder, Notice, Session};
+use crate::database::{Holder, Notice, Session};
 use account::Phase;
+use begin::Begun;
 use exclude::Patterns;
 use keep::Keep;
 use pool::{Limits, Patience, Threads};
-use previous::{Previous, Rows};
-use scope::{Scope, Start};
+use scope::Scope;
 use settle::Scan;
 use shown::shown;
 use store::Store;
-use survey::{Ahead, Plan};
+use survey::Plan;
 
 /// Threads that list and read at first where they wait for a disk or a network.
 const THREADS: usize = 16;
@@ -146,31 +146,12 @@ fn scan(
         threads: job.jobs.map_or(Threads::Adapting(THREADS), Threads::Fixed),
         patience: Patience { named_after: NAMED_AFTER.min(job.file_timeout / 2), limit: job.file_timeout },
     };
-    let mut looks = match &only {
-        Some(_) => Vec::new(),
-        None => roots::check_all(&named, limits.patience, log)?,
+    let begun = match &only {
+        Some(scope) => begin::some_paths(scope, named, &patterns, &mut session)?,
+        None => begin::everything(named, job.full, &expected, &patterns, limits, &mut session, log)?,
     };
-    let present: Vec<PathBuf> =
-        named.iter().zip(&looks).filter(|(_, look)| look.is_ok()).map(|(root, _)| root.clone()).collect();
-    let (read, ahead) = match &only {
-        Some(_) => (previous::read(&mut session), None),
-        None => {
-            read_and_walk(&mut session, scope::whole(&present, &patterns, !job.full), &present, limits, log)?
-        }
-    };
-    let (mut previous, mut rows) = read?;
     account.end_of(Phase::Previous);
-    // A scan of some paths leaves the roots as they are.
-    let roots = match &only {
-        Some(_) if previous.is_recorded() => previous.roots().map(Path::to_owned).collect(),
-        _ => named,
-    };
-    let absent = absent_roots(&roots, &mut looks, &previous, &expected, log)?;
-    let present: Vec<PathBuf> = roots.iter().filter(|root| !absent.contains(root)).cloned().collect();
-    let start = match &only {
-        Some(scope) => scope::parts(scope, &present, &patterns, &previous)?,
-        None => scope::whole(&present, &patterns, !job.full),
-    };
+    let Begun { mut previous, mut rows, roots, absent, present, start, ahead } = begun;
     progress.begin(start.folders.len());
     let texts = session.texts();
     let plan = Plan {
@@ -222,24 +203,6 @@ fn open(url: &DatabaseUrl, me: &Holder, log: &Logger) -> Result<Session, ScanErr
     Ok(Session::open(url, me, tell)?)
 }
 
-/// Reads what the last scan left on a thread of its own; meanwhile the folders are listed.
-#[expect(clippy::type_complexity, reason = "the two halves of one step")]
-fn read_and_walk(
-    session: &mut Session,
-    start: Start,
-    roots: &[PathBuf],
-    limits: Limits,
-    log: &Logger,
-) -> Result<(Result<(Previous, Rows), DatabaseError>, Option<Ahead>), ScanError> {
-    thread::scope(|scope| {
-        let reader = thread::Builder::new().name("state".to_owned());
-        let reading = reader.spawn_scoped(scope, || previous::read(session)).map_err(ScanError::Threads)?;
-        let ahead = Ahead::walk(&start.folders, roots, limits, log, || reading.is_finished());
-        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((read, Some(ahead?)))
-    })
-}
-
 /// A path inside a folder of COLLECTION would replace the whole collection by a part of it.
 fn check_inside(roots: &[PathBuf], collection: &[PathBuf]) -> Result<(), ScanError> {
     for folder in roots::absolute_all(collection)? {
@@ -252,42 +215,6 @@ fn check_inside(roots: &[PathBuf], collection: &[PathBuf]) -> Result<(), ScanErr
 
 fn absolute_expected(expected: &Expected) -> Result<Expected, ScanError> {
     Ok(Expected { all: expected.all, below: roots::absolute_all(&expected.below)? })
-}
-
-/// The roots that cannot be reached though the last scan may have found songs below them.
-/// Their songs stay.
-fn absent_roots(
-    roots: &[PathBuf],
-    looks: &mut Vec<Result<(), ScanError>>,
-    previous: &Previous,
-    expected: &Expected,
-    log: &Logger,
-) -> Result<Vec<PathBuf>, ScanError> {
-    let mut absent = Vec::new();
-    let mut reasons = Vec::new();
-    for (root, outcome) in roots.iter().zip(looks.drain(..)) {
-        let Err(error) = outcome else { continue };
-        let may_hold_songs = match previous.is_recorded() {
-            true => previous.roots().any(|known| known == root) || previous.songs_below(root) > 0,
-            false => !previous.unexplained.is_empty() && roots.len() > 1,
-        };
-        if matches!(error, ScanError::NotFolder { .. }) || !may_hold_songs {
-            return Err(error);
-        }
-        let reason = match &error {
-            ScanError::Missing { .. } => "it does not exist".to_owned(),
-            ScanError::Unreadable { source, .. } => source.to_string(),
-            other => other.to_string(),
-        };
-        warn!(log, "Could not reach {}: {reason}", shown(root));
-        reasons.push((root.clone(), reason));
-        absent.push(root.clone());
-    }
-    let songs = absent.iter().map(|root| previous.songs_below(root)).sum();
-    if absent.len() == roots.len() && songs > 0 && !absent.iter().all(|root| expected.covers(root)) {
-        return Err(ScanError::NothingThere { roots: reasons, songs });
-    }
-    Ok(absent)
 }
 
 #[cfg(test)]
