@@ -7,6 +7,7 @@
 //! reader in between would miss them, or see them twice.
 
 mod clock;
+mod endpoints;
 mod header;
 mod histogram;
 mod slot;
@@ -19,9 +20,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
+pub use endpoints::{ENDPOINTS, endpoint_names, endpoint_number};
 pub use header::{Header, Number, RestartCause, Scans};
 pub use histogram::{BOUNDS, Reading};
-pub use slot::{CODES, Dismissal, ENDPOINTS, Slot};
+pub use slot::{CODES, Dismissal, Slot};
 
 /// Slots of workers: enough for the largest WORKERS in the generation that serves, in one that is being made and in
 /// two that drain (the arbiter asserts it).

@@ -4,12 +4,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::clock::now_ms;
+use super::endpoints::ENDPOINTS;
 use super::header::Number;
 use super::histogram::{Durations, Latencies};
-use crate::api::Endpoint;
 
-/// The endpoints, each counted separately, and one for paths without an endpoint.
-pub const ENDPOINTS: usize = Endpoint::ALL.len() + 1;
 /// Status codes that are counted by themselves: all that a worker answers with. The last stands for
 /// any other.
 pub const CODES: [&str; 11] = ["200", "304", "400", "404", "405", "412", "413", "414", "431", "500", "other"];

@@ -7,8 +7,8 @@ use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, DATE, HeaderName, HeaderValue};
 use slog::debug;
 
-use super::routes;
 use super::service::{NO_STORE, Service};
+use crate::scoreboard::endpoint_number;
 use crate::telemetry::AccessRecord;
 use crate::worker::watch::caller::Peer;
 
@@ -51,7 +51,7 @@ impl Service {
         let (method, target, protocol) = request_line(if is_past { b"" } else { head });
         let (status, id) = (refusal.status.as_u16(), refusal.request_id.as_ref());
         self.slot.begin_request(&method, &target);
-        self.slot.end_request(routes::number(None), status, Duration::ZERO);
+        self.slot.end_request(endpoint_number(None), status, Duration::ZERO);
         self.slot.sent(refusal.len as u64);
         self.statsd.answered(status);
         let client = peer.map(|peer| peer.to_canonical());

@@ -3,12 +3,6 @@
 use percent_encoding::percent_decode_str;
 
 use crate::api::Endpoint;
-use crate::scoreboard::ENDPOINTS;
-
-/// The name, in metrics, of paths without an endpoint.
-const NONE: &str = "none";
-// Each endpoint has a number on the scoreboard, and paths without one have the last.
-const _: () = assert!(Endpoint::ALL.len() < ENDPOINTS);
 
 /// The endpoint at `path`, under `request_path`. Percent-encoded letters are the letters;
 /// an encoded slash separates nothing.
@@ -28,17 +22,6 @@ pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
 pub(super) fn find_metrics(request_path: &str, path: &str) -> Option<Endpoint> {
     let at = |request_path| find(request_path, path).filter(|endpoint| *endpoint == Endpoint::Metrics);
     at("/").or_else(|| at(request_path))
-}
-
-/// The number by which the scoreboard counts an endpoint, or paths without one.
-pub(super) fn number(endpoint: Option<Endpoint>) -> usize {
-    let position = endpoint.and_then(|endpoint| Endpoint::ALL.iter().position(|other| *other == endpoint));
-    position.unwrap_or(Endpoint::ALL.len())
-}
-
-/// The numbers by which the scoreboard counts, with their names.
-pub(super) fn numbered() -> impl Iterator<Item = (usize, &'static str)> {
-    Endpoint::ALL.iter().map(|endpoint| endpoint.name()).chain([NONE]).enumerate()
 }
 
 fn strip_prefix<'p>(mut path: &'p str, request_path: &str) -> Option<&'p str> {
@@ -101,15 +84,5 @@ mod tests {
         ] {
             assert_eq!(find_metrics("/avalon", path), found.then_some(Endpoint::Metrics), "{path}");
         }
-    }
-
-    #[test]
-    fn endpoints_are_counted_under_their_names() {
-        let names: Vec<_> = numbered().collect();
-        for endpoint in Endpoint::ALL {
-            assert!(names.contains(&(number(Some(endpoint)), endpoint.name())), "{endpoint:?}");
-        }
-        assert_eq!(names.last(), Some(&(number(None), NONE)));
-        assert!(names.len() <= ENDPOINTS);
     }
 }

@@ -20,7 +20,7 @@ use super::snapshots::Snapshots;
 use super::{forwarded, head, trace_context};
 use crate::api::Endpoint;
 use crate::config::{Limits, Proxies};
-use crate::scoreboard::{Scoreboard, Slot};
+use crate::scoreboard::{Scoreboard, Slot, endpoint_number};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{AccessLine, AccessLog, AccessRecord, Statsd, sentry};
 use crate::worker::answer::body::Payload;
@@ -88,7 +88,7 @@ impl Service {
         }
         self.keep_or_end(request, &mut response, activity);
         let took = begin.elapsed();
-        self.slot.end_request(routes::number(endpoint), response.status().as_u16(), took);
+        self.slot.end_request(endpoint_number(endpoint), response.status().as_u16(), took);
         self.statsd.answered(response.status().as_u16());
         if let Some(endpoint @ Endpoint::List(_)) = endpoint {
             self.statsd.request(endpoint.name(), took);
@@ -147,7 +147,7 @@ impl Service {
             Endpoint::Version => response::text(PROGRAM_VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
             Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot()).to_string()),
-            Endpoint::Metrics => response::metrics(metrics::render(&self.scoreboard, routes::numbered())),
+            Endpoint::Metrics => response::metrics(metrics::render(&self.scoreboard)),
         };
         // These have no tag.
         match entity_tag::is_unmatched(request.headers(), None) {

@@ -9,7 +9,9 @@ use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use super::PROGRAM_VERSION;
-use crate::scoreboard::{BOUNDS, CODES, Header, Number, Reading, RestartCause, Scans, Scoreboard};
+use crate::scoreboard::{
+    BOUNDS, CODES, Header, Number, Reading, RestartCause, Scans, Scoreboard, endpoint_names,
+};
 use crate::worker::watch::clock::CLOCK_TICK;
 
 // The help of connections and of requests in flight says so.
@@ -18,18 +20,15 @@ const _: () = assert!(CLOCK_TICK.as_millis() * 4 == 1000, "looked at four times 
 /// More than a page has with a handful of endpoints in use.
 const PAGE: usize = 16 * 1024;
 
-/// The whole page. `endpoints` are the numbers by which the scoreboard counts endpoints, with their names.
-pub(in crate::worker) fn render(
-    scoreboard: &Scoreboard,
-    endpoints: impl Iterator<Item = (usize, &'static str)>,
-) -> String {
+/// The whole page.
+pub(in crate::worker) fn render(scoreboard: &Scoreboard) -> String {
     let mut page = Page(String::with_capacity(PAGE));
     let header = scoreboard.header();
     page.family("avalon_build_info", Kind::Gauge, "The version of the server, as a label of the value 1.")
         .sample(&[("version", PROGRAM_VERSION)], 1);
     page.family("process_start_time_seconds", Kind::Gauge, "When the master was started, since 1970.")
         .sample(&[], seconds(&header.started_ms));
-    requests(&mut page, scoreboard, endpoints);
+    requests(&mut page, scoreboard);
     workers(&mut page, header);
     reloads(&mut page, header);
     snapshot(&mut page, header);
@@ -38,17 +37,13 @@ pub(in crate::worker) fn render(
     page.0
 }
 
-fn requests(
-    page: &mut Page,
-    scoreboard: &Scoreboard,
-    endpoints: impl Iterator<Item = (usize, &'static str)>,
-) {
+fn requests(page: &mut Page, scoreboard: &Scoreboard) {
     let mut family = page.family(
         "avalon_http_request_duration_seconds",
         Kind::Histogram,
         "How long answers took to make, by endpoint and status, without the time to send them.",
     );
-    for (endpoint, name) in endpoints {
+    for (endpoint, name) in endpoint_names() {
         for (at, code) in CODES.iter().enumerate() {
             let reading = scoreboard.durations(endpoint, at);
             if reading.count() > 0 {
@@ -309,20 +304,9 @@ fn escape(to: &mut String, text: &str, quotes: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scoreboard::ENDPOINTS;
-
-    const GENRES: usize = 3;
-
-    fn endpoints() -> impl Iterator<Item = (usize, &'static str)> {
-        let names =
-            ["version", "heartbeat", "status", "genres", "songs", "albums", "artists", "metrics", "none"];
-        assert_eq!(names.len(), ENDPOINTS);
-        names.into_iter().enumerate()
-    }
-
-    fn rendered(board: &Scoreboard) -> String {
-        render(board, endpoints())
-    }
+    use crate::api::Endpoint;
+    use crate::model::Owner;
+    use crate::scoreboard::{ENDPOINTS, endpoint_number};
 
     #[test]
     fn labels_and_help_are_escaped() {
@@ -339,12 +323,13 @@ mod tests {
     #[test]
     fn histograms_are_cumulative_and_in_seconds() {
         let board = Scoreboard::create().unwrap();
+        let genres = endpoint_number(Some(Endpoint::List(Owner::Genre.into())));
         for took in [Duration::from_micros(10), Duration::from_micros(11), Duration::from_secs(20)] {
-            board.assign(1).end_request(GENRES, 404, took);
+            board.assign(1).end_request(genres, 404, took);
         }
         // Another slot, and a worker that is gone.
-        board.assign(0).end_request(GENRES, 404, Duration::from_millis(2));
-        let page = rendered(&board);
+        board.assign(0).end_request(genres, 404, Duration::from_millis(2));
+        let page = render(&board);
         let name = "avalon_http_request_duration_seconds";
         let lines: Vec<&str> = page.lines().filter(|line| line.starts_with(name)).collect();
         assert_eq!(lines.len(), BOUNDS.len() + 3, "{page}");
@@ -372,7 +357,7 @@ mod tests {
         slot.set_memory(9000, 8000);
         slot.set_connections(4, 3);
         slot.sent(77);
-        let page = rendered(&board);
+        let page = render(&board);
         for line in [
             "avalon_songs 42",
             "process_start_time_seconds 1764000000.007000000",
@@ -390,24 +375,24 @@ mod tests {
         }
         // A worker that has just begun has not looked yet.
         board.assign(6).claim(2, 1);
-        assert!(!rendered(&board).contains("slot=\"6\""));
+        assert!(!render(&board).contains("slot=\"6\""));
         board.slot(6).release();
         // A worker that has ended has neither connections nor memory.
         slot.release();
-        let page = rendered(&board);
+        let page = render(&board);
         assert!(page.contains("\navalon_connections 0\n") && !page.contains("slot="), "{page}");
     }
 
     #[test]
     fn every_family_is_announced_and_no_series_is_given_twice() {
         let board = Scoreboard::create().unwrap();
-        for (endpoint, _) in endpoints() {
+        for (endpoint, _) in endpoint_names() {
             for code in CODES {
                 let status = code.parse().unwrap_or(599);
                 board.assign(0).end_request(endpoint, status, Duration::from_micros(1));
             }
         }
-        let page = rendered(&board);
+        let page = render(&board);
         let mut seen = std::collections::HashSet::new();
         let mut family = "";
         for line in page.lines() {
