@@ -28,6 +28,7 @@ pub use life::drain::Ending;
 pub use life::handout::{Giver, Taker, way as handout_way};
 pub use life::memory::Memory;
 pub use life::retirement::Cause;
+pub use life::signals::ending_signals;
 pub use request::accepts;
 pub use shown::status::{load, scan as scan_status};
 pub use watch::caller::Role;

@@ -18,8 +18,6 @@ mod unchanged;
 mod watch;
 mod watch_postgresql;
 
-pub(crate) use safety::shim;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -12,7 +12,8 @@ use crate::harness::eventually;
 use crate::harness::load::{Load, Plan, status_200};
 use crate::harness::postgres::Postgres;
 use crate::harness::server::{Server, Setup, run};
-use crate::scan::{good_song, shim};
+use crate::harness::shim;
+use crate::scan::good_song;
 use crate::upgrade::Successor;
 
 /// A server that has yet to be started, with one song in its folder of music and no database.
@@ -94,7 +95,7 @@ fn wait_hanging(server: &Server) -> Pid {
 fn start_hanging() -> Server {
     let setup = setup().flag("--scan-every=1").variable("AVALON_FILE_TIMEOUT", "2000");
     let [song, mark] = ["music/a.mp3", "hanging"].map(|name| setup.path(name).display().to_string());
-    let setup = setup.variable("LD_PRELOAD", &shim().display().to_string());
+    let setup = setup.variable("LD_PRELOAD", &shim::errors().display().to_string());
     setup.variable("SHIM_CALL", "hang").variable("SHIM_PATH", &song).variable("SHIM_MARK", &mark).start()
 }
 
@@ -289,7 +290,7 @@ fn scan_under_way_at_an_upgrade_is_undone_and_made_again() {
         };
         let [song, mark, until] =
             ["music/z.mp3", "hanging", "until"].map(|name| setup.path(name).display().to_string());
-        let setup = setup.variable("LD_PRELOAD", &shim().display().to_string());
+        let setup = setup.variable("LD_PRELOAD", &shim::errors().display().to_string());
         let setup = setup.variable("SHIM_CALL", "hang").variable("SHIM_PATH", &song);
         let server = setup.variable("SHIM_MARK", &mark).variable("SHIM_UNTIL", &until).start();
         wait_songs(&server, 1);

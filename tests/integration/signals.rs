@@ -2,6 +2,7 @@
 
 mod everywhere;
 mod files;
+mod starts;
 mod terminal;
 
 use std::fs;

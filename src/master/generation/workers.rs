@@ -19,7 +19,7 @@ use crate::scoreboard::{Dismissal, Scoreboard, Slot};
 use crate::snapshot;
 use crate::telemetry::sentry::{self, Lookup};
 use crate::title;
-use crate::worker::{Cause, Ending, Giver, Notice, Taker, Worker, handout_way};
+use crate::worker::{Cause, Ending, Giver, Notice, Taker, Worker, ending_signals, handout_way};
 
 /// The workers, by process.
 pub(crate) struct Workers {
@@ -90,6 +90,7 @@ impl Workers {
         let first = of
             .first_steps()
             .on_master_death(Some(Signal::SIGTERM))
+            .blocking(ending_signals())
             .keeping(listeners.iter().map(|(listener, _)| listener.as_fd()))
             .keeping([snapshot.as_fd(), messages.as_fd(), taker.as_fd()]);
         let at = self.scoreboard.assign(slot);

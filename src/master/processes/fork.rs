@@ -30,6 +30,8 @@ pub(crate) struct FirstSteps<'a> {
     on_master_death: Option<Signal>,
     /// Whether workers that serve meanwhile go before it.
     gives_way: bool,
+    /// The signals that wait until the child unblocks them. All others take effect with its last step.
+    blocked: SigSet,
 }
 
 impl<'a> FirstSteps<'a> {
@@ -43,6 +45,7 @@ impl<'a> FirstSteps<'a> {
             umask: config.umask,
             on_master_death: Some(Signal::SIGKILL),
             gives_way: false,
+            blocked: SigSet::empty(),
         }
     }
 
@@ -55,6 +58,7 @@ impl<'a> FirstSteps<'a> {
             umask: 0,
             on_master_death: None,
             gives_way: false,
+            blocked: SigSet::empty(),
         }
     }
 
@@ -77,6 +81,11 @@ impl<'a> FirstSteps<'a> {
     /// Workers go before the child if this is true.
     pub(crate) fn giving_way(self, gives_way: bool) -> Self {
         FirstSteps { gives_way, ..self }
+    }
+
+    /// The child begins with these signals blocked.
+    pub(crate) fn blocking(self, signals: SigSet) -> Self {
+        FirstSteps { blocked: signals, ..self }
     }
 
     /// The child stays the user that its master is, as a file may be for the master's eyes only.
@@ -216,7 +225,7 @@ fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
     if getppid() != first.master {
         return Err(io::Error::other("the master is gone"));
     }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&first.blocked), None)?;
     Ok(())
 }
 

@@ -22,10 +22,11 @@ use avalon::scan::{self, Empty, Expected, Interrupt, Job, Progress, Report, Scan
 use slog::{Discard, Logger, o};
 use uuid::Uuid;
 
-use super::safety::{Store, shim};
+use super::safety::Store;
 use super::{Home, Scan};
 use crate::harness::DEADLINE;
 use crate::harness::chance::{Chance, from_environment};
+use crate::harness::shim;
 use tree::{IGNORE_FILE, Tree};
 
 const SEQUENCES: u64 = 100;
@@ -309,7 +310,7 @@ impl<'a> Sequence<'a> {
         let mut command: Command = self.home.command();
         command.arg("-d").arg(database.store.url()).args(&self.tree.roots);
         command.args(self.exclude.iter().flat_map(|pattern| ["--exclude", pattern.as_str()]));
-        command.env("LD_PRELOAD", shim()).env("SHIM_CALL", call).env("SHIM_PATH", place);
+        command.env("LD_PRELOAD", shim::errors()).env("SHIM_CALL", call).env("SHIM_PATH", place);
         let scan = Scan::of(&mut command);
         match scan.output.status.code() {
             Some(0) => return true,

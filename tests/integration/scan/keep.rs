@@ -8,9 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::report::assert_valid;
-use super::safety::{Store, shim};
+use super::safety::Store;
 use super::{Home, Scan};
 use crate::harness::eventually;
+use crate::harness::shim;
 
 #[test]
 fn an_interrupted_scan_need_not_read_again_what_it_kept() {
@@ -30,7 +31,7 @@ fn an_interrupted_scan_need_not_read_again_what_it_kept() {
                 .args(["--json", "--jobs", "64", "--file-timeout", "2000", "-d", &store.url()])
                 .args(flags)
                 .arg(home.music());
-            command.env("LD_PRELOAD", shim()).env("SHIM_PATH", &hangs).env("SHIM_CALL", "hang");
+            command.env("LD_PRELOAD", shim::errors()).env("SHIM_PATH", &hangs).env("SHIM_CALL", "hang");
             let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("avalon-scan");
             eventually("files that are kept", || (store.count("avalon_files") >= 31).then_some(()));
             let sent = Instant::now();
@@ -91,7 +92,7 @@ fn new_files_beside_rows_of_another_program_lose_no_song() {
             let mut command = home.command();
             command.args(["--json", "-d", &store.url()]).args(flags).arg(home.music());
             if let Some(path) = hangs {
-                command.env("LD_PRELOAD", shim()).env("SHIM_PATH", path).env("SHIM_CALL", "hang");
+                command.env("LD_PRELOAD", shim::errors()).env("SHIM_PATH", path).env("SHIM_CALL", "hang");
             }
             Scan::of(&mut command)
         };

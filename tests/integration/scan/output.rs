@@ -10,9 +10,9 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::safety::shim;
 use super::{Home, Scan};
 use crate::harness::postgres::Postgres;
+use crate::harness::shim;
 
 /// What a scan shows on a terminal of so many columns, and its exit code. A file called
 /// `hangs.mp3` gives no answer for two seconds.
@@ -21,7 +21,7 @@ fn on_a_terminal(home: &Home, columns: u16) -> (String, Option<i32>) {
     let pty = openpty(Some(&size), None).expect("a terminal");
     let mut command = home.command();
     command
-        .env("LD_PRELOAD", shim())
+        .env("LD_PRELOAD", shim::errors())
         .env("SHIM_PATH", home.music().join("hangs.mp3"))
         .env("SHIM_CALL", "hang");
     command.args(["--file-timeout", "2", "-d", &home.url()]).arg(home.music());
@@ -107,7 +107,7 @@ fn a_signal_ends_a_scan_within_a_second_and_nothing_has_changed() {
         let mut command = home.command();
         command.arg("-d").arg(home.url()).arg("--file-timeout").arg("2000").arg(home.music());
         command.env("AVALON_LOG_LEVEL", "DEBUG");
-        command.env("LD_PRELOAD", shim()).env("SHIM_PATH", &hangs).env("SHIM_CALL", "hang");
+        command.env("LD_PRELOAD", shim::errors()).env("SHIM_PATH", &hangs).env("SHIM_CALL", "hang");
         command.env("SHIM_MARK", home.path("hanging"));
         let child = command.stderr(Stdio::piped()).spawn().expect("avalon-scan");
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -137,7 +137,7 @@ fn a_signal_that_the_starter_ignores_stays_ignored() {
     command = Command::new("sh");
     command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(scan);
     command.env_clear().arg("-d").arg(home.url()).arg("--file-timeout").arg("2000").arg(home.music());
-    command.env("LD_PRELOAD", shim()).env("SHIM_PATH", &hangs).env("SHIM_CALL", "hang");
+    command.env("LD_PRELOAD", shim::errors()).env("SHIM_PATH", &hangs).env("SHIM_CALL", "hang");
     command.env("SHIM_MARK", home.path("hanging"));
     let child = command.stderr(Stdio::piped()).spawn().expect("a shell");
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -160,7 +160,7 @@ fn a_second_scan_ends_at_once_and_names_the_first() {
     for url in [home.url(), postgres.url()] {
         let mut command = home.command();
         command.arg("-d").arg(&url).arg("--file-timeout").arg("2000").arg(home.music());
-        command.env("LD_PRELOAD", shim()).env("SHIM_PATH", &hangs).env("SHIM_CALL", "hang");
+        command.env("LD_PRELOAD", shim::errors()).env("SHIM_PATH", &hangs).env("SHIM_CALL", "hang");
         command.env("SHIM_MARK", home.path("hanging"));
         let mut first = command.stderr(Stdio::null()).spawn().expect("avalon-scan");
         let deadline = Instant::now() + Duration::from_secs(60);

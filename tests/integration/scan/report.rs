@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::safety::{Store, shim};
+use super::safety::Store;
 use super::{Home, Scan, id};
+use crate::harness::shim;
 
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/scan-report.schema.json");
 
@@ -291,7 +292,7 @@ fn a_dry_run_tells_what_the_scan_then_tells() {
                     let mut command = home.command();
                     command.args(["--json", "-d", &store.url(), &music]).args(dry_run);
                     if step % 3 == 2 {
-                        command.env("LD_PRELOAD", shim()).env("SHIM_PATH", &broken);
+                        command.env("LD_PRELOAD", shim::errors()).env("SHIM_PATH", &broken);
                         command.env("SHIM_CALL", "open").env("SHIM_ERRNO", "5");
                     }
                     Scan::of(&mut command)

@@ -4,14 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use nix::unistd::Uid;
 use rusqlite::Connection;
-use tempfile::TempDir;
 
 use super::{Home, Scan, id};
 use crate::harness::postgres::{Database, Postgres};
+use crate::harness::shim;
 
 const EIO: i32 = 5;
 const EACCES: i32 = 13;
@@ -97,26 +96,6 @@ impl Store {
     }
 }
 
-/// The library that makes calls fail, built once.
-pub(crate) fn shim() -> &'static Path {
-    static SHIM: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, library) = SHIM.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("folder");
-        let library = folder.path().join("errors.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/shim/errors.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&library)
-            .arg(source)
-            .arg("-ldl")
-            .status()
-            .expect("a C compiler");
-        assert!(built.success());
-        (folder, library)
-    });
-    library
-}
-
 /// Two roots, `music` with three albums of four songs, and `more` with one; and a database
 /// that holds them.
 struct Case<'a> {
@@ -156,7 +135,7 @@ impl<'a> Case<'a> {
         // A file that is as it was is opened only by a full scan.
         let mut command = self.command(&["--full"]);
         command
-            .env("LD_PRELOAD", shim())
+            .env("LD_PRELOAD", shim::errors())
             .env("SHIM_PATH", place)
             .env("SHIM_CALL", call)
             .env("SHIM_ERRNO", errno.to_string())
@@ -421,7 +400,7 @@ fn a_file_that_hangs_is_named_and_the_scan_goes_on() {
     home.scan([home.music()]).assert_exited(0);
     let mut command = home.command();
     command.arg("-d").arg(home.url()).args(["--file-timeout", "2"]).arg(home.music());
-    command.env("LD_PRELOAD", shim()).env("SHIM_PATH", &bad).env("SHIM_CALL", "hang");
+    command.env("LD_PRELOAD", shim::errors()).env("SHIM_PATH", &bad).env("SHIM_CALL", "hang");
     let scan = Scan::of(&mut command);
     scan.assert_exited(5).assert_says("Still waiting for").assert_says(&bad.display().to_string());
     scan.assert_says("no answer within 2 s");
