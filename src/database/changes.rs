@@ -79,10 +79,12 @@ impl Changes<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn folder(id: i64) -> Folder {
-        Folder { id, path: "/m".into(), root: id, is_mount: false, fs_type: 0 }
+        Folder { id, path: Path::new("/m").into(), root: id, is_mount: false, fs_type: 0 }
     }
 
     #[test]

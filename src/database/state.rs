@@ -2,8 +2,9 @@
 //! may open the file with an old SQLite, so they use nothing newer than 3.8.2.
 
 use std::borrow::Cow;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::model::library::{FileRow, Folder, Outcome, Stamps};
 
@@ -89,8 +90,8 @@ pub(super) fn statement(table: &str, dialect: Dialect) -> String {
 }
 
 /// The columns of a folder as they were read; `None` if they make no folder.
-pub(super) fn folder(id: i64, path: Vec<u8>, root: i64, is_mount: bool, fs_type: i64) -> Option<Folder> {
-    let path = OsString::from_vec(path).into();
+pub(super) fn folder(id: i64, path: &[u8], root: i64, is_mount: bool, fs_type: i64) -> Option<Folder> {
+    let path = Path::new(OsStr::from_bytes(path)).into();
     (id != 0).then_some(Folder { id, path, root, is_mount, fs_type })
 }
 

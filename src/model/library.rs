@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Folder {
     /// Number of the folder in the database; unique there and never 0.
     pub id: i64,
-    /// Absolute path, any bytes.
-    pub path: PathBuf,
+    /// Absolute path, any bytes. Shared: of a large collection they are many megabytes.
+    pub path: Arc<Path>,
     /// The number of the root that the folder lies below; a root names itself.
     pub root: i64,
     /// Whether another file system began here when the folder was listed.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::previous::Previous;
-use super::stamping::Stamping;
+use super::stamping::{Stamping, UNSTABLE};
 use crate::model::library::Folder;
 
 /// What came of visiting a folder.
@@ -35,9 +35,10 @@ pub(super) struct Visited {
 #[derive(Debug)]
 pub(super) struct Folders<'a> {
     roots: &'a [PathBuf],
-    pub(super) visited: HashMap<PathBuf, Visited>,
+    /// A path that the last scan knew is that of [`Previous`], and takes memory once.
+    visited: HashMap<Arc<Path>, Visited>,
     /// The folders that hold files that are stored, mounts and roots.
-    needed: HashMap<PathBuf, i64>,
+    needed: HashMap<Arc<Path>, i64>,
     next: i64,
 }
 
@@ -52,6 +53,28 @@ impl<'a> Folders<'a> {
         folders
     }
 
+    /// Notes what came of visiting the folder at `path`.
+    pub(super) fn visit(&mut self, path: &Path, visited: Visited, previous: &Previous) {
+        self.visited.insert(shared(path, previous), visited);
+    }
+
+    /// The folder that was visited at `path`.
+    pub(super) fn visited(&self, path: &Path) -> Option<&Visited> {
+        self.visited.get(path)
+    }
+
+    /// All that were visited.
+    pub(super) fn all_visited(&self) -> impl Iterator<Item = (&Path, &Visited)> {
+        self.visited.iter().map(|(path, visited)| (&**path, visited))
+    }
+
+    /// Notes that the inodes of files below `root` do not last.
+    pub(super) fn mark_unstable(&mut self, root: &Path) {
+        if let Some(visited) = self.visited.get_mut(root) {
+            visited.fs_type = UNSTABLE;
+        }
+    }
+
     /// The number of the folder at `path`, which then is stored.
     pub(super) fn id(&mut self, path: &Path, previous: &Previous) -> i64 {
         if let Some(id) = self.needed.get(path) {
@@ -59,7 +82,7 @@ impl<'a> Folders<'a> {
         }
         let id = previous.folder(path).map_or(self.next, |folder| folder.id);
         self.next = self.next.max(id + 1);
-        self.needed.insert(path.to_owned(), id);
+        self.needed.insert(shared(path, previous), id);
         id
     }
 
@@ -75,7 +98,7 @@ impl<'a> Folders<'a> {
 
     /// The paths of the folders that are stored, by number.
     pub(super) fn paths(&self) -> HashMap<i64, &Path> {
-        self.needed.iter().map(|(path, id)| (*id, path.as_path())).collect()
+        self.needed.iter().map(|(path, id)| (*id, &**path)).collect()
     }
 
     /// What is stored of the folders: those that are needed, the mounts that were visited, and
@@ -88,18 +111,18 @@ impl<'a> Folders<'a> {
         staying: &[&Path],
         kept: &HashSet<PathBuf>,
     ) -> Vec<Folder> {
-        let mounts: Vec<PathBuf> = self
+        let mounts: Vec<Arc<Path>> = self
             .visited
             .iter()
             .filter(|(_, visited)| visited.is_mount)
-            .map(|(path, _)| path.clone())
+            .map(|(path, _)| Arc::clone(path))
             .collect();
         let absent: HashSet<&Path> = kept
             .iter()
             .flat_map(|path| path.ancestors())
             .filter(|place| previous.folder(place).is_some_and(|folder| folder.is_mount))
             .collect();
-        for path in mounts.iter().map(PathBuf::as_path).chain(staying.iter().copied()) {
+        for path in mounts.iter().map(|path| &**path).chain(staying.iter().copied()) {
             self.id(path, previous);
         }
         for path in &absent {
@@ -117,7 +140,7 @@ impl<'a> Folders<'a> {
     /// The roots that are stored, with their numbers; of several that hold a folder the first is the
     /// innermost.
     fn numbered_roots(&self) -> Vec<(&'a Path, i64)> {
-        let numbered = self.roots.iter().filter_map(|root| Some((root.as_path(), *self.needed.get(root)?)));
+        let numbered = self.roots.iter().filter_map(|root| Some((root.as_path(), *self.needed.get(root.as_path())?)));
         let mut roots: Vec<_> = numbered.collect();
         roots.sort_by_key(|(root, _)| std::cmp::Reverse(root.as_os_str().len()));
         roots
@@ -125,14 +148,14 @@ impl<'a> Folders<'a> {
 
     fn record(
         &self,
-        path: PathBuf,
+        path: Arc<Path>,
         id: i64,
         roots: &[(&Path, i64)],
         previous: &Previous,
         absent: &HashSet<&Path>,
     ) -> Folder {
         let (is_mount, fs_type) = match (self.visited.get(&path), previous.folder(&path)) {
-            (_, Some(old)) if absent.contains(path.as_path()) => (true, old.fs_type),
+            (_, Some(old)) if absent.contains(&*path) => (true, old.fs_type),
             (Some(visited), _) => (visited.is_mount, visited.fs_type),
             (None, Some(old)) => (old.is_mount, old.fs_type),
             (None, None) => (false, 0),
@@ -141,4 +164,9 @@ impl<'a> Folders<'a> {
         let root = roots.iter().find(|(root, _)| path.starts_with(root)).map_or(id, |(_, root)| *root);
         Folder { id, path, root, is_mount, fs_type }
     }
+}
+
+/// The path that the last scan knew, or a new one.
+fn shared(path: &Path, previous: &Previous) -> Arc<Path> {
+    previous.folder(path).map_or_else(|| Arc::from(path), |folder| Arc::clone(&folder.path))
 }

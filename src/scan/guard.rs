@@ -97,7 +97,7 @@ fn place_of<'a>(previous: &'a Previous, path: &Path) -> Option<&'a Path> {
     path.ancestors()
         .filter_map(|place| previous.folder(place))
         .find(|folder| folder.is_mount || folder.root == folder.id)
-        .map(|folder| folder.path.as_path())
+        .map(|folder| &*folder.path)
 }
 
 /// The folder directly in `place` that holds `path`, or `place` itself.

@@ -182,7 +182,7 @@ impl Previous {
 
     /// The folders that were named to the last scan.
     pub(super) fn roots(&self) -> impl Iterator<Item = &Path> {
-        self.folders.iter().filter(|folder| folder.root == folder.id).map(|folder| folder.path.as_path())
+        self.folders.iter().filter(|folder| folder.root == folder.id).map(|folder| &*folder.path)
     }
 
     /// How many songs were found at `place` or below.

@@ -121,8 +121,8 @@ impl Scan<'_> {
     /// Where something could not be reached, each place once.
     fn unreachable(&self, survey: &Survey<'_>, judged: &[Judged]) -> BTreeSet<PathBuf> {
         let mut places: BTreeSet<PathBuf> = survey.unreachable.keys().chain(self.absent).cloned().collect();
-        let folders = survey.folders.visited.iter().filter(|(_, visited)| visited.reach != Reach::Listed);
-        places.extend(folders.map(|(path, _)| path.clone()));
+        let folders = survey.folders.all_visited().filter(|(_, visited)| visited.reach != Reach::Listed);
+        places.extend(folders.map(|(path, _)| path.to_owned()));
         places.extend(judged.iter().filter_map(|judged| match &judged.fate {
             Fate::Unreachable(place) => Some(place.clone()),
             _ => None,

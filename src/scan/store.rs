@@ -130,7 +130,7 @@ fn staying_folders<'a>(previous: &'a Previous, settled: &'a Settled) -> Vec<&'a 
     let staying =
         previous.files_by_folder().filter(|(_, indexes)| settled.is_partial || stays(indexes.clone()));
     let kept = settled.kept_folders.iter().map(PathBuf::as_path);
-    staying.map(|(folder, _)| folder.path.as_path()).chain(kept).collect()
+    staying.map(|(folder, _)| &*folder.path).chain(kept).collect()
 }
 
 /// What differs in the table of folders.
@@ -179,7 +179,7 @@ fn files<'a>(
     folders: &[Folder],
 ) -> Stream<'a, File> {
     let numbers: HashMap<&std::path::Path, i64> =
-        folders.iter().map(|folder| (folder.path.as_path(), folder.id)).collect();
+        folders.iter().map(|folder| (&*folder.path, folder.id)).collect();
     let mut added: HashMap<(i64, OsString), i64> = HashMap::new();
     for (index, _, to) in &settled.moved {
         if let (Some(folder), Some(name)) =

@@ -190,7 +190,7 @@ fn read_folders(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Res
     read_rows(connection, &select("avalon_folders", &state::FOLDER_COLUMNS), |row| {
         let folder = state::folder(
             row.get(0).ok()?,
-            bytes(row, 1)?.to_vec(),
+            bytes(row, 1)?,
             row.get(2).ok()?,
             row.get(3).ok()?,
             row.get(4).ok()?,

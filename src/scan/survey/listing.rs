@@ -78,7 +78,7 @@ impl Survey<'_> {
         }
         plan.progress.found(files, folders);
         plan.progress.listed();
-        self.visit(folder, &listing, (stamping, is_unstable), plan);
+        self.visit(folder, &listing, (stamping, is_unstable), plan, previous);
         tasks
     }
 
@@ -89,6 +89,7 @@ impl Survey<'_> {
         listing: &Listing,
         (stamping, is_unstable): (Stamping, bool),
         plan: &Plan<'_>,
+        previous: &Previous,
     ) {
         let reach = match &listing.error {
             None => Reach::Listed,
@@ -102,12 +103,12 @@ impl Survey<'_> {
         };
         let Listing { is_mount, is_empty, .. } = *listing;
         let visited = Visited { reach, root: folder.root, is_mount, fs_type, stamping, is_empty };
-        self.folders.visited.insert(folder.path, visited);
+        self.folders.visit(&folder.path, visited, previous);
     }
 
     /// The stamping of the folder that holds `path`, which was listed before.
     fn stamping_above(&self, path: &Path) -> Stamping {
-        let above = path.parent().and_then(|above| self.folders.visited.get(above));
+        let above = path.parent().and_then(|above| self.folders.visited(above));
         above.map_or(Stamping::Exact, |above| above.stamping)
     }
 

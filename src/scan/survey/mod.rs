@@ -26,7 +26,7 @@ use super::scope::Start;
 use super::shown::shown;
 use super::skipped::{Reason, Skips};
 use super::spool::Spool;
-use super::stamping::{Stamping, UNSTABLE};
+use super::stamping::Stamping;
 use super::suspects::{Next, Suspects};
 use super::walk::Kind;
 use crate::database::Texts;
@@ -156,7 +156,7 @@ impl<'a> Survey<'a> {
 
     /// The folder that was visited at `path`.
     pub(super) fn visited(&self, path: &Path) -> Option<&Visited> {
-        self.folders.visited.get(path)
+        self.folders.visited(path)
     }
 
     /// Takes in what the pool tells. A listing of the walk that `went_ahead` had its folders
@@ -184,9 +184,9 @@ impl<'a> Survey<'a> {
             Event::Slow(path, elapsed) => tell_slow(&path, elapsed, plan.limits.patience, plan.log),
             Event::GivenUp(task) => {
                 let why = format!("no answer within {} s", plan.limits.patience.limit.as_secs());
-                self.add_unreachable(&task, &why, plan);
+                self.add_unreachable(&task, &why, plan, previous);
                 for task in pool.abandoned() {
-                    self.add_unreachable(&task, "too many files before it gave no answer", plan);
+                    self.add_unreachable(&task, "too many files before it gave no answer", plan, previous);
                 }
             }
         }
@@ -221,9 +221,7 @@ impl<'a> Survey<'a> {
                             self.keep(index, folder, name, plan, previous);
                         }
                     }
-                    if let Some(visited) = self.folders.visited.get_mut(&root) {
-                        visited.fs_type = UNSTABLE;
-                    }
+                    self.folders.mark_unstable(&root);
                 }
             }
         }
@@ -285,7 +283,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn add_unreachable(&mut self, task: &Task, why: &str, plan: &Plan<'_>) {
+    fn add_unreachable(&mut self, task: &Task, why: &str, plan: &Plan<'_>, previous: &Previous) {
         match task {
             Task::Read(path) => {
                 self.read += 1;
@@ -297,7 +295,7 @@ impl<'a> Survey<'a> {
                 let root = folder.root.clone();
                 let stamping = Stamping::Exact;
                 let visited = Visited { reach, root, is_mount: false, fs_type: 0, stamping, is_empty: false };
-                self.folders.visited.insert(folder.path.clone(), visited);
+                self.folders.visit(&folder.path, visited, previous);
                 plan.progress.listed();
             }
         }

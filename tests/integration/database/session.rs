@@ -7,8 +7,9 @@ mod postgres;
 mod sqlite;
 mod unclean;
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -157,7 +158,7 @@ fn store(url: &str, rows: &Collection, files: &[File]) -> Result<Option<i64>, Da
 }
 
 fn folder(id: i64, path: &[u8]) -> Folder {
-    let path = OsString::from_vec(path.to_vec()).into();
+    let path = Path::new(OsStr::from_bytes(path)).into();
     Folder { id, path, root: 1, is_mount: id % 2 == 0, fs_type: -0x6edc_97c2 }
 }
 
