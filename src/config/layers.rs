@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Origin};
 use super::migration::{Secrets, from_python};
 use super::overrides::Overrides;
+use super::problem::Problem;
 use super::python;
 use super::raw::Raw;
 use super::settings::{self, DEFAULT_TOML};
@@ -163,7 +164,7 @@ const PLATFORM: [(&str, &str, &str); 3] = [
 pub(super) const GUNICORN_ARGUMENTS: &str = "GUNICORN_CMD_ARGS";
 
 fn utf8(value: OsString, key: &'static str, origin: &Origin) -> Result<String, ConfigError> {
-    let wrong = |_| ConfigError::Value { origin: origin.clone(), key, problem: "is not UTF-8".to_owned() };
+    let wrong = |_| ConfigError::Value { origin: origin.clone(), key, problem: Box::new(Problem::NotUtf8) };
     value.into_string().map_err(wrong)
 }
 

@@ -3,7 +3,7 @@
 use super::DatabaseUrl;
 use super::gunicorn;
 use super::notation::parse_mode;
-use super::python::{self, Literal, Statement};
+use super::python::{self, Assigned, Literal, Statement};
 use super::settings::{self, Kind, Setting};
 
 /// Settings of avalonms that concern its own innards.
@@ -63,7 +63,7 @@ impl Line {
     }
 }
 
-fn assignment(line: usize, name: &str, value: Result<Literal, String>, secrets: Secrets) -> Vec<Line> {
+fn assignment(line: usize, name: &str, value: Assigned, secrets: Secrets) -> Vec<Line> {
     if NEEDLESS.contains(&name) {
         return vec![Line::comment(format!("# {name} (line {line}) is not needed"))];
     }
@@ -77,12 +77,12 @@ fn assignment(line: usize, name: &str, value: Result<Literal, String>, secrets: 
     };
     let about = |line: Line| vec![Line { key: Some(setting.key), ..line }];
     let value = match value {
-        Ok(value) => value,
+        Assigned::Literal(value) => value,
         // The line of avalonms' own settings file.
-        Err(source) if key == "DATABASE_URL" && source.contains("gettempdir()") => {
+        Assigned::Computed(source) if key == "DATABASE_URL" && source.contains("gettempdir()") => {
             return about(Line::comment(format!("# {key} (line {line}) is the default here as well")));
         }
-        Err(source) => {
+        Assigned::Computed(source) => {
             let source = source.lines().next().unwrap_or_default();
             let shown = if secrets == Secrets::Shown { format!(": {source}") } else { String::new() };
             return about(Line::open(format!(

@@ -18,6 +18,7 @@ pub mod migration;
 mod notation;
 mod overrides;
 mod printed;
+mod problem;
 mod proxies;
 mod python;
 mod raw;
@@ -32,17 +33,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use account::Account;
-pub use bind::{BindAddress, preferred};
+pub use bind::{AddressError, BindAddress, preferred};
 use control::control;
 pub use control::control_socket;
 use database_url::Backend;
 pub use database_url::DatabaseUrl;
-pub use error::{ConfigError, Origin};
+pub use error::{ArgumentsProblem, ConfigError, Origin};
 use layers::Layers;
 pub use limits::{Limits, MaxRequests};
 use limits::{limits, max_requests};
 pub use overrides::Overrides;
 use printed::shown;
+pub use problem::{Expected, Principal, Problem};
 pub use proxies::{ForwardedHeaders, Proxies, Trusted};
 pub use settings::DEFAULT_TOML;
 pub use world::{Answers, World};
@@ -260,11 +262,11 @@ fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, C
     {
         return Ok(DatabaseUrl::sqlite(folder.join("avalon.sqlite")));
     }
-    layers.text("DATABASE_URL", |text| match DatabaseUrl::parse(text) {
-        Ok(url) if matches!(url.backend(), Backend::Sqlite(path) if path.starts_with("~")) => {
-            Err("~ is not expanded in a URL; write sqlite:////absolute/path".to_owned())
+    layers.text("DATABASE_URL", |text| match DatabaseUrl::parse(text)? {
+        url if matches!(url.backend(), Backend::Sqlite(path) if path.starts_with("~")) => {
+            Err(Problem::TildeInUrl)
         }
-        parsed => parsed.map_err(|error| error.to_string()),
+        url => Ok(url),
     })
 }
 
@@ -276,7 +278,7 @@ fn exclude(layers: &Layers) -> Result<Vec<String>, ConfigError> {
     let pattern = |text: &str| {
         let checked = ignore::gitignore::GitignoreBuilder::new("/").add_line(None, text).map(|_| ());
         let pattern = || Some(text.to_owned()).filter(|text| !text.is_empty());
-        checked.map(|()| pattern()).map_err(|error| format!("expected a pattern as in .gitignore: {error}"))
+        checked.map(|()| pattern()).map_err(Problem::Pattern)
     };
     Ok(layers.list("EXCLUDE", pattern)?.into_iter().flatten().collect())
 }
@@ -285,39 +287,36 @@ fn exclude(layers: &Layers) -> Result<Vec<String>, ConfigError> {
 fn scan_every(layers: &Layers) -> Result<Option<Duration>, ConfigError> {
     let every = layers.interval("SCAN_EVERY")?;
     if every.is_some() && collection(layers)?.is_empty() {
-        let problem =
-            "there is nothing to scan: COLLECTION names no folder; name one, or set SCAN_EVERY to 0";
-        return Err(typed::wrong("SCAN_EVERY", layers.get("SCAN_EVERY"), problem.to_owned()));
+        return Err(typed::wrong("SCAN_EVERY", layers.get("SCAN_EVERY"), Problem::NothingToScan));
     }
     Ok(every)
 }
 
-fn request_path(text: &str) -> Result<String, String> {
-    let path = text.strip_prefix('/').ok_or_else(|| format!("must begin with \"/\", got {text:?}"))?;
+fn request_path(text: &str) -> Result<String, Problem> {
+    let path = text.strip_prefix('/').ok_or_else(|| Problem::must("begin with \"/\"", text))?;
     if path.is_empty() {
         return Ok(text.to_owned());
     }
     if path.split('/').any(str::is_empty) {
-        return Err(format!("must not end with \"/\" or hold \"//\", got {text:?}"));
+        return Err(Problem::must("not end with \"/\" or hold \"//\"", text));
     }
     if path.contains(|c: char| c.is_control() || "?#<>".contains(c)) {
-        return Err(format!("must not hold \"?\", \"#\", \"<\", \">\" or control characters, got {text:?}"));
+        return Err(Problem::must("not hold \"?\", \"#\", \"<\", \">\" or control characters", text));
     }
     Ok(text.to_owned())
 }
 
-fn cache_control(text: &str) -> Result<String, String> {
+fn cache_control(text: &str) -> Result<String, Problem> {
     match text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         true => Ok(text.trim().to_owned()),
-        false => Err(format!("must hold printable characters of ASCII only, got {text:?}")),
+        false => Err(Problem::must("hold printable characters of ASCII only", text)),
     }
 }
 
 fn bind(layers: &Layers) -> Result<Vec<BindAddress>, ConfigError> {
-    let addresses = distinct(layers.list("BIND", str::parse)?);
+    let addresses = distinct(layers.list("BIND", str::parse::<BindAddress>)?);
     if addresses.is_empty() {
-        let problem = "expected at least one address".to_owned();
-        return Err(typed::wrong("BIND", layers.get("BIND"), problem));
+        return Err(typed::wrong("BIND", layers.get("BIND"), Problem::no(Expected::Addresses)));
     }
     Ok(addresses)
 }
@@ -325,9 +324,9 @@ fn bind(layers: &Layers) -> Result<Vec<BindAddress>, ConfigError> {
 fn metrics_bind(layers: &Layers, bind: &[BindAddress]) -> Result<Vec<BindAddress>, ConfigError> {
     let parse = |text: &str| match text {
         "" => Ok(None),
-        text => match text.parse() {
-            Ok(address) if bind.contains(&address) => Err("is an address of BIND".to_owned()),
-            parsed => parsed.map(Some),
+        text => match text.parse()? {
+            address if bind.contains(&address) => Err(Problem::AlsoInBind),
+            address => Ok(Some(address)),
         },
     };
     Ok(distinct(layers.list("METRICS_BIND", parse)?.into_iter().flatten()))
@@ -341,7 +340,7 @@ fn distinct(addresses: impl IntoIterator<Item = BindAddress>) -> Vec<BindAddress
 fn status_allow(layers: &Layers) -> Result<Vec<IpAddr>, ConfigError> {
     let parse = |text: &str| match text {
         "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| "expected an IP address".to_owned()),
+        text => text.parse().map(Some).map_err(|_| Problem::no(Expected::IpAddress)),
     };
     Ok(layers.list("STATUS_ALLOW", parse)?.into_iter().flatten().collect())
 }

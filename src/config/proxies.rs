@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::error::ConfigError;
 use super::layers::Layers;
+use super::problem::{Expected, Problem};
 
 /// What is believed of those who ask for others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub(super) fn proxies(layers: &Layers) -> Result<Proxies, ConfigError> {
     let headers = |text: &str| match text.to_ascii_lowercase().as_str() {
         "x-forwarded" => Ok(ForwardedHeaders::XForwarded),
         "forwarded" => Ok(ForwardedHeaders::Forwarded),
-        _ => Err(format!("expected \"x-forwarded\" or \"forwarded\", got {text:?}")),
+        _ => Err(Problem::not(Expected::ForwardedHeaders, text)),
     };
     let proxy_allow = trusted("PROXY_ALLOW_IPS")?;
     Ok(Proxies {
@@ -81,14 +82,12 @@ enum TrustedItem {
 }
 
 impl TrustedItem {
-    fn parse(text: &str) -> Result<TrustedItem, String> {
+    fn parse(text: &str) -> Result<TrustedItem, Problem> {
         if let "" | "*" = text {
             return Ok(if text.is_empty() { TrustedItem::Nothing } else { TrustedItem::All });
         }
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(TrustedItem::Network).map_err(|_| {
-            "expected an IP address, a network such as 10.0.0.0/8, or \"*\" for everybody".to_owned()
-        })
+        network.map(TrustedItem::Network).map_err(|_| Problem::no(Expected::Proxy))
     }
 
     fn network(self) -> Option<IpNet> {

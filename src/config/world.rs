@@ -108,22 +108,22 @@ impl<'a> World<'a> {
         }
     }
 
-    pub(super) fn user(&self, name: &str) -> Result<Option<UserEntry>, String> {
+    pub(super) fn user(&self, name: &str) -> io::Result<Option<UserEntry>> {
         user(&self.ask(&format!("user {name:?}"), || user_answer(User::from_name(name))))
     }
 
-    pub(super) fn user_of(&self, uid: Uid) -> Result<Option<UserEntry>, String> {
+    pub(super) fn user_of(&self, uid: Uid) -> io::Result<Option<UserEntry>> {
         user(&self.ask(&format!("user {uid}"), || user_answer(User::from_uid(uid))))
     }
 
-    pub(super) fn group(&self, name: &str) -> Result<Option<Gid>, String> {
+    pub(super) fn group(&self, name: &str) -> io::Result<Option<Gid>> {
         let answer = self.ask(&format!("group {name:?}"), || match Group::from_name(name) {
             Ok(group) => json!({ "gid": group.map(|group| group.gid.as_raw()) }),
             Err(errno) => failed(errno),
         });
         match answer.get("gid") {
             Some(gid) => Ok(number(gid).map(Gid::from_raw)),
-            None => Err(reason(&answer)),
+            None => Err(io::Error::other(reason(&answer))),
         }
     }
 
@@ -136,11 +136,11 @@ impl<'a> World<'a> {
     }
 
     /// All groups of a user, with `gid` among them.
-    pub(super) fn groups(&self, user: &str, gid: Gid) -> Result<Vec<Gid>, String> {
+    pub(super) fn groups(&self, user: &str, gid: Gid) -> io::Result<Vec<Gid>> {
         let answer = self.ask(&format!("groups of user {user:?}"), || {
             let groups = CString::new(user)
-                .map_err(|error| error.to_string())
-                .and_then(|user| getgrouplist(&user, gid).map_err(|errno| errno.to_string()));
+                .map_err(io::Error::other)
+                .and_then(|user| getgrouplist(&user, gid).map_err(io::Error::other));
             match groups {
                 Ok(groups) => json!({ "groups": groups.iter().map(|gid| gid.as_raw()).collect::<Vec<_>>() }),
                 Err(error) => failed(error),
@@ -148,7 +148,7 @@ impl<'a> World<'a> {
         });
         match answer["groups"].as_array() {
             Some(groups) => Ok(groups.iter().filter_map(number).map(Gid::from_raw).collect()),
-            None => Err(reason(&answer)),
+            None => Err(io::Error::other(reason(&answer))),
         }
     }
 
@@ -199,8 +199,8 @@ fn user_answer(found: nix::Result<Option<User>>) -> Value {
     }
 }
 
-fn user(answer: &Value) -> Result<Option<UserEntry>, String> {
-    let Some(user) = answer.get("user") else { return Err(reason(answer)) };
+fn user(answer: &Value) -> io::Result<Option<UserEntry>> {
+    let Some(user) = answer.get("user") else { return Err(io::Error::other(reason(answer))) };
     let entry = || {
         let name = user["name"].as_str()?.to_owned();
         Some(UserEntry {
