@@ -1,6 +1,7 @@
 //! From a value as written to the type its key wants, or an error that says what was
 //! expected.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::layers::{Layers, Value};
 use super::notation::{parse_bytes, parse_interval, parse_mode, path};
 use super::problem::{Expected, Problem};
 use super::raw::Raw;
-use super::settings::{self, Kind};
+use super::settings::{self, Kind, Read};
 
 impl Layers {
     /// Text, checked and converted by `convert`.
@@ -137,6 +138,88 @@ impl Layers {
             _ => None,
         };
         bits.filter(|bits| *bits <= 0o777).ok_or_else(|| unexpected(key, setting, Expected::Mode))
+    }
+}
+
+impl Read<String> for Layers {
+    fn read(&self, key: &'static str) -> Result<String, ConfigError> {
+        self.string(key)
+    }
+}
+
+impl Read<bool> for Layers {
+    fn read(&self, key: &'static str) -> Result<bool, ConfigError> {
+        self.truth(key)
+    }
+}
+
+/// A port, or another number that the table keeps below 65536.
+impl Read<u16> for Layers {
+    fn read(&self, key: &'static str) -> Result<u16, ConfigError> {
+        self.integer(key).map(|number| u16::try_from(number).unwrap_or(u16::MAX))
+    }
+}
+
+impl Read<i32> for Layers {
+    fn read(&self, key: &'static str) -> Result<i32, ConfigError> {
+        self.integer(key).map(|number| i32::try_from(number).unwrap_or(i32::MAX))
+    }
+}
+
+impl Read<usize> for Layers {
+    fn read(&self, key: &'static str) -> Result<usize, ConfigError> {
+        self.count(key)
+    }
+}
+
+/// Mode bits.
+impl Read<u32> for Layers {
+    fn read(&self, key: &'static str) -> Result<u32, ConfigError> {
+        self.mode(key)
+    }
+}
+
+/// Bytes; 0 turns the setting off.
+impl Read<Option<u64>> for Layers {
+    fn read(&self, key: &'static str) -> Result<Option<u64>, ConfigError> {
+        self.bytes(key).map(|bytes| Some(bytes).filter(|bytes| *bytes > 0))
+    }
+}
+
+impl Read<Duration> for Layers {
+    fn read(&self, key: &'static str) -> Result<Duration, ConfigError> {
+        self.seconds(key)
+    }
+}
+
+/// Seconds; 0 turns the setting off.
+impl Read<Option<Duration>> for Layers {
+    fn read(&self, key: &'static str) -> Result<Option<Duration>, ConfigError> {
+        self.seconds(key).map(|time| Some(time).filter(|time| !time.is_zero()))
+    }
+}
+
+impl Read<Option<PathBuf>> for Layers {
+    fn read(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+        self.path(key)
+    }
+}
+
+/// Empty texts of the list are left out.
+impl Read<Vec<PathBuf>> for Layers {
+    fn read(&self, key: &'static str) -> Result<Vec<PathBuf>, ConfigError> {
+        Ok(self.list(key, path)?.into_iter().flatten().collect())
+    }
+}
+
+/// Empty texts of the list are left out.
+impl Read<Vec<IpAddr>> for Layers {
+    fn read(&self, key: &'static str) -> Result<Vec<IpAddr>, ConfigError> {
+        let parse = |text: &str| match text {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| Problem::no(Expected::IpAddress)),
+        };
+        Ok(self.list(key, parse)?.into_iter().flatten().collect())
     }
 }
 
