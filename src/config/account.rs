@@ -1,4 +1,4 @@
-//! `USER` and `GROUP`: whom workers and the loader run as.
+//! `USER` and `GROUP`: the account that workers and the loader run as.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use super::problem::{Principal, Problem};
 use super::typed;
 use super::world::{UserEntry, World};
 
-/// Whom workers and the loader run as.
+/// The account that workers and the loader run as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// User id.
@@ -21,7 +21,8 @@ pub struct Account {
     pub groups: Vec<Gid>,
 }
 
-/// Whom workers and the loader run as, by names where there are any; without an account, as this process.
+/// User and group that workers and the loader run as, by name where there is one; without an account, those of this
+/// process.
 pub(super) fn names(account: Option<&Account>, world: &World<'_>) -> (String, String) {
     let own = || (Uid::effective(), Gid::effective());
     let (uid, gid) = account.map_or_else(own, |account| (account.uid, account.gid));

@@ -11,10 +11,10 @@ use super::gunicorn;
 use super::layers::GUNICORN_ARGUMENTS as VARIABLE;
 use super::overrides::Overrides;
 
-/// What the command line says, with the flags of the variable under it.
+/// The overrides of the command line, with the flags of the variable under them.
 ///
 /// # Errors
-/// What is wrong with them.
+/// If the variable holds flags that cannot be used.
 pub(super) fn under(overrides: &Overrides) -> Result<Overrides, ConfigError> {
     let Some(text) = env::var_os(VARIABLE) else { return Ok(overrides.clone()) };
     let wrong = |problem| ConfigError::Arguments { variable: VARIABLE, problem };

@@ -108,7 +108,7 @@ impl FromStr for BindAddress {
     }
 }
 
-/// Host without brackets, and what stands after the last colon.
+/// The host without brackets, and the text after the last colon.
 fn split_port(text: &str) -> Result<(&str, Option<&str>), AddressError> {
     if text.is_empty() {
         return Err(AddressError::Empty);
@@ -129,14 +129,14 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), AddressError> {
     }
 }
 
-/// Which address of a host is meant: its first IPv4 address, if it has one, as with Gunicorn. So where
-/// `localhost` is `::1` as well, callers of 127.0.0.1 are served.
+/// The address that a host stands for: its first IPv4 address, if it has one, as with Gunicorn. So where
+/// `localhost` is `::1` as well, clients of 127.0.0.1 are served.
 pub fn preferred(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied()
 }
 
 impl BindAddress {
-    /// The port of an IPv4 address, or of a name, which is one where it can be.
+    /// The port of an IPv4 address, or of a name, which becomes an IPv4 address where it has one.
     pub fn ipv4_port(&self) -> Option<u16> {
         match self {
             BindAddress::Tcp { host, port } if !host.contains(':') => Some(*port),

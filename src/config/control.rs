@@ -36,7 +36,7 @@ pub(super) fn control(setting: &str, overrides: &Overrides) -> Result<Option<Pat
     })
 }
 
-/// What XDG_RUNTIME_DIR would name, for who has a session but came here by su, sudo or cron.
+/// The folder that XDG_RUNTIME_DIR would name, for users who have a session and come by su, sudo or cron.
 fn own_runtime_folder() -> Option<PathBuf> {
     let folder = PathBuf::from(format!("/run/user/{}", Uid::effective()));
     let found = std::fs::symlink_metadata(&folder).ok()?;

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, and where.
+//! The faults of a configuration, and where they stand.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Who named it.
+        /// The source of its name.
         named_by: Origin,
         /// Why.
         source: std::io::Error,
@@ -45,7 +45,7 @@ pub enum ConfigError {
     Syntax {
         /// File and line.
         origin: Origin,
-        /// What the parser says.
+        /// The message of the parser.
         message: String,
     },
     /// The file is Python, as avalonms and Gunicorn read it.
@@ -59,7 +59,7 @@ pub enum ConfigError {
     Arguments {
         /// The variable that holds them.
         variable: &'static str,
-        /// What is wrong with them.
+        /// The fault.
         problem: ArgumentsProblem,
     },
     /// A key that does not exist.
@@ -77,7 +77,7 @@ pub enum ConfigError {
         origin: Origin,
         /// Its key.
         key: &'static str,
-        /// What is wrong with it.
+        /// The fault.
         problem: Box<Problem>,
     },
 }
@@ -126,7 +126,7 @@ impl std::error::Error for ConfigError {
     }
 }
 
-/// What is wrong with flags in the environment.
+/// A fault of flags in the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArgumentsProblem {
     /// The variable is not UTF-8.
@@ -135,7 +135,7 @@ pub enum ArgumentsProblem {
     Backslash,
     /// This quote has no end.
     Quote(char),
-    /// What the command line's parser says, in one line.
+    /// The message of the command line's parser, in one line.
     Flags(String),
 }
 

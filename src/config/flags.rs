@@ -1,5 +1,5 @@
 //! Settings as flags, made from the table of settings, under Gunicorn's names where it has one;
-//! and Gunicorn's other flags, with what becomes of them here.
+//! and Gunicorn's other flags, which are ignored or refused.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use super::settings::{self, Kind, Setting};
 pub struct Flags(Overrides);
 
 impl Flags {
-    /// What these flags set.
+    /// The settings that these flags set.
     pub fn overrides(self) -> Overrides {
         self.0
     }
@@ -102,7 +102,7 @@ fn argument(setting: &'static Setting) -> Arg {
         .help(format!("{} {}", setting.help, default.trim_end()))
         .long_help(format!("{}{range}\n{default}[env: {}{}]", setting.help, layers::PREFIX, setting.key))
         .hide_short_help(!setting.brief)
-        // Negative numbers are told of with their range.
+        // A negative number is refused with the range of its setting.
         .allow_negative_numbers(true);
     let arg = match setting.short {
         Some(short) => arg.short(short),

@@ -8,12 +8,12 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::World;
 
-/// What becomes of a flag.
+/// The treatment of a flag.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     /// Its effect is there without it, or it has none; a line at the start says why.
     Ignored(&'static str),
-    /// It asks for what the server does not do; the message says what to do instead.
+    /// It asks for a feature that the server does not have; the message names an alternative.
     Refused(&'static str),
     /// Ignored with one of these values (in any case), refused with any other.
     Only(&'static [&'static str], &'static str),
@@ -161,7 +161,7 @@ const FOREIGN: [Foreign; 60] = [
 const ASGI: [&str; 4] =
     ["asgi-loop", "asgi-lifespan", "asgi-disconnect-grace-period", "websocket-max-message-size"];
 
-/// What a WSGI server calls avalonms.
+/// The names of avalonms as a WSGI application.
 const APPLICATIONS: [&str; 2] = ["avalon.app.wsgi", "avalon.app.wsgi:application"];
 pub(super) const APPLICATION: &str = "application";
 const NO_CONTROL: &str = "no-control-socket";
@@ -170,7 +170,7 @@ fn foreign() -> impl Iterator<Item = Foreign> {
     FOREIGN.into_iter().chain(ASGI.into_iter().map(|name| with_value(name, NO_ASGI)))
 }
 
-/// Settings of Gunicorn's configuration file that are called otherwise here. All others that exist here
+/// Settings of Gunicorn's configuration file that have another name here. All others that exist here
 /// have the same name, in capitals.
 const NAMES: [(&str, &str); 5] = [
     ("accesslog", "ACCESS_LOGFILE"),
@@ -236,16 +236,16 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// What Gunicorn's flags mean here.
+/// The effect of Gunicorn's flags.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// Whether there is to be no control socket.
     pub(super) no_control: bool,
-    /// What is ignored, and why, in a sentence each.
+    /// A sentence for each flag that is ignored, with the reason.
     pub(super) notes: Vec<String>,
 }
 
-/// Looks at what was given of Gunicorn's flags.
+/// Reads the flags of Gunicorn on a command line.
 ///
 /// # Errors
 /// The flag or application that is refused, with the reason and what to do instead.
@@ -287,7 +287,7 @@ pub(super) fn switch(key: &str, arg: Arg) -> Arg {
     arg.num_args(0..=1).default_missing_value("true").require_equals(key != "PROXY_PROTOCOL")
 }
 
-/// What `--config` names.
+/// The file that `--config` names.
 ///
 /// # Errors
 /// If it is a Python module.

@@ -9,7 +9,7 @@ use super::settings::{self, Kind, Setting};
 /// Settings of avalonms that concern its own innards.
 const NEEDLESS: [&str; 2] = ["JSONIFY_PRETTYPRINT_REGULAR", "LOGGER_NAME"];
 
-/// Whether passwords and keys are in what is made.
+/// Whether the output holds passwords and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
     /// As they are.
@@ -18,10 +18,10 @@ pub enum Secrets {
     Hidden,
 }
 
-/// What a Python file says, as TOML.
+/// The settings of a Python file, as TOML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Converted {
-    /// Lines of settings, and comments on what could not be taken over.
+    /// Lines of settings, and comments on statements that could not be taken over.
     pub toml: String,
     /// Statements that could matter and were not taken over.
     pub open: usize,

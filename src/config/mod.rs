@@ -81,17 +81,17 @@ pub struct Config {
     pub control: Option<PathBuf>,
     /// Whether `avalonctl` is to reach the master.
     control_wanted: bool,
-    /// Whom to become in workers and loader.
+    /// The account that workers and the loader run as; `None` for the master's.
     pub account: Option<Account>,
-    /// What caches are told of lists; `None` for nothing.
+    /// `Cache-Control` of lists; `None` for no such field.
     pub cache_control: Option<String>,
-    /// Who may tell whom they ask for, and how.
+    /// The proxies that are trusted to name the client, and how they do it.
     pub proxies: Proxies,
     /// Limits of connections.
     pub limits: Limits,
-    /// Sentences about what looks like a mistake but stops nothing.
+    /// Sentences about likely mistakes that stop nothing.
     pub warnings: Vec<String>,
-    /// Sentences about what a user of Gunicorn may not expect, and about what there is not.
+    /// Sentences about differences that a user of Gunicorn may not expect, and about absent features.
     pub notes: Vec<String>,
     /// Settings that stand for themselves; they are read as fields of this configuration.
     plain: PlainSettings,
@@ -166,17 +166,17 @@ impl Config {
         self.bind.iter().chain(&self.metrics_bind).filter_map(BindAddress::ipv4_port).collect()
     }
 
-    /// Whom workers and the loader run as, by names where there are any.
+    /// User and group that workers and the loader run as, by name where there is one.
     pub fn account_names(&self, world: &World<'_>) -> (String, String) {
         account::names(self.account.as_ref(), world)
     }
 
-    /// Why `avalonctl` cannot reach the master, if it is meant to.
+    /// The reason why `avalonctl` cannot reach the master, if it should.
     pub fn unreachable(&self) -> Option<&'static str> {
         (self.control.is_none() && self.control_wanted).then_some(control::UNREACHABLE)
     }
 
-    /// Every key with the value that counts, as TOML comments and lines; the database
+    /// Every key with its effective value, as TOML comments and lines; the database
     /// password and the Sentry key are hidden.
     pub fn print(&self) -> String {
         self.shown.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()

@@ -1,4 +1,4 @@
-//! What can be wrong with one value, apart from where it stands.
+//! The faults of one value; `ConfigError` adds where it stands.
 
 use std::error::Error;
 use std::{fmt, io};
@@ -8,12 +8,12 @@ use super::database_url::DatabaseUrlError;
 use crate::telemetry::sentry::SentryDsnError;
 use crate::telemetry::{DateFormatError, FormatError};
 
-/// What is wrong with a value. `Display` says it together with what to do; `source` has the cause.
+/// The fault of a value. `Display` names it and the remedy; `source` has the cause.
 #[derive(Debug)]
 pub enum Problem {
     /// The value is of another type, out of its range, or not in the notation of its setting.
     Unexpected {
-        /// What the setting takes.
+        /// The values that the setting takes.
         expected: Expected,
         /// The value as a message may show it: of a list only that it is one, as it may hold a secret. `None`
         /// where the message names the value already.
@@ -30,7 +30,7 @@ pub enum Problem {
     Item {
         /// The text.
         item: String,
-        /// What is wrong with it.
+        /// Its fault.
         problem: Box<Problem>,
     },
     /// A variable of the environment is not UTF-8.
@@ -61,7 +61,7 @@ pub enum Problem {
     Missing(Principal, String),
     /// A user or group could not be looked up.
     LookUp {
-        /// Which of them.
+        /// A user or a group.
         principal: Principal,
         /// The name or number.
         name: String,
@@ -83,7 +83,7 @@ pub enum Principal {
     Group,
 }
 
-/// What a setting takes.
+/// The values that a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     /// Any text.
@@ -104,7 +104,7 @@ pub enum Expected {
     Level,
     /// The name of a header field.
     HeaderName,
-    /// Which header fields name the client.
+    /// The kind of header field in which proxies name the client.
     ForwardedHeaders,
     /// An IP address.
     IpAddress,
@@ -117,7 +117,7 @@ pub enum Expected {
 }
 
 impl Problem {
-    /// `value` is not what the setting takes; the value is repeated in quotes.
+    /// The setting does not take `value`, which the message repeats in quotes.
     pub(super) fn not(expected: Expected, value: &str) -> Problem {
         Problem::Unexpected { expected, got: Some(format!("{value:?}")) }
     }
@@ -205,7 +205,7 @@ impl Error for Problem {
             Problem::Item { problem, .. } => problem.source(),
             Problem::Pattern(error) => Some(error),
             Problem::LookUp { source, .. } => Some(source),
-            // Their texts are those of the problem, so only what is behind them is a cause.
+            // Their texts are those of the problem, so only their own sources are causes.
             Problem::DatabaseUrl(error) => error.source(),
             Problem::Address(error) => error.source(),
             Problem::Format(error) => error.source(),

@@ -1,4 +1,4 @@
-//! Proxies that are trusted to tell who has asked, as Gunicorn's `forwarded_allow_ips` names them.
+//! Proxies that are trusted to name the client, as Gunicorn's `forwarded_allow_ips` lists them.
 
 use std::net::IpAddr;
 
@@ -8,19 +8,19 @@ use super::error::ConfigError;
 use super::layers::Layers;
 use super::problem::{Expected, Problem};
 
-/// What is believed of those who ask for others.
+/// The proxies that are trusted, and with what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxies {
-    /// Whose header fields are believed.
+    /// The proxies whose header fields are trusted.
     pub forwarded_by: Trusted,
-    /// Which of them.
+    /// The kind of header field that is trusted.
     pub forwarded_headers: ForwardedHeaders,
-    /// Who begins connections with a PROXY header, and must; `None` for nobody.
+    /// The proxies that must begin connections with a PROXY header; `None` without the protocol.
     pub proxy_protocol: Option<Trusted>,
 }
 
-/// Header fields that name the client of a proxy. Only those of one kind are believed: a proxy
-/// that sets one kind passes the other on from whoever asks.
+/// Header fields that name the client of a proxy. Only one kind is trusted: a proxy that
+/// sets one kind passes the other on as its client has sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardedHeaders {
     /// `X-Forwarded-For` and `X-Forwarded-Proto`.
@@ -62,7 +62,7 @@ impl Trusted {
         Trusted::Networks(items.into_iter().filter_map(TrustedItem::network).collect())
     }
 
-    /// Whether a peer is among them. Whoever may open a Unix socket is, as with Gunicorn.
+    /// Whether the set holds a peer. It holds all clients of a Unix socket, as with Gunicorn.
     pub fn contains(&self, peer: Option<IpAddr>) -> bool {
         match (self, peer) {
             (Trusted::All, _) | (_, None) => true,

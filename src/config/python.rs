@@ -1,5 +1,5 @@
 //! Assignments of literals in a Python file, such as avalonms' settings or Gunicorn's configuration.
-//! Nothing is executed: whatever is no literal is only shown.
+//! Nothing is executed: an expression that is no literal is only shown.
 
 mod literal;
 mod scanner;
@@ -21,7 +21,7 @@ pub(super) enum Statement {
     Other { line: usize, text: String },
 }
 
-/// What a name is given.
+/// The value of an assignment.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Assigned {
     /// A literal.

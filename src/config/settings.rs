@@ -22,7 +22,7 @@ pub(super) struct Group {
 pub(super) struct Setting {
     pub(super) key: &'static str,
     pub(super) kind: Kind,
-    /// What stands for the value in help.
+    /// The placeholder for the value in help.
     pub(super) value: &'static str,
     /// One line, without default and range.
     pub(super) help: &'static str,
@@ -35,7 +35,7 @@ pub(super) struct Setting {
     pub(super) brief: bool,
 }
 
-/// What a value may be.
+/// The kinds of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Any text, with words that a shell proposes.
@@ -359,7 +359,7 @@ settings! {
 mod tests {
     use super::*;
 
-    /// What `config/default.toml` has: titles of sections, and keys with the comment above them.
+    /// The contents of `config/default.toml`: titles of sections, and keys with the comment above them.
     fn documented() -> Vec<(String, Vec<(String, String)>)> {
         let mut sections: Vec<(String, Vec<(String, String)>)> = Vec::new();
         let (mut comment, mut among_keys) = (String::new(), false);

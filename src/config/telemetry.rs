@@ -1,4 +1,4 @@
-//! What the configuration says about logs and Sentry.
+//! The settings of logs and Sentry.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! What `--check-config` tries beyond reading: whether the addresses, folders and hosts that the
-//! configuration names can be had. It opens, creates and connects nothing that others could see.
+//! The trial of `--check-config`, beyond reading: whether the addresses, folders and hosts that the
+//! configuration names can be used. It opens, creates and connects nothing that other processes could see.
 
 mod finding;
 
@@ -22,7 +22,7 @@ pub use finding::{Finding, HostObstacle, Obstacle};
 /// Longest wait for a host name.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Tries what can be tried of `config`; all is well if nothing is found.
+/// Tries the parts of `config` that can be tried; all is well if nothing is found.
 pub fn try_out(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for (key, addresses) in [("BIND", &config.bind), ("METRICS_BIND", &config.metrics_bind)] {
@@ -168,7 +168,7 @@ fn is_folder(path: &Path) -> Result<(), Obstacle> {
     }
 }
 
-/// Whether this process, or else `account`, may write what is at `path`.
+/// Whether this process, or else `account`, may write to `path`.
 fn writable(path: &Path, account: Option<&Account>) -> Result<(), Obstacle> {
     let Some(account) = account else {
         let tried = access(path, AccessFlags::W_OK);

@@ -1,5 +1,4 @@
-//! From a value as written to the type its key wants, or an error that says what was
-//! expected.
+//! Converts a value as written to the type of its setting; the error names the expected type.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

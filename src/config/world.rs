@@ -1,4 +1,5 @@
-//! What a configuration asks the rest of the machine: the text of its file, who a user is, where a host is.
+//! The questions that a configuration asks the rest of the machine: the text of its file, the ids of a user, the
+//! addresses of a host.
 //!
 //! Each of these may take long, or for ever: a file on a network, a directory service, a resolver that is
 //! gone. So a process that must not wait has a child ask, by [`World::recording`], and then reads its
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 /// A question in words, such as `user "www-data"`, and its answer.
 pub type Answers = BTreeMap<String, Value>;
 
-/// Who answers.
+/// The source of the answers.
 pub struct World<'a> {
     source: Source<'a>,
 }
@@ -32,7 +33,7 @@ enum Source<'a> {
     Replaying(Answers),
 }
 
-/// What hears of each question, and then of its answer.
+/// A function that is called with each question, and again with its answer.
 type Tell<'a> = Box<dyn FnMut(&str, Option<&Value>) + 'a>;
 
 /// A user of the machine.
@@ -69,7 +70,7 @@ impl<'a> World<'a> {
                 answer
             }
             Source::Replaying(answers) => answers.get(question).cloned().unwrap_or_else(|| {
-                // What is asked depends on answers, and on what the process knows itself.
+                // The questions depend on the answers, and on the process itself.
                 failed("it was not asked for, as something has changed meanwhile; try again")
             }),
         }
@@ -95,8 +96,8 @@ impl<'a> World<'a> {
         answer == Value::Bool(true)
     }
 
-    /// Whether what is there can be reached at all. Nothing is changed, and what comes of it does not matter: who
-    /// opens it later says so.
+    /// Asks whether a path can be reached at all. Nothing is changed, and the answer is not used: the process that
+    /// opens the path later reports the error.
     pub fn touch(&self, path: &Path) {
         let touch = || {
             // As logs are opened, which a folder refuses after it was looked up.
@@ -155,7 +156,7 @@ impl<'a> World<'a> {
     /// The addresses of a host, which may be an address itself, in the resolver's order.
     ///
     /// # Errors
-    /// What the resolver says.
+    /// The error of the resolver.
     pub fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![(address, port).into()]);
@@ -216,7 +217,7 @@ fn user(answer: &Value) -> io::Result<Option<UserEntry>> {
 mod tests {
     use super::*;
 
-    /// What is recorded of a live world, asked by `ask`.
+    /// The answers that a live world gives to `ask`.
     fn recorded(ask: impl Fn(&World<'_>)) -> Answers {
         let answers = RefCell::new(Answers::new());
         let world = World::recording(|question, answer| {

@@ -34,7 +34,7 @@ pub fn check_date_format(format: &str) -> Result<(), DateFormatError> {
 /// Writes times in one format and one time zone.
 ///
 /// The zone is looked up once: a record must not depend on files being readable, and a master that runs for
-/// months should not change its hour because somebody replaced `/etc/localtime`. Daylight saving is part of
+/// months should not change its hour because `/etc/localtime` was replaced. Daylight saving is part of
 /// the zone.
 #[derive(Debug, Clone)]
 pub(super) struct Clock {

@@ -144,7 +144,7 @@ fn worker_that_the_kernel_kills_for_memory_is_replaced() {
     let (victim, master) = (server.wait_workers(2)[0], server.pid());
     fs::write(format!("/proc/{victim}/oom_score_adj"), "1000").expect("a victim");
     group.limit(&(group.used() + 512 * 1024).to_string());
-    // Answers that nobody reads take memory.
+    // Answers that no client reads take memory.
     let mut unread = Vec::new();
     eventually("a killed worker", || {
         for mut connection in (0..10).filter_map(|_| Connection::open(&server.address).ok()) {
@@ -165,7 +165,7 @@ fn worker_that_the_kernel_kills_for_memory_is_replaced() {
 }
 
 #[test]
-fn worker_that_somebody_terminates_drains_and_is_replaced_without_alarm() {
+fn worker_that_is_terminated_drains_and_is_replaced_without_alarm() {
     let server = Setup::with(&collection(2)).start();
     let workers = server.wait_workers(2);
     kill(workers[1], Signal::SIGTERM).expect("a worker");

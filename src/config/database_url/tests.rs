@@ -1,4 +1,4 @@
-//! What is understood, what is refused, and that no password is ever said.
+//! URLs that are understood, URLs that are refused, and no password in any message.
 
 use std::time::Duration;
 

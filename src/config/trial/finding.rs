@@ -1,4 +1,4 @@
-//! What a trial of the configuration finds.
+//! The findings of a trial of the configuration.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub struct Finding {
     pub key: &'static str,
     /// The file or folder that the setting names, unless the obstacle says what it names.
     pub path: Option<PathBuf>,
-    /// What stands in the way.
+    /// The obstacle.
     pub obstacle: Obstacle,
     /// Whether a server with this configuration would certainly not start, or not do its work. Otherwise the
     /// configuration may be right, or another program than the server would stumble.
@@ -39,7 +39,7 @@ impl Error for Finding {
     }
 }
 
-/// What stands in the way of a setting.
+/// The reason why a setting cannot take effect.
 #[derive(Debug)]
 pub enum Obstacle {
     /// A folder stands where a file belongs.
@@ -52,7 +52,7 @@ pub enum Obstacle {
     NoSocket,
     /// The path of a Unix socket is too long; the number is the first length in bytes that is.
     LongPath(usize),
-    /// What stands there cannot be opened or listed.
+    /// The file or folder cannot be opened or listed.
     Unreadable(io::Error),
     /// This cannot be looked at.
     Unseen(PathBuf, io::Error),

@@ -296,7 +296,7 @@ impl Drop for Server {
             let workers = self.workers();
             let _ = self.child.kill();
             let _ = self.child.wait();
-            // They drain when their master is gone; nobody waits for that here.
+            // They drain when their master is gone; the harness does not wait for that.
             for worker in workers {
                 let _ = kill(worker, Signal::SIGKILL);
             }

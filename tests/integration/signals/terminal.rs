@@ -62,7 +62,7 @@ fn server_under_nohup_outlives_its_terminal() {
 }
 
 #[test]
-fn reload_after_the_end_of_a_terminal_that_nobody_told_of_is_a_reload() {
+fn reload_after_the_unannounced_end_of_a_terminal_is_a_reload() {
     let terminal = Terminal::open();
     // As a shell's `disown` does: the shell ends, and SIGHUP goes to the foreground, in which it is alone.
     let script = "set -m; \"$0\" \"$@\" & echo $! >pid; wait";

@@ -22,7 +22,7 @@ pub(super) enum Meaning {
     Text(Field),
     /// A text with a name of the tagger's choice.
     UserText,
-    /// Number of the recording in somebody's database.
+    /// Number of the recording in a database, which the frame names.
     Id,
     Cover,
 }
