@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::eventually;
 use crate::harness::http::{self, Connection};
 use crate::harness::server::{Server, Setup, collection};
+use crate::harness::{before_deadline, eventually};
 
 /// Waits until these processes are gone and as many others are there.
 fn wait_replaced(server: &Server, gone: &[Pid], count: usize) -> Vec<Pid> {
@@ -125,12 +124,7 @@ impl MemoryGroup {
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
         // Processes leave a moment after they have ended.
-        for _ in 0..500 {
-            if fs::remove_dir(&self.folder).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let _ = before_deadline(|| fs::remove_dir(&self.folder).ok());
     }
 }
 
