@@ -50,7 +50,7 @@ fn laid_under(overrides: &Overrides, below: Overrides) -> Overrides {
     both.notes.extend(below.notes);
     both.below = below.flags.into_iter().map(|(key, value, _)| (key, value)).collect();
     both.file_below = below.file;
-    // A list of its own on the command line takes the place of this one, as with Gunicorn.
+    // A list on the command line replaces this one, as with Gunicorn.
     if both.variables.is_empty() {
         both.variables = below.variables;
     }

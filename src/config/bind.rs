@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             "::1",
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_probably_meant_is_said() {
+    fn likely_meaning_is_said() {
         for (text, meant) in [
             ("http://127.0.0.1:8000", "\"127.0.0.1:8000\""),
             ("https://music.example/", "\"music.example\""),

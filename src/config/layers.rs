@@ -65,7 +65,7 @@ impl Layers {
         &self.values[key]
     }
 
-    /// The default of `key`, which tells its type.
+    /// The default of `key`, which shows its type.
     pub(super) fn default(&self, key: &'static str) -> &Raw {
         &self.defaults[key].value
     }

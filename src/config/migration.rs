@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_over_is_said() {
+    fn statements_that_are_not_taken_over_are_named() {
         check("X = 1\n", "# X (line 1) is no setting here\n", 0);
         check("\nWORKERS = None", "# WORKERS (line 2) has a value that it cannot have here\n", 1);
         check("LOG_PATH = f(1)", "# LOG_PATH (line 1) is computed; write its value here: f(1)\n", 1);

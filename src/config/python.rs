@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_computed_is_no_literal() {
+    fn expressions_are_no_literals() {
         for source in [
             "os.environ['X']",
             "'sqlite:///' + join(gettempdir(), 'avalon.sqlite')",

@@ -212,7 +212,7 @@ settings! {
         /// How long a file may give no answer before it counts as unreachable.
         file_timeout: Duration =
             seconds("FILE_TIMEOUT", (1, 86_400), "Time after which avalon-scan takes a file for unreachable");
-        /// Time between two looks of a watch at folders of which the kernel tells nothing.
+        /// Time between two looks of a watch at folders whose changes the kernel does not report.
         poll: Duration = seconds(
             "POLL",
             (1, 86_400),

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_had_is_not_told() {
+    fn usable_settings_have_no_findings() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let found = found(&[
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_told_with_key_and_reason() {
+    fn unusable_settings_are_told_with_key_and_reason() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let file = file.path().display();
         check_wrong("BIND", "192.0.2.1:8000", "cannot listen on 192.0.2.1:8000");
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_right_is_told_as_such() {
+    fn uncertain_findings_are_told_as_such() {
         let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let bind = other.local_addr().unwrap().to_string();
         for (key, value) in [

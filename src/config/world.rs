@@ -27,7 +27,7 @@ pub struct World<'a> {
 enum Source<'a> {
     /// The machine.
     Live,
-    /// The machine, and each question and answer is told.
+    /// The machine; a function gets each question and its answer.
     Recording(RefCell<Tell<'a>>),
     /// Those that were recorded.
     Replaying(Answers),
@@ -50,7 +50,7 @@ impl<'a> World<'a> {
         World { source: Source::Live }
     }
 
-    /// Asks the machine, and tells `tell` each question, and then its answer.
+    /// Asks the machine, and calls `tell` with each question, and again with its answer.
     pub fn recording(tell: impl FnMut(&str, Option<&Value>) + 'a) -> World<'a> {
         World { source: Source::Recording(RefCell::new(Box::new(tell))) }
     }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_recorded_is_an_error() {
+    fn question_without_a_recorded_answer_is_an_error() {
         let world = World::replaying(Answers::new());
         assert!(world.text(Path::new("/etc/hostname")).unwrap_err().to_string().contains("try again"));
         assert!(world.user("root").is_err() && world.addresses("localhost", 1).is_err());

@@ -133,7 +133,7 @@ fn parameters_of_hosters_are_understood() {
 }
 
 #[test]
-fn what_cannot_be_used_is_named() {
+fn unusable_part_is_named() {
     for (text, expected) in [
         ("", "there is no `://` after"),
         ("/var/lib/avalon.sqlite", "there is no `://` after"),
