@@ -1,4 +1,4 @@
-//! What all programs print in the same way: an error with its causes, and their output.
+//! Output that all programs print in the same way: errors with their causes, text, and exit codes in help.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write, stdout};
@@ -14,10 +14,10 @@ pub fn chain(error: &dyn Error) -> String {
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
-/// Writes `text` to standard output. A reader that has seen enough and closed the pipe is a success.
+/// Writes `text` to standard output. If the reader has closed the pipe, that is a success.
 ///
 /// # Errors
-/// What the kernel says about standard output, a closed pipe aside.
+/// The error of writing to standard output; a closed pipe is none.
 pub fn print(text: &str) -> io::Result<()> {
     match stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),

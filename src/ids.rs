@@ -14,7 +14,7 @@ const ARTIST: Uuid = uuid::uuid!("fe4df0f6-2c55-4ba6-acf3-134eae3e710e");
 const GENRE: Uuid = uuid::uuid!("dd8dbd9c-8ed7-4719-80c5-71d978665dd0");
 const SONG: Uuid = uuid::uuid!("4151ace3-6a98-41cd-a3de-8c242654cb67");
 
-/// The id of an album; all albums of one name, whoever made them, share it.
+/// The id of an album; all albums of one name share it, also of different artists.
 pub fn album(name: &str) -> Uuid {
     of_name(&ALBUM, name)
 }

@@ -13,7 +13,7 @@
 //! - [`master`]: the process that starts, watches, replaces and stops the others
 //! - [`title`]: what `ps` shows of a process
 //! - [`control`]: how `avalonctl` talks to a master
-//! - [`telemetry`]: logging, Sentry and statsd; called by all, calls nobody
+//! - [`telemetry`]: logging, Sentry and statsd; called by all rooms, calls none
 //! - [`cli`]: how all programs print
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "a test may panic or fail instead"))]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use avalon::cli::{chain, exit_codes, print};
-use avalon::config::trial::{self, Finding};
+use avalon::config::trial;
 use avalon::config::{self, Config, flags::Flags};
 use avalon::master::{self, Dispositions, ExitCode as Exit};
 use clap::Parser;
@@ -80,10 +80,10 @@ fn check(config: &Config) -> ExitCode {
     let lines = config.notes.iter().chain(&config.warnings).map(String::as_str);
     lines.chain(config.unreachable()).for_each(|line| eprintln!("avalon-master: {line}"));
     let findings = trial::try_out(config);
-    for Finding::Wrong(text) | Finding::Unsure(text) in &findings {
-        eprintln!("avalon-master: {text}");
+    for finding in &findings {
+        eprintln!("avalon-master: {}", chain(finding));
     }
-    match findings.iter().any(|finding| matches!(finding, Finding::Wrong(_))) {
+    match findings.iter().any(|finding| finding.is_certain) {
         true => Exit::Configuration.into(),
         false => Exit::Stopped.into(),
     }

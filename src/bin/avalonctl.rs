@@ -161,7 +161,7 @@ fn inspect(
 ) -> Result<String, (Exit, String)> {
     let config = || config::load(overrides).map_err(|error| (Exit::Usage, chain(&error)));
     let file = match (snapshot, &database) {
-        (None, None) => config()?.snapshot_path.filter(|path| path.exists()),
+        (None, None) => config()?.snapshot_path.clone().filter(|path| path.exists()),
         (file, _) => file,
     };
     if let Some(path) = file {

@@ -1,13 +1,16 @@
-//! `USER` and `GROUP`: whom workers and the loader run as.
+//! `USER` and `GROUP`: the account that workers and the loader run as.
+
+use std::io;
 
 use nix::unistd::{Gid, Uid};
 
 use super::error::ConfigError;
 use super::layers::Layers;
+use super::problem::{Principal, Problem};
 use super::typed;
 use super::world::{UserEntry, World};
 
-/// Whom workers and the loader run as.
+/// The account that workers and the loader run as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// User id.
@@ -18,7 +21,8 @@ pub struct Account {
     pub groups: Vec<Gid>,
 }
 
-/// Whom workers and the loader run as, by names where there are any; without an account, as this process.
+/// User and group that workers and the loader run as, by name where there is one; without an account, those of this
+/// process.
 pub(super) fn names(account: Option<&Account>, world: &World<'_>) -> (String, String) {
     let own = || (Uid::effective(), Gid::effective());
     let (uid, gid) = account.map_or_else(own, |account| (account.uid, account.gid));
@@ -56,37 +60,37 @@ pub(super) fn account(layers: &Layers, world: &World<'_>) -> Result<Option<Accou
         return Ok(None);
     }
     if !Uid::effective().is_root() {
-        let problem = "changing user or group needs a master started as root".to_owned();
         let key = if user.is_empty() { "GROUP" } else { "USER" };
-        return Err(typed::wrong(key, layers.get(key), problem));
+        return Err(typed::wrong(key, layers.get(key), Problem::NotRoot));
     }
     let groups = match entry.and_then(|(_, own)| own) {
         Some(own) => world.groups(&own.name, gid),
         None => Ok(vec![gid]),
     };
-    let groups = groups.map_err(|problem| typed::wrong("USER", layers.get("USER"), problem))?;
+    let groups = groups.map_err(|error| typed::wrong("USER", layers.get("USER"), Problem::Groups(error)))?;
     Ok(Some(Account { uid, gid, groups }))
 }
 
-fn find_user(text: &str, world: &World<'_>) -> Result<Option<(Uid, Option<UserEntry>)>, String> {
-    let failed = |error: String| format!("user {text:?} could not be looked up: {error}");
+fn find_user(text: &str, world: &World<'_>) -> Result<Option<(Uid, Option<UserEntry>)>, Problem> {
+    let failed = |source| look_up(Principal::User, text, source);
     if let Ok(number) = text.parse() {
         let uid = Uid::from_raw(number);
         return Ok(Some((uid, world.user_of(uid).map_err(failed)?)));
     }
     match world.user(text).map_err(failed)? {
         Some(user) => Ok(Some((user.uid, Some(user)))),
-        None => Err(format!("there is no user {text:?}")),
+        None => Err(Problem::Missing(Principal::User, text.to_owned())),
     }
 }
 
-fn find_group(text: &str, world: &World<'_>) -> Result<Gid, String> {
+fn find_group(text: &str, world: &World<'_>) -> Result<Gid, Problem> {
     if let Ok(number) = text.parse() {
         return Ok(Gid::from_raw(number));
     }
-    match world.group(text) {
-        Ok(Some(gid)) => Ok(gid),
-        Ok(None) => Err(format!("there is no group {text:?}")),
-        Err(error) => Err(format!("group {text:?} could not be looked up: {error}")),
-    }
+    let found = world.group(text).map_err(|source| look_up(Principal::Group, text, source))?;
+    found.ok_or_else(|| Problem::Missing(Principal::Group, text.to_owned()))
+}
+
+fn look_up(principal: Principal, name: &str, source: io::Error) -> Problem {
+    Problem::LookUp { principal, name: name.to_owned(), source }
 }

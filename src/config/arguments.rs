@@ -5,25 +5,25 @@ use std::env;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::error::ConfigError;
+use super::error::{ArgumentsProblem, ConfigError};
 use super::flags::Flags;
 use super::gunicorn;
 use super::layers::GUNICORN_ARGUMENTS as VARIABLE;
 use super::overrides::Overrides;
 
-/// What the command line says, with the flags of the variable under it.
+/// The overrides of the command line, with the flags of the variable under them.
 ///
 /// # Errors
-/// What is wrong with them.
+/// If the variable holds flags that cannot be used.
 pub(super) fn under(overrides: &Overrides) -> Result<Overrides, ConfigError> {
     let Some(text) = env::var_os(VARIABLE) else { return Ok(overrides.clone()) };
-    let wrong = |message: String| ConfigError::Arguments { variable: VARIABLE, message };
-    let text = text.into_string().map_err(|_| wrong("is not UTF-8".to_owned()))?;
+    let wrong = |problem| ConfigError::Arguments { variable: VARIABLE, problem };
+    let text = text.into_string().map_err(|_| wrong(ArgumentsProblem::NotUtf8))?;
     let below = parse(&text).map_err(wrong)?;
     Ok(laid_under(overrides, below))
 }
 
-fn parse(text: &str) -> Result<Overrides, String> {
+fn parse(text: &str) -> Result<Overrides, ArgumentsProblem> {
     let words = words(text)?;
     let command = Flags::augment_args(Command::new("avalon-master").no_binary_name(true));
     let command = command.args_override_self(true).disable_help_flag(true).disable_version_flag(true);
@@ -36,7 +36,7 @@ fn parse(text: &str) -> Result<Overrides, String> {
         let text = error.to_string();
         let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
         let said: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-        said.join("; ").trim_start_matches("error: ").to_owned()
+        ArgumentsProblem::Flags(said.join("; ").trim_start_matches("error: ").to_owned())
     })
 }
 
@@ -50,7 +50,7 @@ fn laid_under(overrides: &Overrides, below: Overrides) -> Overrides {
     both.notes.extend(below.notes);
     both.below = below.flags.into_iter().map(|(key, value, _)| (key, value)).collect();
     both.file_below = below.file;
-    // A list of its own on the command line takes the place of this one, as with Gunicorn.
+    // A list on the command line replaces this one, as with Gunicorn.
     if both.variables.is_empty() {
         both.variables = below.variables;
     }
@@ -58,7 +58,7 @@ fn laid_under(overrides: &Overrides, below: Overrides) -> Overrides {
 }
 
 /// The words of a text, by the rules of Python's `shlex.split`: quotes, and backslashes outside of single ones.
-fn words(text: &str) -> Result<Vec<String>, String> {
+fn words(text: &str) -> Result<Vec<String>, ArgumentsProblem> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;
@@ -67,7 +67,7 @@ fn words(text: &str) -> Result<Vec<String>, String> {
         match (quote, character) {
             (Some(open), _) if open == character => quote = None,
             (Some('"'), '\\') => {
-                let next = characters.next().ok_or("ends in a backslash")?;
+                let next = characters.next().ok_or(ArgumentsProblem::Backslash)?;
                 let word = word.get_or_insert_default();
                 if !['"', '\\'].contains(&next) {
                     word.push('\\');
@@ -80,7 +80,7 @@ fn words(text: &str) -> Result<Vec<String>, String> {
                 word.get_or_insert_default();
             }
             (None, '\\') => {
-                let next = characters.next().ok_or("ends in a backslash")?;
+                let next = characters.next().ok_or(ArgumentsProblem::Backslash)?;
                 word.get_or_insert_default().push(next);
             }
             (None, ' ' | '\t' | '\r' | '\n') => words.extend(word.take()),
@@ -88,7 +88,7 @@ fn words(text: &str) -> Result<Vec<String>, String> {
         }
     }
     match quote {
-        Some(quote) => Err(format!("the quote {quote} has no end")),
+        Some(quote) => Err(ArgumentsProblem::Quote(quote)),
         None => {
             words.extend(word);
             Ok(words)
@@ -133,7 +133,7 @@ mod tests {
             ("--check-config", "unexpected argument"),
             ("'", "the quote ' has no end"),
         ] {
-            let error = parse(text).unwrap_err();
+            let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(part) && !error.contains('\n'), "{error}");
         }
     }

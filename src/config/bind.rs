@@ -22,72 +22,121 @@ pub enum BindAddress {
     Unix(PathBuf),
 }
 
-impl FromStr for BindAddress {
-    type Err = String;
+/// Why a text is no address to serve on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddressError {
+    /// There is no text.
+    Empty,
+    /// The path of a Unix socket counts from the working folder.
+    RelativePath,
+    /// A descriptor, as Gunicorn takes them.
+    Descriptor,
+    /// A scheme stands before an address, which is most likely this one.
+    Scheme(String),
+    /// A number stands where the host belongs: most likely it is the port.
+    PortAlone(String),
+    /// This is no number from 0 to 65535.
+    Port(String),
+    /// This is no host.
+    Host(String),
+    /// A bracket opens and does not close.
+    Bracket,
+    /// This stands in brackets, and is no IPv6 address.
+    Ipv6(String),
+    /// This stands behind the brackets, and is no port.
+    AfterBracket(String),
+    /// An IPv6 address stands without brackets.
+    NoBrackets,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AddressError::Empty => f.write_str("the address is empty"),
+            AddressError::RelativePath => f.write_str("the path after unix: must be absolute"),
+            AddressError::Descriptor => {
+                f.write_str("descriptors are taken from systemd (LISTEN_FDS), which needs no address")
+            }
+            AddressError::Scheme(meant) => write!(f, "an address has no scheme; did you mean {meant:?}?"),
+            AddressError::PortAlone(port) => write!(f, "{port:?} is no host; did you mean \":{port}\"?"),
+            AddressError::Port(text) => write!(f, "{text:?} is no port (0 to 65535)"),
+            AddressError::Host(text) => write!(f, "{text:?} is no host"),
+            AddressError::Bracket => f.write_str("a ] is missing"),
+            AddressError::Ipv6(text) => write!(f, "{text:?} is no IPv6 address"),
+            AddressError::AfterBracket(text) => write!(f, "{text:?} after the ]"),
+            AddressError::NoBrackets => f.write_str("an IPv6 address stands in brackets"),
+        }
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+impl FromStr for BindAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
         if let Some(path) = text.strip_prefix("unix:") {
             // Gunicorn takes unix:///path as well.
             let path = path.strip_prefix("//").unwrap_or(path);
             return if path.starts_with('/') {
                 Ok(BindAddress::Unix(path.into()))
             } else {
-                Err("the path after unix: must be absolute".to_owned())
+                Err(AddressError::RelativePath)
             };
         }
         // Gunicorn takes tcp://host:port as well.
         let text = text.strip_prefix("tcp://").unwrap_or(text);
         if let Some((scheme, rest)) = text.split_once("://") {
             return Err(match scheme {
-                "fd" => "descriptors are taken from systemd (LISTEN_FDS), which needs no address".to_owned(),
-                _ => format!("an address has no scheme; did you mean {:?}?", rest.trim_end_matches('/')),
+                "fd" => AddressError::Descriptor,
+                _ => AddressError::Scheme(rest.trim_end_matches('/').to_owned()),
             });
         }
         let (host, port) = split_port(text)?;
         if port.is_none() && host.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(format!("{host:?} is no host; did you mean \":{host}\"?"));
+            return Err(AddressError::PortAlone(host.to_owned()));
         }
         let port = match port {
             None => DEFAULT_PORT,
-            Some(digits) => digits.parse().map_err(|_| format!("{digits:?} is no port (0 to 65535)"))?,
+            Some(digits) => digits.parse().map_err(|_| AddressError::Port(digits.to_owned()))?,
         };
         let host = if host.is_empty() { "0.0.0.0" } else { host };
         if host.chars().any(|c| c.is_whitespace() || c == '/') {
-            return Err(format!("{host:?} is no host"));
+            return Err(AddressError::Host(host.to_owned()));
         }
         Ok(BindAddress::Tcp { host: host.to_owned(), port })
     }
 }
 
-/// Host without brackets, and what stands after the last colon.
-fn split_port(text: &str) -> Result<(&str, Option<&str>), String> {
+/// The host without brackets, and the text after the last colon.
+fn split_port(text: &str) -> Result<(&str, Option<&str>), AddressError> {
     if text.is_empty() {
-        return Err("the address is empty".to_owned());
+        return Err(AddressError::Empty);
     }
     if let Some(rest) = text.strip_prefix('[') {
-        let (host, after) = rest.split_once(']').ok_or("a ] is missing")?;
-        host.parse::<std::net::Ipv6Addr>().map_err(|_| format!("{host:?} is no IPv6 address"))?;
+        let (host, after) = rest.split_once(']').ok_or(AddressError::Bracket)?;
+        host.parse::<std::net::Ipv6Addr>().map_err(|_| AddressError::Ipv6(host.to_owned()))?;
         return match after.strip_prefix(':') {
             Some(port) => Ok((host, Some(port))),
             None if after.is_empty() => Ok((host, None)),
-            None => Err(format!("{after:?} after the ]")),
+            None => Err(AddressError::AfterBracket(after.to_owned())),
         };
     }
     match text.rsplit_once(':') {
-        Some((host, _)) if host.contains(':') => Err("an IPv6 address stands in brackets".to_owned()),
+        Some((host, _)) if host.contains(':') => Err(AddressError::NoBrackets),
         Some((host, port)) => Ok((host, Some(port))),
         None => Ok((text, None)),
     }
 }
 
-/// Which address of a host is meant: its first IPv4 address, if it has one, as with Gunicorn. So where
-/// `localhost` is `::1` as well, callers of 127.0.0.1 are served.
+/// The address that a host stands for: its first IPv4 address, if it has one, as with Gunicorn. So where
+/// `localhost` is `::1` as well, clients of 127.0.0.1 are served.
 pub fn preferred(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied()
 }
 
 impl BindAddress {
-    /// The port of an IPv4 address, or of a name, which is one where it can be.
+    /// The port of an IPv4 address, or of a name, which becomes an IPv4 address where it has one.
     pub fn ipv4_port(&self) -> Option<u16> {
         match self {
             BindAddress::Tcp { host, port } if !host.contains(':') => Some(*port),
@@ -138,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             "::1",
@@ -157,13 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_probably_meant_is_said() {
+    fn likely_meaning_is_said() {
         for (text, meant) in [
             ("http://127.0.0.1:8000", "\"127.0.0.1:8000\""),
             ("https://music.example/", "\"music.example\""),
             ("8000", "\":8000\""),
         ] {
-            let message = text.parse::<BindAddress>().unwrap_err();
+            let message = text.parse::<BindAddress>().unwrap_err().to_string();
             assert!(message.contains(&format!("did you mean {meant}?")), "{message}");
         }
     }

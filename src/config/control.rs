@@ -7,6 +7,7 @@ use nix::unistd::Uid;
 
 use super::layers::Layers;
 use super::overrides::Overrides;
+use super::problem::Problem;
 use super::world::World;
 use super::{arguments, notation};
 
@@ -15,7 +16,7 @@ pub(super) const UNREACHABLE: &str = "avalonctl cannot reach this server: neithe
      /run/user/UID; set CONTROL to a path, or to none";
 
 /// The control socket: as it is set, or where systemd or the session keeps such things.
-pub(super) fn control(setting: &str, overrides: &Overrides) -> Result<Option<PathBuf>, String> {
+pub(super) fn control(setting: &str, overrides: &Overrides) -> Result<Option<PathBuf>, Problem> {
     let folder = |name: &str| overrides.variable(name);
     Ok(match setting {
         "none" => None,
@@ -35,7 +36,7 @@ pub(super) fn control(setting: &str, overrides: &Overrides) -> Result<Option<Pat
     })
 }
 
-/// What XDG_RUNTIME_DIR would name, for who has a session but came here by su, sudo or cron.
+/// The folder that XDG_RUNTIME_DIR would name, for users who have a session and come by su, sudo or cron.
 fn own_runtime_folder() -> Option<PathBuf> {
     let folder = PathBuf::from(format!("/run/user/{}", Uid::effective()));
     let found = std::fs::symlink_metadata(&folder).ok()?;

@@ -1,7 +1,7 @@
-//! Which database: SQLAlchemy's way of saying it (`sqlite:////var/lib/avalon.sqlite`,
+//! The database, in SQLAlchemy's notation (`sqlite:////var/lib/avalon.sqlite`,
 //! `postgresql+psycopg2://user:password@host:5432/music?sslmode=verify-full`), taken apart
-//! and checked. Nothing is opened or looked up here, and no error repeats what follows
-//! `://`: it may hold the password, also when it cannot be told where.
+//! and checked. Nothing is opened or looked up here, and no error repeats the text
+//! after `://`: it may hold the password, even where the password cannot be found in it.
 
 mod error;
 mod notation;

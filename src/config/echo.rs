@@ -15,7 +15,7 @@ use crate::cli::{exit_codes, print};
 pub enum Exit {
     /// Everything was printed.
     Done = 0,
-    /// Some lines of FILE could not be taken over (comments in what is printed say which), or
+    /// Some lines of FILE could not be taken over (comments in the output say which), or
     /// nothing could be printed.
     Failed = 1,
     /// The command line is wrong, or FILE cannot be read.
@@ -38,7 +38,7 @@ pub struct Arguments {
     from: Option<PathBuf>,
 }
 
-/// Does what the command line says.
+/// Runs the program.
 pub fn main(arguments: &Arguments) -> Exit {
     match &arguments.from {
         None => printed(DEFAULT_TOML),

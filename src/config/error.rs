@@ -1,7 +1,9 @@
-//! What can be wrong with a configuration, said so that it can be mended.
+//! The faults of a configuration, and where they stand.
 
 use std::fmt;
 use std::path::PathBuf;
+
+use super::problem::Problem;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Who named it.
+        /// The source of its name.
         named_by: Origin,
         /// Why.
         source: std::io::Error,
@@ -43,7 +45,7 @@ pub enum ConfigError {
     Syntax {
         /// File and line.
         origin: Origin,
-        /// What the parser says.
+        /// The message of the parser.
         message: String,
     },
     /// The file is Python, as avalonms and Gunicorn read it.
@@ -57,8 +59,8 @@ pub enum ConfigError {
     Arguments {
         /// The variable that holds them.
         variable: &'static str,
-        /// What is wrong, and what to do.
-        message: String,
+        /// The fault.
+        problem: ArgumentsProblem,
     },
     /// A key that does not exist.
     UnknownKey {
@@ -75,8 +77,8 @@ pub enum ConfigError {
         origin: Origin,
         /// Its key.
         key: &'static str,
-        /// What is wrong and what was expected.
-        problem: String,
+        /// The fault.
+        problem: Box<Problem>,
     },
 }
 
@@ -95,8 +97,8 @@ impl fmt::Display for ConfigError {
                      `avalon-echo-config --from {path} > avalon.toml` writes them, with all secrets:\n\n{toml}"
                 )
             }
-            ConfigError::Arguments { variable, message } => {
-                write!(f, "environment variable {variable}: {message}")
+            ConfigError::Arguments { variable, problem } => {
+                write!(f, "environment variable {variable}: {problem}")
             }
             ConfigError::UnknownKey { origin, key, nearest } => {
                 write!(f, "{origin}: unknown key {key:?}")?;
@@ -114,7 +116,38 @@ impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ConfigError::Unreadable { source, .. } => Some(source),
-            _ => None,
+            // The problem is part of the text.
+            ConfigError::Value { problem, .. } => problem.source(),
+            ConfigError::Syntax { .. }
+            | ConfigError::Python { .. }
+            | ConfigError::Arguments { .. }
+            | ConfigError::UnknownKey { .. } => None,
         }
     }
 }
+
+/// A fault of flags in the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArgumentsProblem {
+    /// The variable is not UTF-8.
+    NotUtf8,
+    /// A backslash at the end, which stands for nothing.
+    Backslash,
+    /// This quote has no end.
+    Quote(char),
+    /// The message of the command line's parser, in one line.
+    Flags(String),
+}
+
+impl fmt::Display for ArgumentsProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ArgumentsProblem::NotUtf8 => f.write_str("is not UTF-8"),
+            ArgumentsProblem::Backslash => f.write_str("ends in a backslash"),
+            ArgumentsProblem::Quote(quote) => write!(f, "the quote {quote} has no end"),
+            ArgumentsProblem::Flags(said) => f.write_str(said),
+        }
+    }
+}
+
+impl std::error::Error for ArgumentsProblem {}

@@ -1,5 +1,5 @@
 //! Settings as flags, made from the table of settings, under Gunicorn's names where it has one;
-//! and Gunicorn's other flags, with what becomes of them here.
+//! and Gunicorn's other flags, which are ignored or refused.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -8,10 +8,12 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, ValueHint, value_parser};
 
+use super::gunicorn::{self, Refusal};
 use super::layers;
+use super::overrides::Overrides;
+use super::problem::{Expected, Problem};
 use super::raw::Raw;
 use super::settings::{self, Kind, Setting};
-use super::{Overrides, gunicorn};
 
 /// The flags of `avalon-master` that stand for settings, and those of Gunicorn's that do not. Each
 /// setting is documented, with its default, in `config/default.toml`.
@@ -19,7 +21,7 @@ use super::{Overrides, gunicorn};
 pub struct Flags(Overrides);
 
 impl Flags {
-    /// What these flags set.
+    /// The settings that these flags set.
     pub fn overrides(self) -> Overrides {
         self.0
     }
@@ -54,7 +56,7 @@ impl FromArgMatches for Flags {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
         let overrides = &mut self.0;
-        let refused = |message: String| Error::raw(ErrorKind::ValueValidation, message);
+        let refused = |refusal: Refusal| Error::raw(ErrorKind::ValueValidation, refusal);
         if let Some(file) = matches.get_one::<PathBuf>(CONFIG) {
             overrides.file = Some(gunicorn::config_file(file).map_err(refused)?);
         }
@@ -100,7 +102,7 @@ fn argument(setting: &'static Setting) -> Arg {
         .help(format!("{} {}", setting.help, default.trim_end()))
         .long_help(format!("{}{range}\n{default}[env: {}{}]", setting.help, layers::PREFIX, setting.key))
         .hide_short_help(!setting.brief)
-        // Negative numbers are told of with their range.
+        // A negative number is refused with the range of its setting.
         .allow_negative_numbers(true);
     let arg = match setting.short {
         Some(short) => arg.short(short),
@@ -138,10 +140,10 @@ impl TypedValueParser for Words {
     }
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
+fn variable(text: &str) -> Result<(String, String), Problem> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".to_owned()),
+        _ => Err(Problem::no(Expected::Variable)),
     }
 }
 

@@ -1,18 +1,19 @@
 //! Gunicorn's command line: its flags that are no settings here, each ignored or refused with the
 //! reason; its notation of values; and the name of the application.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::World;
 
-/// What becomes of a flag.
+/// The treatment of a flag.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     /// Its effect is there without it, or it has none; a line at the start says why.
     Ignored(&'static str),
-    /// It asks for what the server does not do; the message says what to do instead.
+    /// It asks for a feature that the server does not have; the message names an alternative.
     Refused(&'static str),
     /// Ignored with one of these values (in any case), refused with any other.
     Only(&'static [&'static str], &'static str),
@@ -160,7 +161,7 @@ const FOREIGN: [Foreign; 60] = [
 const ASGI: [&str; 4] =
     ["asgi-loop", "asgi-lifespan", "asgi-disconnect-grace-period", "websocket-max-message-size"];
 
-/// What a WSGI server calls avalonms.
+/// The names of avalonms as a WSGI application.
 const APPLICATIONS: [&str; 2] = ["avalon.app.wsgi", "avalon.app.wsgi:application"];
 pub(super) const APPLICATION: &str = "application";
 const NO_CONTROL: &str = "no-control-socket";
@@ -169,7 +170,7 @@ fn foreign() -> impl Iterator<Item = Foreign> {
     FOREIGN.into_iter().chain(ASGI.into_iter().map(|name| with_value(name, NO_ASGI)))
 }
 
-/// Settings of Gunicorn's configuration file that are called otherwise here. All others that exist here
+/// Settings of Gunicorn's configuration file that have another name here. All others that exist here
 /// have the same name, in capitals.
 const NAMES: [(&str, &str); 5] = [
     ("accesslog", "ACCESS_LOGFILE"),
@@ -209,20 +210,46 @@ pub(super) fn augment(command: Command) -> Command {
     command.args(foreign().map(argument)).args([application, no_control])
 }
 
-/// What Gunicorn's flags mean here.
+/// Why a flag or an argument of Gunicorn's is refused; the reason says what to do instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The flag, by its name without hyphens, whatever its value, and the reason.
+    Flag(&'static str, &'static str),
+    /// The flag with this value, and the reason.
+    Value(&'static str, String, &'static str),
+    /// An application of this name.
+    Application(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Flag(name, why) => write!(f, "--{name}: {why}"),
+            Refusal::Value(name, value, why) => write!(f, "--{name} {value}: {why}"),
+            Refusal::Application(name) => write!(
+                f,
+                "'{name}': avalon-master loads no application, it serves the collection itself; leave it out"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The effect of Gunicorn's flags.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// Whether there is to be no control socket.
     pub(super) no_control: bool,
-    /// What is ignored, and why, in a sentence each.
+    /// A sentence for each flag that is ignored, with the reason.
     pub(super) notes: Vec<String>,
 }
 
-/// Looks at what was given of Gunicorn's flags.
+/// Reads the flags of Gunicorn on a command line.
 ///
 /// # Errors
 /// The flag or application that is refused, with the reason and what to do instead.
-pub(super) fn take(matches: &ArgMatches) -> Result<Taken, String> {
+pub(super) fn take(matches: &ArgMatches) -> Result<Taken, Refusal> {
     let mut taken = Taken { no_control: matches.get_flag(NO_CONTROL), notes: Vec::new() };
     for Foreign { name, takes_value, fate, .. } in foreign() {
         let values: Vec<&String> = match takes_value {
@@ -237,19 +264,17 @@ pub(super) fn take(matches: &ArgMatches) -> Result<Taken, String> {
             Only(allowed, why) => {
                 let other = |value: &&&String| !allowed.iter().any(|word| value.eq_ignore_ascii_case(word));
                 if let Some(value) = values.iter().find(other) {
-                    return Err(format!("--{name} {value}: {why}"));
+                    return Err(Refusal::Value(name, (*value).clone(), why));
                 }
                 "that is all that the server speaks"
             }
-            Refused(why) => return Err(format!("--{name}: {why}")),
+            Refused(why) => return Err(Refusal::Flag(name, why)),
         };
         taken.notes.push(format!("--{name} is ignored: {why}"));
     }
     for name in matches.get_many::<String>(APPLICATION).into_iter().flatten() {
         if !APPLICATIONS.contains(&name.trim_end_matches("()")) {
-            return Err(format!(
-                "'{name}': avalon-master loads no application, it serves the collection itself; leave it out"
-            ));
+            return Err(Refusal::Application(name.clone()));
         }
         taken.notes.push(format!("{name} is ignored: avalon-master serves the collection itself"));
     }
@@ -262,14 +287,15 @@ pub(super) fn switch(key: &str, arg: Arg) -> Arg {
     arg.num_args(0..=1).default_missing_value("true").require_equals(key != "PROXY_PROTOCOL")
 }
 
-/// What `--config` names.
+/// The file that `--config` names.
 ///
 /// # Errors
 /// If it is a Python module.
-pub(super) fn config_file(named: &Path) -> Result<PathBuf, String> {
+pub(super) fn config_file(named: &Path) -> Result<PathBuf, Refusal> {
     let text = named.to_string_lossy();
     if text.starts_with("python:") {
-        return Err(format!("--config {text}: the configuration is a file in TOML, no Python module"));
+        let why = "the configuration is a file in TOML, no Python module";
+        return Err(Refusal::Value("config", text.into_owned(), why));
     }
     Ok(text.strip_prefix("file:").map_or_else(|| named.to_owned(), PathBuf::from))
 }
@@ -289,7 +315,7 @@ pub(super) fn unread_file(folder: &Path, world: &World<'_>) -> Option<String> {
 ///
 /// # Errors
 /// If it is one of Gunicorn's that means nothing here.
-pub(super) fn translated(key: &'static str, value: &str) -> Result<Vec<(&'static str, String)>, String> {
+pub(super) fn translated(key: &'static str, value: &str) -> Result<Vec<(&'static str, String)>, Refusal> {
     let same = |value: &str| Ok(vec![(key, value.to_owned())]);
     match key {
         "PROXY_PROTOCOL" => match value.trim().to_ascii_lowercase().as_str() {
@@ -299,7 +325,8 @@ pub(super) fn translated(key: &'static str, value: &str) -> Result<Vec<(&'static
             _ => same(value),
         },
         "STATSD_HOST" if value.starts_with("unix:") => {
-            Err(format!("--statsd-host {value}: metrics are sent over UDP; name a host and port"))
+            let why = "metrics are sent over UDP; name a host and port";
+            Err(Refusal::Value("statsd-host", value.to_owned(), why))
         }
         "STATSD_HOST" => match host_and_port(value) {
             Some((host, port)) => Ok(vec![(key, host.to_owned()), ("STATSD_PORT", port.to_owned())]),

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Origin};
 use super::migration::{Secrets, from_python};
 use super::overrides::Overrides;
+use super::problem::Problem;
 use super::python;
 use super::raw::Raw;
 use super::settings::{self, DEFAULT_TOML};
@@ -64,12 +65,12 @@ impl Layers {
         &self.values[key]
     }
 
-    /// The default of `key`, which tells its type.
+    /// The default of `key`, which shows its type.
     pub(super) fn default(&self, key: &'static str) -> &Raw {
         &self.defaults[key].value
     }
 
-    /// Whether nothing was said about `key`.
+    /// Whether no source sets `key`.
     pub(super) fn is_default(&self, key: &'static str) -> bool {
         self.get(key).origin == Origin::Default
     }
@@ -133,7 +134,7 @@ impl Layers {
         Ok(())
     }
 
-    /// What counts because of these variables, in a sentence each.
+    /// The settings that these variables set, in a sentence each.
     pub(super) fn platform_notes(&self) -> impl Iterator<Item = String> {
         PLATFORM.iter().filter_map(|(variable, key, _)| {
             let Value { value: Raw::Untyped(text), origin } = self.get(key) else { return None };
@@ -142,7 +143,7 @@ impl Layers {
         })
     }
 
-    /// What looks like a mistake in the environment, in a sentence each.
+    /// Likely mistakes in the environment, in a sentence each.
     pub(super) fn warnings(&self) -> Vec<String> {
         let unknown = self.unknown_variables.iter().map(|(name, nearest)| match nearest {
             Some(key) => format!("environment variable {name} is no setting; did you mean {PREFIX}{key}?"),
@@ -152,7 +153,7 @@ impl Layers {
     }
 }
 
-/// Variables that Gunicorn takes defaults from, the key of each, and what stands before the value.
+/// Variables that Gunicorn takes defaults from, the key of each, and the text before its value.
 const PLATFORM: [(&str, &str, &str); 3] = [
     ("PORT", "BIND", "0.0.0.0:"),
     ("WEB_CONCURRENCY", "WORKERS", ""),
@@ -163,7 +164,7 @@ const PLATFORM: [(&str, &str, &str); 3] = [
 pub(super) const GUNICORN_ARGUMENTS: &str = "GUNICORN_CMD_ARGS";
 
 fn utf8(value: OsString, key: &'static str, origin: &Origin) -> Result<String, ConfigError> {
-    let wrong = |_| ConfigError::Value { origin: origin.clone(), key, problem: "is not UTF-8".to_owned() };
+    let wrong = |_| ConfigError::Value { origin: origin.clone(), key, problem: Box::new(Problem::NotUtf8) };
     value.into_string().map_err(wrong)
 }
 
@@ -179,7 +180,7 @@ fn nearest(name: &str) -> Option<&'static str> {
     keys.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
-/// The configuration file, if one is named, and by whom.
+/// The configuration file, if one is named, and where its name stands.
 fn file(overrides: &Overrides) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
     if let Some(path) = &overrides.file {
         return Ok(Some((path.clone(), Origin::Flag("--config".to_owned()))));

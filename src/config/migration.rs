@@ -3,13 +3,13 @@
 use super::DatabaseUrl;
 use super::gunicorn;
 use super::notation::parse_mode;
-use super::python::{self, Literal, Statement};
+use super::python::{self, Assigned, Literal, Statement};
 use super::settings::{self, Kind, Setting};
 
 /// Settings of avalonms that concern its own innards.
 const NEEDLESS: [&str; 2] = ["JSONIFY_PRETTYPRINT_REGULAR", "LOGGER_NAME"];
 
-/// Whether passwords and keys are in what is made.
+/// Whether the output holds passwords and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
     /// As they are.
@@ -18,10 +18,10 @@ pub enum Secrets {
     Hidden,
 }
 
-/// What a Python file says, as TOML.
+/// The settings of a Python file, as TOML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Converted {
-    /// Lines of settings, and comments on what could not be taken over.
+    /// Lines of settings, and comments on statements that could not be taken over.
     pub toml: String,
     /// Statements that could matter and were not taken over.
     pub open: usize,
@@ -63,7 +63,7 @@ impl Line {
     }
 }
 
-fn assignment(line: usize, name: &str, value: Result<Literal, String>, secrets: Secrets) -> Vec<Line> {
+fn assignment(line: usize, name: &str, value: Assigned, secrets: Secrets) -> Vec<Line> {
     if NEEDLESS.contains(&name) {
         return vec![Line::comment(format!("# {name} (line {line}) is not needed"))];
     }
@@ -77,12 +77,12 @@ fn assignment(line: usize, name: &str, value: Result<Literal, String>, secrets: 
     };
     let about = |line: Line| vec![Line { key: Some(setting.key), ..line }];
     let value = match value {
-        Ok(value) => value,
+        Assigned::Literal(value) => value,
         // The line of avalonms' own settings file.
-        Err(source) if key == "DATABASE_URL" && source.contains("gettempdir()") => {
+        Assigned::Computed(source) if key == "DATABASE_URL" && source.contains("gettempdir()") => {
             return about(Line::comment(format!("# {key} (line {line}) is the default here as well")));
         }
-        Err(source) => {
+        Assigned::Computed(source) => {
             let source = source.lines().next().unwrap_or_default();
             let shown = if secrets == Secrets::Shown { format!(": {source}") } else { String::new() };
             return about(Line::open(format!(
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_over_is_said() {
+    fn statements_that_are_not_taken_over_are_named() {
         check("X = 1\n", "# X (line 1) is no setting here\n", 0);
         check("\nWORKERS = None", "# WORKERS (line 2) has a value that it cannot have here\n", 1);
         check("LOG_PATH = f(1)", "# LOG_PATH (line 1) is computed; write its value here: f(1)\n", 1);

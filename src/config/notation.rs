@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
+use super::problem::Problem;
+
 /// A path, in which `~` is the home folder as in a shell; `None` for the empty text.
-pub(super) fn path(text: &str) -> Result<Option<PathBuf>, String> {
+pub(super) fn path(text: &str) -> Result<Option<PathBuf>, Problem> {
     let Some(rest) = text.strip_prefix('~') else {
         return Ok(Some(PathBuf::from(text)).filter(|_| !text.is_empty()));
     };
     if !rest.is_empty() && !rest.starts_with('/') {
-        return Err(format!("{text:?}: only ~/ is expanded; write the whole path"));
+        return Err(Problem::OtherHome(text.to_owned()));
     }
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
-    let home = home.ok_or_else(|| format!("{text:?}: HOME is not set; write the whole path"))?;
+    let home = home.ok_or_else(|| Problem::NoHome(text.to_owned()))?;
     Ok(Some(PathBuf::from(home).join(rest.trim_start_matches('/'))))
 }
 
@@ -92,7 +94,7 @@ mod tests {
         assert_eq!(path("~").unwrap().unwrap().as_path(), home);
         assert_eq!(path("~/a/b").unwrap().unwrap(), home.join("a/b"));
         assert_eq!(path("/a/~").unwrap().unwrap().as_path(), std::path::Path::new("/a/~"));
-        assert_eq!(path(""), Ok(None));
+        assert_eq!(path("").unwrap(), None);
         assert!(path("~other/a").is_err());
     }
 

@@ -1,16 +1,16 @@
-//! What the command line says about settings.
+//! Settings on the command line.
 
 use std::path::PathBuf;
 
 use super::raw::Raw;
 
-/// What the command line says: flags, `-e` variables and `-c`.
+/// The settings of the command line: flags, `-e` variables and `-c`.
 #[derive(Debug, Default, Clone)]
 pub struct Overrides {
     pub(super) file: Option<PathBuf>,
     pub(super) variables: Vec<(String, String)>,
     pub(super) flags: Vec<(&'static str, Raw, String)>,
-    /// What lies between the file and the environment, and the file that is named there.
+    /// Flags of GUNICORN_CMD_ARGS, between the file and the environment, and the file that they name.
     pub(super) below: Vec<(&'static str, Raw)>,
     pub(super) file_below: Option<PathBuf>,
     /// Sentences about flags that mean nothing here.

@@ -1,4 +1,4 @@
-//! Proxies that are trusted to tell who has asked, as Gunicorn's `forwarded_allow_ips` names them.
+//! Proxies that are trusted to name the client, as Gunicorn's `forwarded_allow_ips` lists them.
 
 use std::net::IpAddr;
 
@@ -6,20 +6,21 @@ use ipnet::IpNet;
 
 use super::error::ConfigError;
 use super::layers::Layers;
+use super::problem::{Expected, Problem};
 
-/// What is believed of those who ask for others.
+/// The proxies that are trusted, and with what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxies {
-    /// Whose header fields are believed.
+    /// The proxies whose header fields are trusted.
     pub forwarded_by: Trusted,
-    /// Which of them.
+    /// The kind of header field that is trusted.
     pub forwarded_headers: ForwardedHeaders,
-    /// Who begins connections with a PROXY header, and must; `None` for nobody.
+    /// The proxies that must begin connections with a PROXY header; `None` without the protocol.
     pub proxy_protocol: Option<Trusted>,
 }
 
-/// Header fields that name the client of a proxy. Only those of one kind are believed: a proxy
-/// that sets one kind passes the other on from whoever asks.
+/// Header fields that name the client of a proxy. Only one kind is trusted: a proxy that
+/// sets one kind passes the other on as its client has sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardedHeaders {
     /// `X-Forwarded-For` and `X-Forwarded-Proto`.
@@ -33,7 +34,7 @@ pub(super) fn proxies(layers: &Layers) -> Result<Proxies, ConfigError> {
     let headers = |text: &str| match text.to_ascii_lowercase().as_str() {
         "x-forwarded" => Ok(ForwardedHeaders::XForwarded),
         "forwarded" => Ok(ForwardedHeaders::Forwarded),
-        _ => Err(format!("expected \"x-forwarded\" or \"forwarded\", got {text:?}")),
+        _ => Err(Problem::not(Expected::ForwardedHeaders, text)),
     };
     let proxy_allow = trusted("PROXY_ALLOW_IPS")?;
     Ok(Proxies {
@@ -61,7 +62,7 @@ impl Trusted {
         Trusted::Networks(items.into_iter().filter_map(TrustedItem::network).collect())
     }
 
-    /// Whether a peer is among them. Whoever may open a Unix socket is, as with Gunicorn.
+    /// Whether the set holds a peer. It holds all clients of a Unix socket, as with Gunicorn.
     pub fn contains(&self, peer: Option<IpAddr>) -> bool {
         match (self, peer) {
             (Trusted::All, _) | (_, None) => true,
@@ -81,14 +82,12 @@ enum TrustedItem {
 }
 
 impl TrustedItem {
-    fn parse(text: &str) -> Result<TrustedItem, String> {
+    fn parse(text: &str) -> Result<TrustedItem, Problem> {
         if let "" | "*" = text {
             return Ok(if text.is_empty() { TrustedItem::Nothing } else { TrustedItem::All });
         }
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(TrustedItem::Network).map_err(|_| {
-            "expected an IP address, a network such as 10.0.0.0/8, or \"*\" for everybody".to_owned()
-        })
+        network.map(TrustedItem::Network).map_err(|_| Problem::no(Expected::Proxy))
     }
 
     fn network(self) -> Option<IpNet> {

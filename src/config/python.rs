@@ -1,5 +1,5 @@
 //! Assignments of literals in a Python file, such as avalonms' settings or Gunicorn's configuration.
-//! Nothing is executed: whatever is no literal is only shown.
+//! Nothing is executed: an expression that is no literal is only shown.
 
 mod literal;
 mod scanner;
@@ -15,11 +15,19 @@ pub(super) enum Statement {
         /// Counted from 1.
         line: usize,
         name: String,
-        /// `Err`: the text of what is no literal.
-        value: Result<Literal, String>,
+        value: Assigned,
     },
     /// Any other, by its first line; a comment, a docstring or an import is none.
     Other { line: usize, text: String },
+}
+
+/// The value of an assignment.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Assigned {
+    /// A literal.
+    Literal(Literal),
+    /// The text of an expression that only Python can compute.
+    Computed(String),
 }
 
 /// The statements of a file.
@@ -79,8 +87,11 @@ fn statement(whole: &str, line: usize) -> Option<Statement> {
             _ => return Some(other),
         }
     }
-    let source = scanner.rest.trim().to_owned();
-    let value = scanner.expression().filter(|_| scanner.is_at_end()).ok_or(source);
+    let source = scanner.rest.trim();
+    let value = match scanner.expression() {
+        Some(literal) if scanner.is_at_end() => Assigned::Literal(literal),
+        _ => Assigned::Computed(source.to_owned()),
+    };
     Some(Statement::Assignment { line, name: name.to_owned(), value })
 }
 
@@ -117,7 +128,7 @@ fn end_of_statement(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn value(source: &str) -> Result<Literal, String> {
+    fn value(source: &str) -> Assigned {
         match &read(&format!("X = {source}\n"))[..] {
             [Statement::Assignment { value, .. }] => value.clone(),
             other => panic!("{source}: {other:?}"),
@@ -155,12 +166,12 @@ mod tests {
             ("[]", Literal::List(vec![])),
             ("(3)", Literal::Integer(3)),
         ] {
-            assert_eq!(value(source), Ok(expected), "{source}");
+            assert_eq!(value(source), Assigned::Literal(expected), "{source}");
         }
     }
 
     #[test]
-    fn what_is_computed_is_no_literal() {
+    fn expressions_are_no_literals() {
         for source in [
             "os.environ['X']",
             "'sqlite:///' + join(gettempdir(), 'avalon.sqlite')",
@@ -176,7 +187,7 @@ mod tests {
             "X",
             "'a",
         ] {
-            assert!(value(source).is_err(), "{source}");
+            assert_eq!(value(source), Assigned::Computed(source.to_owned()), "{source}");
         }
     }
 

@@ -1,7 +1,12 @@
-//! The table of all settings. Flags, ranges, `--help`, the man page and what is checked of
-//! `config/default.toml` follow from it; that file has the defaults and the documentation.
+//! The table of all settings. Flags, ranges, `--help`, the man page, the fields of [`PlainSettings`] and the checks
+//! of `config/default.toml` follow from it; that file has the defaults and the documentation.
 
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
+
+use super::error::ConfigError;
 
 /// The defaults with their documentation, as `avalon-echo-config` prints them.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -17,7 +22,7 @@ pub(super) struct Group {
 pub(super) struct Setting {
     pub(super) key: &'static str,
     pub(super) kind: Kind,
-    /// What stands for the value in help.
+    /// The placeholder for the value in help.
     pub(super) value: &'static str,
     /// One line, without default and range.
     pub(super) help: &'static str,
@@ -30,7 +35,7 @@ pub(super) struct Setting {
     pub(super) brief: bool,
 }
 
-/// What a value may be.
+/// The kinds of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Any text, with words that a shell proposes.
@@ -154,148 +159,207 @@ const DAY: i64 = 86_400;
 const YEAR: i64 = 365 * DAY;
 const MANY: i64 = 1_000_000_000;
 
-pub(super) static GROUPS: [Group; 6] = [
-    Group {
-        title: "Collection",
-        settings: &[
-            text("DATABASE_URL", "URL", "Database of the collection, as SQLAlchemy writes it")
-                .short('d')
-                .brief(),
-            list("COLLECTION", "FOLDERS", "Folders that avalon-scan reads, separated by commas"),
-            list("EXCLUDE", "PATTERNS", "What avalon-scan passes over, as .gitignore writes it, with commas"),
-            seconds("FILE_TIMEOUT", (1, 86_400), "Time after which avalon-scan takes a file for unreachable"),
-            seconds(
-                "POLL",
-                (1, 86_400),
-                "Time between two looks of avalon-scan --watch at folders without events",
-            ),
-            Setting::new(
-                "SCAN_EVERY",
-                Kind::Interval(1, YEAR),
-                "TIME",
-                "How often the server itself scans COLLECTION, as in 30m, 1h (0: never)",
-            ),
-        ],
-    },
-    Group {
-        title: "Logging",
-        settings: &[
-            text("LOG_DATE_FORMAT", "FORMAT", "Format of times in log lines, in strftime's language"),
-            text("LOG_FORMAT", "FORMAT", "Format of log lines, in Python's language, or `json`"),
-            Setting::new("LOG_LEVEL", Kind::Text(LEVELS), "LEVEL", "Least level that is logged"),
-            file("LOG_PATH", "File that log lines are appended to (`-` or empty: standard error)")
-                .named("log-file", &["error-logfile", "log-path"]),
-            file("ACCESS_LOGFILE", "File that a line is appended to for each request (`-`: standard output)"),
-            text("ACCESS_LOGFORMAT", "FORMAT", "Format of these lines: Gunicorn's atoms, or `json`"),
-            text("REQUEST_ID_HEADER", "NAME", "Header field that identifies a request (empty: none)"),
-            truth("DEBUG_HEADERS", "Tell in Server-Timing how long lists took"),
-        ],
-    },
-    Group {
-        title: "Telemetry",
-        settings: &[
-            text("SENTRY_DSN", "URL", "Sentry project that errors are sent to (empty: none)"),
-            text("SENTRY_ENVIRONMENT", "NAME", "Environment that they are filed under"),
-            text("STATSD_HOST", "HOST", "Statsd server, as `host` or `host:port` (empty: none)"),
-            number("STATSD_PORT", (1, 65_535), "Port of the statsd server"),
-            text("STATSD_PREFIX", "PREFIX", "Prefix of the names of its metrics"),
-            truth("METRICS", "Whether there are metrics for Prometheus"),
-            Setting::new(
-                "METRICS_BIND",
-                Kind::Repeated,
-                "ADDRESS",
-                "Address for metrics alone; may be repeated",
-            ),
-        ],
-    },
-    Group {
-        title: "Addresses",
-        settings: &[
-            text("REQUEST_PATH", "PATH", "Path that all endpoints stand under"),
-            Setting::new(
-                "BIND",
-                Kind::Repeated,
-                "ADDRESS",
-                "`host:port`, `[v6]:port` or `unix:/path`; may be repeated",
-            )
-            .short('b')
-            .brief(),
-            number("BACKLOG", (1, 65_535), "Connections that may wait, per address"),
-            truth("REUSE_PORT", "Let other servers of the same user listen on the same TCP addresses"),
-        ],
-    },
-    Group {
-        title: "Processes",
-        settings: &[
-            number("WORKERS", (1, 256), "Number of worker processes").short('w').brief(),
-            seconds("TIMEOUT", (0, DAY), "Silence after which a worker is replaced (0: never)").short('t'),
-            seconds("GRACEFUL_TIMEOUT", (1, DAY), "Time that requests may take when a worker is to end"),
-            seconds(
-                "BOOT_TIMEOUT",
-                (1, HOUR),
-                "Time that a new worker may take until it accepts connections",
-            ),
-            seconds("LOAD_TIMEOUT", (1, DAY), "Time that reading the database may take"),
-            number(
-                "MAX_FAILURES",
-                (0, 1_000),
-                "Workers that may die young before the server ends (0: any number)",
-            ),
-            seconds("FAILURE_WINDOW", (1, DAY), "Time for which such a death counts"),
-            number("MAX_REQUESTS", (0, MANY), "Requests after which a worker is replaced (0: never)"),
-            number("MAX_REQUESTS_JITTER", (0, MANY), "Largest number that is added to it by chance"),
-            bytes("MAX_RSS", "Memory of its own with which a worker is replaced (0: never)"),
-            text("USER", "USER", "User that workers run as").short('u'),
-            text("GROUP", "GROUP", "Group that workers run as").short('g'),
-            truth("SANDBOX", "Whether workers give up what they have no use for"),
+/// Where the table's values are read from: the layers of the configuration, which know the table.
+pub(super) trait Read<T> {
+    /// The checked value of `key`.
+    fn read(&self, key: &'static str) -> Result<T, ConfigError>;
+}
+
+/// Makes the table, [`GROUPS`], and [`PlainSettings`] of the entries that name a field.
+macro_rules! settings {
+    ($($title:literal {
+        $( $(_)? $( $(#[$doc:meta])* $field:ident: $type:ty )? = $setting:expr; )*
+    })*) => {
+        pub(super) static GROUPS: &[Group] = &[$( Group { title: $title, settings: &[$( $setting ),*] } ),*];
+
+        /// Settings that need only their own value; their entries in the table name and type them.
+        #[derive(Debug, Clone)]
+        pub struct PlainSettings {
+            $( $( $( $(#[$doc])* pub $field: $type, )? )* )*
+        }
+
+        impl PlainSettings {
+            pub(super) fn read<L: $( $( $( Read<$type> + )? )* )*>(layers: &L) -> Result<Self, ConfigError> {
+                Ok(PlainSettings { $( $( $( $field: {
+                    const SETTING: Setting = $setting;
+                    Read::<$type>::read(layers, SETTING.key)?
+                }, )? )* )* })
+            }
+        }
+    };
+}
+
+// A new setting needs an entry here, and its default with the documentation in `config/default.toml`. With an entry
+//
+//     /// The documentation of the field.
+//     field: Type = kind("KEY", ..., "Help");
+//
+// `Config` has the field, and the type says how the value is read (`impl Read` in `typed.rs`). An entry that begins
+// with `_ =` has a field in `Config` itself, which `load_in` fills, as the field needs more than the value:
+//
+// - several settings make one value: USER and GROUP, logs, Sentry, proxies, limits of connections, MAX_REQUESTS;
+// - the setting has a notation of its own: REQUEST_PATH, CACHE_CONTROL, EXCLUDE, BIND, REQUEST_ID_HEADER;
+// - the check needs other settings (SCAN_EVERY, METRICS_BIND) or the command line (DATABASE_URL, CONTROL).
+settings! {
+    "Collection" {
+        _ = text("DATABASE_URL", "URL", "Database of the collection, as SQLAlchemy writes it")
+            .short('d')
+            .brief();
+        /// Folders of music that are scanned when the command line names no others.
+        collection: Vec<PathBuf> =
+            list("COLLECTION", "FOLDERS", "Folders that avalon-scan reads, separated by commas");
+        _ = list("EXCLUDE", "PATTERNS", "What avalon-scan passes over, as .gitignore writes it, with commas");
+        /// How long a file may give no answer before it counts as unreachable.
+        file_timeout: Duration =
+            seconds("FILE_TIMEOUT", (1, 86_400), "Time after which avalon-scan takes a file for unreachable");
+        /// Time between two looks of a watch at folders whose changes the kernel does not report.
+        poll: Duration = seconds(
+            "POLL",
+            (1, 86_400),
+            "Time between two looks of avalon-scan --watch at folders without events",
+        );
+        _ = Setting::new(
+            "SCAN_EVERY",
+            Kind::Interval(1, YEAR),
+            "TIME",
+            "How often the server itself scans COLLECTION, as in 30m, 1h (0: never)",
+        );
+    }
+    "Logging" {
+        _ = text("LOG_DATE_FORMAT", "FORMAT", "Format of times in log lines, in strftime's language");
+        _ = text("LOG_FORMAT", "FORMAT", "Format of log lines, in Python's language, or `json`");
+        _ = Setting::new("LOG_LEVEL", Kind::Text(LEVELS), "LEVEL", "Least level that is logged");
+        _ = file("LOG_PATH", "File that log lines are appended to (`-` or empty: standard error)")
+            .named("log-file", &["error-logfile", "log-path"]);
+        _ = file("ACCESS_LOGFILE", "File that a line is appended to for each request (`-`: standard output)");
+        _ = text("ACCESS_LOGFORMAT", "FORMAT", "Format of these lines: Gunicorn's atoms, or `json`");
+        _ = text("REQUEST_ID_HEADER", "NAME", "Header field that identifies a request (empty: none)");
+        /// Whether answers tell how long the server worked on them.
+        debug_headers: bool = truth("DEBUG_HEADERS", "Tell in Server-Timing how long lists took");
+    }
+    "Telemetry" {
+        _ = text("SENTRY_DSN", "URL", "Sentry project that errors are sent to (empty: none)");
+        _ = text("SENTRY_ENVIRONMENT", "NAME", "Environment that they are filed under");
+        /// Host of the statsd server; empty for none.
+        statsd_host: String =
+            text("STATSD_HOST", "HOST", "Statsd server, as `host` or `host:port` (empty: none)");
+        /// Port of the statsd server.
+        statsd_port: u16 = number("STATSD_PORT", (1, 65_535), "Port of the statsd server");
+        /// Prefix of all metrics.
+        statsd_prefix: String = text("STATSD_PREFIX", "PREFIX", "Prefix of the names of its metrics");
+        /// Whether there are metrics for Prometheus.
+        metrics: bool = truth("METRICS", "Whether there are metrics for Prometheus");
+        _ = Setting::new(
+            "METRICS_BIND",
+            Kind::Repeated,
+            "ADDRESS",
+            "Address for metrics alone; may be repeated",
+        );
+    }
+    "Addresses" {
+        _ = text("REQUEST_PATH", "PATH", "Path that all endpoints stand under");
+        _ = Setting::new(
+            "BIND",
+            Kind::Repeated,
+            "ADDRESS",
+            "`host:port`, `[v6]:port` or `unix:/path`; may be repeated",
+        )
+        .short('b')
+        .brief();
+        /// Length of each accept queue.
+        backlog: i32 = number("BACKLOG", (1, 65_535), "Connections that may wait, per address");
+        /// Whether other processes of the same user may listen on the server's TCP addresses too.
+        reuse_port: bool =
+            truth("REUSE_PORT", "Let other servers of the same user listen on the same TCP addresses");
+    }
+    "Processes" {
+        /// Number of workers.
+        workers: usize = number("WORKERS", (1, 256), "Number of worker processes").short('w').brief();
+        /// Silence after which the master kills a worker; `None` for never.
+        timeout: Option<Duration> =
+            seconds("TIMEOUT", (0, DAY), "Silence after which a worker is replaced (0: never)").short('t');
+        /// How long requests may go on in a worker that is to end.
+        graceful_timeout: Duration =
+            seconds("GRACEFUL_TIMEOUT", (1, DAY), "Time that requests may take when a worker is to end");
+        /// How long a worker may take to begin to accept.
+        boot_timeout: Duration = seconds(
+            "BOOT_TIMEOUT",
+            (1, HOUR),
+            "Time that a new worker may take until it accepts connections",
+        );
+        /// How long the loader may take.
+        load_timeout: Duration = seconds("LOAD_TIMEOUT", (1, DAY), "Time that reading the database may take");
+        /// How many workers may die young before the master ends; 0 for any number.
+        failures_max: usize = number(
+            "MAX_FAILURES",
+            (0, 1_000),
+            "Workers that may die young before the server ends (0: any number)",
+        );
+        /// How long such a death counts.
+        failure_window: Duration = seconds("FAILURE_WINDOW", (1, DAY), "Time for which such a death counts");
+        _ = number("MAX_REQUESTS", (0, MANY), "Requests after which a worker is replaced (0: never)");
+        _ = number("MAX_REQUESTS_JITTER", (0, MANY), "Largest number that is added to it by chance");
+        /// Bytes of memory of its own with which a worker is replaced; `None` for any.
+        max_rss: Option<u64> = bytes("MAX_RSS", "Memory of its own with which a worker is replaced (0: never)");
+        _ = text("USER", "USER", "User that workers run as").short('u');
+        _ = text("GROUP", "GROUP", "Group that workers run as").short('g');
+        /// Whether workers are confined to what they need.
+        sandbox: bool = truth("SANDBOX", "Whether workers give up what they have no use for");
+        /// Mode bits that new files do not get.
+        umask: u32 =
             Setting::new("UMASK", Kind::Mode, "BITS", "Mode bits removed from Unix sockets and new files")
-                .short('m'),
-            file("PIDFILE", "File that holds the master's process id").named("pid", &["pidfile"]).short('p'),
-            Setting::new("CONTROL", Kind::File, "PATH", "Unix socket for avalonctl (`none`: no socket)")
-                .named("control", &["control-socket"]),
-            Setting::new(
-                "SNAPSHOT_DIR",
-                Kind::Folder,
-                "FOLDER",
-                "Folder for the snapshot (empty: in memory)",
-            ),
-            file("SNAPSHOT_PATH", "File that keeps the snapshot for the next start (empty: none)"),
-            text("CACHE_CONTROL", "VALUE", "Cache-Control of lists (empty: none)"),
-            bytes("COMPRESS_FROM", "Size from which on lists are compressed (0: never)"),
-        ],
-    },
-    Group {
-        title: "Connections",
-        settings: &[
-            seconds("KEEPALIVE", (0, HOUR), "Time that an idle connection is kept")
-                .named("keep-alive", &["keepalive"]),
-            seconds("HEADER_TIMEOUT", (1, HOUR), "Time that the head of a request may take"),
-            seconds("WRITE_TIMEOUT", (1, HOUR), "Time that a client may read nothing of an answer"),
-            number(
-                "WORKER_CONNECTIONS",
-                (1, 1_000_000),
-                "Connections that one worker serves at the same time",
-            ),
-            list("STATUS_ALLOW", "ADDRESSES", "Who may see status and metrics, separated by commas"),
-            list("FORWARDED_ALLOW_IPS", "ADDRESSES", "Proxies that are believed when they name a client"),
-            word("FORWARDED_HEADERS", &["x-forwarded", "forwarded"], "Header fields in which they name it"),
-            truth("PROXY_PROTOCOL", "Expect PROXY headers from the proxies of PROXY_ALLOW_IPS"),
-            list("PROXY_ALLOW_IPS", "ADDRESSES", "Proxies that send PROXY headers, separated by commas")
-                .named("proxy-allow-from", &["proxy-allow-ips"]),
-            limit("LIMIT_REQUEST_LINE", (64, 65_534), "Longest request line"),
-            number("LIMIT_REQUEST_FIELDS", (1, 1_000), "Largest number of header fields"),
-            limit("LIMIT_REQUEST_FIELD_SIZE", (64, 65_536), "Longest header field")
-                .named("limit-request-field-size", &["limit-request-field_size"]),
-            limit("LIMIT_REQUEST_HEAD", (8_192, 1_048_576), "Longest head of a request"),
-        ],
-    },
-];
+            .short('m');
+        /// File that holds the master's pid.
+        pidfile: Option<PathBuf> =
+            file("PIDFILE", "File that holds the master's process id").named("pid", &["pidfile"]).short('p');
+        _ = Setting::new("CONTROL", Kind::File, "PATH", "Unix socket for avalonctl (`none`: no socket)")
+            .named("control", &["control-socket"]);
+        /// Folder of the snapshot; `None` for memory.
+        snapshot_dir: Option<PathBuf> = Setting::new(
+            "SNAPSHOT_DIR",
+            Kind::Folder,
+            "FOLDER",
+            "Folder for the snapshot (empty: in memory)",
+        );
+        /// File of the last good snapshot; `None` if none is kept.
+        snapshot_path: Option<PathBuf> =
+            file("SNAPSHOT_PATH", "File that keeps the snapshot for the next start (empty: none)");
+        _ = text("CACHE_CONTROL", "VALUE", "Cache-Control of lists (empty: none)");
+        /// Bytes from which on answers are compressed; `None` for never.
+        compress_from: Option<u64> =
+            bytes("COMPRESS_FROM", "Size from which on lists are compressed (0: never)");
+    }
+    "Connections" {
+        _ = seconds("KEEPALIVE", (0, HOUR), "Time that an idle connection is kept")
+            .named("keep-alive", &["keepalive"]);
+        _ = seconds("HEADER_TIMEOUT", (1, HOUR), "Time that the head of a request may take");
+        _ = seconds("WRITE_TIMEOUT", (1, HOUR), "Time that a client may read nothing of an answer");
+        _ = number(
+            "WORKER_CONNECTIONS",
+            (1, 1_000_000),
+            "Connections that one worker serves at the same time",
+        );
+        /// Addresses whose clients may see `status` and `metrics`.
+        status_allow: Vec<IpAddr> =
+            list("STATUS_ALLOW", "ADDRESSES", "Who may see status and metrics, separated by commas");
+        _ = list("FORWARDED_ALLOW_IPS", "ADDRESSES", "Proxies that are believed when they name a client");
+        _ = word("FORWARDED_HEADERS", &["x-forwarded", "forwarded"], "Header fields in which they name it");
+        _ = truth("PROXY_PROTOCOL", "Expect PROXY headers from the proxies of PROXY_ALLOW_IPS");
+        _ = list("PROXY_ALLOW_IPS", "ADDRESSES", "Proxies that send PROXY headers, separated by commas")
+            .named("proxy-allow-from", &["proxy-allow-ips"]);
+        _ = limit("LIMIT_REQUEST_LINE", (64, 65_534), "Longest request line");
+        _ = number("LIMIT_REQUEST_FIELDS", (1, 1_000), "Largest number of header fields");
+        _ = limit("LIMIT_REQUEST_FIELD_SIZE", (64, 65_536), "Longest header field")
+            .named("limit-request-field-size", &["limit-request-field_size"]);
+        _ = limit("LIMIT_REQUEST_HEAD", (8_192, 1_048_576), "Longest head of a request");
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What `config/default.toml` has: titles of sections, and keys with the comment above them.
+    /// The contents of `config/default.toml`: titles of sections, and keys with the comment above them.
     fn documented() -> Vec<(String, Vec<(String, String)>)> {
         let mut sections: Vec<(String, Vec<(String, String)>)> = Vec::new();
         let (mut comment, mut among_keys) = (String::new(), false);

@@ -1,11 +1,13 @@
-//! What the configuration says about logs and Sentry.
+//! The settings of logs and Sentry.
 
 use std::path::Path;
 
 use super::error::ConfigError;
 use super::layers::Layers;
+use super::problem::{Expected, Problem};
 use super::raw::Raw;
 use super::typed;
+use crate::telemetry::sentry::{SentryDsnError, check_dsn};
 use crate::telemetry::{self, AccessFormat, AccessSettings, LogFormat, LogSettings};
 
 pub(super) fn log_settings(layers: &Layers) -> Result<LogSettings, ConfigError> {
@@ -21,10 +23,7 @@ pub(super) fn log_settings(layers: &Layers) -> Result<LogSettings, ConfigError> 
 
 /// By name or by Python's number.
 fn log_level(layers: &Layers) -> Result<slog::Level, ConfigError> {
-    let parse = |text: &str| {
-        telemetry::parse_level(text)
-            .ok_or_else(|| format!("expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got {text:?}"))
-    };
+    let parse = |text: &str| telemetry::parse_level(text).ok_or_else(|| Problem::not(Expected::Level, text));
     match &layers.get("LOG_LEVEL").value {
         Raw::Integer(number) => parse(&number.to_string())
             .map_err(|problem| typed::wrong("LOG_LEVEL", layers.get("LOG_LEVEL"), problem)),
@@ -40,17 +39,17 @@ pub(super) fn access_log(layers: &Layers) -> Result<Option<AccessSettings>, Conf
 }
 
 /// The name of a header field, in lower case; `None` for the empty text.
-pub(super) fn header_name(text: &str) -> Result<Option<String>, String> {
+pub(super) fn header_name(text: &str) -> Result<Option<String>, Problem> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     match text.bytes().all(is_token) {
         true => Ok(Some(text.to_ascii_lowercase()).filter(|name| !name.is_empty())),
-        false => Err(format!("expected the name of a header field, got {text:?}")),
+        false => Err(Problem::not(Expected::HeaderName, text)),
     }
 }
 
-pub(super) fn sentry_dsn(text: &str) -> Result<String, String> {
+pub(super) fn sentry_dsn(text: &str) -> Result<String, SentryDsnError> {
     if !text.is_empty() {
-        telemetry::sentry::check_dsn(text).map_err(|error| error.to_string())?;
+        check_dsn(text)?;
     }
     Ok(text.to_owned())
 }

@@ -111,7 +111,7 @@ fn secrets_are_not_printed() {
 }
 
 #[test]
-fn what_is_printed_can_be_read_again() {
+fn printed_configuration_can_be_read_again() {
     let mut overrides = Overrides::default();
     overrides.set("UMASK", "027".into());
     overrides.set("BIND", "[::1]:1, unix:/x".into());

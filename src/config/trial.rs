@@ -1,5 +1,7 @@
-//! What `--check-config` tries beyond reading: whether the addresses, folders and hosts that the
-//! configuration names can be had. It opens, creates and connects nothing that others could see.
+//! The trial of `--check-config`, beyond reading: whether the addresses, folders and hosts that the
+//! configuration names can be used. It opens, creates and connects nothing that other processes could see.
+
+mod finding;
 
 use std::fs;
 use std::io;
@@ -15,20 +17,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::database_url::{Backend, Host};
 use super::{Account, BindAddress, Config, preferred};
+pub use finding::{Finding, HostObstacle, Obstacle};
 
 /// Longest wait for a host name.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Something that the trial has found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// A server with this configuration would not start, or could not do its work.
-    Wrong(String),
-    /// It may be right, which could not be found out, or others than the server would stumble.
-    Unsure(String),
-}
-
-/// Tries what can be tried of `config`; all is well if nothing is found.
+/// Tries the parts of `config` that can be tried; all is well if nothing is found.
 pub fn try_out(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for (key, addresses) in [("BIND", &config.bind), ("METRICS_BIND", &config.metrics_bind)] {
@@ -52,74 +46,63 @@ pub fn try_out(config: &Config) -> Vec<Finding> {
     }
     for folder in &config.collection {
         // It concerns avalon-scan, which may run elsewhere.
-        let listed = fs::read_dir(folder).map(drop);
-        findings.extend(
-            listed.err().map(|error| Finding::Unsure(said("COLLECTION", folder, &error.to_string()))),
-        );
+        let listed =
+            wrong("COLLECTION", folder, fs::read_dir(folder).map(drop).map_err(Obstacle::Unreadable));
+        findings.extend(listed.map(|finding| Finding { is_certain: false, ..finding }));
     }
     if !config.statsd_host.is_empty() {
         let resolved = resolve(&config.statsd_host, config.statsd_port);
-        let unsure =
-            |problem| Finding::Unsure(format!("STATSD_HOST: {problem}; no metrics are sent until then"));
-        findings.extend(resolved.err().map(|failed| unsure(failed.0)));
+        let unsure = |host| found("STATSD_HOST", Obstacle::NoMetrics(host), false);
+        findings.extend(resolved.err().map(unsure));
     }
     findings
 }
 
-fn said(key: &str, path: &Path, problem: &str) -> String {
-    format!("{key}: {}: {problem}", path.display())
+fn wrong(key: &'static str, path: &Path, tried: Result<(), Obstacle>) -> Option<Finding> {
+    let finding = |obstacle| Finding { key, path: Some(path.to_owned()), obstacle, is_certain: true };
+    tried.err().map(finding)
 }
 
-fn wrong(key: &str, path: &Path, tried: Result<(), String>) -> Option<Finding> {
-    tried.err().map(|problem| Finding::Wrong(said(key, path, &problem)))
+fn found(key: &'static str, obstacle: Obstacle, is_certain: bool) -> Finding {
+    Finding { key, path: None, obstacle, is_certain }
 }
-
-/// A name that did not resolve, and whether that is certain.
-struct Unresolved(String, bool);
 
 /// The addresses of a host, in the time that a check may take.
-fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolved> {
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, HostObstacle> {
     let (tell, told) = mpsc::channel();
     let name = host.to_owned();
     // The resolver cannot be interrupted; the thread ends with the process.
     let spawned = thread::Builder::new().spawn(move || {
         let _ = tell.send((name.as_str(), port).to_socket_addrs().map(Iterator::collect));
     });
-    spawned.map_err(|error| Unresolved(format!("host {host:?} was not looked up: {error}"), false))?;
+    spawned.map_err(|error| HostObstacle::NoThread(host.to_owned(), error))?;
     match told.recv_timeout(LOOK_UP_TIMEOUT) {
         Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(error)) => Err(Unresolved(format!("host {host:?} has no address: {error}"), true)),
-        Err(_) => {
-            let waited = LOOK_UP_TIMEOUT.as_secs();
-            Err(Unresolved(
-                format!("not checked: host {host:?} was not resolved within {waited} seconds"),
-                false,
-            ))
-        }
+        Ok(Err(error)) => Err(HostObstacle::NoAddress(host.to_owned(), error)),
+        Err(_) => Err(HostObstacle::Silence(host.to_owned(), LOOK_UP_TIMEOUT.as_secs())),
     }
 }
 
-fn unresolved(key: &str, failed: Unresolved) -> Finding {
-    let Unresolved(problem, certain) = failed;
-    let problem = format!("{key}: {problem}");
-    if certain { Finding::Wrong(problem) } else { Finding::Unsure(problem) }
+fn unresolved(key: &'static str, host: HostObstacle) -> Finding {
+    let is_certain = host.is_certain();
+    found(key, Obstacle::Unresolved(host), is_certain)
 }
 
-fn try_address(key: &str, address: &BindAddress, ipv4_ports: &[u16]) -> Option<Finding> {
+fn try_address(key: &'static str, address: &BindAddress, ipv4_ports: &[u16]) -> Option<Finding> {
     let BindAddress::Tcp { host, port } = address else {
         let BindAddress::Unix(path) = address else { return None };
         return wrong(key, path, try_unix(path));
     };
     let addresses = match resolve(host, *port) {
         Ok(addresses) => addresses,
-        Err(failed) => return Some(unresolved(key, failed)),
+        Err(host) => return Some(unresolved(key, host)),
     };
     match bind(preferred(&addresses)?, ipv4_ports.contains(port)) {
         Ok(()) => None,
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Some(Finding::Unsure(format!(
-            "{key}: not checked: {address} is in use, by this server if it runs, or by another program"
-        ))),
-        Err(error) => Some(Finding::Wrong(format!("{key}: cannot listen on {address}: {error}"))),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Some(found(key, Obstacle::InUse(address.clone()), false))
+        }
+        Err(error) => Some(found(key, Obstacle::Listen(address.clone(), error), true)),
     }
 }
 
@@ -133,15 +116,15 @@ fn bind(address: SocketAddr, beside_ipv4: bool) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
-fn try_unix(path: &Path) -> Result<(), String> {
+fn try_unix(path: &Path) -> Result<(), Obstacle> {
     let is_other = |metadata: fs::Metadata| !metadata.file_type().is_socket();
     if fs::symlink_metadata(path).is_ok_and(is_other) {
-        return Err("something else than a socket is there".to_owned());
+        return Err(Obstacle::NoSocket);
     }
     // The kernel's limit, with the zero at the end.
     const PATH_MAX: usize = 108;
     if path.as_os_str().len() >= PATH_MAX {
-        return Err(format!("the path of a Unix socket has less than {PATH_MAX} bytes"));
+        return Err(Obstacle::LongPath(PATH_MAX));
     }
     writable_folder(&parent(path), None)
 }
@@ -156,9 +139,9 @@ fn try_control(path: &Path) -> Option<Finding> {
     wrong("CONTROL", path, writable_folder(nearest, None))
 }
 
-fn try_file(key: &str, path: &Path, account: Option<&Account>) -> Option<Finding> {
+fn try_file(key: &'static str, path: &Path, account: Option<&Account>) -> Option<Finding> {
     let tried = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Err("it is a folder".to_owned()),
+        Ok(metadata) if metadata.is_dir() => Err(Obstacle::IsFolder),
         Ok(metadata) if account.is_none() || !metadata.is_file() => writable(path, None),
         _ => writable_folder(&parent(path), account),
     };
@@ -172,21 +155,26 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
-fn writable_folder(folder: &Path, account: Option<&Account>) -> Result<(), String> {
-    match fs::metadata(folder) {
-        Ok(metadata) if metadata.is_dir() => writable(folder, account),
-        Ok(_) => Err(format!("{} is no folder", folder.display())),
-        Err(error) => Err(format!("folder {}: {error}", folder.display())),
+fn writable_folder(folder: &Path, account: Option<&Account>) -> Result<(), Obstacle> {
+    is_folder(folder)?;
+    writable(folder, account)
+}
+
+fn is_folder(path: &Path) -> Result<(), Obstacle> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Obstacle::NoFolder(path.to_owned())),
+        Err(error) => Err(Obstacle::Folder(path.to_owned(), error)),
     }
 }
 
-/// Whether this process, or else `account`, may write what is at `path`.
-fn writable(path: &Path, account: Option<&Account>) -> Result<(), String> {
+/// Whether this process, or else `account`, may write to `path`.
+fn writable(path: &Path, account: Option<&Account>) -> Result<(), Obstacle> {
     let Some(account) = account else {
         let tried = access(path, AccessFlags::W_OK);
-        return tried.map_err(|errno| format!("{} cannot be written: {}", path.display(), errno.desc()));
+        return tried.map_err(|errno| Obstacle::Unwritable(path.to_owned(), errno));
     };
-    let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let metadata = fs::metadata(path).map_err(|error| Obstacle::Unseen(path.to_owned(), error))?;
     let bit = match () {
         () if account.uid.is_root() => return Ok(()),
         () if metadata.uid() == account.uid.as_raw() => 0o200,
@@ -194,12 +182,7 @@ fn writable(path: &Path, account: Option<&Account>) -> Result<(), String> {
         () => 0o002,
     };
     match metadata.mode() & bit {
-        0 => Err(format!(
-            "{} cannot be written by USER (user {}, group {})",
-            path.display(),
-            account.uid,
-            account.gid
-        )),
+        0 => Err(Obstacle::UnwritableBy(path.to_owned(), account.uid, account.gid)),
         _ => Ok(()),
     }
 }
@@ -208,20 +191,15 @@ fn try_database(config: &Config) -> Option<Finding> {
     let key = "DATABASE_URL";
     match config.database_url.backend() {
         Backend::Sqlite(path) => match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => wrong(key, path, Err("it is a folder".to_owned())),
-            Ok(_) => wrong(key, path, fs::File::open(path).map(drop).map_err(|error| error.to_string())),
+            Ok(metadata) if metadata.is_dir() => wrong(key, path, Err(Obstacle::IsFolder)),
+            Ok(_) => wrong(key, path, fs::File::open(path).map(drop).map_err(Obstacle::Unreadable)),
             // Before the first scan there is none.
-            Err(_) => match fs::metadata(parent(path)) {
-                Ok(metadata) if metadata.is_dir() => None,
-                Ok(_) => wrong(key, path, Err(format!("{} is no folder", parent(path).display()))),
-                Err(error) => wrong(key, path, Err(format!("folder {}: {error}", parent(path).display()))),
-            },
+            Err(_) => wrong(key, path, is_folder(&parent(path))),
         },
         Backend::Postgres(settings) => match &settings.host {
-            Host::Tcp(host) => resolve(host, settings.port).err().map(|failed| unresolved(key, failed)),
+            Host::Tcp(host) => resolve(host, settings.port).err().map(|host| unresolved(key, host)),
             Host::Unix(folder) => {
-                let missing = fs::metadata(folder).err().map(|error| error.to_string());
-                missing.and_then(|error| wrong(key, folder, Err(error)))
+                wrong(key, folder, fs::metadata(folder).map(drop).map_err(Obstacle::Unreadable))
             }
         },
     }
@@ -230,6 +208,7 @@ fn try_database(config: &Config) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::chain;
     use crate::config::{Overrides, load};
 
     fn found(settings: &[(&'static str, String)]) -> Vec<Finding> {
@@ -243,32 +222,31 @@ mod tests {
     #[track_caller]
     fn check_wrong(key: &'static str, value: impl Into<String>, part: &str) {
         let found = found(&[(key, value.into())]);
-        let is_it = |finding: &Finding| matches!(finding, Finding::Wrong(text) if text.starts_with(key) && text.contains(part));
+        let is_it =
+            |finding: &Finding| finding.is_certain && finding.key == key && chain(finding).contains(part);
         assert!(found.len() == 1 && is_it(&found[0]), "{found:?}");
     }
 
     #[test]
-    fn what_can_be_had_is_not_told() {
+    fn usable_settings_have_no_findings() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
-        assert_eq!(
-            found(&[
-                ("BIND", format!("127.0.0.1:0,[::]:0,localhost:0,unix:{}", path("socket"))),
-                ("LOG_PATH", path("log")),
-                ("PIDFILE", path("pid")),
-                ("CONTROL", path("a/b/control")),
-                ("SNAPSHOT_DIR", path("")),
-                ("SNAPSHOT_PATH", path("snapshot")),
-                ("COLLECTION", path("")),
-                ("DATABASE_URL", format!("sqlite:///{}", path("avalon.sqlite"))),
-            ]),
-            []
-        );
+        let found = found(&[
+            ("BIND", format!("127.0.0.1:0,[::]:0,localhost:0,unix:{}", path("socket"))),
+            ("LOG_PATH", path("log")),
+            ("PIDFILE", path("pid")),
+            ("CONTROL", path("a/b/control")),
+            ("SNAPSHOT_DIR", path("")),
+            ("SNAPSHOT_PATH", path("snapshot")),
+            ("COLLECTION", path("")),
+            ("DATABASE_URL", format!("sqlite:///{}", path("avalon.sqlite"))),
+        ]);
+        assert!(found.is_empty(), "{found:?}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn what_cannot_be_had_is_told_with_key_and_reason() {
+    fn unusable_settings_are_told_with_key_and_reason() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let file = file.path().display();
         check_wrong("BIND", "192.0.2.1:8000", "cannot listen on 192.0.2.1:8000");
@@ -290,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_right_is_told_as_such() {
+    fn uncertain_findings_are_told_as_such() {
         let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let bind = other.local_addr().unwrap().to_string();
         for (key, value) in [
@@ -299,7 +277,8 @@ mod tests {
             ("STATSD_HOST", "no-such-host.invalid"),
         ] {
             let found = found(&[(key, value.to_owned())]);
-            assert!(matches!(&found[..], [Finding::Unsure(text)] if text.starts_with(key)), "{found:?}");
+            let [finding] = &found[..] else { panic!("{found:?}") };
+            assert!(finding.key == key && !finding.is_certain, "{finding:?}");
         }
     }
 }

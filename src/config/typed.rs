@@ -1,18 +1,19 @@
-//! From a value as written to the type its key wants, or an error that says what was
-//! expected.
+//! Converts a value as written to the type of its setting; the error names the expected type.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
 use super::layers::{Layers, Value};
 use super::notation::{parse_bytes, parse_interval, parse_mode, path};
+use super::problem::{Expected, Problem};
 use super::raw::Raw;
-use super::settings::{self, Kind};
+use super::settings::{self, Kind, Read};
 
 impl Layers {
     /// Text, checked and converted by `convert`.
-    pub(super) fn text<T, E: std::fmt::Display>(
+    pub(super) fn text<T, E: Into<Problem>>(
         &self,
         key: &'static str,
         convert: impl FnOnce(&str) -> Result<T, E>,
@@ -20,15 +21,15 @@ impl Layers {
         let setting = self.get(key);
         match &setting.value {
             Raw::Text(text) | Raw::Untyped(text) => {
-                convert(text).map_err(|problem| wrong(key, setting, problem.to_string()))
+                convert(text).map_err(|problem| wrong(key, setting, problem))
             }
-            other => Err(wrong(key, setting, format!("expected a string, got {}", shown(other)))),
+            _ => Err(unexpected(key, setting, Expected::Text)),
         }
     }
 
     /// Text as it is.
     pub(super) fn string(&self, key: &'static str) -> Result<String, ConfigError> {
-        self.text(key, |text| Ok::<_, String>(text.to_owned()))
+        self.text(key, |text| Ok::<_, Problem>(text.to_owned()))
     }
 
     /// A path; `None` for the empty text.
@@ -37,24 +38,24 @@ impl Layers {
     }
 
     /// A list of texts, each converted by `convert`; commas separate them outside a file.
-    pub(super) fn list<T>(
+    pub(super) fn list<T, E: Into<Problem>>(
         &self,
         key: &'static str,
-        convert: impl Fn(&str) -> Result<T, String>,
+        convert: impl Fn(&str) -> Result<T, E>,
     ) -> Result<Vec<T>, ConfigError> {
         let setting = self.get(key);
         let items: Vec<&str> = match &setting.value {
             Raw::List(items) => items.iter().map(String::as_str).collect(),
             Raw::Text(text) | Raw::Untyped(text) => text.split(',').map(str::trim).collect(),
-            other => {
-                let problem = format!("expected a list of strings, got {}", shown(other));
-                return Err(wrong(key, setting, problem));
-            }
+            _ => return Err(unexpected(key, setting, Expected::Texts)),
         };
-        let convert = |item: &&str| {
-            convert(item).map_err(|problem| wrong(key, setting, format!("{item:?}: {problem}")))
+        let convert = |item: &str| {
+            convert(item).map_err(|problem| {
+                let problem = Box::new(problem.into());
+                wrong(key, setting, Problem::Item { item: item.to_owned(), problem })
+            })
         };
-        items.iter().map(convert).collect()
+        items.into_iter().map(convert).collect()
     }
 
     /// A whole number within the range that the table of settings gives.
@@ -68,10 +69,9 @@ impl Layers {
             Raw::Untyped(text) => text.trim().parse().ok(),
             _ => None,
         };
-        number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
-            let got = shown(&setting.value);
-            wrong(key, setting, format!("expected a whole number from {least} to {most}, got {got}"))
-        })
+        number
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| unexpected(key, setting, Expected::Integer(least, most)))
     }
 
     /// A number of things or bytes, as [`Layers::integer`]; the table allows none below zero.
@@ -87,9 +87,7 @@ impl Layers {
             Raw::Untyped(text) => text.trim().to_ascii_lowercase().parse().ok(),
             _ => None,
         };
-        truth.ok_or_else(|| {
-            wrong(key, setting, format!("expected true or false, got {}", shown(&setting.value)))
-        })
+        truth.ok_or_else(|| unexpected(key, setting, Expected::Truth))
     }
 
     /// A number of bytes, as a number or as text with K, M or G for powers of 1024.
@@ -100,10 +98,7 @@ impl Layers {
             Raw::Text(text) | Raw::Untyped(text) => parse_bytes(text.trim()),
             _ => None,
         };
-        bytes.ok_or_else(|| {
-            let got = shown(&setting.value);
-            wrong(key, setting, format!("expected a number of bytes, as 536870912 or \"512M\", got {got}"))
-        })
+        bytes.ok_or_else(|| unexpected(key, setting, Expected::Bytes))
     }
 
     /// Whole seconds, as [`Layers::integer`].
@@ -129,14 +124,7 @@ impl Layers {
             Some(seconds) if (least..=most).contains(&seconds) => {
                 Ok(Some(Duration::from_secs(seconds.unsigned_abs())))
             }
-            _ => {
-                let got = shown(&setting.value);
-                let problem = format!(
-                    "expected seconds from {least} to {most}, or a time as 45s, 30m, 1h or 1d, or 0 for never, \
-                     got {got}"
-                );
-                Err(wrong(key, setting, problem))
-            }
+            _ => Err(unexpected(key, setting, Expected::Interval(least, most))),
         }
     }
 
@@ -148,16 +136,99 @@ impl Layers {
             Raw::Text(text) | Raw::Untyped(text) => parse_mode(text),
             _ => None,
         };
-        bits.filter(|bits| *bits <= 0o777).ok_or_else(|| {
-            let got = shown(&setting.value);
-            wrong(key, setting, format!("expected mode bits from 0o000 to 0o777, got {got}"))
-        })
+        bits.filter(|bits| *bits <= 0o777).ok_or_else(|| unexpected(key, setting, Expected::Mode))
+    }
+}
+
+impl Read<String> for Layers {
+    fn read(&self, key: &'static str) -> Result<String, ConfigError> {
+        self.string(key)
+    }
+}
+
+impl Read<bool> for Layers {
+    fn read(&self, key: &'static str) -> Result<bool, ConfigError> {
+        self.truth(key)
+    }
+}
+
+/// A port, or another number that the table keeps below 65536.
+impl Read<u16> for Layers {
+    fn read(&self, key: &'static str) -> Result<u16, ConfigError> {
+        self.integer(key).map(|number| u16::try_from(number).unwrap_or(u16::MAX))
+    }
+}
+
+impl Read<i32> for Layers {
+    fn read(&self, key: &'static str) -> Result<i32, ConfigError> {
+        self.integer(key).map(|number| i32::try_from(number).unwrap_or(i32::MAX))
+    }
+}
+
+impl Read<usize> for Layers {
+    fn read(&self, key: &'static str) -> Result<usize, ConfigError> {
+        self.count(key)
+    }
+}
+
+/// Mode bits.
+impl Read<u32> for Layers {
+    fn read(&self, key: &'static str) -> Result<u32, ConfigError> {
+        self.mode(key)
+    }
+}
+
+/// Bytes; 0 turns the setting off.
+impl Read<Option<u64>> for Layers {
+    fn read(&self, key: &'static str) -> Result<Option<u64>, ConfigError> {
+        self.bytes(key).map(|bytes| Some(bytes).filter(|bytes| *bytes > 0))
+    }
+}
+
+impl Read<Duration> for Layers {
+    fn read(&self, key: &'static str) -> Result<Duration, ConfigError> {
+        self.seconds(key)
+    }
+}
+
+/// Seconds; 0 turns the setting off.
+impl Read<Option<Duration>> for Layers {
+    fn read(&self, key: &'static str) -> Result<Option<Duration>, ConfigError> {
+        self.seconds(key).map(|time| Some(time).filter(|time| !time.is_zero()))
+    }
+}
+
+impl Read<Option<PathBuf>> for Layers {
+    fn read(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+        self.path(key)
+    }
+}
+
+/// Empty texts of the list are left out.
+impl Read<Vec<PathBuf>> for Layers {
+    fn read(&self, key: &'static str) -> Result<Vec<PathBuf>, ConfigError> {
+        Ok(self.list(key, path)?.into_iter().flatten().collect())
+    }
+}
+
+/// Empty texts of the list are left out.
+impl Read<Vec<IpAddr>> for Layers {
+    fn read(&self, key: &'static str) -> Result<Vec<IpAddr>, ConfigError> {
+        let parse = |text: &str| match text {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| Problem::no(Expected::IpAddress)),
+        };
+        Ok(self.list(key, parse)?.into_iter().flatten().collect())
     }
 }
 
 /// An error about the value of `key`.
-pub(super) fn wrong(key: &'static str, setting: &Value, problem: String) -> ConfigError {
-    ConfigError::Value { origin: setting.origin.clone(), key, problem }
+pub(super) fn wrong(key: &'static str, setting: &Value, problem: impl Into<Problem>) -> ConfigError {
+    ConfigError::Value { origin: setting.origin.clone(), key, problem: Box::new(problem.into()) }
+}
+
+fn unexpected(key: &'static str, setting: &Value, expected: Expected) -> ConfigError {
+    wrong(key, setting, Problem::Unexpected { expected, got: Some(shown(&setting.value)) })
 }
 
 fn shown(raw: &Raw) -> String {

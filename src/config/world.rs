@@ -1,4 +1,5 @@
-//! What a configuration asks the rest of the machine: the text of its file, who a user is, where a host is.
+//! The questions that a configuration asks the rest of the machine: the text of its file, the ids of a user, the
+//! addresses of a host.
 //!
 //! Each of these may take long, or for ever: a file on a network, a directory service, a resolver that is
 //! gone. So a process that must not wait has a child ask, by [`World::recording`], and then reads its
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 /// A question in words, such as `user "www-data"`, and its answer.
 pub type Answers = BTreeMap<String, Value>;
 
-/// Who answers.
+/// The source of the answers.
 pub struct World<'a> {
     source: Source<'a>,
 }
@@ -26,13 +27,13 @@ pub struct World<'a> {
 enum Source<'a> {
     /// The machine.
     Live,
-    /// The machine, and each question and answer is told.
+    /// The machine; a function gets each question and its answer.
     Recording(RefCell<Tell<'a>>),
     /// Those that were recorded.
     Replaying(Answers),
 }
 
-/// What hears of each question, and then of its answer.
+/// A function that is called with each question, and again with its answer.
 type Tell<'a> = Box<dyn FnMut(&str, Option<&Value>) + 'a>;
 
 /// A user of the machine.
@@ -49,7 +50,7 @@ impl<'a> World<'a> {
         World { source: Source::Live }
     }
 
-    /// Asks the machine, and tells `tell` each question, and then its answer.
+    /// Asks the machine, and calls `tell` with each question, and again with its answer.
     pub fn recording(tell: impl FnMut(&str, Option<&Value>) + 'a) -> World<'a> {
         World { source: Source::Recording(RefCell::new(Box::new(tell))) }
     }
@@ -69,7 +70,7 @@ impl<'a> World<'a> {
                 answer
             }
             Source::Replaying(answers) => answers.get(question).cloned().unwrap_or_else(|| {
-                // What is asked depends on answers, and on what the process knows itself.
+                // The questions depend on the answers, and on the process itself.
                 failed("it was not asked for, as something has changed meanwhile; try again")
             }),
         }
@@ -95,8 +96,8 @@ impl<'a> World<'a> {
         answer == Value::Bool(true)
     }
 
-    /// Whether what is there can be reached at all. Nothing is changed, and what comes of it does not matter: who
-    /// opens it later says so.
+    /// Asks whether a path can be reached at all. Nothing is changed, and the answer is not used: the process that
+    /// opens the path later reports the error.
     pub fn touch(&self, path: &Path) {
         let touch = || {
             // As logs are opened, which a folder refuses after it was looked up.
@@ -108,22 +109,22 @@ impl<'a> World<'a> {
         }
     }
 
-    pub(super) fn user(&self, name: &str) -> Result<Option<UserEntry>, String> {
+    pub(super) fn user(&self, name: &str) -> io::Result<Option<UserEntry>> {
         user(&self.ask(&format!("user {name:?}"), || user_answer(User::from_name(name))))
     }
 
-    pub(super) fn user_of(&self, uid: Uid) -> Result<Option<UserEntry>, String> {
+    pub(super) fn user_of(&self, uid: Uid) -> io::Result<Option<UserEntry>> {
         user(&self.ask(&format!("user {uid}"), || user_answer(User::from_uid(uid))))
     }
 
-    pub(super) fn group(&self, name: &str) -> Result<Option<Gid>, String> {
+    pub(super) fn group(&self, name: &str) -> io::Result<Option<Gid>> {
         let answer = self.ask(&format!("group {name:?}"), || match Group::from_name(name) {
             Ok(group) => json!({ "gid": group.map(|group| group.gid.as_raw()) }),
             Err(errno) => failed(errno),
         });
         match answer.get("gid") {
             Some(gid) => Ok(number(gid).map(Gid::from_raw)),
-            None => Err(reason(&answer)),
+            None => Err(io::Error::other(reason(&answer))),
         }
     }
 
@@ -136,11 +137,11 @@ impl<'a> World<'a> {
     }
 
     /// All groups of a user, with `gid` among them.
-    pub(super) fn groups(&self, user: &str, gid: Gid) -> Result<Vec<Gid>, String> {
+    pub(super) fn groups(&self, user: &str, gid: Gid) -> io::Result<Vec<Gid>> {
         let answer = self.ask(&format!("groups of user {user:?}"), || {
             let groups = CString::new(user)
-                .map_err(|error| error.to_string())
-                .and_then(|user| getgrouplist(&user, gid).map_err(|errno| errno.to_string()));
+                .map_err(io::Error::other)
+                .and_then(|user| getgrouplist(&user, gid).map_err(io::Error::other));
             match groups {
                 Ok(groups) => json!({ "groups": groups.iter().map(|gid| gid.as_raw()).collect::<Vec<_>>() }),
                 Err(error) => failed(error),
@@ -148,14 +149,14 @@ impl<'a> World<'a> {
         });
         match answer["groups"].as_array() {
             Some(groups) => Ok(groups.iter().filter_map(number).map(Gid::from_raw).collect()),
-            None => Err(reason(&answer)),
+            None => Err(io::Error::other(reason(&answer))),
         }
     }
 
     /// The addresses of a host, which may be an address itself, in the resolver's order.
     ///
     /// # Errors
-    /// What the resolver says.
+    /// The error of the resolver.
     pub fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![(address, port).into()]);
@@ -199,8 +200,8 @@ fn user_answer(found: nix::Result<Option<User>>) -> Value {
     }
 }
 
-fn user(answer: &Value) -> Result<Option<UserEntry>, String> {
-    let Some(user) = answer.get("user") else { return Err(reason(answer)) };
+fn user(answer: &Value) -> io::Result<Option<UserEntry>> {
+    let Some(user) = answer.get("user") else { return Err(io::Error::other(reason(answer))) };
     let entry = || {
         let name = user["name"].as_str()?.to_owned();
         Some(UserEntry {
@@ -216,7 +217,7 @@ fn user(answer: &Value) -> Result<Option<UserEntry>, String> {
 mod tests {
     use super::*;
 
-    /// What is recorded of a live world, asked by `ask`.
+    /// The answers that a live world gives to `ask`.
     fn recorded(ask: impl Fn(&World<'_>)) -> Answers {
         let answers = RefCell::new(Answers::new());
         let world = World::recording(|question, answer| {
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_recorded_is_an_error() {
+    fn question_without_a_recorded_answer_is_an_error() {
         let world = World::replaying(Answers::new());
         assert!(world.text(Path::new("/etc/hostname")).unwrap_err().to_string().contains("try again"));
         assert!(world.user("root").is_err() && world.addresses("localhost", 1).is_err());

@@ -27,7 +27,7 @@ pub(super) enum Value<'a> {
     Id(Uuid),
     Integer(i64),
     Real(f64),
-    /// Meant as UTF-8, but nobody checked.
+    /// Meant as UTF-8, but not checked.
     Text(&'a [u8]),
 }
 

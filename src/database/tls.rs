@@ -177,7 +177,7 @@ type CheckSignature = fn(
 ) -> Result<HandshakeSignatureValid, rustls::Error>;
 
 impl Verifier {
-    /// Where the certificate may be anybody's, a signature with its key proves nothing, and
+    /// Where any certificate is taken, a signature with its key proves nothing, and
     /// rustls cannot even read the keys of some that PostgreSQL's documentation makes.
     fn signature(
         &self,

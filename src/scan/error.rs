@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::exclude::PatternError;
 use super::loss::Loss;
 use super::shown::shown;
 use super::skipped::Skipped;
@@ -45,8 +46,8 @@ pub enum ScanError {
         /// The roots.
         roots: Vec<PathBuf>,
     },
-    /// A pattern of EXCLUDE that is none, and why.
-    Pattern(String),
+    /// EXCLUDE holds a pattern that is none.
+    Pattern(PatternError),
     /// There is no song below any of the paths, which is more often a folder that is not
     /// mounted than a wish.
     NothingReadable {

@@ -2,6 +2,7 @@
 //! NAS systems and snapshots, the patterns of the setting `EXCLUDE`, and those of a file
 //! `.avalonignore` in any folder. All patterns have the syntax of `.gitignore`.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -45,6 +46,26 @@ const DEFAULTS: [&str; 19] = [
     ".trashed-*/",
 ];
 
+/// Why patterns cannot be used.
+#[derive(Debug)]
+pub enum PatternError {
+    /// This one is none.
+    Pattern(String, ignore::Error),
+    /// Each is one, and all together are too many or too large.
+    All(ignore::Error),
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PatternError::Pattern(pattern, error) => write!(f, "{pattern:?}: {error}"),
+            PatternError::All(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PatternError {}
+
 /// The patterns that hold in one folder: its own, then those of the folders above it.
 #[derive(Debug, Clone)]
 pub(super) struct Patterns {
@@ -60,16 +81,18 @@ impl Patterns {
     /// take a default back (`!lost+found/`).
     ///
     /// # Errors
-    /// The first of `more` that is no pattern, and what is wrong with it.
-    pub(super) fn everywhere(more: &[String]) -> Result<Patterns, String> {
+    /// The first of `more` that is no pattern.
+    pub(super) fn everywhere(more: &[String]) -> Result<Patterns, PatternError> {
         let mut builder = GitignoreBuilder::new("/");
         for pattern in DEFAULTS.into_iter().chain(more.iter().map(String::as_str)) {
             // In a list of patterns a comment makes no sense, and NAS systems have `#recycle`.
             let escape = if pattern.starts_with('#') { "\\" } else { "" };
             let line = format!("{escape}{pattern}");
-            builder.add_line(None, &line).map_err(|error| format!("{pattern:?}: {error}"))?;
+            builder
+                .add_line(None, &line)
+                .map_err(|error| PatternError::Pattern(pattern.to_owned(), error))?;
         }
-        let own = builder.build().map_err(|error| error.to_string())?;
+        let own = builder.build().map_err(PatternError::All)?;
         let may_match_files = !more.iter().all(|pattern| pattern.ends_with('/'));
         Ok(Patterns { own: Arc::new(own), may_match_files, above: None })
     }
@@ -172,7 +195,7 @@ mod tests {
         assert!(!patterns.exclude(Path::new("/other/music/Podcasts"), true));
         assert!(!patterns.exclude(Path::new("/music/lost+found"), true));
         let error = Patterns::everywhere(&["[z-a]".to_owned()]).expect_err("no pattern");
-        assert!(error.contains("[z-a]"), "{error}");
+        assert!(error.to_string().starts_with("\"[z-a]\": "), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Files whose size and time of change are as they were while inode or time of attribute change
 //! is not. One is a file that was restored, linked or retagged, and is read. Most of a root at
-//! once is a file system that makes up its inodes anew at each mount: a sample tells.
+//! once is a file system that makes up new inodes at each mount: a sample tells.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -190,7 +190,7 @@ fn rows_are_those_of_avalonms() {
         expected.extend(differences.contains_key(&path).then(|| ids::song(&music.join(&path))));
     }
     let ours: BTreeSet<_> = collection.songs.iter().map(|song| song.id).collect();
-    assert_eq!(ours, expected, "songs that nobody expects");
+    assert_eq!(ours, expected, "unexpected songs");
 }
 
 /// What avalonms left out for a date or a track number is there, with one warning where

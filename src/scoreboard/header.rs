@@ -27,9 +27,9 @@ impl Number {
 /// Why a worker was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RestartCause {
-    /// It died, by a signal or with an exit code, and nobody had told it to.
+    /// It died, by a signal or with an exit code, and no process had told it to.
     Died,
-    /// Somebody else than the master had told it to end, and it did so in good order.
+    /// Another process than the master had told it to end, and it did so in good order.
     Terminated,
     /// It was silent for `TIMEOUT`.
     Timeout,
@@ -150,7 +150,7 @@ pub struct Header {
     pub scans: Scans,
     /// Memory of the master that is resident, in bytes.
     pub memory_resident: Number,
-    /// What of it nobody shares with the master.
+    /// The part of it that no process shares with the master.
     pub memory_private: Number,
 }
 

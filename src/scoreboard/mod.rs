@@ -155,7 +155,7 @@ mod tests {
         assert_eq!((slot.answers(), slot.connections(), slot.in_flight()), (0, 0, 0));
     }
 
-    /// Whatever becomes of workers, and whoever gets their slots.
+    /// Workers end, and other workers get their slots.
     #[test]
     fn what_was_counted_outlives_workers() {
         let board = Scoreboard::create().unwrap();

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
+use super::date::DateFormatError;
+
 /// Why a log cannot be started or reopened. The reason is part of the text, not a source: after a USR1 it is
 /// the text alone that reaches the log.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ pub enum LogError {
         /// `LOG_DATE_FORMAT`.
         format: String,
         /// What is wrong with it.
-        reason: String,
+        reason: DateFormatError,
     },
 }
 

@@ -28,7 +28,7 @@ mod values;
 pub use access::{AccessLog, AccessSettings};
 pub use access_format::{AccessFormat, AccessLine};
 pub use access_record::AccessRecord;
-pub use date::check_date_format;
+pub use date::{DateFormatError, check_date_format};
 pub use format::LogFormat;
 pub use format_error::FormatError;
 pub use log::Log;

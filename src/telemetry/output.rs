@@ -1,8 +1,8 @@
 //! Where log lines go: stderr or stdout, or a file, which is followed when it is moved.
 //!
-//! No line is waited for in a server: what a full pipe or a full disk does not take is counted and lost. Files
-//! are written by a process of their own (`relay.rs`), which may hang with their file system; the others keep a
-//! megabyte for it, and count and lose what is more.
+//! A server waits for no line: lines that a full pipe or a full disk does not take are lost and counted. Each file
+//! has a process that writes it (`relay.rs`) and that may hang with the file system; the other processes keep up to
+//! a megabyte of lines for it, and lose and count the rest.
 
 use std::fs::{File, Metadata, OpenOptions, metadata};
 use std::io;
@@ -22,16 +22,16 @@ use super::relay::{MESSAGE_MAX, Relay};
 
 /// How often a process looks at most whether its log was moved.
 const LOOK_MS: u64 = 1000;
-/// The most bytes that a pipe takes as a whole, whoever else writes to it (Linux's PIPE_BUF).
+/// The most bytes that a pipe takes as a whole while other processes write to it (Linux's PIPE_BUF).
 const PIPE_WHOLE: usize = 4096;
 /// Bytes of lines that wait for the process that writes the file.
 const WAITING_MAX: usize = 1024 * 1024;
 /// How long a process that ends waits for that process.
 const END_PATIENCE: Duration = Duration::from_millis(500);
-/// How a socket is written to without waiting for its reader.
+/// Flags for a write to a socket that does not wait for its reader.
 const AT_ONCE: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
-/// What a process writes its lines to. It is made in the master and used after every fork; the lock is taken
+/// The destination of a process's lines. It is made in the master and used after every fork; the lock is taken
 /// around one `write`, so it is free whenever a process of one thread forks.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -54,10 +54,10 @@ pub(super) struct Output {
     waiting: Mutex<String>,
 }
 
-/// Whether a reader that does not read is waited for.
+/// Whether a write waits for a reader that does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
-    /// In a command, whose lines may be all that somebody wants of it.
+    /// In a command, whose lines may be its only output.
     Waits,
     /// In a server, whose requests must go on.
     Never,
@@ -76,15 +76,15 @@ enum Target {
     Inherited(Stream),
     /// The same, if it is a socket: under systemd that of the journal.
     Socket(Stream),
-    /// A file with what tells it from another one at its path; or a stream opened anew, as whether a pipe or
-    /// a terminal is waited for is shared with all who have the same descriptor.
+    /// A file with its identity, by which another file at its path is noticed; or a stream that was opened again,
+    /// because all processes that share a descriptor share its O_NONBLOCK.
     File(File, Identity),
     /// The process that writes the file.
     Relay(Relay),
 }
 
 /// Device and inode: a file keeps them when it is moved, and no other gets them while it is open. A stream
-/// that was opened anew has none.
+/// that was opened again has none.
 type Identity = Option<(u64, u64)>;
 
 impl Output {
@@ -118,13 +118,13 @@ impl Output {
         }
     }
 
-    /// Writes lines that each end with a newline, in pieces that nobody else's lines get into. Says whether
+    /// Writes lines that each end with a newline, in pieces that no other process's lines get into. Says whether
     /// all were written.
     pub(super) fn write_lines(&self, lines: &str) -> bool {
         if let Target::Relay(relay) = &*self.target() {
             return self.hand_on(relay, lines);
         }
-        // Only what is appended to a file stays together whatever its size.
+        // Only an append to a file stays together at any size.
         let whole = matches!(&*self.target(), Target::File(_, Some(_)));
         let mut rest = lines;
         let mut written = true;
@@ -143,7 +143,7 @@ impl Output {
         if let Target::Relay(relay) = &*self.target() {
             return self.hand_on(relay, line);
         }
-        // What is left of another line stays a line of its own.
+        // The torn end of the line before stays a separate line.
         let mended = self.torn.swap(false, Ordering::Relaxed).then(|| format!("\n{line}"));
         let bytes = mended.as_deref().unwrap_or(line).as_bytes();
         let written = self.target().write(bytes);
@@ -160,8 +160,8 @@ impl Output {
         self.lost_untold.fetch_add(lost, Ordering::Relaxed);
     }
 
-    /// Hands lines to the process that writes them, after those that wait already. What it does not take waits, if
-    /// there is room. Says whether it has taken all.
+    /// Hands lines to the process that writes them, after those that wait already. Lines that it does not
+    /// take wait, if there is room. Says whether it has taken all.
     fn hand_on(&self, relay: &Relay, lines: &str) -> bool {
         let mut waiting = self.waiting();
         let handed = send(relay, &waiting);
@@ -176,7 +176,7 @@ impl Output {
         waiting.is_empty() && rest.is_empty()
     }
 
-    /// Hands on what waits. Says whether another process writes the file and has taken all.
+    /// Hands on the lines that wait. Says whether another process writes the file and has taken all.
     pub(super) fn flush(&self) -> bool {
         match &*self.target() {
             Target::Relay(relay) => self.hand_on(relay, ""),
@@ -221,12 +221,12 @@ impl Output {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// How many lines were lost of which nobody has been told; now somebody is.
+    /// Takes the number of lost lines that were not reported yet; the caller reports them.
     pub(super) fn take_lost(&self) -> u64 {
         self.lost_untold.swap(0, Ordering::Relaxed)
     }
 
-    /// Opens the file anew, whatever is there now. The old one stays in use if that fails.
+    /// Opens the file again, whether it is another one now or not. The old one stays in use if that fails.
     pub(super) fn reopen(&self) -> Result<(), LogError> {
         let Some(path) = &self.path else { return Ok(()) };
         let target = Target::open(path, self.patience)?;
@@ -236,7 +236,7 @@ impl Output {
         Ok(())
     }
 
-    /// Opens the file anew if another one has its name, or none, and says whether it did; looks once a second
+    /// Opens the file again if another one has its name, or none, and says whether it did; looks once a second
     /// at most. That it cannot be opened is said once, at the second time: a file that was just made may not
     /// have been given to this user yet.
     pub(super) fn follow(&self) -> Result<bool, LogError> {

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_comes_when_nobody_can_send() {
+    fn the_end_comes_when_no_process_can_send() {
         let (relay, mut relayed) = relay().unwrap();
         let other = relay.clone();
         assert!(relay.is_used());
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_the_writer() {
+    fn no_process_waits_for_the_writer() {
         let (relay, mut relayed) = relay().unwrap();
         let piece = vec![b'x'; MESSAGE_MAX];
         let sent = (0..1000).take_while(|_| relay.send(&piece).is_ok()).count();

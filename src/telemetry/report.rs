@@ -1,4 +1,4 @@
-//! What Sentry is told: events of log records and panics, with the lines before them and the request they
+//! Reports to Sentry: events of log records and panics, with the lines before them and the request they
 //! belong to. A process with a client sends them; the master, which has none, lays them aside for a child.
 
 use std::any::Any;
@@ -28,8 +28,8 @@ const BREADCRUMBS_MAX: usize = 50;
 /// Whether a client was started. Asked before anything of the `sentry` crate is touched.
 pub(super) static ENABLED: AtomicBool = AtomicBool::new(false);
 
-/// What the master has laid aside; none where nothing is to be. It has one thread, so the lock is free
-/// whenever it forks.
+/// The events that the master has laid aside; `None` in a process that lays none aside. The master
+/// has one thread, so the lock is free whenever it forks.
 static ASIDE: Mutex<Option<Aside>> = Mutex::new(None);
 
 #[derive(Debug, Default)]
@@ -39,29 +39,29 @@ struct Aside {
     dropped: u64,
 }
 
-/// Events that were laid aside, to be sent by somebody else.
+/// Events that were laid aside, for another process to send.
 #[derive(Debug, Default)]
 pub struct Laid {
     events: Vec<Event<'static>>,
-    /// How many more there were.
+    /// The number of further events, which were dropped.
     pub dropped: u64,
 }
 
 impl Laid {
-    /// Sends them from this process, which has started a client.
+    /// Sends the events from this process, which has started a client.
     pub fn send(self) {
         for event in self.events {
             Hub::main().capture_event(event);
         }
     }
 
-    /// How many there are.
+    /// The number of events.
     pub fn count(&self) -> usize {
         self.events.len()
     }
 }
 
-/// Lays events aside from now on, or stops to.
+/// Begins to lay events aside, or stops.
 pub(super) fn lay_aside(wanted: bool) {
     let mut aside = aside();
     if wanted != aside.is_some() {
@@ -69,7 +69,7 @@ pub(super) fn lay_aside(wanted: bool) {
     }
 }
 
-/// What was laid aside since the last time.
+/// Takes the events that were laid aside since the last call.
 pub fn take_laid() -> Laid {
     let mut aside = aside();
     let Some(aside) = aside.as_mut() else { return Laid::default() };
@@ -129,7 +129,7 @@ pub(super) fn capture_record(record: &Record<'_>, values: &Values) {
     }
 }
 
-/// A key-value as what Sentry has for it: worker and generation can be searched for, a request has its place.
+/// Adds a key-value in the form that Sentry has for it: worker and generation as tags, a request as a request.
 fn add(key: &str, value: &str, event: &mut Event<'static>) {
     match key {
         "worker" => drop(event.tags.insert("worker".to_owned(), value.to_owned())),
@@ -159,18 +159,18 @@ thread_local! {
     static CAUGHT: RefCell<Option<Event<'static>>> = const { RefCell::new(None) };
 }
 
-/// What Sentry is told of a request.
+/// The description of a request in its events.
 pub struct Description {
     /// The request itself.
     pub request: Request,
-    /// What its events can be found by.
+    /// Tags by which its events can be found.
     pub tags: Vec<(&'static str, String)>,
 }
 
-/// Does something for a request. Should it panic, that is an event with the request in it.
+/// Does `work` for a request. A panic in it becomes an event with the request.
 ///
 /// # Errors
-/// What was panicked with.
+/// The value of the panic.
 pub fn catch<T>(
     work: impl FnOnce() -> T,
     describe: impl FnOnce() -> Description,
@@ -202,8 +202,8 @@ pub(super) fn capture_panic(info: &PanicHookInfo<'_>) {
     }
 }
 
-/// A request as Sentry shows it, without what may be secret: who asks, and values of parameters that are none
-/// of the API's.
+/// A request as Sentry shows it, without likely secrets: the client's identity, and values of parameters that are
+/// not the API's.
 pub fn request(method: &str, target: &str, headers: &HeaderMap) -> Request {
     let header = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));

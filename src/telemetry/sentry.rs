@@ -24,7 +24,7 @@ use super::names::HostName;
 pub use super::report::{Description, Laid, REPORTED, catch, request, take_laid};
 use super::report::{ENABLED, capture_panic, lay_aside};
 
-/// What the configuration says about Sentry.
+/// The settings of Sentry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentrySettings {
     /// `SENTRY_DSN`, which passed [`check_dsn`].
@@ -44,7 +44,7 @@ const LOOK_UP_MAX: Duration = Duration::from_secs(6);
 /// How many addresses of a host ureq tries.
 const ADDRESSES_MAX: usize = 16;
 
-/// Says what is wrong with a DSN, without repeating it.
+/// Checks a DSN. The error does not repeat it.
 ///
 /// # Errors
 /// It is no URL of the form `https://KEY@HOST/PROJECT`.
@@ -52,15 +52,15 @@ pub fn check_dsn(dsn: &str) -> Result<(), SentryDsnError> {
     parse_dsn(dsn).map(|_| ())
 }
 
-/// The hosts that events are sent to, which must be made known before a process that is started with
-/// [`Lookup::Known`] can send one: the one of the DSN, and the proxy that the environment names.
+/// The hosts that events are sent to. Their addresses must be known before a process that is started with
+/// [`Lookup::Known`] can send an event: the one of the DSN, and the proxy that the environment names.
 pub fn hosts(settings: &SentrySettings) -> Vec<HostName> {
     let Some(dsn) = settings.dsn.as_deref().and_then(|dsn| parse_dsn(dsn).ok()) else { return Vec::new() };
     let proxy = ureq::Proxy::try_from_env().map(|proxy| HostName::new(proxy.host(), proxy.port()));
     [HostName::new(dsn.host(), dsn.port())].into_iter().chain(proxy).collect()
 }
 
-/// How a process gets at the addresses of hosts.
+/// How a process finds the addresses of hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
     /// By asking name servers.
@@ -70,10 +70,10 @@ pub enum Lookup {
 }
 
 /// Starts reporting from this process, unless there is no DSN. Events carry the process's role and, where
-/// given, its generation and its worker number as tags. What a master has laid aside before the fork remains
-/// its own.
+/// given, its generation and its worker number as tags. Events that the master has laid aside before the fork remain
+/// the master's.
 ///
-/// A DSN that [`check_dsn`] refuses is taken for none.
+/// A DSN that [`check_dsn`] refuses counts as none.
 pub fn start(
     settings: &SentrySettings,
     process: &'static str,
@@ -111,8 +111,8 @@ pub fn start_aside(settings: &SentrySettings) {
     }
 }
 
-/// Keeps reporting alive. Dropping it sends what is left, for at most [`FLUSH_MAX`], and ends it; a process
-/// that leaves through `_exit` has to drop it before.
+/// Keeps reporting alive. Dropping it sends the remaining events, for at most [`FLUSH_MAX`], and ends reporting; a
+/// process that leaves through `_exit` has to drop it before.
 #[must_use = "events are lost unless the guard lives as long as the process"]
 pub struct SentryGuard {
     client: Option<Arc<Client>>,
@@ -135,7 +135,7 @@ impl fmt::Debug for SentryGuard {
 }
 
 /// The crate's defaults read the environment, which is the configuration's business alone, and its panic hook
-/// waits for the network inside the panicking request; so all is said here.
+/// waits for the network inside the panicking request; so every option is set here.
 fn options(dsn: Dsn, environment: &str, lookup: Lookup) -> ClientOptions {
     let mut options = ClientOptions::default();
     options.dsn = Some(dsn);
@@ -149,7 +149,7 @@ fn options(dsn: Dsn, environment: &str, lookup: Lookup) -> ClientOptions {
     options
 }
 
-/// Makes every panic an event, before what happened at panics so far.
+/// Makes every panic an event, before the hook that was set so far runs.
 fn report_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -216,7 +216,7 @@ impl Transport for BoundedTransport {
         let http = self.http;
         let (done, flushed) = sync_channel(1);
         let asking = thread::Builder::new().name("sentry-flush".to_owned()).spawn(move || {
-            // Nobody is listening any more if it took too long.
+            // After the time-out the receiver has gone.
             let _ = done.send(http.flush(timeout));
         });
         asking.is_ok() && flushed.recv_timeout(timeout).unwrap_or(false)
@@ -232,7 +232,7 @@ fn parse_dsn(dsn: &str) -> Result<Dsn, SentryDsnError> {
     })
 }
 
-/// What a DSN lacks. Holds no part of it, since it contains a key.
+/// The missing part of a DSN. It holds no part of the DSN, which contains a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SentryDsnError {
     /// It is no URL.

@@ -1,7 +1,7 @@
 //! Statsd over UDP: the timers of the original and counters, timers and gauges of our own. Never blocks, never
 //! fails.
 //!
-//! Metrics are gathered into datagrams below the MTU, so whoever owns a [`Statsd`] calls [`Statsd::flush`] from
+//! Metrics are gathered into datagrams below the MTU, so the owner of a [`Statsd`] calls [`Statsd::flush`] from
 //! time to time. Made after the fork: a buffer that crosses one would be sent twice. What is gathered before
 //! the host is known, or cannot be sent, is lost and counted.
 
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_listening_costs_nothing() {
+    fn a_missing_listener_costs_nothing() {
         let (socket, port) = receiver("127.0.0.1");
         drop(socket);
         let statsd = Statsd::start("127.0.0.1", port, "avalon");

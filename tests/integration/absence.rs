@@ -65,7 +65,7 @@ fn start_impatient() -> Server {
 }
 
 /// A connection in each state. All must get whole answers.
-fn assert_nobody_suffers(server: &Server, means: &Means<'_>, absence: Duration) {
+fn assert_no_client_suffers(server: &Server, means: &Means<'_>, absence: Duration) {
     let connect = || Connection::open(&server.address).expect("a connection");
     let mut fresh = connect();
     let mut half = connect();
@@ -110,7 +110,7 @@ fn an_absence_ends_no_connection() {
     let workers = server.wait_workers(2);
     let all: Vec<Pid> = [server.pid()].into_iter().chain(workers.clone()).collect();
     for absence in ABSENCES {
-        assert_nobody_suffers(&server, &Means::Signals(&all), Duration::from_millis(absence));
+        assert_no_client_suffers(&server, &Means::Signals(&all), Duration::from_millis(absence));
     }
     assert_eq!(server.workers(), workers, "a worker was replaced: {}", server.log());
     server.assert_clean_shutdown();
@@ -129,7 +129,7 @@ fn an_absence_in_a_freezer_ends_no_connection() {
         eventually("the child that looks at names", || (!server.helpers().is_empty()).then_some(()));
         group.take(&[vec![server.pid()], workers.clone(), server.helpers()].concat());
         for absence in ABSENCES {
-            assert_nobody_suffers(&server, &Means::Freezer(&group), Duration::from_millis(absence));
+            assert_no_client_suffers(&server, &Means::Freezer(&group), Duration::from_millis(absence));
         }
         assert_eq!(server.workers(), workers, "a worker was replaced: {}", server.log());
         server.assert_clean_shutdown();

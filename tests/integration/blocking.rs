@@ -86,7 +86,7 @@ fn is_worker(pid: Pid) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"avalon: worker"))
 }
 
-/// A file whose opening waits until somebody writes it.
+/// A file whose opening waits for a writer.
 fn hang(path: &Path) {
     fs::remove_file(path).expect("a file");
     mkfifo(path, Mode::S_IRWXU).expect("a FIFO");
@@ -215,7 +215,7 @@ fn boxed(setup: Setup, nameserver: &str) -> Setup {
     setup.wrapped(&["unshare", "--mount", "sh", "-c", BOX, "sh", &folder])
 }
 
-/// A service for names (nss(5)) that knows nobody, and answers only as long as there is no file `hangs`.
+/// A service for names (nss(5)) that knows no user, and answers only as long as there is no file `hangs`.
 const SERVICE: &str = r#"
 #include <unistd.h>
 static int ask(void) { while (access(FLAG, F_OK) == 0) usleep(10000); return 0; }

@@ -130,7 +130,7 @@ impl Chaos {
     }
 }
 
-/// Losses of whoever was connected to a victim: nothing else may go wrong.
+/// Losses of clients that were connected to a victim: nothing else may go wrong.
 fn assert_explained(report: &Report, kills: u64, clients: u64) {
     let of_connections = [Outcome::ResetBeforeResponse, Outcome::ResetMidBody, Outcome::UnannouncedClose];
     assert!(report.lost().all(|(outcome, _)| of_connections.contains(&outcome)), "{report:?}");

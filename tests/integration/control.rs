@@ -235,7 +235,7 @@ fn socket_is_for_its_own_user_only() {
 }
 
 #[test]
-fn strange_clients_disturb_nobody() {
+fn strange_clients_disturb_no_other() {
     let server = Setup::with(&collection(1)).start();
     for garbage in ["", "\n", "{}\n", "[1]\n", "status\n", "{\"command\":\"dance\"}\n", "\u{0}\u{1}\n"] {
         let mut stream = connect(&server);

@@ -145,12 +145,12 @@ fn release_that_took_over_is_replaced_by_the_former_one() {
 #[test]
 fn host_that_cannot_be_reached_is_named() {
     let Some(hosts) = hosts() else { return };
-    let nobody = format!("127.0.0.1:{}", free_port());
+    let absent = format!("127.0.0.1:{}", free_port());
     let programs = scripts(&hosts.path(""), 1, "exit 3");
-    let list = format!("one,{nobody},two");
+    let list = format!("one,{absent},two");
     let (code, said) = hosts.deploy(&["install", "--hosts", &list], &programs);
     assert_eq!(code, 3, "{said}");
-    assert!(said.contains(&format!("deploy: {nobody} cannot be reached")), "{said}");
+    assert!(said.contains(&format!("deploy: {absent} cannot be reached")), "{said}");
     assert!(said.contains("Connection refused"), "{said}");
     assert_eq!((hosts.host("one").releases().len(), hosts.host("two").releases().len()), (1, 0));
     // A status is that of all others as well.
@@ -207,7 +207,7 @@ fn only_one_deploy_at_a_time() {
     hosts.deploy_ok(&["install", "-H", "one"], &programs);
     let file = fs::File::open(hosts.host("one").path("opt/avalon/.lock")).expect("the lock");
     let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno);
-    let held = held.expect("nobody holds it any more");
+    let held = held.expect("a lock that is free again");
     let (code, said) = hosts.deploy(&["install", "-H", "one"], &programs);
     assert!(code == 1 && said.contains("another deploy is at work"), "{said}");
     drop(held);

@@ -12,7 +12,7 @@ use rusqlite::Connection as Sqlite;
 use crate::harness::server::{Server, Setup, collection};
 use crate::harness::{before_deadline, eventually};
 
-/// Two that belong to whoever starts the server.
+/// Two that belong to the process that starts the server.
 const STRAY: &str = "exec 7</etc/passwd 9>/dev/zero; exec \"$@\"";
 
 /// What a worker has: standard input, output and error; its listener, the snapshot, the pipe to its

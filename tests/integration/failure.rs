@@ -277,7 +277,7 @@ fn log_of_another_user_is_opened_again() {
     assert!(!fs::read_to_string(&moved).expect("a log").contains("could not be reopened"));
 }
 
-/// Whoever may write the folder of the log could have root give it another file.
+/// A user who may write the folder of the log could have root write to another file.
 #[test]
 fn links_in_place_of_the_log_are_not_given_to_anybody() {
     if !Uid::effective().is_root() {

@@ -43,7 +43,7 @@ fn signals_that_come_together_make_two_generations_at_most() {
 }
 
 #[test]
-fn moved_log_is_opened_anew() {
+fn moved_log_is_opened_again() {
     let setup = Setup::with(&collection(1));
     let (log, moved) = (setup.path("log"), setup.path("log.1"));
     let mut server = setup.flag(&format!("--log-file={}", log.display())).spawn();

@@ -35,7 +35,7 @@ fn assert_reached(server: &Server, unix: &str) {
 }
 
 #[test]
-fn removed_names_come_back_and_nobody_is_lost() {
+fn removed_names_come_back_and_no_client_is_lost() {
     let (setup, unix) = setup();
     let server = setup.start();
     let load = Load::start(&Plan::of_artists(&server.address));
@@ -89,7 +89,7 @@ fn names_of_another_are_told_of_and_stay_until_a_reload_can_have_them() {
         assert_eq!(fs::read_to_string(server.path(name)).expect("a file"), "another's");
         fs::remove_file(server.path(name)).expect("a name");
     }
-    // Sockets that nobody serves, and the pid file of one that has gone.
+    // Sockets without a server, and the pid file of a server that has gone.
     for name in ["control", "web"] {
         drop(UnixListener::bind(server.path(name)).expect("a socket"));
     }

@@ -84,7 +84,7 @@ fn file(folder: &Path, end: &str) -> PathBuf {
 
 #[test]
 fn the_same_programs_give_the_same_bytes() {
-    // Called elsewhere, by somebody with other habits.
+    // Called elsewhere, in another environment.
     let again = package("again", VERSIONS[0], "cd src && umask 077 && TZ=Asia/Tokyo LC_ALL=C.UTF-8");
     let all = names(&FIRST);
     assert_eq!(all, names(&again));

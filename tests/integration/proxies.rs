@@ -1,4 +1,4 @@
-//! Who asks, behind proxies: header fields and HAProxy's PROXY protocol, and nobody who pretends.
+//! Clients behind proxies: header fields and HAProxy's PROXY protocol, and clients that pretend.
 
 use std::fs;
 use std::path::{Path, PathBuf};

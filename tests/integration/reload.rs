@@ -260,7 +260,7 @@ fn address_becomes_all_addresses_without_loss_and_is_named_the_other_way_round()
     for address in ["127.0.0.1", "127.0.0.2"] {
         assert_eq!(http::get(&format!("{address}:{port}"), "/avalon/heartbeat").text(), "OKOKOK");
     }
-    // It is shared with nobody else.
+    // No other test shares it.
     std::net::TcpListener::bind(("0.0.0.0", port)).expect_err("in use");
 
     fs::write(&file, bind("127.0.0.1")).expect("a file");

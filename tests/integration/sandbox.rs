@@ -33,7 +33,7 @@ fn assert_logged(server: &Server, log: &Path, target: &str) {
 }
 
 #[test]
-fn a_log_folder_that_is_made_anew_gets_the_lines_of_workers() {
+fn a_log_folder_that_is_made_again_gets_the_lines_of_workers() {
     with_and_without(|sandbox| {
         let setup = Setup::with(&collection(1)).flag("--access-logformat=%(U)s").variable(SANDBOX, sandbox);
         let (folder, old) = (setup.path("log"), setup.path("log.old"));
@@ -60,7 +60,7 @@ fn a_log_folder_that_is_made_anew_gets_the_lines_of_workers() {
             }
             assert_logged(&server, &access, &format!("/round{round}"));
             // Both workers have left the old file.
-            eventually("nobody who writes to the old file", || {
+            eventually("no process that writes to the old file", || {
                 let len = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
                 let (before, target) = (len(&old.join("access.log")), format!("/later{round}"));
                 (0..20).for_each(|_| drop(server.get(&target)));

@@ -170,7 +170,7 @@ fn hanging_scan_holds_nothing_up_and_holds_nothing() {
     assert_eq!(server.get("/avalon/songs").success().len(), 0);
     assert!(server.status()["scan"]["running_since"].is_f64());
     assert!(ctl_status(&server).contains("a scan has been running for "));
-    // A scan that somebody ends is a failed one, and no other was beside it.
+    // A scan that a signal ends is a failed one, and no other ran beside it.
     kill(scan, Signal::SIGKILL).expect("the scan");
     server.wait_log("the scan ended without a result (killed by SIGKILL)");
     let next = wait_hanging(&server);

@@ -1,4 +1,4 @@
-//! Signals: those that come while something else is under way, and those that nobody has sent on purpose.
+//! Signals: those that come while something else is under way, and those that were not sent on purpose.
 
 mod everywhere;
 mod files;

@@ -15,7 +15,7 @@ pub(crate) fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/snapshot/version-1")
 }
 
-/// With `WRITE_GOLDEN` set it is written anew, which after the first release only a new version
+/// With `WRITE_GOLDEN` set it is written again, which after the first release only a new version
 /// of the format may need, under another name.
 #[test]
 fn version_1_is_what_it_was() {

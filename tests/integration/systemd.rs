@@ -54,7 +54,7 @@ fn scenarios() {
         ("deploys under load lose nothing", Machine::deploys_under_load),
         ("restart without a database serves what was kept", Machine::restart_without_database),
         ("stopped master is restarted by the watchdog", Machine::watchdog),
-        ("upgrade that nobody has decided about is stopped too", Machine::stop_during_upgrade),
+        ("undecided upgrade is stopped too", Machine::stop_during_upgrade),
         ("stop leaves nothing behind", Machine::stop),
         ("wrong configuration is not tried again", Machine::wrong_configuration),
     ];
@@ -391,7 +391,7 @@ impl Machine {
         println!("two masters were stopped and one started within {:?}", begin.elapsed());
         assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
         assert_active();
-        // Nobody had to be killed.
+        // No process had to be killed.
         let said = sh_ok("journalctl --no-pager -u avalon.service").split_off(before.len());
         assert!(!said.contains("timed out") && !said.contains("with signal SIGKILL"), "{said}");
         wait_status("generation 1: 60 songs, 3 workers");

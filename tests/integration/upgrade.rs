@@ -29,7 +29,7 @@ impl Successor {
         Successor(pid)
     }
 
-    /// Waits until it is gone, or was by somebody else.
+    /// Waits until it is gone.
     fn wait_end(&self) {
         eventually("the end of the new master", || is_gone(self.0).then_some(()));
     }
@@ -44,7 +44,7 @@ impl Drop for Successor {
     }
 }
 
-/// Its orphans are reaped by whoever is process 1, sooner or later.
+/// Process 1 reaps its orphans, sooner or later.
 fn is_gone(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')')
@@ -243,7 +243,7 @@ fn upgrade_reads_the_configuration_of_now() {
     drop(new);
 }
 
-/// The address for metrics goes over as the others do; what is counted begins anew with the master.
+/// The address for metrics goes over as the others do; the counts begin again with the master.
 #[test]
 fn metrics_go_on_at_their_address() {
     let mut server = setup().flag("--metrics-bind=127.0.0.2:0").start();

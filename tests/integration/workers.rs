@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::eventually;
 use crate::harness::http::{self, Connection};
 use crate::harness::server::{Server, Setup, collection};
+use crate::harness::{before_deadline, eventually};
 
 /// Waits until these processes are gone and as many others are there.
 fn wait_replaced(server: &Server, gone: &[Pid], count: usize) -> Vec<Pid> {
@@ -125,12 +124,7 @@ impl MemoryGroup {
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
         // Processes leave a moment after they have ended.
-        for _ in 0..500 {
-            if fs::remove_dir(&self.folder).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let _ = before_deadline(|| fs::remove_dir(&self.folder).ok());
     }
 }
 
@@ -144,7 +138,7 @@ fn worker_that_the_kernel_kills_for_memory_is_replaced() {
     let (victim, master) = (server.wait_workers(2)[0], server.pid());
     fs::write(format!("/proc/{victim}/oom_score_adj"), "1000").expect("a victim");
     group.limit(&(group.used() + 512 * 1024).to_string());
-    // Answers that nobody reads take memory.
+    // Answers that no client reads take memory.
     let mut unread = Vec::new();
     eventually("a killed worker", || {
         for mut connection in (0..10).filter_map(|_| Connection::open(&server.address).ok()) {
@@ -165,7 +159,7 @@ fn worker_that_the_kernel_kills_for_memory_is_replaced() {
 }
 
 #[test]
-fn worker_that_somebody_terminates_drains_and_is_replaced_without_alarm() {
+fn worker_that_is_terminated_drains_and_is_replaced_without_alarm() {
     let server = Setup::with(&collection(2)).start();
     let workers = server.wait_workers(2);
     kill(workers[1], Signal::SIGTERM).expect("a worker");

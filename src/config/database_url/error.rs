@@ -19,14 +19,14 @@ pub enum DatabaseUrlError {
     Port,
     /// An opening bracket without a closing one, or several hosts.
     Host,
-    /// An `@` or `:` in the name of the database: most likely a `/` in the user's name is to
-    /// blame, and what looks like the database holds the password.
+    /// An `@` or `:` in the name of the database: most likely the user's name holds a `/`,
+    /// and the text in the place of the database holds the password.
     DatabaseName,
     /// A parameter after `?` that is not known.
     Parameter(String),
     /// A parameter of libpq that this program cannot honour.
     Unsupported(String),
-    /// A known parameter with a bad value, and what it may be.
+    /// A known parameter with a bad value, and the values that it may have.
     Value(&'static str, &'static str),
 }
 

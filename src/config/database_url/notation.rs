@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::error::DatabaseUrlError;
 use super::postgres::Host;
 
-/// A name to repeat in a message: only what looks like one, so that no part of a password
-/// in a wrong place gets into a log.
+/// A name that a message may repeat. Text that does not look like a name becomes `...`, so that no
+/// part of a password in a wrong place gets into a log.
 pub(super) fn printable_name(text: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "_+-".contains(c);
     if text.len() <= 30 && text.chars().all(is_name) { text.to_owned() } else { "...".to_owned() }

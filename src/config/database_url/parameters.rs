@@ -1,5 +1,5 @@
-//! What follows the `?` of a PostgreSQL URL: libpq's parameters. Each is honoured, or passed
-//! over because it changes nothing here, or refused by name.
+//! The text after the `?` of a PostgreSQL URL: libpq's parameters. Each one takes effect, or is passed
+//! over because it changes nothing here, or is refused by name.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::postgres::{
     AuthMethod, ChannelBinding, PostgresSettings, RootCertificates, Secret, SslMode, Target,
 };
 
-/// There is one host, no GSSAPI, and no compression: whatever these say comes to the same.
+/// There is one host, no GSSAPI, and no compression: so these parameters change nothing.
 const WITHOUT_EFFECT: [&str; 7] = [
     "gsslib",
     "gssdelegation",
@@ -20,7 +20,7 @@ const WITHOUT_EFFECT: [&str; 7] = [
     "sslkeylogfile",
 ];
 
-/// libpq knows these; to pass them over would do less than they ask for.
+/// libpq knows these; a client that passes them over would do less than they ask for.
 const UNSUPPORTED: [&str; 12] = [
     "max_protocol_version",
     "oauth_client_id",
@@ -36,7 +36,7 @@ const UNSUPPORTED: [&str; 12] = [
     "sslpassword",
 ];
 
-/// Parameters win over what stands before the `?`, as with psycopg2; empty ones are passed over.
+/// Parameters override the text before the `?`, as with psycopg2; empty ones are passed over.
 pub(super) fn apply(settings: &mut PostgresSettings, query: &str) -> Result<(), DatabaseUrlError> {
     let mut ssl_mode = None;
     let mut fallback_name = None;
@@ -76,7 +76,7 @@ pub(super) fn apply(settings: &mut PostgresSettings, query: &str) -> Result<(), 
     settle_ssl_mode(settings, ssl_mode)
 }
 
-/// Time limits, and which server will do.
+/// Time limits, and the kinds of server that the client accepts.
 fn apply_limits(settings: &mut PostgresSettings, name: &str, value: &str) -> Result<bool, DatabaseUrlError> {
     let liveness = &mut settings.liveness;
     match name {
@@ -111,7 +111,7 @@ fn apply_limits(settings: &mut PostgresSettings, name: &str, value: &str) -> Res
     Ok(true)
 }
 
-/// Who is trusted, and how one proves who one is.
+/// Certificates and authentication.
 fn apply_security(
     settings: &mut PostgresSettings,
     name: &str,
@@ -161,7 +161,7 @@ fn settle_ssl_mode(settings: &mut PostgresSettings, given: Option<SslMode>) -> R
     settings.ssl_mode = given.unwrap_or(settings.ssl_mode);
     if settings.root_certificates == RootCertificates::System {
         if given.is_some_and(|mode| mode != SslMode::VerifyFull) {
-            // Anyone can have a certificate from a public authority, for his own name.
+            // A public authority gives anyone a certificate for their own name.
             return Err(DatabaseUrlError::Value("sslmode", "verify-full with sslrootcert=system"));
         }
         settings.ssl_mode = SslMode::VerifyFull;

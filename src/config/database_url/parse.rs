@@ -1,4 +1,4 @@
-//! Takes apart what follows `://`, as SQLAlchemy and libpq understand it.
+//! Parses the text after `://`, as SQLAlchemy and libpq understand it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::postgres::{
     ChannelBinding, Host, Liveness, PostgresSettings, RootCertificates, Secret, SslMode, Target, TlsDetails,
 };
 
-/// `rest` is what follows `sqlite://`. The path is taken as it is, without
+/// `rest` is the text after `sqlite://`. The path is taken as it is, without
 /// percent-decoding, as SQLAlchemy 1.3 does it.
 pub(super) fn sqlite(driver: &str, rest: &str) -> Result<PathBuf, DatabaseUrlError> {
     if driver == "pysqlcipher" {
@@ -39,7 +39,7 @@ pub(super) fn sqlite(driver: &str, rest: &str) -> Result<PathBuf, DatabaseUrlErr
     Ok(PathBuf::from(path))
 }
 
-/// `rest` is what follows `postgresql://`.
+/// `rest` is the text after `postgresql://`.
 pub(super) fn postgres(rest: &str) -> Result<PostgresSettings, DatabaseUrlError> {
     let (user, password, place) = split_credentials(rest);
     let authority_len = place.find(['/', '?']).unwrap_or(place.len());

@@ -20,7 +20,7 @@ pub struct PostgresSettings {
     pub database: Option<String>,
     /// Whether to encrypt and what to verify.
     pub ssl_mode: SslMode,
-    /// Who may vouch for the server.
+    /// The certificates that may vouch for the server.
     pub root_certificates: RootCertificates,
     /// PEM file with our own certificate; `None`: `~/.postgresql/postgresql.crt` if it exists.
     pub client_certificate: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub struct PostgresSettings {
     pub required_auth: Option<Vec<AuthMethod>>,
     /// The rest about TLS.
     pub tls: TlsDetails,
-    /// Which kind of server will do.
+    /// The kinds of server that the client accepts.
     pub target: Target,
     /// Names of parameters that change nothing here.
     pub passed_over: Vec<String>,
@@ -61,7 +61,7 @@ pub struct Liveness {
     pub interval: Duration,
     /// Questions without an answer after which the server has gone.
     pub count: u32,
-    /// How long what was sent may stay unacknowledged.
+    /// How long sent data may stay unacknowledged.
     pub user_timeout: Duration,
 }
 
@@ -108,7 +108,7 @@ impl AuthMethod {
         [AuthMethod::Password, AuthMethod::Md5, AuthMethod::Scram, AuthMethod::None];
 }
 
-/// Details of TLS that hardly anybody sets.
+/// Rare settings of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TlsDetails {
     /// Whether to begin with TLS at once, without asking.

@@ -1,4 +1,4 @@
-//! What is understood, what is refused, and that no password is ever said.
+//! URLs that are understood, URLs that are refused, and no password in any message.
 
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ fn parameters_of_hosters_are_understood() {
 }
 
 #[test]
-fn what_cannot_be_used_is_named() {
+fn unusable_part_is_named() {
     for (text, expected) in [
         ("", "there is no `://` after"),
         ("/var/lib/avalon.sqlite", "there is no `://` after"),

@@ -13,7 +13,7 @@ const LEVELS: [(&str, i64); 7] = [
     ("DEBUG", 10),
 ];
 
-/// What is left of a text that is read from the front.
+/// The rest of a text that is read from the front.
 pub(super) struct Scanner<'t> {
     pub(super) rest: &'t str,
 }
@@ -158,7 +158,7 @@ impl<'t> Scanner<'t> {
         if raw { Some(Literal::Text(inner.to_owned())) } else { unescaped(inner).map(Literal::Text) }
     }
 
-    /// What stands between the quotes that come next, as it is written.
+    /// The text between the next quotes, as it is written.
     pub(super) fn quoted(&mut self) -> Option<&'t str> {
         let quote = self.rest.get(..1)?;
         let triple = quote.repeat(3);

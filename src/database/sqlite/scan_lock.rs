@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_names_nobody_is_told_soon() {
+    fn a_lock_without_a_holder_is_told_soon() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sqlite");
         let other = open(&lock_path(&path)).unwrap();

@@ -34,7 +34,7 @@ pub(crate) enum Holder {
     /// This master, or it cannot be seen that it is another program.
     Ours,
     /// The path does not exist.
-    Nobody,
+    Unheld,
     /// Another program.
     Another,
 }
@@ -63,7 +63,7 @@ impl Identity {
         match seen {
             Seen::Something(found) if found == self => Holder::Ours,
             Seen::Something(_) => Holder::Another,
-            Seen::Nothing => Holder::Nobody,
+            Seen::Nothing => Holder::Unheld,
             Seen::Unknown => Holder::Ours,
         }
     }
@@ -165,7 +165,7 @@ mod tests {
         let identity = Identity::at(&path).unwrap();
         assert_eq!(identity.holder(&path), Holder::Ours);
         fs::rename(&path, folder.path().join("moved")).unwrap();
-        assert_eq!(identity.holder(&path), Holder::Nobody);
+        assert_eq!(identity.holder(&path), Holder::Unheld);
         fs::write(&path, "another's").unwrap();
         assert_eq!(identity.holder(&path), Holder::Another);
         drop(socket);
@@ -181,7 +181,7 @@ mod tests {
         for (seen, holder) in [
             (Seen::Something(ours), Holder::Ours),
             (Seen::Something(Identity(1, 3)), Holder::Another),
-            (Seen::Nothing, Holder::Nobody),
+            (Seen::Nothing, Holder::Unheld),
             (Seen::Unknown, Holder::Ours),
         ] {
             assert_eq!(ours.holder_of(seen), holder);

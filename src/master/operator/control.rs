@@ -309,7 +309,7 @@ mod tests {
         let path = control.path().to_owned();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::remove_file(&path).unwrap();
-        assert_eq!(control.holder(), Holder::Nobody);
+        assert_eq!(control.holder(), Holder::Unheld);
         control.restore().unwrap();
         assert_eq!(control.holder(), Holder::Ours);
         let first = path.with_file_name("first");

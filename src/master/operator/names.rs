@@ -87,7 +87,7 @@ impl Names {
             Holder::Ours => {
                 self.told.remove(path);
             }
-            Holder::Nobody => match restore() {
+            Holder::Unheld => match restore() {
                 Ok(()) => {
                     warn!(log, "{} was removed, and is made again", key; "path" => %path.display());
                     return true;
@@ -124,9 +124,9 @@ mod tests {
             names.look_after(Purpose::PidFile, path, holder, || result, &log)
         };
         let failed = || Err(MasterError::Failed("no folder".to_owned()));
-        assert!(look(&mut names, Holder::Nobody, Ok(())));
+        assert!(look(&mut names, Holder::Unheld, Ok(())));
         assert!(!look(&mut names, Holder::Ours, failed()) && names.told.is_empty());
-        assert!(!look(&mut names, Holder::Nobody, failed()) && names.told.contains(path));
+        assert!(!look(&mut names, Holder::Unheld, failed()) && names.told.contains(path));
         assert!(!names.is_news(path), "it was logged");
         look(&mut names, Holder::Ours, failed());
         assert!(!look(&mut names, Holder::Another, Ok(())) && names.told.contains(path));

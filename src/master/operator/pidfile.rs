@@ -215,7 +215,7 @@ mod tests {
         let path = folder.path().join("pid");
         let held = PidFile::create(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        assert_eq!(held.holder(), Holder::Nobody);
+        assert_eq!(held.holder(), Holder::Unheld);
         fs::write(&path, "another's\n").unwrap();
         assert_eq!(held.holder(), Holder::Another);
         drop(held);

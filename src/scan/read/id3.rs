@@ -301,7 +301,7 @@ impl<'a> Frames<'a> {
         let content = match frame.unwrap(data, is_cut, self.header.is_unsynchronised(), reading) {
             Ok(content) => content,
             Err(why) => {
-                reading.lose(frame.name(), why);
+                reading.lose(frame.name(), why.to_string());
                 return Ok(());
             }
         };
@@ -312,7 +312,7 @@ impl<'a> Frames<'a> {
         let outcome = frame::push(meaning, &content, self.header.version, reading);
         std::mem::swap(tags, &mut reading.tags);
         if let Err(why) = outcome {
-            reading.lose(frame.name(), why);
+            reading.lose(frame.name(), why.to_string());
         } else if content.is_cut && lost == reading.losses.len() + reading.more_losses {
             reading.lose(frame.name(), "it is too long; its end is cut");
         }

@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn saved_file_is_mapped_if_nobody_else_may_write_it() {
+    fn saved_file_is_mapped_if_no_other_user_may_write_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("saved");
         assert!(open_saved(&path).unwrap().is_none());

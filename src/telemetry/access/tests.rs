@@ -72,7 +72,7 @@ fn lost_lines_are_counted_and_told_when_lines_can_be_written_again() {
     assert_eq!(log.output.take_lost(), 2);
 }
 
-/// Whoever reads a pipe slowly loses whole lines, and gets no halves.
+/// A reader that is slow at a pipe loses whole lines, and gets no halves.
 #[test]
 fn lines_in_a_pipe_are_whole() {
     let (mut reader, writer) = UnixStream::pair().unwrap();

@@ -114,7 +114,7 @@ fn a_file_that_was_moved_is_left_as_soon_as_another_has_its_name() {
     std::fs::rename(&path, &moved).unwrap();
     look();
     info!(log.logger(), "two");
-    // Whoever moved it may be about to make the new one.
+    // The program that moved it may be about to make the new one.
     assert!(!path.exists());
     File::create(&path).unwrap();
     log.lines.output.forget_looking();
@@ -206,9 +206,9 @@ fn a_record_is_one_write_and_a_full_pipe_is_not_waited_for() {
         assert_eq!(std::str::from_utf8(&bytes[..count]), Ok(expected));
     }
     while log.lost() == 0 {
-        info!(log.logger(), "nobody reads");
+        info!(log.logger(), "without a reader");
     }
-    info!(log.logger(), "nobody reads still");
+    info!(log.logger(), "still without a reader");
     while nix::unistd::read(&read, &mut bytes).is_ok() {}
     info!(log.logger(), "read again");
     for expected in ["[INFO] read again\n", "[WARNING] log lines were lost count=2\n"] {

@@ -136,7 +136,7 @@ fn error_records_arrive_with_their_tags_and_values() {
     assert_eq!(third["request"]["url"], "http://localhost/avalon/songs?key=[Filtered]");
 }
 
-/// An event waits for the address of its host, which somebody else looks up.
+/// An event waits for the address of its host, which another process looks up.
 #[test]
 fn events_find_hosts_that_are_made_known_later() {
     if let Some(dsn) = dsn() {
@@ -265,7 +265,7 @@ fn an_endpoint_that_hangs_delays_nothing_but_the_end() {
         error!(log.logger(), "after the end");
         return;
     }
-    // The kernel accepts the connection, nobody answers it.
+    // The kernel accepts the connection, and no program answers it.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let dsn = format!("http://{KEY}@{}/42", listener.local_addr().unwrap());
     let said = run_child("an_endpoint_that_hangs_delays_nothing_but_the_end", &dsn);
@@ -299,7 +299,7 @@ fn without_a_dsn_nothing_starts() {
         let statsd = Statsd::start("127.0.0.1", 8125, "avalon");
         let guard = start(&settings(None), "worker", Some(1), Some(1), Lookup::Own);
         assert!(!ENABLED.load(Ordering::Acquire));
-        error!(log.logger(), "nobody is told");
+        error!(log.logger(), "not reported");
         statsd.request("songs", Duration::from_millis(1));
         statsd.flush();
         assert_eq!(threads(), before);

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_judged_right_after_an_absence() {
+    fn no_connection_is_judged_right_after_an_absence() {
         let clock = Clock::default();
         let judged = [CLOCK_TICK, ABSENCE, CLOCK_TICK, ABSENCE, ABSENCE, ABSENCE, CLOCK_TICK]
             .map(|passed| clock.tick(passed));

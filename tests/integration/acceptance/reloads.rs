@@ -78,7 +78,7 @@ fn s03_idle_clients_are_not_surprised_by_reloads() {
 }
 
 #[test]
-fn s04_slow_downloads_are_whole_and_hold_nobody_up() {
+fn s04_slow_downloads_are_whole_and_hold_no_client_up() {
     let _machine = alone();
     let server = Setup::with(&heavy_collection(7, 20 * MIB)).flag("--workers=4").start();
     let baseline = Baseline::of(&server, 4);
@@ -95,7 +95,7 @@ fn s04_slow_downloads_are_whole_and_hold_nobody_up() {
     for artists in 8..=9 {
         server.store(artists);
         server.reload();
-        // Whoever connects now meets the new rows.
+        // A client that connects now meets the new rows.
         load.announce(u64::from(artists));
         assert_eq!(server.get(ARTISTS).success().len(), artists as usize);
         println!("generation of {artists} artists serves after {:?}", begin.elapsed());

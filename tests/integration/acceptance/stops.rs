@@ -1,4 +1,4 @@
-//! Ends and restarts: whoever has got through is answered.
+//! Ends and restarts: a client that has got through is answered.
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -43,13 +43,13 @@ fn s10_queue_is_served_before_the_end() {
     }
     assert_eq!(server.wait_exit(), 0, "{}", server.log());
     println!("20 answers and the end after {:?}", begin.elapsed());
-    let refused = Connection::open(&server.address).err().expect("nobody listens");
+    let refused = Connection::open(&server.address).err().expect("no listener");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     baseline.assert_log(&server.log());
     assert!(processes_in(&server.path("")).is_empty());
 }
 
-/// Stops a server under load by `stop`: whoever got through is answered, the others are refused.
+/// Stops a server under load by `stop`: clients that got through are answered, the others are refused.
 fn stop_under_load(stop: impl Fn(&Server)) {
     let mut server = Setup::with(&collection(3)).flag("--workers=4").flag("--keep-alive=2").start();
     let baseline = Baseline::of(&server, 4);
@@ -168,7 +168,7 @@ fn s12_full_stops_and_starts_lose_nothing() {
     load.wait_answers(100);
     let report = load.stop();
     report.assert_nothing_lost(400);
-    // Nobody has waited longer than for the next server, but for the machine's noise.
+    // No client has waited longer than for the next server, but for the machine's noise.
     let slowest = report.took(1.0);
     assert!(slowest < longest + Duration::from_secs(3), "{slowest:?} of {longest:?}");
     server.assert_clean_shutdown();

@@ -80,7 +80,7 @@ fn s28_rotated_log_loses_no_line() {
 }
 
 #[test]
-fn s31_half_open_connections_hold_nobody_up() {
+fn s31_half_open_connections_hold_no_client_up() {
     const HALF_OPEN: usize = 2_000;
     let limits = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, limits.1, limits.1).expect("as many descriptors as allowed");

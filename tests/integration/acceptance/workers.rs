@@ -60,7 +60,7 @@ fn s16_killed_workers_cost_their_own_connections_only() {
     let status = server.status();
     let serving = workers(&status).find(|worker| worker["state"] == "serving").expect("a worker");
     murder(&[pid(serving)]);
-    slow.join().expect("a download that nobody disturbs");
+    slow.join().expect("an undisturbed download");
     let report = load.stop();
     println!("{report:?}");
     // Each client has one request or connection at a time.
@@ -93,7 +93,7 @@ fn s18_scaling_loses_nothing() {
 
 /// Time that passed while the master could not look does not count against its workers.
 #[test]
-fn s20_suspended_master_kills_nobody() {
+fn s20_suspended_master_kills_no_worker() {
     let server = Setup::with(&collection(3)).flag("--timeout=1").start();
     let baseline = Baseline::of(&server, 2);
     let before = server.wait_workers(2);
@@ -148,7 +148,7 @@ fn s23_all_share_one_snapshot() {
     assert!((128 * MIB..256 * MIB).contains(&len), "{len}");
     read_all(&server, 64);
     assert_shared(&server);
-    // The file is overwritten and cut under all that read: nobody has it mapped.
+    // The file is overwritten and cut under all that read: no process has it mapped.
     let database = server.path("avalon.sqlite");
     let good = fs::read(&database).expect("a database");
     fs::write(&database, vec![0xa5; good.len() / 2]).expect("overwritten");
@@ -184,7 +184,7 @@ fn assert_shared(server: &Server) {
     }
 }
 
-/// What the snapshots of all generations take, also those that nobody has mapped.
+/// What the snapshots of all generations take, also those that no process has mapped.
 fn server_snapshots(server: &Server) -> usize {
     let pids = server.workers().into_iter().chain([server.pid()]);
     let mut by_inode = BTreeMap::new();
@@ -274,7 +274,7 @@ fn s24_connections_are_shared_out_evenly() {
 
 /// A stopped worker keeps at most the one connection that its accept thread had taken already.
 #[test]
-fn s24_saturated_worker_holds_nobody_up() {
+fn s24_saturated_worker_holds_no_client_up() {
     let _machine = alone();
     let server = Setup::with(&collection(1)).flag("--workers=4").flag("--timeout=60").start();
     let baseline = Baseline::of(&server, 4);
@@ -320,7 +320,7 @@ fn s25_recycled_workers_are_replaced_before_they_go() {
         let booting = workers(&status).filter(|worker| worker["state"] == "booting").count();
         (fewest, most) = (fewest.min(serving), most.max(serving + booting));
         recycled = status["restarts"]["max_requests"].as_u64().unwrap_or(0);
-        assert!(load.answered() < 20_000, "nobody is recycled: {status}");
+        assert!(load.answered() < 20_000, "no worker is recycled: {status}");
         thread::sleep(Duration::from_millis(2));
     }
     let report = load.stop();
@@ -346,7 +346,7 @@ fn s25_workers_with_too_much_memory_are_replaced_before_they_go() {
         let status = server.status();
         fewest = fewest.min(workers(&status).filter(|worker| worker["state"] == "serving").count());
         recycled = status["restarts"]["max_rss"].as_u64().unwrap_or(0);
-        assert!(load.answered() < 20_000, "nobody is recycled: {status}");
+        assert!(load.answered() < 20_000, "no worker is recycled: {status}");
         thread::sleep(Duration::from_millis(2));
     }
     load.stop().assert_nothing_lost(100);

@@ -67,14 +67,14 @@ fn a_log_that_cannot_be_written_keeps_the_server_from_starting() {
 }
 
 /// The address of a server that is not there.
-fn nobody() -> String {
+fn unused_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").to_string()
 }
 
 #[test]
 fn secrets_stay_out_of_the_log_when_the_database_is_down() {
-    let address = nobody();
+    let address = unused_address();
     let setup = Setup::new(&format!("postgresql+psycopg2://me:geheim@{address}/music"));
     let setup = setup.variable("AVALON_SENTRY_DSN", &format!("http://0123456789abcdef@{address}/1"));
     let mut server = setup.variable("AVALON_LOG_LEVEL", "DEBUG").spawn();

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::json::Json;
 use crate::harness::http::Answer;
 
-/// Everything a case may say. A field that nobody compares would make a test that tests nothing.
+/// Everything a case may say. A field that is not compared would make a test that tests nothing.
 const FIELDS: [&str; 25] = [
     "allow",
     "body_json",
@@ -71,7 +71,7 @@ pub(super) fn differences(case: &Json, answer: &Answer, rows: &Rows) -> Vec<Stri
     let Json::Object(members) = case else { return vec!["the case is no object".to_owned()] };
     let mut found = Found(Vec::new());
     for field in members.keys() {
-        found.unless(FIELDS.contains(&field.as_str()), || format!("nobody compares {field}"));
+        found.unless(FIELDS.contains(&field.as_str()), || format!("{field} is not compared"));
     }
     let status = case.get("status").and_then(Json::number);
     found.unless(status == Some(answer.status.into()), || format!("status {}", answer.status));

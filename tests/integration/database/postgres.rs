@@ -283,8 +283,8 @@ fn passwords_are_sent_and_never_said() {
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_unreachable() {
-    // Bound but not listening: connections are refused, and nobody else takes the port.
+fn a_port_without_a_listener_is_unreachable() {
+    // Bound but not listening: connections are refused, and no other process takes the port.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     let port = socket.local_addr().unwrap().as_socket().unwrap().port();

@@ -177,7 +177,7 @@ fn readers_see_all_old_or_all_new_rows() {
     });
 }
 
-/// The journal of a scan that died in the middle is rolled back by whoever comes next.
+/// The journal of a scan that died in the middle is rolled back by the next process that opens the database.
 #[test]
 fn an_interrupted_scan_is_rolled_back() {
     let file = File::absent();

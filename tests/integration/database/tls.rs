@@ -166,7 +166,7 @@ fn an_expired_certificate_is_not_accepted_where_it_is_looked_at() {
     check(&database, &url(&database, "avalon", "localhost", "require", Some(none)), None);
 }
 
-/// OpenSSL makes such certificates when nobody asks for extensions.
+/// OpenSSL makes such certificates when no extensions are asked for.
 #[test]
 fn a_version_1_certificate_does_where_nothing_is_verified() {
     let cluster = Postgres::start_with_tls();

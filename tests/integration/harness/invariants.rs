@@ -54,7 +54,7 @@ impl Baseline {
 
     /// INV: waits until nothing is under way any more, and asserts that the master has one
     /// thread and the descriptors of before, that its children are the workers and none a zombie,
-    /// that no process of this server is anybody else's child, that there is one snapshot in
+    /// that no process of this server is another process's child, that there is one snapshot in
     /// memory, and that nothing unexpected was logged.
     pub(crate) fn assert_holds(&self, server: &Server) {
         self.wait_quiet(server);

@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest time that anything expected may take on a busy machine, where the loader of a reload gives
-/// way to everybody.
+/// way to all other processes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// For a test that measures, or that leaves little of the machine for others: no two of these run
@@ -53,7 +53,7 @@ pub(crate) fn before_deadline<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T
     }
 }
 
-/// A port of 127.0.0.1 that nobody uses, or did not a moment ago.
+/// A port of 127.0.0.1 that no process uses, or used a moment ago.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
     listener.local_addr().expect("local address").port()

@@ -101,6 +101,6 @@ impl Notified {
 
 #[allow(unsafe_code)]
 fn own(fd: std::os::fd::RawFd) -> OwnedFd {
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+    // SAFETY: the kernel has just made this descriptor for us, and no other code knows of it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

@@ -5,7 +5,6 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 use avalon::config::DatabaseUrl;
 use avalon::control;
@@ -16,7 +15,7 @@ use tempfile::TempDir;
 
 use super::http::{self, Answer};
 use super::terminal::Terminal;
-use super::{DEADLINE, eventually};
+use super::{DEADLINE, before_deadline, eventually};
 
 /// How to start a server.
 pub(crate) struct Setup {
@@ -296,7 +295,7 @@ impl Drop for Server {
             let workers = self.workers();
             let _ = self.child.kill();
             let _ = self.child.wait();
-            // They drain when their master is gone; nobody waits for that here.
+            // They drain when their master is gone; the harness does not wait for that.
             for worker in workers {
                 let _ = kill(worker, Signal::SIGKILL);
             }
@@ -323,17 +322,11 @@ pub(crate) fn run(binary: &str, arguments: &[&str], variables: &[(&str, &str)]) 
             fs::File::from(output).read_to_string(&mut text).map(|_| text)
         })
     });
-    let begin = Instant::now();
-    let status = loop {
-        match child.try_wait().expect("a child") {
-            Some(status) => break status.code().unwrap_or(-1),
-            None if begin.elapsed() < DEADLINE => std::thread::sleep(Duration::from_millis(5)),
-            None => {
-                let _ = child.kill();
-                panic!("{binary} {arguments:?} does not end: {:?}", stderr.join());
-            }
-        }
+    let Some(status) = before_deadline(|| child.try_wait().expect("a child")) else {
+        let _ = child.kill();
+        panic!("{binary} {arguments:?} does not end: {:?}", stderr.join());
     };
+    let status = status.code().unwrap_or(-1);
     let text = |output: std::thread::JoinHandle<std::io::Result<String>>| {
         output.join().expect("a thread").expect("output in UTF-8")
     };

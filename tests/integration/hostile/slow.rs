@@ -43,7 +43,7 @@ fn a_head_that_trickles_in_is_cut_while_others_are_served() {
         slow.send(b"GET /avalon/heartbeat HTTP/1.1\r\nHost: x\r\nX: ").expect("sent");
         let begin = Instant::now();
         let mut other = watched.connect();
-        // One byte for each answer to somebody else.
+        // One byte for each answer to another client.
         while slow.send(b"x").is_ok() {
             assert_eq!(other.get(HEARTBEAT).expect("an answer").text(), "OKOKOK");
             assert!(begin.elapsed() < DEADLINE, "it is never cut");
@@ -106,7 +106,7 @@ fn clients_that_never_read_are_cut_and_cost_little_memory() {
 }
 
 #[test]
-fn half_open_connections_hold_nobody_up() {
+fn half_open_connections_hold_no_client_up() {
     let watched = Watched::new(Setup::with(&collection(1)).start());
     let half_open = |at: usize| {
         let mut connection = watched.connect();

@@ -133,7 +133,7 @@ fn an_empty_collection_is_served() {
     assert_eq!(server.count_log("[WARNING] the collection is empty"), 1);
     assert_eq!(server.count_log("[WARNING]"), 1);
     assert_eq!(server.status()["snapshot"]["empty"], true);
-    // Nobody is warned any more once there is something.
+    // There is no warning any more once there are rows.
     server.store(1);
     server.reload();
     assert_eq!(server.get("/avalon/songs?query=x").json()["warnings"], json!([]));

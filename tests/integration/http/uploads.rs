@@ -1,5 +1,5 @@
-//! Bodies that nobody wants: the client must get its answer all the same, also if it sends everything before
-//! it reads anything.
+//! Bodies that the server does not want: the client must get its answer all the same, also if it
+//! sends everything before it reads anything.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ done";
 
 /// A client that goes on sending for ever, and one that stays silent, are listened to for a while.
 #[test]
-fn nobody_is_listened_to_for_ever() {
+fn no_client_is_listened_to_for_ever() {
     let server = Setup::with(&collection(1)).start();
     let ask = || {
         let mut connection = Connection::open(&server.address).expect("a connection");

@@ -64,7 +64,7 @@ fn the_same_callers_are_let_in_as_by_gunicorn() {
             *group = *user;
         }
         assert_eq!(ours, theirs, "{case:?}");
-        // What nobody can reach would prove nothing.
+        // An address that no client can reach would prove nothing.
         assert!(ours.reachable.iter().any(|(_, reached)| *reached), "{case:?}: {ours:?}");
     }
 }

@@ -184,7 +184,7 @@ impl Machine {
         Machine { address: text(&memory["address"]), before: (files, text(&memory["accounts"])) }
     }
 
-    /// Nobody has started anything since the machine was booted.
+    /// No user has started a service since the machine was booted.
     fn booted(&self) {
         self.assert_serves_the_music();
         assert_eq!(sh_ok("systemctl is-active avalon-scan.timer"), "active\n");

@@ -191,7 +191,7 @@ fn every_kind_of_change_is_taken_in() {
     watch.wait_songs(&join(&[&first, &second]));
     fs::remove_dir_all(home.music().join("z/b")).expect("remove");
     watch.wait_songs(&first);
-    // A file is written anew, and keeps its name.
+    // A file is written again, and keeps its name.
     let file = home.music().join("first/0.mp3");
     let mut song = good_song();
     let title = song.windows(4).position(|bytes| bytes == b"TIT2").expect("a title");

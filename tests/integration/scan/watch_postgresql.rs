@@ -58,7 +58,7 @@ fn what_changes_is_stored_in_postgresql() {
     store.execute("DELETE FROM tracks");
     songs.push(home.add("b/3.mp3"));
     assert_stored(&songs);
-    // As a restart of the server does; nobody is let in for a while.
+    // As a restart of the server does; it lets no client in for a while.
     let name = database.client().query_one("SELECT current_database()", &[]).expect("a name");
     let name: String = name.get(0);
     let admin = crate::harness::postgres::Postgres::shared().create_database();

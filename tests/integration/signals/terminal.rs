@@ -62,7 +62,7 @@ fn server_under_nohup_outlives_its_terminal() {
 }
 
 #[test]
-fn reload_after_the_end_of_a_terminal_that_nobody_told_of_is_a_reload() {
+fn reload_after_the_unannounced_end_of_a_terminal_is_a_reload() {
     let terminal = Terminal::open();
     // As a shell's `disown` does: the shell ends, and SIGHUP goes to the foreground, in which it is alone.
     let script = "set -m; \"$0\" \"$@\" & echo $! >pid; wait";
@@ -70,10 +70,25 @@ fn reload_after_the_end_of_a_terminal_that_nobody_told_of_is_a_reload() {
     let pid = eventually("a pid", || std::fs::read_to_string(server.path("pid")).ok()?.trim().parse().ok());
     let master = nix::unistd::Pid::from_raw(pid);
     drop(terminal);
-    // It looks every half a second, and takes a SIGHUP for news of the terminal for two seconds.
-    std::thread::sleep(std::time::Duration::from_secs(4));
+    // The master looks for its terminal in each round. For two seconds after it has missed it, it takes a SIGHUP for
+    // news of the terminal.
+    wait_rounds(master);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    wait_rounds(master);
     nix::sys::signal::kill(master, Signal::SIGHUP).expect("the master");
     server.wait_log("generation 2 serves on ");
     nix::sys::signal::kill(master, Signal::SIGTERM).expect("the master");
     server.wait_log("stopped exit_code=0");
+}
+
+/// Waits until the master's loop has come round: it sleeps once in a round, for half a second at most.
+fn wait_rounds(master: nix::unistd::Pid) {
+    let sleeps = || -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{master}/status")).expect("the master");
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.and_then(|count| count.trim().parse().ok()).expect("a number")
+    };
+    // The first of them may have begun before.
+    let enough = sleeps() + 3;
+    eventually("rounds of the master", || (sleeps() >= enough).then_some(()));
 }

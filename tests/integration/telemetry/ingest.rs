@@ -47,7 +47,7 @@ impl Ingest {
         }
     }
 
-    /// How many events have come that nobody has waited for.
+    /// The number of events that have come and that the test has not waited for.
     pub(super) fn count(&self) -> usize {
         self.events.try_iter().count()
     }

@@ -206,7 +206,7 @@ fn bytes_and_connections_are_counted() {
 
 /// A client that does not read what it has asked for.
 #[test]
-fn answer_that_nobody_reads_is_in_flight() {
+fn answer_without_a_reader_is_in_flight() {
     let long = crate::harness::server::heavy_collection(10, 32 << 20);
     let server = Setup::with(&long).start();
     let in_flight = || scrape(&server).value("avalon_http_requests_in_flight");
@@ -352,7 +352,7 @@ fn addresses_for_metrics_give_nothing_else_and_follow_the_configuration() {
     configure(&["127.0.0.2:0"]);
     let server = setup.start();
     server.wait_log("gives metrics on http://127.0.0.2:");
-    // Who is nobody's friend may see them there, and only there.
+    // A client that STATUS_ALLOW does not list may see them there, and only there.
     assert_eq!(server.addresses.len(), 1);
     assert_eq!(server.get("/avalon/metrics").status, 404);
     let [first] = metrics_addresses(&server).try_into().expect("one address");
@@ -422,7 +422,7 @@ struct Prometheus {
 impl Prometheus {
     fn start(target: &str) -> Prometheus {
         let folder = tempfile::tempdir().expect("a folder");
-        // Free at this moment, and at an address that nobody else uses.
+        // Free at this moment, and at an address that no other test uses.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = port.expect("a port").port();
         let [high, low] = port.to_be_bytes();

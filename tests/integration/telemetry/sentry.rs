@@ -123,7 +123,7 @@ fn serving(server: &Server) -> Vec<Pid> {
     serving.map(|worker| Pid::from_raw(worker["pid"].as_i64().expect("a pid") as i32)).collect()
 }
 
-/// The kernel accepts connections, and nobody answers them.
+/// The kernel accepts connections, and no program answers them.
 #[test]
 fn sentry_that_hangs_holds_up_neither_requests_nor_reloads() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -23,7 +23,7 @@ impl Statsd {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/node_modules/statsd/stats.js");
         assert!(program.exists(), "{} is missing: scripts/install-test-deps", program.display());
         let folder = tempfile::tempdir().expect("a folder");
-        // Free at this moment; whoever takes it meanwhile makes the start fail, not the test lie.
+        // Free at this moment; a process that takes it meanwhile makes the start fail, not the test lie.
         let port =
             UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
         // An address of its own for the management, whose port cannot be left to the kernel.
@@ -147,7 +147,7 @@ fn the_real_statsd_gets_timers_counters_and_gauges() {
 }
 
 #[test]
-fn nobody_listening_costs_nothing() {
+fn a_missing_listener_costs_nothing() {
     let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
     let server = sending_to(port).start();
     for _ in 0..50 {

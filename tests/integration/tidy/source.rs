@@ -22,6 +22,8 @@ pub(super) struct Module {
     pub(super) file: PathBuf,
     /// Types that other files can name.
     pub(super) public_types: Vec<String>,
+    /// Errors that are texts, as they are written: `Result<_, String>` and the like.
+    pub(super) text_errors: Vec<String>,
     items: BTreeSet<String>,
     /// Names that `use` brings in, and what they lead to.
     imports: BTreeMap<String, Vec<String>>,
@@ -240,6 +242,25 @@ impl<'ast> Visit<'ast> for Reader {
         visit::visit_path(self, path);
     }
 
+    fn visit_type_path(&mut self, of: &'ast syn::TypePath) {
+        self.module.text_errors.extend(text_error(&of.path).map(str::to_owned));
+        visit::visit_type_path(self, of);
+    }
+
+    fn visit_impl_item_type(&mut self, item: &'ast syn::ImplItemType) {
+        if ["Err", "Error"].iter().any(|name| item.ident == name) && is_text(&item.ty) {
+            self.module.text_errors.push(format!("type {} = String", item.ident));
+        }
+        visit::visit_impl_item_type(self, item);
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+        if call.method == "map_err" && call.args.first().is_some_and(makes_text) {
+            self.module.text_errors.push("map_err to a text".to_owned());
+        }
+        visit::visit_expr_method_call(self, call);
+    }
+
     fn visit_macro(&mut self, of: &'ast Macro) {
         self.visit_path(&of.path);
         self.read_tokens(of.tokens.clone());
@@ -259,6 +280,39 @@ impl<'ast> Visit<'ast> for Reader {
     fn visit_attribute(&mut self, _: &'ast Attribute) {}
 
     fn visit_vis_restricted(&mut self, _: &'ast syn::VisRestricted) {}
+}
+
+/// The result that `path` names, if its error is a text.
+fn text_error(path: &syn::Path) -> Option<&'static str> {
+    let last = path.segments.last().filter(|last| last.ident == "Result")?;
+    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    match arguments.args.iter().nth(1)? {
+        syn::GenericArgument::Type(error) if is_text(error) => Some("Result<_, String>"),
+        _ => None,
+    }
+}
+
+fn is_text(of: &syn::Type) -> bool {
+    match of {
+        syn::Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "String"),
+        syn::Type::Reference(reference) => {
+            matches!(&*reference.elem, syn::Type::Path(path) if path.path.is_ident("str"))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a function that makes an error of another one makes a text.
+fn makes_text(function: &syn::Expr) -> bool {
+    match function {
+        syn::Expr::Closure(closure) => match &*closure.body {
+            syn::Expr::MethodCall(call) => ["to_string", "to_owned"].iter().any(|name| call.method == name),
+            syn::Expr::Macro(of) => of.mac.path.is_ident("format"),
+            _ => false,
+        },
+        syn::Expr::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "to_string"),
+        _ => false,
+    }
 }
 
 /// All files of Rust code in a folder.

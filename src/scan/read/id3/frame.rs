@@ -1,6 +1,7 @@
 //! One frame of an ID3v2 tag: what it means, and how its content is packed and encoded.
 
-use std::io::Read;
+use std::fmt;
+use std::io::{self, Read};
 
 use flate2::read::ZlibDecoder;
 
@@ -21,10 +22,41 @@ pub(super) enum Meaning {
     Text(Field),
     /// A text with a name of the tagger's choice.
     UserText,
-    /// Number of the recording in somebody's database.
+    /// Number of the recording in a database, which the frame names.
     Id,
     Cover,
 }
+
+/// Why the content of a frame counts for nothing.
+#[derive(Debug)]
+pub(super) enum FrameError {
+    /// It is encrypted.
+    Encrypted,
+    /// The compressed frames of the file inflate to more than [`INFLATED_MAX`].
+    InflatesTooMuch,
+    /// It is compressed, and is none of zlib's.
+    Inflate(io::Error),
+    /// The number of its encoding is not one of ID3's.
+    Encoding(u8),
+    /// A text does not fit this encoding.
+    NotEncoded(Encoding),
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameError::Encrypted => f.write_str("it is encrypted"),
+            FrameError::InflatesTooMuch => {
+                write!(f, "compressed frames inflate to more than {INFLATED_MAX} bytes")
+            }
+            FrameError::Inflate(error) => write!(f, "it cannot be inflated: {error}"),
+            FrameError::Encoding(number) => write!(f, "its text encoding {number} does not exist"),
+            FrameError::NotEncoded(encoding) => write!(f, "it is not valid {}", encoding.name()),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
 
 /// The header of a frame.
 #[derive(Debug, Clone, Copy)]
@@ -84,13 +116,13 @@ impl Frame {
         is_cut: bool,
         unsynchronised: bool,
         reading: &mut Reading,
-    ) -> Result<Content, String> {
+    ) -> Result<Content, FrameError> {
         /// Which bits mean what, by version: compressed, encrypted, grouped, with a length.
         struct Bits(u8, u8, u8, u8);
         let Bits(compressed, encrypted, grouped, with_len) =
             if self.version == 4 { Bits(0x08, 0x04, 0x40, 0x01) } else { Bits(0x80, 0x40, 0x20, 0x80) };
         if self.flags & encrypted != 0 {
-            return Err("it is encrypted".to_owned());
+            return Err(FrameError::Encrypted);
         }
         let group_len = usize::from(self.flags & grouped != 0);
         let len_len = if self.flags & (with_len | compressed) != 0 { 4 } else { 0 };
@@ -107,16 +139,16 @@ impl Frame {
 }
 
 /// Inflates at most what one text needs, and at most [`INFLATED_MAX`] in one file.
-fn inflate(data: &[u8], is_cut: bool, reading: &mut Reading) -> Result<Content, String> {
+fn inflate(data: &[u8], is_cut: bool, reading: &mut Reading) -> Result<Content, FrameError> {
     let mut inflated = Vec::new();
     let outcome = ZlibDecoder::new(data).take(ENCODED_MAX as u64 + 1).read_to_end(&mut inflated);
     reading.inflated += inflated.len();
     if reading.inflated > INFLATED_MAX {
-        return Err(format!("compressed frames inflate to more than {INFLATED_MAX} bytes"));
+        return Err(FrameError::InflatesTooMuch);
     }
     let is_long = inflated.len() > ENCODED_MAX;
     match outcome {
-        Err(error) if !(is_cut || is_long) => Err(format!("it cannot be inflated: {error}")),
+        Err(error) if !(is_cut || is_long) => Err(FrameError::Inflate(error)),
         _ => Ok(Content { data: inflated, is_cut: is_cut || is_long }),
     }
 }
@@ -179,7 +211,7 @@ pub(super) fn push(
     content: &Content,
     version: u8,
     reading: &mut Reading,
-) -> Result<(), String> {
+) -> Result<(), FrameError> {
     match meaning {
         Meaning::Text(field) => {
             for text in decoded(content, version)? {
@@ -213,16 +245,16 @@ fn push_text(field: Field, text: &str, reading: &mut Reading) {
 
 /// The values of a text frame, decoded. As in avalonms a frame counts for nothing if one of
 /// them does not fit its encoding: the tagger had another one in mind.
-fn decoded(content: &Content, version: u8) -> Result<Vec<String>, String> {
+fn decoded(content: &Content, version: u8) -> Result<Vec<String>, FrameError> {
     let decode = |(value, encoding): (&[u8], Encoding)| match text::decode(value, encoding) {
         (text, true) => Ok(text),
-        (_, false) => Err(format!("it is not valid {}", encoding.name())),
+        (_, false) => Err(FrameError::NotEncoded(encoding)),
     };
     texts(content, version)?.into_iter().map(decode).collect()
 }
 
 /// The values of a text frame, each with its encoding. An empty frame has none.
-fn texts(content: &Content, version: u8) -> Result<Vec<(&[u8], Encoding)>, String> {
+fn texts(content: &Content, version: u8) -> Result<Vec<(&[u8], Encoding)>, FrameError> {
     let Some((encoding, mut rest)) = content.data.split_first() else { return Ok(Vec::new()) };
     let mut order = ByteOrder::Little;
     let mut values = Vec::new();
@@ -239,7 +271,7 @@ fn texts(content: &Content, version: u8) -> Result<Vec<(&[u8], Encoding)>, Strin
             }
             2 => (value, Encoding::Utf16(ByteOrder::Big)),
             3 => (value, Encoding::Utf8),
-            other => return Err(format!("its text encoding {other} does not exist")),
+            other => return Err(FrameError::Encoding(*other)),
         };
         if content.is_cut && after.is_empty() {
             text.0 = text::without_torn_end(text.0, text.1);

@@ -75,7 +75,7 @@ fn both_versions_name_the_client_however_they_arrive() {
 }
 
 #[test]
-fn trusted_proxies_must_send_one_and_nobody_else_may() {
+fn trusted_proxies_must_send_one_and_no_other_client_may() {
     let header = b"PROXY TCP4 192.0.2.7 127.0.0.1 4660 8000\r\nGET / HTTP/1.1\r\n\r\n";
     for (peer, trusted) in [("192.0.2.1", Some(local())), ("127.0.0.1", None)] {
         let (client, rest) = read(header, 1000, peer, trusted.as_ref()).unwrap();
