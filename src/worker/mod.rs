@@ -84,7 +84,7 @@ pub type Notify = Box<dyn Fn(Notice) -> io::Result<()>>;
 /// What a worker says to its master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// It accepts connections, or could.
+    /// It accepts connections, or will as soon as its generation serves.
     Ready,
     /// It wishes to be replaced, and goes on until it is.
     Retires(Cause),
