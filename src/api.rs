@@ -62,11 +62,13 @@ pub enum Parameter {
     Name(Owner),
     /// The id of the album, artist or genre of songs.
     Id(Owner),
+    /// The hash of the collection that the client has begun to read.
+    Snapshot,
 }
 
 impl Parameter {
     /// All of them.
-    pub const ALL: [Parameter; 11] = [
+    pub const ALL: [Parameter; 12] = [
         Parameter::Query,
         Parameter::Order,
         Parameter::Direction,
@@ -78,6 +80,7 @@ impl Parameter {
         Parameter::Id(Owner::Album),
         Parameter::Id(Owner::Artist),
         Parameter::Id(Owner::Genre),
+        Parameter::Snapshot,
     ];
 
     /// Its name in a query string.
@@ -90,6 +93,7 @@ impl Parameter {
             Parameter::Offset => "offset",
             Parameter::Name(owner) => owner.singular(),
             Parameter::Id(owner) => Field::id_of(owner).name(),
+            Parameter::Snapshot => "snapshot",
         }
     }
 

@@ -57,8 +57,11 @@ impl Shell {
                 return Some(Event::LoaderStarted(self.start_loader(generation).map_err(Reason::from)));
             }
             Action::Fork { generation, slot } => {
+                // A generation whose turn has not come leaves all connections to the one that serves.
+                let waits = self.generations.current_number().is_some_and(|current| current != generation);
                 let of = self.generations.numbered(generation);
-                let result = of.and_then(|of| self.workers.fork(generation, of, slot)).map_err(Reason::from);
+                let forked = of.and_then(|of| self.workers.fork(generation, of, slot, waits));
+                let result = forked.map_err(Reason::from);
                 return Some(Event::Forked { generation, slot, result });
             }
             Action::Kill { pid, signal } => {
@@ -166,6 +169,7 @@ impl Shell {
     fn promote(&mut self, number: u64, arbiter: &Arbiter) {
         // Before they are told to leave: a connection that a proxy has kept must not show it old rows.
         self.workers.owe_snapshot(number);
+        self.workers.owe_turn(number);
         self.generations.promote(number);
         self.workers.hand_out(&self.generations);
         let Some(generation) = self.generations.current() else { return };

@@ -10,7 +10,8 @@ use super::histogram::{Durations, Latencies};
 
 /// Status codes that are counted by themselves: all that a worker answers with. The last stands for
 /// any other.
-pub const CODES: [&str; 11] = ["200", "304", "400", "404", "405", "412", "413", "414", "431", "500", "other"];
+pub const CODES: [&str; 12] =
+    ["200", "304", "400", "404", "405", "409", "412", "413", "414", "431", "500", "other"];
 
 /// Bytes of a request line that are kept for the log.
 const SHOWN_REQUEST_MAX: usize = 128;
@@ -216,11 +217,12 @@ pub(super) fn code(status: u16) -> usize {
         400 => 2,
         404 => 3,
         405 => 4,
-        412 => 5,
-        413 => 6,
-        414 => 7,
-        431 => 8,
-        500 => 9,
+        409 => 5,
+        412 => 6,
+        413 => 7,
+        414 => 8,
+        431 => 9,
+        500 => 10,
         _ => CODES.len() - 1,
     }
 }

@@ -10,7 +10,7 @@ use crate::model::{Kind, Owner};
 /// First bytes of every snapshot.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89AVLN\r\n\x1a";
 /// The only version that this program writes and reads.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of the header; the first section begins here.
 pub(crate) const HEADER_LEN: usize = size_of::<Header>();
 /// Sections begin at multiples of this.
@@ -26,9 +26,9 @@ pub(crate) struct Header {
     pub(crate) version: U32,
     pub(crate) sections: U32,
     pub(crate) length: U64,
-    pub(crate) hash: [u8; 16],
+    pub(crate) checksum: [u8; 16],
     pub(crate) table: U64,
-    pub(crate) reserved: [u8; 16],
+    pub(crate) hash: [u8; 16],
 }
 
 const _: () = assert!(HEADER_LEN == 64);
@@ -158,9 +158,23 @@ pub(crate) fn is_dense(count: usize, all: u32) -> bool {
     count > all as usize / SPARSE
 }
 
-/// The hash over everything behind the header, finished with the header itself.
-pub(crate) fn content_hash(mut rest: Xxh3, header: &Header) -> [u8; 16] {
-    rest.update(Header { hash: [0; 16], ..*header }.as_bytes());
+/// Whether a section is of columns 19 and 20, whose bytes depend on the compressor and not on the rows alone.
+pub(crate) fn is_packed(entry: &SectionEntry) -> bool {
+    [Column::Gzip, Column::Zstd].iter().any(|column| entry.id.get() % 256 == column.number())
+}
+
+/// The hash of the content: over the bytes between the header and the compressed lists, finished with the lines
+/// of the section `table` that are of no such list.
+pub(crate) fn content_hash(mut content: Xxh3, table: &[SectionEntry]) -> [u8; 16] {
+    for entry in table.iter().filter(|entry| !is_packed(entry)) {
+        content.update(entry.as_bytes());
+    }
+    content.digest128().to_be_bytes()
+}
+
+/// The checksum: over everything behind the header, finished with the header itself.
+pub(crate) fn checksum(mut rest: Xxh3, header: &Header) -> [u8; 16] {
+    rest.update(Header { checksum: [0; 16], ..*header }.as_bytes());
     rest.digest128().to_be_bytes()
 }
 

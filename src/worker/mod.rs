@@ -21,7 +21,6 @@ use hyper::header::HeaderValue;
 use nix::unistd::{Pid, getppid};
 use slog::{Logger, error, info, warn};
 use socket2::Socket;
-use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 pub use life::drain::Ending;
@@ -34,10 +33,10 @@ pub use shown::status::{load, scan as scan_status};
 pub use watch::caller::Role;
 
 use answer::date::Date;
-use connection::accept::Acceptors;
-use connection::serve::serve_accepted;
 use life::drain::Drain;
+use life::entrance::Entrance;
 use life::handout::{Handout, Handouts};
+use life::proof;
 use life::retirement::Retirement;
 use life::signals::{Signals, Wish};
 use request::listing::Lists;
@@ -47,8 +46,8 @@ use request::snapshots::Snapshots;
 use watch::clock::{CLOCK_TICK, Ticks};
 use watch::connections::Connections;
 
-use crate::config::{Config, Limits};
-use crate::scoreboard::{Scoreboard, Slot};
+use crate::config::{Config, Limits, Proxies};
+use crate::scoreboard::{Dismissal, Scoreboard, Slot};
 use crate::snapshot::{Snapshot, open_sealed};
 use crate::telemetry::{AccessLog, Log, Statsd};
 
@@ -72,6 +71,9 @@ pub struct Worker {
     pub master: Pid,
     /// Where the master hands over what the worker cannot get itself.
     pub handouts: Taker,
+    /// Whether another generation serves: then the worker proves itself, and accepts no connection before the
+    /// master says that it is its turn.
+    pub waits: bool,
     /// Tells the master something.
     pub notify: Notify,
 }
@@ -82,7 +84,7 @@ pub type Notify = Box<dyn Fn(Notice) -> io::Result<()>>;
 /// What a worker says to its master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// It accepts connections.
+    /// It accepts connections, or will as soon as its generation serves.
     Ready,
     /// It wishes to be replaced, and goes on until it is.
     Retires(Cause),
@@ -110,55 +112,63 @@ impl Worker {
 
     async fn serve(self) -> io::Result<Ending> {
         let mut signals = Signals::install()?;
+        if self.waits {
+            proof::prove(&Arc::new(self.uncounted_service()?)).await?;
+        }
         let service = Arc::new(self.service());
         let mut handouts = Some(Handouts::of(self.handouts)?);
-        let limits = self.config.limits.clone();
-        let (acceptors, channels) = Acceptors::start(self.listeners, limits.connections, self.log.logger())?;
-        let connections = Arc::new(Connections::default());
-        let mut accepting = JoinSet::new();
-        for accepted in channels {
-            accepting.spawn(serve_accepted(accepted, Arc::clone(&service), Arc::clone(&connections)));
-        }
-        (self.notify)(Notice::Ready)?;
         let mut life = Life {
-            limits,
+            limits: self.config.limits.clone(),
             slot: self.slot,
             log: self.log,
             access_log: self.access_log,
             master: self.master,
             notify: self.notify,
             service,
-            connections,
+            connections: Arc::default(),
+            entrance: Entrance::closed(self.listeners),
             ticks: Ticks::new(),
             retirement: Retirement::new(&self.config),
-            drain: Drain::new(Some(acceptors), self.config.graceful_timeout),
+            drain: Drain::new(self.config.graceful_timeout),
         };
+        if !self.waits {
+            life.open()?;
+        }
+        (life.notify)(Notice::Ready)?;
         let mut tick = tokio::time::interval(CLOCK_TICK);
         // A worker that was stopped does not make up for the ticks that it has missed.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = tick.tick() => life.tick(),
+                _ = tick.tick() => life.tick()?,
                 // Each ends when its listener is closed and all that came from there is served.
-                Some(_) = accepting.join_next() => if accepting.is_empty() {
+                Some(()) = life.entrance.next_end() => if life.entrance.is_deaf() {
                     life.tell(Notice::Deaf);
                 },
                 wish = signals.next() => match wish {
                     Wish::Stop => return Ok(Ending::Stopped),
-                    Wish::Drain => life.begin_drain(handouts.as_ref()),
+                    Wish::Drain => life.begin_drain(handouts.as_ref())?,
                 },
                 handout = next_of(&handouts) => match handout {
-                    Ok(handout) => life.take(handout),
+                    Ok(handout) => life.take(handout)?,
                     Err(error) => {
                         error!(life.logger(), "the master can hand over nothing more"; "error" => %error);
                         handouts = None;
                     }
                 },
             }
-            if let Some(ending) = life.proceed(accepting.is_empty()) {
+            if let Some(ending) = life.proceed() {
                 return Ok(ending);
             }
         }
+    }
+
+    /// The service for the worker's own questions, which are none of clients: they stand in no log and no metrics,
+    /// and no proxy passes them on.
+    fn uncounted_service(&self) -> io::Result<Service> {
+        let proxies = Proxies { proxy_protocol: None, ..self.config.proxies.clone() };
+        let (slot, statsd) = (Scoreboard::create()?.assign(0), Statsd::start("", 0, ""));
+        Ok(Service { slot, statsd, proxies, access_log: None, ..self.service() })
     }
 
     /// What all connections share.
@@ -199,6 +209,7 @@ struct Life {
     notify: Notify,
     service: Arc<Service>,
     connections: Arc<Connections>,
+    entrance: Entrance,
     ticks: Ticks,
     retirement: Retirement,
     drain: Drain,
@@ -209,8 +220,13 @@ impl Life {
         self.log.logger()
     }
 
+    /// Begins to accept connections.
+    fn open(&mut self) -> io::Result<()> {
+        self.entrance.open(self.limits.connections, &self.service, &self.connections, self.log.logger())
+    }
+
     /// What a worker does with every tick of its clock.
-    fn tick(&mut self) {
+    fn tick(&mut self) -> io::Result<()> {
         self.slot.beat();
         let (open, in_flight) = self.connections.counts();
         self.slot.set_connections(open, in_flight);
@@ -227,8 +243,9 @@ impl Life {
         }
         if self.drain.begun.is_none() && getppid() != self.master {
             warn!(self.logger(), "the master is gone, draining");
-            self.drain.begin(&self.service, self.connections.clock());
+            self.leave()?;
         }
+        Ok(())
     }
 
     /// Tells the master something. A worker whose master is gone answers what is under way all the same.
@@ -242,17 +259,27 @@ impl Life {
     }
 
     /// Begins to drain, with everything that the master has handed over before.
-    fn begin_drain(&mut self, handouts: Option<&Handouts>) {
+    fn begin_drain(&mut self, handouts: Option<&Handouts>) -> io::Result<()> {
         while let Some(handout) = handouts.and_then(Handouts::next_here) {
-            self.take(handout);
+            self.take(handout)?;
         }
-        self.drain.begin(&self.service, self.connections.clock());
+        self.leave()
     }
 
-    /// Drains further, and says whether the life is over; `deaf` if no connection can come any more.
-    fn proceed(&mut self, deaf: bool) -> Option<Ending> {
-        self.drain.proceed(self.slot, self.master, self.connections.clock());
-        let ending = self.drain.ending(deaf, &self.connections, self.logger())?;
+    /// Begins to drain. Where no others go on, also a worker whose turn has not come takes its part of the
+    /// connections that wait: it may be the last one to close a listener, and what waits there then is lost.
+    fn leave(&mut self) -> io::Result<()> {
+        if self.slot.dismissal() != Some(Dismissal::Replaced) {
+            self.open()?;
+        }
+        self.drain.begin(&self.service, self.connections.clock());
+        Ok(())
+    }
+
+    /// Drains further, and says whether the life is over.
+    fn proceed(&mut self) -> Option<Ending> {
+        self.drain.proceed(&mut self.entrance, self.slot, self.master, self.connections.clock());
+        let ending = self.drain.ending(self.entrance.is_deaf(), &self.connections, self.logger())?;
         self.service.statsd.flush();
         if self.service.statsd.lost() > 0 {
             info!(self.logger(), "metrics were lost"; "datagrams" => self.service.statsd.lost());
@@ -260,8 +287,9 @@ impl Life {
         Some(ending)
     }
 
-    fn take(&self, handout: Handout) {
+    fn take(&mut self, handout: Handout) -> io::Result<()> {
         match handout {
+            Handout::Turn => self.open()?,
             Handout::Names(names) => names.into_iter().for_each(|(name, addresses)| {
                 name.learn(addresses);
             }),
@@ -272,6 +300,7 @@ impl Life {
                 }
             },
         }
+        Ok(())
     }
 }
 

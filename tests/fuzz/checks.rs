@@ -2,18 +2,21 @@
 
 #![allow(dead_code)]
 
+use std::ops::Range;
 use std::path::Path;
 
 use avalon::snapshot::query::Runs;
 use avalon::snapshot::{Direction, Field, Filter, Kind, Owner, Page, Query, Snapshot, Verify};
 use xxhash_rust::xxh3::Xxh3;
 
-/// Bytes of a snapshot's header, and of the hash in it (src/snapshot/FORMAT.md).
+/// Bytes of a snapshot's header, and what stands there (src/snapshot/FORMAT.md).
 const HEADER: usize = 64;
-const HASH: std::ops::Range<usize> = 24..40;
+const CHECKSUM: Range<usize> = 24..40;
+const TABLE: usize = 40;
+const HASH: Range<usize> = 48..64;
 
 /// Bytes that may be a snapshot: they are refused, or every question is answered. Once as they are,
-/// and once with the hash that they should have, as few of them get further otherwise.
+/// and once with the hash and the checksum that they should have, as few of them get further otherwise.
 pub(crate) fn open(bytes: &[u8]) {
     ask_all(bytes, true);
     if bytes.len() >= HEADER {
@@ -42,14 +45,38 @@ pub(crate) fn params(bytes: &[u8]) {
     }
 }
 
-fn signed(bytes: &[u8]) -> Vec<u8> {
+/// With the hash and the checksum that the bytes should have.
+pub(crate) fn signed(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
-    bytes[HASH].fill(0);
-    let mut hash = Xxh3::new();
-    hash.update(&bytes[HEADER..]);
-    hash.update(&bytes[..HEADER]);
-    bytes[HASH].copy_from_slice(&hash.digest128().to_be_bytes());
+    if let Some(hash) = content_hash(&bytes) {
+        bytes[HASH].copy_from_slice(&hash);
+    }
+    bytes[CHECKSUM].fill(0);
+    let mut checksum = Xxh3::new();
+    checksum.update(&bytes[HEADER..]);
+    checksum.update(&bytes[..HEADER]);
+    bytes[CHECKSUM].copy_from_slice(&checksum.digest128().to_be_bytes());
     bytes
+}
+
+/// That of all but the compressed lists, if the table is one.
+fn content_hash(bytes: &[u8]) -> Option<[u8; 16]> {
+    let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let table = usize::try_from(number(TABLE)?).ok()?;
+    let mut end = table;
+    let mut lines = Vec::new();
+    for line in bytes.get(table..)?.chunks_exact(24) {
+        let column = line[0];
+        if [19, 20].contains(&column) {
+            end = end.min(usize::try_from(u64::from_le_bytes(line[8..16].try_into().ok()?)).ok()?);
+        } else {
+            lines.extend_from_slice(line);
+        }
+    }
+    let mut hash = Xxh3::new();
+    hash.update(bytes.get(HEADER..end)?);
+    hash.update(&lines);
+    Some(hash.digest128().to_be_bytes())
 }
 
 /// Of `honest` bytes the length of an answer is known before it is read; forged ones may hold the

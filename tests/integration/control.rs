@@ -331,7 +331,7 @@ fn inspect_tells_of_a_database_and_of_a_saved_snapshot() {
     let file = server.path("torn").display().to_string();
     fs::write(&file, torn).expect("a file");
     for (arguments, code, words) in [
-        (&[file.as_str()][..], 1, "hash"),
+        (&[file.as_str()][..], 1, "checksum"),
         (&["/nowhere/at/all"], 1, "/nowhere/at/all"),
         (&["--database", "mysql://me:geheim@x/y"], 2, "mysql"),
     ] {

@@ -1,143 +1,21 @@
-//! The configurations for nginx and HAProxy as they stand, with Debian's own of these, in front of
-//! servers that are reloaded and replaced. Only addresses and folders are the test's.
+//! The configurations for nginx and HAProxy as they stand, in front of servers that are reloaded, replaced,
+//! killed and stopped.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::TempDir;
 
 use crate::control::ctl_ok;
-use crate::harness::http::{Answer, Connection, get};
+use crate::harness::eventually;
+use crate::harness::front::{CLIENT, Front};
+use crate::harness::http::{Connection, get};
 use crate::harness::load::{Load, Plan, status_200};
-use crate::harness::server::{Server, Setup, collection};
-use crate::harness::{before_deadline, eventually, free_port};
+use crate::harness::server::{Server, Setup, collection, heavy_collection};
 use crate::upgrade::Successor;
-
-const NGINX: &str = include_str!("../../config/nginx.conf");
-const HAPROXY: &str = include_str!("../../config/haproxy.cfg");
-
-/// A proxy that runs, and is told to end when dropped.
-struct Front {
-    folder: TempDir,
-    process: Child,
-    address: String,
-}
-
-impl Front {
-    /// Starts nginx with our configuration, in which `socket` is Avalon's.
-    fn nginx(socket: &Path) -> Front {
-        let folder = tempfile::tempdir().expect("a folder");
-        let here = folder.path().display().to_string();
-        let config = replaced(NGINX, "unix:/run/avalon.sock", &format!("unix:{}", socket.display()));
-        let config = replaced(&config, "/run/nginx.pid", &format!("{here}/pid"));
-        let config = replaced(&config, "/var/log/nginx", &here);
-        let command = ["/usr/sbin/nginx", "-g", "daemon off;", "-c"];
-        Front::start(folder, &command, |port| {
-            replaced(&config, "listen 80", &format!("listen 127.0.0.1:{port}"))
-        })
-    }
-
-    fn haproxy(one: &Server, two: &Server) -> Front {
-        let folder = tempfile::tempdir().expect("a folder");
-        let address = |server: &Server| server.address.trim_start_matches("http://").to_owned();
-        let config = replaced(HAPROXY, "127.0.0.1:8000", &address(one));
-        let config = replaced(&config, "127.0.0.1:8001", &address(two));
-        let config = replaced(&config, "/run/haproxy", &folder.path().display().to_string());
-        let command = ["/usr/sbin/haproxy", "-db", "-f"];
-        Front::start(folder, &command, |port| {
-            replaced(&config, "bind :80", &format!("bind 127.0.0.1:{port}"))
-        })
-    }
-
-    /// Runs a command, followed by a file with the configuration for a free port, and waits until it
-    /// passes on what Avalon answers.
-    fn start(folder: TempDir, command: &[&str], config: impl Fn(u16) -> String) -> Front {
-        let (file, log) = (folder.path().join("config"), folder.path().join("log"));
-        // Another process may be quicker to use the port.
-        let started = before_deadline(|| {
-            let port = free_port();
-            fs::write(&file, config(port)).expect("a file");
-            let log = fs::File::create(&log).expect("a file");
-            let mut proxy = Command::new(command[0]);
-            proxy.args(&command[1..]).arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-            let mut process = proxy.spawn().expect("a proxy: scripts/install-test-deps installs it");
-            let address = format!("http://127.0.0.1:{port}");
-            let serves = eventually("the proxy to serve or to end", || {
-                let ended = process.try_wait().expect("a child").is_some();
-                (ended || Connection::open(&address).is_ok()).then_some(!ended)
-            });
-            serves.then_some((process, address))
-        });
-        let log = fs::read_to_string(&log).unwrap_or_default();
-        let (process, address) = started.unwrap_or_else(|| panic!("the proxy does not start: {log}"));
-        let front = Front { folder, process, address };
-        eventually("an answer through the proxy", || {
-            let answer = Connection::open(&front.address).ok()?.get("/avalon/heartbeat").ok()?;
-            (answer.status == 200 && answer.text() == "OKOKOK").then_some(())
-        });
-        front
-    }
-
-    /// Asks with these header lines from an address that is no trusted proxy's.
-    fn ask(&self, target: &str, fields: &[&str]) -> Answer {
-        let mut connection = Connection::open_from(&self.address, CLIENT).expect("a connection");
-        connection.request("GET", target, fields).expect("an answer")
-    }
-
-    /// A command to HAProxy's socket, and the answer.
-    fn tell(&self, command: &str) -> String {
-        let mut socket = UnixStream::connect(self.folder.path().join("admin.sock")).expect("the socket");
-        socket.write_all(format!("{command}\n").as_bytes()).expect("a command");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("an answer");
-        answer
-    }
-
-    /// Clients, as many requests as the limits for one address let pass.
-    fn load(&self, plan: Plan) -> Load {
-        let keepalive = Duration::from_secs(75);
-        let load = Load::start(&Plan {
-            address: self.address.clone(),
-            keepalive,
-            ..plan.clients(6, 3, Duration::from_millis(100))
-        });
-        load.wait_answers(30);
-        load
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        let pid = i32::try_from(self.process.id()).expect("a pid");
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        let _ = self.process.wait();
-        if std::thread::panicking() {
-            for name in ["log", "error.log"] {
-                eprintln!(
-                    "{name}: {}",
-                    fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
-                );
-            }
-        }
-    }
-}
-
-/// Of loopback, but not one of FORWARDED_ALLOW_IPS.
-const CLIENT: &str = "127.0.0.9";
-
-/// # Panics
-/// If there is nothing to replace: the configuration is not what the test thinks.
-fn replaced(text: &str, from: &str, to: &str) -> String {
-    assert!(text.contains(from), "{from}");
-    text.replace(from, to)
-}
 
 /// A server with lists that are worth compressing, and an access log of clients and request ids.
 fn setup() -> Setup {
@@ -261,7 +139,7 @@ fn reloads_and_upgrades_behind_nginx_lose_nothing() {
 
 fn behind_haproxy() -> (Server, Server, Front) {
     let (one, two) = (setup().start(), setup().start());
-    let front = Front::haproxy(&one, &two);
+    let front = Front::haproxy(&[&one, &two]);
     (one, two, front)
 }
 
@@ -318,4 +196,75 @@ fn haproxy_leaves_out_who_is_drained_or_gone() {
     two.wait_exit();
     eventually("the checks to notice", || state(&front, "two").starts_with("DOWN").then_some(()));
     assert_eq!(front.ask("/avalon/version", &[]).status, 503);
+}
+
+/// All processes of a server.
+fn processes(server: &Server) -> Vec<Pid> {
+    [vec![server.pid()], server.workers(), server.helpers()].concat()
+}
+
+fn signal_all(processes: &[Pid], signal: Signal) {
+    processes.iter().for_each(|pid| kill(*pid, signal).expect("a process"));
+}
+
+/// Ten clients that keep their connections and two that do not lose no request while one of three servers is
+/// killed, nor while one is stopped for half a minute and goes on then; and wait for none longer than so.
+fn assert_survives(front: impl Fn(&[&Server]) -> Front) {
+    let servers = [setup().start(), setup().start(), setup().start()];
+    let front = front(&servers.each_ref());
+    let begin_load = || {
+        let plan = Plan::standard(&front.address, &["/avalon/songs", "/avalon/artists?limit=3"], status_200);
+        let plan = Plan { keepalive: Duration::from_secs(75), ..plan };
+        let load = Load::start(&plan.clients(10, 2, Duration::from_millis(100)));
+        load.wait_answers(100);
+        load
+    };
+    let end_load = |load: Load, patience| {
+        let report = load.stop();
+        report.assert_nothing_lost(500);
+        assert!(report.took(1.0) <= patience, "{report:?}");
+    };
+
+    let load = begin_load();
+    let stopped = processes(&servers[0]);
+    signal_all(&stopped, Signal::SIGSTOP);
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(30) {
+        load.wait_answers(10);
+    }
+    signal_all(&stopped, Signal::SIGCONT);
+    load.wait_answers(200);
+    end_load(load, Duration::from_secs(5));
+
+    let load = begin_load();
+    // The helpers end by themselves.
+    signal_all(&[vec![servers[1].pid()], servers[1].workers()].concat(), Signal::SIGKILL);
+    load.wait_answers(500);
+    end_load(load, Duration::from_millis(1500));
+}
+
+#[test]
+fn haproxy_survives_a_server_that_is_killed_or_hangs() {
+    assert_survives(Front::haproxy);
+}
+
+#[test]
+fn nginx_survives_a_server_that_is_killed_or_hangs() {
+    assert_survives(Front::nginx_nodes);
+}
+
+/// A proxy waits for the client there, not for the server.
+#[test]
+fn clients_may_rest_for_longer_than_servers() {
+    let servers = [1, 2].map(|_| Setup::with(&heavy_collection(40, 30_000_000)).start());
+    for front in [Front::haproxy, Front::nginx_nodes] {
+        let front = front(&servers.each_ref());
+        let mut client = Connection::open_narrow(&front.address).expect("a connection");
+        client.send(b"GET /avalon/songs HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+        client.first_byte().expect("the answer has begun");
+        // Longer than `timeout server` and `proxy_read_timeout`: this time is what is tested.
+        std::thread::sleep(Duration::from_secs(5));
+        let answer = client.answer("GET").expect("the whole answer");
+        assert!(answer.success().len() == 400, "{}", answer.body.len());
+    }
 }

@@ -8,6 +8,7 @@ mod entity_tags;
 mod limits;
 mod refusals;
 mod rows;
+mod snapshots;
 mod uploads;
 
 use jiff::Timestamp;

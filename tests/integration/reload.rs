@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -15,7 +17,7 @@ use crate::harness::http::{self, Answer, Connection};
 use crate::harness::load::{Load, Plan, Verdict, status_200};
 use crate::harness::postgres::Postgres;
 use crate::harness::server::{Server, Setup, collection};
-use crate::harness::{eventually, free_port};
+use crate::harness::{eventually, free_port, shim};
 
 fn start_load(server: &Server) -> Load {
     let targets = ["songs", "artists", "songs?artist=artist%200000", "heartbeat"];
@@ -83,6 +85,88 @@ fn kept_connections_show_no_row_of_before_a_reload() {
             assert!(answer.closes() && tag.ends_with(answer.header("etag").expect("a tag")));
         }
     }
+    server.assert_clean_shutdown();
+}
+
+/// What a client that connects for each request has seen: when each answer had come, and its collection.
+type Seen = Vec<(Instant, Instant, String)>;
+
+fn ask_until(address: &str, over: &AtomicBool) -> Seen {
+    let mut seen = Seen::new();
+    while !over.load(Ordering::Relaxed) {
+        let asked = Instant::now();
+        let answer = http::get(address, "/avalon/artists?limit=1");
+        let of = answer.header("x-avalon-snapshot").expect("a collection").to_owned();
+        seen.push((asked, Instant::now(), of));
+    }
+    seen
+}
+
+/// Clients that connect for each request see the new rows from some moment on, and hardly an old one after that.
+#[test]
+fn old_and_new_answers_do_not_alternate() {
+    let server = Setup::with(&collection(10)).flag("--workers=2").start();
+    let mut windows = Vec::new();
+    let mut late = 0;
+    for artists in 11..=20 {
+        store(&server, artists);
+        let over = AtomicBool::new(false);
+        let (seen, new) = thread::scope(|scope| {
+            let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| ask_until(&server.address, &over))).collect();
+            server.reload();
+            let new = server.get("/avalon/artists").header("x-avalon-snapshot").expect("a hash").to_owned();
+            over.store(true, Ordering::Relaxed);
+            let seen: Vec<Seen> =
+                clients.into_iter().map(|client| client.join().expect("a client")).collect();
+            (seen.concat(), new)
+        });
+        let first_new = seen.iter().filter(|(_, _, of)| *of == new).map(|(_, came, _)| *came).min();
+        let first_new = first_new.expect("an answer of the new rows");
+        // Asked when some client had the new rows already.
+        let old = seen.iter().filter(|(asked, _, of)| *of != new && *asked > first_new);
+        late += old.clone().count();
+        windows.push(old.map(|(_, came, _)| came.duration_since(first_new)).max().unwrap_or_default());
+    }
+    windows.sort_unstable();
+    println!("{late} old answers after the first new one, windows {windows:.1?}");
+    assert!(windows[windows.len() / 2] <= Duration::from_millis(20), "{windows:.1?}");
+    // With both generations accepting for a fifth of a second there were about sixty of them in each reload.
+    assert!(late <= 20, "{late} old answers, {windows:.1?}");
+    server.assert_clean_shutdown();
+}
+
+#[test]
+fn workers_that_crash_with_their_first_answer_change_nothing() {
+    let setup = Setup::with(&collection(10));
+    let crash = setup.path("crash");
+    let setup = setup.variable("SHIM_PATH", &crash.display().to_string());
+    let server = setup.variable("LD_PRELOAD", &shim::answers().display().to_string()).start();
+    let before = server.wait_workers(2);
+    fs::write(&crash, "").expect("a file");
+    store(&server, 11);
+    // No client asks meanwhile: the new workers ask themselves.
+    assert_keeps(&server, &before, "a new worker did not come up: killed by SIGABRT");
+    fs::remove_file(&crash).expect("a file");
+    assert_eq!(songs(&server), 100);
+    server.reload();
+    assert_eq!(songs(&server), 110);
+}
+
+/// The questions that new workers ask themselves are none of clients.
+#[test]
+fn own_questions_are_not_counted() {
+    let setup = Setup::with(&collection(10));
+    let log = setup.path("access.log");
+    let setup = setup.flag(&format!("--access-logfile={}", log.display()));
+    // A proxy must begin with its header; the worker does not.
+    let server = setup.flag("--proxy-protocol").variable("AVALON_PROXY_ALLOW_IPS", "192.0.2.1").start();
+    server.reload();
+    let status = server.status();
+    let workers = status["workers"].as_array().expect("workers");
+    assert!(workers.iter().all(|worker| worker["requests"] == 0), "{status}");
+    server.get("/avalon/songs");
+    let lines = eventually("a line", || fs::read_to_string(&log).ok().filter(|text| !text.is_empty()));
+    assert_eq!(lines.lines().count(), 1, "{lines}");
     server.assert_clean_shutdown();
 }
 

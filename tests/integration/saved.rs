@@ -111,7 +111,7 @@ fn file_of_no_use_is_ignored_with_a_warning() {
     let mut older = good.clone();
     older[8] = 0;
     for (bytes, mode, reason) in [
-        (&torn[..], 0o400, "hash"),
+        (&torn[..], 0o400, "checksum"),
         (&older[..], 0o400, "format version 0"),
         (&good[..end], 0o400, "should have"),
         (&b""[..], 0o400, "0 bytes"),

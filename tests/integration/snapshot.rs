@@ -1,4 +1,4 @@
-//! The snapshot format: what version 1 looks like, for ever.
+//! The snapshot format: what version 2 looks like, for ever, and what becomes of version 1.
 
 use std::env;
 use std::fs;
@@ -6,19 +6,23 @@ use std::io::Cursor;
 use std::path::PathBuf;
 
 use avalon::snapshot::query::Runs;
-use avalon::snapshot::{self, Direction, Field, Kind, Page, Query, Snapshot, Verify};
+use avalon::snapshot::{self, Direction, Field, Kind, OpenError, Page, Query, Snapshot, Verify};
 
 use crate::harness::server::collection;
 
-/// The snapshot of three artists, as version 1 has it.
+/// The snapshot of three artists, as version 2 has it.
 pub(crate) fn golden() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/snapshot/version-1")
+    fixture("version-2")
+}
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/snapshot").join(name)
 }
 
 /// With `WRITE_GOLDEN` set it is written again, which after the first release only a new version
 /// of the format may need, under another name.
 #[test]
-fn version_1_is_what_it_was() {
+fn version_2_is_what_it_was() {
     let mut built = Cursor::new(Vec::new());
     snapshot::build(&collection(3), &mut built).expect("a snapshot");
     let built = built.into_inner();
@@ -31,7 +35,7 @@ fn version_1_is_what_it_was() {
 }
 
 #[test]
-fn version_1_is_read() {
+fn version_2_is_read() {
     let bytes = fs::read(golden()).expect("the golden file");
     let snapshot = Snapshot::open(&bytes, Verify::Full).expect("a snapshot");
     assert_eq!(Kind::ALL.map(|kind| snapshot.count(kind)), [3, 3, 2, 30]);
@@ -53,4 +57,12 @@ fn version_1_is_read() {
     };
     let found = names(&query);
     assert!(found.len() == 4 && found.iter().all(|name| all.contains(name)), "{found:?}");
+}
+
+/// As a server finds one that an older release has kept.
+#[test]
+fn version_1_is_refused_by_its_number() {
+    let bytes = fs::read(fixture("version-1")).expect("the former golden file");
+    let refused = Snapshot::open(&bytes, Verify::Hash).expect_err("another version");
+    assert_eq!(refused, OpenError::Version { found: 1 });
 }

@@ -82,7 +82,7 @@ pub enum Event {
         /// The child, or why there is none.
         result: Result<Pid, Reason>,
     },
-    /// A worker accepts connections.
+    /// A worker accepts connections, or will as soon as its generation serves.
     Ready(Pid),
     /// A worker that was told to end accepts no connections any more.
     Deaf(Pid),

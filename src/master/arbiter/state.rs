@@ -96,8 +96,7 @@ pub(super) enum Stage {
         deadline: Instant,
     },
     Booting,
-    /// Its workers accept connections beside those of the generation that serves, which goes on
-    /// if one of them dies before this time.
+    /// All its workers are ready. The generation that serves goes on if one of them dies before this time.
     Proving {
         until: Instant,
     },

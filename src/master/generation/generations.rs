@@ -22,7 +22,8 @@ use crate::master::processes::writers::Writers;
 use crate::telemetry::Log;
 use crate::worker::Role;
 
-/// A worker that crashes with its first requests does so within this time, and a reload takes so much longer.
+/// Workers that are ready must still live after this time, and a reload takes so much longer. They have answered
+/// their own questions by then, so that those which crash with the first requests are dead.
 const PROBATION: Duration = Duration::from_millis(200);
 
 /// A generation: a configuration, its listeners and logs, and, once made, its snapshot.

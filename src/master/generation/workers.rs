@@ -45,6 +45,8 @@ struct Owed {
     names: bool,
     /// That of the generation that serves.
     snapshot: bool,
+    /// The word that it may accept connections.
+    turn: bool,
 }
 
 impl Workers {
@@ -76,11 +78,12 @@ impl Workers {
         &self.mailbox
     }
 
-    /// Forks a worker of generation `number` on this slot.
+    /// Forks a worker of generation `number` on this slot. One that `waits` accepts no connections before
+    /// [`Workers::owe_turn`].
     ///
     /// # Errors
     /// The generation has no snapshot, or an error of the kernel's.
-    pub(crate) fn fork(&mut self, number: u64, of: &Generation, slot: usize) -> io::Result<Pid> {
+    pub(crate) fn fork(&mut self, number: u64, of: &Generation, slot: usize, waits: bool) -> io::Result<Pid> {
         let (giver, taker) = handout_way()?;
         let served = of.served.as_ref().ok_or_else(|| io::Error::other("the generation has no snapshot"))?;
         // Copies made before the fork: the child closes the master's descriptors.
@@ -97,7 +100,7 @@ impl Workers {
         let scoreboard = self.scoreboard;
         let pid = fork(&first, || {
             title::set(&format!("avalon: worker {slot} [gen {number}]"));
-            let parts = Parts { listeners, snapshot, messages, taker, master: first.master() };
+            let parts = Parts { listeners, snapshot, messages, taker, waits, master: first.master() };
             serve(parts, of, (number, slot), scoreboard, at)
         })?;
         self.ways.insert(pid, Way { giver, generation: number, slot, owed: Owed::default() });
@@ -133,25 +136,32 @@ impl Workers {
         self.owe(|other| other != current, Owed { snapshot: true, ..Owed::default() });
     }
 
+    /// This generation serves: its workers are to accept connections.
+    pub(crate) fn owe_turn(&mut self, current: u64) {
+        self.owe(|of| of == current, Owed { turn: true, ..Owed::default() });
+    }
+
     fn owe(&mut self, of: impl Fn(u64) -> bool, more: Owed) {
         for way in self.ways.values_mut().filter(|way| of(way.generation)) {
             way.owed.names |= more.names;
             way.owed.snapshot |= more.snapshot;
+            way.owed.turn |= more.turn;
         }
     }
 
     /// Hands over what workers are owed, as far as they have taken the things before it. The snapshot is that
-    /// of the generation that serves.
+    /// of the generation that serves. All former workers have it before a new one gets its turn: then no client
+    /// finds old rows after new ones.
     pub(crate) fn hand_out(&mut self, generations: &Generations) {
         let newest = generations.current().and_then(|current| current.served.as_ref());
-        for way in self.ways.values_mut().filter(|way| way.owed != Owed::default()) {
-            let (giver, owed) = (&way.giver, way.owed);
-            way.owed = Owed {
-                names: still_owed(owed.names, || giver.names()),
-                snapshot: still_owed(owed.snapshot, || {
-                    newest.map_or(Ok(()), |newest| giver.snapshot(newest.snapshot.as_fd()))
-                }),
-            };
+        for Way { giver, owed, .. } in self.ways.values_mut() {
+            owed.names = still_owed(owed.names, || giver.names());
+            owed.snapshot = still_owed(owed.snapshot, || {
+                newest.map_or(Ok(()), |newest| giver.snapshot(newest.snapshot.as_fd()))
+            });
+        }
+        for Way { giver, owed, .. } in self.ways.values_mut() {
+            owed.turn = still_owed(owed.turn, || giver.turn());
         }
     }
 }
@@ -167,6 +177,7 @@ struct Parts {
     snapshot: OwnedFd,
     messages: File,
     taker: Taker,
+    waits: bool,
     master: Pid,
 }
 
@@ -178,7 +189,7 @@ fn serve(
     scoreboard: Scoreboard,
     slot: &'static Slot,
 ) -> ExitCode {
-    let Parts { listeners, snapshot, messages, taker, master } = parts;
+    let Parts { listeners, snapshot, messages, taker, waits, master } = parts;
     let log = of.logs.log.for_process(&format!("worker {number}"));
     of.logs.access_log.iter().for_each(|access_log| access_log.forked());
     if of.config.sandbox {
@@ -200,6 +211,7 @@ fn serve(
         access_log: of.logs.access_log.clone(),
         master,
         handouts: taker,
+        waits,
         notify: Box::new(move |notice| message(notice).send(&messages)),
     });
     match worker.and_then(Worker::run) {
@@ -249,8 +261,12 @@ mod tests {
         let (mut workers, _takers) = with_workers(&[1, 2]);
         workers.owe_snapshot(2);
         workers.owe_names();
+        workers.owe_turn(2);
         let names = Owed { names: true, ..Owed::default() };
-        assert_eq!(owed(&workers), [(1, Owed { snapshot: true, ..names }), (2, names)]);
+        assert_eq!(
+            owed(&workers),
+            [(1, Owed { snapshot: true, ..names }), (2, Owed { turn: true, ..names })]
+        );
     }
 
     #[test]

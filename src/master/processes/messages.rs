@@ -12,7 +12,7 @@ use crate::master::processes::fork::own_pid;
 /// A message of a child to its master, as one atomic write of eight bytes: the kind, and its pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// It accepts connections.
+    /// It accepts connections, or will as soon as its generation serves.
     Ready = 1,
     /// It has served MAX_REQUESTS.
     RetiresForRequests = 2,

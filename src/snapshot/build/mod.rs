@@ -14,6 +14,7 @@ use std::io::{Seek, Write};
 
 pub use error::BuildError;
 use names::SortedNames;
+pub(in crate::snapshot) use packed::Levels;
 use parallel::at_once;
 use search::{Postings, write_sets};
 use sections::Sections;
@@ -28,11 +29,20 @@ use crate::model::{Collection, Kind, PerOwner};
 /// # Errors
 /// An error of `out`, or a collection beyond the limits of the format.
 pub fn build<W: Write + Seek>(collection: &Collection, out: W) -> Result<(), BuildError> {
+    build_with(collection, Levels::default(), out)
+}
+
+/// The same with other levels of compression.
+pub(in crate::snapshot) fn build_with<W: Write + Seek>(
+    collection: &Collection,
+    levels: Levels,
+    out: W,
+) -> Result<(), BuildError> {
     let names = PerOwner::try_new(|owner| SortedNames::new(owner, collection))?;
     let songs = SortedSongs::new(collection, &names)?;
     // Without songs a list has a warning in its end.
     let with_songs = !songs.songs.is_empty();
-    let pack = || PerOwner::new(|owner| with_songs.then(|| names[owner].pack()).transpose());
+    let pack = || PerOwner::new(|owner| with_songs.then(|| names[owner].pack(levels)).transpose());
     let (packed, sections) = at_once(pack, || write_all(&songs, &names, out));
     let mut sections = sections?;
     for (owner, packed) in packed {
@@ -60,5 +70,6 @@ fn write_all<W: Write + Seek>(
     let mut searches = vec![(&search, Postings::Itself)];
     searches.extend(found_by.iter().map(|(search, postings)| (search, postings.as_lists())));
     write_sets(songs.songs.len() as u32, &searches, &mut sections)?;
+    sections.end_content()?;
     Ok(sections)
 }

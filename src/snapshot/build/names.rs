@@ -5,7 +5,7 @@ use std::io::{self, Seek, Write};
 use super::error::BuildError;
 use super::json;
 use super::order::{inverse, sorted, text_key};
-use super::packed::{Packed, pack};
+use super::packed::{Levels, Packed, pack};
 use super::search::Search;
 use super::sections::Sections;
 use crate::api::Field;
@@ -60,8 +60,8 @@ impl<'a> SortedNames<'a> {
     }
 
     /// The compressed list of all, if it is long enough for the snapshot.
-    pub(super) fn pack(&self) -> io::Result<Option<Packed>> {
-        pack(self.count(), |at, text| json::append_named(text, self.entities[at as usize]))
+    pub(super) fn pack(&self, levels: Levels) -> io::Result<Option<Packed>> {
+        pack(levels, self.count(), |at, text| json::append_named(text, self.entities[at as usize]))
     }
 
     fn write_lower<W: Write + Seek>(&self, kind: Kind, out: &mut Sections<W>) -> Result<(), BuildError> {

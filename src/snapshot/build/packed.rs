@@ -8,10 +8,20 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 
 use crate::snapshot::format::{LIST_HEAD, LIST_TAIL, PACKED_LEAST};
 
-/// These levels take a fraction of a second for a million songs. Higher ones take ten times as long
-/// and save one more hundredth.
-const GZIP_LEVEL: u32 = 6;
-const ZSTD_LEVEL: i32 = 6;
+/// How hard to compress.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::snapshot) struct Levels {
+    pub(in crate::snapshot) gzip: u32,
+    pub(in crate::snapshot) zstd: i32,
+}
+
+impl Default for Levels {
+    /// These levels take a fraction of a second for a million songs. Higher ones take ten times as long
+    /// and save one more hundredth.
+    fn default() -> Self {
+        Levels { gzip: 6, zstd: 6 }
+    }
+}
 
 /// A list in both codings.
 pub(super) struct Packed {
@@ -21,9 +31,13 @@ pub(super) struct Packed {
 
 /// Packs a list of `count` entities, if their texts are long enough. `append` gives the text of each, with
 /// a comma behind it.
-pub(super) fn pack(count: u32, append: impl Fn(u32, &mut Vec<u8>)) -> io::Result<Option<Packed>> {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL));
-    let mut zstd = ZstdEncoder::new(Vec::new(), ZSTD_LEVEL)?;
+pub(super) fn pack(
+    levels: Levels,
+    count: u32,
+    append: impl Fn(u32, &mut Vec<u8>),
+) -> io::Result<Option<Packed>> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::new(levels.gzip));
+    let mut zstd = ZstdEncoder::new(Vec::new(), levels.zstd)?;
     let (mut text, mut len) = (Vec::new(), 0);
     zstd.write_all(LIST_HEAD)?;
     gzip.write_all(LIST_HEAD)?;

@@ -9,7 +9,7 @@ use zerocopy::little_endian::{U32, U64};
 use super::error::BuildError;
 use crate::model::Kind;
 use crate::snapshot::format::{
-    ALIGNMENT, Column, HEADER_LEN, Header, MAGIC, SectionEntry, VERSION, content_hash, section_id,
+    ALIGNMENT, Column, HEADER_LEN, Header, MAGIC, SectionEntry, VERSION, checksum, content_hash, section_id,
 };
 
 /// Bytes that are gathered before they are hashed and written.
@@ -20,7 +20,9 @@ pub(super) struct Sections<W> {
     out: W,
     buffer: Vec<u8>,
     position: u64,
-    hash: Xxh3,
+    written: Xxh3,
+    /// What was written of the content.
+    content: Xxh3,
     table: Vec<SectionEntry>,
 }
 
@@ -29,7 +31,8 @@ impl<W: Write + Seek> Sections<W> {
         out.seek(SeekFrom::Start(0))?;
         out.write_all(&[0; HEADER_LEN])?;
         let buffer = Vec::with_capacity(BUFFER_LEN);
-        Ok(Sections { out, buffer, position: HEADER_LEN as u64, hash: Xxh3::new(), table: Vec::new() })
+        let position = HEADER_LEN as u64;
+        Ok(Sections { out, buffer, position, written: Xxh3::new(), content: Xxh3::new(), table: Vec::new() })
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
@@ -40,7 +43,7 @@ impl<W: Write + Seek> Sections<W> {
 
     fn flush(&mut self) -> Result<(), BuildError> {
         self.out.write_all(&self.buffer)?;
-        self.hash.update(&self.buffer);
+        self.written.update(&self.buffer);
         self.buffer.clear();
         Ok(())
     }
@@ -129,6 +132,14 @@ impl<W: Write + Seek> Sections<W> {
         Ok(())
     }
 
+    /// The content is complete: only compressed lists follow, which are not part of its hash.
+    pub(super) fn end_content(&mut self) -> Result<(), BuildError> {
+        self.align()?;
+        self.flush()?;
+        self.content = self.written.clone();
+        Ok(())
+    }
+
     /// Writes the table, and last the header: a torn snapshot has none.
     pub(super) fn finish(mut self) -> Result<(), BuildError> {
         self.align()?;
@@ -142,11 +153,11 @@ impl<W: Write + Seek> Sections<W> {
             version: VERSION.into(),
             sections: (entries.len() as u32).into(),
             length: self.position.into(),
-            hash: [0; 16],
+            checksum: [0; 16],
             table: table.into(),
-            reserved: [0; 16],
+            hash: content_hash(self.content, &entries),
         };
-        header.hash = content_hash(self.hash, &header);
+        header.checksum = checksum(self.written, &header);
         self.out.seek(SeekFrom::Start(0))?;
         self.out.write_all(header.as_bytes())?;
         self.out.flush()?;

@@ -28,6 +28,8 @@ pub enum OpenError {
         actual: u64,
     },
     /// Bytes have changed since the snapshot was written.
+    Checksum,
+    /// The hash in the header is not that of the content: whoever wrote the snapshot has made a mistake.
     Hash,
     /// A section is missing, misplaced, or has a wrong content.
     Section {
@@ -59,7 +61,8 @@ impl fmt::Display for OpenError {
             OpenError::Length { expected, actual } => {
                 write!(f, "the snapshot should have {expected} bytes but has {actual}")
             }
-            OpenError::Hash => f.write_str("the snapshot's bytes do not have the hash in its header"),
+            OpenError::Checksum => f.write_str("the snapshot's bytes do not have the checksum in its header"),
+            OpenError::Hash => f.write_str("the snapshot's content does not have the hash in its header"),
             OpenError::Section { kind, column, problem } => {
                 write!(f, "snapshot section {} {column}: {problem}", kind.plural())
             }

@@ -2,7 +2,7 @@
 
 mod bits;
 mod error;
-mod reader;
+pub(super) mod reader;
 pub mod storage;
 mod tables;
 
@@ -49,7 +49,7 @@ impl<'a> Snapshot<'a> {
         Ok(Snapshot { hash: u128::from_be_bytes(header.hash), len: bytes.len(), names, songs })
     }
 
-    /// The hash of the content. Equal rows have equal hashes.
+    /// The hash of the content. Equal rows have equal hashes, whichever compressor has packed their lists.
     pub fn hash(&self) -> u128 {
         self.hash
     }

@@ -9,15 +9,16 @@ use super::tables::{Entities, Names, Sets, Songs, Texts};
 use crate::api::Field;
 use crate::model::{Kind, Owner, PerOwner};
 use crate::snapshot::format::{
-    Column, ENTITIES_MAX, HEADER_LEN, Header, MAGIC, SectionEntry, Suffix, VERSION, content_hash, section_id,
+    Column, ENTITIES_MAX, HEADER_LEN, Header, MAGIC, SectionEntry, Suffix, VERSION, checksum, content_hash,
+    is_packed, section_id,
 };
 
 /// How much of a snapshot to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verify {
-    /// Everything: the hash, and every index and offset. Reads the whole snapshot.
+    /// Everything: checksum and hash, and every index and offset. Reads the whole snapshot.
     Full,
-    /// The hash, and everything that `Structure` checks. For bytes of a former process, which a loader
+    /// Checksum and hash, and everything that `Structure` checks. For bytes of a former process, which a loader
     /// verified in full before it or its master wrote them. Reads the whole snapshot.
     Hash,
     /// Header, table and the sizes of sections. For bytes that a loader of this server has
@@ -43,10 +44,36 @@ pub(super) fn check_header(bytes: &[u8]) -> Result<Header, OpenError> {
 }
 
 /// The section table.
-pub(super) fn table<'a>(bytes: &'a [u8], header: &Header) -> Result<&'a [SectionEntry], OpenError> {
+pub(in crate::snapshot) fn table<'a>(
+    bytes: &'a [u8],
+    header: &Header,
+) -> Result<&'a [SectionEntry], OpenError> {
     let rest = usize::try_from(header.table.get()).ok().and_then(|offset| bytes.get(offset..));
     let table = rest.and_then(|rest| <[SectionEntry]>::ref_from_bytes(rest).ok());
     table.filter(|table| table.len() as u64 == u64::from(header.sections.get())).ok_or(OpenError::Table)
+}
+
+/// The hash of the content, if the table keeps the content before the compressed lists, and the state of the
+/// checksum before the header. Reads the bytes once.
+pub(in crate::snapshot) fn hashed(
+    bytes: &[u8],
+    header: &Header,
+    table: &[SectionEntry],
+) -> (Option<[u8; 16]>, Xxh3) {
+    let packed = table.iter().filter(|entry| is_packed(entry)).map(|entry| entry.offset.get());
+    let end = packed.min().unwrap_or_else(|| header.table.get());
+    let ends_before =
+        |entry: &SectionEntry| entry.offset.get().checked_add(entry.size.get()).is_some_and(|of| of <= end);
+    let is_before = table.iter().all(|entry| is_packed(entry) || ends_before(entry));
+    let rest = &bytes[HEADER_LEN..];
+    let len = usize::try_from(end).ok().and_then(|end| end.checked_sub(HEADER_LEN));
+    let parts = len.and_then(|len| rest.split_at_checked(len)).filter(|_| is_before);
+    let (content, lists) = parts.unwrap_or((rest, &[]));
+    let mut state = Xxh3::new();
+    state.update(content);
+    let hash = parts.map(|_| content_hash(state.clone(), table));
+    state.update(lists);
+    (hash, state)
 }
 
 /// Finds and checks sections.
@@ -57,16 +84,21 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Checks header, hash (but for [`Verify::Structure`]) and table.
+    /// Checks header and table, and (but for [`Verify::Structure`]) checksum and hash.
     pub(super) fn new(bytes: &'a [u8], header: &Header, verify: Verify) -> Result<Self, OpenError> {
+        let table = table(bytes, header);
         if verify != Verify::Structure {
-            let mut rest = Xxh3::new();
-            rest.update(&bytes[HEADER_LEN..]);
-            if content_hash(rest, header) != header.hash {
+            // A damaged table is damage first of all.
+            let (hash, rest) = hashed(bytes, header, table.as_ref().map_or(&[], |table| table));
+            if checksum(rest, header) != header.checksum {
+                return Err(OpenError::Checksum);
+            }
+            if hash != Some(header.hash) {
                 return Err(OpenError::Hash);
             }
         }
-        Ok(Reader { bytes, table: table(bytes, header)?, verify })
+        let table = table?;
+        Ok(Reader { bytes, table, verify })
     }
 
     /// The tables of albums, artists and genres, and that of songs.

@@ -9,6 +9,7 @@ use super::model::{Row, collection, model_rows};
 use super::questions::{Question, model_answer, query_of, question};
 use super::*;
 use crate::model::{Named, Song};
+use crate::snapshot::build::{Levels, build_with};
 use crate::snapshot::query::Plan;
 
 fn answer(snapshot: &Snapshot<'_>, collection: &Collection, question: &Question) -> Vec<serde_json::Value> {
@@ -144,4 +145,26 @@ fn empty_collection_has_a_snapshot_too() {
         let all = Query { words: None, ..query };
         assert!(snapshot.select(kind, &all).is_empty());
     }
+}
+
+/// Another compressor, or another level, changes the bytes and not the content.
+#[test]
+fn hash_leaves_out_how_lists_are_compressed() {
+    let genres =
+        |count| (0..count).map(|number| Named { id: Uuid::from_u128(number), name: format!("G{number}") });
+    let collection = |count| Collection { genres: genres(count).collect(), ..small() };
+    let built = |collection: &Collection, levels| {
+        let mut out = Cursor::new(Vec::new());
+        build_with(collection, levels, &mut out).unwrap();
+        let bytes = out.into_inner();
+        let snapshot = Snapshot::open(&bytes, Verify::Full).unwrap();
+        assert!(snapshot.packed(Kind::Of(Owner::Genre), Packing::Gzip).is_some());
+        (snapshot.hash(), bytes)
+    };
+    let (hash, bytes) = built(&collection(400), Levels::default());
+    for levels in [Levels { gzip: 1, zstd: 6 }, Levels { gzip: 6, zstd: 1 }, Levels { gzip: 9, zstd: 19 }] {
+        let (same, other) = built(&collection(400), levels);
+        assert!(same == hash && other != bytes, "{levels:?}");
+    }
+    assert_ne!(built(&collection(401), Levels::default()).0, hash);
 }

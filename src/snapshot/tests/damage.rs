@@ -2,11 +2,14 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
+use xxhash_rust::xxh3::Xxh3;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::model::collection;
 use super::questions::question;
 use super::*;
 use crate::model::Named;
+use crate::snapshot::open::reader;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
@@ -19,7 +22,7 @@ proptest! {
         prop_assert!(Snapshot::open(&bytes, Verify::Full).is_err());
     }
 
-    /// Hostile bytes with the right hash: refused, or answered without a panic.
+    /// Hostile bytes with the right checksum and hash: refused, or answered without a panic.
     #[test]
     fn forged_bytes_are_never_read_out_of_bounds(
         collection in collection(),
@@ -54,13 +57,22 @@ proptest! {
     }
 }
 
-/// Writes the hash that the bytes should have.
+/// Writes the hash and the checksum that the bytes should have.
 fn sign(bytes: &mut [u8]) {
-    use zerocopy::{FromBytes, IntoBytes};
-    let mut header = format::Header::read_from_prefix(bytes).unwrap().0;
-    let mut rest = xxhash_rust::xxh3::Xxh3::new();
-    rest.update(&bytes[format::HEADER_LEN..]);
-    header.hash = format::content_hash(rest, &header);
+    let mut header = header(bytes);
+    let table = reader::table(bytes, &header).unwrap_or_default();
+    let (hash, rest) = reader::hashed(bytes, &header, table);
+    header.hash = hash.unwrap_or_default();
+    write_header(bytes, header, rest);
+}
+
+fn header(bytes: &[u8]) -> format::Header {
+    format::Header::read_from_prefix(bytes).unwrap().0
+}
+
+/// Writes the header with the checksum that the bytes should have, which `rest` begins.
+fn write_header(bytes: &mut [u8], mut header: format::Header, rest: Xxh3) {
+    header.checksum = format::checksum(rest, &header);
     bytes[..format::HEADER_LEN].copy_from_slice(header.as_bytes());
 }
 
@@ -81,14 +93,14 @@ fn truncated_snapshot_is_refused() {
 #[test]
 fn other_magic_and_future_version_are_named() {
     let mut bytes = snapshot_bytes(&small());
-    bytes[8] = 2;
-    assert_eq!(Snapshot::open(&bytes, Verify::Full).unwrap_err(), OpenError::Version { found: 2 });
+    bytes[8] = 3;
+    assert_eq!(Snapshot::open(&bytes, Verify::Full).unwrap_err(), OpenError::Version { found: 3 });
     bytes[0] = b'x';
     assert_eq!(Snapshot::open(&bytes, Verify::Full).unwrap_err(), OpenError::Magic);
 }
 
-/// Each section in turn: one byte changed is caught by the hash; wrong sizes, offsets and
-/// widths with a right hash by the checks of the section.
+/// Each section in turn: one byte changed is caught by the checksum; wrong sizes, offsets and
+/// widths with a right checksum by the checks of the section.
 #[test]
 fn damage_in_every_section_is_refused() {
     let good = snapshot_bytes(&small());
@@ -103,7 +115,7 @@ fn damage_in_every_section_is_refused() {
         assert!(size > 0, "section {entry} of the small collection is empty");
         let mut torn = good.clone();
         torn[offset + size / 2] ^= 1;
-        assert_eq!(Snapshot::open(&torn, Verify::Full).unwrap_err(), OpenError::Hash);
+        assert_eq!(Snapshot::open(&torn, Verify::Full).unwrap_err(), OpenError::Checksum);
         for (place, value) in [(0, 0xffff_u32), (4, 3), (8, u32::MAX), (16, size as u32 + 4), (20, u32::MAX)]
         {
             let mut forged = good.clone();
@@ -118,10 +130,9 @@ fn damage_in_every_section_is_refused() {
 /// Every worker checks the structure, so that must cost the same for any collection.
 #[test]
 fn places_of_songs_are_read_by_the_full_check_only() {
-    use zerocopy::FromBytes;
     let genres = (1..=3).map(|number| Named { id: Uuid::from_u128(number), name: number.to_string() });
     let mut bytes = snapshot_bytes(&Collection { genres: genres.collect(), ..Collection::default() });
-    let header = format::Header::read_from_prefix(&bytes).unwrap().0;
+    let header = header(&bytes);
     let table = <[format::SectionEntry]>::ref_from_bytes(&bytes[header.table.get() as usize..]).unwrap();
     let id = format::section_id(Owner::Genre.into(), format::Column::SongOffsets);
     let entry = table.iter().find(|entry| entry.id.get() == id).unwrap();
@@ -130,4 +141,19 @@ fn places_of_songs_are_read_by_the_full_check_only() {
     sign(&mut bytes);
     assert!(matches!(Snapshot::open(&bytes, Verify::Full), Err(OpenError::Section { .. })));
     assert!(Snapshot::open(&bytes, Verify::Structure).is_ok());
+}
+
+/// A snapshot with the hash of others would be taken for theirs.
+#[test]
+fn wrong_hash_of_the_content_is_refused() {
+    let good = snapshot_bytes(&small());
+    let mut forged = good.clone();
+    let mut header = header(&good);
+    let table = reader::table(&good, &header).unwrap();
+    let (_, rest) = reader::hashed(&good, &header, table);
+    header.hash[0] ^= 1;
+    write_header(&mut forged, header, rest);
+    for verify in [Verify::Full, Verify::Hash] {
+        assert_eq!(Snapshot::open(&forged, verify).unwrap_err(), OpenError::Hash);
+    }
 }

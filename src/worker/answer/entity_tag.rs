@@ -18,10 +18,7 @@ pub(in crate::worker) type Tag = [u8; 50];
 /// The tag of a list of `kind` that is asked for by `query_string`.
 pub(in crate::worker) fn of(snapshot_hash: u128, kind: Kind, query_string: &str) -> Tag {
     let mut tag = [b'-'; 50];
-    let [high, low] = [snapshot_hash >> 64, snapshot_hash & u128::from(u64::MAX)];
-    for (half, place) in [(high, 0..16), (low, 16..32)] {
-        tag[place].copy_from_slice(&hex::digits(u64::try_from(half).unwrap_or_default()));
-    }
+    tag[..32].copy_from_slice(&hex::hash(snapshot_hash));
     tag[33] = b'0' + kind.number();
     tag[34..].copy_from_slice(&hex::digits(xxh3_64(query_string.as_bytes())));
     tag

@@ -1,10 +1,12 @@
 //! One table: what is wrong with a request, its HTTP status, code, message and payload.
 //!
-//! Codes and messages are avalonms' own, as recorded from 0.6.0; 4, 5 and 6 are new.
+//! Codes and messages are avalonms' own, as recorded from 0.6.0; 4 to 7 are new.
 //! No error tells anything about the inside of the server.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
+
+use crate::api::Parameter;
 
 /// Methods that every endpoint takes.
 pub(in crate::worker) const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -28,6 +30,10 @@ pub(in crate::worker) enum ApiError {
     InvalidInteger { field: &'static str, value: String },
     /// An integer below zero, by its decimal digits.
     Negative { field: &'static str, digits: String },
+    /// Text where the hash of a collection must stand.
+    InvalidHash(String),
+    /// A request for the collection with one hash, on a server that serves another, with this hash.
+    CollectionChanged { asked: u128, served: u128 },
     /// A precondition of the request (`If-Match`) that does not hold.
     PreconditionFailed,
     /// A request that HTTP itself refuses.
@@ -41,6 +47,7 @@ impl ApiError {
             ApiError::NotFound => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            ApiError::CollectionChanged { .. } => StatusCode::CONFLICT,
             ApiError::Refused { status, .. } => *status,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -52,8 +59,11 @@ impl ApiError {
             ApiError::NotFound => (4, "not_found"),
             ApiError::MethodNotAllowed => (5, "method_not_allowed"),
             ApiError::PreconditionFailed => (6, "precondition_failed"),
+            ApiError::CollectionChanged { .. } => (7, "collection_changed"),
             ApiError::InvalidOrder(_) => (100, "invalid_input_name"),
-            ApiError::InvalidId { .. } | ApiError::InvalidInteger { .. } => (101, "invalid_input_type"),
+            ApiError::InvalidId { .. } | ApiError::InvalidInteger { .. } | ApiError::InvalidHash(_) => {
+                (101, "invalid_input_type")
+            }
             ApiError::InvalidDirection(_) | ApiError::Negative { .. } | ApiError::Refused { .. } => {
                 (102, "invalid_input_value")
             }
@@ -76,6 +86,13 @@ impl ApiError {
             ApiError::InvalidInteger { field, value } => {
                 format!("Invalid field value for integer field {field}: '{value}'")
             }
+            ApiError::InvalidHash(value) => {
+                format!("Invalid field value for hash field {}: '{value}'", Parameter::Snapshot.name())
+            }
+            ApiError::CollectionChanged { .. } => {
+                "This server does not have the collection that was asked for; begin again with its first page"
+                    .to_owned()
+            }
             ApiError::Negative { field, .. } => format!("The value of {field} may not be negative"),
             ApiError::Refused { message, .. } => (*message).to_owned(),
         }
@@ -88,6 +105,13 @@ impl ApiError {
             ApiError::InvalidDirection(direction) => json!({ "direction": direction }).to_string(),
             ApiError::InvalidId { field, value } | ApiError::InvalidInteger { field, value } => {
                 json!({ "field": field, "value": value }).to_string()
+            }
+            ApiError::InvalidHash(value) => {
+                json!({ "field": Parameter::Snapshot.name(), "value": value }).to_string()
+            }
+            ApiError::CollectionChanged { asked, served } => {
+                let [asked, served] = [asked, served].map(|hash| format!("{hash:032x}"));
+                json!({ "field": Parameter::Snapshot.name(), "value": asked, "served": served }).to_string()
             }
             ApiError::Negative { field, digits } => format!("{{\"field\":\"{field}\",\"value\":{digits}}}"),
             _ => "{}".to_owned(),
@@ -125,6 +149,8 @@ mod tests {
             ApiError::NotFound,
             ApiError::MethodNotAllowed,
             ApiError::PreconditionFailed,
+            ApiError::InvalidHash("\u{0}".into()),
+            ApiError::CollectionChanged { asked: 0, served: u128::MAX },
             ApiError::InvalidOrder("a\"\n'".into()),
             ApiError::InvalidDirection("\u{fffd}".into()),
             ApiError::InvalidId { field: "album_id", value: "\\".into() },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, VARY,
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, VARY,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -13,6 +13,7 @@ use super::body::Payload;
 use super::compression::Acceptable;
 use super::entity_tag::{self, Tag};
 use super::error::{self, ApiError};
+use super::hex;
 use super::list::ListBody;
 use crate::snapshot::{Kind, Selection, Snapshot};
 
@@ -23,8 +24,11 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 /// Prometheus' text format.
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
+/// The hash of the collection that a list is made from.
+const SNAPSHOT: HeaderName = HeaderName::from_static("x-avalon-snapshot");
+
 /// Most fields that an answer usually has.
-const FIELDS: usize = 10;
+const FIELDS: usize = 11;
 
 /// A plain text.
 pub(in crate::worker) fn text(body: &'static str) -> Response<Payload> {
@@ -57,6 +61,7 @@ pub(in crate::worker) fn error(error: &ApiError) -> Response<Payload> {
         }
         // The worker does not read the rest of the request, such as its body.
         ApiError::Refused { .. } => close(&mut response),
+        ApiError::CollectionChanged { served, .. } => names_snapshot(&mut response, *served),
         _ => {}
     }
     response
@@ -85,6 +90,14 @@ pub(in crate::worker) fn list(
     }
     headers.insert(ETAG, entity_tag::value(tag, len, coding));
     response
+}
+
+/// Names the collection that an answer is made from: pages with the same name belong together.
+pub(in crate::worker) fn names_snapshot(response: &mut Response<Payload>, hash: u128) {
+    // Hexadecimal digits are always a valid header value.
+    if let Ok(value) = HeaderValue::from_bytes(&hex::hash(hash)) {
+        response.headers_mut().insert(SNAPSHOT, value);
+    }
 }
 
 /// Names the request field by which an answer is chosen.

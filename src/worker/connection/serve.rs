@@ -49,6 +49,16 @@ fn begin(accepted: AcceptedSocket, service: &Arc<Service>, connections: &Arc<Con
     Ok(())
 }
 
+/// Serves a connection of this process with itself, to its end.
+pub(in crate::worker) async fn serve_own(
+    socket: UnixStream,
+    service: &Arc<Service>,
+    connections: &Arc<Connections>,
+) {
+    let registration = connections.register(&socket);
+    serve(socket, Caller { peer: None, role: Role::Api }, service, &registration).await;
+}
+
 /// Serves a connection in a task that the sweep can end.
 fn spawn<S>(
     socket: S,

@@ -6,9 +6,9 @@ use std::time::Duration;
 use nix::unistd::{Pid, getppid};
 use slog::{Logger, warn};
 
+use super::entrance::Entrance;
 use crate::scoreboard::{Dismissal, Slot};
 use crate::title;
-use crate::worker::connection::accept::Acceptors;
 use crate::worker::request::service::Service;
 use crate::worker::watch::clock::Clock;
 use crate::worker::watch::connections::Connections;
@@ -32,15 +32,14 @@ const HANDSHAKE: Duration = Duration::from_millis(100);
 /// The end of a worker: what has been accepted is served, every answer announces the end
 /// of its connection, idle ones are left until they are used or their time is up.
 pub(in crate::worker) struct Drain {
-    acceptors: Option<Acceptors>,
     timeout: Duration,
     /// When, in the clock's milliseconds.
     pub(in crate::worker) begun: Option<u32>,
 }
 
 impl Drain {
-    pub(in crate::worker) fn new(acceptors: Option<Acceptors>, timeout: Duration) -> Self {
-        Drain { acceptors, timeout, begun: None }
+    pub(in crate::worker) fn new(timeout: Duration) -> Self {
+        Drain { timeout, begun: None }
     }
 
     /// Begins to drain, unless the worker does.
@@ -51,15 +50,21 @@ impl Drain {
     }
 
     /// Stops accepting, once that loses no connection.
-    pub(in crate::worker) fn proceed(&mut self, slot: &Slot, master: Pid, clock: &Clock) {
-        let Some(begun) = self.begun.filter(|_| self.acceptors.is_some()) else { return };
+    pub(in crate::worker) fn proceed(
+        &self,
+        entrance: &mut Entrance,
+        slot: &Slot,
+        master: Pid,
+        clock: &Clock,
+    ) {
+        let Some(begun) = self.begun.filter(|_| entrance.is_there()) else { return };
         let pause = match slot.dismissal() {
             Some(Dismissal::Replaced) => Duration::ZERO,
             Some(Dismissal::Last) => HANDSHAKE,
             None if clock.since(begun) >= DISMISSAL_WAIT || getppid() != master => Duration::ZERO,
             None => return,
         };
-        self.acceptors.take().into_iter().for_each(|acceptors| {
+        entrance.leave().into_iter().for_each(|acceptors| {
             tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
                 acceptors.stop().await;

@@ -1,6 +1,7 @@
-//! What the master hands to its workers while they run: addresses of hosts and, to workers that drain, the snapshot
-//! of the next generation. A worker can get none of it itself: its sandbox is made of the folders and files that
-//! were there when it started, but `/etc/hosts` may be replaced.
+//! What the master hands to its workers while they run: addresses of hosts, to workers of a former generation the
+//! snapshot of the next one, and to workers of that one the word that it is their turn. A worker cannot get these
+//! things itself: its sandbox is made of the folders and files that were there when it started, but `/etc/hosts`
+//! may be replaced.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -19,12 +20,15 @@ use crate::telemetry::names::{self, HostName};
 /// Bytes of a message; some hundred hosts.
 const MESSAGE_LEN_MAX: usize = 16 * 1024;
 const SNAPSHOT: &[u8] = b"snapshot";
+const TURN: &[u8] = b"turn";
 
 /// Something handed over.
 #[derive(Debug)]
 pub(in crate::worker) enum Handout {
-    /// The snapshot from which a worker that drains answers.
+    /// The snapshot from which a worker of a former generation answers from now on.
     Snapshot(OwnedFd),
+    /// The worker is to accept connections.
+    Turn,
     /// Hosts and their addresses.
     Names(Vec<(HostName, Vec<SocketAddr>)>),
 }
@@ -54,6 +58,14 @@ impl Giver {
     /// `WouldBlock` if the worker has not taken the last ones yet; anything else if it has gone.
     pub fn snapshot(&self, sealed: BorrowedFd<'_>) -> io::Result<()> {
         self.give(SNAPSHOT, Some(sealed))
+    }
+
+    /// Says that the worker is to accept connections.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn turn(&self) -> io::Result<()> {
+        self.give(TURN, None)
     }
 
     /// Hands over all that this process knows of hosts.
@@ -131,6 +143,7 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Handout> {
     });
     match (&bytes[..len], file) {
         (SNAPSHOT, Some(file)) => Ok(Handout::Snapshot(file)),
+        (TURN, None) => Ok(Handout::Turn),
         (lines, _) => {
             Ok(Handout::Names(String::from_utf8_lossy(lines).lines().filter_map(names::parse).collect()))
         }
@@ -157,6 +170,9 @@ mod tests {
         file.rewind().unwrap();
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text, "snapshot");
+
+        giver.turn().unwrap();
+        assert!(matches!(receive(taker.0.as_fd()), Ok(Handout::Turn)));
 
         let (name, address) = (HostName::new("handed.example", 7), "192.0.2.7:7".parse().unwrap());
         name.clone().learn(vec![address]);

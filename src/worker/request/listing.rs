@@ -34,8 +34,12 @@ impl Lists {
         let query_string = request.uri().query().unwrap_or_default();
         let begin = self.debug_headers.then(Instant::now);
         let question = params::parse(kind, query_string)?;
+        let served = snapshot.hash();
+        if let Some(asked) = question.snapshot.filter(|asked| *asked != served) {
+            return Err(ApiError::CollectionChanged { asked, served });
+        }
         let headers = request.headers();
-        let tag = entity_tag::of(snapshot.hash(), kind, query_string);
+        let tag = entity_tag::of(served, kind, query_string);
         let coding = self.compress_from.and_then(|least| Acceptable::of(headers, least));
         // The tag of a client tells whether it has what it would get: nothing need be selected then.
         let known = entity_tag::known(headers, &tag, coding).filter(|_| !headers.contains_key(IF_MATCH));
@@ -52,6 +56,7 @@ impl Lists {
                 response
             }
         };
+        response::names_snapshot(&mut response, served);
         if self.compress_from.is_some() {
             response::vary(&mut response);
         }

@@ -23,6 +23,7 @@ struct Parameters<'q> {
     offset: Option<Cow<'q, str>>,
     names: PerOwner<Option<Cow<'q, str>>>,
     ids: PerOwner<Option<Cow<'q, str>>>,
+    snapshot: Option<Cow<'q, str>>,
 }
 
 impl<'q> Parameters<'q> {
@@ -37,6 +38,7 @@ impl<'q> Parameters<'q> {
                 Some(Parameter::Offset) => &mut parameters.offset,
                 Some(Parameter::Name(owner)) => &mut parameters.names[owner],
                 Some(Parameter::Id(owner)) => &mut parameters.ids[owner],
+                Some(Parameter::Snapshot) => &mut parameters.snapshot,
                 None => continue,
             };
             slot.get_or_insert(value);
@@ -51,6 +53,8 @@ pub(super) struct Question<'q> {
     words: Option<Cow<'q, str>>,
     /// Everything but the words.
     query: Query,
+    /// The hash of the only collection that may answer.
+    pub(super) snapshot: Option<u128>,
 }
 
 impl Question<'_> {
@@ -66,7 +70,9 @@ pub(super) fn parse(kind: Kind, query_string: &str) -> Result<Question<'_>, ApiE
     let filters = if kind == Kind::Song { filters(asked.ids, asked.names)? } else { Vec::new() };
     let order = order(kind, asked.order, asked.direction)?;
     let page = page(asked.limit, asked.offset)?;
-    Ok(Question { words: asked.query, query: Query { words: None, filters, order, page } })
+    // avalonms has no such parameter: errors of the others come first.
+    let snapshot = asked.snapshot.map(parse_hash).transpose()?;
+    Ok(Question { words: asked.query, query: Query { words: None, filters, order, page }, snapshot })
 }
 
 /// The filters, and the first error in the order in which avalonms finds them: by album, artist, genre.
@@ -94,6 +100,13 @@ fn filters(
 fn parse_id(text: &str) -> Option<Uuid> {
     // The crate takes upper-case digits, but the prefix of a URN in lower case only.
     Uuid::try_parse(text).ok()
+}
+
+/// A hash as `X-Avalon-Snapshot` shows it, in any case.
+fn parse_hash(text: Cow<'_, str>) -> Result<u128, ApiError> {
+    let is_hash = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let hash = is_hash.then(|| u128::from_str_radix(&text, 16).ok()).flatten();
+    hash.ok_or_else(|| ApiError::InvalidHash(text.into_owned()))
 }
 
 fn order(
@@ -198,7 +211,7 @@ mod tests {
 
     #[test]
     fn first_error_is_the_originals() {
-        let all = "offset=x&limit=x&order=x&direction=x&genre_id=x&artist_id=x&album_id=x";
+        let all = "snapshot=x&offset=x&limit=x&order=x&direction=x&genre_id=x&artist_id=x&album_id=x";
         let mut left = all.to_owned();
         for (parameter, found) in
             [("&album_id=x", "album_id"), ("&artist_id=x", "artist_id"), ("&genre_id=x", "genre_id")]
@@ -211,6 +224,23 @@ mod tests {
         assert!(matches!(parse(Kind::Song, &left), Err(ApiError::InvalidDirection(_))));
         left = left.replace("&direction=x", "");
         assert!(matches!(parse(Kind::Song, &left), Err(ApiError::InvalidOrder(_))));
+    }
+
+    #[test]
+    fn hashes_have_exactly_their_digits() {
+        let parsed = |text: &str| parse(Kind::Song, text).map(|question| question.snapshot);
+        let hash = "00ff56789abcdef00123456789abcdef";
+        let value = 0x00ff_5678_9abc_def0_0123_4567_89ab_cdef;
+        for text in [hash, &hash.to_uppercase(), &format!("{hash}&snapshot=x")] {
+            assert_eq!(parsed(&format!("snapshot={text}")), Ok(Some(value)), "{text}");
+        }
+        assert_eq!(parsed("limit=1"), Ok(None));
+        let signed = format!("%2B{}", &hash[1..]);
+        let hyphenated = "00ff5678-9abc-def0-0123-456789abcdef";
+        for text in ["", "x", &hash[1..], &format!("{hash}0"), &format!("%20{hash}"), &signed, hyphenated] {
+            assert!(matches!(parsed(&format!("snapshot={text}")), Err(ApiError::InvalidHash(_))), "{text}");
+        }
+        assert!(matches!(parsed("snapshot=x&limit=-1"), Err(ApiError::Negative { .. })));
     }
 
     #[test]

@@ -60,10 +60,7 @@ pub(in crate::worker) struct Service {
 impl Service {
     /// What answers are made from now.
     fn snapshot(&self) -> &'static Snapshot<'static> {
-        match self.draining.load(Ordering::Relaxed) {
-            true => self.snapshots.newest(),
-            false => self.snapshots.own(),
-        }
+        self.snapshots.newest()
     }
 
     /// Answers one request of the connection that `activity` watches.

@@ -4,8 +4,9 @@ use std::sync::{PoisonError, RwLock};
 
 use crate::snapshot::Snapshot;
 
-/// The snapshots that answers are made from: that of the worker's generation and, while the worker drains, the
-/// last one that the master has handed over. A client that has waited for a reload finds the new rows on an old
+/// The snapshots that answers are made from: that of the worker's generation, until the master hands over a newer
+/// one. It does so before it lets the next generation accept connections, and before it tells the worker to drain:
+/// so no client finds old rows after new ones, and one that has waited for a reload finds the new rows on an old
 /// connection as well.
 pub(in crate::worker) struct Snapshots {
     own: &'static Snapshot<'static>,
@@ -20,11 +21,6 @@ impl Snapshots {
     /// Another generation serves from this one now.
     pub(in crate::worker) fn succeed(&self, newer: &'static Snapshot<'static>) {
         *self.newer.write().unwrap_or_else(PoisonError::into_inner) = Some(newer);
-    }
-
-    /// The one of the worker's generation.
-    pub(in crate::worker) fn own(&self) -> &'static Snapshot<'static> {
-        self.own
     }
 
     /// The last one.

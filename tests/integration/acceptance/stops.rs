@@ -71,6 +71,18 @@ fn s11_stop_under_load_answers_or_refuses() {
     stop_under_load(|server| server.signal(Signal::SIGTERM));
 }
 
+/// Workers whose turn has not come hold copies of the listeners, too.
+#[test]
+fn s11_stop_during_a_reload_is_the_same() {
+    stop_under_load(|server| {
+        server.signal(Signal::SIGHUP);
+        // Those of the next generation are ready, or about to be, for a fifth of a second.
+        server.wait_log("snapshot made gen=2");
+        eventually("new workers", || (server.workers().len() > 4).then_some(()));
+        server.signal(Signal::SIGTERM);
+    });
+}
+
 #[test]
 fn s30_stop_of_the_whole_group_is_the_same() {
     stop_under_load(|server| {

@@ -2,6 +2,7 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod chance;
+pub(crate) mod front;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod hung_mount;

@@ -17,6 +17,12 @@ pub(crate) fn signals() -> &'static Path {
     BUILT.get_or_init(|| build("signals"))
 }
 
+/// Aborts a process that begins an answer while the file `SHIM_PATH` exists.
+pub(crate) fn answers() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("answers"))
+}
+
 fn build(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/shim/{name}.c"));
     let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.so"));

@@ -1,0 +1,86 @@
+//! A worker that is to take the place of one that serves proves itself first: it asks itself, before any client
+//! can. So a program, a configuration or a collection with which workers crash at their first requests fails the
+//! reload and costs no client an answer.
+
+use std::io;
+use std::sync::Arc;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::api::Endpoint;
+use crate::worker::connection::serve::serve_own;
+use crate::worker::request::service::Service;
+use crate::worker::watch::connections::Connections;
+
+/// Questions about each kind of entity. None is answered with more than a few pages.
+const QUESTIONS: [&str; 3] =
+    ["limit=100", "query=a&limit=100", "order=name&direction=desc&limit=100&offset=1"];
+/// What clients accept.
+const CODINGS: [&str; 3] = ["identity", "gzip", "zstd"];
+/// The beginning of every answer but those that tell of a fault of ours.
+const ANSWERED: [&[u8]; 2] = [b"HTTP/1.1 2", b"HTTP/1.1 4"];
+
+/// Asks `service`, whose requests nobody counts, as clients will, each question over a connection of its own.
+///
+/// # Errors
+/// A question without an answer, or one that says that the worker has failed. A worker that crashes or hangs does
+/// not come back from here.
+pub(in crate::worker) async fn prove(service: &Arc<Service>) -> io::Result<()> {
+    let connections = Arc::new(Connections::default());
+    for (target, coding) in questions(&service.request_path) {
+        let (mut client, server) = UnixStream::pair()?;
+        let asked = ask(&mut client, &target, coding);
+        let ((), answered) = tokio::join!(serve_own(server, service, &connections), asked);
+        let answer = answered?;
+        if !ANSWERED.iter().any(|begin| answer.starts_with(begin)) {
+            let status =
+                String::from_utf8_lossy(answer.split(|byte| *byte == b'\r').next().unwrap_or_default());
+            let said = if status.is_empty() { "no answer" } else { &status };
+            return Err(io::Error::other(format!("its own question {target} gets {said}")));
+        }
+    }
+    Ok(())
+}
+
+/// Targets below `request_path`, and what their client accepts.
+fn questions(request_path: &str) -> impl Iterator<Item = (String, &'static str)> {
+    let path: Vec<String> = request_path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .map(|segment| format!("/{}", utf8_percent_encode(segment, NON_ALPHANUMERIC)))
+        .collect();
+    let path = path.concat();
+    let lists = Endpoint::ALL.into_iter().filter(|endpoint| matches!(endpoint, Endpoint::List(_)));
+    let asked = lists.flat_map(|list| QUESTIONS.map(|question| format!("{}?{question}", list.name())));
+    let asked = asked.chain([Endpoint::Heartbeat.name().to_owned()]);
+    asked.map(move |question| format!("{path}/{question}")).zip(CODINGS.into_iter().cycle())
+}
+
+/// The whole answer.
+async fn ask(client: &mut UnixStream, target: &str, coding: &str) -> io::Result<Vec<u8>> {
+    let head = format!(
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {coding}\r\nConnection: close\r\n\r\n"
+    );
+    client.write_all(head.as_bytes()).await?;
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_about_all_lists_in_all_codings() {
+        let all: Vec<_> = questions("/avalon/\u{e9}").collect();
+        for list in ["albums", "artists", "genres", "songs"] {
+            let begin = format!("/avalon/%C3%A9/{list}?");
+            let of: Vec<_> = all.iter().filter(|(target, _)| target.starts_with(&begin)).collect();
+            assert!(CODINGS.iter().all(|coding| of.iter().any(|(_, of)| of == coding)), "{list}: {all:?}");
+        }
+        assert!(questions("/").any(|(target, _)| target == "/heartbeat"));
+    }
+}
