@@ -140,7 +140,8 @@ impl<'a> Folders<'a> {
     /// The roots that are stored, with their numbers; of several that hold a folder the first is the
     /// innermost.
     fn numbered_roots(&self) -> Vec<(&'a Path, i64)> {
-        let numbered = self.roots.iter().filter_map(|root| Some((root.as_path(), *self.needed.get(root.as_path())?)));
+        let numbered =
+            self.roots.iter().filter_map(|root| Some((root.as_path(), *self.needed.get(root.as_path())?)));
         let mut roots: Vec<_> = numbered.collect();
         roots.sort_by_key(|(root, _)| std::cmp::Reverse(root.as_os_str().len()));
         roots
