@@ -284,7 +284,9 @@ fn is_outage(error: &Error) -> bool {
             SqlState::CANNOT_CONNECT_NOW,
             SqlState::TOO_MANY_CONNECTIONS,
         ];
-        return passing.contains(code) || code.code().starts_with("08");
+        // A pooler answers so to parameters that it does not take.
+        let refuses = *code == SqlState::PROTOCOL_VIOLATION;
+        return passing.contains(code) || (code.code().starts_with("08") && !refuses);
     }
     let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     error.is_closed() || io.is_some_and(|io| tls_error(io).is_none() && !is_forbidden(io))
@@ -309,6 +311,12 @@ fn describe(error: &Error) -> String {
         let mut text = refusal.message().to_owned();
         for more in [refusal.detail(), refusal.where_(), refusal.hint()].into_iter().flatten() {
             text = format!("{text}; {}", more.lines().collect::<Vec<_>>().join(", "));
+        }
+        if text.starts_with("unsupported startup parameter") {
+            text.push_str(
+                "; a pooler stands before the server: remove the parameter from the URL, or let the pooler pass \
+                 over it (ignore_startup_parameters of PgBouncer)",
+            );
         }
         return text;
     }

@@ -9,6 +9,7 @@ mod tables;
 mod wait;
 mod write;
 
+use ::postgres::error::SqlState;
 use ::postgres::{Client, Error, Transaction};
 
 use super::connect::{self, Place};
@@ -26,9 +27,21 @@ pub(super) fn load(settings: &PostgresSettings) -> Result<Loaded, DatabaseError>
         if let Some(loaded) = read_if_complete(client)? {
             return Ok(loaded);
         }
-        create_schema(client)?;
-        Ok(read(&mut begin_reading(client)?)?)
+        match create_schema(client) {
+            // A replica that no scan has reached yet.
+            Err(Failure::Schema { missing, error }) if is_read_only(&error) && missing == schema::TABLES => {
+                Ok(SongRows::new(Default::default()).finish())
+            }
+            outcome => {
+                outcome?;
+                Ok(read(&mut begin_reading(client)?)?)
+            }
+        }
     })
+}
+
+fn is_read_only(error: &Error) -> bool {
+    error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
 pub(super) fn replace(settings: &PostgresSettings, collection: &Collection) -> Result<(), DatabaseError> {

@@ -1,15 +1,19 @@
 //! Rows as a server sends them.
 
 use std::collections::HashSet;
+use std::sync::mpsc;
+use std::{iter, panic, thread};
 
 use ::postgres::types::{FromSql, Type};
-use ::postgres::{Error, Row, Transaction};
+use ::postgres::{Error, Row, Statement, Transaction};
 use uuid::Uuid;
 
 use crate::database::rows::Value;
 
 /// Rows asked for at once.
-const PORTION: u32 = 10_000;
+const PORTION: usize = 10_000;
+/// Types whose values arrive as they are; those of any other type, as text.
+const READABLE: [Type; 6] = [Type::UUID, Type::VARCHAR, Type::TEXT, Type::INT2, Type::INT4, Type::INT8];
 
 /// Fetches portion by portion, which keeps memory small and the server's last words: a
 /// blocking client looks at its connection before it looks at what has come, so behind rows
@@ -33,25 +37,76 @@ pub(super) fn for_each_row_of(
 ) -> Result<(), Error> {
     transaction.batch_execute(&format!("DECLARE {table} NO SCROLL CURSOR FOR {query}"))?;
     let fetch = transaction.prepare(&format!("FETCH {PORTION} FROM {table}"))?;
+    let rows = transaction.query(&fetch, &[])?;
+    if rows.len() < PORTION {
+        return rows.iter().try_for_each(take);
+    }
+    // A portion is taken while the server makes the next one: two are in memory.
+    let (hand_over, fetched) = mpsc::sync_channel(0);
+    let outcome = thread::scope(|scope| {
+        let (transaction, fetch) = (&mut *transaction, &fetch);
+        // It owns its end of the channel, which so ends with it.
+        let fetch_rest = move || fetch_portions(transaction, fetch, |rows| hand_over.send(rows).is_ok());
+        match thread::Builder::new().name("fetch".to_owned()).spawn_scoped(scope, fetch_rest) {
+            Err(_) => Err(rows),
+            Ok(fetcher) => {
+                let mut portions = iter::once(rows).chain(fetched);
+                let taken = portions.try_for_each(|rows| rows.iter().try_for_each(&mut take));
+                // A thread that waits with rows sees that no more are wanted.
+                drop(portions);
+                let fetched = fetcher.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
+                Ok(taken.and(fetched))
+            }
+        }
+    });
+    outcome.unwrap_or_else(|rows| {
+        // There are no threads left for this user: one after the other.
+        rows.iter().try_for_each(&mut take)?;
+        let mut taken = Ok(());
+        fetch_portions(transaction, &fetch, |rows| {
+            taken = rows.iter().try_for_each(&mut take);
+            taken.is_ok()
+        })?;
+        taken
+    })
+}
+
+/// Fetches all portions that are left, until `hand_over` says that no more are wanted.
+fn fetch_portions(
+    transaction: &mut Transaction<'_>,
+    fetch: &Statement,
+    mut hand_over: impl FnMut(Vec<Row>) -> bool,
+) -> Result<(), Error> {
     loop {
-        let rows = transaction.query(&fetch, &[])?;
-        if rows.is_empty() {
+        let rows = transaction.query(fetch, &[])?;
+        let is_last = rows.len() < PORTION;
+        if !hand_over(rows) || is_last {
             return Ok(());
         }
-        rows.iter().try_for_each(&mut take)?;
     }
 }
 
-/// Columns of avalonms' types arrive as they are; of any other type, as text.
+/// The columns, those of other types than [`READABLE`] ones as text. The types come from the catalog: of a
+/// statement with such a column the driver would look up the type itself, by statements that outlive the
+/// transaction, and a pooler's next session may have statements of these names already.
 fn readable_query(transaction: &mut Transaction<'_>, table: &str, columns: &[&str]) -> Result<String, Error> {
-    let probe = transaction.prepare(&format!("SELECT {} FROM {table}", columns.join(", ")))?;
-    let known = HashSet::from([Type::UUID, Type::VARCHAR, Type::TEXT, Type::INT2, Type::INT4, Type::INT8]);
-    let expressions: Vec<String> = probe
-        .columns()
+    let rows = transaction.query(
+        "SELECT attname::text, atttypid FROM pg_attribute
+          WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+        &[&table],
+    )?;
+    let mut readable = HashSet::new();
+    for row in &rows {
+        let kind = Type::from_oid(row.try_get(1)?);
+        if kind.is_some_and(|kind| READABLE.contains(&kind)) {
+            readable.insert(row.try_get::<_, &str>(0)?);
+        }
+    }
+    let expressions: Vec<String> = columns
         .iter()
-        .map(|column| match known.contains(column.type_()) {
-            true => column.name().to_owned(),
-            false => format!("{}::text", column.name()),
+        .map(|column| match readable.contains(column) {
+            true => (*column).to_owned(),
+            false => format!("{column}::text"),
         })
         .collect();
     Ok(format!("SELECT {} FROM {table}", expressions.join(", ")))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{awkward, collection, fixture, load, load_all, replace};
 use crate::harness::postgres::{Database, Postgres};
+use avalon::model::Collection;
 
 /// Everything in the catalog that a schema is made of, as text.
 fn schema(database: &Database<'_>) -> Vec<String> {
@@ -180,6 +181,39 @@ fn missing_tables_that_may_not_be_created_are_named() {
     let expected =
         "cannot create the missing tables (artists, genres, tracks): permission denied for schema public";
     assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn replica_that_no_scan_has_reached_is_an_empty_collection() {
+    let database = Postgres::shared().create_database();
+    let read_only = database.url_of("avalon", "options=-c%20default_transaction_read_only%3Don");
+    assert_eq!(load_all(&read_only), Collection::default());
+    let error = replace(&read_only, &collection(1)).unwrap_err().to_string();
+    assert!(error.contains("cannot execute CREATE TABLE in a read-only transaction"), "{error}");
+    // Some of the tables without the others are no collection.
+    database.execute("CREATE TABLE albums (id uuid, name text)");
+    let error = load(&read_only).unwrap_err().to_string();
+    assert!(error.contains("cannot create the missing tables (artists, genres, tracks)"), "{error}");
+    database.execute("DROP TABLE albums");
+    replace(&database.url(), &collection(3)).unwrap();
+    assert_eq!(load_all(&read_only), collection(3));
+}
+
+/// More rows than are asked for at once.
+#[test]
+fn all_portions_of_a_table_arrive() {
+    let database = Postgres::shared().create_database();
+    replace(&database.url(), &collection(1)).unwrap();
+    for songs in [9_999, 10_000, 10_001, 30_000] {
+        database.execute(&format!(
+            "DELETE FROM tracks; INSERT INTO tracks SELECT md5(n::text)::uuid, 'Song ' || n, 1, n, 2000, \
+             (SELECT id FROM albums LIMIT 1), (SELECT id FROM artists LIMIT 1), (SELECT id FROM genres LIMIT 1) \
+             FROM generate_series(1, {songs}) AS numbers (n)"
+        ));
+        let loaded = load_all(&database.url());
+        let numbers: std::collections::HashSet<_> = loaded.songs.iter().map(|song| song.track).collect();
+        assert_eq!((loaded.songs.len(), numbers.len()), (songs, songs));
+    }
 }
 
 #[test]

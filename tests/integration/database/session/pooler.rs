@@ -54,15 +54,57 @@ impl Drop for Pooler {
     }
 }
 
+/// Waits until the pooler answers.
+fn wait(url: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = open_telling(url).0 {
+        assert!(error.is_unreachable() && Instant::now() < deadline, "{error}");
+    }
+}
+
+/// The driver looks up types that are no built-in ones by statements that outlive the transaction: in the
+/// next session of the server their names may be taken.
+#[test]
+fn columns_of_other_types_are_read_through_a_pooler() {
+    let place = Place::postgres();
+    let pooler = Pooler::start();
+    let url = pooler.url(&place);
+    wait(&url);
+    store(&url, &collection(3), &files()).unwrap();
+    place.execute(
+        "CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('happy');
+         ALTER TABLE tracks ALTER name TYPE citext; ALTER TABLE albums ALTER name TYPE citext;
+         ALTER TABLE artists ALTER name TYPE citext; ALTER TABLE tracks ADD mood mood DEFAULT 'happy'",
+    );
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..5).for_each(|_| assert_eq!(load_all(&url), collection(3))));
+        }
+    });
+    for songs in [4, 2] {
+        assert!(store(&url, &collection(songs), &files()).unwrap().is_some());
+        assert_eq!(load_all(&url), collection(songs));
+    }
+}
+
+#[test]
+fn parameter_that_the_pooler_does_not_take_is_a_refusal() {
+    let place = Place::postgres();
+    let pooler = Pooler::start();
+    let url = pooler.url(&place);
+    wait(&url);
+    let error = super::super::load(&format!("{url}?options=-c%20search_path%3Dmusic")).unwrap_err();
+    assert!(!error.is_unreachable(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("cannot use") && text.contains("ignore_startup_parameters"), "{text}");
+}
+
 #[test]
 fn the_lock_and_the_rows_survive_a_pooler() {
     let place = Place::postgres();
     let pooler = Pooler::start();
     let url = pooler.url(&place);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while let Err(error) = open_telling(&url).0 {
-        assert!(error.is_unreachable() && Instant::now() < deadline, "{error}");
-    }
+    wait(&url);
     // Each scan finds the lock free, whichever session of the server it gets.
     for number in 1..6 {
         let rows = collection(number);
