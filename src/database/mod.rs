@@ -25,6 +25,7 @@ mod state;
 mod stream;
 mod texts;
 mod tls;
+mod tls_error;
 
 pub use changes::{Changes, Moved, ScanRecord, StateChanges};
 pub use error::DatabaseError;

@@ -27,13 +27,14 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::last_words::Connector;
+use super::tls_error::TlsError;
 use crate::config::database_url::{PostgresSettings, RootCertificates, SslMode};
 
 /// Builds what connects with TLS.
 ///
 /// # Errors
-/// In words, if a certificate or key file is missing or unusable.
-pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, String> {
+/// If a certificate or key file is missing or unusable.
+pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Verifier {
         roots: roots(settings)?,
@@ -45,14 +46,12 @@ pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, String
         if details.only_version_1_3 { &[&rustls::version::TLS13] } else { rustls::DEFAULT_VERSIONS };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
-        .map_err(|error| error.to_string())?
+        .map_err(TlsError::Versions)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let certificate = if details.client_certificate { client_certificate(settings)? } else { None };
     let mut config = match certificate {
-        Some((chain, key)) => builder
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| format!("the client certificate (sslcert) cannot be used: {error}"))?,
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(TlsError::Client)?,
         None => builder.with_no_client_auth(),
     };
     config.enable_sni = details.sni;
@@ -96,14 +95,12 @@ struct Roots {
 
 /// `None`: nothing is verified. As in libpq, a root certificate file that is not there is an
 /// error only for the modes that always verify, and one that is there counts in every mode.
-fn roots(settings: &PostgresSettings) -> Result<Option<Roots>, String> {
+fn roots(settings: &PostgresSettings) -> Result<Option<Roots>, TlsError> {
     let path = match &settings.root_certificates {
         RootCertificates::System => {
             let found = rustls_native_certs::load_native_certs();
             if found.certs.is_empty() {
-                return Err("this machine has no trusted root certificates (sslrootcert=system); \
-                            install ca-certificates"
-                    .to_owned());
+                return Err(TlsError::NoSystemRoots);
             }
             let mut anchors = RootCertStore::empty();
             anchors.add_parsable_certificates(found.certs);
@@ -116,42 +113,35 @@ fn roots(settings: &PostgresSettings) -> Result<Option<Roots>, String> {
         if settings.ssl_mode < SslMode::VerifyCa {
             return Ok(None);
         }
-        return Err(format!(
-            "the root certificate file {} does not exist; name one with sslrootcert=, \
-             or use sslrootcert=system for those this machine trusts",
-            path.display()
-        ));
+        return Err(TlsError::NoRootFile(path));
     }
     let certificates = read_certificates(&path)?;
     let mut anchors = RootCertStore::empty();
     for certificate in &certificates {
-        anchors
-            .add(certificate.clone())
-            .map_err(|error| format!("a certificate in {} cannot be used: {error}", path.display()))?;
+        anchors.add(certificate.clone()).map_err(|error| TlsError::Root(path.clone(), error))?;
     }
     Ok(Some(Roots { anchors, certificates }))
 }
 
 type ClientCertificate = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-fn client_certificate(settings: &PostgresSettings) -> Result<Option<ClientCertificate>, String> {
+fn client_certificate(settings: &PostgresSettings) -> Result<Option<ClientCertificate>, TlsError> {
     let certificate = match &settings.client_certificate {
         Some(path) => path.clone(),
         None if default_file("postgresql.crt").exists() => default_file("postgresql.crt"),
         None => return Ok(None),
     };
     let key = settings.client_key.clone().unwrap_or_else(|| default_file("postgresql.key"));
-    let private_key = PrivateKeyDer::from_pem_file(&key)
-        .map_err(|error| format!("no private key can be read from {} (sslkey): {error}", key.display()))?;
+    let private_key = PrivateKeyDer::from_pem_file(&key).map_err(|error| TlsError::Key(key, error))?;
     Ok(Some((read_certificates(&certificate)?, private_key)))
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| format!("no certificate can be read from {}: {error}", path.display()))?;
+        .map_err(|error| TlsError::Certificates(path.to_owned(), error))?;
     if certificates.is_empty() {
-        return Err(format!("there is no PEM certificate in {}", path.display()));
+        return Err(TlsError::NoCertificates(path.to_owned()));
     }
     Ok(certificates)
 }

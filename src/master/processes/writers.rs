@@ -23,7 +23,7 @@ use crate::master::error::MasterError;
 use crate::master::exit::ExitCode;
 use crate::master::processes::end::wait_until;
 use crate::master::processes::fork::{FirstSteps, fork};
-use crate::telemetry::{AccessLog, AccessSettings, Log, LogSettings, Relay, Relayed, relay};
+use crate::telemetry::{AccessLog, AccessSettings, Log, LogError, LogSettings, Relay, Relayed, relay};
 use crate::title;
 
 /// How long the end of a master waits for the lines that are still to be written.
@@ -203,8 +203,8 @@ impl Writer {
         title::set(&format!("avalon: log writer {}", self.file.path().display()));
         let opened = match self.file.open(self.log.as_ref()) {
             Ok(opened) => opened,
-            Err(reason) => {
-                let _ = says.write_all(reason.as_bytes());
+            Err(error) => {
+                let _ = says.write_all(error.to_string().as_bytes());
                 return ExitCode::Configuration;
             }
         };
@@ -244,17 +244,19 @@ impl LogFile {
         path.as_deref().unwrap_or(Path::new(""))
     }
 
-    fn open(&self, log: Option<&Log>) -> Result<Opened, String> {
+    fn open(&self, log: Option<&Log>) -> Result<Opened, LogError> {
         match (self, log) {
             (LogFile::Log(settings), _) => {
-                let log = Log::start(settings, "log writer", "avalon.master");
-                log.map(Opened::Log).map_err(|error| error.to_string())
+                Ok(Opened::Log(Log::start(settings, "log writer", "avalon.master")?))
             }
             (LogFile::Access(settings), Some(log)) => {
-                let access_log = AccessLog::open(settings).map_err(|error| error.to_string())?;
+                let access_log = AccessLog::open(settings)?;
                 Ok(Opened::Access(access_log, log.for_process("access log writer")))
             }
-            (LogFile::Access(_), None) => Err("there is no log beside it".to_owned()),
+            (LogFile::Access(_), None) => Err(LogError::Open {
+                path: self.path().to_owned(),
+                reason: io::Error::other("there is no log beside it"),
+            }),
         }
     }
 }

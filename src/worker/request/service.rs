@@ -143,7 +143,11 @@ impl Service {
             Endpoint::List(kind) => return self.lists.answer(self.snapshot(), kind, request),
             Endpoint::Version => response::text(PROGRAM_VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
-            Endpoint::Status => response::json(status::status(&self.scoreboard, self.snapshot()).to_string()),
+            Endpoint::Status => {
+                // Its types have no value that is none in JSON.
+                let status = serde_json::to_string(&status::status(&self.scoreboard, self.snapshot()));
+                response::json(status.map_err(|_| ApiError::Unknown)?)
+            }
             Endpoint::Metrics => response::metrics(metrics::render(&self.scoreboard)),
         };
         // These have no tag.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hyper::HeaderMap;
 use hyper::header::FORWARDED;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::PROGRAM_VERSION;
 use crate::control::{ScanEnd, ScanFound, ScanStatus, WorkerLoad};
@@ -23,20 +23,37 @@ pub(in crate::worker) fn may_see(peer: Peer, headers: &HeaderMap, allowed: &[IpA
     !proxied && peer.is_none_or(|peer| allowed.contains(&peer.to_canonical()))
 }
 
-/// The status as JSON. Times are in seconds.
-pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> Value {
-    let workers: Vec<WorkerLoad> = scoreboard.living().map(|(number, _)| load(scoreboard, number)).collect();
-    json!({
-        "version": PROGRAM_VERSION,
-        "hash": format!("{:032x}", snapshot.hash()),
-        "songs": snapshot.count(Kind::Song),
-        "albums": snapshot.count(Kind::Of(Owner::Album)),
-        "artists": snapshot.count(Kind::Of(Owner::Artist)),
-        "genres": snapshot.count(Kind::Of(Owner::Genre)),
-        "requests": scoreboard.answers(),
-        "scan": scan(&scoreboard.header().scans),
-        "workers": workers,
-    })
+/// What any worker knows of the server.
+#[derive(Debug, Serialize)]
+pub(in crate::worker) struct ServerStatus {
+    /// Of the program.
+    version: &'static str,
+    /// Of the collection that this worker answers from, in hexadecimal digits.
+    hash: String,
+    songs: u32,
+    albums: u32,
+    artists: u32,
+    genres: u32,
+    /// Answers of all workers since the start of the server.
+    requests: u64,
+    scan: Option<ScanStatus>,
+    workers: Vec<WorkerLoad>,
+}
+
+/// The status of the server that has this scoreboard.
+pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> ServerStatus {
+    let owners = |owner| snapshot.count(Kind::Of(owner));
+    ServerStatus {
+        version: PROGRAM_VERSION,
+        hash: format!("{:032x}", snapshot.hash()),
+        songs: snapshot.count(Kind::Song),
+        albums: owners(Owner::Album),
+        artists: owners(Owner::Artist),
+        genres: owners(Owner::Genre),
+        requests: scoreboard.answers(),
+        scan: scan(&scoreboard.header().scans),
+        workers: scoreboard.living().map(|(number, _)| load(scoreboard, number)).collect(),
+    }
 }
 
 /// What the scoreboard says of the worker on a slot.
