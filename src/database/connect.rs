@@ -15,7 +15,6 @@ use ::postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 use super::last_words::Connector;
 use super::require_auth::NotAllowed;
 use super::{DatabaseError, password, tls};
-use crate::cli::chain;
 use crate::config::database_url::{
     ChannelBinding, Host, Liveness, PostgresSettings, Secret, SslMode, Target,
 };
@@ -173,7 +172,7 @@ impl Attempt {
         };
         let tls = match ways {
             [Disable] => None,
-            _ => Some(tls::connector(&place.settings).map_err(|error| place.failed(chain(&error)))?),
+            _ => Some(tls::connector(&place.settings).map_err(|error| place.failed(error.to_string()))?),
         };
         Ok(Attempt { config: config(place, application_name), ways, tls })
     }

@@ -39,22 +39,21 @@ impl fmt::Display for TlsError {
                  sslrootcert=system for those this machine trusts",
                 path.display()
             ),
-            Self::Root(path, _) => write!(f, "a certificate in {} cannot be used", path.display()),
-            Self::Certificates(path, _) => write!(f, "no certificate can be read from {}", path.display()),
+            Self::Root(path, error) => {
+                write!(f, "a certificate in {} cannot be used: {error}", path.display())
+            }
+            Self::Certificates(path, error) => {
+                write!(f, "no certificate can be read from {}: {error}", path.display())
+            }
             Self::NoCertificates(path) => write!(f, "there is no PEM certificate in {}", path.display()),
-            Self::Key(path, _) => write!(f, "no private key can be read from {} (sslkey)", path.display()),
-            Self::Client(_) => f.write_str("the client certificate (sslcert) cannot be used"),
-            Self::Versions(_) => f.write_str("TLS cannot be used"),
+            Self::Key(path, error) => {
+                write!(f, "no private key can be read from {} (sslkey): {error}", path.display())
+            }
+            Self::Client(error) => write!(f, "the client certificate (sslcert) cannot be used: {error}"),
+            Self::Versions(error) => error.fmt(f),
         }
     }
 }
 
-impl Error for TlsError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::NoSystemRoots | Self::NoRootFile(_) | Self::NoCertificates(_) => None,
-            Self::Certificates(_, error) | Self::Key(_, error) => Some(error),
-            Self::Root(_, error) | Self::Client(error) | Self::Versions(error) => Some(error),
-        }
-    }
-}
+/// Each says its cause as well: a `DatabaseError` has one reason.
+impl Error for TlsError {}
