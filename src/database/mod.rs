@@ -4,6 +4,7 @@
 //! writes only differences. All of it may start threads and run Tokio: never call it in the
 //! master.
 
+mod attempt;
 mod changes;
 mod connect;
 pub mod difference;
@@ -14,6 +15,7 @@ mod left_out;
 mod notice;
 mod orphans;
 mod password;
+mod place;
 mod postgres;
 mod previous;
 mod require_auth;

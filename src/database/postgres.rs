@@ -57,7 +57,7 @@ fn run<T>(
     work: impl FnOnce(&mut Client) -> Result<T, Failure>,
 ) -> Result<T, DatabaseError> {
     let place = Place::new(settings);
-    let mut client = connect::connect(&place)?;
+    let (mut client, place) = connect::connect(&place)?;
     work(&mut client).map_err(|failure| explain(&place, &failure))
 }
 

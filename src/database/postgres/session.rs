@@ -67,8 +67,9 @@ impl Session {
             tell(Notice::PassedOver { parameter: parameter.clone() });
         }
         let place = Place::new(settings);
-        let lock = lock::take(&place, &settings.application_name, me)?;
-        let mut work = connect::connect(&place)?;
+        // From here on it is the one server that has given the lock.
+        let (lock, place) = lock::take(&place, &settings.application_name, me)?;
+        let (mut work, _) = connect::connect(&place)?;
         let texts = texts(&place, &mut work, &tell)?;
         let mut session = Session { place, lock, work, texts, me: me.clone(), patience, tell, own: None };
         session.try_writing()?;
@@ -100,7 +101,7 @@ impl Session {
             if show(&mut transaction, "transaction_read_only")? == "on" {
                 return Err(Stopped::Ended(place.failed(
                     "the server refuses to write (a standby, or default_transaction_read_only is on); name \
-                     the primary",
+                     the primary, or several servers with target_session_attrs=read-write",
                 )));
             }
             let tables = read::tables(&mut transaction)?;
@@ -162,7 +163,7 @@ impl Session {
     /// the other connection.
     fn reconnect(&mut self) -> Result<(), DatabaseError> {
         if self.work.batch_execute("").is_err() {
-            self.work = connect::connect(&self.place)?;
+            (self.work, _) = connect::connect(&self.place)?;
         }
         Ok(())
     }
@@ -202,7 +203,8 @@ fn texts(place: &Place, work: &mut Client, tell: &Tell) -> Result<Texts, Databas
         return Ok(Texts::any());
     }
     tell(Notice::NarrowEncoding { database: place.label(), encoding: encoding.clone() });
-    Ok(Texts::of_server(encoding, place.clone(), connect::connect(place)?))
+    let (client, _) = connect::connect(place)?;
+    Ok(Texts::of_server(encoding, place.clone(), client))
 }
 
 fn show(transaction: &mut Transaction<'_>, setting: &str) -> Result<String, Error> {

@@ -6,6 +6,8 @@
 //! dropped. So a shell stands between: it waits for the end of its standard input, which
 //! only we hold open, then stops the server and removes the folder.
 
+mod replica;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -94,10 +96,8 @@ impl Postgres {
     }
 
     fn try_start(tls: bool) -> Option<Postgres> {
-        let folder =
-            tempfile::Builder::new().prefix("avalon-pg-").tempdir().expect("temporary folder").keep();
         let owner = server_user();
-        own(&folder, owner.as_ref());
+        let folder = new_folder(owner.as_ref());
         let mut initdb = as_user(owner.as_ref(), binary("initdb"));
         initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--lc-messages=C"]);
         run(initdb.args(["--auth=trust", "--username=avalon"]).arg(folder.join("data")));
@@ -105,8 +105,13 @@ impl Postgres {
         if tls {
             make_certificates(&folder, owner.as_ref());
         }
+        Postgres::launch(folder, owner.as_ref(), tls)
+    }
+
+    /// Runs a server over the folder `data` in `folder`.
+    fn launch(folder: PathBuf, owner: Option<&User>, tls: bool) -> Option<Postgres> {
         let port = free_port();
-        let server = as_user(owner.as_ref(), binary("postgres"));
+        let server = as_user(owner, binary("postgres"));
         let mut command = Command::new("/bin/sh");
         command.args(["-c", WATCHDOG, "watchdog"]).arg(&folder);
         command.arg(server.get_program()).args(server.get_args());
@@ -133,7 +138,8 @@ impl Postgres {
             let mut ready = Some(ready);
             // Read to the end: a server that cannot log comes to a halt.
             for line in lines.map_while(Result::ok) {
-                match line.contains("database system is ready to accept connections") {
+                // A replica accepts "read-only connections".
+                match line.contains("database system is ready to accept") {
                     true => drop(ready.take().map(|ready| ready.send(()))),
                     false if ready.is_some() => log.push(line),
                     false => {}
@@ -278,13 +284,19 @@ impl Database<'_> {
 }
 
 const HBA: &str = "\
-local   all all trust
+local   all,replication all trust
 hostnossl all tls_only 127.0.0.1/32 reject
 hostssl all plain_only 127.0.0.1/32 reject
 hostssl all with_cert 127.0.0.1/32 cert
 host all scram 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 ";
+
+fn new_folder(owner: Option<&User>) -> PathBuf {
+    let folder = tempfile::Builder::new().prefix("avalon-pg-").tempdir().expect("temporary folder").keep();
+    own(&folder, owner);
+    folder
+}
 
 /// PostgreSQL refuses to run as root.
 fn server_user() -> Option<User> {
@@ -315,7 +327,7 @@ fn own(path: &Path, owner: Option<&User>) {
 }
 
 /// Debian keeps the programs of PostgreSQL out of the PATH; of several versions the newest.
-fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     let mut found: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
