@@ -61,6 +61,8 @@ pub struct Contents {
     pub hash: String,
     /// How many songs.
     pub songs: u64,
+    /// The revision of the rows in the database; `None` if it did not tell it, or a former master has read it.
+    pub revision: Option<u64>,
 }
 
 /// The snapshot that is served.
@@ -187,8 +189,12 @@ pub struct WorkerStatus {
 
 impl fmt::Display for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Contents { albums, artists, bytes, genres, hash, songs } = self;
-        write!(f, "albums={albums} artists={artists} bytes={bytes} genres={genres} hash={hash} songs={songs}")
+        let Contents { albums, artists, bytes, genres, hash, songs, revision } = self;
+        write!(
+            f,
+            "albums={albums} artists={artists} bytes={bytes} genres={genres} hash={hash} songs={songs}"
+        )?;
+        revision.map_or(Ok(()), |revision| write!(f, " revision={revision}"))
     }
 }
 
@@ -244,10 +250,11 @@ impl fmt::Display for Status {
 
 impl fmt::Display for SnapshotStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Contents { albums, artists, bytes, genres, hash, songs } = &self.contents;
+        let Contents { albums, artists, bytes, genres, hash, songs, revision } = &self.contents;
         let (megabytes, age) = (*bytes as f64 / 1e6, self.age);
         write!(f, "{hash} of {megabytes:.1} MB, {age:.0} s old: ")?;
-        write!(f, "{songs} songs, {albums} albums, {artists} artists, {genres} genres")
+        write!(f, "{songs} songs, {albums} albums, {artists} artists, {genres} genres")?;
+        revision.map_or(Ok(()), |revision| write!(f, ", revision {revision}"))
     }
 }
 

@@ -19,6 +19,7 @@ mod place;
 mod postgres;
 mod previous;
 mod require_auth;
+mod revision;
 mod rows;
 mod schema;
 mod session;

@@ -3,6 +3,7 @@
 mod copy;
 mod lock;
 mod read;
+mod revision;
 mod rows;
 mod session;
 mod tables;
@@ -71,6 +72,7 @@ fn read_if_complete(client: &mut Client) -> Result<Option<Loaded>, Error> {
 }
 
 fn read(transaction: &mut Transaction<'_>) -> Result<Loaded, Error> {
+    let revision = revision::read(transaction)?;
     let names = [
         read_names(transaction, "albums")?,
         read_names(transaction, "artists")?,
@@ -90,7 +92,7 @@ fn read(transaction: &mut Transaction<'_>) -> Result<Loaded, Error> {
         });
         Ok(())
     })?;
-    Ok(songs.finish())
+    Ok(Loaded { revision, ..songs.finish() })
 }
 
 fn read_names(transaction: &mut Transaction<'_>, table: &str) -> Result<NameRows, Error> {

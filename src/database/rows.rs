@@ -17,6 +17,8 @@ pub struct Loaded {
     pub collection: Collection,
     /// What had to be left out.
     pub left_out: LeftOut,
+    /// The revision of the rows, which grows with each change; `None` if the database does not tell it.
+    pub revision: Option<u64>,
 }
 
 /// A value as a database hands it over, of whatever type its column is.
@@ -147,6 +149,7 @@ impl SongRows {
                     genres: genres.left_out,
                     ..LeftOut::default()
                 },
+                revision: None,
             },
         }
     }
@@ -314,7 +317,7 @@ mod tests {
         songs.push(&SongRow { artist: other, ..row(other) });
         songs.push(&SongRow { genre: bad, ..row(other) });
 
-        let Loaded { collection, left_out } = songs.finish();
+        let Loaded { collection, left_out, .. } = songs.finish();
         assert_eq!(collection.albums.len(), 1);
         assert_eq!(collection.albums[0].name, "a");
         assert_eq!(collection.artists[0].name, "");

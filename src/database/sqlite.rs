@@ -2,6 +2,7 @@
 //! interrupted scan can be rolled back, and for reading where it is not.
 
 mod explain;
+mod revision;
 mod scan_lock;
 mod session;
 mod tables;
@@ -61,6 +62,7 @@ pub(super) fn replace(path: &Path, collection: &Collection) -> Result<(), Databa
 
 fn read(connection: &mut Connection) -> rusqlite::Result<Loaded> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+    let revision = revision::read(&transaction)?;
     let names = [
         read_names(&transaction, "albums")?,
         read_names(&transaction, "artists")?,
@@ -81,7 +83,7 @@ fn read(connection: &mut Connection) -> rusqlite::Result<Loaded> {
             genre: value(row, 7)?,
         });
     }
-    Ok(songs.finish())
+    Ok(Loaded { revision, ..songs.finish() })
 }
 
 fn read_names(transaction: &Transaction<'_>, table: &str) -> rusqlite::Result<NameRows> {

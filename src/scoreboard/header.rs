@@ -146,6 +146,8 @@ pub struct Header {
     pub artists: Number,
     /// Genres in it.
     pub genres: Number,
+    /// The revision of its rows in the database; 0 if it is not known.
+    pub revision: Number,
     /// What there is to say of scans.
     pub scans: Scans,
     /// Memory of the master that is resident, in bytes.

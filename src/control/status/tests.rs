@@ -11,7 +11,7 @@ fn full() -> Value {
         "workers_wanted": 2, "requests": 120, "restarts": {"died": 2, "max_rss": 1},
         "trouble": "workers die", "listeners": ["http://127.0.0.1:8000"], "metrics_listeners": [],
         "snapshot": {
-            "songs": 30, "albums": 3, "artists": 2, "genres": 1, "bytes": 1_250_000, "hash": "00ff",
+            "songs": 30, "albums": 3, "artists": 2, "genres": 1, "bytes": 1_250_000, "hash": "00ff", "revision": 7,
             "age": 12.2, "stale": true, "empty": false,
         },
         "last_reload": {"time": 1_700_000_000, "error": "no database"},

@@ -197,9 +197,10 @@ fn make(config: &Config, log: &Log, draft: &Draft) -> Result<Contents, MasterErr
     }
     snapshot::build(&loaded.collection, draft.writer())
         .map_err(|error| MasterError::Failed(with_remedy(&error)))?;
+    let revision = loaded.revision;
     drop(loaded);
     draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
-    let contents = contents(&map(draft.reader())?, Verify::Full)?;
+    let contents = Contents { revision, ..contents(&map(draft.reader())?, Verify::Full)? };
     info!(log.logger(), "collection loaded"; "database" => %config.database_url,
         "read_s" => format!("{:.3}", read.as_secs_f32()),
         "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
@@ -260,6 +261,8 @@ fn contents(bytes: &[u8], verify: Verify) -> Result<Contents, MasterError> {
         genres: snapshot.count(Kind::Of(Owner::Genre)).into(),
         hash: format!("{:032x}", snapshot.hash()),
         songs: snapshot.count(Kind::Song).into(),
+        // A snapshot does not tell it.
+        revision: None,
     })
 }
 

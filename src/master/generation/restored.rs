@@ -95,6 +95,7 @@ impl Restored {
         let same = current.contents.hash == loaded.hash;
         current.stale = !same;
         if same {
+            current.contents.revision = loaded.revision;
             info!(log, "the database holds what is served from the snapshot that was kept");
         }
         same

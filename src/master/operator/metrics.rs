@@ -113,6 +113,7 @@ impl Metrics {
             header.albums.set(served.contents.albums);
             header.artists.set(served.contents.artists);
             header.genres.set(served.contents.genres);
+            header.revision.set(served.contents.revision.unwrap_or_default());
         }
         let now = Instant::now();
         if now >= self.memory_due

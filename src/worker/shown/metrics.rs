@@ -125,6 +125,14 @@ fn snapshot(page: &mut Page, header: &Header) {
     ] {
         page.gauge(name, help, number);
     }
+    let mut family = page.family(
+        "avalon_collection_revision",
+        Kind::Gauge,
+        "Revision of the rows that are served; no value where it is not known.",
+    );
+    if header.revision.get() > 0 {
+        family.sample(&[], header.revision.get());
+    }
 }
 
 /// Without samples where there is nothing to say.
@@ -349,6 +357,7 @@ mod tests {
         let board = Scoreboard::create().unwrap();
         let header = board.header();
         header.songs.set(42);
+        header.revision.set(7);
         header.started_ms.set(1_764_000_000_007);
         header.restarts[RestartCause::MaxRss as usize].set(3);
         header.memory_private.set(4096);
@@ -360,6 +369,7 @@ mod tests {
         let page = render(&board);
         for line in [
             "avalon_songs 42",
+            "avalon_collection_revision 7",
             "process_start_time_seconds 1764000000.007000000",
             "avalon_worker_restarts_total{cause=\"max_rss\"} 3",
             "avalon_worker_restarts_total{cause=\"died\"} 0",

@@ -30,6 +30,8 @@ pub(in crate::worker) struct ServerStatus {
     version: &'static str,
     /// Of the collection that this worker answers from, in hexadecimal digits.
     hash: String,
+    /// Of the rows of the generation that serves, if it is known.
+    revision: Option<u64>,
     songs: u32,
     albums: u32,
     artists: u32,
@@ -46,6 +48,7 @@ pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>
     ServerStatus {
         version: PROGRAM_VERSION,
         hash: format!("{:032x}", snapshot.hash()),
+        revision: Some(scoreboard.header().revision.get()).filter(|revision| *revision > 0),
         songs: snapshot.count(Kind::Song),
         albums: owners(Owner::Album),
         artists: owners(Owner::Artist),
