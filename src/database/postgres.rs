@@ -31,7 +31,7 @@ pub(super) fn load(settings: &PostgresSettings) -> Result<Loaded, DatabaseError>
         match create_schema(client) {
             // A replica that no scan has reached yet.
             Err(Failure::Schema { missing, error }) if is_read_only(&error) && missing == schema::TABLES => {
-                Ok(SongRows::new(Default::default()).finish())
+                Ok(Loaded::empty())
             }
             outcome => {
                 outcome?;
