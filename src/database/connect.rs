@@ -60,8 +60,22 @@ impl Place {
     /// What the server or the connection said, in one line.
     pub(super) fn explain(&self, error: &Error) -> DatabaseError {
         let reason = describe(error);
-        if is_outage(error) { self.unreachable(reason) } else { self.failed(reason) }
+        match error.code() {
+            Some(code) if is_interruption(code) => {
+                DatabaseError::Interrupted { database: self.label(), reason }
+            }
+            _ if is_outage(error) => self.unreachable(reason),
+            _ => self.failed(reason),
+        }
     }
+}
+
+/// Whether the server broke off work that it may do next time: of the classes "transaction rollback" (also what a
+/// standby says of a conflict with recovery), "insufficient resources", "operator intervention" and "system error",
+/// and a lock that was not to be had.
+fn is_interruption(code: &SqlState) -> bool {
+    let class = code.code().get(..2).unwrap_or_default();
+    ["40", "53", "57", "58"].contains(&class) || *code == SqlState::LOCK_NOT_AVAILABLE
 }
 
 fn system_user() -> String {
@@ -96,7 +110,7 @@ pub(super) fn connect_as(place: &Place, application_name: &str) -> Result<Client
         .name("connect".to_owned())
         // Nobody may be waiting any more; then the session is closed at once.
         .spawn(move || drop(sender.send(attempt.run())))
-        .map_err(|error| place.failed(format!("no thread can be started: {error}")))?;
+        .map_err(|error| place.unreachable(format!("no thread can be started: {error}")))?;
     let (outcome, limit) = match place.settings.connect_timeout {
         None => (outcome.recv().map_err(RecvTimeoutError::from), Duration::MAX),
         Some(limit) => (outcome.recv_timeout(limit), limit),
@@ -201,7 +215,11 @@ impl Attempt {
 fn refusal(place: &Place, failures: &[Failure]) -> DatabaseError {
     let reason = join_reasons(failures);
     let is_outage = failures.last().is_some_and(|(_, error)| is_outage(error));
-    if is_outage { place.unreachable(reason) } else { place.failed(reason) }
+    let code = failures.last().and_then(|(_, error)| error.code());
+    match is_outage || code.is_some_and(is_interruption) {
+        true => place.unreachable(reason),
+        false => place.failed(reason),
+    }
 }
 
 /// One reason where the others say the same, or say only that there is no TLS.
