@@ -86,7 +86,7 @@ impl<'a> World<'a> {
         match (answer["text"].as_str(), errno) {
             (Some(text), _) => Ok(text.to_owned()),
             (None, Some(errno)) => Err(io::Error::from_raw_os_error(errno)),
-            (None, None) => Err(io::Error::new(ErrorKind::InvalidData, reason(&answer))),
+            (None, None) => Err(io::Error::new(ErrorKind::InvalidData, failure(&answer))),
         }
     }
 
@@ -124,7 +124,7 @@ impl<'a> World<'a> {
         });
         match answer.get("gid") {
             Some(gid) => Ok(number(gid).map(Gid::from_raw)),
-            None => Err(io::Error::other(reason(&answer))),
+            None => Err(failure(&answer)),
         }
     }
 
@@ -149,7 +149,7 @@ impl<'a> World<'a> {
         });
         match answer["groups"].as_array() {
             Some(groups) => Ok(groups.iter().filter_map(number).map(Gid::from_raw).collect()),
-            None => Err(io::Error::other(reason(&answer))),
+            None => Err(failure(&answer)),
         }
     }
 
@@ -166,7 +166,7 @@ impl<'a> World<'a> {
             Err(error) => failed(error),
         });
         let Some(found) = answer["addresses"].as_array() else {
-            return Err(io::Error::other(reason(&answer)));
+            return Err(failure(&answer));
         };
         let with_port = |text: &Value| {
             let mut address: SocketAddr = text.as_str()?.parse().ok()?;
@@ -181,8 +181,9 @@ fn failed(error: impl std::fmt::Display) -> Value {
     json!({ "error": error.to_string() })
 }
 
-fn reason(answer: &Value) -> String {
-    answer["error"].as_str().unwrap_or("there was no answer").to_owned()
+/// The error in an answer that has no value.
+fn failure(answer: &Value) -> io::Error {
+    io::Error::other(answer["error"].as_str().unwrap_or("there was no answer"))
 }
 
 fn number(value: &Value) -> Option<u32> {
@@ -201,7 +202,7 @@ fn user_answer(found: nix::Result<Option<User>>) -> Value {
 }
 
 fn user(answer: &Value) -> io::Result<Option<UserEntry>> {
-    let Some(user) = answer.get("user") else { return Err(io::Error::other(reason(answer))) };
+    let Some(user) = answer.get("user") else { return Err(failure(answer)) };
     let entry = || {
         let name = user["name"].as_str()?.to_owned();
         Some(UserEntry {

@@ -64,7 +64,7 @@ fn load_rows(client: &mut Client, progress: &Progress) -> Result<Loaded, Failure
     match create_schema(client) {
         // A replica that no scan has reached yet.
         Err(Failure::Schema { missing, error }) if is_read_only(&error) && missing == schema::TABLES => {
-            Ok(SongRows::new(Default::default()).finish())
+            Ok(Loaded::empty())
         }
         outcome => {
             outcome?;

@@ -19,6 +19,13 @@ pub struct Loaded {
     pub left_out: LeftOut,
 }
 
+impl Loaded {
+    /// What a database without tables holds.
+    pub(super) fn empty() -> Self {
+        SongRows::new(Default::default()).finish()
+    }
+}
+
 /// A value as a database hands it over, of whatever type its column is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Value<'a> {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Row, Transaction, TransactionBehavior, params};
 
 use super::difference::StoredSong;
 use super::rows::{Loaded, NameRows, SongRow, SongRows, Value};
@@ -52,9 +52,17 @@ fn load_from(mut connection: Connection, path: &Path, patience: Duration) -> Res
     connection.busy_timeout(patience).map_err(context)?;
     let missing = missing_tables(&connection).map_err(context)?;
     if !missing.is_empty() {
-        create_schema(&mut connection).map_err(|error| explain_creation(path, patience, &error, &missing))?;
+        match create_schema(&mut connection) {
+            // A copy to read from, of a file that no scan has reached yet.
+            Err(error) if is_read_only(&error) && missing == schema::TABLES => return Ok(Loaded::empty()),
+            outcome => outcome.map_err(|error| explain_creation(path, patience, &error, &missing))?,
+        }
     }
     read(&mut connection).map_err(context)
+}
+
+fn is_read_only(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::ReadOnly)
 }
 
 /// The error of a file system without locks, which SQLite would wait for in vain.

@@ -29,7 +29,8 @@ pub enum OpenError {
     },
     /// Bytes have changed since the snapshot was written.
     Checksum,
-    /// The hash in the header is not that of the content: whoever wrote the snapshot has made a mistake.
+    /// The hash in the header is not that of the content, though no byte has changed: the program that wrote the
+    /// snapshot is wrong.
     Hash,
     /// A section is missing, misplaced, or has a wrong content.
     Section {

@@ -61,7 +61,7 @@ pub(in crate::worker) fn error(error: &ApiError) -> Response<Payload> {
         }
         // The worker does not read the rest of the request, such as its body.
         ApiError::Refused { .. } => close(&mut response),
-        ApiError::CollectionChanged { served, .. } => names_snapshot(&mut response, *served),
+        ApiError::CollectionChanged { served, .. } => name_snapshot(&mut response, snapshot_name(*served)),
         _ => {}
     }
     response
@@ -93,11 +93,15 @@ pub(in crate::worker) fn list(
 }
 
 /// Names the collection that an answer is made from: pages with the same name belong together.
-pub(in crate::worker) fn names_snapshot(response: &mut Response<Payload>, hash: u128) {
-    // Hexadecimal digits are always a valid header value.
-    if let Ok(value) = HeaderValue::from_bytes(&hex::hash(hash)) {
-        response.headers_mut().insert(SNAPSHOT, value);
+pub(in crate::worker) fn name_snapshot(response: &mut Response<Payload>, name: Option<HeaderValue>) {
+    if let Some(name) = name {
+        response.headers_mut().insert(SNAPSHOT, name);
     }
+}
+
+/// The name of the collection with this hash. There always is one: hexadecimal digits are a valid field value.
+pub(in crate::worker) fn snapshot_name(hash: u128) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(&hex::hash(hash)).ok()
 }
 
 /// Names the request field by which an answer is chosen.

@@ -17,12 +17,12 @@ use crate::worker::watch::connections::Connections;
 /// Questions about each kind of entity. None is answered with more than a few pages.
 const QUESTIONS: [&str; 3] =
     ["limit=100", "query=a&limit=100", "order=name&direction=desc&limit=100&offset=1"];
-/// What clients accept.
+/// The codings that clients accept.
 const CODINGS: [&str; 3] = ["identity", "gzip", "zstd"];
-/// The beginning of every answer but those that tell of a fault of ours.
+/// How each answer begins, unless it tells of a fault of the server's.
 const ANSWERED: [&[u8]; 2] = [b"HTTP/1.1 2", b"HTTP/1.1 4"];
 
-/// Asks `service`, whose requests nobody counts, as clients will, each question over a connection of its own.
+/// Asks `service` as clients will, each question over a connection of its own. Its requests count nowhere.
 ///
 /// # Errors
 /// A question without an answer, or one that says that the worker has failed. A worker that crashes or hangs does

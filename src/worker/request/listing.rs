@@ -6,7 +6,8 @@ use hyper::header::{ETAG, IF_MATCH};
 use hyper::{HeaderMap, Request, Response};
 
 use super::params;
-use crate::snapshot::{Kind, Snapshot};
+use super::snapshots::Served;
+use crate::snapshot::Kind;
 use crate::worker::answer::body::Payload;
 use crate::worker::answer::compression::Acceptable;
 use crate::worker::answer::error::ApiError;
@@ -27,19 +28,20 @@ impl Lists {
     /// A parameter is wrong, or a precondition of the request does not hold.
     pub(super) fn answer<B>(
         &self,
-        snapshot: &'static Snapshot<'static>,
+        served: Served,
         kind: Kind,
         request: &Request<B>,
     ) -> Result<Response<Payload>, ApiError> {
         let query_string = request.uri().query().unwrap_or_default();
         let begin = self.debug_headers.then(Instant::now);
         let question = params::parse(kind, query_string)?;
-        let served = snapshot.hash();
-        if let Some(asked) = question.snapshot.filter(|asked| *asked != served) {
-            return Err(ApiError::CollectionChanged { asked, served });
+        let Served { snapshot, name } = served;
+        let hash = snapshot.hash();
+        if let Some(asked) = question.snapshot.filter(|asked| *asked != hash) {
+            return Err(ApiError::CollectionChanged { asked, served: hash });
         }
         let headers = request.headers();
-        let tag = entity_tag::of(served, kind, query_string);
+        let tag = entity_tag::of(hash, kind, query_string);
         let coding = self.compress_from.and_then(|least| Acceptable::of(headers, least));
         // The tag of a client tells whether it has what it would get: nothing need be selected then.
         let known = entity_tag::known(headers, &tag, coding).filter(|_| !headers.contains_key(IF_MATCH));
@@ -56,7 +58,7 @@ impl Lists {
                 response
             }
         };
-        response::names_snapshot(&mut response, served);
+        response::name_snapshot(&mut response, name);
         if self.compress_from.is_some() {
             response::vary(&mut response);
         }

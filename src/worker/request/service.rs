@@ -16,12 +16,11 @@ use slog::{Logger, error};
 use super::listing::Lists;
 use super::request_id::RequestIds;
 use super::routes;
-use super::snapshots::Snapshots;
+use super::snapshots::{Served, Snapshots};
 use super::{forwarded, head, trace_context};
 use crate::api::Endpoint;
 use crate::config::{Limits, Proxies};
 use crate::scoreboard::{Scoreboard, Slot, endpoint_number};
-use crate::snapshot::Snapshot;
 use crate::telemetry::{AccessLine, AccessLog, AccessRecord, Statsd, sentry};
 use crate::worker::answer::body::Payload;
 use crate::worker::answer::date::Date;
@@ -59,7 +58,7 @@ pub(in crate::worker) struct Service {
 
 impl Service {
     /// What answers are made from now.
-    fn snapshot(&self) -> &'static Snapshot<'static> {
+    fn snapshot(&self) -> Served {
         self.snapshots.newest()
     }
 
@@ -145,7 +144,8 @@ impl Service {
             Endpoint::Heartbeat => response::text("OKOKOK"),
             Endpoint::Status => {
                 // Its types have no value that is none in JSON.
-                let status = serde_json::to_string(&status::status(&self.scoreboard, self.snapshot()));
+                let status =
+                    serde_json::to_string(&status::status(&self.scoreboard, self.snapshot().snapshot));
                 response::json(status.map_err(|_| ApiError::Unknown)?)
             }
             Endpoint::Metrics => response::metrics(metrics::render(&self.scoreboard)),

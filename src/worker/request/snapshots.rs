@@ -1,30 +1,52 @@
 //! The snapshots that a worker answers from, one after the other.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
+use hyper::header::HeaderValue;
+
 use crate::snapshot::Snapshot;
+use crate::worker::answer::response;
+
+/// A snapshot with its name in answers, which is made once.
+#[derive(Debug, Clone)]
+pub(in crate::worker) struct Served {
+    pub(in crate::worker) snapshot: &'static Snapshot<'static>,
+    pub(in crate::worker) name: Option<HeaderValue>,
+}
+
+impl Served {
+    fn new(snapshot: &'static Snapshot<'static>) -> Self {
+        Served { snapshot, name: response::snapshot_name(snapshot.hash()) }
+    }
+}
 
 /// The snapshots that answers are made from: that of the worker's generation, until the master hands over a newer
 /// one. It does so before it lets the next generation accept connections, and before it tells the worker to drain:
 /// so no client finds old rows after new ones, and one that has waited for a reload finds the new rows on an old
 /// connection as well.
 pub(in crate::worker) struct Snapshots {
-    own: &'static Snapshot<'static>,
-    newer: RwLock<Option<&'static Snapshot<'static>>>,
+    own: Served,
+    newer: RwLock<Option<Served>>,
+    /// Whether there is a newer one: most workers never have one, and their requests take no lock.
+    is_succeeded: AtomicBool,
 }
 
 impl Snapshots {
     pub(in crate::worker) fn of(own: &'static Snapshot<'static>) -> Self {
-        Snapshots { own, newer: RwLock::new(None) }
+        Snapshots { own: Served::new(own), newer: RwLock::new(None), is_succeeded: AtomicBool::new(false) }
     }
 
     /// Another generation serves from this one now.
     pub(in crate::worker) fn succeed(&self, newer: &'static Snapshot<'static>) {
-        *self.newer.write().unwrap_or_else(PoisonError::into_inner) = Some(newer);
+        *self.newer.write().unwrap_or_else(PoisonError::into_inner) = Some(Served::new(newer));
+        self.is_succeeded.store(true, Ordering::Release);
     }
 
     /// The last one.
-    pub(in crate::worker) fn newest(&self) -> &'static Snapshot<'static> {
-        self.newer.read().unwrap_or_else(PoisonError::into_inner).unwrap_or(self.own)
+    pub(in crate::worker) fn newest(&self) -> Served {
+        let newer = || self.newer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_succeeded = self.is_succeeded.load(Ordering::Acquire);
+        is_succeeded.then(newer).flatten().unwrap_or_else(|| self.own.clone())
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::thread;
 
+use avalon::model::Collection;
 use rusqlite::Connection;
 
 use super::{awkward, collection, fixture, load, load_all, replace, unpacked};
@@ -244,6 +245,17 @@ fn read_access_is_enough_to_load() {
         assert!(error.to_string().ends_with("avalon.sqlite: there is no write permission"), "{error}");
     });
     assert_eq!(load_all(&file.url()), collection(3));
+}
+
+#[test]
+fn read_only_file_that_no_scan_has_reached_is_an_empty_collection() {
+    let file = File::with("CREATE TABLE others (id)");
+    forbid_writing(&file);
+    without_privileges(|| {
+        assert_eq!(load_all(&file.url()), Collection::default());
+        let error = replace(&file.url(), &collection(1)).unwrap_err();
+        assert!(error.to_string().ends_with("avalon.sqlite: there is no write permission"), "{error}");
+    });
 }
 
 #[test]

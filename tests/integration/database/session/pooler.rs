@@ -42,8 +42,16 @@ impl Pooler {
         Pooler { child, port, _folder: folder }
     }
 
-    fn url(&self, place: &Place) -> String {
-        format!("postgresql://avalon@127.0.0.1:{}/{}", self.port, place.database.as_ref().unwrap().name)
+    /// A pooler that answers, and the URL of the place's database through it.
+    fn before(place: &Place) -> (Pooler, String) {
+        let pooler = Pooler::start();
+        let name = &place.database.as_ref().unwrap().name;
+        let url = format!("postgresql://avalon@127.0.0.1:{}/{name}", pooler.port);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while let Err(error) = open_telling(&url).0 {
+            assert!(error.is_unreachable() && Instant::now() < deadline, "{error}");
+        }
+        (pooler, url)
     }
 }
 
@@ -54,22 +62,12 @@ impl Drop for Pooler {
     }
 }
 
-/// Waits until the pooler answers.
-fn wait(url: &str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while let Err(error) = open_telling(url).0 {
-        assert!(error.is_unreachable() && Instant::now() < deadline, "{error}");
-    }
-}
-
 /// The driver looks up types that are no built-in ones by statements that outlive the transaction: in the
 /// next session of the server their names may be taken.
 #[test]
 fn columns_of_other_types_are_read_through_a_pooler() {
     let place = Place::postgres();
-    let pooler = Pooler::start();
-    let url = pooler.url(&place);
-    wait(&url);
+    let (_pooler, url) = Pooler::before(&place);
     store(&url, &collection(3), &files()).unwrap();
     place.execute(
         "CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('happy');
@@ -90,9 +88,7 @@ fn columns_of_other_types_are_read_through_a_pooler() {
 #[test]
 fn parameter_that_the_pooler_does_not_take_is_a_refusal() {
     let place = Place::postgres();
-    let pooler = Pooler::start();
-    let url = pooler.url(&place);
-    wait(&url);
+    let (_pooler, url) = Pooler::before(&place);
     let error = super::super::load(&format!("{url}?options=-c%20search_path%3Dmusic")).unwrap_err();
     assert!(!error.is_unreachable(), "{error}");
     let text = error.to_string();
@@ -102,9 +98,7 @@ fn parameter_that_the_pooler_does_not_take_is_a_refusal() {
 #[test]
 fn the_lock_and_the_rows_survive_a_pooler() {
     let place = Place::postgres();
-    let pooler = Pooler::start();
-    let url = pooler.url(&place);
-    wait(&url);
+    let (_pooler, url) = Pooler::before(&place);
     // Each scan finds the lock free, whichever session of the server it gets.
     for number in 1..6 {
         let rows = collection(number);
