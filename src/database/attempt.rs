@@ -84,7 +84,7 @@ impl Attempt {
                 let last = failures.last().map(|(_, error)| error);
                 Outcome::Failed {
                     reason: join_reasons(&failures),
-                    is_outage: last.is_some_and(place::is_outage),
+                    is_outage: last.is_some_and(place::may_pass),
                     may_go_on: last.is_some_and(|error| {
                         place::never_got_there(error) || error.code() == Some(&SqlState::CANNOT_CONNECT_NOW)
                     }),
@@ -128,7 +128,7 @@ fn check_target(target: Target, mut client: Client) -> Outcome {
         Ok(_) => Outcome::OtherKind(client, found),
         Err(error) => Outcome::Failed {
             reason: place::describe(&error),
-            is_outage: place::is_outage(&error),
+            is_outage: place::may_pass(&error),
             may_go_on: true,
         },
     }

@@ -57,6 +57,19 @@ pub fn load(url: &DatabaseUrl) -> Result<Loaded, DatabaseError> {
     }
 }
 
+/// The same for a database whose rows are served, so that the load can be repeated. A SQLite file that is missing is an
+/// error then, as an empty collection would take the place of those rows, and a server is not waited for that has said
+/// nothing for half a minute.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_again(url: &DatabaseUrl) -> Result<Loaded, DatabaseError> {
+    match url.backend() {
+        Backend::Sqlite(path) => sqlite::load_again(path),
+        Backend::Postgres(settings) => postgres::load_again(settings),
+    }
+}
+
 /// Puts `collection` in place of everything there is, in one transaction: a reader sees the
 /// old rows or the new ones, and after an error the old ones are still there. Tables that
 /// are missing are created.

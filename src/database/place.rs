@@ -51,7 +51,13 @@ impl Place {
     /// What the server or the connection said, in one line.
     pub(super) fn explain(&self, error: &Error) -> DatabaseError {
         let reason = describe(error);
-        if is_outage(error) { self.unreachable(reason) } else { self.failed(reason) }
+        match error.code() {
+            Some(code) if is_interruption(code) => {
+                DatabaseError::Interrupted { database: self.label(), reason }
+            }
+            _ if is_outage(error) => self.unreachable(reason),
+            _ => self.failed(reason),
+        }
     }
 }
 
@@ -68,8 +74,13 @@ pub(super) fn name(server: &Server) -> String {
     }
 }
 
+/// Whether the same attempt to connect may succeed later.
+pub(super) fn may_pass(error: &Error) -> bool {
+    is_outage(error) || error.code().is_some_and(is_interruption)
+}
+
 /// Whether the server is gone, going or not yet there, rather than refusing.
-pub(super) fn is_outage(error: &Error) -> bool {
+fn is_outage(error: &Error) -> bool {
     if let Some(code) = error.code() {
         let passing = [
             SqlState::ADMIN_SHUTDOWN,
@@ -83,6 +94,14 @@ pub(super) fn is_outage(error: &Error) -> bool {
     }
     let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     error.is_closed() || io.is_some_and(|io| tls_error(io).is_none() && !is_forbidden(io))
+}
+
+/// Whether the server broke off work that it may do next time: of the classes "transaction rollback" (also what a
+/// standby says of a conflict with recovery), "insufficient resources", "operator intervention" and "system error",
+/// and a lock that was not to be had.
+fn is_interruption(code: &SqlState) -> bool {
+    let class = code.code().get(..2).unwrap_or_default();
+    ["40", "53", "57", "58"].contains(&class) || *code == SqlState::LOCK_NOT_AVAILABLE
 }
 
 /// The error has no code for this, only a text.

@@ -21,7 +21,9 @@ use crate::model::{Collection, Owner};
 
 use explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
 pub(super) use session::Session;
-use tables::{create_missing, create_schema, hex, insert, missing_tables, open, run_with_song, select};
+use tables::{
+    create_missing, create_schema, hex, insert, missing_tables, open, open_existing, run_with_song, select,
+};
 
 /// A scan keeps readers out only while it commits: that is seconds for a large collection.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
@@ -33,9 +35,18 @@ pub(super) fn load(path: &Path) -> Result<Loaded, DatabaseError> {
     load_patiently(path, READER_PATIENCE)
 }
 
+pub(super) fn load_again(path: &Path) -> Result<Loaded, DatabaseError> {
+    let context = |error| explain(path, READER_PATIENCE, &error);
+    load_from(open_existing(path, Duration::ZERO).map_err(context)?, path, READER_PATIENCE)
+}
+
 fn load_patiently(path: &Path, patience: Duration) -> Result<Loaded, DatabaseError> {
     let context = |error| explain(path, patience, &error);
-    let mut connection = open(path, Duration::ZERO).map_err(context)?;
+    load_from(open(path, Duration::ZERO).map_err(context)?, path, patience)
+}
+
+fn load_from(mut connection: Connection, path: &Path, patience: Duration) -> Result<Loaded, DatabaseError> {
+    let context = |error| explain(path, patience, &error);
     if let Some(error) = without_locks(path, &connection) {
         return Err(error);
     }

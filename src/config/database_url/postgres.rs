@@ -98,6 +98,17 @@ pub struct Liveness {
     pub user_timeout: Duration,
 }
 
+impl Liveness {
+    /// 25 seconds, either way.
+    pub const BRISK: Liveness = Liveness {
+        keepalives: true,
+        idle: Duration::from_secs(10),
+        interval: Duration::from_secs(5),
+        count: 3,
+        user_timeout: Duration::from_secs(25),
+    };
+}
+
 impl Default for Liveness {
     /// A minute, either way.
     fn default() -> Liveness {

@@ -208,10 +208,12 @@ fn stop(place: &Place, stopped: Stopped) -> DatabaseError {
 
 fn check_lock(lock: &mut Client, place: &Place) -> Result<(), DatabaseError> {
     lock.batch_execute("SELECT").map_err(|error| match place.explain(&error) {
-        DatabaseError::Unreachable { database, reason } => DatabaseError::Unreachable {
-            database,
-            reason: format!("the connection that keeps other scans out is lost: {reason}"),
-        },
+        DatabaseError::Unreachable { database, reason } | DatabaseError::Interrupted { database, reason } => {
+            DatabaseError::Unreachable {
+                database,
+                reason: format!("the connection that keeps other scans out is lost: {reason}"),
+            }
+        }
         other => other,
     })
 }

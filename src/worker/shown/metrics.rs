@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::PROGRAM_VERSION;
 use crate::scoreboard::{
-    BOUNDS, CODES, Header, Number, Reading, RestartCause, Scans, Scoreboard, endpoint_names,
+    BOUNDS, CODES, Header, Number, Reading, RestartCause, Scans, Scoreboard, Source, endpoint_names,
 };
 use crate::worker::watch::clock::CLOCK_TICK;
 
@@ -32,6 +32,7 @@ pub(in crate::worker) fn render(scoreboard: &Scoreboard) -> String {
     workers(&mut page, header);
     reloads(&mut page, header);
     snapshot(&mut page, header);
+    source(&mut page, &header.source);
     scans(&mut page, &header.scans);
     memory(&mut page, scoreboard);
     page.0
@@ -114,8 +115,8 @@ fn snapshot(page: &mut Page, header: &Header) {
     for (name, help, number) in [
         (
             "avalon_snapshot_stale",
-            "Whether a kept snapshot serves that the database has not confirmed: 1 or 0.",
-            &header.stale,
+            "Whether the database may hold other rows, as a reload has failed or a kept snapshot serves: 1 or 0.",
+            &header.source.stale,
         ),
         ("avalon_snapshot_bytes", "Size of the snapshot that serves.", &header.snapshot_bytes),
         ("avalon_songs", "Songs that are served.", &header.songs),
@@ -132,6 +133,26 @@ fn snapshot(page: &mut Page, header: &Header) {
     );
     if header.revision.get() > 0 {
         family.sample(&[], header.revision.get());
+    }
+}
+
+/// Without samples before the first load that asks the database.
+fn source(page: &mut Page, source: &Source) {
+    let mut family = page.family(
+        "avalon_source_up",
+        Kind::Gauge,
+        "Whether the last load that has asked the database could read it: 1 or 0.",
+    );
+    if let Some(up) = source.up.get().checked_sub(1) {
+        family.sample(&[], up);
+    }
+    let mut family = page.family(
+        "avalon_source_checked_timestamp_seconds",
+        Kind::Gauge,
+        "When the rows that are served were last read from the database, since 1970.",
+    );
+    if source.checked_ms.get() > 0 {
+        family.sample(&[], seconds(&source.checked_ms));
     }
 }
 
@@ -361,6 +382,14 @@ mod tests {
         header.started_ms.set(1_764_000_000_007);
         header.restarts[RestartCause::MaxRss as usize].set(3);
         header.memory_private.set(4096);
+        let page = render(&board);
+        assert!(
+            !page.contains("\navalon_source_up ") && page.contains("# TYPE avalon_source_up gauge"),
+            "{page}"
+        );
+        header.source.stale.set(1);
+        header.source.up.set(1);
+        header.source.checked_ms.set(1_764_000_001_250);
         let slot = board.assign(5);
         slot.claim(1, 1);
         slot.set_memory(9000, 8000);
@@ -370,6 +399,9 @@ mod tests {
         for line in [
             "avalon_songs 42",
             "avalon_collection_revision 7",
+            "avalon_snapshot_stale 1",
+            "avalon_source_up 0",
+            "avalon_source_checked_timestamp_seconds 1764000001.250000000",
             "process_start_time_seconds 1764000000.007000000",
             "avalon_worker_restarts_total{cause=\"max_rss\"} 3",
             "avalon_worker_restarts_total{cause=\"died\"} 0",
