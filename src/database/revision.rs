@@ -14,7 +14,7 @@ pub(super) const QUERY: &str = "SELECT counter FROM avalon_revision WHERE one";
 
 /// How a database writes the parts of the statements that differ.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Dialect {
+pub(super) struct Notation {
     /// The key of the only row.
     pub(super) one: &'static str,
     /// The type of the id of a scan.
@@ -23,10 +23,10 @@ pub(super) struct Dialect {
     pub(super) moment: &'static str,
 }
 
-impl Dialect {
+impl Notation {
     /// The statement that creates the table.
     pub(super) fn create(self) -> String {
-        let Dialect { one, id, moment } = self;
+        let Notation { one, id, moment } = self;
         format!(
             "CREATE TABLE {TABLE} (one BOOLEAN NOT NULL DEFAULT {one} PRIMARY KEY CHECK (one), \
              counter BIGINT NOT NULL, scan {id}, changed {moment} NOT NULL DEFAULT CURRENT_TIMESTAMP)"

@@ -81,7 +81,7 @@ fn table_names_what_is_wrong() {
     assert_eq!(
         status.to_string(),
         "avalon-master 1.0.0 pid 4711 serving for 75 s, generation 3, 120 requests\n\
-         snapshot 00ff of 1.2 MB, 12 s old: 30 songs, 3 albums, 2 artists, 1 genres\n\
+         snapshot 00ff of 1.2 MB, 12 s old: 30 songs, 3 albums, 2 artists, 1 genres, revision 7\n\
          last reload failed: no database\n\
          stale data: no database\n\
          database last read 42 s ago\n\

@@ -5,11 +5,11 @@ use ::postgres::{Error, SimpleQueryMessage, Transaction};
 use uuid::Uuid;
 
 use super::tables::missing_of;
-use crate::database::revision::{self, Dialect};
+use crate::database::revision::{self, Notation};
 
 pub(super) use crate::database::revision::TABLE;
 
-const DIALECT: Dialect = Dialect { one: "true", id: "UUID", moment: "TIMESTAMPTZ" };
+const NOTATION: Notation = Notation { one: "true", id: "UUID", moment: "TIMESTAMPTZ" };
 
 /// The revision of the rows that this transaction sees.
 ///
@@ -34,7 +34,7 @@ pub(super) fn read(transaction: &mut Transaction<'_>) -> Result<Option<u64>, Err
 pub(super) fn count(transaction: &mut Transaction<'_>, scan: Uuid) -> Result<Result<(), Error>, Error> {
     attempt(transaction, |transaction| {
         if !missing_of(transaction, [TABLE])?.is_empty() {
-            transaction.batch_execute(&DIALECT.create())?;
+            transaction.batch_execute(&NOTATION.create())?;
         }
         transaction.batch_execute(&revision::count(scan))
     })

@@ -4,9 +4,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use uuid::Uuid;
 
 use super::tables::has_table;
-use crate::database::revision::{self, Dialect};
+use crate::database::revision::{self, Notation};
 
-const DIALECT: Dialect = Dialect { one: "1", id: "TEXT", moment: "TIMESTAMP" };
+const NOTATION: Notation = Notation { one: "1", id: "TEXT", moment: "TIMESTAMP" };
 
 /// The revision of the rows that this transaction sees.
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<u64>> {
@@ -18,7 +18,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<u64>> {
 pub(super) fn count(connection: &Connection, scan: Uuid) -> rusqlite::Result<bool> {
     let counted = (|| {
         if !has_table(connection, revision::TABLE)? {
-            connection.execute_batch(&DIALECT.create())?;
+            connection.execute_batch(&NOTATION.create())?;
         }
         connection.execute_batch(&revision::count(scan))
     })();
@@ -38,7 +38,11 @@ fn unless_refused<T>(outcome: rusqlite::Result<T>) -> rusqlite::Result<Option<T>
         Err(rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::IntegralValueOutOfRange(..)) => {
             Ok(None)
         }
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(None),
+        Err(rusqlite::Error::SqlInputError { error, .. } | rusqlite::Error::SqliteFailure(error, _))
+            if error.code == ErrorCode::Unknown =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
