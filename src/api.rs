@@ -1,7 +1,7 @@
 //! The vocabulary of the API: endpoints, parameters and fields, each name once.
 //!
 //! The rooms share these types, so that the snapshot, the worker, the scoreboard and telemetry
-//! agree without knowing each other. No logic is here. A test compares the README's tables with them.
+//! agree without knowing each other. No logic is here but that of names. A test compares the README's tables with them.
 
 use crate::model::{Kind, Owner};
 
@@ -18,11 +18,13 @@ pub enum Endpoint {
     Metrics,
     /// A list of entities.
     List(Kind),
+    /// One entity, by its id.
+    Entity(Kind),
 }
 
 impl Endpoint {
     /// All of them. The place of an endpoint is its number on the scoreboard.
-    pub const ALL: [Endpoint; 8] = [
+    pub const ALL: [Endpoint; 12] = [
         Endpoint::Version,
         Endpoint::Heartbeat,
         Endpoint::Status,
@@ -31,9 +33,13 @@ impl Endpoint {
         Endpoint::List(Kind::Of(Owner::Artist)),
         Endpoint::List(Kind::Of(Owner::Genre)),
         Endpoint::List(Kind::Song),
+        Endpoint::Entity(Kind::Of(Owner::Album)),
+        Endpoint::Entity(Kind::Of(Owner::Artist)),
+        Endpoint::Entity(Kind::Of(Owner::Genre)),
+        Endpoint::Entity(Kind::Song),
     ];
 
-    /// Its last path segment, which is also its name in metrics.
+    /// Its name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Endpoint::Version => "version",
@@ -41,6 +47,18 @@ impl Endpoint {
             Endpoint::Status => "status",
             Endpoint::Metrics => "metrics",
             Endpoint::List(kind) => kind.plural(),
+            Endpoint::Entity(kind) => kind.singular(),
+        }
+    }
+
+    /// Its path below `REQUEST_PATH`, without a slash in front; `{id}` stands for any id.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Endpoint::Entity(Kind::Of(Owner::Album)) => "albums/{id}",
+            Endpoint::Entity(Kind::Of(Owner::Artist)) => "artists/{id}",
+            Endpoint::Entity(Kind::Of(Owner::Genre)) => "genres/{id}",
+            Endpoint::Entity(Kind::Song) => "songs/{id}",
+            other => other.name(),
         }
     }
 }
@@ -50,6 +68,8 @@ impl Endpoint {
 pub enum Parameter {
     /// Words that a name holds.
     Query,
+    /// Beginnings of words that names hold, in any order.
+    Words,
     /// The field to sort by.
     Order,
     /// The direction of the order.
@@ -60,16 +80,27 @@ pub enum Parameter {
     Offset,
     /// The name of the album, artist or genre of songs.
     Name(Owner),
-    /// The id of the album, artist or genre of songs.
+    /// The id of the album, artist or genre of songs; of other entities, that of one of their songs.
     Id(Owner),
+    /// The id of the entity itself.
+    OwnId,
+    /// `query` of songs, of which an album, artist or genre must have one.
+    SongQuery,
+    /// `words` of such songs.
+    SongWords,
+    /// Whether to count the songs of each.
+    Counts,
+    /// Whether to count all that match.
+    Total,
     /// The hash of the collection that the client has begun to read.
     Snapshot,
 }
 
 impl Parameter {
     /// All of them.
-    pub const ALL: [Parameter; 12] = [
+    pub const ALL: [Parameter; 18] = [
         Parameter::Query,
+        Parameter::Words,
         Parameter::Order,
         Parameter::Direction,
         Parameter::Limit,
@@ -80,6 +111,11 @@ impl Parameter {
         Parameter::Id(Owner::Album),
         Parameter::Id(Owner::Artist),
         Parameter::Id(Owner::Genre),
+        Parameter::OwnId,
+        Parameter::SongQuery,
+        Parameter::SongWords,
+        Parameter::Counts,
+        Parameter::Total,
         Parameter::Snapshot,
     ];
 
@@ -87,12 +123,18 @@ impl Parameter {
     pub const fn name(self) -> &'static str {
         match self {
             Parameter::Query => "query",
+            Parameter::Words => "words",
             Parameter::Order => "order",
             Parameter::Direction => "direction",
             Parameter::Limit => "limit",
             Parameter::Offset => "offset",
             Parameter::Name(owner) => owner.singular(),
             Parameter::Id(owner) => Field::id_of(owner).name(),
+            Parameter::OwnId => Field::Id.name(),
+            Parameter::SongQuery => "song_query",
+            Parameter::SongWords => "song_words",
+            Parameter::Counts => "counts",
+            Parameter::Total => "total",
             Parameter::Snapshot => "snapshot",
         }
     }
@@ -102,9 +144,21 @@ impl Parameter {
         Parameter::ALL.into_iter().find(|parameter| parameter.name() == name)
     }
 
-    /// Whether only songs have it.
-    pub const fn is_for_songs(self) -> bool {
-        matches!(self, Parameter::Name(_) | Parameter::Id(_))
+    /// Whether the list of `kind` has it.
+    pub const fn is_of(self, kind: Kind) -> bool {
+        match self {
+            Parameter::Name(_) => matches!(kind, Kind::Song),
+            Parameter::SongQuery | Parameter::SongWords | Parameter::Counts => matches!(kind, Kind::Of(_)),
+            _ => true,
+        }
+    }
+
+    /// The parameter with the most similar name, if one is similar enough to be meant.
+    pub fn nearest(name: &str, kind: Kind) -> Option<Parameter> {
+        let name = name.to_lowercase();
+        let likeness = |parameter: &Parameter| strsim::jaro_winkler(parameter.name(), &name);
+        let like = Parameter::ALL.into_iter().filter(|of| of.is_of(kind) && likeness(of) > 0.8);
+        like.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
     }
 }
 
@@ -272,7 +326,7 @@ mod tests {
     fn readme_names_exactly_the_endpoints_and_the_fields_of_each() {
         let rows = table(README, "\n| endpoint | answer |\n");
         let named: Vec<&str> = rows.iter().flat_map(|row| quoted(row[0])).collect();
-        let expected = Endpoint::ALL.map(|endpoint| format!("/avalon/{}", endpoint.name()));
+        let expected = Endpoint::ALL.map(|endpoint| format!("/avalon/{}", endpoint.path()));
         assert_eq!(named, expected.each_ref().map(String::as_str));
         let songs = rows.iter().find(|row| row[0] == "`/avalon/songs`").expect("the row of songs");
         let fields = songs[1].trim_end_matches(" of each").split(", ");
@@ -287,7 +341,14 @@ mod tests {
         for row in &rows {
             for name in quoted(row[0]) {
                 let parameter = Parameter::parse(name).unwrap_or_else(|| panic!("no parameter {name}"));
-                assert_eq!(parameter.is_for_songs(), row[1] == "songs", "{name}");
+                let lists = match row[1] {
+                    "all" => &Kind::ALL[..],
+                    "songs" => &[Kind::Song],
+                    "all but songs" => &Kind::ALL[..3],
+                    other => panic!("{other}"),
+                };
+                let of_parameter = Kind::ALL.into_iter().filter(|kind| parameter.is_of(*kind));
+                assert_eq!(of_parameter.collect::<Vec<_>>(), lists, "{name}");
                 named.push(parameter);
             }
         }

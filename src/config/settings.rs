@@ -198,7 +198,7 @@ macro_rules! settings {
 // with `_ =` has a field in `Config` itself, which `load_in` fills, as the field needs more than the value:
 //
 // - several settings make one value: USER and GROUP, logs, Sentry, proxies, limits of connections, MAX_REQUESTS;
-// - the setting has a notation of its own: REQUEST_PATH, CACHE_CONTROL, EXCLUDE, BIND, REQUEST_ID_HEADER;
+// - the setting has a notation of its own: REQUEST_PATH, CORS_ALLOW_ORIGINS, CACHE_CONTROL, EXCLUDE, BIND, REQUEST_ID_HEADER;
 // - the check needs other settings (SCAN_EVERY, METRICS_BIND) or the command line (DATABASE_URL, CONTROL).
 settings! {
     "Collection" {
@@ -271,6 +271,14 @@ settings! {
         /// Whether other processes of the same user may listen on the server's TCP addresses too.
         reuse_port: bool =
             truth("REUSE_PORT", "Let other servers of the same user listen on the same TCP addresses");
+    }
+    "API" {
+        /// Entities of the longest list; `None` for any.
+        list_max: Option<usize> = number("LIST_MAX", (0, MANY), "Entities of the longest list (0: any)");
+        /// Whether lists warn of parameters that they ignore.
+        strict_parameters: bool =
+            truth("STRICT_PARAMETERS", "Whether lists warn of parameters that they ignore");
+        _ = list("CORS_ALLOW_ORIGINS", "ORIGINS", "Origins whose pages may read answers (`*`: all)");
     }
     "Processes" {
         /// Number of workers.

@@ -185,6 +185,13 @@ impl Read<Option<u64>> for Layers {
     }
 }
 
+/// A number; 0 turns the setting off.
+impl Read<Option<usize>> for Layers {
+    fn read(&self, key: &'static str) -> Result<Option<usize>, ConfigError> {
+        self.count(key).map(|count| Some(count).filter(|count| *count > 0))
+    }
+}
+
 impl Read<Duration> for Layers {
     fn read(&self, key: &'static str) -> Result<Duration, ConfigError> {
         self.seconds(key)

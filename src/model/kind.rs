@@ -78,6 +78,14 @@ impl Kind {
         }
     }
 
+    /// One of this kind, in lower case: `song`.
+    pub const fn singular(self) -> &'static str {
+        match self {
+            Kind::Of(owner) => owner.singular(),
+            Kind::Song => "song",
+        }
+    }
+
     /// Several of this kind, in lower case: `songs`.
     pub const fn plural(self) -> &'static str {
         match self {

@@ -181,7 +181,12 @@ impl Worker {
             date: Date::new(),
             cache_control: header_value(config.cache_control.as_deref()),
             keep_alive: keep_alive(config.limits.keepalive),
-            lists: Lists { compress_from: config.compress_from, debug_headers: config.debug_headers },
+            lists: Lists {
+                compress_from: config.compress_from,
+                debug_headers: config.debug_headers,
+                list_max: config.list_max,
+                strict: config.strict_parameters,
+            },
             request_ids: config.request_id_header.as_deref().and_then(RequestIds::new),
             proxies: config.proxies.clone(),
             access_log: self.access_log.clone(),

@@ -45,7 +45,7 @@ pub(super) fn typical(snapshot: &Snapshot<'_>) -> Vec<(String, Query)> {
             {
                 let name = format!("songs?query={words}&genre_id=({name}){order}&limit=20");
                 let (words, filters) = (Some(words.clone()), vec![filter.clone()]);
-                add(name, Query { words, filters, order: direction, page: page(0) });
+                add(name, Query { words, filters, order: direction, page: page(0), ..Query::default() });
             }
         }
     }

@@ -35,13 +35,18 @@ pub(super) enum WordLookup {
     },
 }
 
+/// Words beside the rarest ones that a plan reckons with; more of them would change few plans.
+pub(super) const OTHERS: usize = 4;
+
 /// The counts of a question about songs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     /// All songs of the collection.
     pub(super) songs: usize,
-    /// The words, if there are any.
+    /// The words, if there are any; of several that must match each for itself, the rarest ones.
     pub(super) words: Option<WordCounts>,
+    /// The next rarest, which only test songs.
+    pub(super) others: [Option<WordCounts>; OTHERS],
     /// The filters by owner, where there are any.
     pub(super) owners: PerOwner<Option<OwnerCounts>>,
 }
@@ -75,10 +80,15 @@ impl Counts {
         self.words.iter().map(|_| Source::Words).chain(owners.map(Source::Owners))
     }
 
+    /// The words that only test songs.
+    pub(super) fn others(&self) -> impl Iterator<Item = &WordCounts> {
+        self.others.iter().flatten()
+    }
+
     /// The only part of the question, if it has just one.
     pub(super) fn only_source(&self) -> Option<Source> {
         let mut sources = self.sources();
-        sources.next().filter(|_| sources.next().is_none())
+        sources.next().filter(|_| sources.next().is_none() && self.others().next().is_none())
     }
 
     /// The songs that `source` lists; songs that match by several names count as often.
@@ -102,7 +112,7 @@ impl Counts {
     /// The number of songs that match, if the parts of the question are independent.
     pub(super) fn expected(&self) -> f64 {
         let songs = self.songs as f64;
-        let shares = self.sources().map(|source| (self.len(source) as f64 / songs).min(1.0));
-        shares.product::<f64>() * songs
+        let counts = self.sources().map(|source| self.len(source)).chain(self.others().map(|words| words.songs));
+        counts.map(|count| (count as f64 / songs).min(1.0)).product::<f64>() * songs
     }
 }

@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 
 use zerocopy::little_endian::U32;
 
-use super::counts::{Counts, OwnerCounts, Source, WordLookup};
+use super::counts::{Counts, OTHERS, OwnerCounts, Source, WordCounts, WordLookup};
+use super::plan::COSTS;
 use super::question::{Filter, Query};
 use super::selection::Selection;
 use super::sets::Lookup;
@@ -24,26 +25,47 @@ const CHUNK: usize = 512;
 pub(super) struct Matching<'q, 'a> {
     snapshot: &'q Snapshot<'a>,
     owners: Filtered,
+    /// The words that few songs match, if there are any.
     words: Option<WordMatches<'q, 'a>>,
+    /// The others, the rarer ones first, which only test songs.
+    others: Vec<(WordMatches<'q, 'a>, WordCounts)>,
     counts: Counts,
 }
 
 impl<'q, 'a> Matching<'q, 'a> {
-    /// `None` if some filter leaves nothing.
+    /// `None` if some filter, or some word of [`Query::beginnings`], leaves nothing.
     pub(super) fn of(snapshot: &'q Snapshot<'a>, query: &'q Query) -> Option<Self> {
         let owners = Filtered::of(snapshot, &query.filters)?;
         let left = PerOwner::new(|owner| owners.get(owner));
-        let words = query.words.as_deref().map(|words| WordMatches::of(snapshot, words, left));
+        let counted = |words: &'q str| {
+            let found = WordMatches::of(snapshot, words, left);
+            let counts = found.counts(snapshot);
+            (found, counts)
+        };
+        let mut words = query.words.as_deref().map(counted);
+        let mut others = Vec::new();
+        if let Some(beginnings) = &query.beginnings {
+            others.extend(words.take());
+            for word in beginnings {
+                others.push(Some(counted(word)).filter(|(_, counts)| counts.songs > 0)?);
+            }
+            others.sort_by_key(|(_, counts)| counts.songs);
+            // The list of words may be empty: blank words match nothing.
+            words = (!beginnings.is_empty()).then(|| others.remove(0)).map(Some)?;
+        }
+        let mut rarest = others.iter().map(|(_, counts)| *counts);
         let counts = Counts {
             songs: snapshot.count(Kind::Song) as usize,
-            words: words.as_ref().map(|words| words.counts(snapshot)),
+            words: words.as_ref().map(|(_, counts)| *counts),
+            others: [(); OTHERS].map(|()| rarest.next()),
             owners: PerOwner::new(|owner| {
                 let songs = |at: &u32| snapshot.names[owner].songs_range(*at).len();
                 left[owner]
                     .map(|left| OwnerCounts { owners: left.len(), songs: left.iter().map(songs).sum() })
             }),
         };
-        Some(Matching { snapshot, owners, words, counts })
+        let words = words.map(|(words, _)| words);
+        Some(Matching { snapshot, owners, words, others, counts })
     }
 
     /// The counts for a plan.
@@ -108,9 +130,19 @@ impl<'q, 'a> Matching<'q, 'a> {
         };
     }
 
-    /// The test of all parts of the question but `listed`. `lookup` says how it tests words; without it
-    /// it does not.
-    pub(super) fn test(&self, listed: Option<Source>, lookup: Option<WordLookup>) -> Test<'_, 'a> {
+    /// Whether a song matches.
+    pub(super) fn holds(&self, song: u32) -> bool {
+        self.test(None, Some(WordLookup::Names { own_set: false }), 1).holds(song)
+    }
+
+    /// The test of all parts of the question but `listed`, for about that many songs. `lookup` says how it tests the
+    /// rarest words; without it it does not.
+    pub(super) fn test(
+        &self,
+        listed: Option<Source>,
+        lookup: Option<WordLookup>,
+        songs: usize,
+    ) -> Test<'_, 'a> {
         let words = match (&self.words, lookup) {
             (Some(words), Some(lookup)) => words.test(self.snapshot, lookup, self.counts.len(Source::Words)),
             _ => WordTest::None,
@@ -119,7 +151,11 @@ impl<'q, 'a> Matching<'q, 'a> {
             let owners = self.owners.get(owner).filter(|_| listed != Some(Source::Owners(owner)))?;
             Some((self.snapshot.songs.owners[owner], owners))
         });
-        Test { owners, words }
+        let others = self.others.iter().map(|(words, counts)| {
+            let (lookup, _) = COSTS.word_lookup(counts, songs as f64);
+            words.test(self.snapshot, lookup, counts.songs)
+        });
+        Test { owners, words, others: others.collect() }
     }
 }
 
@@ -128,6 +164,7 @@ pub(super) struct Test<'m, 'a> {
     /// The owner of each song, and the owners that are wanted, where a filter is.
     owners: PerOwner<Option<(&'a [U32], &'m [u32])>>,
     words: WordTest<'m, 'a>,
+    others: Vec<WordTest<'m, 'a>>,
 }
 
 impl Test<'_, '_> {
@@ -143,7 +180,7 @@ impl Test<'_, '_> {
     /// The set that decides everything, if there is one.
     pub(super) fn set_alone(&self) -> Option<&Lookup<'_>> {
         match &self.words {
-            WordTest::Set(set) if self.owners.values().all(Option::is_none) => Some(set),
+            WordTest::Set(set) if self.owners.values().all(Option::is_none) && self.others.is_empty() => Some(set),
             _ => None,
         }
     }
@@ -153,10 +190,12 @@ impl Test<'_, '_> {
         for (of, wanted) in self.owners.values().flatten() {
             retain(songs, |song| is_among(of[song as usize].get(), wanted));
         }
-        match &self.words {
-            WordTest::None => {}
-            WordTest::Set(set) => retain(songs, |song| set.holds(song)),
-            WordTest::Names(names) => retain(songs, |song| names.holds(song)),
+        for words in std::iter::once(&self.words).chain(&self.others) {
+            match words {
+                WordTest::None => {}
+                WordTest::Set(set) => retain(songs, |song| set.holds(song)),
+                WordTest::Names(names) => retain(songs, |song| names.holds(song)),
+            }
         }
     }
 
@@ -165,11 +204,8 @@ impl Test<'_, '_> {
     pub(super) fn holds(&self, song: u32) -> bool {
         let wanted = |(of, wanted): &(&[U32], &[u32])| is_among(of[song as usize].get(), wanted);
         self.owners.values().flatten().all(wanted)
-            && match &self.words {
-                WordTest::None => true,
-                WordTest::Set(set) => set.holds(song),
-                WordTest::Names(names) => names.holds(song),
-            }
+            && self.words.holds(song)
+            && self.others.iter().all(|words| words.holds(song))
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! The layers, each of which imports only those before it: `question`; look-ups in the tables
 //! (`galloping`, `lookup`); orders and answers (`sorted`, `selection`, `first`, `sets`); the songs that
-//! match (`counts`, `words`, `matching`); the cheapest way to them (`plan`, `run`); and on top this
-//! file. Nothing here formats JSON, reads parameters, or compares strings except in a look-up.
+//! match (`counts`, `words`, `matching`); the cheapest way to them (`plan`, `run`); albums, artists and genres
+//! that match, and how many songs each has (`names`); and on top this file. Nothing here formats JSON, reads parameters, or compares strings except in a look-up.
 
 mod counts;
 mod first;
 mod galloping;
 mod lookup;
 mod matching;
+mod names;
 mod plan;
 mod question;
 mod run;
@@ -20,20 +21,22 @@ mod words;
 
 use std::ops::Range;
 
+use uuid::Uuid;
+
 use first::First;
 use matching::Matching;
 use plan::{COSTS, Costs, plan};
-pub use question::{Filter, Page, Query};
+pub use names::SongCounts;
+pub use question::{Filter, Page, Query, beginnings};
 use selection::{Chosen, Members};
 pub use selection::{Runs, Selection};
-use sets::IndexSet;
 use sorted::{Sorted, SortedWalk};
 
 pub(super) use plan::Plan;
 
 use super::open::Snapshot;
 use crate::api::{Direction, Field};
-use crate::model::{Kind, Owner};
+use crate::model::Kind;
 
 impl<'a> Snapshot<'a> {
     /// Answers `query` with entities of `kind`. Time and memory depend on the number of matches and on the
@@ -42,14 +45,52 @@ impl<'a> Snapshot<'a> {
         match kind {
             Kind::Song => self.select_songs(&COSTS, query),
             Kind::Of(owner) => {
-                let found = self.names_matching(owner, query.words.as_deref());
-                self.arrange(kind, found, query.order, query.page)
+                self.arrange(kind, self.names_matching(owner, query), query.order, query.page)
             }
         }
     }
 
+    /// The same, with the number of entities that match on all pages together.
+    pub fn select_counted(&self, kind: Kind, query: &Query) -> (Selection<'a>, usize) {
+        match kind {
+            Kind::Song => {
+                let Some(matching) = Matching::of(self, query) else { return (Selection::EMPTY, 0) };
+                let selection = self.select_matching(&COSTS, &matching, query);
+                let total = match (query.page, query.id) {
+                    (None, _) => selection.len(),
+                    (Some(_), Some(id)) => self.song_matching(&matching, id).len(),
+                    (Some(_), None) => matching.total(),
+                };
+                (selection, total)
+            }
+            Kind::Of(owner) => {
+                let found = self.names_matching(owner, query);
+                let total = found.len();
+                (self.arrange(kind, found, query.order, query.page), total)
+            }
+        }
+    }
+
+    /// The place of the entity with this id.
+    pub fn find(&self, kind: Kind, id: Uuid) -> Option<u32> {
+        self.entities(kind).index_of(id.as_bytes())
+    }
+
     fn select_songs(&self, costs: &Costs, query: &Query) -> Selection<'a> {
         let Some(matching) = Matching::of(self, query) else { return Selection::EMPTY };
+        self.select_matching(costs, &matching, query)
+    }
+
+    /// The song with this id, if it matches.
+    fn song_matching(&self, matching: &Matching<'_, 'a>, id: Uuid) -> Selection<'a> {
+        let found = self.find(Kind::Song, id).filter(|song| matching.holds(*song));
+        found.map_or(Selection::EMPTY, |song| Selection::Range(song..song + 1))
+    }
+
+    fn select_matching(&self, costs: &Costs, matching: &Matching<'_, 'a>, query: &Query) -> Selection<'a> {
+        if let Some(id) = query.id {
+            return cut(self.song_matching(matching, id), query.page);
+        }
         let order = matching.unsettled(query.order);
         let sorted = self.songs_sorted(order);
         let found = match plan(costs, matching.counts(), sorted.is_default(), query.page) {
@@ -76,18 +117,6 @@ impl<'a> Snapshot<'a> {
     fn songs_sorted(&self, order: Option<(Field, Direction)>) -> Sorted<'a> {
         let (field, direction) = order.unwrap_or((Field::Artist, Direction::Ascending));
         Sorted::of(self, Kind::Song, field, direction)
-    }
-
-    /// Albums, artists or genres whose name matches, all without `words`.
-    fn names_matching(&self, owner: Owner, words: Option<&str>) -> Selection<'a> {
-        let entities = &self.names[owner].entities;
-        let Some(words) = words else {
-            return Selection::Range(0..entities.count);
-        };
-        let found = entities.suffixes_of(words);
-        let mut set = IndexSet::new(entities.count, found.len());
-        found.iter().for_each(|suffix| set.add(suffix.entity.get()));
-        set.into_selection()
     }
 
     /// The page of `found`, which is in default order, in an order.

@@ -139,7 +139,7 @@ impl Planner<'_> {
         };
         let walk_words = self.word_test(None, steps);
         // A walk may cost as much as the listing, which comes on top if the walk fails.
-        let affordable = cost / (steps * costs.scattered + cost_of(walk_words));
+        let affordable = cost / (steps * costs.scattered + cost_of(walk_words) + self.others(steps));
         if affordable < 1.0 {
             return Plan::List(listing, page);
         }
@@ -179,7 +179,7 @@ impl Planner<'_> {
     fn list_cost(&self, source: Source, share: f64) -> f64 {
         let tests = self.tests(source, share);
         if self.ends_early(source) {
-            return tests + cost_of(self.word_test(Some(source), tests));
+            return tests + cost_of(self.word_test(Some(source), tests)) + self.others(tests);
         }
         let matches = self.counts.expected().min(self.counts.len(source) as f64);
         let keys = if self.is_default { 0.0 } else { matches * self.costs.scattered };
@@ -190,7 +190,7 @@ impl Planner<'_> {
     fn whole_cost(&self, source: Source) -> f64 {
         let each = if self.counts.is_ascending(source) { 1.0 } else { self.costs.scattered };
         let listed = self.counts.len(source) as f64;
-        listed * each + cost_of(self.word_test(Some(source), listed))
+        listed * each + cost_of(self.word_test(Some(source), listed)) + self.others(listed)
     }
 
     /// The songs of `source` that are tested, if a `share` is needed where they come in order.
@@ -209,11 +209,16 @@ impl Planner<'_> {
         let words = self.counts.words.filter(|_| listed != Some(Source::Words))?;
         Some(self.costs.word_lookup(&words, tests))
     }
+
+    /// The cost of that many tests for the words that list no songs.
+    fn others(&self, tests: f64) -> f64 {
+        self.counts.others().map(|words| self.costs.word_lookup(words, tests).1).sum()
+    }
 }
 
 impl Costs {
     /// The cheapest way to make that many tests for words, and its cost.
-    fn word_lookup(&self, words: &WordCounts, tests: f64) -> (WordLookup, f64) {
+    pub(super) fn word_lookup(&self, words: &WordCounts, tests: f64) -> (WordLookup, f64) {
         if words.is_stored_set {
             return (WordLookup::Set, tests);
         }

@@ -5,12 +5,24 @@ use std::ops::ControlFlow;
 use super::counts::Source;
 use super::first::First;
 use super::matching::{Matching, Test};
-use super::plan::{Listing, Walk};
+use super::plan::{COSTS, Listing, Plan, Walk, plan};
 use super::question::Page;
 use super::selection::Selection;
 use super::sorted::{Sorted, SortedWalk};
 
 impl<'a> Matching<'_, 'a> {
+    /// The number of songs that match.
+    pub(super) fn total(&self) -> usize {
+        match self.counts().only_source() {
+            // Each song has one owner of a kind.
+            Some(source @ Source::Owners(_)) => self.counts().len(source),
+            _ => match plan(&COSTS, self.counts(), true, None) {
+                Plan::Whole(listing) => self.whole(listing).len(),
+                _ => self.counts().songs,
+            },
+        }
+    }
+
     /// All songs that match, in default order.
     pub(super) fn whole(&self, listing: Listing) -> Selection<'a> {
         let source = listing.source;
@@ -18,7 +30,7 @@ impl<'a> Matching<'_, 'a> {
             return self.all_of(source);
         }
         let mut songs = Vec::new();
-        let test = self.test(Some(source), listing.words);
+        let test = self.test(Some(source), listing.words, self.counts().len(source));
         self.each_tested(source, &test, |chunk| songs.extend_from_slice(chunk));
         if !self.counts().is_ascending(source) {
             songs.sort_unstable();
@@ -29,21 +41,30 @@ impl<'a> Matching<'_, 'a> {
 
     /// A page in an order, from a listing.
     pub(super) fn list(&self, listing: Listing, order: &Sorted<'_>, page: Page) -> Vec<u32> {
-        self.list_tested(listing, order, page, &self.test(Some(listing.source), listing.words))
+        self.list_tested(listing, order, page, &self.list_test(listing, page))
     }
 
     /// A page in an order: from a walk through it, or else from a listing.
     pub(super) fn walk(&self, walk: Walk, order: &Sorted<'a>, page: Page) -> Vec<u32> {
         let Walk { most, words, otherwise } = walk;
-        let test = self.test(None, words);
+        let test = self.test(None, words, most);
         if let Some(page) = self.walk_within(most, order, page, &test) {
             return page;
         }
         let test = match otherwise.words {
-            Some(_) if otherwise.words != words => self.test(Some(otherwise.source), otherwise.words),
+            Some(_) if otherwise.words != words => self.list_test(otherwise, page),
             _ => test.without(otherwise.source),
         };
         self.list_tested(otherwise, order, page, &test)
+    }
+
+    /// The test for a listing, whose tests are as many as it lists songs until the page ends.
+    fn list_test(&self, listing: Listing, page: Page) -> Test<'_, 'a> {
+        let listed = self.counts().len(listing.source);
+        let share = if listing.in_order { page.end() as f64 / self.counts().expected() } else { 1.0 };
+        // A float beyond the largest number becomes that number.
+        let tests = (listed as f64 * share.min(1.0)) as usize;
+        self.test(Some(listing.source), listing.words, tests)
     }
 
     fn list_tested(&self, listing: Listing, order: &Sorted<'_>, page: Page, test: &Test<'_, '_>) -> Vec<u32> {

@@ -56,6 +56,21 @@ impl Selection<'_> {
         }
     }
 
+    /// Drops what stands behind the first `len` entities, but for a whole set in another order than the default.
+    pub fn truncate(&mut self, len: usize) {
+        if len >= self.len() {
+            return;
+        }
+        match self {
+            // Both fit into 32 bits, as `len` is below their number.
+            Selection::Range(range) => range.end = range.start + len as u32,
+            Selection::Sorted(sorted) => sorted.places.end = sorted.places.start + len as u32,
+            Selection::List(list) => list.truncate(len),
+            Selection::Members(members) => members.places.end = members.places.start + len,
+            Selection::Chosen(_) => {}
+        }
+    }
+
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,7 +1,7 @@
 //! Sets of indexes that a query makes: short lists, or bitmaps where they would be long.
 
 use super::selection::{Members, Selection};
-use crate::snapshot::format::is_dense;
+use crate::snapshot::format::{Suffix, is_dense};
 use crate::snapshot::open::Bits;
 
 /// A set of indexes in the making.
@@ -19,6 +19,13 @@ impl<'a> IndexSet<'a> {
             return IndexSet::Dense(vec![0; (count as usize).div_ceil(64)]);
         }
         IndexSet::Sparse(Vec::with_capacity(expected))
+    }
+
+    /// The set of the entities of these suffixes, out of `count`.
+    pub(super) fn of(found: &[Suffix], count: u32) -> Self {
+        let mut set = IndexSet::new(count, found.len());
+        found.iter().for_each(|suffix| set.add(suffix.entity.get()));
+        set
     }
 
     /// Adds an index to a set that is not [`IndexSet::Ready`].

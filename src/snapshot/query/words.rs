@@ -109,22 +109,15 @@ impl<'q, 'a> WordMatches<'q, 'a> {
         };
         WordTest::Names(Box::new(ByNames {
             // Looking at names would find blank words everywhere.
-            songs: (own_set || own.is_empty()).then(|| set_of(own, snapshot.count(Kind::Song))),
+            songs: (own_set || own.is_empty()).then(|| IndexSet::of(own, snapshot.count(Kind::Song)).lookup()),
             owners: PerOwner::new(|owner| {
-                let set = set_of(&owners[owner], snapshot.count(owner.into()));
-                (snapshot.songs.owners[owner], set)
+                let set = IndexSet::of(&owners[owner], snapshot.count(owner.into()));
+                (snapshot.songs.owners[owner], set.lookup())
             }),
             words: self.words.as_bytes(),
             snapshot,
         }))
     }
-}
-
-/// The set of the entities of these suffixes, out of `count`.
-fn set_of<'a>(found: &[Suffix], count: u32) -> Lookup<'a> {
-    let mut set = IndexSet::new(count, found.len());
-    found.iter().for_each(|suffix| set.add(suffix.entity.get()));
-    set.lookup()
 }
 
 /// The test of the words.
@@ -135,6 +128,18 @@ pub(super) enum WordTest<'m, 'a> {
     Set(Lookup<'a>),
     /// By the names of each song.
     Names(Box<ByNames<'m, 'a>>),
+}
+
+impl WordTest<'_, '_> {
+    /// Whether the words match `song`.
+    #[inline]
+    pub(super) fn holds(&self, song: u32) -> bool {
+        match self {
+            WordTest::None => true,
+            WordTest::Set(set) => set.holds(song),
+            WordTest::Names(names) => names.holds(song),
+        }
+    }
 }
 
 /// Whether words match a song by one of its names, where that costs less than listing all songs that

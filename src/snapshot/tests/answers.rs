@@ -37,6 +37,57 @@ proptest! {
     }
 
     #[test]
+    fn totals_are_the_lengths_of_answers_without_pages(
+        collection in collection(),
+        questions in prop::collection::vec(question(), 1..12),
+    ) {
+        let bytes = snapshot_bytes(&collection);
+        let snapshot = Snapshot::open(&bytes, Verify::Full).unwrap();
+        for question in &questions {
+            let query = query_of(&collection, question);
+            let (selection, total) = snapshot.select_counted(question.kind, &query);
+            let paged = model_answer(&collection, question);
+            prop_assert_eq!(shown(&snapshot, question.kind, selection), paged.clone(), "{:?}", question);
+            let unpaged = model_answer(&collection, &Question { page: None, ..question.clone() });
+            prop_assert_eq!(total, unpaged.len(), "{:?}", question);
+            for len in [0, 1, 3, usize::MAX] {
+                // One that has a page, as a whole set in another order is not cut.
+                let page = question.page.or(Some(Page { limit: usize::MAX, offset: 0 }));
+                let mut cut = snapshot.select(question.kind, &Query { page, ..query.clone() });
+                cut.truncate(len);
+                prop_assert_eq!(&shown(&snapshot, question.kind, cut)[..], &paged[..len.min(paged.len())]);
+            }
+        }
+    }
+
+    #[test]
+    fn songs_and_albums_are_counted_as_the_model_does(
+        collection in collection(),
+        questions in prop::collection::vec(question(), 1..8),
+    ) {
+        let bytes = snapshot_bytes(&collection);
+        let snapshot = Snapshot::open(&bytes, Verify::Full).unwrap();
+        for question in &questions {
+            let Kind::Of(owner) = question.kind else { continue };
+            let query = query_of(&collection, question);
+            let songs = match &question.with_songs {
+                Some(songs) => model_answer(&collection, songs),
+                None => model_rows(&collection, Kind::Song).iter().map(Row::json).collect(),
+            };
+            let selection = snapshot.select(question.kind, &query);
+            let counts = snapshot.song_counts(owner, &selection, query.with_songs.as_deref());
+            let entities = shown(&snapshot, question.kind, selection);
+            prop_assert_eq!(counts.len(), entities.len());
+            for (entity, counts) in entities.iter().zip(counts) {
+                let of: Vec<_> =
+                    songs.iter().filter(|song| song[Field::id_of(owner).name()] == entity["id"]).collect();
+                let albums: BTreeSet<_> = of.iter().map(|song| song["album_id"].as_str()).collect();
+                prop_assert_eq!((counts.songs as usize, counts.albums as usize), (of.len(), albums.len()));
+            }
+        }
+    }
+
+    #[test]
     fn what_is_built_is_read_back_and_independent_of_the_order_of_rows(collection in collection()) {
         let bytes = snapshot_bytes(&collection);
         let snapshot = Snapshot::open(&bytes, Verify::Full).unwrap();
@@ -108,7 +159,7 @@ fn pages_are_parts_of_the_whole_answer() {
         {
             let query = |page| {
                 let (words, filters) = (words.map(str::to_owned), filters.clone());
-                Query { words, filters, order: *order, page }
+                Query { words, filters, order: *order, page, ..Query::default() }
             };
             let listed =
                 |page| Runs::new(snapshot.select(Kind::Song, &query(page))).flatten().collect::<Vec<_>>();

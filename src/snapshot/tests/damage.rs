@@ -39,10 +39,16 @@ proptest! {
             for question in &questions {
                 let query = Query {
                     words: question.words.clone(),
+                    beginnings: question.beginnings.as_deref().map(beginnings),
                     filters: vec![(Owner::Album, Filter::LowerName("a".into()))],
                     order: question.order,
                     page: question.page,
+                    ..Query::default()
                 };
+                if let Kind::Of(owner) = question.kind {
+                    let all = snapshot.select(question.kind, &Query::default());
+                    snapshot.song_counts(owner, &all, Some(&query));
+                }
                 for run in Runs::new(snapshot.select(question.kind, &query)) {
                     snapshot.json_run(question.kind, run.start, run.end);
                 }

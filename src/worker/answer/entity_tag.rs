@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
-use xxhash_rust::xxh3::xxh3_64;
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::compression::{Acceptable, Coding};
 use super::hex;
@@ -15,12 +16,23 @@ use crate::snapshot::Kind;
 /// Snapshot and question: the same on every server that has the same rows.
 pub(in crate::worker) type Tag = [u8; 50];
 
-/// The tag of a list of `kind` that is asked for by `query_string`.
-pub(in crate::worker) fn of(snapshot_hash: u128, kind: Kind, query_string: &str) -> Tag {
+/// The tag of a list of `kind` that is asked for by `query_string`. `settings` is another number where the same
+/// question has another answer.
+pub(in crate::worker) fn of(snapshot_hash: u128, kind: Kind, query_string: &str, settings: u64) -> Tag {
+    tag(snapshot_hash, b'0' + kind.number(), xxh3_64_with_seed(query_string.as_bytes(), settings))
+}
+
+/// The tag of one entity, at its own address.
+pub(in crate::worker) fn of_entity(snapshot_hash: u128, kind: Kind, id: Uuid, query_string: &str) -> Tag {
+    let (high, low) = id.as_u64_pair();
+    tag(snapshot_hash, b'a' + kind.number(), xxh3_64_with_seed(query_string.as_bytes(), high ^ low))
+}
+
+fn tag(snapshot_hash: u128, resource: u8, question: u64) -> Tag {
     let mut tag = [b'-'; 50];
     tag[..32].copy_from_slice(&hex::hash(snapshot_hash));
-    tag[33] = b'0' + kind.number();
-    tag[34..].copy_from_slice(&hex::digits(xxh3_64(query_string.as_bytes())));
+    tag[33] = resource;
+    tag[34..].copy_from_slice(&hex::digits(question));
     tag
 }
 
@@ -85,6 +97,7 @@ fn candidates<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<It
 #[cfg(test)]
 mod tests {
     use hyper::header::ACCEPT_ENCODING;
+    use xxhash_rust::xxh3::xxh3_64;
 
     use super::*;
     use crate::snapshot::Owner;
@@ -101,6 +114,7 @@ mod tests {
 
     #[test]
     fn tags_tell_snapshot_question_length_and_coding() {
+        let of = |hash, kind, query_string| of(hash, kind, query_string, 0);
         let ours = of(0xabc, Kind::Song, "limit=1");
         let request = xxh3_64(b"limit=1");
         let text = format!("\"{:032x}-{}{request:016x}-3e8-gzip\"", 0xabc, Kind::Song.number());
@@ -108,12 +122,16 @@ mod tests {
         assert_ne!(ours, of(0xabc, Kind::Song, "limit=2"));
         assert_ne!(ours, of(0xabc, Kind::Of(Owner::Album), "limit=1"));
         assert_ne!(ours, of(0xabd, Kind::Song, "limit=1"));
+        assert_ne!(ours, super::of(0xabc, Kind::Song, "limit=1", 1));
+        let entity = of_entity(0xabc, Kind::Song, Uuid::from_u128(7), "");
+        assert_ne!(entity, of(0xabc, Kind::Song, ""));
+        assert_ne!(entity, of_entity(0xabc, Kind::Song, Uuid::from_u128(8), ""));
         assert_ne!(value(&ours, 16, None), value(&ours, 1, None));
     }
 
     #[test]
     fn tags_are_compared_weakly_with_what_would_be_sent() {
-        let ours = of(0xabc, Kind::Song, "limit=1");
+        let ours = of(0xabc, Kind::Song, "limit=1", 0);
         for (accepts, len, coding) in [
             ("gzip", 999, None),
             ("gzip", 1000, Some(Coding::Gzip)),
@@ -165,7 +183,7 @@ mod tests {
 
     #[test]
     fn preconditions_are_compared_strongly() {
-        let selected = value(&of(1, Kind::Of(Owner::Genre), ""), 9, None);
+        let selected = value(&of(1, Kind::Of(Owner::Genre), "", 0), 9, None);
         let text = selected.to_str().unwrap();
         for (condition, unmatched) in [
             ("*", false),

@@ -1,12 +1,15 @@
 //! One table: what is wrong with a request, its HTTP status, code, message and payload.
 //!
-//! Codes and messages are avalonms' own, as recorded from 0.6.0; 4 to 7 are new.
+//! Codes and messages are avalonms' own, as recorded from 0.6.0; 4 to 8 are new.
 //! No error tells anything about the inside of the server.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use crate::api::Parameter;
+use uuid::Uuid;
+
+use crate::api::{Field, Parameter};
+use crate::model::Kind;
 
 /// Methods that every endpoint takes.
 pub(in crate::worker) const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -28,6 +31,10 @@ pub(in crate::worker) enum ApiError {
     InvalidId { field: &'static str, value: String },
     /// Text where an integer must stand.
     InvalidInteger { field: &'static str, value: String },
+    /// Text where `true` or `false` must stand.
+    InvalidTruth { field: &'static str, value: String },
+    /// No entity of a kind has this id.
+    UnknownId { kind: Kind, id: Uuid },
     /// An integer below zero, by its decimal digits.
     Negative { field: &'static str, digits: String },
     /// Text where the hash of a collection must stand.
@@ -44,7 +51,7 @@ impl ApiError {
     pub(in crate::worker) fn status(&self) -> StatusCode {
         match self {
             ApiError::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
-            ApiError::NotFound => StatusCode::NOT_FOUND,
+            ApiError::NotFound | ApiError::UnknownId { .. } => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             ApiError::CollectionChanged { .. } => StatusCode::CONFLICT,
@@ -60,10 +67,12 @@ impl ApiError {
             ApiError::MethodNotAllowed => (5, "method_not_allowed"),
             ApiError::PreconditionFailed => (6, "precondition_failed"),
             ApiError::CollectionChanged { .. } => (7, "collection_changed"),
+            ApiError::UnknownId { .. } => (8, "unknown_id"),
             ApiError::InvalidOrder(_) => (100, "invalid_input_name"),
-            ApiError::InvalidId { .. } | ApiError::InvalidInteger { .. } | ApiError::InvalidHash(_) => {
-                (101, "invalid_input_type")
-            }
+            ApiError::InvalidId { .. }
+            | ApiError::InvalidInteger { .. }
+            | ApiError::InvalidTruth { .. }
+            | ApiError::InvalidHash(_) => (101, "invalid_input_type"),
             ApiError::InvalidDirection(_) | ApiError::Negative { .. } | ApiError::Refused { .. } => {
                 (102, "invalid_input_value")
             }
@@ -86,6 +95,12 @@ impl ApiError {
             ApiError::InvalidInteger { field, value } => {
                 format!("Invalid field value for integer field {field}: '{value}'")
             }
+            ApiError::InvalidTruth { field, value } => {
+                format!("Invalid field value for boolean field {field}: '{value}'")
+            }
+            ApiError::UnknownId { kind, .. } => {
+                format!("None of the {} of this collection has this id", kind.plural())
+            }
             ApiError::InvalidHash(value) => {
                 format!("Invalid field value for hash field {}: '{value}'", Parameter::Snapshot.name())
             }
@@ -103,8 +118,13 @@ impl ApiError {
         match self {
             ApiError::InvalidOrder(field) => json!({ "field": field }).to_string(),
             ApiError::InvalidDirection(direction) => json!({ "direction": direction }).to_string(),
-            ApiError::InvalidId { field, value } | ApiError::InvalidInteger { field, value } => {
+            ApiError::InvalidId { field, value }
+            | ApiError::InvalidInteger { field, value }
+            | ApiError::InvalidTruth { field, value } => {
                 json!({ "field": field, "value": value }).to_string()
+            }
+            ApiError::UnknownId { id, .. } => {
+                json!({ "field": Field::Id.name(), "value": id.to_string() }).to_string()
             }
             ApiError::InvalidHash(value) => {
                 json!({ "field": Parameter::Snapshot.name(), "value": value }).to_string()
@@ -151,6 +171,8 @@ mod tests {
             ApiError::PreconditionFailed,
             ApiError::InvalidHash("\u{0}".into()),
             ApiError::CollectionChanged { asked: 0, served: u128::MAX },
+            ApiError::InvalidTruth { field: "total", value: "\u{7f}'".into() },
+            ApiError::UnknownId { kind: Kind::Song, id: Uuid::nil() },
             ApiError::InvalidOrder("a\"\n'".into()),
             ApiError::InvalidDirection("\u{fffd}".into()),
             ApiError::InvalidId { field: "album_id", value: "\\".into() },

@@ -1,12 +1,17 @@
 //! Lists in the API's envelope, piece by piece.
 
+use std::borrow::Cow;
+use std::io::Write;
+use std::ops::Range;
+
 use bytes::{Buf, Bytes};
 
 use super::buffers;
 use super::compression::Coding;
 use super::piece::Piece;
+use super::warning::{Warning, tail};
 use crate::snapshot::query::Runs;
-use crate::snapshot::{Kind, LIST_HEAD, LIST_TAIL, Selection, Snapshot};
+use crate::snapshot::{Kind, LIST_HEAD, Owner, Selection, Snapshot, SongCounts};
 use crate::worker::watch::turn;
 
 /// The end of a list while nothing has been scanned yet: it tells an empty collection from a question without
@@ -27,9 +32,11 @@ pub(in crate::worker) const SLICE: usize = turn::LEN;
 pub(in crate::worker) struct ListBody {
     snapshot: &'static Snapshot<'static>,
     kind: Kind,
-    tail: &'static [u8],
+    tail: Cow<'static, [u8]>,
     runs: Runs<'static>,
-    /// Whether it lists all of the kind, in default order.
+    /// The numbers of songs of each entity that is still to come, if they are told.
+    counts: Option<Counts>,
+    /// Whether it lists all of the kind, in default order, and nothing else.
     whole: bool,
     /// The rest of a long run that is sent from the mapping; empty for none.
     borrowed: &'static [u8],
@@ -40,6 +47,13 @@ pub(in crate::worker) struct ListBody {
     left: u64,
 }
 
+/// Numbers of songs, which stand behind the fields of each entity.
+struct Counts {
+    of_each: std::vec::IntoIter<SongCounts>,
+    /// The rest of a run, whose entities are copied one by one.
+    run: Range<u32>,
+}
+
 impl ListBody {
     pub(in crate::worker) fn new(
         snapshot: &'static Snapshot<'static>,
@@ -47,11 +61,54 @@ impl ListBody {
         selection: Selection<'static>,
     ) -> Self {
         let entities = snapshot.json_len(kind, &selection);
-        let tail = if snapshot.count(Kind::Song) == 0 { EMPTY_TAIL } else { LIST_TAIL };
+        let tail = tail(snapshot.count(Kind::Song) == 0, &[]);
         let left = (LIST_HEAD.len() + tail.len()) as u64 + entities.saturating_sub(1);
         let whole = matches!(&selection, Selection::Range(range) if *range == (0..snapshot.count(kind)));
         let runs = Runs::new(selection);
-        ListBody { snapshot, kind, tail, runs, whole, borrowed: &[], begun: false, listed_some: false, left }
+        ListBody {
+            snapshot,
+            kind,
+            tail,
+            runs,
+            counts: None,
+            whole,
+            borrowed: &[],
+            begun: false,
+            listed_some: false,
+            left,
+        }
+    }
+
+    /// The same list with warnings at its end.
+    pub(in crate::worker) fn warning(mut self, warnings: &[Warning]) -> Self {
+        if !warnings.is_empty() {
+            let tail = tail(self.snapshot.count(Kind::Song) == 0, warnings);
+            self.left = self.left + tail.len() as u64 - self.tail.len() as u64;
+            (self.tail, self.whole) = (tail, false);
+        }
+        self
+    }
+
+    /// The same list with the numbers of songs of each of its entities.
+    pub(in crate::worker) fn counting(mut self, counts: Vec<SongCounts>) -> Self {
+        let mut text = Vec::new();
+        for counts in &counts {
+            text.clear();
+            append_counts(&mut text, self.kind, *counts);
+            self.left += text.len() as u64;
+        }
+        self.counts = Some(Counts { of_each: counts.into_iter(), run: 0..0 });
+        self.whole = false;
+        self
+    }
+
+    /// The next run of neighbours; where each is followed by its numbers, the next entity.
+    fn next_run(&mut self) -> Option<Range<u32>> {
+        let Some(counts) = &mut self.counts else { return self.runs.next() };
+        if counts.run.is_empty() {
+            counts.run = self.runs.next()?;
+        }
+        counts.run.next().map(|at| at..at + 1)
     }
 
     /// Bytes that are still to come.
@@ -88,8 +145,8 @@ impl ListBody {
             self.begun = true;
         }
         while piece.len() < PIECE {
-            let Some(run) = self.runs.next() else {
-                piece.extend_from_slice(self.tail);
+            let Some(run) = self.next_run() else {
+                piece.extend_from_slice(&self.tail);
                 break;
             };
             if self.listed_some {
@@ -97,6 +154,13 @@ impl ListBody {
             }
             self.listed_some = true;
             let json = self.snapshot.json_run(self.kind, run.start, run.end);
+            if let Some(counts) = &mut self.counts {
+                let (object, end) = json.split_at(json.len() - 1);
+                piece.extend_from_slice(object);
+                append_counts(&mut piece, self.kind, counts.of_each.next().unwrap_or_default());
+                piece.extend_from_slice(end);
+                continue;
+            }
             if json.len() >= borrowed_least {
                 self.borrowed = json;
                 break;
@@ -105,4 +169,14 @@ impl ListBody {
         }
         buffers::freeze(piece)
     }
+}
+
+/// The fields with the numbers of songs, which follow the others. An album has one album, which is not told.
+pub(in crate::worker) fn append_counts(text: &mut Vec<u8>, kind: Kind, counts: SongCounts) {
+    let SongCounts { songs, albums } = counts;
+    // Writing to a vector does not fail.
+    let _ = match kind {
+        Kind::Of(Owner::Album) | Kind::Song => write!(text, ",\"songs\":{songs}"),
+        Kind::Of(_) => write!(text, ",\"songs\":{songs},\"albums\":{albums}"),
+    };
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, VARY,
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, VARY,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -15,7 +15,6 @@ use super::entity_tag::{self, Tag};
 use super::error::{self, ApiError};
 use super::hex;
 use super::list::ListBody;
-use crate::snapshot::{Kind, Selection, Snapshot};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 /// As recorded from the original, whose documentation calls it plain text.
@@ -25,7 +24,9 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The hash of the collection that a list is made from.
-const SNAPSHOT: HeaderName = HeaderName::from_static("x-avalon-snapshot");
+pub(in crate::worker) const SNAPSHOT: HeaderName = HeaderName::from_static("x-avalon-snapshot");
+/// The number of entities that match a list's question.
+pub(in crate::worker) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
 /// Most fields that an answer usually has.
 const FIELDS: usize = 11;
@@ -67,15 +68,8 @@ pub(in crate::worker) fn error(error: &ApiError) -> Response<Payload> {
     response
 }
 
-/// The entities of `selection`, as a list in the envelope.
-pub(in crate::worker) fn list(
-    snapshot: &'static Snapshot<'static>,
-    kind: Kind,
-    selection: Selection<'static>,
-    tag: &Tag,
-    coding: Option<Acceptable>,
-) -> Response<Payload> {
-    let body = ListBody::new(snapshot, kind, selection);
+/// A list in the envelope.
+pub(in crate::worker) fn list(body: ListBody, tag: &Tag, coding: Option<Acceptable>) -> Response<Payload> {
     let len = body.len();
     let coding = coding.and_then(|accepted| accepted.for_body_of(len));
     let mut response = bare(Payload::of(body, coding));
@@ -89,6 +83,21 @@ pub(in crate::worker) fn list(
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     }
     headers.insert(ETAG, entity_tag::value(tag, len, coding));
+    response
+}
+
+/// Tells how many entities all pages have together, and where the other pages are.
+pub(in crate::worker) fn total(response: &mut Response<Payload>, total: usize, links: Option<HeaderValue>) {
+    response.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(total));
+    if let Some(links) = links {
+        response.headers_mut().insert(LINK, links);
+    }
+}
+
+/// A whole JSON text with a strong entity tag.
+pub(in crate::worker) fn tagged(body: Bytes, tag: HeaderValue) -> Response<Payload> {
+    let mut response = whole(StatusCode::OK, JSON, body);
+    response.headers_mut().insert(ETAG, tag);
     response
 }
 

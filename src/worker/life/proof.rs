@@ -15,8 +15,12 @@ use crate::worker::request::service::Service;
 use crate::worker::watch::connections::Connections;
 
 /// Questions about each kind of entity. None is answered with more than a few pages.
-const QUESTIONS: [&str; 3] =
-    ["limit=100", "query=a&limit=100", "order=name&direction=desc&limit=100&offset=1"];
+const QUESTIONS: [&str; 4] = [
+    "limit=100",
+    "query=a&limit=100",
+    "order=name&direction=desc&limit=100&offset=1",
+    "words=a+b&total=true&counts=true&limit=20",
+];
 /// The codings that clients accept.
 const CODINGS: [&str; 3] = ["identity", "gzip", "zstd"];
 /// How each answer begins, unless it tells of a fault of the server's.

@@ -10,19 +10,29 @@ use uuid::Uuid;
 use super::error::ApiError;
 use crate::api::{Direction, Field, Parameter};
 use crate::model::{Kind, Owner, PerOwner};
-use crate::snapshot::{Filter, Page, Query};
+use crate::snapshot::{Filter, Page, Query, beginnings};
 use crate::text;
+use crate::worker::answer::warning::Warning;
+
+/// Warnings about ignored parameters in one answer.
+const WARNINGS_MAX: usize = 16;
 
 /// The parameters that the API knows, decoded.
 #[derive(Default)]
 struct Parameters<'q> {
     query: Option<Cow<'q, str>>,
+    words: Option<Cow<'q, str>>,
     order: Option<Cow<'q, str>>,
     direction: Option<Cow<'q, str>>,
     limit: Option<Cow<'q, str>>,
     offset: Option<Cow<'q, str>>,
     names: PerOwner<Option<Cow<'q, str>>>,
     ids: PerOwner<Option<Cow<'q, str>>>,
+    id: Option<Cow<'q, str>>,
+    song_query: Option<Cow<'q, str>>,
+    song_words: Option<Cow<'q, str>>,
+    counts: Option<Cow<'q, str>>,
+    total: Option<Cow<'q, str>>,
     snapshot: Option<Cow<'q, str>>,
 }
 
@@ -32,12 +42,18 @@ impl<'q> Parameters<'q> {
         for (name, value) in form_urlencoded::parse(query_string.as_bytes()) {
             let slot = match Parameter::parse(&name) {
                 Some(Parameter::Query) => &mut parameters.query,
+                Some(Parameter::Words) => &mut parameters.words,
                 Some(Parameter::Order) => &mut parameters.order,
                 Some(Parameter::Direction) => &mut parameters.direction,
                 Some(Parameter::Limit) => &mut parameters.limit,
                 Some(Parameter::Offset) => &mut parameters.offset,
                 Some(Parameter::Name(owner)) => &mut parameters.names[owner],
                 Some(Parameter::Id(owner)) => &mut parameters.ids[owner],
+                Some(Parameter::OwnId) => &mut parameters.id,
+                Some(Parameter::SongQuery) => &mut parameters.song_query,
+                Some(Parameter::SongWords) => &mut parameters.song_words,
+                Some(Parameter::Counts) => &mut parameters.counts,
+                Some(Parameter::Total) => &mut parameters.total,
                 Some(Parameter::Snapshot) => &mut parameters.snapshot,
                 None => continue,
             };
@@ -50,9 +66,15 @@ impl<'q> Parameters<'q> {
 /// A valid question, whose words are still as the client wrote them: a client that has the answer
 /// already needs no more than that.
 pub(super) struct Question<'q> {
-    words: Option<Cow<'q, str>>,
+    words: Words<'q>,
+    /// The words of songs of which an album, artist or genre must have one.
+    song_words: Words<'q>,
     /// Everything but the words.
     query: Query,
+    /// Whether to tell how many songs and albums each has.
+    pub(super) counts: bool,
+    /// Whether to tell how many there are on all pages together.
+    pub(super) total: bool,
     /// The hash of the only collection that may answer.
     pub(super) snapshot: Option<u128>,
 }
@@ -60,19 +82,120 @@ pub(super) struct Question<'q> {
 impl Question<'_> {
     /// The question for the snapshot.
     pub(super) fn query(self) -> Query {
-        Query { words: self.words.map(|words| text::search_form(&words)), ..self.query }
+        let Query { filters, order, page, id, with_songs, .. } = self.query;
+        let with_songs = with_songs.map(|songs| Box::new(self.song_words.added_to(*songs)));
+        self.words.added_to(Query { filters, order, page, id, with_songs, ..Query::default() })
+    }
+}
+
+/// The values of `query` and `words`, or of `song_query` and `song_words`.
+struct Words<'q> {
+    query: Option<Cow<'q, str>>,
+    beginnings: Option<Cow<'q, str>>,
+}
+
+impl Words<'_> {
+    fn is_none(&self) -> bool {
+        self.query.is_none() && self.beginnings.is_none()
+    }
+
+    fn added_to(self, query: Query) -> Query {
+        Query {
+            words: self.query.map(|words| text::search_form(&words)),
+            beginnings: self.beginnings.map(|words| beginnings(&words)),
+            ..query
+        }
     }
 }
 
 /// The question of `query_string` about entities of `kind`.
 pub(super) fn parse(kind: Kind, query_string: &str) -> Result<Question<'_>, ApiError> {
     let asked = Parameters::read(query_string);
-    let filters = if kind == Kind::Song { filters(asked.ids, asked.names)? } else { Vec::new() };
+    let song_words = Words { query: asked.song_query, beginnings: asked.song_words };
+    let (filters, with_songs) = match kind {
+        Kind::Song => (filters(asked.ids, asked.names)?, None),
+        Kind::Of(_) => {
+            let filters = lenient_filters(asked.ids);
+            let is_asked = !filters.is_empty() || !song_words.is_none();
+            (Vec::new(), is_asked.then(|| Box::new(Query { filters, ..Query::default() })))
+        }
+    };
     let order = order(kind, asked.order, asked.direction)?;
     let page = page(asked.limit, asked.offset)?;
-    // avalonms has no such parameter: errors of the others come first.
+    // avalonms has no such parameters: errors of the others come first.
+    let counts = truth(Parameter::Counts, asked.counts.filter(|_| Parameter::Counts.is_of(kind)))?;
+    let total = truth(Parameter::Total, asked.total)?;
     let snapshot = asked.snapshot.map(parse_hash).transpose()?;
-    Ok(Question { words: asked.query, query: Query { words: None, filters, order, page }, snapshot })
+    let id = asked.id.and_then(|text| parse_id(&text));
+    let words = Words { query: asked.query, beginnings: asked.words };
+    let query = Query { filters, order, page, id, with_songs, ..Query::default() };
+    Ok(Question { words, song_words, query, counts, total, snapshot })
+}
+
+/// The parameters of `query_string` that count for nothing in a list of `kind`: names that it does not have, and the
+/// ids that avalonms ignores and that are none. Each once, and only the first ones of very many.
+pub(super) fn ignored(kind: Kind, query_string: &str) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = Vec::new();
+    let mut seen: Vec<Parameter> = Vec::new();
+    for (name, value) in form_urlencoded::parse(query_string.as_bytes()) {
+        let warning = match Parameter::parse(&name).filter(|parameter| parameter.is_of(kind)) {
+            // The first value counts.
+            Some(parameter) if seen.contains(&parameter) => continue,
+            Some(parameter) => {
+                seen.push(parameter);
+                let is_lenient = match parameter {
+                    Parameter::OwnId => true,
+                    Parameter::Id(_) => kind != Kind::Song,
+                    _ => false,
+                };
+                if !is_lenient || parse_id(&value).is_some() {
+                    continue;
+                }
+                Warning::NoId { field: parameter.name(), value: value.into_owned() }
+            }
+            None => Warning::UnknownParameter {
+                nearest: Parameter::nearest(&name, kind).map(Parameter::name),
+                name: name.into_owned(),
+            },
+        };
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+        if warnings.len() == WARNINGS_MAX {
+            break;
+        }
+    }
+    warnings
+}
+
+/// The question about the entity of `kind` at its own address: its parameters are `counts` and `snapshot`.
+pub(super) fn parse_entity(kind: Kind, query_string: &str) -> Result<Question<'_>, ApiError> {
+    let Parameters { counts, snapshot, .. } = Parameters::read(query_string);
+    let counts = truth(Parameter::Counts, counts.filter(|_| Parameter::Counts.is_of(kind)))?;
+    let snapshot = snapshot.map(parse_hash).transpose()?;
+    let none = || Words { query: None, beginnings: None };
+    Ok(Question {
+        words: none(),
+        song_words: none(),
+        query: Query::default(),
+        counts,
+        total: false,
+        snapshot,
+    })
+}
+
+/// The ids of the owners of songs. Other lists than that of songs ignore what is no id, as avalonms ignores all.
+fn lenient_filters(ids: PerOwner<Option<Cow<'_, str>>>) -> Vec<(Owner, Filter)> {
+    let ids = ids.into_iter().filter_map(|(owner, id)| Some((owner, Filter::Id(parse_id(&id?)?))));
+    ids.collect()
+}
+
+/// True or false, in any case; false without a value.
+fn truth(parameter: Parameter, text: Option<Cow<'_, str>>) -> Result<bool, ApiError> {
+    let Some(text) = text else { return Ok(false) };
+    let truths = [("true", true), ("false", false)].into_iter();
+    let found = truths.filter(|(name, _)| name.eq_ignore_ascii_case(&text)).map(|(_, truth)| truth).next();
+    found.ok_or_else(|| ApiError::InvalidTruth { field: parameter.name(), value: text.into_owned() })
 }
 
 /// The filters, and the first error in the order in which avalonms finds them: by album, artist, genre.
@@ -97,7 +220,7 @@ fn filters(
 }
 
 /// Hyphenated or plain, in braces or as a URN, in any case; nothing looser.
-fn parse_id(text: &str) -> Option<Uuid> {
+pub(super) fn parse_id(text: &str) -> Option<Uuid> {
     // The crate takes upper-case digits, but the prefix of a URN in lower case only.
     Uuid::try_parse(text).ok()
 }

@@ -1,7 +1,9 @@
 //! From a request's path to an endpoint.
 
 use percent_encoding::percent_decode_str;
+use uuid::Uuid;
 
+use super::params::parse_id;
 use crate::api::Endpoint;
 
 /// The endpoint at `path`, under `request_path`. Percent-encoded letters are the letters;
@@ -9,12 +11,33 @@ use crate::api::Endpoint;
 pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
     // Nearly all clients write it plainly. With a request path of "/" nothing stands before the slash.
     let plain = path.strip_prefix(request_path.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
-    if let Some(endpoint) = plain.and_then(|name| Endpoint::ALL.into_iter().find(|of| of.name() == name)) {
+    if let Some(endpoint) = plain.and_then(|name| find_fixed(|of| of == name)) {
         return Some(endpoint);
     }
     let rest = strip_prefix(path, request_path)?;
     let name = rest.strip_prefix('/')?;
-    Endpoint::ALL.into_iter().find(|endpoint| same_segment(name, endpoint.name()))
+    match name.split_once('/') {
+        None => find_fixed(|of| same_segment(name, of)),
+        Some((list, rest)) if !rest.contains('/') => match find_fixed(|of| same_segment(list, of)) {
+            // avalonms has nothing there, so what is no id gets its answer.
+            Some(Endpoint::List(kind)) if id(path).is_some() => Some(Endpoint::Entity(kind)),
+            _ => None,
+        },
+        Some(_) => None,
+    }
+}
+
+/// The endpoint with this path that is not of an entity.
+fn find_fixed(is_its: impl Fn(&str) -> bool) -> Option<Endpoint> {
+    let fixed = Endpoint::ALL.into_iter().filter(|endpoint| !matches!(endpoint, Endpoint::Entity(_)));
+    { fixed }.find(|endpoint| is_its(endpoint.path()))
+}
+
+/// The id of the entity at `path`: its last segment.
+pub(super) fn id(path: &str) -> Option<Uuid> {
+    let (before, segment) = path.rsplit_once('/')?;
+    let id = percent_decode_str(segment).decode_utf8().ok()?;
+    parse_id(&id).filter(|_| !before.is_empty())
 }
 
 /// The endpoint at `path` on an address of `METRICS_BIND`: the metrics alone, also at `/metrics`, where
@@ -45,6 +68,8 @@ mod tests {
     use super::*;
     use crate::model::{Kind, Owner};
 
+    const ID: &str = "0048612e-1207-59f4-bebb-a0bc9a48cd1a";
+
     #[test]
     fn endpoints_stand_under_the_request_path() {
         for (request_path, path, endpoint) in [
@@ -53,6 +78,14 @@ mod tests {
             ("/", "/heartbeat", Some(Endpoint::Heartbeat)),
             ("/a/b", "/a/b/version", Some(Endpoint::Version)),
             ("/\u{e9}", "/%C3%A9/albums", Some(Endpoint::List(Kind::Of(Owner::Album)))),
+            ("/avalon", &format!("/avalon/songs/{ID}"), Some(Endpoint::Entity(Kind::Song))),
+            ("/", &format!("/genre%73/%30{}", &ID[1..]), Some(Endpoint::Entity(Kind::Of(Owner::Genre)))),
+            ("/avalon", "/avalon/songs/1", None),
+            ("/avalon", "/avalon/songs/{id}", None),
+            ("/avalon", &format!("/avalon/songs/{ID}/"), None),
+            ("/avalon", &format!("/avalon/songs//{ID}"), None),
+            ("/avalon", &format!("/avalon/version/{ID}"), None),
+            ("/avalon", &format!("/avalon/songs/x/{ID}"), None),
             ("/avalon", "/avalon", None),
             ("/avalon", "/avalon/", None),
             ("/avalon", "/avalon/songs/", None),

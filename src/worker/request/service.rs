@@ -140,6 +140,10 @@ impl Service {
     ) -> Result<Response<Payload>, ApiError> {
         let response = match endpoint {
             Endpoint::List(kind) => return self.lists.answer(self.snapshot(), kind, request),
+            Endpoint::Entity(kind) => {
+                let id = routes::id(request.uri().path()).ok_or(ApiError::NotFound)?;
+                return self.lists.entity(self.snapshot(), kind, id, request);
+            }
             Endpoint::Version => response::text(PROGRAM_VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
             Endpoint::Status => {
@@ -188,7 +192,7 @@ impl Service {
         method: &Method,
         endpoint: Option<Endpoint>,
     ) {
-        let is_list = matches!(endpoint, Some(Endpoint::List(_)))
+        let is_list = matches!(endpoint, Some(Endpoint::List(_) | Endpoint::Entity(_)))
             && *method != Method::OPTIONS
             && matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED);
         let headers = response.headers_mut();

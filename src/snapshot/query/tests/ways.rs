@@ -52,7 +52,7 @@ proptest! {
                 }
             }
             for words in LOOKUPS.map(Some) {
-                let test = matching.test(None, words);
+                let test = matching.test(None, words, most);
                 let walked = matching.walk_within(usize::MAX, &order, page, &test);
                 prop_assert_eq!(walked.map(shown), Some(model.clone()), "{:?} by {:?}", question, words);
             }
