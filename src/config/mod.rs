@@ -7,6 +7,7 @@ mod account;
 mod arguments;
 mod bind;
 mod control;
+mod cors;
 pub mod database_url;
 pub mod echo;
 mod error;
@@ -36,6 +37,7 @@ pub use account::Account;
 pub use bind::{AddressError, BindAddress, preferred};
 use control::control;
 pub use control::control_socket;
+pub use cors::AllowedOrigins;
 use database_url::Backend;
 pub use database_url::DatabaseUrl;
 pub use error::{ArgumentsProblem, ConfigError, Origin};
@@ -85,6 +87,8 @@ pub struct Config {
     pub account: Option<Account>,
     /// `Cache-Control` of lists; `None` for no such field.
     pub cache_control: Option<String>,
+    /// The origins whose pages may read answers.
+    pub cors: AllowedOrigins,
     /// The proxies that are trusted to name the client, and how they do it.
     pub proxies: Proxies,
     /// Limits of connections.
@@ -153,6 +157,7 @@ pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, Confi
         control_wanted: layers.string("CONTROL")? != "none",
         account,
         cache_control: optional(layers.text("CACHE_CONTROL", cache_control)?),
+        cors: cors::allowed(&layers)?,
         proxies: proxies::proxies(&layers)?,
         limits: limits(&layers)?,
         warnings: layers.warnings(),

@@ -198,7 +198,8 @@ macro_rules! settings {
 // with `_ =` has a field in `Config` itself, which `load_in` fills, as the field needs more than the value:
 //
 // - several settings make one value: USER and GROUP, logs, Sentry, proxies, limits of connections, MAX_REQUESTS;
-// - the setting has a notation of its own: REQUEST_PATH, CORS_ALLOW_ORIGINS, CACHE_CONTROL, EXCLUDE, BIND, REQUEST_ID_HEADER;
+// - the setting has a notation of its own: REQUEST_PATH, CORS_ALLOW_ORIGINS, CACHE_CONTROL, EXCLUDE, BIND,
+//   REQUEST_ID_HEADER;
 // - the check needs other settings (SCAN_EVERY, METRICS_BIND) or the command line (DATABASE_URL, CONTROL).
 settings! {
     "Collection" {

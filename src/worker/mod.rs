@@ -32,6 +32,7 @@ pub use request::accepts;
 pub use shown::status::{load, scan as scan_status, source as source_status};
 pub use watch::caller::Role;
 
+use answer::cors::Cors;
 use answer::date::Date;
 use life::drain::Drain;
 use life::entrance::Entrance;
@@ -180,6 +181,7 @@ impl Worker {
             limits: config.limits.clone(),
             date: Date::new(),
             cache_control: header_value(config.cache_control.as_deref()),
+            cors: Cors::of(&config.cors, config.request_id_header.as_deref()),
             keep_alive: keep_alive(config.limits.keepalive),
             lists: Lists {
                 compress_from: config.compress_from,

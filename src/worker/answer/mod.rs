@@ -4,6 +4,7 @@ pub(in crate::worker) mod body;
 mod buffers;
 pub(in crate::worker) mod canned;
 pub(in crate::worker) mod compression;
+pub(in crate::worker) mod cors;
 pub(in crate::worker) mod date;
 pub(in crate::worker) mod entity_tag;
 pub(in crate::worker) mod error;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, VARY,
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK,
+    VARY,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -27,6 +28,9 @@ const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4
 pub(in crate::worker) const SNAPSHOT: HeaderName = HeaderName::from_static("x-avalon-snapshot");
 /// The number of entities that match a list's question.
 pub(in crate::worker) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
+
+/// How long it took to make an answer.
+pub(in crate::worker) const TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Most fields that an answer usually has.
 const FIELDS: usize = 11;
@@ -123,7 +127,7 @@ pub(in crate::worker) fn timing(response: &mut Response<Payload>, query: Duratio
     let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
     let text = format!("query;dur={:.3}, render;dur={:.3}", milliseconds(query), milliseconds(render));
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
-        response.headers_mut().insert("server-timing", value);
+        response.headers_mut().insert(TIMING, value);
     }
 }
 

@@ -23,6 +23,7 @@ use crate::config::{Limits, Proxies};
 use crate::scoreboard::{Scoreboard, Slot, endpoint_number};
 use crate::telemetry::{AccessLine, AccessLog, AccessRecord, Statsd, sentry};
 use crate::worker::answer::body::Payload;
+use crate::worker::answer::cors::Cors;
 use crate::worker::answer::date::Date;
 use crate::worker::answer::error::ApiError;
 use crate::worker::answer::{entity_tag, response};
@@ -40,6 +41,8 @@ pub(in crate::worker) struct Service {
     pub(in crate::worker) date: Date,
     /// What caches are told of lists, if anything.
     pub(in crate::worker) cache_control: Option<HeaderValue>,
+    /// Which pages of other origins may read answers, if any.
+    pub(in crate::worker) cors: Option<Cors>,
     /// How long connections are kept, for clients; `None` if they are not.
     pub(in crate::worker) keep_alive: Option<HeaderValue>,
     pub(in crate::worker) request_ids: Option<RequestIds>,
@@ -79,6 +82,9 @@ impl Service {
             response.headers_mut().insert(ids.header(), id.clone());
         }
         self.add_common_fields(&mut response, request.method(), endpoint);
+        if let Some(cors) = self.cors.as_ref().filter(|_| is_public(caller, endpoint)) {
+            cors.add(request.method(), request.headers(), response.headers_mut());
+        }
         if request.method() == Method::HEAD {
             response = response::without_body(response);
         }
@@ -235,6 +241,12 @@ impl Service {
             response_header: &|name| last_value(response.headers(), name),
         })
     }
+}
+
+/// Whether pages of other origins may read the answers: what is for this machine's own users is not for the pages that
+/// they visit.
+fn is_public(caller: Caller, endpoint: Option<Endpoint>) -> bool {
+    caller.role == Role::Api && !matches!(endpoint, Some(Endpoint::Status | Endpoint::Metrics))
 }
 
 /// Whether the client wants to go on with its connection.
