@@ -1,7 +1,8 @@
 //! The vocabulary of the API: endpoints, parameters and fields, each name once.
 //!
 //! The rooms share these types, so that the snapshot, the worker, the scoreboard and telemetry
-//! agree without knowing each other. No logic is here but that of names. A test compares the README's tables with them.
+//! agree without knowing each other. No logic is here but that of names. A test compares the README's tables
+//! with them.
 
 use crate::model::{Kind, Owner};
 

@@ -83,7 +83,7 @@ fn content_hash(bytes: &[u8]) -> Option<[u8; 16]> {
 /// same song twice.
 fn ask_all(bytes: &[u8], honest: bool) {
     let Ok(snapshot) = Snapshot::open(bytes, Verify::Full) else { return };
-    for query in questions() {
+    for query in questions().chain(newer_questions()) {
         for kind in Kind::ALL {
             if kind != Kind::Song
                 && query.order.is_some_and(|(field, _)| Field::parse(kind, field.name()).is_none())
@@ -98,6 +98,12 @@ fn ask_all(bytes: &[u8], honest: bool) {
                 runs.iter().map(|run| snapshot.json_run(kind, run.start, run.end).len() as u64 + 1).sum();
             assert_eq!(entities, runs.iter().map(|run| run.len()).sum::<usize>());
             assert!(!honest || len == read, "{len} bytes announced, {read} there");
+            let (selection, total) = snapshot.select_counted(kind, &query);
+            assert!(!honest || total >= entities, "{entities} of {total}");
+            if let Kind::Of(owner) = kind {
+                let counts = snapshot.song_counts(owner, &selection, query.with_songs.as_deref());
+                assert_eq!(counts.len(), selection.len());
+            }
         }
     }
 }
@@ -117,8 +123,24 @@ fn questions() -> impl Iterator<Item = Query> {
                     filters,
                     order: order.map(|field| (field, Direction::Descending)),
                     page,
+                    ..Query::default()
                 })
             })
+        })
+    })
+}
+
+/// Those with several words, an id, or a question about songs in them.
+fn newer_questions() -> impl Iterator<Item = Query> {
+    let words = [&["limon", "so"][..], &["a", "s", "t"], &[]];
+    let pages = [None, Some(Page { limit: 3, offset: 2 })];
+    words.into_iter().flat_map(move |words| {
+        let words = Some(words.iter().map(|word| (*word).to_owned()).collect());
+        pages.into_iter().flat_map(move |page| {
+            let flat = Query { beginnings: words.clone(), page, ..Query::default() };
+            let nested = Query { with_songs: Some(Box::new(flat.clone())), page, ..Query::default() };
+            let id = Some(avalon::ids::genre("Ska"));
+            [Query { id, ..flat.clone() }, Query { id, ..nested.clone() }, flat, nested]
         })
     })
 }

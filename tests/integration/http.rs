@@ -4,12 +4,17 @@
 mod caches;
 mod compression;
 mod connections;
+mod cors;
+mod entities;
 mod entity_tags;
 mod limits;
 mod refusals;
 mod rows;
 mod snapshots;
+mod totals;
 mod uploads;
+mod warnings;
+mod words;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;

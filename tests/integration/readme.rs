@@ -50,7 +50,7 @@ fn commands(readme: &str) -> Vec<Shown> {
 }
 
 /// A server over the sample collection, as scripts/run makes one.
-fn sample_server() -> Server {
+pub(crate) fn sample_server() -> Server {
     let setup = Setup::new("");
     let url = format!("sqlite:///{}", setup.path("avalon.sqlite").display());
     let scan = Command::new(env!("CARGO_BIN_EXE_avalon-scan"))

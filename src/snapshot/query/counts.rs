@@ -112,7 +112,8 @@ impl Counts {
     /// The number of songs that match, if the parts of the question are independent.
     pub(super) fn expected(&self) -> f64 {
         let songs = self.songs as f64;
-        let counts = self.sources().map(|source| self.len(source)).chain(self.others().map(|words| words.songs));
+        let counts =
+            self.sources().map(|source| self.len(source)).chain(self.others().map(|words| words.songs));
         counts.map(|count| (count as f64 / songs).min(1.0)).product::<f64>() * songs
     }
 }

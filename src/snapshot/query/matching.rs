@@ -180,7 +180,9 @@ impl Test<'_, '_> {
     /// The set that decides everything, if there is one.
     pub(super) fn set_alone(&self) -> Option<&Lookup<'_>> {
         match &self.words {
-            WordTest::Set(set) if self.owners.values().all(Option::is_none) && self.others.is_empty() => Some(set),
+            WordTest::Set(set) if self.owners.values().all(Option::is_none) && self.others.is_empty() => {
+                Some(set)
+            }
             _ => None,
         }
     }

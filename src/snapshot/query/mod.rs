@@ -3,7 +3,8 @@
 //! The layers, each of which imports only those before it: `question`; look-ups in the tables
 //! (`galloping`, `lookup`); orders and answers (`sorted`, `selection`, `first`, `sets`); the songs that
 //! match (`counts`, `words`, `matching`); the cheapest way to them (`plan`, `run`); albums, artists and genres
-//! that match, and how many songs each has (`names`); and on top this file. Nothing here formats JSON, reads parameters, or compares strings except in a look-up.
+//! that match, and how many songs each has (`names`); and on top this file. Nothing here formats JSON, reads
+//! parameters, or compares strings except in a look-up.
 
 mod counts;
 mod first;
@@ -25,8 +26,8 @@ use uuid::Uuid;
 
 use first::First;
 use matching::Matching;
-use plan::{COSTS, Costs, plan};
 pub use names::SongCounts;
+use plan::{COSTS, Costs, plan};
 pub use question::{Filter, Page, Query, beginnings};
 use selection::{Chosen, Members};
 pub use selection::{Runs, Selection};
@@ -44,9 +45,7 @@ impl<'a> Snapshot<'a> {
     pub fn select(&self, kind: Kind, query: &Query) -> Selection<'a> {
         match kind {
             Kind::Song => self.select_songs(&COSTS, query),
-            Kind::Of(owner) => {
-                self.arrange(kind, self.names_matching(owner, query), query.order, query.page)
-            }
+            Kind::Of(owner) => self.arrange(kind, self.names_matching(owner, query), query.order, query.page),
         }
     }
 

@@ -109,7 +109,8 @@ impl<'q, 'a> WordMatches<'q, 'a> {
         };
         WordTest::Names(Box::new(ByNames {
             // Looking at names would find blank words everywhere.
-            songs: (own_set || own.is_empty()).then(|| IndexSet::of(own, snapshot.count(Kind::Song)).lookup()),
+            songs: (own_set || own.is_empty())
+                .then(|| IndexSet::of(own, snapshot.count(Kind::Song)).lookup()),
             owners: PerOwner::new(|owner| {
                 let set = IndexSet::of(&owners[owner], snapshot.count(owner.into()));
                 (snapshot.songs.owners[owner], set.lookup())

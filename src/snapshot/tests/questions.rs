@@ -43,9 +43,9 @@ fn beginnings() -> impl Strategy<Value = Option<String>> {
 pub(in crate::snapshot) fn question() -> impl Strategy<Value = Question> {
     let inner = (flat_question(), prop::option::weighted(0.3, flat_question()));
     inner.prop_map(|(question, with_songs)| Question {
-        with_songs: with_songs.filter(|_| question.kind != Kind::Song).map(|songs| {
-            Box::new(Question { kind: Kind::Song, order: None, page: None, id: None, ..songs })
-        }),
+        with_songs: with_songs
+            .filter(|_| question.kind != Kind::Song)
+            .map(|songs| Box::new(Question { kind: Kind::Song, order: None, page: None, id: None, ..songs })),
         ..question
     })
 }
@@ -65,17 +65,15 @@ fn flat_question() -> impl Strategy<Value = Question> {
     ));
     let id = prop::option::weighted(0.15, any::<Index>());
     let asked = (select(&Kind::ALL[..]), words(), beginnings(), id, filters, order, page);
-    asked.prop_map(|(kind, words, beginnings, id, filters, order, page)| {
-        Question {
-            kind,
-            words,
-            beginnings,
-            id,
-            with_songs: None,
-            filters: if kind == Kind::Song { filters } else { Vec::new() },
-            order: order.filter(|(field, _)| kind == Kind::Song || matches!(field, Field::Id | Field::Name)),
-            page: page.map(|(limit, offset)| Page { limit, offset }),
-        }
+    asked.prop_map(|(kind, words, beginnings, id, filters, order, page)| Question {
+        kind,
+        words,
+        beginnings,
+        id,
+        with_songs: None,
+        filters: if kind == Kind::Song { filters } else { Vec::new() },
+        order: order.filter(|(field, _)| kind == Kind::Song || matches!(field, Field::Id | Field::Name)),
+        page: page.map(|(limit, offset)| Page { limit, offset }),
     })
 }
 

@@ -190,7 +190,7 @@ mod tests {
     use proptest::prelude::*;
     use uuid::Uuid;
 
-    use super::super::list::EMPTY_TAIL;
+    use super::super::warning::EMPTY_TAIL;
     use super::*;
     use crate::model::{Collection, Named, Song};
     use crate::snapshot::query::Runs;

@@ -1,11 +1,10 @@
 //! One table: what is wrong with a request, its HTTP status, code, message and payload.
 //!
-//! Codes and messages are avalonms' own, as recorded from 0.6.0; 4 to 8 are new.
+//! Codes and messages are avalonms' own, as recorded from 0.6.0; 4 to 7 are new.
 //! No error tells anything about the inside of the server.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
-
 use uuid::Uuid;
 
 use crate::api::{Field, Parameter};
@@ -63,11 +62,10 @@ impl ApiError {
     fn code(&self) -> (u16, &'static str) {
         match self {
             ApiError::Unknown => (1, "unknown"),
-            ApiError::NotFound => (4, "not_found"),
+            ApiError::NotFound | ApiError::UnknownId { .. } => (4, "not_found"),
             ApiError::MethodNotAllowed => (5, "method_not_allowed"),
             ApiError::PreconditionFailed => (6, "precondition_failed"),
             ApiError::CollectionChanged { .. } => (7, "collection_changed"),
-            ApiError::UnknownId { .. } => (8, "unknown_id"),
             ApiError::InvalidOrder(_) => (100, "invalid_input_name"),
             ApiError::InvalidId { .. }
             | ApiError::InvalidInteger { .. }

@@ -11,9 +11,20 @@ use crate::snapshot::Page;
 const LEN_MAX: usize = 2048;
 
 /// What may stand in a target for hyper, but in no reference (RFC 3986).
-const NO_REFERENCE: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'[').add(b'\\').add(b']').add(b'^').add(b'`')
-        .add(b'{').add(b'|').add(b'}');
+const NO_REFERENCE: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// The field `Link` of the page of a list of `total` entities that `query_string` asks for: the first page, the one
 /// before, the next and the last, as far as there are such. `None` where pages hold nothing, or where the question is
@@ -66,7 +77,10 @@ mod tests {
         let of = |link: &str| {
             let (reference, relation) = link.split_once(">; rel=\"").unwrap();
             let begin = format!("<?limit={limit}&offset=");
-            (relation.trim_end_matches('"').to_owned(), reference.strip_prefix(&begin).unwrap().parse().unwrap())
+            (
+                relation.trim_end_matches('"').to_owned(),
+                reference.strip_prefix(&begin).unwrap().parse().unwrap(),
+            )
         };
         links.to_str().unwrap().split(", ").map(of).collect()
     }

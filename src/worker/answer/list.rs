@@ -14,13 +14,6 @@ use crate::snapshot::query::Runs;
 use crate::snapshot::{Kind, LIST_HEAD, Owner, Selection, Snapshot, SongCounts};
 use crate::worker::watch::turn;
 
-/// The end of a list while nothing has been scanned yet: it tells an empty collection from a question without
-/// matches.
-pub(in crate::worker) const EMPTY_TAIL: &[u8] =
-    b"],\"warnings\":[{\"code\":200,\"message\":\"The collection is empty; \
-    nothing has been scanned yet\",\"message_key\":\"avalon.service.warning.empty_collection\",\
-    \"payload\":{}}]}";
-
 /// Bytes that are gathered into one piece of a body.
 pub(in crate::worker) const PIECE: usize = 64 * 1024;
 /// Runs of at least this length are sent from the mapping, not copied.

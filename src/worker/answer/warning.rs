@@ -4,9 +4,15 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::list::EMPTY_TAIL;
 use crate::api::Parameter;
 use crate::snapshot::LIST_TAIL;
+
+/// The end of a list while nothing has been scanned yet: it tells an empty collection from a question without
+/// matches.
+pub(in crate::worker) const EMPTY_TAIL: &[u8] =
+    b"],\"warnings\":[{\"code\":200,\"message\":\"The collection is empty; \
+    nothing has been scanned yet\",\"message_key\":\"avalon.service.warning.empty_collection\",\
+    \"payload\":{}}]}";
 
 /// One warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +130,8 @@ mod tests {
         ];
         let list = ["{\"success\":[".as_bytes(), &tail(true, &warnings)].concat();
         let list: Value = serde_json::from_slice(&list).unwrap();
-        let codes: Vec<_> = list["warnings"].as_array().unwrap().iter().map(|it| it["code"].clone()).collect();
+        let codes: Vec<_> =
+            list["warnings"].as_array().unwrap().iter().map(|it| it["code"].clone()).collect();
         assert_eq!(codes, [200, 201, 202, 202, 203]);
         assert_eq!(list["warnings"][1]["payload"], json!({"field": "limit", "value": 5}));
         assert_eq!(list["warnings"][2]["payload"], json!({"field": name, "nearest": "artist"}));

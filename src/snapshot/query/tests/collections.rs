@@ -145,7 +145,13 @@ pub(super) fn query(collection: &Collection, random: &mut Random) -> Query {
     ];
     let filters: Vec<_> = random.of(&by).iter().map(|owner| filter(*owner)).collect();
     let words = (filters.is_empty() || random.below(4) > 0).then(|| words(collection, random));
-    Query { words, filters, order: *random.of(&orders), page: Some(Page { limit, offset }), ..Query::default() }
+    Query {
+        words,
+        filters,
+        order: *random.of(&orders),
+        page: Some(Page { limit, offset }),
+        ..Query::default()
+    }
 }
 
 /// The beginning of a word, or of some words, of a name.
