@@ -21,11 +21,13 @@ pub enum Endpoint {
     List(Kind),
     /// One entity, by its id.
     Entity(Kind),
+    /// The description of the API for programs.
+    OpenApi,
 }
 
 impl Endpoint {
     /// All of them. The place of an endpoint is its number on the scoreboard.
-    pub const ALL: [Endpoint; 12] = [
+    pub const ALL: [Endpoint; 13] = [
         Endpoint::Version,
         Endpoint::Heartbeat,
         Endpoint::Status,
@@ -38,6 +40,7 @@ impl Endpoint {
         Endpoint::Entity(Kind::Of(Owner::Artist)),
         Endpoint::Entity(Kind::Of(Owner::Genre)),
         Endpoint::Entity(Kind::Song),
+        Endpoint::OpenApi,
     ];
 
     /// Its name in metrics.
@@ -49,6 +52,7 @@ impl Endpoint {
             Endpoint::Metrics => "metrics",
             Endpoint::List(kind) => kind.plural(),
             Endpoint::Entity(kind) => kind.singular(),
+            Endpoint::OpenApi => "openapi",
         }
     }
 
@@ -59,6 +63,7 @@ impl Endpoint {
             Endpoint::Entity(Kind::Of(Owner::Artist)) => "artists/{id}",
             Endpoint::Entity(Kind::Of(Owner::Genre)) => "genres/{id}",
             Endpoint::Entity(Kind::Song) => "songs/{id}",
+            Endpoint::OpenApi => "openapi.json",
             other => other.name(),
         }
     }

@@ -34,6 +34,7 @@ pub use watch::caller::Role;
 
 use answer::cors::Cors;
 use answer::date::Date;
+use answer::openapi::Document;
 use life::drain::Drain;
 use life::entrance::Entrance;
 use life::handout::{Handout, Handouts};
@@ -44,6 +45,7 @@ use request::listing::Lists;
 use request::request_id::RequestIds;
 use request::service::Service;
 use request::snapshots::Snapshots;
+use shown::PROGRAM_VERSION;
 use watch::clock::{CLOCK_TICK, Ticks};
 use watch::connections::Connections;
 
@@ -189,6 +191,7 @@ impl Worker {
                 list_max: config.list_max,
                 strict: config.strict_parameters,
             },
+            openapi: Document::of(&config.request_path, PROGRAM_VERSION),
             request_ids: config.request_id_header.as_deref().and_then(RequestIds::new),
             proxies: config.proxies.clone(),
             access_log: self.access_log.clone(),

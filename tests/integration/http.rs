@@ -8,6 +8,7 @@ mod cors;
 mod entities;
 mod entity_tags;
 mod limits;
+mod openapi;
 mod refusals;
 mod rows;
 mod snapshots;

@@ -59,20 +59,32 @@ impl ApiError {
         }
     }
 
+    /// The code and the key of each kind of error.
+    pub(in crate::worker) const CODES: [(u16, &'static str); 8] = [
+        (1, "unknown"),
+        (4, "not_found"),
+        (5, "method_not_allowed"),
+        (6, "precondition_failed"),
+        (7, "collection_changed"),
+        (100, "invalid_input_name"),
+        (101, "invalid_input_type"),
+        (102, "invalid_input_value"),
+    ];
+
     fn code(&self) -> (u16, &'static str) {
         match self {
-            ApiError::Unknown => (1, "unknown"),
-            ApiError::NotFound | ApiError::UnknownId { .. } => (4, "not_found"),
-            ApiError::MethodNotAllowed => (5, "method_not_allowed"),
-            ApiError::PreconditionFailed => (6, "precondition_failed"),
-            ApiError::CollectionChanged { .. } => (7, "collection_changed"),
-            ApiError::InvalidOrder(_) => (100, "invalid_input_name"),
+            ApiError::Unknown => ApiError::CODES[0],
+            ApiError::NotFound | ApiError::UnknownId { .. } => ApiError::CODES[1],
+            ApiError::MethodNotAllowed => ApiError::CODES[2],
+            ApiError::PreconditionFailed => ApiError::CODES[3],
+            ApiError::CollectionChanged { .. } => ApiError::CODES[4],
+            ApiError::InvalidOrder(_) => ApiError::CODES[5],
             ApiError::InvalidId { .. }
             | ApiError::InvalidInteger { .. }
             | ApiError::InvalidTruth { .. }
-            | ApiError::InvalidHash(_) => (101, "invalid_input_type"),
+            | ApiError::InvalidHash(_) => ApiError::CODES[6],
             ApiError::InvalidDirection(_) | ApiError::Negative { .. } | ApiError::Refused { .. } => {
-                (102, "invalid_input_value")
+                ApiError::CODES[7]
             }
         }
     }

@@ -11,6 +11,7 @@ pub(in crate::worker) mod error;
 pub(in crate::worker) mod hex;
 pub(in crate::worker) mod links;
 pub(in crate::worker) mod list;
+pub(in crate::worker) mod openapi;
 mod piece;
 pub(in crate::worker) mod response;
 pub(in crate::worker) mod warning;

@@ -99,9 +99,9 @@ pub(in crate::worker) fn total(response: &mut Response<Payload>, total: usize, l
 }
 
 /// A whole JSON text with a strong entity tag.
-pub(in crate::worker) fn tagged(body: Bytes, tag: HeaderValue) -> Response<Payload> {
+pub(in crate::worker) fn tagged(body: Bytes, tag: Option<HeaderValue>) -> Response<Payload> {
     let mut response = whole(StatusCode::OK, JSON, body);
-    response.headers_mut().insert(ETAG, tag);
+    tag.into_iter().for_each(|tag| drop(response.headers_mut().insert(ETAG, tag)));
     response
 }
 

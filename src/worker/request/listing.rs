@@ -161,7 +161,7 @@ impl Lists {
         body.extend_from_slice(&LIST_TAIL[1..]);
         let tag = entity_tag::of_entity(snapshot.hash(), kind, id, query_string);
         let tag = entity_tag::value(&tag, body.len() as u64, None);
-        let mut response = conditional(response::tagged(body.into(), tag), request.headers())?;
+        let mut response = conditional(response::tagged(body.into(), Some(tag)), request.headers())?;
         response::name_snapshot(&mut response, name);
         Ok(response)
     }
@@ -176,8 +176,11 @@ fn check_hash(question: &Question<'_>, snapshot: &Snapshot<'_>) -> Result<(), Ap
     }
 }
 
-/// A list under the conditions of a request (RFC 9110 13.2.2).
-fn conditional(response: Response<Payload>, headers: &HeaderMap) -> Result<Response<Payload>, ApiError> {
+/// An answer under the conditions of a request (RFC 9110 13.2.2).
+pub(super) fn conditional(
+    response: Response<Payload>,
+    headers: &HeaderMap,
+) -> Result<Response<Payload>, ApiError> {
     let selected = response.headers().get(ETAG);
     if entity_tag::is_unmatched(headers, selected) {
         return Err(ApiError::PreconditionFailed);

@@ -13,7 +13,7 @@ use hyper::header::{CACHE_CONTROL, CONNECTION, DATE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use slog::{Logger, error};
 
-use super::listing::Lists;
+use super::listing::{Lists, conditional};
 use super::request_id::RequestIds;
 use super::routes;
 use super::snapshots::{Served, Snapshots};
@@ -26,6 +26,7 @@ use crate::worker::answer::body::Payload;
 use crate::worker::answer::cors::Cors;
 use crate::worker::answer::date::Date;
 use crate::worker::answer::error::ApiError;
+use crate::worker::answer::openapi::Document;
 use crate::worker::answer::{entity_tag, response};
 use crate::worker::shown::{PROGRAM_VERSION, metrics, status};
 use crate::worker::watch::activity::Activity;
@@ -38,6 +39,8 @@ pub(in crate::worker) struct Service {
     pub(in crate::worker) request_path: String,
     pub(in crate::worker) limits: Limits,
     pub(in crate::worker) lists: Lists,
+    /// The description of the API.
+    pub(in crate::worker) openapi: Document,
     pub(in crate::worker) date: Date,
     /// What caches are told of lists, if anything.
     pub(in crate::worker) cache_control: Option<HeaderValue>,
@@ -150,6 +153,10 @@ impl Service {
                 let id = routes::id(request.uri().path()).ok_or(ApiError::NotFound)?;
                 return self.lists.entity(self.snapshot(), kind, id, request);
             }
+            Endpoint::OpenApi => {
+                let Document { body, tag } = &self.openapi;
+                return conditional(response::tagged(body.clone(), tag.clone()), request.headers());
+            }
             Endpoint::Version => response::text(PROGRAM_VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
             Endpoint::Status => {
@@ -198,7 +205,7 @@ impl Service {
         method: &Method,
         endpoint: Option<Endpoint>,
     ) {
-        let is_list = matches!(endpoint, Some(Endpoint::List(_) | Endpoint::Entity(_)))
+        let is_list = matches!(endpoint, Some(Endpoint::List(_) | Endpoint::Entity(_) | Endpoint::OpenApi))
             && *method != Method::OPTIONS
             && matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED);
         let headers = response.headers_mut();
