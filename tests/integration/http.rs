@@ -7,6 +7,7 @@ mod connections;
 mod cors;
 mod entities;
 mod entity_tags;
+mod examples;
 mod limits;
 mod openapi;
 mod refusals;

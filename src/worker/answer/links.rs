@@ -11,7 +11,7 @@ use crate::snapshot::Page;
 const LEN_MAX: usize = 2048;
 
 /// What may stand in a target for hyper, but in no reference (RFC 3986).
-const NO_REFERENCE: &AsciiSet = &CONTROLS
+pub(super) const NO_REFERENCE: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
     .add(b'#')

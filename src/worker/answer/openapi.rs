@@ -4,29 +4,19 @@
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::ApiError;
 use super::hex;
+use super::links::NO_REFERENCE;
 use super::warning::Warning;
 use crate::api::{Direction, Endpoint, Field, Parameter};
 use crate::model::{Kind, Owner};
 
 /// What may not stand in the path of a URL (RFC 3986).
-const NO_PATH: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'%')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
+const NO_PATH: &AsciiSet = &NO_REFERENCE.add(b'%');
 
 /// The errors that an answer to GET may be, by status.
 const ERRORS: [(&str, &str, &str); 5] = [
