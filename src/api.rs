@@ -23,11 +23,13 @@ pub enum Endpoint {
     Entity(Kind),
     /// The description of the API for programs.
     OpenApi,
+    /// The same for people.
+    Docs,
 }
 
 impl Endpoint {
     /// All of them. The place of an endpoint is its number on the scoreboard.
-    pub const ALL: [Endpoint; 13] = [
+    pub const ALL: [Endpoint; 14] = [
         Endpoint::Version,
         Endpoint::Heartbeat,
         Endpoint::Status,
@@ -41,6 +43,7 @@ impl Endpoint {
         Endpoint::Entity(Kind::Of(Owner::Genre)),
         Endpoint::Entity(Kind::Song),
         Endpoint::OpenApi,
+        Endpoint::Docs,
     ];
 
     /// Its name in metrics.
@@ -53,6 +56,7 @@ impl Endpoint {
             Endpoint::List(kind) => kind.plural(),
             Endpoint::Entity(kind) => kind.singular(),
             Endpoint::OpenApi => "openapi",
+            Endpoint::Docs => "docs",
         }
     }
 

@@ -34,7 +34,7 @@ pub use watch::caller::Role;
 
 use answer::cors::Cors;
 use answer::date::Date;
-use answer::openapi::Document;
+use answer::openapi::Description;
 use life::drain::Drain;
 use life::entrance::Entrance;
 use life::handout::{Handout, Handouts};
@@ -191,7 +191,7 @@ impl Worker {
                 list_max: config.list_max,
                 strict: config.strict_parameters,
             },
-            openapi: Document::of(&config.request_path, PROGRAM_VERSION),
+            description: Description::of(&config.request_path, PROGRAM_VERSION),
             request_ids: config.request_id_header.as_deref().and_then(RequestIds::new),
             proxies: config.proxies.clone(),
             access_log: self.access_log.clone(),

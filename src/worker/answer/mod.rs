@@ -6,6 +6,7 @@ pub(in crate::worker) mod canned;
 pub(in crate::worker) mod compression;
 pub(in crate::worker) mod cors;
 pub(in crate::worker) mod date;
+mod docs;
 pub(in crate::worker) mod entity_tag;
 pub(in crate::worker) mod error;
 pub(in crate::worker) mod hex;

@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::docs;
 use super::error::ApiError;
 use super::hex;
 use super::links::NO_REFERENCE;
@@ -27,19 +28,35 @@ const ERRORS: [(&str, &str, &str); 5] = [
     ("500", "Unknown", "A bug of the server's; its log has the details"),
 ];
 
-/// The document, as it is sent.
+/// A document, as it is sent.
 pub(in crate::worker) struct Document {
     pub(in crate::worker) body: Bytes,
     pub(in crate::worker) tag: Option<HeaderValue>,
 }
 
 impl Document {
-    /// The description of a server of this version, whose endpoints stand under `request_path`.
-    pub(in crate::worker) fn of(request_path: &str, version: &str) -> Self {
-        let body = Bytes::from(describe(request_path, version).to_string());
+    fn of(body: String) -> Self {
+        let body = Bytes::from(body);
         let digits = hex::digits(xxh3_64(&body));
         let tag = HeaderValue::try_from(format!("\"{}\"", String::from_utf8_lossy(&digits))).ok();
         Document { body, tag }
+    }
+}
+
+/// The descriptions of a server.
+pub(in crate::worker) struct Description {
+    /// For programs.
+    pub(in crate::worker) openapi: Document,
+    /// For people.
+    pub(in crate::worker) page: Document,
+}
+
+impl Description {
+    /// Those of a server of this version, whose endpoints stand under `request_path`.
+    pub(in crate::worker) fn of(request_path: &str, version: &str) -> Self {
+        let openapi = describe(request_path, version);
+        let page = docs::page(&openapi);
+        Description { openapi: Document::of(openapi.to_string()), page: Document::of(page) }
     }
 }
 
@@ -83,6 +100,7 @@ fn operation(endpoint: Endpoint) -> Option<Value> {
         Endpoint::Status | Endpoint::Metrics => return None,
         Endpoint::Version => text("getVersion", "The version of the server"),
         Endpoint::Heartbeat => text("getHeartbeat", "OKOKOK, once the server has started"),
+        Endpoint::Docs => text("getDocs", "This document as a page"),
         Endpoint::OpenApi => {
             let description = "This document";
             let content = json!({ "application/json": { "schema": { "type": "object" } } });
@@ -323,7 +341,7 @@ mod tests {
         for (request_path, url) in [("/avalon", "/avalon"), ("/", "/"), ("/a/\u{e9} b", "/a/%C3%A9%20b")] {
             assert_eq!(describe(request_path, "1")["servers"][0]["url"], url);
         }
-        let tag = |version| Document::of("/avalon", version).tag.unwrap();
+        let tag = |version| Description::of("/avalon", version).openapi.tag.unwrap();
         assert_eq!(tag("1"), tag("1"));
         assert_ne!(tag("1"), tag("2"));
     }

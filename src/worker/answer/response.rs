@@ -5,13 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK,
-    VARY,
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    HeaderName, HeaderValue, LINK, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Payload;
 use super::compression::Acceptable;
+use super::docs;
 use super::entity_tag::{self, Tag};
 use super::error::{self, ApiError};
 use super::hex;
@@ -102,6 +103,20 @@ pub(in crate::worker) fn total(response: &mut Response<Payload>, total: usize, l
 pub(in crate::worker) fn tagged(body: Bytes, tag: Option<HeaderValue>) -> Response<Payload> {
     let mut response = whole(StatusCode::OK, JSON, body);
     tag.into_iter().for_each(|tag| drop(response.headers_mut().insert(ETAG, tag)));
+    response
+}
+
+/// A whole page with a strong entity tag, which may load nothing.
+pub(in crate::worker) fn page(body: Bytes, tag: Option<HeaderValue>) -> Response<Payload> {
+    let mut response = tagged(body, tag);
+    for (name, value) in [
+        (CONTENT_TYPE, TEXT),
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(docs::POLICY)),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ] {
+        response.headers_mut().insert(name, value);
+    }
     response
 }
 

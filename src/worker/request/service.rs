@@ -26,7 +26,7 @@ use crate::worker::answer::body::Payload;
 use crate::worker::answer::cors::Cors;
 use crate::worker::answer::date::Date;
 use crate::worker::answer::error::ApiError;
-use crate::worker::answer::openapi::Document;
+use crate::worker::answer::openapi::{Description, Document};
 use crate::worker::answer::{entity_tag, response};
 use crate::worker::shown::{PROGRAM_VERSION, metrics, status};
 use crate::worker::watch::activity::Activity;
@@ -40,7 +40,7 @@ pub(in crate::worker) struct Service {
     pub(in crate::worker) limits: Limits,
     pub(in crate::worker) lists: Lists,
     /// The description of the API.
-    pub(in crate::worker) openapi: Document,
+    pub(in crate::worker) description: Description,
     pub(in crate::worker) date: Date,
     /// What caches are told of lists, if anything.
     pub(in crate::worker) cache_control: Option<HeaderValue>,
@@ -154,8 +154,12 @@ impl Service {
                 return self.lists.entity(self.snapshot(), kind, id, request);
             }
             Endpoint::OpenApi => {
-                let Document { body, tag } = &self.openapi;
+                let Document { body, tag } = &self.description.openapi;
                 return conditional(response::tagged(body.clone(), tag.clone()), request.headers());
+            }
+            Endpoint::Docs => {
+                let Document { body, tag } = &self.description.page;
+                return conditional(response::page(body.clone(), tag.clone()), request.headers());
             }
             Endpoint::Version => response::text(PROGRAM_VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
@@ -205,8 +209,10 @@ impl Service {
         method: &Method,
         endpoint: Option<Endpoint>,
     ) {
-        let is_list = matches!(endpoint, Some(Endpoint::List(_) | Endpoint::Entity(_) | Endpoint::OpenApi))
-            && *method != Method::OPTIONS
+        let is_list = matches!(
+            endpoint,
+            Some(Endpoint::List(_) | Endpoint::Entity(_) | Endpoint::OpenApi | Endpoint::Docs)
+        ) && *method != Method::OPTIONS
             && matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED);
         let headers = response.headers_mut();
         headers.insert(DATE, self.date.now());

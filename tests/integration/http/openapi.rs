@@ -160,6 +160,39 @@ fn warnings_are_described() {
     assert_eq!(validate(&document, &[line]), Ok(1));
 }
 
+/// A browser shows it, and loads nothing for it.
+#[test]
+fn the_page_for_people_has_all_that_the_document_has() {
+    let server = Setup::with(&collection(1)).start();
+    let document = server.get(TARGET).json();
+    let page = server.get("/avalon/docs");
+    assert_good_manners(&page);
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert!(page.header("content-security-policy").expect("a policy").starts_with("default-src 'none'"));
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    let text = page.text();
+    for (path, operation) in document["paths"].as_object().expect("paths") {
+        assert!(text.contains(&format!("<code>GET /avalon{path}</code>")), "{path}");
+        for parameter in operation["get"]["parameters"].as_array().expect("parameters") {
+            let name = parameter["name"].as_str().expect("a name");
+            assert!(text.contains(&format!("<code>{name}</code>")), "{name}");
+        }
+    }
+    for name in document["components"]["schemas"].as_object().expect("schemas").keys() {
+        assert!(text.contains(&format!("<h3 id=\"{name}\">")), "{name}");
+    }
+    for link in text.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap_or_default()) {
+        match link.strip_prefix('#') {
+            Some(name) => assert!(text.contains(&format!("id=\"{name}\"")), "{name}"),
+            None => assert_eq!(server.get(&format!("/avalon/{link}")).status, 200, "{link}"),
+        }
+    }
+    assert!(!["<script", "<style", "style=", "src=", "//"].iter().any(|outside| text.contains(outside)));
+    let tag = format!("If-None-Match: {}", page.header("etag").expect("a tag"));
+    let mut connection = Connection::open(&server.address).expect("a connection");
+    assert_eq!(connection.request("GET", "/avalon/docs", &[&tag]).expect("an answer").status, 304);
+}
+
 #[test]
 fn caches_keep_the_document() {
     let server = Setup::with(&collection(1)).flag("--request-path").flag("/a/b").start();
