@@ -19,7 +19,7 @@ pub(super) fn page(document: &Value) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}: the API</title>\n</head>\n<body>\n\
          <main>\n<h1>{title}: the API</h1>\n<p>{}</p>\n<p>For programs: <a href=\"openapi.json\">openapi.json</a></p>\n",
-        text(&info["description"])
+        prose(&info["description"])
     );
     let server = server.trim_end_matches('/');
     for (path, operation) in entries(&document["paths"]) {
@@ -39,7 +39,7 @@ fn append_operation(page: &mut String, server: &str, path: &str, operation: &Val
         page,
         format_args!(
             "<h2><code>GET {server}{path}</code></h2>\n<p>{}</p>\n",
-            text(&operation["description"])
+            prose(&operation["description"])
         ),
     );
     let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
@@ -49,7 +49,7 @@ fn append_operation(page: &mut String, server: &str, path: &str, operation: &Val
         );
     }
     for parameter in parameters {
-        let (name, meaning) = (text(&parameter["name"]), text(&parameter["description"]));
+        let (name, meaning) = (text(&parameter["name"]), prose(&parameter["description"]));
         let value = shape(&parameter["schema"]);
         add(page, format_args!("<tr><th scope=\"row\"><code>{name}</code><td>{value}<td>{meaning}\n"));
     }
@@ -69,7 +69,7 @@ fn append_operation(page: &mut String, server: &str, path: &str, operation: &Val
             format_args!(
                 "<tr><th scope=\"row\">{}<td>{schema}<td>{}\n",
                 escaped(status),
-                text(&response["description"])
+                prose(&response["description"])
             ),
         );
     }
@@ -136,6 +136,16 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| escaped(&value.to_string()), escaped)
 }
 
+/// A description as HTML: of its Markdown it has names in backquotes, and nothing else.
+fn prose(description: &Value) -> String {
+    let parts = description.as_str().unwrap_or_default().split('`').enumerate();
+    let html = parts.map(|(place, part)| match place % 2 {
+        0 => escaped(part),
+        _ => format!("<code>{}</code>", escaped(part)),
+    });
+    html.collect()
+}
+
 fn escaped(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for c in text.chars() {
@@ -174,6 +184,11 @@ mod tests {
         ] {
             assert_eq!(shape(&schema), words);
         }
+    }
+
+    #[test]
+    fn names_in_backquotes_are_code() {
+        assert_eq!(prose(&json!("`a` and `<b>`, not c")), "<code>a</code> and <code>&lt;b&gt;</code>, not c");
     }
 
     #[test]
