@@ -60,7 +60,8 @@ fn kubernetes_accepts_the_manifest() {
     let objects = yaml(&file).len();
     for version in KUBERNETES {
         let output = validate(version, &file);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{version}: {said}");
         assert_eq!(said.matches(" passed for resource ").count(), objects, "{version}: {said}");
     }
@@ -192,10 +193,7 @@ fn objects_of_the_manifest_belong_together() {
     for selector in selectors.chain(others).chain([&budget["spec"]["selector"]["matchLabels"]]) {
         assert!(chosen(selector, &server) && !chosen(selector, &scan), "{selector}");
     }
-    assert_eq!(
-        deployment["spec"]["strategy"]["rollingUpdate"],
-        json!({"maxUnavailable": 0, "maxSurge": 1})
-    );
+    assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"], json!({"maxUnavailable": 0, "maxSurge": 1}));
     assert_eq!(budget["spec"]["maxUnavailable"], 1);
     let scaler = object("HorizontalPodAutoscaler");
     assert_eq!(scaler["spec"]["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
@@ -207,11 +205,17 @@ fn objects_of_the_manifest_belong_together() {
         assert_eq!(container["image"], format!("registry.example/avalon-music-server:{}", version()));
         let variables = container["env"].as_array().expect("variables");
         assert_eq!(variables[0], json!({"name": "AVALON_CONFIG", "value": "/etc/avalon/avalon.toml"}));
-        assert_eq!(variables[1]["valueFrom"]["secretKeyRef"], json!({"name": "avalon-database", "key": "url"}));
+        assert_eq!(
+            variables[1]["valueFrom"]["secretKeyRef"],
+            json!({"name": "avalon-database", "key": "url"})
+        );
     }
     let ports = &server["spec"]["containers"][0]["ports"];
     assert!(text("scripts/packaging/image").contains(&format!("\nPORT = {}\n", ports[0]["containerPort"])));
-    assert_eq!(server["metadata"]["annotations"]["prometheus.io/port"], ports[1]["containerPort"].to_string());
+    assert_eq!(
+        server["metadata"]["annotations"]["prometheus.io/port"],
+        ports[1]["containerPort"].to_string()
+    );
 }
 
 fn version() -> &'static str {
@@ -224,7 +228,8 @@ fn compose(file: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (bool
     command.arg("--file").arg(file).args(arguments).env_clear().envs(variables.iter().copied());
     command.env("PATH", "/usr/bin:/bin");
     let output = command.output().expect("docker-compose: scripts/install-test-deps installs it");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.success(), said)
 }
 
@@ -293,7 +298,8 @@ fn stop_a_pod(hook: Duration) -> Report {
     let start = || pod(40).variable("AVALON_LOG_FORMAT", "%(levelname)s %(message)s").start();
     let (mut one, two): (Server, Server) = (start(), start());
     let service = Front::service(&[&one, &two]);
-    let load = Load::start(&Plan::standard(&service.address, &["/avalon/songs", "/avalon/heartbeat"], status_200));
+    let load =
+        Load::start(&Plan::standard(&service.address, &["/avalon/songs", "/avalon/heartbeat"], status_200));
     load.wait_answers(200);
     let begin = Instant::now();
     // Both clocks of a cluster run from the same moment.

@@ -85,7 +85,9 @@ fn skopeo_reads_the_image() {
     let policy = ["--insecure-policy", "copy", "--quiet"];
     run(unprivileged("skopeo").args(policy).arg(&oci).arg(&copy));
     assert_eq!(names(&folder.path().join("copy/blobs/sha256")).len(), 3);
-    assert!(names(&layout.join("blobs/sha256")).is_superset(&names(&folder.path().join("copy/blobs/sha256"))));
+    assert!(
+        names(&layout.join("blobs/sha256")).is_superset(&names(&folder.path().join("copy/blobs/sha256")))
+    );
 }
 
 fn architecture() -> String {
@@ -100,10 +102,12 @@ fn umoci_unpacks_the_image_without_root() {
     assert_eq!(process["args"], serde_json::json!(["/usr/bin/avalon-master"]));
     assert_eq!((&process["user"]["uid"], &process["user"]["gid"]), (&65532.into(), &65532.into()));
     // Owners that an account without rights cannot give are in the archive all the same.
-    let listed =
-        run(Command::new("/bin/sh").args(["-c", LIST_LAYERS, "list"]).arg(file(&FIRST, ".oci.tar")));
+    let listed = run(Command::new("/bin/sh").args(["-c", LIST_LAYERS, "list"]).arg(file(&FIRST, ".oci.tar")));
     let line = |path: &str| {
-        listed.lines().find(|line| line.ends_with(&format!(" {path}"))).unwrap_or_else(|| panic!("{path}: {listed}"))
+        listed
+            .lines()
+            .find(|line| line.ends_with(&format!(" {path}")))
+            .unwrap_or_else(|| panic!("{path}: {listed}"))
     };
     for (path, start) in [
         ("data/", "drwxr-x--- 65532/65532 "),
@@ -170,7 +174,10 @@ impl Container {
         command.args(["--unshare-all", "--die-with-parent", "--uid", USER, "--gid", USER, "--as-pid-1"]);
         command.args(["--cap-drop", "ALL", "--ro-bind"]).arg(&rootfs).arg("/").args(["--proc", "/proc"]);
         // A /dev of its own would come with a second user namespace, which nsenter could not pass.
-        command.args(["--dev-bind", "/dev", "/dev", "--tmpfs", "/tmp", "--bind"]).arg(at("data")).arg("/data");
+        command
+            .args(["--dev-bind", "/dev", "/dev", "--tmpfs", "/tmp", "--bind"])
+            .arg(at("data"))
+            .arg("/data");
         command.arg("--ro-bind").arg(at("music")).args(["/music", "--chdir", "/", "--clearenv"]);
         let environment = config["process"]["env"].as_array().expect("variables");
         let own = environment.iter().filter_map(|variable| variable.as_str()?.split_once('='));
@@ -255,7 +262,8 @@ fn process_1_of_a_container_scans_and_serves() {
     let mut container = Container::start(&[("AVALON_SCAN_EVERY", "1h")]);
     eventually("the sample music", || (container.songs() == Some(24)).then_some(()));
     let status = fs::read_to_string(format!("/proc/{}/status", container.pid)).expect("a process");
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).expect(name).trim().to_owned();
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).expect(name).trim().to_owned();
     assert_eq!(field("NSpid:").split_whitespace().last(), Some("1"), "{status}");
     assert_eq!(field("CapEff:"), "0000000000000000");
     // Only the volume and the temporary folder can be written.
