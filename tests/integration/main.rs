@@ -26,6 +26,7 @@ mod migration;
 mod names;
 mod notify;
 mod package;
+mod page;
 mod proxies;
 mod readme;
 mod release;
