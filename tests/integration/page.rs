@@ -146,7 +146,11 @@ fn its_answer_has_the_fields_that_guard_it() {
 #[test]
 fn paths_beside_it_lead_to_it_and_methods_are_those_of_all_endpoints() {
     for (request_path, beside) in [
-        ("/avalon", &[("/avalon", "./avalon/"), ("/", "./avalon/"), ("/avalon?list=albums", "./avalon/?list=albums")][..]),
+        (
+            "/avalon",
+            &[("/avalon", "./avalon/"), ("/", "./avalon/"), ("/avalon?list=albums", "./avalon/?list=albums")]
+                [..],
+        ),
         ("/a/b", &[("/", "./a/b/"), ("/a/b", "./b/")]),
         ("/", &[]),
     ] {
@@ -162,7 +166,11 @@ fn paths_beside_it_lead_to_it_and_methods_are_those_of_all_endpoints() {
         }
         for target in beside.iter().map(|(target, _)| *target).chain([page.as_str()]) {
             let options = connection.request("OPTIONS", target, &[]).expect(target);
-            assert_eq!((options.status, options.header("allow")), (200, Some("GET, HEAD, OPTIONS")), "{target}");
+            assert_eq!(
+                (options.status, options.header("allow")),
+                (200, Some("GET, HEAD, OPTIONS")),
+                "{target}"
+            );
             let post = connection.request("POST", target, &["Content-Length: 0"]).expect(target);
             assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD, OPTIONS")), "{target}");
         }

@@ -182,7 +182,8 @@ fn scripts_run_scans_and_serves() {
         let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
         let address = format!("unix:{}", socket.display());
         // Not before it answers.
-        let told = lines.by_ref().find(|line| line.starts_with("The collection is on ")).expect("its address");
+        let told =
+            lines.by_ref().find(|line| line.starts_with("The collection is on ")).expect("its address");
         assert!(told.contains(&format!(" {address}/avalon/ ")), "{told}");
         assert_eq!(crate::harness::http::get(&address, "/avalon/songs").success().len(), 24);
         assert_eq!(crate::harness::http::get(&address, "/avalon/").status, 200);
@@ -206,7 +207,10 @@ fn scripts_run_names_the_variable_where_its_address_is_taken() {
         .output()
         .expect("scripts/run");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && told.contains(&format!("{address} is in use; AVALON_BIND")), "{told}");
+    assert!(
+        !output.status.success() && told.contains(&format!("{address} is in use; AVALON_BIND")),
+        "{told}"
+    );
     // Nothing was scanned in vain, and nothing is said to be served.
     assert!(!told.contains("Reading") && !told.contains("The collection is on"), "{told}");
     // The variable of the script is no setting.

@@ -120,7 +120,11 @@ mod tests {
             ("/", "/", None, None),
             ("/", "/x", None, None),
         ] {
-            assert_eq!(page_from(request_path, path, query).as_deref(), target, "{path} under {request_path}");
+            assert_eq!(
+                page_from(request_path, path, query).as_deref(),
+                target,
+                "{path} under {request_path}"
+            );
         }
     }
 
