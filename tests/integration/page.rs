@@ -66,7 +66,7 @@ fn the_last_of_a_million_rows_is_reached() {
     play("million", &server);
     server.assert_clean_shutdown();
     // The same of a real collection, which takes a debug build a while.
-    let artists = if std::env::var_os("AVALON_LONG").is_some() { 100_000 } else { 2_000 };
+    let artists = if std::env::var_os("AVALON_LONG").is_some() { 100_000 } else { 20_000 };
     let server = Setup::with(&collection(artists)).start();
     play("last", &server);
     server.assert_clean_shutdown();
@@ -163,6 +163,13 @@ fn paths_beside_it_lead_to_it_and_methods_are_those_of_all_endpoints() {
                 let answer = connection.request(method, target, &[]).expect(target);
                 assert_eq!((answer.status, answer.header("location")), (308, Some(*location)), "{target}");
             }
+        }
+        // What is quoted in the address stays encoded.
+        for (target, location) in beside.iter().filter(|(target, _)| !target.contains('?')) {
+            let hostile = format!("{target}?%0d%0aX-Injected:%201");
+            let answer = connection.request("GET", &hostile, &[]).expect(target);
+            let expected = format!("{location}?%0d%0aX-Injected:%201");
+            assert_eq!((answer.header("location"), answer.header("x-injected")), (Some(&*expected), None));
         }
         for target in beside.iter().map(|(target, _)| *target).chain([page.as_str()]) {
             let options = connection.request("OPTIONS", target, &[]).expect(target);

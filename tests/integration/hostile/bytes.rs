@@ -204,6 +204,7 @@ fn nothing_that_is_quoted_back_becomes_a_header() {
                 "etag",
                 "vary",
                 "x-avalon-snapshot",
+                "x-content-type-options",
                 "x-request-id",
             ];
             for (name, value) in &answers[0].headers {
