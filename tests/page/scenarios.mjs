@@ -459,6 +459,9 @@ export async function trouble(world) {
   world.expect(/status of 400/);
   await page.goto(at(world, '/avalon/?artist_id=x'));
   await told("Invalid field value for UUID field artist_id: 'x'");
+  await look();
+  await page.evaluate(() => { history.pushState(null, '', '?artist_id=y'); dispatchEvent(new PopStateEvent('popstate')); });
+  await told("Invalid field value for UUID field artist_id: 'y'");
   // Rows that the database has not confirmed.
   await page.goto(at(world));
   await counted(page, '30 songs');
