@@ -18,11 +18,13 @@ pub enum Endpoint {
     Metrics,
     /// A list of entities.
     List(Kind),
+    /// The page that shows the lists.
+    Page,
 }
 
 impl Endpoint {
     /// All of them. The place of an endpoint is its number on the scoreboard.
-    pub const ALL: [Endpoint; 8] = [
+    pub const ALL: [Endpoint; 9] = [
         Endpoint::Version,
         Endpoint::Heartbeat,
         Endpoint::Status,
@@ -31,9 +33,10 @@ impl Endpoint {
         Endpoint::List(Kind::Of(Owner::Artist)),
         Endpoint::List(Kind::Of(Owner::Genre)),
         Endpoint::List(Kind::Song),
+        Endpoint::Page,
     ];
 
-    /// Its last path segment, which is also its name in metrics.
+    /// Its name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Endpoint::Version => "version",
@@ -41,6 +44,15 @@ impl Endpoint {
             Endpoint::Status => "status",
             Endpoint::Metrics => "metrics",
             Endpoint::List(kind) => kind.plural(),
+            Endpoint::Page => "page",
+        }
+    }
+
+    /// Its last path segment: its name, but none for the page.
+    pub const fn segment(self) -> &'static str {
+        match self {
+            Endpoint::Page => "",
+            other => other.name(),
         }
     }
 }
@@ -272,7 +284,7 @@ mod tests {
     fn readme_names_exactly_the_endpoints_and_the_fields_of_each() {
         let rows = table(README, "\n| endpoint | answer |\n");
         let named: Vec<&str> = rows.iter().flat_map(|row| quoted(row[0])).collect();
-        let expected = Endpoint::ALL.map(|endpoint| format!("/avalon/{}", endpoint.name()));
+        let expected = Endpoint::ALL.map(|endpoint| format!("/avalon/{}", endpoint.segment()));
         assert_eq!(named, expected.each_ref().map(String::as_str));
         let songs = rows.iter().find(|row| row[0] == "`/avalon/songs`").expect("the row of songs");
         let fields = songs[1].trim_end_matches(" of each").split(", ");

@@ -258,6 +258,8 @@ settings! {
     }
     "Addresses" {
         _ = text("REQUEST_PATH", "PATH", "Path that all endpoints stand under");
+        /// Whether there is the page.
+        page: bool = truth("PAGE", "Whether there is a page that shows the collection, at REQUEST_PATH");
         _ = Setting::new(
             "BIND",
             Kind::Repeated,

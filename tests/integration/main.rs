@@ -28,6 +28,7 @@ mod migration;
 mod names;
 mod notify;
 mod package;
+mod page;
 mod proxies;
 mod readme;
 mod release;

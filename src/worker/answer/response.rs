@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, VARY,
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    LOCATION, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -27,8 +28,11 @@ const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4
 /// The hash of the collection that a list is made from.
 const SNAPSHOT: HeaderName = HeaderName::from_static("x-avalon-snapshot");
 
+/// Browsers are to believe the type.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
 /// Most fields that an answer usually has.
-const FIELDS: usize = 11;
+const FIELDS: usize = 12;
 
 /// A plain text.
 pub(in crate::worker) fn text(body: &'static str) -> Response<Payload> {
@@ -38,6 +42,21 @@ pub(in crate::worker) fn text(body: &'static str) -> Response<Payload> {
 /// A JSON text that was made for this request.
 pub(in crate::worker) fn json(body: String) -> Response<Payload> {
     whole(StatusCode::OK, JSON, body.into())
+}
+
+/// A document for browsers.
+pub(in crate::worker) fn document(content_type: HeaderValue, body: Bytes) -> Response<Payload> {
+    whole(StatusCode::OK, content_type, body)
+}
+
+/// Sends the client to this target for good.
+pub(in crate::worker) fn moved(target: String) -> Response<Payload> {
+    let mut response = whole(StatusCode::PERMANENT_REDIRECT, TEXT, Bytes::new());
+    // Of encoded segments and a query string that came in a request line: valid in a field.
+    if let Ok(target) = HeaderValue::try_from(target) {
+        response.headers_mut().insert(LOCATION, target);
+    }
+    response
 }
 
 /// Metrics as Prometheus reads them.
@@ -82,6 +101,7 @@ pub(in crate::worker) fn list(
     let exact_len = response.body().size_hint().exact();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     if let Some(len) = exact_len {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     }
@@ -147,7 +167,9 @@ fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response
     let len = body.len();
     let mut response = bare(Payload::whole(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     response
 }

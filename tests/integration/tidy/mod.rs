@@ -69,7 +69,7 @@ const SUB_ROOMS: [(&str, &[&str]); 4] = [
     ),
     ("scan", &["command", "watch", "read"]),
     ("snapshot", &["inspect", "query", "open", "build", "format"]),
-    ("worker", &["life", "connection", "request", "shown", "answer", "watch"]),
+    ("worker", &["life", "connection", "request", "page", "shown", "answer", "watch"]),
 ];
 
 /// The most lines of a file, and the files that have more, each with the reason.
