@@ -8,6 +8,7 @@ mod notation;
 mod parameters;
 mod parse;
 mod postgres;
+mod servers;
 #[cfg(test)]
 mod tests;
 
@@ -16,8 +17,8 @@ use std::path::PathBuf;
 
 pub use error::DatabaseUrlError;
 pub use postgres::{
-    AuthMethod, ChannelBinding, Host, Liveness, PostgresSettings, RootCertificates, Secret, SslMode, Target,
-    TlsDetails,
+    AuthMethod, ChannelBinding, ConnectTimeout, Host, Liveness, PostgresSettings, RootCertificates, Secret,
+    Server, SslMode, Target, TlsDetails,
 };
 
 /// A database, as `DATABASE_URL` names it. `Display` and `Debug` hide the password.

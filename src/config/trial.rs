@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::unistd::{AccessFlags, access};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::database_url::{Backend, Host};
+use super::database_url::{Backend, Host, Server};
 use super::{Account, BindAddress, Config, SnapshotUrl, StorePlace, preferred};
 pub use finding::{Finding, HostObstacle, Obstacle};
 
@@ -191,21 +191,34 @@ fn writable(path: &Path, account: Option<&Account>) -> Result<(), Obstacle> {
     }
 }
 
-fn try_database(config: &Config) -> Option<Finding> {
+fn try_database(config: &Config) -> Vec<Finding> {
     let key = "DATABASE_URL";
-    match config.database_url.backend() {
-        Backend::Sqlite(path) => match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => wrong(key, path, Err(Obstacle::IsFolder)),
-            Ok(_) => wrong(key, path, fs::File::open(path).map(drop).map_err(Obstacle::Unreadable)),
-            // Before the first scan there is none.
-            Err(_) => wrong(key, path, is_folder(&parent(path))),
-        },
-        Backend::Postgres(settings) => match &settings.host {
-            Host::Tcp(host) => resolve(host, settings.port).err().map(|host| unresolved(key, host)),
-            Host::Unix(folder) => {
-                wrong(key, folder, fs::metadata(folder).map(drop).map_err(Obstacle::Unreadable))
-            }
-        },
+    let path = match config.database_url.backend() {
+        Backend::Sqlite(path) => path,
+        Backend::Postgres(settings) => {
+            let findings: Vec<_> = settings.servers.iter().filter_map(try_server).collect();
+            // One server that is right is enough.
+            let is_certain = findings.len() == settings.servers.len();
+            return findings.into_iter().map(|finding| Finding { is_certain, ..finding }).collect();
+        }
+    };
+    let found = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => wrong(key, path, Err(Obstacle::IsFolder)),
+        Ok(_) => wrong(key, path, fs::File::open(path).map(drop).map_err(Obstacle::Unreadable)),
+        // Before the first scan there is none.
+        Err(_) => wrong(key, path, is_folder(&parent(path))),
+    };
+    found.into_iter().collect()
+}
+
+fn try_server(server: &Server) -> Option<Finding> {
+    let key = "DATABASE_URL";
+    match &server.host {
+        _ if server.address.is_some() => None,
+        Host::Tcp(host) => resolve(host, server.port).err().map(|host| unresolved(key, host)),
+        Host::Unix(folder) => {
+            wrong(key, folder, fs::metadata(folder).map(drop).map_err(Obstacle::Unreadable))
+        }
     }
 }
 

@@ -22,7 +22,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 pub use status::{
-    Contents, LastReload, ScanEnd, ScanFound, ScanStatus, SnapshotStatus, Status, WorkerLoad, WorkerStatus,
+    Contents, LastReload, ScanEnd, ScanFound, ScanStatus, SnapshotStatus, SourceStatus, Status, WorkerLoad,
+    WorkerStatus,
 };
 
 /// Longest line that a master reads.

@@ -9,6 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// The state of a server that makes a generation beside the one that serves.
+const RELOADING: &str = "reloading";
+
 /// How a server is: the answer to `avalonctl status`, which prints it as a table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -39,6 +42,8 @@ pub struct Status {
     pub metrics_listeners: Option<Vec<String>>,
     /// The last attempt to make a generation.
     pub last_reload: Option<LastReload>,
+    /// What loads have shown of the database.
+    pub source: Option<SourceStatus>,
     /// Scans by the server, if there are any.
     pub scan: Option<ScanStatus>,
     /// The living workers.
@@ -61,6 +66,8 @@ pub struct Contents {
     pub hash: String,
     /// How many songs.
     pub songs: u64,
+    /// The revision of the rows in the database; `None` if it did not tell it, or a former master has read it.
+    pub revision: Option<u64>,
 }
 
 /// The snapshot that is served.
@@ -72,7 +79,7 @@ pub struct SnapshotStatus {
     pub contents: Contents,
     /// Since it was made or restored.
     pub age: f64,
-    /// Whether a former master has made it, and the database was not read since.
+    /// Whether the database may hold other rows, as [`SourceStatus`] says.
     pub stale: bool,
     /// Whether there are no songs, as before the first scan.
     pub empty: bool,
@@ -86,6 +93,25 @@ pub struct LastReload {
     pub time: u64,
     /// Why it failed, if it did.
     pub error: Option<String>,
+}
+
+/// The database, as loads have shown it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceStatus {
+    /// Whether clients may get other rows than it holds: a reload has failed, or a snapshot of a former master serves,
+    /// and no load has confirmed the rows since.
+    pub stale: bool,
+    /// Why they may.
+    pub reason: Option<String>,
+    /// Whether the last load that has asked the database could read it; `None` before the first.
+    pub up: Option<bool>,
+    /// When the rows that serve were last read from it; `None` if this master never has.
+    pub checked: Option<f64>,
+    /// Seconds since then.
+    pub age: Option<f64>,
+    /// When it is read again by itself, if no operator asks for it.
+    pub next_try: Option<f64>,
 }
 
 /// The scans by the server.
@@ -187,8 +213,12 @@ pub struct WorkerStatus {
 
 impl fmt::Display for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Contents { albums, artists, bytes, genres, hash, songs } = self;
-        write!(f, "albums={albums} artists={artists} bytes={bytes} genres={genres} hash={hash} songs={songs}")
+        let Contents { albums, artists, bytes, genres, hash, songs, revision } = self;
+        write!(
+            f,
+            "albums={albums} artists={artists} bytes={bytes} genres={genres} hash={hash} songs={songs}"
+        )?;
+        revision.map_or(Ok(()), |revision| write!(f, " revision={revision}"))
     }
 }
 
@@ -206,14 +236,14 @@ impl fmt::Display for Status {
         if let Some(LastReload { error: Some(error), .. }) = &self.last_reload {
             writeln!(f, "last reload failed: {error}")?;
         }
-        if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.stale) {
-            writeln!(f, "stale data: kept from a former start, as the database could not be read since")?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        if let Some(source) = &self.source {
+            f.write_str(&source.in_words(now, self.state == RELOADING))?;
         }
         if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.empty) {
             writeln!(f, "the collection is empty: nothing has been scanned yet")?;
         }
         if let Some(scan) = &self.scan {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
             f.write_str(&scan.in_words(now))?;
         }
         if let Some(trouble) = &self.trouble {
@@ -244,10 +274,11 @@ impl fmt::Display for Status {
 
 impl fmt::Display for SnapshotStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Contents { albums, artists, bytes, genres, hash, songs } = &self.contents;
+        let Contents { albums, artists, bytes, genres, hash, songs, revision } = &self.contents;
         let (megabytes, age) = (*bytes as f64 / 1e6, self.age);
         write!(f, "{hash} of {megabytes:.1} MB, {age:.0} s old: ")?;
-        write!(f, "{songs} songs, {albums} albums, {artists} artists, {genres} genres")
+        write!(f, "{songs} songs, {albums} albums, {artists} artists, {genres} genres")?;
+        revision.map_or(Ok(()), |revision| write!(f, ", revision {revision}"))
     }
 }
 
@@ -271,6 +302,25 @@ impl fmt::Display for WorkerStatus {
             megabytes(self.memory_private),
             megabytes(self.memory_shared),
         )
+    }
+}
+
+impl SourceStatus {
+    /// Some lines for a person who reads them at `now`, perhaps while a reload is under way.
+    fn in_words(&self, now: f64, is_reloading: bool) -> String {
+        let mut lines = String::new();
+        if let (true, Some(reason)) = (self.stale, &self.reason) {
+            lines += &format!("stale data: {reason}\n");
+        }
+        if let Some(age) = self.age {
+            lines += &format!("database last read {age:.0} s ago\n");
+        }
+        match (self.stale && !is_reloading, self.next_try) {
+            (true, Some(next)) => lines += &format!("next try in {:.1} s\n", (next - now).max(0.0)),
+            (true, None) => lines += "no retry: put it right, then avalonctl reload\n",
+            (false, _) => {}
+        }
+        lines
     }
 }
 

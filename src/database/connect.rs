@@ -1,87 +1,32 @@
-//! From settings to an open session on a PostgreSQL server: which ways to try, with which
-//! password, for how long.
+//! From settings to an open session on one of the servers that a URL names, chosen as libpq chooses.
 
-use std::error::Error as _;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::ops::ControlFlow;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use ::postgres::config::{ChannelBinding as Binding, SslMode as Negotiation, SslNegotiation};
-use ::postgres::error::SqlState;
-use ::postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
+use ::postgres::Client;
 
-use super::last_words::Connector;
-use super::require_auth::NotAllowed;
-use super::{DatabaseError, password, tls};
-use crate::config::database_url::{
-    ChannelBinding, Host, Liveness, PostgresSettings, Secret, SslMode, Target,
-};
+use super::DatabaseError;
+pub(super) use super::attempt::ask;
+use super::attempt::{Attempt, Outcome};
+use super::place;
+pub(super) use super::place::Place;
+use crate::config::database_url::{Host, Server, Target};
 
-/// As an expression of SQL.
-const READ_ONLY: &str = "pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
+/// An open session, and the place with no other server than the one that answered: what connects there
+/// again finds the same rows and locks. Dropping the client says goodbye to the server.
+pub(super) type Opened = (Client, Place);
 
-const NO_TLS: &str = "the server does not offer TLS";
-
-/// How the database is named in messages, and where it is.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    settings: PostgresSettings,
-    user: String,
-    database: String,
-}
-
-impl Place {
-    pub(super) fn new(settings: &PostgresSettings) -> Place {
-        let user = settings.user.clone().unwrap_or_else(system_user);
-        let database = settings.database.clone().unwrap_or_else(|| user.clone());
-        Place { settings: settings.clone(), user, database }
-    }
-
-    pub(super) fn label(&self) -> String {
-        let port = self.settings.port;
-        let host = match &self.settings.host {
-            Host::Tcp(host) if host.contains(':') => format!("[{host}]:{port}"),
-            Host::Tcp(host) => format!("{host}:{port}"),
-            Host::Unix(folder) => socket_path(folder, port),
-        };
-        format!("PostgreSQL database {} at {host}", self.database)
-    }
-
-    pub(super) fn unreachable(&self, reason: impl Into<String>) -> DatabaseError {
-        DatabaseError::Unreachable { database: self.label(), reason: reason.into() }
-    }
-
-    pub(super) fn failed(&self, reason: impl Into<String>) -> DatabaseError {
-        DatabaseError::Failed { database: self.label(), reason: reason.into() }
-    }
-
-    /// What the server or the connection said, in one line.
-    pub(super) fn explain(&self, error: &Error) -> DatabaseError {
-        let reason = describe(error);
-        if is_outage(error) { self.unreachable(reason) } else { self.failed(reason) }
-    }
-}
-
-fn system_user() -> String {
-    let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
-    user.ok().flatten().map_or_else(|| "postgres".to_owned(), |user| user.name)
-}
-
-fn socket_path(folder: &Path, port: u16) -> String {
-    folder.join(format!(".s.PGSQL.{port}")).display().to_string()
-}
-
-/// Opens a session. Dropping it says goodbye to the server.
-///
-/// The client can limit how long a TCP connection takes, but not how long the server then
-/// takes to greet, encrypt and authenticate. So a thread connects, and is left behind when
-/// the time is over: the scan and the loader end soon, and it with them.
+/// Opens a session.
 ///
 /// # Errors
-/// Of the last way that was tried, and of the one before if that said something else.
-pub(super) fn connect(place: &Place) -> Result<Client, DatabaseError> {
+/// If the servers have all failed, with the reason of each; or if one has refused, for example a password.
+pub(super) fn connect(place: &Place) -> Result<Opened, DatabaseError> {
     connect_as(place, &place.settings.application_name)
 }
 
@@ -89,286 +34,189 @@ pub(super) fn connect(place: &Place) -> Result<Client, DatabaseError> {
 ///
 /// # Errors
 /// As for [`connect`].
-pub(super) fn connect_as(place: &Place, application_name: &str) -> Result<Client, DatabaseError> {
-    let attempt = Attempt::new(place, application_name)?;
+pub(super) fn connect_as(place: &Place, application_name: &str) -> Result<Opened, DatabaseError> {
+    let mut servers = place.settings.servers.clone();
+    if place.settings.random_order {
+        shuffle(&mut servers);
+    }
+    let mut search = Search { place, application_name, failures: Vec::new(), spare: None };
+    for server in servers {
+        if let Some(opened) = search.try_server(&server)? {
+            return Ok(opened);
+        }
+    }
+    match search.spare.take() {
+        Some(opened) => Ok(opened),
+        None => Err(place.unreachable(search.reasons())),
+    }
+}
+
+/// The servers one after the other.
+struct Search<'a> {
+    place: &'a Place,
+    application_name: &'a str,
+    /// Names of servers, with the reasons.
+    failures: Vec<(String, String)>,
+    /// Taken if no server is preferred.
+    spare: Option<Opened>,
+}
+
+impl Search<'_> {
+    /// Tries each address of a server; `None` leads to the next one.
+    fn try_server(&mut self, server: &Server) -> Result<Option<Opened>, DatabaseError> {
+        let settings = &self.place.settings;
+        let is_only_server = settings.servers.len() == 1;
+        let began = Instant::now();
+        let limit = settings.connect_timeout.limit(is_only_server);
+        let mut addresses = match look_up(server, limit) {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                self.failures.push((place::name(server), error.to_string()));
+                return Ok(None);
+            }
+        };
+        if settings.random_order {
+            shuffle(&mut addresses);
+        }
+        let is_only_one = is_only_server && addresses.len() == 1;
+        // The look-up of the only address is a part of connecting to it.
+        let used = if is_only_one { began.elapsed() } else { Duration::ZERO };
+        let limit = settings.connect_timeout.limit(is_only_one);
+        for address in &addresses {
+            let name = match address {
+                Some(address) if addresses.len() > 1 => format!("{} ({address})", place::name(server)),
+                _ => place::name(server),
+            };
+            let at = Server { address: *address, ..server.clone() };
+            let left = limit.map(|limit| limit.saturating_sub(used));
+            if let ControlFlow::Break(outcome) = self.try_address(name, at, left)? {
+                return Ok(outcome);
+            }
+        }
+        Ok(None)
+    }
+
+    /// `Continue` leads to the next address, `Break` with nothing to the next server.
+    fn try_address(
+        &mut self,
+        name: String,
+        at: Server,
+        limit: Option<Duration>,
+    ) -> Result<ControlFlow<Option<Opened>>, DatabaseError> {
+        let attempt = Attempt::new(self.place, &at, self.application_name)?;
+        match within(limit, move || attempt.run()) {
+            Ok(Outcome::Open(client)) => return Ok(ControlFlow::Break(Some((client, self.place.at(at))))),
+            Ok(Outcome::OtherKind(client, found)) => {
+                self.keep(client, at);
+                let reason = format!("the server is not what target_session_attrs asks for: {found}");
+                self.failures.push((name, reason));
+                // Another address leads to the same server.
+                return Ok(ControlFlow::Break(None));
+            }
+            Ok(Outcome::Failed { reason, may_go_on: true, .. }) => self.failures.push((name, reason)),
+            Ok(Outcome::Failed { reason, is_outage, .. }) => {
+                self.failures.push((name, reason));
+                let (place, reasons) = (self.place, self.reasons());
+                return Err(if is_outage { place.unreachable(reasons) } else { place.failed(reasons) });
+            }
+            Err(error) => self.failures.push((name, error.to_string())),
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn keep(&mut self, client: Client, server: Server) {
+        if self.place.settings.target == Target::PreferStandby && self.spare.is_none() {
+            self.spare = Some((client, self.place.at(server)));
+        }
+    }
+
+    /// One line: the reason alone where there is one server, which the message names already.
+    fn reasons(&self) -> String {
+        match &self.failures[..] {
+            [(_, reason)] if self.place.settings.servers.len() == 1 => reason.clone(),
+            several => {
+                let named = several.iter().map(|(name, reason)| format!("{name}: {reason}"));
+                named.collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+}
+
+/// Why there is no outcome of an attempt, or no address for it.
+#[derive(Debug)]
+enum Unfinished {
+    NoAnswer(Duration),
+    LookUp(io::Error),
+    NoThread(io::Error),
+    Panic,
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unfinished::NoAnswer(limit) => {
+                write!(f, "no answer within {} s", limit.as_millis().div_ceil(1000))
+            }
+            Unfinished::LookUp(error) => error.fmt(f),
+            Unfinished::NoThread(error) => write!(f, "no thread can be started: {error}"),
+            Unfinished::Panic => f.write_str("the thread that connects has panicked"),
+        }
+    }
+}
+
+/// The addresses of a server. `None` is one that the driver finds by itself.
+fn look_up(server: &Server, limit: Option<Duration>) -> Result<Vec<Option<IpAddr>>, Unfinished> {
+    let host = match &server.host {
+        Host::Tcp(host) if server.address.is_none() => host.clone(),
+        _ => return Ok(vec![server.address]),
+    };
+    if let Ok(address) = host.parse() {
+        return Ok(vec![Some(address)]);
+    }
+    let port = server.port;
+    let find = move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+    let found = within(limit, find)?.map_err(Unfinished::LookUp)?;
+    if found.is_empty() {
+        return Err(Unfinished::LookUp(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+    }
+    Ok(found.iter().map(plain_address).collect())
+}
+
+/// The client can limit how long a TCP connection takes, but not how long the server then takes to greet,
+/// encrypt and authenticate, and a look-up has no limit at all. So a thread does it, and is left behind when
+/// the time is over: the scan and the loader end soon, and it with them.
+fn within<T: Send + 'static>(
+    limit: Option<Duration>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unfinished> {
     let (sender, outcome) = mpsc::channel();
     thread::Builder::new()
         .name("connect".to_owned())
-        // Nobody may be waiting any more; then the session is closed at once.
-        .spawn(move || drop(sender.send(attempt.run())))
-        .map_err(|error| place.failed(format!("no thread can be started: {error}")))?;
-    let (outcome, limit) = match place.settings.connect_timeout {
-        None => (outcome.recv().map_err(RecvTimeoutError::from), Duration::MAX),
-        Some(limit) => (outcome.recv_timeout(limit), limit),
-    };
-    match outcome {
-        Ok(Ok(client)) => check_target(place, client),
-        Ok(Err(failures)) => Err(refusal(place, &failures)),
-        Err(RecvTimeoutError::Timeout) => {
-            Err(place.unreachable(format!("no answer within {} s", limit.as_secs())))
-        }
-        Err(RecvTimeoutError::Disconnected) => Err(place.failed("the thread that connects has panicked")),
+        // A session for which no one waits any more is closed at once.
+        .spawn(move || drop(sender.send(work())))
+        .map_err(Unfinished::NoThread)?;
+    match limit {
+        None => outcome.recv().map_err(|_| Unfinished::Panic),
+        Some(limit) => outcome.recv_timeout(limit).map_err(|error| match error {
+            RecvTimeoutError::Timeout => Unfinished::NoAnswer(limit),
+            RecvTimeoutError::Disconnected => Unfinished::Panic,
+        }),
     }
 }
 
-/// libpq tries the next host if one is of another kind; there is one.
-fn check_target(place: &Place, mut client: Client) -> Result<Client, DatabaseError> {
-    let (question, wanted, found) = match place.settings.target {
-        Target::Any => return Ok(client),
-        Target::ReadWrite => (READ_ONLY, false, "its sessions may not write"),
-        Target::ReadOnly => (READ_ONLY, true, "its sessions may write"),
-        Target::Primary => ("pg_is_in_recovery()", false, "it is a standby"),
-        Target::Standby => ("pg_is_in_recovery()", true, "it is no standby"),
-    };
-    match ask(&mut client, question).map_err(|error| place.explain(&error))?.as_deref() {
-        Some(answer) if (answer == "t") == wanted => Ok(client),
-        _ => Err(place.unreachable(format!("the server is not what target_session_attrs asks for: {found}"))),
+/// The driver takes no address that is only valid on one network interface.
+fn plain_address(address: &SocketAddr) -> Option<IpAddr> {
+    match address {
+        SocketAddr::V6(address) if address.scope_id() != 0 => None,
+        address => Some(address.ip()),
     }
 }
 
-/// The value of an expression, as text. Outside of a transaction this is safer than a prepared
-/// statement, which a pooler may prepare in one session of the server and look for in another.
-///
-/// # Errors
-/// If it has none.
-pub(super) fn ask(client: &mut Client, expression: &str) -> Result<Option<String>, Error> {
-    let messages = client.simple_query(&format!("SELECT {expression}"))?;
-    Ok(messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-        _ => None,
-    }))
-}
-
-/// A way that failed, and why.
-type Failure = (Negotiation, Error);
-
-/// All that it takes to connect.
-struct Attempt {
-    config: Config,
-    ways: &'static [Negotiation],
-    /// Unless `ways` are without.
-    tls: Option<Connector>,
-}
-
-impl Attempt {
-    /// `sslmode` as a list of ways. Over a Unix socket libpq never uses TLS.
-    fn new(place: &Place, application_name: &str) -> Result<Attempt, DatabaseError> {
-        use Negotiation::{Disable, Require};
-        let ways: &[Negotiation] = match (&place.settings.host, place.settings.ssl_mode) {
-            (Host::Unix(_), _) | (_, SslMode::Disable) => &[Disable],
-            (_, SslMode::Allow) => &[Disable, Require],
-            (_, SslMode::Prefer) => &[Require, Disable],
-            (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[Require],
-        };
-        let ways = match &place.settings.required_auth {
-            None => ways,
-            Some(_) if ways.contains(&Require) => &[Require],
-            Some(_) => {
-                return Err(place.failed(
-                    "require_auth can only be kept over TLS; use TCP with sslmode=require or stricter, or \
-                     leave it out",
-                ));
-            }
-        };
-        let tls = match ways {
-            [Disable] => None,
-            _ => Some(tls::connector(&place.settings).map_err(|error| place.failed(error.to_string()))?),
-        };
-        Ok(Attempt { config: config(place, application_name), ways, tls })
-    }
-
-    fn run(mut self) -> Result<Client, Vec<Failure>> {
-        let mut failures = Vec::new();
-        for way in self.ways {
-            self.config.ssl_mode(*way);
-            let outcome = match &self.tls {
-                None => self.config.connect(NoTls),
-                Some(tls) => self.config.connect(tls.clone()),
-            };
-            match outcome {
-                Ok(client) => return Ok(client),
-                Err(error) => failures.push((*way, error)),
-            }
-            // Another way does not help when there is no way to the server at all.
-            if failures.last().is_some_and(|(_, error)| never_got_there(error)) {
-                break;
-            }
-        }
-        Err(failures)
-    }
-}
-
-fn refusal(place: &Place, failures: &[Failure]) -> DatabaseError {
-    let reason = join_reasons(failures);
-    let is_outage = failures.last().is_some_and(|(_, error)| is_outage(error));
-    if is_outage { place.unreachable(reason) } else { place.failed(reason) }
-}
-
-/// One reason where the others say the same, or say only that there is no TLS.
-fn join_reasons(failures: &[Failure]) -> String {
-    let mut reasons: Vec<(Negotiation, String)> =
-        failures.iter().map(|(way, error)| (*way, describe(error))).collect();
-    reasons.dedup_by(|a, b| a.1 == b.1);
-    if reasons.len() > 1 {
-        reasons.retain(|(_, reason)| reason != NO_TLS);
-    }
-    let named = |(way, reason): &(Negotiation, String)| match way {
-        Negotiation::Disable => format!("without TLS: {reason}"),
-        _ => format!("with TLS: {reason}"),
-    };
-    match reasons.as_slice() {
-        [(_, reason)] => reason.clone(),
-        several => several.iter().map(named).collect::<Vec<_>>().join("; "),
-    }
-}
-
-fn config(place: &Place, application_name: &str) -> Config {
-    let settings = &place.settings;
-    let mut config = Config::new();
-    config.user(&place.user).dbname(&place.database).application_name(application_name);
-    match &settings.host {
-        Host::Tcp(host) => config.host(host),
-        Host::Unix(folder) => config.host_path(folder),
-    };
-    // A load waits for the server without sending anything, and a scan reads files for
-    // hours: without these they would never learn that the machine has gone.
-    let Liveness { keepalives, idle, interval, count, user_timeout } = settings.liveness;
-    config
-        .port(settings.port)
-        .keepalives(keepalives)
-        .keepalives_idle(idle)
-        .keepalives_interval(interval)
-        .keepalives_retries(count)
-        .tcp_user_timeout(user_timeout)
-        .channel_binding(match settings.channel_binding {
-            ChannelBinding::Disable => Binding::Disable,
-            ChannelBinding::Prefer => Binding::Prefer,
-            ChannelBinding::Require => Binding::Require,
-        });
-    if settings.tls.direct {
-        config.ssl_negotiation(SslNegotiation::Direct);
-    }
-    if let Some(address) = settings.address {
-        config.hostaddr(address);
-    }
-    if let Some(options) = &settings.options {
-        config.options(options);
-    }
-    let host = match &settings.host {
-        Host::Tcp(host) => host.clone(),
-        Host::Unix(folder) if folder == Path::new("/var/run/postgresql") => "localhost".to_owned(),
-        Host::Unix(folder) => folder.display().to_string(),
-    };
-    match settings.password.as_ref().map(Secret::reveal) {
-        Some(password) => config.password(password),
-        None => match password::find(
-            settings.password_file.as_deref(),
-            &host,
-            settings.port,
-            &place.database,
-            &place.user,
-        ) {
-            Some(password) => config.password(password),
-            None => &mut config,
-        },
-    };
-    config
-}
-
-/// Whether the server is gone, going or not yet there, rather than refusing.
-fn is_outage(error: &Error) -> bool {
-    if let Some(code) = error.code() {
-        let passing = [
-            SqlState::ADMIN_SHUTDOWN,
-            SqlState::CRASH_SHUTDOWN,
-            SqlState::CANNOT_CONNECT_NOW,
-            SqlState::TOO_MANY_CONNECTIONS,
-        ];
-        // A pooler answers so to parameters that it does not take.
-        let refuses = *code == SqlState::PROTOCOL_VIOLATION;
-        return passing.contains(code) || (code.code().starts_with("08") && !refuses);
-    }
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    error.is_closed() || io.is_some_and(|io| tls_error(io).is_none() && !is_forbidden(io))
-}
-
-/// The error has no code for this, only a text.
-fn never_got_there(error: &Error) -> bool {
-    error.to_string() == "error connecting to server"
-}
-
-fn is_forbidden(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<NotAllowed>())
-}
-
-/// A failed handshake reaches us wrapped in an I/O error.
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref::<rustls::Error>()
-}
-
-fn describe(error: &Error) -> String {
-    if let Some(refusal) = error.as_db_error() {
-        let mut text = refusal.message().to_owned();
-        for more in [refusal.detail(), refusal.where_(), refusal.hint()].into_iter().flatten() {
-            text = format!("{text}; {}", more.lines().collect::<Vec<_>>().join(", "));
-        }
-        if text.starts_with("unsupported startup parameter") {
-            text.push_str(
-                "; a pooler stands before the server: remove the parameter from the URL, or let the pooler pass \
-                 over it (ignore_startup_parameters of PgBouncer)",
-            );
-        }
-        return text;
-    }
-    let Some(source) = error.source() else {
-        return error.to_string();
-    };
-    match (source.downcast_ref::<io::Error>().and_then(tls_error), source.to_string().as_str()) {
-        (Some(rustls::Error::InvalidCertificate(reason)), _) => {
-            format!("the server's certificate is not accepted: {}", tls::explain(reason))
-        }
-        (_, "server does not support TLS") => NO_TLS.to_owned(),
-        (_, "password missing") => {
-            "the server asks for a password, and there is none in the URL, PGPASSWORD or ~/.pgpass".to_owned()
-        }
-        (_, source) if never_got_there(error) => source.to_owned(),
-        (_, source) => format!("{error}: {source}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::DatabaseUrl;
-    use crate::config::database_url::Backend;
-
-    fn made(url: &str) -> Config {
-        let url = DatabaseUrl::parse(url).unwrap();
-        let Backend::Postgres(settings) = url.backend() else { panic!("{url}") };
-        config(&Place::new(settings), "x")
-    }
-
-    #[test]
-    fn a_server_that_has_gone_is_noticed_within_a_minute() {
-        let config = made("postgresql://h/d");
-        let interval = config.get_keepalives_interval().unwrap() * config.get_keepalives_retries().unwrap();
-        assert!(config.get_keepalives());
-        assert!(config.get_keepalives_idle() + interval <= Duration::from_secs(60));
-        assert!(*config.get_tcp_user_timeout().unwrap() <= Duration::from_secs(60));
-    }
-
-    #[test]
-    fn the_url_sets_what_is_noticed_when() {
-        let config = made(
-            "postgresql://h/d?keepalives=0&keepalives_idle=5&keepalives_interval=2&keepalives_count=4\
-             &tcp_user_timeout=7000&channel_binding=require&sslmode=require&sslnegotiation=direct",
-        );
-        assert!(!config.get_keepalives());
-        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(5));
-        assert_eq!(config.get_keepalives_interval(), Some(Duration::from_secs(2)));
-        assert_eq!(config.get_keepalives_retries(), Some(4));
-        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(7)));
-        assert_eq!(config.get_channel_binding(), Binding::Require);
-        assert_eq!(config.get_ssl_negotiation(), SslNegotiation::Direct);
-    }
+/// Loaders are forks of one master, so the numbers with which its hash tables began are the same in all.
+fn shuffle<T>(items: &mut Vec<T>) {
+    let random = RandomState::new();
+    let seed = (std::process::id(), SystemTime::now());
+    let mut numbered: Vec<(usize, T)> = items.drain(..).enumerate().collect();
+    numbered.sort_by_cached_key(|(index, _)| random.hash_one((seed, *index)));
+    items.extend(numbered.into_iter().map(|(_, item)| item));
 }

@@ -44,6 +44,21 @@ pub enum DatabaseError {
         /// For a message: kind and name.
         database: String,
     },
+    /// The server broke the work off, and may do it next time: it stops, a standby replays what is in conflict with
+    /// the query, an administrator ended the session, or the server lacks memory.
+    Interrupted {
+        /// For a message: kind, host and name.
+        database: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// The file is missing or not whole, as while another program replaces it.
+    Incomplete {
+        /// For a message: kind and name.
+        database: String,
+        /// What is wrong, and what to do when that is known.
+        reason: String,
+    },
     /// The database answered, and it was a no.
     Failed {
         /// For a message: kind, host and name.
@@ -56,7 +71,7 @@ pub enum DatabaseError {
 impl DatabaseError {
     /// Whether trying again later may help, with nothing changed on this side.
     pub fn is_unreachable(&self) -> bool {
-        !matches!(self, Self::Failed { .. })
+        !matches!(self, Self::Failed { .. } | Self::Incomplete { .. })
     }
 }
 
@@ -77,7 +92,9 @@ impl fmt::Display for DatabaseError {
                 f,
                 "another scan has stored a newer result in {database}; this one is dropped, scan again"
             ),
-            Self::Failed { database, reason } => write!(f, "cannot use {database}: {reason}"),
+            Self::Interrupted { database, reason }
+            | Self::Incomplete { database, reason }
+            | Self::Failed { database, reason } => write!(f, "cannot use {database}: {reason}"),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! writes only differences. All of it may start threads and run Tokio: never call it in the
 //! master.
 
+mod attempt;
 mod changes;
 mod connect;
 pub mod difference;
@@ -14,9 +15,11 @@ mod left_out;
 mod notice;
 mod orphans;
 mod password;
+mod place;
 mod postgres;
 mod previous;
 mod require_auth;
+mod revision;
 mod rows;
 mod schema;
 mod session;
@@ -51,6 +54,19 @@ pub fn load(url: &DatabaseUrl) -> Result<Loaded, DatabaseError> {
     match url.backend() {
         Backend::Sqlite(path) => sqlite::load(path),
         Backend::Postgres(settings) => postgres::load(settings),
+    }
+}
+
+/// The same for a database whose rows are served, so that the load can be repeated. A SQLite file that is missing is an
+/// error then, as an empty collection would take the place of those rows, and a server is not waited for that has said
+/// nothing for half a minute.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_again(url: &DatabaseUrl) -> Result<Loaded, DatabaseError> {
+    match url.backend() {
+        Backend::Sqlite(path) => sqlite::load_again(path),
+        Backend::Postgres(settings) => postgres::load_again(settings),
     }
 }
 

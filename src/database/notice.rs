@@ -28,6 +28,11 @@ pub enum Notice {
         /// PostgreSQL's name of the encoding.
         encoding: String,
     },
+    /// The revision of the rows cannot be written.
+    NoRevision {
+        /// What the database said.
+        reason: String,
+    },
     /// A parameter of the URL means nothing to this program.
     PassedOver {
         /// Its name.
@@ -40,6 +45,7 @@ impl Notice {
     pub fn level(&self) -> Level {
         match self {
             Notice::Waiting { .. } | Notice::NarrowEncoding { .. } => Level::Warning,
+            Notice::NoRevision { .. } => Level::Info,
             Notice::PassedOver { .. } => Level::Debug,
         }
     }
@@ -57,6 +63,9 @@ impl fmt::Display for Notice {
                 "{database} has the encoding {encoding}, which cannot hold the names of all songs; {}",
                 REMEDY
             ),
+            Notice::NoRevision { reason } => {
+                write!(f, "the revision of the rows is not kept (table avalon_revision): {reason}")
+            }
             Notice::PassedOver { parameter } => {
                 write!(
                     f,

@@ -3,11 +3,15 @@
 mod copy;
 mod lock;
 mod read;
+mod revision;
 mod rows;
 mod session;
 mod tables;
 mod wait;
+mod watched;
 mod write;
+
+use std::time::Duration;
 
 use ::postgres::error::SqlState;
 use ::postgres::{Client, Error, Transaction};
@@ -15,29 +19,58 @@ use ::postgres::{Client, Error, Transaction};
 use super::connect::{self, Place};
 use super::rows::{Loaded, NameRows, SongRow, SongRows};
 use super::{DatabaseError, schema};
-use crate::config::database_url::PostgresSettings;
+use crate::config::database_url::{Liveness, PostgresSettings};
 use crate::model::Collection;
 
 use rows::{for_each_row, value};
 pub(super) use session::Session;
 use tables::{Failure, begin_reading, create_schema, explain, missing_tables};
+use watched::{Progress, Unwatched, watched};
+
+/// The longest time without a row or an answer during a load that can be repeated: a proxy may stand between, which
+/// answers for a server that it has lost.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 pub(super) fn load(settings: &PostgresSettings) -> Result<Loaded, DatabaseError> {
-    run(settings, |client| {
-        if let Some(loaded) = read_if_complete(client)? {
-            return Ok(loaded);
+    run(&brisk(settings), |client| load_rows(client, &Progress::default()))
+}
+
+/// The same, and gives up when the server is silent, as it can be asked again.
+pub(super) fn load_again(settings: &PostgresSettings) -> Result<Loaded, DatabaseError> {
+    let (mut client, place) = connect::connect(&Place::new(&brisk(settings)))?;
+    let outcome = watched(SILENCE_MAX, move |progress| load_rows(&mut client, progress));
+    let outcome = outcome.map_err(|unwatched| match unwatched {
+        Unwatched::Silent => {
+            place.unreachable(format!("no rows and no answer within {} s", SILENCE_MAX.as_secs()))
         }
-        match create_schema(client) {
-            // A replica that no scan has reached yet.
-            Err(Failure::Schema { missing, error }) if is_read_only(&error) && missing == schema::TABLES => {
-                Ok(Loaded::empty())
-            }
-            outcome => {
-                outcome?;
-                Ok(read(&mut begin_reading(client)?)?)
-            }
+        Unwatched::Panicked => place.failed("the thread that reads has panicked"),
+        Unwatched::NotStarted(error) => place.unreachable(format!("no thread can be started: {error}")),
+    })?;
+    outcome.map_err(|failure| explain(&place, &failure))
+}
+
+/// A load notices sooner than a scan that the server has gone, unless the URL says when: it can be repeated, and a
+/// scan may have read files for hours.
+fn brisk(settings: &PostgresSettings) -> PostgresSettings {
+    let is_default = settings.liveness == Liveness::default();
+    let liveness = if is_default { Liveness::BRISK } else { settings.liveness };
+    PostgresSettings { liveness, ..settings.clone() }
+}
+
+fn load_rows(client: &mut Client, progress: &Progress) -> Result<Loaded, Failure> {
+    if let Some(loaded) = read_if_complete(client, progress)? {
+        return Ok(loaded);
+    }
+    match create_schema(client) {
+        // A replica that no scan has reached yet.
+        Err(Failure::Schema { missing, error }) if is_read_only(&error) && missing == schema::TABLES => {
+            Ok(Loaded::empty())
         }
-    })
+        outcome => {
+            outcome?;
+            Ok(read(&mut begin_reading(client)?, progress)?)
+        }
+    }
 }
 
 fn is_read_only(error: &Error) -> bool {
@@ -57,27 +90,29 @@ fn run<T>(
     work: impl FnOnce(&mut Client) -> Result<T, Failure>,
 ) -> Result<T, DatabaseError> {
     let place = Place::new(settings);
-    let mut client = connect::connect(&place)?;
+    let (mut client, place) = connect::connect(&place)?;
     work(&mut client).map_err(|failure| explain(&place, &failure))
 }
 
-fn read_if_complete(client: &mut Client) -> Result<Option<Loaded>, Error> {
+fn read_if_complete(client: &mut Client, progress: &Progress) -> Result<Option<Loaded>, Error> {
     let mut transaction = begin_reading(client)?;
     if missing_tables(&mut transaction)?.is_empty() {
-        return Ok(Some(read(&mut transaction)?));
+        return Ok(Some(read(&mut transaction, progress)?));
     }
     transaction.rollback()?;
     Ok(None)
 }
 
-fn read(transaction: &mut Transaction<'_>) -> Result<Loaded, Error> {
+fn read(transaction: &mut Transaction<'_>, progress: &Progress) -> Result<Loaded, Error> {
+    let revision = revision::read(transaction)?;
     let names = [
-        read_names(transaction, "albums")?,
-        read_names(transaction, "artists")?,
-        read_names(transaction, "genres")?,
+        read_names(transaction, "albums", progress)?,
+        read_names(transaction, "artists", progress)?,
+        read_names(transaction, "genres", progress)?,
     ];
     let mut songs = SongRows::new(names);
     for_each_row(transaction, "tracks", &schema::TRACK_COLUMNS, |row| {
+        progress.made();
         songs.push(&SongRow {
             id: value(row, 0)?,
             name: value(row, 1)?,
@@ -90,12 +125,17 @@ fn read(transaction: &mut Transaction<'_>) -> Result<Loaded, Error> {
         });
         Ok(())
     })?;
-    Ok(songs.finish())
+    Ok(Loaded { revision, ..songs.finish() })
 }
 
-fn read_names(transaction: &mut Transaction<'_>, table: &str) -> Result<NameRows, Error> {
+fn read_names(
+    transaction: &mut Transaction<'_>,
+    table: &str,
+    progress: &Progress,
+) -> Result<NameRows, Error> {
     let mut names = NameRows::default();
     for_each_row(transaction, table, &schema::NAME_COLUMNS, |row| {
+        progress.made();
         names.push(value(row, 0)?, value(row, 1)?);
         Ok(())
     })?;

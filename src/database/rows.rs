@@ -17,6 +17,8 @@ pub struct Loaded {
     pub collection: Collection,
     /// What had to be left out.
     pub left_out: LeftOut,
+    /// The revision of the rows, which grows with each change; `None` if the database does not tell it.
+    pub revision: Option<u64>,
 }
 
 impl Loaded {
@@ -154,6 +156,7 @@ impl SongRows {
                     genres: genres.left_out,
                     ..LeftOut::default()
                 },
+                revision: None,
             },
         }
     }
@@ -321,7 +324,7 @@ mod tests {
         songs.push(&SongRow { artist: other, ..row(other) });
         songs.push(&SongRow { genre: bad, ..row(other) });
 
-        let Loaded { collection, left_out } = songs.finish();
+        let Loaded { collection, left_out, .. } = songs.finish();
         assert_eq!(collection.albums.len(), 1);
         assert_eq!(collection.albums[0].name, "a");
         assert_eq!(collection.artists[0].name, "");

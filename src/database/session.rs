@@ -95,6 +95,15 @@ impl Session {
         }
     }
 
+    /// The revision of the rows that this session has read or written last; `None` if the database does not
+    /// tell it.
+    pub fn revision(&self) -> Option<u64> {
+        match &self.backend {
+            Open::Sqlite(session) => session.revision(),
+            Open::Postgres(session) => session.revision(),
+        }
+    }
+
     /// Writes `changes` in one transaction, and nothing at all if there are none: a reader
     /// sees the old collection or the new one, and after an error the old one is still there.
     /// Answers the number of the scan, or `None` if nothing was written.

@@ -2,6 +2,7 @@
 //! interrupted scan can be rolled back, and for reading where it is not.
 
 mod explain;
+mod revision;
 mod scan_lock;
 mod session;
 mod tables;
@@ -20,7 +21,9 @@ use crate::model::{Collection, Owner};
 
 use explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
 pub(super) use session::Session;
-use tables::{create_missing, create_schema, hex, insert, missing_tables, open, run_with_song, select};
+use tables::{
+    create_missing, create_schema, hex, insert, missing_tables, open, open_existing, run_with_song, select,
+};
 
 /// A scan keeps readers out only while it commits: that is seconds for a large collection.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
@@ -32,9 +35,18 @@ pub(super) fn load(path: &Path) -> Result<Loaded, DatabaseError> {
     load_patiently(path, READER_PATIENCE)
 }
 
+pub(super) fn load_again(path: &Path) -> Result<Loaded, DatabaseError> {
+    let context = |error| explain(path, READER_PATIENCE, &error);
+    load_from(open_existing(path, Duration::ZERO).map_err(context)?, path, READER_PATIENCE)
+}
+
 fn load_patiently(path: &Path, patience: Duration) -> Result<Loaded, DatabaseError> {
     let context = |error| explain(path, patience, &error);
-    let mut connection = open(path, Duration::ZERO).map_err(context)?;
+    load_from(open(path, Duration::ZERO).map_err(context)?, path, patience)
+}
+
+fn load_from(mut connection: Connection, path: &Path, patience: Duration) -> Result<Loaded, DatabaseError> {
+    let context = |error| explain(path, patience, &error);
     if let Some(error) = without_locks(path, &connection) {
         return Err(error);
     }
@@ -69,6 +81,7 @@ pub(super) fn replace(path: &Path, collection: &Collection) -> Result<(), Databa
 
 fn read(connection: &mut Connection) -> rusqlite::Result<Loaded> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+    let revision = revision::read(&transaction)?;
     let names = [
         read_names(&transaction, "albums")?,
         read_names(&transaction, "artists")?,
@@ -89,7 +102,7 @@ fn read(connection: &mut Connection) -> rusqlite::Result<Loaded> {
             genre: value(row, 7)?,
         });
     }
-    Ok(songs.finish())
+    Ok(Loaded { revision, ..songs.finish() })
 }
 
 fn read_names(transaction: &Transaction<'_>, table: &str) -> rusqlite::Result<NameRows> {

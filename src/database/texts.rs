@@ -111,7 +111,7 @@ impl Server {
     fn fits(&mut self, text: &str) -> bool {
         self.ask(text)
             .or_else(|_| {
-                if let Ok(client) = connect::connect(&self.place) {
+                if let Ok((client, _)) = connect::connect(&self.place) {
                     self.client = client;
                 }
                 self.ask(text)

@@ -68,6 +68,8 @@ pub(crate) enum MasterError {
     Start(io::Error),
     /// A child has failed at its work, or this master refuses to begin it; the text says why.
     Failed(String),
+    /// The same, for a cause that may pass by itself.
+    Passing(Outlook, String),
 }
 
 impl fmt::Display for MasterError {
@@ -82,7 +84,7 @@ impl fmt::Display for MasterError {
             MasterError::PassedOn { variable, problem } => write!(f, "{variable}: {problem}"),
             MasterError::System { what, .. } => f.write_str(what),
             MasterError::Start(error) => error.fmt(f),
-            MasterError::Failed(reason) => f.write_str(reason),
+            MasterError::Failed(reason) | MasterError::Passing(_, reason) => f.write_str(reason),
         }
     }
 }
@@ -99,7 +101,19 @@ impl std::error::Error for MasterError {
             MasterError::LogWriter { .. }
             | MasterError::PidFile { .. }
             | MasterError::PassedOn { .. }
-            | MasterError::Failed(_) => None,
+            | MasterError::Failed(_)
+            | MasterError::Passing(..) => None,
+        }
+    }
+}
+
+impl MasterError {
+    fn outlook(&self) -> Outlook {
+        match self {
+            MasterError::Passing(outlook, _) => *outlook,
+            // The kernel lacks processes, memory or descriptors.
+            MasterError::System { .. } | MasterError::Start(_) => Outlook::Unreachable,
+            _ => Outlook::Lasting,
         }
     }
 }
@@ -110,39 +124,77 @@ impl From<io::Error> for MasterError {
     }
 }
 
+/// Whether the same work may succeed later, with nothing changed by an operator.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outlook {
+    /// Not before an operator changes something: a configuration, a password, a table.
+    #[default]
+    Lasting,
+    /// At once: the work was under way when it was cut short.
+    Interrupted,
+    /// As soon as something is back that does not answer or that the system lacks.
+    Unreachable,
+}
+
 /// An error in words, as children report it, and as the log, systemd and operators are told of it. The arbiter
 /// passes it on and never looks into it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Reason(String);
+#[serde(from = "String", into = "String")]
+pub struct Reason {
+    text: String,
+    outlook: Outlook,
+}
 
 impl Reason {
-    /// These words.
+    /// These words, of a cause that does not pass by itself.
     pub fn new(text: impl Into<String>) -> Self {
-        Reason(text.into())
+        Reason { text: text.into(), outlook: Outlook::Lasting }
+    }
+
+    /// The same words, of a cause with this outlook.
+    pub fn with(self, outlook: Outlook) -> Self {
+        Reason { outlook, ..self }
+    }
+
+    /// Whether the cause may pass.
+    pub fn outlook(&self) -> Outlook {
+        self.outlook
     }
 
     /// The words.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
 impl From<MasterError> for Reason {
     fn from(error: MasterError) -> Self {
-        Reason(chain(&error))
+        Reason::new(chain(&error)).with(error.outlook())
     }
 }
 
 impl From<io::Error> for Reason {
     fn from(error: io::Error) -> Self {
-        Reason(chain(&error))
+        Reason::from(MasterError::Start(error))
+    }
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Self {
+        Reason::new(text)
+    }
+}
+
+impl From<Reason> for String {
+    fn from(reason: Reason) -> Self {
+        reason.text
     }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

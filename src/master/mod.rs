@@ -139,7 +139,13 @@ impl Master {
     fn wait(&self) {
         let shell = &self.shell;
         let scan = shell.scan_due(self.arbiter.state()).map(|due| self.clock.at(due));
-        let until = self.arbiter.next_deadline().into_iter().chain(shell.restored.due()).chain(scan).min();
+        let until = self
+            .arbiter
+            .next_deadline()
+            .into_iter()
+            .chain(shell.refresh_due(&self.arbiter))
+            .chain(scan)
+            .min();
         let tick = shell.longest_pause().map_or(TICK, |pause| pause.min(TICK));
         let wait = until.map_or(tick, |until| until.saturating_duration_since(self.clock.now()).min(tick));
         // One millisecond more, so that a deadline has passed when poll returns.

@@ -1,7 +1,8 @@
 //! The components of a master, and the arbiter's actions as their methods.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -14,13 +15,15 @@ use crate::master::arbiter::events::{Action, Event, Settings, State, Wish};
 use crate::master::error::{MasterError, Reason};
 use crate::master::exit::ExitCode;
 use crate::master::generation::asking::Asking;
+use crate::master::generation::freshness::Freshness;
 use crate::master::generation::generations::Generations;
 use crate::master::generation::loader::{Loader, Source};
-use crate::master::generation::restored::Restored;
+use crate::master::generation::restored::{Restored, confirms};
 use crate::master::generation::workers::Workers;
 use crate::master::handover::paths::Name;
 use crate::master::handover::succession::{Succession, Word};
 use crate::master::operator::desk::{Desk, is_healthy};
+use crate::master::operator::metrics::Metrics;
 use crate::master::operator::status::View;
 use crate::master::processes::end::{self, Ended};
 use crate::master::processes::errands::{Errand, Errands};
@@ -36,6 +39,7 @@ pub(crate) struct Shell {
     pub(crate) asking: Asking,
     pub(crate) loader: Option<Loader>,
     pub(crate) restored: Restored,
+    pub(crate) freshness: Freshness,
     pub(crate) scans: Scans,
     pub(crate) errands: Errands,
     pub(crate) desk: Desk,
@@ -109,6 +113,7 @@ impl Shell {
             generations: &self.generations,
             scoreboard: self.workers.scoreboard(),
             last_reload: self.desk.last_reload(),
+            freshness: &self.freshness,
             scan_failure: self.scans.failure(),
         }
     }
@@ -159,8 +164,16 @@ impl Shell {
         let first = of.first_steps().giving_way(gives_way);
         let loader = match self.restored.take() {
             Some(kept) => Loader::verify(generation, &of.config, &of.logs.log, first, kept)?,
-            None => Loader::start(generation, &of.config, &of.logs.log, first)?,
+            None => {
+                let had_rows = self.generations.current().is_some_and(|current| {
+                    !current.is_empty() && current.config.database_url == of.config.database_url
+                });
+                Loader::start(generation, &of.config, &of.logs.log, first, had_rows)?
+            }
         };
+        if loader.source() == Source::Database {
+            self.freshness.load_begun(generation);
+        }
         let pid = loader.pid;
         self.loader = Some(loader);
         Ok(pid)
@@ -185,7 +198,13 @@ impl Shell {
     /// database.
     fn reload_ended(&mut self, number: u64, result: Result<(), Reason>, arbiter: &Arbiter, now: Instant) {
         let serves = result.is_ok();
+        let is_kept = self.generations.current().is_some_and(|current| current.is_unconfirmed());
+        self.freshness.reload_ended(number, result.as_ref().map(|_| ()), is_kept, now, random_share());
+        if let (Err(reason), Some(current)) = (&result, self.generations.current_number()) {
+            self.tell_failure(current, reason, now);
+        }
         let header = self.workers.scoreboard().header();
+        Metrics::publish_source(&self.freshness, now, &header.source);
         self.desk.metrics.reload_ended(serves, header);
         // Before the answer, as a client that has it may ask for the metrics at once.
         self.desk.metrics.publish(arbiter, &self.generations, header);
@@ -199,13 +218,23 @@ impl Shell {
             None => self.desk.systemd.status(&status),
         }
         let current = self.generations.current();
-        let stale = current.is_some_and(|current| current.is_stale());
-        self.restored.reload_ended(stale, now);
-        if serves && !stale {
+        if serves && !is_kept {
             if let Some(served) = current.and_then(|current| current.served.as_ref()) {
                 self.desk.systemd.keep(&served.snapshot);
             }
             self.restored.save(current);
+        }
+    }
+
+    /// Logs that a reload has failed, and when the next one begins by itself.
+    fn tell_failure(&self, current: u64, reason: &Reason, now: Instant) {
+        let message = format!("reload failed, generation {current} goes on serving: {reason}");
+        match self.freshness.due() {
+            Some(due) => {
+                let wait = due.saturating_duration_since(now).as_secs_f32();
+                warn!(self.logger(), "{}; next try in {:.1} s", message, wait);
+            }
+            None => error!(self.logger(), "{}; it is not tried again before the next SIGHUP", message),
         }
     }
 
@@ -330,7 +359,8 @@ impl Shell {
         // First, as the next worker may get the same slot.
         let generation = self.workers.ended(pid);
         let orderly = ended == Ended::Code(0);
-        let mut events = vec![Event::Exited { pid, orderly, how: ended.to_string() }];
+        let killed = ended == Ended::Signal(Signal::SIGKILL);
+        let mut events = vec![Event::Exited { pid, orderly, killed, how: ended.to_string() }];
         let of = generation.and_then(|number| self.generations.numbered(number).ok());
         let from_file =
             of.and_then(|of| of.served.as_ref()).is_some_and(|served| served.source != Source::Database);
@@ -343,17 +373,22 @@ impl Shell {
 
     fn loader_ended(&mut self, loader: Loader, ended: Ended) -> Event {
         let (number, source, took) = (loader.generation, loader.source(), loader.begin.elapsed());
-        let loaded = match loader.finish(ended).map_err(Reason::from) {
+        let finished = loader.finish(ended);
+        let was_read = finished.as_ref().map_or_else(|failed| failed.was_read, |_| true);
+        if source == Source::Database && was_read {
+            self.freshness.source_read(number, SystemTime::now());
+        }
+        let loaded = match finished {
             Ok(loaded) => loaded,
-            Err(reason) if source == Source::Database => return Event::LoaderEnded(Err(reason)),
-            Err(reason) => {
-                warn!(self.logger(), "the snapshot that was kept is of no use: {}", reason);
+            Err(failed) if source == Source::Database => return Event::LoaderEnded(Err(failed.reason())),
+            Err(failed) => {
+                warn!(self.logger(), "the snapshot that was kept is of no use: {}", failed.reason());
                 return Event::LoaderStarted(self.start_loader(number).map_err(Reason::from));
             }
         };
         let log = self.logger().clone();
         let current = self.generations.current_mut().and_then(|current| current.served.as_mut());
-        if self.restored.confirms(number, &loaded.contents, current, &log) {
+        if self.freshness.only_asks(number) && confirms(&loaded.contents, current, &log) {
             return Event::Unchanged;
         }
         info!(log, "snapshot made gen={} {}", number, loaded.contents);
@@ -363,10 +398,21 @@ impl Shell {
         Event::LoaderEnded(Ok(()))
     }
 
-    /// Asks for the rows of the database when stale data are served and it is time to.
+    /// When the database is to be read again because the data are stale. Not while a generation is made, whose end
+    /// says more, or while workers are drained, which come back by SIGHUP alone.
+    pub(crate) fn refresh_due(&self, arbiter: &Arbiter) -> Option<Instant> {
+        let may = arbiter.state() == State::Serving && !arbiter.is_making();
+        self.freshness.due().filter(|_| may)
+    }
+
+    /// Reads the database again when it is time to.
     pub(crate) fn refresh(&mut self, arbiter: &Arbiter, now: Instant) -> Option<Event> {
-        let next = (!arbiter.is_making()).then(|| arbiter.reload_generation());
-        self.restored.asks(next, now).then_some(Event::Wished(Wish::Reload))
+        self.refresh_due(arbiter)?;
+        let asks = self.freshness.asks(arbiter.reload_generation(), now);
+        if asks {
+            Metrics::publish_source(&self.freshness, now, &self.workers.scoreboard().header().source);
+        }
+        asks.then_some(Event::Wished(Wish::Reload))
     }
 
     /// When a scan is to begin; `None` if none may: another master would not learn of new rows.
@@ -477,4 +523,10 @@ impl Shell {
         self.generations.end_log();
         code
     }
+}
+
+/// A random number from 0 to 1. The standard library seeds its hashers by the kernel: no crate is needed for a number
+/// that keeps no secret.
+fn random_share() -> f64 {
+    RandomState::new().hash_one(()) as f64 / u64::MAX as f64
 }

@@ -12,6 +12,7 @@ use crate::master::clock::now_ms;
 use crate::master::error::MasterError;
 use crate::master::exit::ExitCode;
 use crate::master::generation::asking::Asking;
+use crate::master::generation::freshness::Freshness;
 use crate::master::generation::generations::{Generation, Generations, warn_about};
 use crate::master::generation::logs::{Logs, START_PATIENCE};
 use crate::master::generation::restored::Restored;
@@ -99,6 +100,7 @@ impl Prepared {
             asking: Asking::default(),
             loader: None,
             restored,
+            freshness: Freshness::new(),
             scans: Scans::default(),
             errands: Errands::default(),
             succession: Succession::new(invocation, nohup, handover),

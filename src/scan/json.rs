@@ -189,6 +189,7 @@ fn database(job: &Job, report: Option<&Report>) -> Value {
         "url": job.database.to_string(),
         "differs": differs,
         "rows_differ": report.map(|report| report.is_new),
+        "revision": report.and_then(|report| report.revision),
         "written": differs == Some(true) && !job.dry_run,
     })
 }

@@ -50,6 +50,8 @@ pub struct Report {
     pub is_written: bool,
     /// Whether a server would serve anything else: not only what is remembered of files differs.
     pub is_new: bool,
+    /// The revision of the rows in the database; `None` if it does not tell it.
+    pub revision: Option<u64>,
 }
 
 /// The counts that sum up a scan, in one line.

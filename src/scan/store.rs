@@ -54,6 +54,7 @@ impl Store<'_> {
         if is_same {
             report.songs = rows.songs.len();
             [report.albums, report.artists, report.genres] = Owner::ALL.map(|owner| rows.names[owner].len());
+            report.revision = session.revision();
             return Ok(report);
         }
         let found = Found {
@@ -70,6 +71,7 @@ impl Store<'_> {
         let rewritten = std::mem::take(&mut woven.rewritten);
         let mut row_changes = woven.changes(&rows, &spool);
         report.is_new = !row_changes.is_empty();
+        report.revision = session.revision();
         if dry_run {
             report.is_written = true;
             return Ok(report);
@@ -97,9 +99,10 @@ impl Store<'_> {
             moved: &moved,
         };
         interrupt.begin_to_store();
-        let stored = session.store(changes);
+        let stored = session.save(changes);
         interrupt.end_to_store();
         report.is_written = stored?.is_some();
+        report.revision = session.revision();
         Ok(report)
     }
 }
@@ -121,6 +124,7 @@ fn report(survey: &Survey<'_>, settled: &Settled) -> Report {
         unreachable: settled.unreachable,
         is_written: false,
         is_new: false,
+        revision: None,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::text::Text;
+
 /// A number that one process writes and others read.
 #[derive(Debug, Default)]
 #[repr(transparent)]
@@ -109,6 +111,22 @@ pub struct Scans {
     pub unreachable: Number,
 }
 
+/// What loads have shown of the source of the rows, the database.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Source {
+    /// Whether clients may get other rows than the source holds: 1 or 0.
+    pub stale: Number,
+    /// Whether the last load that has asked the source could read it: 2 for yes, 1 for no, 0 before the first.
+    pub up: Number,
+    /// When the rows that serve were last read from the source, in milliseconds since 1970; 0 for never.
+    pub checked_ms: Number,
+    /// When the source is asked again, in milliseconds since 1970; 0 if no retry is due.
+    pub next_try_ms: Number,
+    /// Why clients may get other rows.
+    pub reason: Text,
+}
+
 /// Written by the master. Times are milliseconds since 1970, or how many of them.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
@@ -134,8 +152,8 @@ pub struct Header {
     /// How long the last snapshot took, from the start of its loader to its end; 0 if it was kept
     /// from a former master.
     pub build_ms: Number,
-    /// Whether the snapshot that serves is a kept one that the database has not confirmed: 1 or 0.
-    pub stale: Number,
+    /// What loads have shown of the source.
+    pub source: Source,
     /// Bytes of the snapshot that serves.
     pub snapshot_bytes: Number,
     /// Songs in it.
@@ -146,6 +164,8 @@ pub struct Header {
     pub artists: Number,
     /// Genres in it.
     pub genres: Number,
+    /// The revision of its rows in the database; 0 if it is not known.
+    pub revision: Number,
     /// What there is to say of scans.
     pub scans: Scans,
     /// Memory of the master that is resident, in bytes.

@@ -11,6 +11,7 @@ mod endpoints;
 mod header;
 mod histogram;
 mod slot;
+mod text;
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -21,7 +22,7 @@ use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
 pub use endpoints::{ENDPOINTS, endpoint_names, endpoint_number};
-pub use header::{Header, Number, RestartCause, Scans};
+pub use header::{Header, Number, RestartCause, Scans, Source};
 pub use histogram::{BOUNDS, Reading};
 pub use slot::{CODES, Dismissal, Slot};
 

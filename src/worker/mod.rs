@@ -29,7 +29,7 @@ pub use life::memory::Memory;
 pub use life::retirement::Cause;
 pub use life::signals::ending_signals;
 pub use request::accepts;
-pub use shown::status::{load, scan as scan_status};
+pub use shown::status::{load, scan as scan_status, source as source_status};
 pub use watch::caller::Role;
 
 use answer::date::Date;

@@ -16,6 +16,7 @@ mod deploy;
 mod descriptors;
 mod end_to_end;
 mod failure;
+mod fleet;
 mod fronts;
 mod fuzz;
 mod generations;

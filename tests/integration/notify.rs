@@ -105,7 +105,8 @@ fn reload_is_told_from_begin_to_end_and_so_is_its_failure() {
     let heard = notified.until_ready();
     assert_eq!(count(&heard, "RELOADING"), 1);
     let line = last(&heard).status();
-    assert!(line.starts_with("generation 2: 10 songs, 2 workers; reload failed: "), "{line}");
+    assert!(line.starts_with("generation 2: 10 songs, 2 workers, stale data (last read "), "{line}");
+    assert!(line.contains(" UTC); reload failed: "), "{line}");
     assert!(line.contains("avalon.sqlite"), "{line}");
 }
 

@@ -145,7 +145,7 @@ fn workers_that_crash_with_their_first_answer_change_nothing() {
     fs::write(&crash, "").expect("a file");
     store(&server, 11);
     // No client asks meanwhile: the new workers ask themselves.
-    assert_keeps(&server, &before, "a new worker did not come up: killed by SIGABRT");
+    assert_keeps(&server, &before, "[ERROR]", "a new worker did not come up: killed by SIGABRT");
     fs::remove_file(&crash).expect("a file");
     assert_eq!(songs(&server), 100);
     server.reload();
@@ -209,11 +209,11 @@ fn slow_reader_gets_the_whole_answer_of_its_generation() {
 }
 
 /// A reload that must fail: with a line that says why, and the same workers as before.
-fn assert_keeps(server: &Server, before: &[Pid], reason: &str) {
+fn assert_keeps(server: &Server, before: &[Pid], level: &str, reason: &str) {
     let failed = server.count_log("reload failed, generation");
     server.signal(Signal::SIGHUP);
     let line = server.wait_log_times("reload failed, generation", failed + 1);
-    assert!(line.contains("[ERROR]") && line.contains(reason), "{line}");
+    assert!(line.contains(level) && line.contains(reason), "{line}");
     let workers = eventually("the old workers", || {
         Some(server.workers()).filter(|workers| workers.len() == before.len())
     });
@@ -235,10 +235,10 @@ fn broken_configuration_changes_nothing() {
         ("LOG_PATH = \"/nowhere/at/all/log\"\n", "/nowhere/at/all/log"),
     ] {
         fs::write(&file, text).expect("a file");
-        assert_keeps(&server, &before, reason);
+        assert_keeps(&server, &before, "[ERROR]", reason);
     }
     fs::remove_file(&file).expect("a file");
-    assert_keeps(&server, &before, "AVALON_CONFIG names");
+    assert_keeps(&server, &before, "[ERROR]", "AVALON_CONFIG names");
     fs::write(&file, "KEEPALIVE = 6\n").expect("a file");
     server.reload();
     load.assert_nothing_lost();
@@ -252,14 +252,14 @@ fn broken_sqlite_file_changes_nothing() {
     let path = server.path("avalon.sqlite");
     let good = fs::read(&path).expect("a database");
     fs::write(&path, "this is no database, but long enough to be one").expect("a file");
-    assert_keeps(&server, &before, "no SQLite database");
+    assert_keeps(&server, &before, "[WARNING]", "no SQLite database");
     fs::write(&path, &good[..good.len() / 2]).expect("a file");
-    assert_keeps(&server, &before, "avalon.sqlite");
+    assert_keeps(&server, &before, "[WARNING]", "avalon.sqlite");
     // Pages of rubbish behind a good header.
     let mut rubbish = good.clone();
     rubbish[100..].fill(0xa5);
     fs::write(&path, rubbish).expect("a file");
-    assert_keeps(&server, &before, "avalon.sqlite");
+    assert_keeps(&server, &before, "[WARNING]", "avalon.sqlite");
     fs::write(&path, good).expect("a file");
     server.reload();
     load.assert_nothing_lost();
@@ -276,7 +276,7 @@ fn dead_postgres_changes_nothing() {
     let before = server.wait_workers(2);
     let load = start_load(&server);
     postgres.kill();
-    assert_keeps(&server, &before, "PostgreSQL database");
+    assert_keeps(&server, &before, "[WARNING]", "PostgreSQL database");
     assert_eq!(songs(&server), 100);
     load.assert_nothing_lost();
     assert!(!server.log().contains(Postgres::PASSWORD));
@@ -314,7 +314,7 @@ fn addresses_change_with_the_configuration_and_busy_ones_change_nothing() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let busy = holder.local_addr().expect("an address").to_string();
     fs::write(&file, bind(&[&sockets[0], &busy])).expect("a file");
-    assert_keeps(&server, &server.wait_workers(2), &busy);
+    assert_keeps(&server, &server.wait_workers(2), "[ERROR]", &busy);
 
     fs::write(&file, bind(&[&sockets[0], &sockets[1]])).expect("a file");
     server.reload();
@@ -348,7 +348,7 @@ fn address_becomes_all_addresses_without_loss_and_is_named_the_other_way_round()
     std::net::TcpListener::bind(("0.0.0.0", port)).expect_err("in use");
 
     fs::write(&file, bind("127.0.0.1")).expect("a file");
-    assert_keeps(&server, &server.wait_workers(2), "our own former address");
+    assert_keeps(&server, &server.wait_workers(2), "[ERROR]", "our own former address");
     load.assert_nothing_lost();
 }
 

@@ -205,7 +205,8 @@ impl Machine {
         let (code, _) = sh("systemctl reload avalon.service");
         assert_ne!(code, 0);
         assert_active();
-        wait_status("generation 2: 30 songs, 3 workers; reload failed: /etc/avalon/avalon.toml:1");
+        let status = wait_status(" UTC); reload failed: /etc/avalon/avalon.toml:1");
+        assert!(status.starts_with("generation 2: 30 songs, 3 workers, stale data (last read "), "{status}");
         let journal = sh_ok("journalctl --no-pager -u avalon.service -t avalonctl");
         assert!(journal.contains("/etc/avalon/avalon.toml:1"), "{journal}");
         assert_eq!(self.artists(), 3);

@@ -17,8 +17,10 @@ pub enum DatabaseUrlError {
     InMemory,
     /// No port number from 1 to 65535 after the host.
     Port,
-    /// An opening bracket without a closing one, or several hosts.
+    /// An opening bracket without a closing one, or text behind it.
     Host,
+    /// As many of the first kind as of the second one are needed, and are not there.
+    Count(&'static str, &'static str),
     /// An `@` or `:` in the name of the database: most likely the user's name holds a `/`,
     /// and the text in the place of the database holds the password.
     DatabaseName,
@@ -55,9 +57,12 @@ impl fmt::Display for DatabaseUrlError {
             ),
             Self::Host => write!(
                 f,
-                "the database host must be one name, one address ([...] for IPv6) or a \
-                 percent-encoded folder"
+                "each database host must be one name, one address ([...] for IPv6) or a \
+                 percent-encoded folder; commas separate several hosts"
             ),
+            Self::Count(these, those) => {
+                write!(f, "the database URL has another number of {these} than of {those}")
+            }
             Self::DatabaseName => {
                 write!(f, "`@` or `:` in the database name: percent-encode it there, or `/` in the user name")
             }

@@ -4,21 +4,15 @@
 use std::time::Duration;
 
 use super::error::DatabaseUrlError;
-use super::notation::{parse_host, parse_port, printable_name};
+use super::notation::printable_name;
 use super::postgres::{
-    AuthMethod, ChannelBinding, PostgresSettings, RootCertificates, Secret, SslMode, Target,
+    AuthMethod, ChannelBinding, ConnectTimeout, PostgresSettings, RootCertificates, Secret, SslMode, Target,
 };
+use super::servers::Lists;
 
-/// There is one host, no GSSAPI, and no compression: so these parameters change nothing.
-const WITHOUT_EFFECT: [&str; 7] = [
-    "gsslib",
-    "gssdelegation",
-    "krbsrvname",
-    "load_balance_hosts",
-    "min_protocol_version",
-    "sslcompression",
-    "sslkeylogfile",
-];
+/// There is no GSSAPI and no compression: so these parameters change nothing.
+const WITHOUT_EFFECT: [&str; 6] =
+    ["gsslib", "gssdelegation", "krbsrvname", "min_protocol_version", "sslcompression", "sslkeylogfile"];
 
 /// libpq knows these; a client that passes them over would do less than they ask for.
 const UNSUPPORTED: [&str; 12] = [
@@ -37,7 +31,11 @@ const UNSUPPORTED: [&str; 12] = [
 ];
 
 /// Parameters override the text before the `?`, as with psycopg2; empty ones are passed over.
-pub(super) fn apply(settings: &mut PostgresSettings, query: &str) -> Result<(), DatabaseUrlError> {
+pub(super) fn apply(
+    settings: &mut PostgresSettings,
+    lists: &mut Lists,
+    query: &str,
+) -> Result<(), DatabaseUrlError> {
     let mut ssl_mode = None;
     let mut fallback_name = None;
     let mut is_named = false;
@@ -45,8 +43,9 @@ pub(super) fn apply(settings: &mut PostgresSettings, query: &str) -> Result<(), 
         let value = value.into_owned();
         match name.as_ref() {
             _ if value.is_empty() => {}
-            "host" => settings.host = parse_host(&value)?,
-            "port" => settings.port = parse_port(&value).ok_or(DatabaseUrlError::Port)?,
+            "host" => lists.hosts = value,
+            "hostaddr" => lists.addresses = value,
+            "port" => lists.ports = value,
             "user" => settings.user = Some(value),
             "password" => settings.password = Some(Secret(value)),
             "dbname" => settings.database = Some(value),
@@ -80,7 +79,10 @@ pub(super) fn apply(settings: &mut PostgresSettings, query: &str) -> Result<(), 
 fn apply_limits(settings: &mut PostgresSettings, name: &str, value: &str) -> Result<bool, DatabaseUrlError> {
     let liveness = &mut settings.liveness;
     match name {
-        "connect_timeout" => settings.connect_timeout = limit("connect_timeout", value, Duration::from_secs)?,
+        "connect_timeout" => {
+            let limit = limit("connect_timeout", value, Duration::from_secs)?;
+            settings.connect_timeout = limit.map_or(ConnectTimeout::Never, ConnectTimeout::Each);
+        }
         "keepalives" => liveness.keepalives = flag("keepalives", value)?,
         // 0 is the default of the system for libpq, and ours here.
         "keepalives_idle" => {
@@ -101,11 +103,12 @@ fn apply_limits(settings: &mut PostgresSettings, name: &str, value: &str) -> Res
                 liveness.user_timeout = Duration::from_millis(timeout.into());
             }
         }
-        "hostaddr" => {
-            let address = value.parse().map_err(|_| DatabaseUrlError::Value("hostaddr", "one IP address"))?;
-            settings.address = Some(address);
-        }
         "target_session_attrs" => settings.target = parse_target(value)?,
+        "load_balance_hosts" => match value {
+            "disable" => settings.random_order = false,
+            "random" => settings.random_order = true,
+            _ => return Err(DatabaseUrlError::Value("load_balance_hosts", "disable or random")),
+        },
         _ => return Ok(false),
     }
     Ok(true)
@@ -187,14 +190,14 @@ fn parse_ssl_mode(value: &str) -> Result<SslMode, DatabaseUrlError> {
     }
 }
 
-/// There is one server: the preferred kind is the kind that it is.
 fn parse_target(value: &str) -> Result<Target, DatabaseUrlError> {
     match value {
-        "any" | "prefer-standby" => Ok(Target::Any),
+        "any" => Ok(Target::Any),
         "read-write" => Ok(Target::ReadWrite),
         "read-only" => Ok(Target::ReadOnly),
         "primary" => Ok(Target::Primary),
         "standby" => Ok(Target::Standby),
+        "prefer-standby" => Ok(Target::PreferStandby),
         _ => Err(DatabaseUrlError::Value(
             "target_session_attrs",
             "any, read-write, read-only, primary, standby or prefer-standby",

@@ -1,16 +1,17 @@
 //! Parses the text after `://`, as SQLAlchemy and libpq understand it.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
 use super::error::DatabaseUrlError;
-use super::notation::{parse_host, parse_port, printable_name};
+use super::notation::printable_name;
 use super::parameters;
 use super::postgres::{
-    ChannelBinding, Host, Liveness, PostgresSettings, RootCertificates, Secret, SslMode, Target, TlsDetails,
+    ChannelBinding, ConnectTimeout, Liveness, PostgresSettings, RootCertificates, Secret, SslMode, Target,
+    TlsDetails,
 };
+use super::servers::Lists;
 
 /// `rest` is the text after `sqlite://`. The path is taken as it is, without
 /// percent-decoding, as SQLAlchemy 1.3 does it.
@@ -48,12 +49,13 @@ pub(super) fn postgres(rest: &str) -> Result<PostgresSettings, DatabaseUrlError>
     if path.contains(['@', ':']) {
         return Err(DatabaseUrlError::DatabaseName);
     }
-    let (host, port) = split_host(authority)?;
+    let mut lists = Lists::of_authority(authority)?;
+    lists.hosts = decode(&lists.hosts);
+    lists.ports = decode(&lists.ports);
 
     let mut settings = PostgresSettings {
-        // Debian's default; a server on another machine or elsewhere is named anyway.
-        host: Host::Unix(PathBuf::from("/var/run/postgresql")),
-        port: 5432,
+        servers: Vec::new(),
+        random_order: false,
         user: non_empty(user.map(decode)),
         password: password.map(|password| Secret(decode(password))),
         database: non_empty(path.strip_prefix('/').map(decode)),
@@ -61,10 +63,9 @@ pub(super) fn postgres(rest: &str) -> Result<PostgresSettings, DatabaseUrlError>
         root_certificates: RootCertificates::Default,
         client_certificate: None,
         client_key: None,
-        connect_timeout: Some(Duration::from_secs(10)),
+        connect_timeout: ConnectTimeout::Default,
         application_name: "avalon".to_owned(),
         options: None,
-        address: None,
         password_file: None,
         liveness: Liveness::default(),
         channel_binding: ChannelBinding::Prefer,
@@ -73,13 +74,8 @@ pub(super) fn postgres(rest: &str) -> Result<PostgresSettings, DatabaseUrlError>
         target: Target::Any,
         passed_over: Vec::new(),
     };
-    if !host.is_empty() {
-        settings.host = parse_host(&decode(host))?;
-    }
-    if !port.is_empty() {
-        settings.port = parse_port(port).ok_or(DatabaseUrlError::Port)?;
-    }
-    parameters::apply(&mut settings, query)?;
+    parameters::apply(&mut settings, &mut lists, query)?;
+    settings.servers = lists.servers()?;
     Ok(settings)
 }
 
@@ -95,18 +91,6 @@ fn split_credentials(text: &str) -> (Option<&str>, Option<&str>, &str) {
         }
     }
     (None, None, text)
-}
-
-fn split_host(authority: &str) -> Result<(&str, &str), DatabaseUrlError> {
-    if let Some(bracketed) = authority.strip_prefix('[') {
-        let (host, port) = bracketed.split_once(']').ok_or(DatabaseUrlError::Host)?;
-        return match port.strip_prefix(':') {
-            Some(port) => Ok((host, port)),
-            None if port.is_empty() => Ok((host, "")),
-            None => Err(DatabaseUrlError::Host),
-        };
-    }
-    Ok(authority.split_once(':').unwrap_or((authority, "")))
 }
 
 fn decode(text: &str) -> String {

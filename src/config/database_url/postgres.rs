@@ -8,10 +8,10 @@ use std::time::Duration;
 /// How to reach a PostgreSQL server; names and meanings are libpq's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PostgresSettings {
-    /// Where the server listens.
-    pub host: Host,
-    /// TCP port, or the number in the name of the Unix socket.
-    pub port: u16,
+    /// The servers, in the order in which they are tried; at least one.
+    pub servers: Vec<Server>,
+    /// Whether the servers, and the addresses of each, are tried in random order.
+    pub random_order: bool,
     /// `None`: the name of the user this process runs as.
     pub user: Option<String>,
     /// `None`: PGPASSWORD or the password file, if the server asks for one.
@@ -26,14 +26,12 @@ pub struct PostgresSettings {
     pub client_certificate: Option<PathBuf>,
     /// PEM file with the key of that certificate; `None`: `~/.postgresql/postgresql.key`.
     pub client_key: Option<PathBuf>,
-    /// For all of connecting, authentication included; `None` waits for ever.
-    pub connect_timeout: Option<Duration>,
+    /// For all of connecting to an address, authentication included.
+    pub connect_timeout: ConnectTimeout,
     /// Shown in `pg_stat_activity`.
     pub application_name: String,
     /// Command-line options for the server session, such as `-c search_path=music`.
     pub options: Option<String>,
-    /// Where to connect to, instead of looking up the host.
-    pub address: Option<IpAddr>,
     /// `None`: PGPASSFILE or `~/.pgpass`.
     pub password_file: Option<PathBuf>,
     /// How a server that has gone is noticed.
@@ -50,6 +48,41 @@ pub struct PostgresSettings {
     pub passed_over: Vec<String>,
 }
 
+/// One of the servers that a URL names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Where the server listens.
+    pub host: Host,
+    /// TCP port, or the number in the name of the Unix socket.
+    pub port: u16,
+    /// The address to connect to; `None`: those that a look-up of the host finds.
+    pub address: Option<IpAddr>,
+}
+
+/// libpq's `connect_timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectTimeout {
+    /// Ten seconds if there is one address, three for each of several.
+    Default,
+    /// No limit.
+    Never,
+    /// For each address.
+    Each(Duration),
+}
+
+impl ConnectTimeout {
+    /// The limit for an address that is the only one, or one of several; `None` waits for ever.
+    pub fn limit(self, is_only_one: bool) -> Option<Duration> {
+        match self {
+            ConnectTimeout::Default if is_only_one => Some(Duration::from_secs(10)),
+            // A server that gives no answer must leave time for the next one.
+            ConnectTimeout::Default => Some(Duration::from_secs(3)),
+            ConnectTimeout::Never => None,
+            ConnectTimeout::Each(limit) => Some(limit),
+        }
+    }
+}
+
 /// How a server that has gone is noticed, over TCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Liveness {
@@ -63,6 +96,17 @@ pub struct Liveness {
     pub count: u32,
     /// How long sent data may stay unacknowledged.
     pub user_timeout: Duration,
+}
+
+impl Liveness {
+    /// 25 seconds, either way.
+    pub const BRISK: Liveness = Liveness {
+        keepalives: true,
+        idle: Duration::from_secs(10),
+        interval: Duration::from_secs(5),
+        count: 3,
+        user_timeout: Duration::from_secs(25),
+    };
 }
 
 impl Default for Liveness {
@@ -127,7 +171,7 @@ impl Default for TlsDetails {
     }
 }
 
-/// libpq's `target_session_attrs`, for one server.
+/// libpq's `target_session_attrs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// Any server.
@@ -140,6 +184,8 @@ pub enum Target {
     Primary,
     /// A standby.
     Standby,
+    /// A standby, or any server if none of them is one.
+    PreferStandby,
 }
 
 /// Where a PostgreSQL server listens.
@@ -208,11 +254,20 @@ impl fmt::Display for PostgresSettings {
             let password = if self.password.is_some() { ":***" } else { "" };
             write!(f, "{user}{password}@")?;
         }
-        match &self.host {
-            Host::Tcp(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port)?,
-            Host::Tcp(host) => write!(f, "{host}:{}", self.port)?,
-            Host::Unix(folder) => write!(f, "{}:{}", folder.display(), self.port)?,
+        for (index, server) in self.servers.iter().enumerate() {
+            write!(f, "{}{server}", if index == 0 { "" } else { "," })?;
         }
         write!(f, "/{}", self.database.as_deref().unwrap_or(""))
+    }
+}
+
+/// Host and port, as in a URL.
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Tcp(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port),
+            Host::Tcp(host) => write!(f, "{host}:{}", self.port),
+            Host::Unix(folder) => write!(f, "{}:{}", folder.display(), self.port),
+        }
     }
 }

@@ -44,8 +44,11 @@ fn postgres_places_are_understood() {
         ("postgresql://u:p@h/d?host=other", "other", 5432, "u", "p", "d"),
     ] {
         let settings = postgres(text);
-        assert_eq!(settings.host, Host::Tcp(host.into()), "{text}");
-        assert_eq!(settings.port, port, "{text}");
+        assert_eq!(
+            settings.servers,
+            [Server { host: Host::Tcp(host.into()), port, address: None }],
+            "{text}"
+        );
         assert_eq!(settings.user.as_deref().unwrap_or(""), user, "{text}");
         assert_eq!(settings.password.as_ref().map_or("", Secret::reveal), password, "{text}");
         assert_eq!(settings.database.as_deref().unwrap_or(""), database, "{text}");
@@ -60,8 +63,35 @@ fn postgres_sockets_are_folders() {
         ("postgresql://u:p@%2Frun%2Fpg:99/d", "/run/pg"),
         ("postgresql://u@/d?host=/run/pg", "/run/pg"),
     ] {
-        assert_eq!(postgres(text).host, Host::Unix(folder.into()), "{text}");
+        assert_eq!(postgres(text).servers[0].host, Host::Unix(folder.into()), "{text}");
     }
+}
+
+#[test]
+fn several_servers_are_understood() {
+    for (text, servers) in [
+        ("h1:1,h2:2/d", "h1:1,h2:2"),
+        ("h1,h2:2,h3/d", "h1:5432,h2:2,h3:5432"),
+        ("u:p@[::1]:1,[2001:db8::2],192.0.2.1:3/d", "[::1]:1,[2001:db8::2]:5432,192.0.2.1:3"),
+        ("h1,h2/d?port=7", "h1:7,h2:7"),
+        ("h1:1,h2:2/d?port=3,4", "h1:3,h2:4"),
+        ("/d?host=a,b&port=1,2", "a:1,b:2"),
+        ("/d?host=a,b&port=1,", "a:1,b:5432"),
+        ("x:9/d?host=a,b", "a:9,b:9"),
+        ("%2Frun%2Fpg,h/d", "/run/pg:5432,h:5432"),
+        ("/d?host=/run/pg,::1,&port=1,2,3", "/run/pg:1,[::1]:2,/var/run/postgresql:3"),
+        ("/d?hostaddr=192.0.2.1,2001:db8::1", "192.0.2.1:5432,[2001:db8::1]:5432"),
+        ("a,b/d?hostaddr=192.0.2.1,", "a:5432,b:5432"),
+    ] {
+        let url = DatabaseUrl::parse(&format!("postgresql://{text}")).unwrap();
+        let shown = url.to_string().replace("u:***@", "");
+        assert_eq!(shown, format!("postgresql://{servers}/d"), "{text}");
+    }
+    let addresses = postgres("postgresql://a,b/d?hostaddr=192.0.2.1,&load_balance_hosts=random");
+    assert_eq!(addresses.servers[0].address, Some("192.0.2.1".parse().unwrap()));
+    assert_eq!(addresses.servers[1].address, None);
+    assert!(addresses.random_order);
+    assert!(!postgres("postgresql://a,b/d?load_balance_hosts=disable").random_order);
 }
 
 #[test]
@@ -75,16 +105,16 @@ fn postgres_parameters_are_understood() {
     assert_eq!(settings.root_certificates, RootCertificates::File("/ca.pem".into()));
     assert_eq!(settings.client_certificate, Some("c.pem".into()));
     assert_eq!(settings.client_key, Some("k.pem".into()));
-    assert_eq!(settings.connect_timeout, Some(Duration::from_secs(3)));
+    assert_eq!(settings.connect_timeout, ConnectTimeout::Each(Duration::from_secs(3)));
     assert_eq!(settings.application_name, "a b");
     assert_eq!(settings.options.as_deref(), Some("-c search_path=music"));
 
     let defaults = postgres("postgresql://h/d");
     assert_eq!(defaults.ssl_mode, SslMode::Prefer);
     assert_eq!(defaults.root_certificates, RootCertificates::Default);
-    assert_eq!(defaults.connect_timeout, Some(Duration::from_secs(10)));
+    assert_eq!(defaults.connect_timeout, ConnectTimeout::Default);
 
-    assert_eq!(postgres("postgresql://h/d?connect_timeout=0").connect_timeout, None);
+    assert_eq!(postgres("postgresql://h/d?connect_timeout=0").connect_timeout, ConnectTimeout::Never);
     assert_eq!(postgres("postgresql://h/d?sslrootcert=system").ssl_mode, SslMode::VerifyFull);
 }
 
@@ -95,7 +125,7 @@ fn parameters_of_hosters_are_understood() {
          &keepalives_idle=5&keepalives_interval=2&keepalives_count=4&tcp_user_timeout=7000&passfile=/p\
          &sslmode=require&sslnegotiation=direct&require_auth=scram-sha-256&fallback_application_name=x\
          &hostaddr=192.0.2.1&sslsni=0&ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.3\
-         &sslcertmode=disable&sslcompression=0&krbsrvname=postgres&load_balance_hosts=random&gssdelegation=0",
+         &sslcertmode=disable&sslcompression=0&krbsrvname=postgres&gssdelegation=0",
     );
     assert_eq!(settings.channel_binding, ChannelBinding::Require);
     assert_eq!(settings.target, Target::ReadWrite);
@@ -111,10 +141,10 @@ fn parameters_of_hosters_are_understood() {
     assert_eq!(settings.password_file, Some("/p".into()));
     assert_eq!(settings.required_auth, Some(vec![AuthMethod::Scram]));
     assert_eq!(settings.application_name, "x");
-    assert_eq!(settings.address, Some("192.0.2.1".parse().unwrap()));
+    assert_eq!(settings.servers[0].address, Some("192.0.2.1".parse().unwrap()));
     let tls = TlsDetails { direct: true, only_version_1_3: true, sni: false, client_certificate: false };
     assert_eq!(settings.tls, tls);
-    assert_eq!(settings.passed_over, ["sslcompression", "krbsrvname", "load_balance_hosts", "gssdelegation"]);
+    assert_eq!(settings.passed_over, ["sslcompression", "krbsrvname", "gssdelegation"]);
 
     let zeros =
         postgres("postgresql://h/d?keepalives=0&keepalives_idle=0&keepalives_count=0&tcp_user_timeout=0");
@@ -157,7 +187,11 @@ fn unusable_part_is_named() {
         ("postgresql://h:65536/d", "from 1 to 65535"),
         ("postgresql://[::1/d", "one address"),
         ("postgresql://[::1]x/d", "one address"),
-        ("postgresql://h1,h2/d", "one name"),
+        ("postgresql://[::1],[::2/d", "one address"),
+        ("postgresql://h1,h2:0/d", "from 1 to 65535"),
+        ("postgresql://h1,h2/d?port=1,2,3", "another number of ports than of hosts"),
+        ("postgresql://h1,h2/d?hostaddr=192.0.2.1", "another number of hosts than of addresses (hostaddr)"),
+        ("postgresql://h1,h2/d?load_balance_hosts=x", "must be disable or random"),
         ("postgresql://a/u:p@h/d", "percent-encode it"),
         ("postgresql://a/u:p?@h/d", "percent-encode it"),
         ("postgresql://h/d?sslmod=require", "unknown parameter `sslmod`"),
@@ -179,7 +213,7 @@ fn unusable_part_is_named() {
             "`sslmode` of the database URL must be require or stricter",
         ),
         ("postgresql://h/d?ssl_max_protocol_version=TLSv1.2", "must be TLSv1.3"),
-        ("postgresql://h/d?hostaddr=h", "must be one IP address"),
+        ("postgresql://h/d?hostaddr=h", "must be one IP address for each host"),
         ("sqlite:///file::memory:", "in memory"),
         ("postgresql://h/d?sslmode=on", "`sslmode` of the database URL must be disable, allow"),
         ("postgresql://h/d?sslmode=require&sslrootcert=system", "verify-full with sslrootcert"),

@@ -11,10 +11,14 @@ fn full() -> Value {
         "workers_wanted": 2, "requests": 120, "restarts": {"died": 2, "max_rss": 1},
         "trouble": "workers die", "listeners": ["http://127.0.0.1:8000"], "metrics_listeners": [],
         "snapshot": {
-            "songs": 30, "albums": 3, "artists": 2, "genres": 1, "bytes": 1_250_000, "hash": "00ff",
+            "songs": 30, "albums": 3, "artists": 2, "genres": 1, "bytes": 1_250_000, "hash": "00ff", "revision": 7,
             "age": 12.2, "stale": true, "empty": false,
         },
         "last_reload": {"time": 1_700_000_000, "error": "no database"},
+        "source": {
+            "stale": true, "reason": "no database", "up": false, "checked": 1_600_000_000.5, "age": 42.0,
+            "next_try": null,
+        },
         "scan": {
             "running_since": 100.0, "next": null,
             "last": {
@@ -45,7 +49,7 @@ fn status_is_written_as_it_was_read() {
         status[key] = Value::Null;
         assert_eq!(serde_json::to_value(read(status.clone())).unwrap(), status, "{key}");
     };
-    for key in ["generation", "trouble", "snapshot", "listeners", "last_reload", "scan"] {
+    for key in ["generation", "trouble", "snapshot", "listeners", "last_reload", "source", "scan"] {
         null(key);
     }
 }
@@ -77,9 +81,11 @@ fn table_names_what_is_wrong() {
     assert_eq!(
         status.to_string(),
         "avalon-master 1.0.0 pid 4711 serving for 75 s, generation 3, 120 requests\n\
-         snapshot 00ff of 1.2 MB, 12 s old: 30 songs, 3 albums, 2 artists, 1 genres\n\
+         snapshot 00ff of 1.2 MB, 12 s old: 30 songs, 3 albums, 2 artists, 1 genres, revision 7\n\
          last reload failed: no database\n\
-         stale data: kept from a former start, as the database could not be read since\n\
+         stale data: no database\n\
+         database last read 42 s ago\n\
+         no retry: put it right, then avalonctl reload\n\
          trouble: workers die\n\
          workers replaced: 2 (died)\n\
          workers replaced: 1 (max_rss)\n\
@@ -112,4 +118,22 @@ fn scans_are_told_by_their_age() {
     };
     let failed = ScanStatus { running_since: None, next: Some(9.0), last: Some(last) };
     assert_eq!(failed.in_words(4.0), "last scan failed 2 s ago with exit code 4: gone\nnext scan in 5 s\n");
+}
+
+#[test]
+fn database_is_told_with_what_comes_next() {
+    let mut source = read(full()).source.unwrap();
+    source.next_try = Some(107.25);
+    assert_eq!(
+        source.in_words(100.0, false),
+        "stale data: no database\ndatabase last read 42 s ago\nnext try in 7.2 s\n"
+    );
+    let never = SourceStatus { stale: true, reason: Some("kept".to_owned()), ..SourceStatus::default() };
+    assert_eq!(
+        never.in_words(1.0, false),
+        "stale data: kept\nno retry: put it right, then avalonctl reload\n"
+    );
+    let fresh = SourceStatus { age: Some(3.0), up: Some(true), ..SourceStatus::default() };
+    assert_eq!(fresh.in_words(1.0, false), "database last read 3 s ago\n");
+    assert_eq!(never.in_words(1.0, true), "stale data: kept\n", "the retry is under way");
 }

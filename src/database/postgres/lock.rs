@@ -9,7 +9,7 @@ use ::postgres::{Client, Error};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::database::DatabaseError;
-use crate::database::connect::{self, Place};
+use crate::database::connect::{self, Opened, Place};
 use crate::database::holder::Holder;
 
 /// A holder that has just gone may still be seen, or seen no longer.
@@ -18,15 +18,15 @@ const LAST_LOOK: Duration = Duration::from_millis(100);
 /// Longer ones are cut by the server.
 const LONGEST_NAME: usize = 63;
 
-/// The lock of the schema that holds the tables, or would.
-pub(super) fn take(place: &Place, name: &str, me: &Holder) -> Result<Client, DatabaseError> {
-    let mut client = connect::connect_as(place, &name_of(name, me))?;
+/// The lock of the schema that holds the tables, or would, on the server that answers.
+pub(super) fn take(place: &Place, name: &str, me: &Holder) -> Result<Opened, DatabaseError> {
+    let (mut client, place) = connect::connect_as(place, &name_of(name, me))?;
     let began = Instant::now();
     let key = begin(&mut client).map_err(|error| place.explain(&error))?;
     loop {
         let row = client.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&key]);
         if row.and_then(|row| row.try_get(0)).map_err(|error| place.explain(&error))? {
-            return Ok(client);
+            return Ok((client, place));
         }
         match holder(&mut client, key).map_err(|error| place.explain(&error))? {
             Some((_, Some(Holder { host, pid, started }))) => {

@@ -3,17 +3,19 @@
 
 use ::postgres::error::SqlState;
 use ::postgres::{Client, Error, Transaction};
+use uuid::Uuid;
 
 use super::tables::{
     Failure, ID_TYPE, begin_reading, create_tables, explain, lost_a_race, missing_of, missing_tables,
 };
 use super::wait::{Stopped, Waiter};
-use super::{lock, read, write};
+use super::{lock, read, revision, write};
 use crate::config::database_url::PostgresSettings;
 use crate::database::connect::{self, Place};
 use crate::database::holder::{Holder, Patience};
 use crate::database::notice::{Notice, Tell};
 use crate::database::previous::{Previous, Visit};
+use crate::database::revision::scan_id;
 use crate::database::state::{self, Dialect};
 use crate::database::texts::Texts;
 use crate::database::{Changes, DatabaseError, schema};
@@ -48,6 +50,8 @@ pub(in crate::database) struct Session {
     tell: Tell,
     /// Number under which this session has stored something.
     own: Option<i64>,
+    /// Of the rows that were read or written last.
+    revision: Option<u64>,
 }
 
 impl std::fmt::Debug for Session {
@@ -67,10 +71,12 @@ impl Session {
             tell(Notice::PassedOver { parameter: parameter.clone() });
         }
         let place = Place::new(settings);
-        let lock = lock::take(&place, &settings.application_name, me)?;
-        let mut work = connect::connect(&place)?;
+        // From here on it is the one server that has given the lock.
+        let (lock, place) = lock::take(&place, &settings.application_name, me)?;
+        let (mut work, _) = connect::connect(&place)?;
         let texts = texts(&place, &mut work, &tell)?;
-        let mut session = Session { place, lock, work, texts, me: me.clone(), patience, tell, own: None };
+        let mut session =
+            Session { place, lock, work, texts, me: me.clone(), patience, tell, own: None, revision: None };
         session.try_writing()?;
         Ok(session)
     }
@@ -82,6 +88,10 @@ impl Session {
     /// Whether the lock is still held.
     pub(in crate::database) fn check(&mut self) -> Result<(), DatabaseError> {
         check_lock(&mut self.lock, &self.place)
+    }
+
+    pub(in crate::database) fn revision(&self) -> Option<u64> {
+        self.revision
     }
 
     /// The connection to work with, and what tells of its waits.
@@ -100,11 +110,13 @@ impl Session {
             if show(&mut transaction, "transaction_read_only")? == "on" {
                 return Err(Stopped::Ended(place.failed(
                     "the server refuses to write (a standby, or default_transaction_read_only is on); name \
-                     the primary",
+                     the primary, or several servers with target_session_attrs=read-write",
                 )));
             }
             let tables = read::tables(&mut transaction)?;
-            if let Some(reason) = lacking_rights(&mut transaction, &tables)? {
+            // A revision that is there and stays the same while rows change would be wrong.
+            let with_revision = [&tables[..], &[revision::TABLE]].concat();
+            if let Some(reason) = lacking_rights(&mut transaction, &with_revision)? {
                 return Err(Stopped::Ended(place.failed(reason)));
             }
             let rows = schema::TABLES.into_iter().filter(|table| tables.contains(table));
@@ -130,31 +142,42 @@ impl Session {
                     Ok(transaction.batch_execute(&lock)?)
                 })?;
             }
-            Ok(read::all(&mut transaction, &tables, visit)?)
+            let revision = revision::read(&mut transaction)?;
+            Ok((read::all(&mut transaction, &tables, visit)?, revision))
         })();
-        outcome.map_err(|stopped| stop(&place, stopped))
+        let (previous, revision) = outcome.map_err(|stopped| stop(&place, stopped))?;
+        self.revision = revision;
+        Ok(previous)
     }
 
-    pub(in crate::database) fn store(&mut self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
+    pub(in crate::database) fn store(&mut self, mut changes: Changes<'_>) -> Result<i64, DatabaseError> {
         self.check()?;
         self.reconnect()?;
         let (place, me, own) = (self.place.clone(), self.me.clone(), self.own);
+        let mut revision = self.revision;
         let (work, mut waiter) = self.parts();
         let outcome = begin_writing(work, &mut waiter).and_then(|(mut transaction, created)| {
             let last = read::last_scan(&mut transaction)?;
             if last != changes.seen_scan {
                 return Err(Stopped::Ended(DatabaseError::Overtaken { database: place.label() }));
             }
+            let scan = scan_id(&me, last + 1);
+            let counts = !changes.rows.is_empty() && count(&mut transaction, scan, &waiter)?;
             write::all(&mut transaction, &created, changes, last + 1, own, &me)?;
             for statement in created.iter().flat_map(|table| schema::completing_statements(table)) {
                 transaction.batch_execute(&statement)?;
+            }
+            if counts {
+                revision = revision::sign(&mut transaction, scan)?;
             }
             // Another scan that found nothing to write would not have left a number.
             check_lock(waiter.watch, &place).map_err(Stopped::Ended)?;
             transaction.commit()?;
             Ok(last + 1)
         });
-        self.own = outcome.as_ref().ok().copied().or(own);
+        if let Ok(number) = &outcome {
+            (self.own, self.revision) = (Some(*number), revision);
+        }
         outcome.map_err(|stopped| stop(&place, stopped))
     }
 
@@ -162,7 +185,7 @@ impl Session {
     /// the other connection.
     fn reconnect(&mut self) -> Result<(), DatabaseError> {
         if self.work.batch_execute("").is_err() {
-            self.work = connect::connect(&self.place)?;
+            (self.work, _) = connect::connect(&self.place)?;
         }
         Ok(())
     }
@@ -185,10 +208,12 @@ fn stop(place: &Place, stopped: Stopped) -> DatabaseError {
 
 fn check_lock(lock: &mut Client, place: &Place) -> Result<(), DatabaseError> {
     lock.batch_execute("SELECT").map_err(|error| match place.explain(&error) {
-        DatabaseError::Unreachable { database, reason } => DatabaseError::Unreachable {
-            database,
-            reason: format!("the connection that keeps other scans out is lost: {reason}"),
-        },
+        DatabaseError::Unreachable { database, reason } | DatabaseError::Interrupted { database, reason } => {
+            DatabaseError::Unreachable {
+                database,
+                reason: format!("the connection that keeps other scans out is lost: {reason}"),
+            }
+        }
         other => other,
     })
 }
@@ -202,7 +227,18 @@ fn texts(place: &Place, work: &mut Client, tell: &Tell) -> Result<Texts, Databas
         return Ok(Texts::any());
     }
     tell(Notice::NarrowEncoding { database: place.label(), encoding: encoding.clone() });
-    Ok(Texts::of_server(encoding, place.clone(), connect::connect(place)?))
+    let (client, _) = connect::connect(place)?;
+    Ok(Texts::of_server(encoding, place.clone(), client))
+}
+
+/// Counts a change of the rows, before they change. Answers whether the revision can be written.
+fn count(transaction: &mut Transaction<'_>, scan: Uuid, waiter: &Waiter<'_>) -> Result<bool, Error> {
+    let counted = revision::count(transaction, scan)?;
+    if let Err(error) = &counted {
+        let reason = waiter.place.explain(error).to_string();
+        (waiter.tell)(Notice::NoRevision { reason });
+    }
+    Ok(counted.is_ok())
 }
 
 fn show(transaction: &mut Transaction<'_>, setting: &str) -> Result<String, Error> {

@@ -52,7 +52,7 @@ pub(super) fn explain(path: &Path, patience: Duration, error: &Error) -> Databas
     let Error::SqliteFailure(failure, message) = error else {
         return failed(error.to_string());
     };
-    failed(match (failure.code, failure.extended_code) {
+    let reason = match (failure.code, failure.extended_code) {
         _ if is_busy(error) && locks_fail(path) => NO_LOCKS.to_owned(),
         _ if is_busy(error) => {
             return DatabaseError::Locked {
@@ -91,7 +91,26 @@ pub(super) fn explain(path: &Path, patience: Duration, error: &Error) -> Databas
         (ErrorCode::ReadOnly, _) => "there is no write permission".to_owned(),
         (ErrorCode::CannotOpen, _) => why_not_opened(path),
         _ => message.clone().unwrap_or_else(|| failure.to_string()),
-    })
+    };
+    match may_be_put_right(failure.code) && reason != NO_LOCKS {
+        true => DatabaseError::Incomplete { database: label(path), reason },
+        false => failed(reason),
+    }
+}
+
+/// Whether it may work later: another program replaces the file, a share comes back, a disk has room again.
+fn may_be_put_right(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::CannotOpen
+            | ErrorCode::DatabaseCorrupt
+            | ErrorCode::DiskFull
+            | ErrorCode::FileLockingProtocolFailed
+            | ErrorCode::NotADatabase
+            | ErrorCode::OutOfMemory
+            | ErrorCode::SchemaChanged
+            | ErrorCode::SystemIoFailure
+    )
 }
 
 /// The header of the file tells.
@@ -136,9 +155,7 @@ fn why_not_opened(path: &Path) -> String {
         return format!("its folder {} does not exist", folder.display());
     }
     match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            "there is no such file, and no permission to create it".to_owned()
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "there is no such file".to_owned(),
         Err(error) => format!("the file cannot be opened ({error})"),
         Ok(_) => no_permission_in(folder),
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
 use super::scan_lock::ScanLock;
 use super::tables::{self, has_table, insert, missing_tables, select};
-use super::write;
+use super::{revision, write};
 use crate::database::difference::StoredSong;
 use crate::database::error::ANOTHER_PROGRAM;
 use crate::database::holder::{Holder, Patience};
@@ -29,6 +29,8 @@ pub(in crate::database) struct Session {
     tell: Tell,
     /// Number under which this session has stored something.
     own: Option<i64>,
+    /// Of the rows that were read or written last.
+    revision: Option<u64>,
     _lock: ScanLock,
 }
 
@@ -49,11 +51,16 @@ impl Session {
         let connection = tables::open(path, patience.announce)
             .map_err(|error| explain(path, patience.announce, &error))?;
         let (path, me) = (path.to_owned(), me.clone());
-        let session = Session { path, connection, me, patience, tell, own: None, _lock: lock };
+        let session =
+            Session { path, connection, me, patience, tell, own: None, revision: None, _lock: lock };
         session.begin_writing()?;
         let tried = try_writing(&session.connection);
         session.connection.execute_batch("ROLLBACK").and(tried).map_err(|error| session.explain(&error))?;
         Ok(session)
+    }
+
+    pub(in crate::database) fn revision(&self) -> Option<u64> {
+        self.revision
     }
 
     fn explain(&self, error: &rusqlite::Error) -> DatabaseError {
@@ -97,9 +104,13 @@ impl Session {
         // The lock for reading comes with the first row that is read, and stays.
         self.run("BEGIN")?;
         self.run("SELECT 1 FROM sqlite_master LIMIT 1").inspect_err(|_| self.roll_back())?;
-        let outcome = read(&self.connection, visit).map_err(|error| self.explain(&error));
+        let outcome = read(&self.connection, visit)
+            .and_then(|previous| Ok((previous, revision::read(&self.connection)?)))
+            .map_err(|error| self.explain(&error));
         self.roll_back();
-        outcome
+        let (previous, revision) = outcome?;
+        self.revision = revision;
+        Ok(previous)
     }
 
     /// Nothing depends on it: a connection that is closed rolls back as well.
@@ -112,24 +123,25 @@ impl Session {
     pub(in crate::database) fn store(&mut self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
         write::prepare(&self.connection).map_err(|error| self.explain(&error))?;
         self.begin_writing()?;
-        let id = self.write(changes).inspect_err(|_| self.roll_back())?;
+        let (id, revision) = self.write(changes).inspect_err(|_| self.roll_back())?;
         // A commit that other programs keep waiting may be tried again.
         self.run("COMMIT").inspect_err(|_| self.roll_back())?;
-        self.own = Some(id);
+        (self.own, self.revision) = (Some(id), revision);
         Ok(id)
     }
 
-    fn write(&self, changes: Changes<'_>) -> Result<i64, DatabaseError> {
+    /// Answers the number of the scan, and the revision of the rows.
+    fn write(&self, changes: Changes<'_>) -> Result<(i64, Option<u64>), DatabaseError> {
         let wait = |time: Duration| self.connection.busy_timeout(time).map_err(|error| self.explain(&error));
         let last = last_scan(&self.connection).map_err(|error| self.explain(&error))?;
         if last != changes.seen_scan {
             return Err(DatabaseError::Overtaken { database: label(&self.path) });
         }
         wait(self.patience.give_up)?;
-        write::all(&self.connection, changes, last + 1, self.own, &self.me)
-            .map_err(|error| self.explain(&error))?;
+        let written = write::all(&self.connection, changes, last + 1, self.own, &self.me);
+        let revision = written.map_err(|error| self.explain(&error))?.or(self.revision);
         wait(self.patience.announce)?;
-        Ok(last + 1)
+        Ok((last + 1, revision))
     }
 }
 

@@ -22,16 +22,23 @@ pub(super) const WRITER_CACHE_KIB: i64 = 1024 * 1024;
 pub(super) const FIRST_WRITER_CACHE_KIB: i64 = 32 * 1024;
 
 pub(super) fn open(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
+    let create = if path.exists() { OpenFlags::empty() } else { OpenFlags::SQLITE_OPEN_CREATE };
+    open_with(path, patience, create)
+}
+
+/// The same for a file that must be there.
+pub(super) fn open_existing(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
+    open_with(path, patience, OpenFlags::empty())
+}
+
+fn open_with(path: &Path, patience: Duration, create: OpenFlags) -> rusqlite::Result<Connection> {
     // Without write permission SQLite falls back to reading by itself. It would take a path
     // that begins with `file:` for a URI.
     let path = match path.to_str() {
         Some(text) if text.starts_with("file:") => Cow::Owned(Path::new(".").join(path)),
         _ => Cow::Borrowed(path),
     };
-    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if !path.exists() {
-        flags |= OpenFlags::SQLITE_OPEN_CREATE;
-    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
     let connection = Connection::open_with_flags(&path, flags)?;
     connection.busy_timeout(patience)?;
     Ok(connection)

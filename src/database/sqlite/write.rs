@@ -5,11 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
+use super::revision;
 use super::tables::{
     FIRST_WRITER_CACHE_KIB, ID_TYPE, WRITER_CACHE_KIB, has_table, hex, insert, missing_tables, run_with_song,
 };
 use crate::database::difference::{RowChanges, SongRecord};
 use crate::database::holder::Holder;
+use crate::database::revision::scan_id;
 use crate::database::state::{self, Dialect, SCANS_KEPT};
 use crate::database::{Changes, Moved, ScanRecord, StateChanges, Stream, schema};
 use crate::model::Owner;
@@ -38,20 +40,23 @@ fn has_songs(connection: &Connection) -> rusqlite::Result<bool> {
     connection.prepare("SELECT 1 FROM tracks LIMIT 1")?.exists([])
 }
 
-/// Writes everything as the scan with number `id`, in place of the scan `own`.
+/// Writes everything as the scan with number `id`, in place of the scan `own`. Answers the revision of the rows
+/// if it was written.
 pub(super) fn all(
     connection: &Connection,
-    changes: Changes<'_>,
+    mut changes: Changes<'_>,
     id: i64,
     own: Option<i64>,
     me: &Holder,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Option<u64>> {
     let missing = missing_tables(connection)?;
     for table in &missing {
         connection.execute_batch(&schema::statement(table, ID_TYPE))?;
     }
     create_state(connection)?;
     set_cache(connection)?;
+    let scan = scan_id(me, id);
+    let counts = !changes.rows.is_empty() && revision::count(connection, scan)?;
     write_differences(connection, changes.rows)?;
     // An index that is made of all rows at once costs half of one that grows row by row.
     for index in missing.into_iter().flat_map(schema::indexes) {
@@ -59,7 +64,8 @@ pub(super) fn all(
     }
     write_state(connection, changes.state)?;
     write_moved(connection, changes.moved)?;
-    write_scan(connection, id, own, &changes.scan, me)
+    write_scan(connection, id, own, &changes.scan, me)?;
+    if counts { revision::sign(connection, scan) } else { Ok(None) }
 }
 
 fn create_state(connection: &Connection) -> rusqlite::Result<()> {

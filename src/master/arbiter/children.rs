@@ -43,7 +43,7 @@ impl Arbiter {
         let pid = match result {
             Ok(pid) => pid,
             Err(reason) if self.is_next(generation) => {
-                return self.fail_next(reason.as_str(), ExitCode::Worker, now, actions);
+                return self.fail_next(reason, ExitCode::Worker, now, actions);
             }
             Err(reason) => {
                 actions.push(Action::Log(Level::Error, format!("a worker could not be forked: {reason}")));

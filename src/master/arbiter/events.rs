@@ -100,6 +100,8 @@ pub enum Event {
         pid: Pid,
         /// Whether it was by itself and in good order, as after a SIGTERM by another process.
         orderly: bool,
+        /// Whether another process, or the kernel for want of memory, has killed it.
+        killed: bool,
         /// How, in words.
         how: String,
     },

@@ -36,7 +36,7 @@ impl Arbiter {
                 next.settings = settings;
                 self.load(now, actions);
             }
-            Err(reason) => self.fail_next(reason.as_str(), ExitCode::Configuration, now, actions),
+            Err(reason) => self.fail_next(reason, ExitCode::Configuration, now, actions),
         }
     }
 
@@ -55,7 +55,7 @@ impl Arbiter {
         match (result, &mut self.next) {
             (Ok(pid), Some(Next { stage: Stage::Loading { loader, .. }, .. })) => *loader = Some(pid),
             (Ok(pid), _) => actions.push(Action::Kill { pid, signal: Signal::SIGKILL }),
-            (Err(reason), _) => self.fail_next(reason.as_str(), ExitCode::Snapshot, now, actions),
+            (Err(reason), _) => self.fail_next(reason, ExitCode::Snapshot, now, actions),
         }
     }
 
@@ -74,7 +74,7 @@ impl Arbiter {
             Err(reason) => {
                 // It is reaped: another process may have its pid.
                 next.stage = Stage::Loading { loader: None, deadline: now };
-                self.fail_next(reason.as_str(), ExitCode::Snapshot, now, actions);
+                self.fail_next(reason, ExitCode::Snapshot, now, actions);
             }
         }
     }
@@ -146,13 +146,14 @@ impl Arbiter {
     /// master ends.
     pub(super) fn fail_next(
         &mut self,
-        reason: &str,
+        reason: Reason,
         code: ExitCode,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
         let Some(next) = self.next.take() else { return };
-        actions.push(Action::ReloadEnded { generation: next.generation, result: Err(Reason::new(reason)) });
+        let last_words = self.current.is_none().then(|| format!("the server cannot start: {reason}"));
+        actions.push(Action::ReloadEnded { generation: next.generation, result: Err(reason) });
         if let Stage::Loading { loader: Some(pid), .. } = next.stage {
             actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
         }
@@ -160,14 +161,10 @@ impl Arbiter {
         for pid in self.pids(|child| child.generation == next.generation) {
             self.end(pid, Signal::SIGTERM, graceful, actions);
         }
-        match self.current {
-            Some(current) => {
-                let message = format!("reload failed, generation {current} goes on serving: {reason}");
-                actions.push(Action::Log(Level::Error, message));
-                actions.push(Action::Discard { generation: next.generation });
-            }
-            None => {
-                actions.push(Action::Log(Level::Critical, format!("the server cannot start: {reason}")));
+        match last_words {
+            None => actions.push(Action::Discard { generation: next.generation }),
+            Some(message) => {
+                actions.push(Action::Log(Level::Critical, message));
                 self.stop_with(code, Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions);
             }
         }

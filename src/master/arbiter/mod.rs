@@ -50,8 +50,8 @@ impl Arbiter {
             Event::Ready(pid) => self.ready(pid),
             Event::Retires { pid, cause } => self.retires(pid, cause),
             Event::Deaf(pid) => self.deaf(pid, now),
-            Event::Exited { pid, orderly, how } => {
-                self.child_exited(pid, orderly, &how, now, &mut actions);
+            Event::Exited { pid, orderly, killed, how } => {
+                self.child_exited(pid, orderly, killed, &how, now, &mut actions);
             }
             Event::Tick { silent } => self.tick(&silent, now, &mut actions),
         }

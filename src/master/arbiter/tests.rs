@@ -210,7 +210,12 @@ fn strangers_are_ignored() {
     let before = world.trace.len();
     world.send(Event::Ready(Pid::from_raw(99_999)));
     world.send(Event::Retires { pid: Pid::from_raw(99_999), cause: RestartCause::MaxRequests });
-    world.send(Event::Exited { pid: Pid::from_raw(99_999), orderly: false, how: "exit code 3".to_owned() });
+    world.send(Event::Exited {
+        pid: Pid::from_raw(99_999),
+        orderly: false,
+        killed: false,
+        how: "exit code 3".to_owned(),
+    });
     world.send(Event::LoaderEnded(Ok(())));
     world.send(Event::Configured(Ok(settings(7))));
     assert_eq!(world.trace.len(), before);

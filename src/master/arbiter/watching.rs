@@ -11,6 +11,7 @@ use super::children::{DRAIN_MARGIN, IMMEDIATE_MARGIN};
 use super::patience::HEALTHY_LIFE;
 use super::state::{Arbiter, Child, Next, Phase, Stage};
 use crate::master::arbiter::events::Action;
+use crate::master::error::{Outlook, Reason};
 use crate::master::exit::ExitCode;
 use crate::scoreboard::RestartCause;
 
@@ -48,6 +49,7 @@ impl Arbiter {
         &mut self,
         pid: Pid,
         orderly: bool,
+        killed: bool,
         how: &str,
         now: Instant,
         actions: &mut Vec<Action>,
@@ -64,8 +66,9 @@ impl Arbiter {
         let age = now.saturating_duration_since(born);
         actions.push(Action::WorkerEnded { level, generation, slot, pid, how: how.to_owned(), age });
         if !told && self.is_next(generation) {
-            let reason = format!("a new worker did not come up: {how}");
-            self.fail_next(&reason, ExitCode::Worker, now, actions);
+            let outlook = if killed { Outlook::Unreachable } else { Outlook::Lasting };
+            let reason = Reason::new(format!("a new worker did not come up: {how}")).with(outlook);
+            self.fail_next(reason, ExitCode::Worker, now, actions);
         } else if !told && !orderly && age < HEALTHY_LIFE {
             self.died_young(born, how, now, actions);
         } else if !told && !orderly {
@@ -101,7 +104,8 @@ impl Arbiter {
             && now >= *deadline
         {
             let reason = format!("the loader took longer than LOAD_TIMEOUT ({:?})", settings.load_timeout);
-            self.fail_next(&reason, ExitCode::Snapshot, now, actions);
+            let reason = Reason::new(reason).with(Outlook::Unreachable);
+            self.fail_next(reason, ExitCode::Snapshot, now, actions);
         }
         self.patience.tick(now);
         self.kill_late(now, actions);
@@ -127,12 +131,9 @@ impl Arbiter {
             ));
             actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
             if booting && self.is_next(generation) {
-                self.fail_next(
-                    "a new worker did not come up within BOOT_TIMEOUT",
-                    ExitCode::Worker,
-                    now,
-                    actions,
-                );
+                // The machine was too busy.
+                let reason = Reason::new("a new worker did not come up within BOOT_TIMEOUT");
+                self.fail_next(reason.with(Outlook::Unreachable), ExitCode::Worker, now, actions);
             }
         }
     }
@@ -160,7 +161,8 @@ impl Arbiter {
             child.cause = Some(RestartCause::Timeout);
             actions.push(Action::Stuck { pid, slot: child.slot });
             if self.children.get(&pid).is_some_and(|child| self.is_next(child.generation)) {
-                self.fail_next("a new worker is silent", ExitCode::Worker, now, actions);
+                let reason = Reason::new("a new worker is silent").with(Outlook::Unreachable);
+                self.fail_next(reason, ExitCode::Worker, now, actions);
             }
             self.end(pid, Signal::SIGABRT, now + ABORT_MARGIN, actions);
         }

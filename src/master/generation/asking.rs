@@ -13,7 +13,7 @@ use nix::unistd::{Pid, pipe2};
 use serde_json::{Value, json};
 
 use crate::config::{self, Answers, BindAddress, Config, Overrides, World};
-use crate::master::error::MasterError;
+use crate::master::error::{MasterError, Outlook};
 use crate::master::exit::ExitCode;
 use crate::master::handover::listeners::addresses_wanted;
 use crate::master::processes::fork::{FirstSteps, fork};
@@ -64,7 +64,7 @@ impl Asking {
     ) -> Result<(), MasterError> {
         if self.hanging.len() >= HANGING_MAX {
             let reason = format!("{HANGING_MAX} attempts to read the configuration still hang");
-            return Err(MasterError::Failed(reason));
+            return Err(MasterError::Passing(Outlook::Unreachable, reason));
         }
         self.child = Some(Child::start(generation, overrides, open, first)?);
         Ok(())
@@ -127,7 +127,7 @@ impl Child {
     }
 
     fn outcome(&mut self, now: Instant) -> Outcome {
-        let failed = |reason: String| Outcome::Failed(MasterError::Failed(reason));
+        let failed = |reason| Outcome::Failed(MasterError::Passing(Outlook::Unreachable, reason));
         match self.answers.read_to_end(&mut self.said) {
             Ok(_) => match answers(&self.said) {
                 (answers, true) => Outcome::Answered(answers),

@@ -45,9 +45,8 @@ pub(crate) struct Served {
     pub(crate) made: Instant,
     /// How long its loader took; zero for a snapshot that was restored.
     pub(crate) build: Duration,
-    /// Whether the database may have other rows, as a former master has made the snapshot and this one has not
-    /// read the database since.
-    pub(crate) stale: bool,
+    /// Whether a former master has made the snapshot, and this one has not read the same rows from the database.
+    pub(crate) is_unconfirmed: bool,
 }
 
 impl Generation {
@@ -67,9 +66,9 @@ impl Generation {
         Ok(Generation { config, account_names, logs, listeners, served: None })
     }
 
-    /// Whether the database may know better.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.served.as_ref().is_some_and(|served| served.stale)
+    /// Whether it serves the snapshot of a former master that no load has confirmed.
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.served.as_ref().is_some_and(|served| served.is_unconfirmed)
     }
 
     /// Whether there are no songs, as before the first scan.
@@ -410,15 +409,15 @@ mod tests {
     fn generation_without_a_snapshot_is_neither_stale_nor_empty() {
         let folder = tempfile::tempdir().unwrap();
         let mut generation = generation(folder.path(), &["a"], &[]);
-        assert!(!generation.is_stale() && !generation.is_empty());
+        assert!(!generation.is_unconfirmed() && !generation.is_empty());
         generation.served = Some(Served {
             snapshot: tempfile::tempfile().unwrap().into(),
             contents: Contents::default(),
             source: Source::Saved,
             made: Instant::now(),
             build: Duration::ZERO,
-            stale: true,
+            is_unconfirmed: true,
         });
-        assert!(generation.is_stale() && generation.is_empty());
+        assert!(generation.is_unconfirmed() && generation.is_empty());
     }
 }

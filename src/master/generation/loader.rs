@@ -16,8 +16,8 @@ use slog::{error, info, warn};
 use crate::cli::chain;
 use crate::config::Config;
 use crate::control::Contents;
-use crate::database;
-use crate::master::error::{MasterError, Reason};
+use crate::database::{self, DatabaseError};
+use crate::master::error::{MasterError, Outlook, Reason};
 use crate::master::exit::ExitCode;
 use crate::master::processes::end::Ended;
 use crate::master::processes::fork::{FirstSteps, fork};
@@ -39,8 +39,8 @@ pub(crate) struct Loader {
 
 /// The material of a loader.
 enum Material {
-    /// To be filled from the database.
-    Draft(Draft),
+    /// To be filled from the database, which has had rows before or not.
+    Draft(Draft, bool),
     /// To be verified.
     Kept(Kept),
 }
@@ -49,7 +49,7 @@ impl Material {
     /// The descriptors that the loader keeps.
     fn fds(&self) -> Vec<RawFd> {
         match self {
-            Material::Draft(draft) => draft.fds().to_vec(),
+            Material::Draft(draft, _) => draft.fds().to_vec(),
             Material::Kept(kept) => vec![kept.snapshot().as_raw_fd()],
         }
     }
@@ -96,20 +96,41 @@ pub(crate) struct Loaded {
 enum Report {
     /// The snapshot is sealed and verified.
     Loaded(Contents),
-    /// There is none; the text says why.
-    Failed(String),
+    /// There is none.
+    Failed(Failed),
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Failed {
+    reason: String,
+    outlook: Outlook,
+    /// Whether all rows had been read before.
+    pub(crate) was_read: bool,
+}
+
+impl Failed {
+    fn new(reason: Reason, was_read: bool) -> Self {
+        Failed { outlook: reason.outlook(), reason: short(reason.as_str()), was_read }
+    }
+
+    /// The words, with the outlook.
+    pub(crate) fn reason(&self) -> Reason {
+        Reason::new(self.reason.as_str()).with(self.outlook)
+    }
 }
 
 impl Loader {
-    /// Forks a loader for `generation`.
+    /// Forks a loader for `generation`; `had_rows` says whether its database had rows before.
     pub(crate) fn start(
         generation: u64,
         config: &Config,
         log: &Log,
         first: FirstSteps<'_>,
+        had_rows: bool,
     ) -> io::Result<Loader> {
         let draft = Draft::create(config.snapshot_dir.as_deref())?;
-        Loader::fork(generation, config, log, first, Material::Draft(draft))
+        Loader::fork(generation, config, log, first, Material::Draft(draft, had_rows))
     }
 
     /// Forks a loader that only verifies a snapshot that was kept from a former master.
@@ -140,7 +161,7 @@ impl Loader {
     /// Where its snapshot comes from.
     pub(crate) fn source(&self) -> Source {
         match self.material {
-            Material::Draft(_) => Source::Database,
+            Material::Draft(..) => Source::Database,
             Material::Kept(Kept::Stored(_)) => Source::Stored,
             Material::Kept(Kept::Saved(_)) => Source::Saved,
         }
@@ -150,17 +171,25 @@ impl Loader {
     ///
     /// # Errors
     /// The reason that the loader gives, or that it has ended without one.
-    pub(crate) fn finish(self, ended: Ended) -> Result<Loaded, MasterError> {
+    pub(crate) fn finish(self, ended: Ended) -> Result<Loaded, Failed> {
         match (ended, self.report.receive()) {
             (Ended::Code(0), Some(Report::Loaded(contents))) => {
                 let snapshot = match self.material {
-                    Material::Draft(draft) => draft.finish(),
+                    Material::Draft(draft, _) => draft.finish(),
                     Material::Kept(Kept::Stored(snapshot) | Kept::Saved(snapshot)) => snapshot,
                 };
                 Ok(Loaded { snapshot, contents })
             }
-            (_, Some(Report::Failed(reason))) => Err(MasterError::Failed(reason)),
-            (ended, _) => Err(MasterError::Failed(format!("the loader ended without a result ({ended})"))),
+            (_, Some(Report::Failed(failed))) => Err(failed),
+            (ended, _) => {
+                // A kill, also for memory, is no fault of the loader's; another exit is.
+                let outlook = match ended {
+                    Ended::Signal(_) => Outlook::Unreachable,
+                    _ => Outlook::Lasting,
+                };
+                let reason = Reason::new(format!("the loader ended without a result ({ended})"));
+                Err(Failed::new(reason.with(outlook), false))
+            }
         }
     }
 }
@@ -171,13 +200,15 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     let log = log.for_process("loader");
     let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None, sentry::Lookup::Own);
     let made = match material {
-        Material::Draft(draft) => make(config, &log, draft),
-        Material::Kept(kept) => verify_kept(kept.snapshot()),
+        Material::Draft(draft, had_rows) => make(config, &log, draft, *had_rows),
+        Material::Kept(kept) => {
+            verify_kept(kept.snapshot()).map_err(|error| Failed::new(error.into(), false))
+        }
     };
     made.iter().for_each(|contents| tell(contents, &log));
     let (report, code) = match made {
         Ok(contents) => (Report::Loaded(contents), ExitCode::Stopped),
-        Err(error) => (Report::Failed(short(Reason::from(error).as_str())), ExitCode::Snapshot),
+        Err(failed) => (Report::Failed(failed), ExitCode::Snapshot),
     };
     match report_to.send(&report) {
         Ok(()) => code,
@@ -188,18 +219,44 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     }
 }
 
-fn make(config: &Config, log: &Log, draft: &Draft) -> Result<Contents, MasterError> {
+fn make(config: &Config, log: &Log, draft: &Draft, had_rows: bool) -> Result<Contents, Failed> {
     let begin = Instant::now();
-    let loaded = database::load(&config.database_url).map_err(|error| failed(&error))?;
+    let load = if had_rows { database::load_again } else { database::load };
+    let loaded = load(&config.database_url)
+        .map_err(|error| Failed::new(Reason::new(chain(&error)).with(outlook(&error)), false))?;
+    build(config, log, draft, loaded, begin).map_err(|error| Failed::new(error.into(), true))
+}
+
+/// What the error of a load lets hope for.
+fn outlook(error: &DatabaseError) -> Outlook {
+    match error {
+        DatabaseError::Failed { .. } => Outlook::Lasting,
+        DatabaseError::Unreachable { .. } => Outlook::Unreachable,
+        DatabaseError::Interrupted { .. }
+        | DatabaseError::Incomplete { .. }
+        | DatabaseError::Locked { .. }
+        | DatabaseError::ScanRunning { .. }
+        | DatabaseError::Overtaken { .. } => Outlook::Interrupted,
+    }
+}
+
+/// Turns rows that were read since `begin` into a sealed snapshot.
+fn build(
+    config: &Config,
+    log: &Log,
+    draft: &Draft,
+    loaded: database::Loaded,
+    begin: Instant,
+) -> Result<Contents, MasterError> {
     let read = begin.elapsed();
     if !loaded.left_out.is_empty() {
         warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
     }
-    snapshot::build(&loaded.collection, draft.writer())
-        .map_err(|error| MasterError::Failed(with_remedy(&error)))?;
+    snapshot::build(&loaded.collection, draft.writer()).map_err(|error| unwritten(&error))?;
+    let revision = loaded.revision;
     drop(loaded);
     draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
-    let contents = contents(&map(draft.reader())?, Verify::Full)?;
+    let contents = Contents { revision, ..contents(&map(draft.reader())?, Verify::Full)? };
     info!(log.logger(), "collection loaded"; "database" => %config.database_url,
         "read_s" => format!("{:.3}", read.as_secs_f32()),
         "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
@@ -210,18 +267,17 @@ fn failed(error: &(dyn Error + 'static)) -> MasterError {
     MasterError::Failed(chain(error))
 }
 
-/// An error with a file, with a remedy where that is not plain.
-fn with_remedy(error: &(dyn Error + 'static)) -> String {
+/// An error of a build, with a remedy where that is not plain. A full disk may have room again.
+fn unwritten(error: &(dyn Error + 'static)) -> MasterError {
     let mut causes = std::iter::successors(Some(error), |&error| error.source());
-    let is_limit = causes.any(|error| {
-        error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(Errno::EFBIG as i32)
-    });
-    match is_limit {
-        true => format!(
+    let errno = causes.find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
+    match errno.map(Errno::from_raw) {
+        Some(Errno::EFBIG) => MasterError::Failed(format!(
             "{}: a snapshot is a file, and RLIMIT_FSIZE allows none of its size (ulimit -f, LimitFSIZE=)",
             chain(error)
-        ),
-        false => chain(error),
+        )),
+        Some(_) => MasterError::Passing(Outlook::Unreachable, chain(error)),
+        None => failed(error),
     }
 }
 
@@ -260,6 +316,8 @@ fn contents(bytes: &[u8], verify: Verify) -> Result<Contents, MasterError> {
         genres: snapshot.count(Kind::Of(Owner::Genre)).into(),
         hash: format!("{:032x}", snapshot.hash()),
         songs: snapshot.count(Kind::Song).into(),
+        // A snapshot does not tell it.
+        revision: None,
     })
 }
 
@@ -270,7 +328,7 @@ mod tests {
     use super::*;
 
     /// A loader that has reported and ended.
-    fn finished(said: Option<&Report>, ended: Ended) -> Result<Contents, String> {
+    fn finished(said: Option<&Report>, ended: Ended) -> Result<Contents, Reason> {
         let (awaited, report_to) = report().unwrap();
         said.map_or(Ok(()), |said| report_to.send(said)).unwrap();
         let kept = Kept::Saved(tempfile::tempfile().unwrap().into());
@@ -282,7 +340,7 @@ mod tests {
             report: awaited,
         };
         assert_eq!(loader.source(), Source::Saved);
-        loader.finish(ended).map(|loaded| loaded.contents).map_err(|error| error.to_string())
+        loader.finish(ended).map(|loaded| loaded.contents).map_err(|failed| failed.reason())
     }
 
     #[test]
@@ -291,23 +349,32 @@ mod tests {
         let loaded = Report::Loaded(contents.clone());
         assert_eq!(finished(Some(&loaded), Ended::Code(0)), Ok(contents));
         let killed = Ended::Signal(Signal::SIGKILL);
-        let without = "the loader ended without a result (killed by SIGKILL)";
-        assert_eq!(finished(Some(&loaded), killed), Err(without.to_owned()));
-        assert_eq!(finished(None, killed), Err(without.to_owned()));
+        let without = Reason::new("the loader ended without a result (killed by SIGKILL)");
+        let without = without.with(Outlook::Unreachable);
+        assert_eq!(finished(Some(&loaded), killed), Err(without.clone()));
+        assert_eq!(finished(None, killed), Err(without));
+        let wrong = Reason::new("the loader ended without a result (exit code 70)");
+        assert_eq!(finished(None, Ended::Code(70)), Err(wrong));
     }
 
     #[test]
     fn reason_of_a_loader_is_told_whatever_its_end() {
-        let failed = Report::Failed("no \"database\"".to_owned());
-        for ended in [Ended::Code(4), Ended::Code(0), Ended::Signal(Signal::SIGKILL)] {
-            assert_eq!(finished(Some(&failed), ended), Err("no \"database\"".to_owned()));
+        for outlook in [Outlook::Lasting, Outlook::Interrupted, Outlook::Unreachable] {
+            let reason = Reason::new("no \"database\"").with(outlook);
+            let failed = Report::Failed(Failed::new(reason.clone(), false));
+            for ended in [Ended::Code(4), Ended::Code(0), Ended::Signal(Signal::SIGKILL)] {
+                assert_eq!(finished(Some(&failed), ended), Err(reason.clone()));
+            }
         }
     }
 
     #[test]
     fn file_beyond_the_limit_comes_with_a_remedy() {
         let limit = io::Error::from_raw_os_error(Errno::EFBIG as i32);
-        assert!(with_remedy(&limit).contains("LimitFSIZE="));
-        assert_eq!(with_remedy(&io::Error::other("torn")), "torn");
+        let limit = Reason::from(unwritten(&limit));
+        assert!(limit.as_str().contains("LimitFSIZE=") && limit.outlook() == Outlook::Lasting);
+        assert_eq!(Reason::from(unwritten(&io::Error::other("torn"))), Reason::new("torn"));
+        let full = io::Error::from_raw_os_error(Errno::ENOSPC as i32);
+        assert_eq!(Reason::from(unwritten(&full)).outlook(), Outlook::Unreachable);
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::master::arbiter::Arbiter;
-use crate::master::clock::now_ms;
+use crate::master::clock::{milliseconds, now_ms};
+use crate::master::generation::freshness::Freshness;
 use crate::master::generation::generations::Generations;
-use crate::scoreboard::{Header, RestartCause};
+use crate::scoreboard::{Header, RestartCause, Source};
 use crate::telemetry::Statsd;
 use crate::worker::Memory;
 
@@ -89,6 +90,16 @@ impl Metrics {
         }
     }
 
+    /// Writes on the scoreboard what loads have shown of the source.
+    pub(crate) fn publish_source(freshness: &Freshness, now: Instant, source: &Source) {
+        source.stale.set(freshness.is_stale().into());
+        source.up.set(freshness.is_up().map_or(0, |up| 1 + u64::from(up)));
+        source.checked_ms.set(freshness.confirmed().map_or(0, milliseconds));
+        let next_try = freshness.due().map(|due| due.saturating_duration_since(now).as_millis());
+        source.next_try_ms.set(next_try.map_or(0, |wait| now_ms() + u64::try_from(wait).unwrap_or_default()));
+        source.reason.set(freshness.reason().unwrap_or_default());
+    }
+
     /// Sends the published values that have changed.
     pub(crate) fn send(&mut self, arbiter: &Arbiter, header: &Header) {
         self.restarted(arbiter.restarts());
@@ -106,13 +117,13 @@ impl Metrics {
         let current = generations.current_number().zip(generations.current());
         if let Some((number, served)) = current.and_then(|(number, of)| Some((number, of.served.as_ref()?))) {
             header.generation.set(number);
-            header.stale.set(served.stale.into());
             header.build_ms.set(u64::try_from(served.build.as_millis()).unwrap_or(u64::MAX));
             header.snapshot_bytes.set(served.contents.bytes);
             header.songs.set(served.contents.songs);
             header.albums.set(served.contents.albums);
             header.artists.set(served.contents.artists);
             header.genres.set(served.contents.genres);
+            header.revision.set(served.contents.revision.unwrap_or_default());
         }
         let now = Instant::now();
         if now >= self.memory_due

@@ -3,17 +3,21 @@
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use nix::unistd::Pid;
 use slog::{Logger, info, warn};
 
-use crate::control::{LastReload, ScanStatus, SnapshotStatus, Status, WorkerLoad, WorkerStatus};
+use crate::control::{
+    LastReload, ScanStatus, SnapshotStatus, SourceStatus, Status, WorkerLoad, WorkerStatus,
+};
 use crate::master::arbiter::{Arbiter, events};
 use crate::master::clock::RunningClock;
 use crate::master::error::Reason;
+use crate::master::generation::freshness::Freshness;
 use crate::master::generation::generations::{Generation, Generations};
 use crate::master::processes::fork::own_pid;
 use crate::scoreboard::Scoreboard;
-use crate::worker::{Role, load, scan_status};
+use crate::worker::{Role, load, scan_status, source_status};
 
 /// How the last attempt to make a generation went, and when it ended.
 pub(crate) type Ended = (SystemTime, Result<(), Reason>);
@@ -24,6 +28,7 @@ pub(crate) struct View<'a> {
     pub(crate) generations: &'a Generations,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) last_reload: Option<&'a Ended>,
+    pub(crate) freshness: &'a Freshness,
     /// Why the last scan has failed.
     pub(crate) scan_failure: Option<&'a str>,
 }
@@ -44,16 +49,33 @@ impl View<'_> {
             requests: self.scoreboard.answers(),
             restarts: restarts.collect(),
             trouble: self.arbiter.trouble(),
-            snapshot: current.and_then(|current| snapshot(current, now)),
+            snapshot: current.and_then(|current| self.snapshot(current, now)),
             listeners: current.map(|current| current.shown(Role::Api)),
             metrics_listeners: current.map(|current| current.shown(Role::Metrics)),
             last_reload: self.last_reload.map(|(when, result)| LastReload {
                 time: when.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
                 error: result.as_ref().err().map(Reason::to_string),
             }),
+            source: Some(self.source()),
             scan: self.scan(),
             workers: self.arbiter.workers().map(|worker| self.worker(&worker, clock.at(now))).collect(),
         }
+    }
+
+    fn snapshot(&self, current: &Generation, now: Instant) -> Option<SnapshotStatus> {
+        let served = current.served.as_ref()?;
+        Some(SnapshotStatus {
+            contents: served.contents.clone(),
+            age: seconds(now - served.made),
+            stale: self.freshness.is_stale(),
+            empty: current.is_empty(),
+        })
+    }
+
+    /// As workers show it, with the whole reason.
+    fn source(&self) -> SourceStatus {
+        let reason = self.freshness.reason().map(str::to_owned);
+        SourceStatus { reason, ..source_status(&self.scoreboard.header().source) }
     }
 
     fn scan(&self) -> Option<ScanStatus> {
@@ -96,7 +118,7 @@ impl View<'_> {
             };
         };
         let songs = current.served.as_ref().map_or(0, |served| served.contents.songs);
-        let stale = if current.is_stale() { ", stale data" } else { "" };
+        let stale = self.stale();
         let empty = if current.is_empty() { "; nothing has been scanned yet" } else { "" };
         let failure = failure.map(|reason| format!("; reload failed: {reason}")).unwrap_or_default();
         let scan = self.scan_failure.map(|reason| format!("; scan failed: {reason}")).unwrap_or_default();
@@ -105,6 +127,18 @@ impl View<'_> {
             "generation {number}: {songs} songs, {} workers{stale}{empty}{failure}{scan}{trouble}",
             self.arbiter.workers_wanted()
         )
+    }
+
+    /// Whether the data may be stale, in words that stay the same while they are.
+    fn stale(&self) -> String {
+        let confirmed = self.freshness.confirmed().and_then(|when| Timestamp::try_from(when).ok());
+        match (self.freshness.is_stale(), confirmed) {
+            (false, _) => String::new(),
+            (true, None) => ", stale data".to_owned(),
+            (true, Some(when)) => {
+                format!(", stale data (last read {})", when.strftime("%Y-%m-%d %H:%M:%S UTC"))
+            }
+        }
     }
 
     /// Logs that this generation serves now, and where.
@@ -141,16 +175,6 @@ impl View<'_> {
         let workers = self.arbiter.workers().map(|worker| worker.pid);
         workers.chain([own_pid()]).filter_map(|pid| rollup(pid, &["Pss"])).sum()
     }
-}
-
-fn snapshot(current: &Generation, now: Instant) -> Option<SnapshotStatus> {
-    let served = current.served.as_ref()?;
-    Some(SnapshotStatus {
-        contents: served.contents.clone(),
-        age: seconds(now - served.made),
-        stale: served.stale,
-        empty: current.is_empty(),
-    })
 }
 
 fn seconds(duration: Duration) -> f64 {

@@ -1,17 +1,11 @@
 //! `metrics`: what the scoreboard says of all processes, as Prometheus reads it (text format 0.0.4).
 //!
-//! Written by hand: the client libraries count values of one process, and these are sums over shared
-//! memory, for which the format takes a few lines. Everything comes from the scoreboard, even what the
-//! answering worker knows of its snapshot: during a reload there are two snapshots, and the page must not
-//! depend on the worker that answers.
-
-use std::fmt::{self, Display, Write};
-use std::time::Duration;
+//! Everything comes from the scoreboard, even what the answering worker knows of its snapshot: during a reload there
+//! are two snapshots, and the page must not depend on the worker that answers.
 
 use super::PROGRAM_VERSION;
-use crate::scoreboard::{
-    BOUNDS, CODES, Header, Number, Reading, RestartCause, Scans, Scoreboard, endpoint_names,
-};
+use super::exposition::{Kind, Page, seconds};
+use crate::scoreboard::{CODES, Header, RestartCause, Scans, Scoreboard, Source, endpoint_names};
 use crate::worker::watch::clock::CLOCK_TICK;
 
 // The help of connections and of requests in flight says so.
@@ -22,7 +16,7 @@ const PAGE: usize = 16 * 1024;
 
 /// The whole page.
 pub(in crate::worker) fn render(scoreboard: &Scoreboard) -> String {
-    let mut page = Page(String::with_capacity(PAGE));
+    let mut page = Page::with_capacity(PAGE);
     let header = scoreboard.header();
     page.family("avalon_build_info", Kind::Gauge, "The version of the server, as a label of the value 1.")
         .sample(&[("version", PROGRAM_VERSION)], 1);
@@ -32,9 +26,10 @@ pub(in crate::worker) fn render(scoreboard: &Scoreboard) -> String {
     workers(&mut page, header);
     reloads(&mut page, header);
     snapshot(&mut page, header);
+    source(&mut page, &header.source);
     scans(&mut page, &header.scans);
     memory(&mut page, scoreboard);
-    page.0
+    page.finish()
 }
 
 fn requests(page: &mut Page, scoreboard: &Scoreboard) {
@@ -114,8 +109,8 @@ fn snapshot(page: &mut Page, header: &Header) {
     for (name, help, number) in [
         (
             "avalon_snapshot_stale",
-            "Whether a kept snapshot serves that the database has not confirmed: 1 or 0.",
-            &header.stale,
+            "Whether the database may hold other rows, as a reload has failed or a kept snapshot serves: 1 or 0.",
+            &header.source.stale,
         ),
         ("avalon_snapshot_bytes", "Size of the snapshot that serves.", &header.snapshot_bytes),
         ("avalon_songs", "Songs that are served.", &header.songs),
@@ -124,6 +119,34 @@ fn snapshot(page: &mut Page, header: &Header) {
         ("avalon_genres", "Genres that are served.", &header.genres),
     ] {
         page.gauge(name, help, number);
+    }
+    let mut family = page.family(
+        "avalon_collection_revision",
+        Kind::Gauge,
+        "Revision of the rows that are served; no value where it is not known.",
+    );
+    if header.revision.get() > 0 {
+        family.sample(&[], header.revision.get());
+    }
+}
+
+/// Without samples before the first load that asks the database.
+fn source(page: &mut Page, source: &Source) {
+    let mut family = page.family(
+        "avalon_source_up",
+        Kind::Gauge,
+        "Whether the last load that has asked the database could read it: 1 or 0.",
+    );
+    if let Some(up) = source.up.get().checked_sub(1) {
+        family.sample(&[], up);
+    }
+    let mut family = page.family(
+        "avalon_source_checked_timestamp_seconds",
+        Kind::Gauge,
+        "When the rows that are served were last read from the database, since 1970.",
+    );
+    if source.checked_ms.get() > 0 {
+        family.sample(&[], seconds(&source.checked_ms));
     }
 }
 
@@ -214,111 +237,14 @@ fn memory(page: &mut Page, scoreboard: &Scoreboard) {
     }
 }
 
-/// A time in milliseconds.
-fn seconds(number: &Number) -> Seconds {
-    Seconds(Duration::from_millis(number.get()))
-}
-
-/// Shown in full, with a point.
-struct Seconds(Duration);
-
-impl Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09}", self.0.as_secs(), self.0.subsec_nanos())
-    }
-}
-
-enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-struct Page(String);
-
-impl Page {
-    /// Begins a family, which is there also without samples.
-    fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
-        let text = &mut self.0;
-        text.extend(["# HELP ", name, " "]);
-        escape(text, help, false);
-        text.extend(["\n# TYPE ", name, " ", kind, "\n"]);
-        Family { text, name }
-    }
-
-    fn gauge(&mut self, name: &'static str, help: &str, number: &Number) {
-        self.family(name, Kind::Gauge, help).sample(&[], number.get());
-    }
-}
-
-struct Family<'p> {
-    text: &'p mut String,
-    name: &'static str,
-}
-
-impl Family<'_> {
-    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        self.line("", labels, value);
-    }
-
-    fn histogram(&mut self, [endpoint, code]: [(&str, &str); 2], reading: &Reading) {
-        for (bound, count) in BOUNDS.iter().zip(reading.cumulative()) {
-            let bound = (*bound as f64 / 1e6).to_string();
-            self.line("_bucket", &[endpoint, code, ("le", &bound)], count);
-        }
-        self.line("_bucket", &[endpoint, code, ("le", "+Inf")], reading.count());
-        self.line("_sum", &[endpoint, code], Seconds(reading.sum()));
-        self.line("_count", &[endpoint, code], reading.count());
-    }
-
-    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.text.extend([self.name, suffix]);
-        for (at, (label, value)) in labels.iter().enumerate() {
-            self.text.extend([if at == 0 { "{" } else { "," }, label, "=\""]);
-            escape(self.text, value, true);
-            self.text.push('"');
-        }
-        let end = if labels.is_empty() { "" } else { "}" };
-        // A String takes whatever is written.
-        let _ = writeln!(self.text, "{end} {value}");
-    }
-}
-
-/// Backslashes and line feeds, in values of labels also quotation marks.
-fn escape(to: &mut String, text: &str, quotes: bool) {
-    for c in text.chars() {
-        match c {
-            '\\' => to.push_str("\\\\"),
-            '\n' => to.push_str("\\n"),
-            '"' if quotes => to.push_str("\\\""),
-            c => to.push(c),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::api::Endpoint;
     use crate::model::Owner;
-    use crate::scoreboard::{ENDPOINTS, endpoint_number};
-
-    #[test]
-    fn labels_and_help_are_escaped() {
-        let mut page = Page(String::new());
-        page.family("x_total", Kind::Counter, "a \"b\" \\ c\nd")
-            .sample(&[("one", "a\"b\\c\nd\u{e9}"), ("two", "")], 7);
-        assert_eq!(
-            page.0,
-            "# HELP x_total a \"b\" \\\\ c\\nd\n# TYPE x_total counter\n\
-             x_total{one=\"a\\\"b\\\\c\\nd\u{e9}\",two=\"\"} 7\n"
-        );
-    }
+    use crate::scoreboard::{BOUNDS, ENDPOINTS, endpoint_number};
 
     #[test]
     fn histograms_are_cumulative_and_in_seconds() {
@@ -349,9 +275,18 @@ mod tests {
         let board = Scoreboard::create().unwrap();
         let header = board.header();
         header.songs.set(42);
+        header.revision.set(7);
         header.started_ms.set(1_764_000_000_007);
         header.restarts[RestartCause::MaxRss as usize].set(3);
         header.memory_private.set(4096);
+        let page = render(&board);
+        assert!(
+            !page.contains("\navalon_source_up ") && page.contains("# TYPE avalon_source_up gauge"),
+            "{page}"
+        );
+        header.source.stale.set(1);
+        header.source.up.set(1);
+        header.source.checked_ms.set(1_764_000_001_250);
         let slot = board.assign(5);
         slot.claim(1, 1);
         slot.set_memory(9000, 8000);
@@ -360,6 +295,10 @@ mod tests {
         let page = render(&board);
         for line in [
             "avalon_songs 42",
+            "avalon_collection_revision 7",
+            "avalon_snapshot_stale 1",
+            "avalon_source_up 0",
+            "avalon_source_checked_timestamp_seconds 1764000001.250000000",
             "process_start_time_seconds 1764000000.007000000",
             "avalon_worker_restarts_total{cause=\"max_rss\"} 3",
             "avalon_worker_restarts_total{cause=\"died\"} 0",

@@ -1,5 +1,6 @@
 //! What a worker shows of the whole server: `status` and `metrics`, read from the scoreboard.
 
+mod exposition;
 pub(in crate::worker) mod metrics;
 pub(in crate::worker) mod status;
 

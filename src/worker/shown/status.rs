@@ -1,15 +1,16 @@
 //! `status`: how the server is, read from the scoreboard, so that any worker knows of all.
 
 use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::HeaderMap;
 use hyper::header::FORWARDED;
 use serde::Serialize;
 
 use super::PROGRAM_VERSION;
-use crate::control::{ScanEnd, ScanFound, ScanStatus, WorkerLoad};
+use crate::control::{ScanEnd, ScanFound, ScanStatus, SourceStatus, WorkerLoad};
 use crate::model::Owner;
-use crate::scoreboard::{Number, Scans, Scoreboard};
+use crate::scoreboard::{Number, Scans, Scoreboard, Source};
 use crate::snapshot::{Kind, Snapshot};
 use crate::worker::watch::caller::Peer;
 
@@ -30,12 +31,15 @@ pub(in crate::worker) struct ServerStatus {
     version: &'static str,
     /// Of the collection that this worker answers from, in hexadecimal digits.
     hash: String,
+    /// Of the rows of the generation that serves, if it is known.
+    revision: Option<u64>,
     songs: u32,
     albums: u32,
     artists: u32,
     genres: u32,
     /// Answers of all workers since the start of the server.
     requests: u64,
+    source: SourceStatus,
     scan: Option<ScanStatus>,
     workers: Vec<WorkerLoad>,
 }
@@ -46,11 +50,13 @@ pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>
     ServerStatus {
         version: PROGRAM_VERSION,
         hash: format!("{:032x}", snapshot.hash()),
+        revision: Some(scoreboard.header().revision.get()).filter(|revision| *revision > 0),
         songs: snapshot.count(Kind::Song),
         albums: owners(Owner::Album),
         artists: owners(Owner::Artist),
         genres: owners(Owner::Genre),
         requests: scoreboard.answers(),
+        source: source(&scoreboard.header().source),
         scan: scan(&scoreboard.header().scans),
         workers: scoreboard.living().map(|(number, _)| load(scoreboard, number)).collect(),
     }
@@ -72,9 +78,27 @@ pub fn load(scoreboard: &Scoreboard, number: usize) -> WorkerLoad {
     }
 }
 
+/// What the scoreboard says of the database; a long reason is cut.
+pub fn source(source: &Source) -> SourceStatus {
+    let checked = time(&source.checked_ms);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    SourceStatus {
+        stale: source.stale.get() > 0,
+        reason: source.reason.get(),
+        up: source.up.get().checked_sub(1).map(|up| up > 0),
+        checked,
+        age: checked.map(|checked| ((now - checked).max(0.0) * 1e3).round() / 1e3),
+        next_try: time(&source.next_try_ms),
+    }
+}
+
+/// A point in time, in seconds since 1970; `None` for zero.
+fn time(number: &Number) -> Option<f64> {
+    Some(number.get()).filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3)
+}
+
 /// What there is to say of scans, if there are any; not why the last one failed, which only the master knows.
 pub fn scan(scans: &Scans) -> Option<ScanStatus> {
-    let time = |number: &Number| Some(number.get()).filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3);
     let (running_since, next) = (time(&scans.running_ms), time(&scans.next_ms));
     let last = time(&scans.ended_ms).map(|ended| {
         let exit_code = scans.exit_code.get();

@@ -4,6 +4,7 @@ mod differences;
 mod killed;
 mod pooler;
 mod postgres;
+mod revision;
 mod sqlite;
 mod unclean;
 

@@ -4,10 +4,13 @@
 //!
 //! A server must not survive the test binary, however that ends, and statics are never
 //! dropped. So a shell stands between: it waits for the end of its standard input, which
-//! only we hold open, then stops the server and removes the folder.
+//! only we hold open, then stops the server and removes the folder. A line stops the server,
+//! and the next one starts it again.
+
+mod replica;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::{User, geteuid};
 
-use super::free_port;
+use super::{eventually, free_port};
 
 /// A start on a busy machine may take long; a server that hangs must not stop the tests.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -28,12 +31,17 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const WATCHDOG: &str = r#"
     folder=$1; shift
     exec 3<&0
-    "$@" </dev/null 3<&- &
-    server=$!
-    (read -r _; kill -QUIT "$server") <&3 2>/dev/null &
-    reader=$!
-    wait "$server"
-    kill "$reader" 2>/dev/null
+    while :; do
+        "$@" </dev/null 3<&- &
+        server=$!
+        (if read -r _; then kill -INT "$server"; else kill -QUIT "$server"; exit 1; fi) <&3 2>/dev/null &
+        reader=$!
+        wait "$server"
+        kill "$reader" 2>/dev/null
+        # Fails unless a line has told it to stop the server.
+        wait "$reader" || break
+        read -r _ <&3 || break
+    done
     rm -rf "$folder"
 "#;
 
@@ -94,10 +102,8 @@ impl Postgres {
     }
 
     fn try_start(tls: bool) -> Option<Postgres> {
-        let folder =
-            tempfile::Builder::new().prefix("avalon-pg-").tempdir().expect("temporary folder").keep();
         let owner = server_user();
-        own(&folder, owner.as_ref());
+        let folder = new_folder(owner.as_ref());
         let mut initdb = as_user(owner.as_ref(), binary("initdb"));
         initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--lc-messages=C"]);
         run(initdb.args(["--auth=trust", "--username=avalon"]).arg(folder.join("data")));
@@ -105,8 +111,13 @@ impl Postgres {
         if tls {
             make_certificates(&folder, owner.as_ref());
         }
+        Postgres::launch(folder, owner.as_ref(), tls)
+    }
+
+    /// Runs a server over the folder `data` in `folder`.
+    fn launch(folder: PathBuf, owner: Option<&User>, tls: bool) -> Option<Postgres> {
         let port = free_port();
-        let server = as_user(owner.as_ref(), binary("postgres"));
+        let server = as_user(owner, binary("postgres"));
         let mut command = Command::new("/bin/sh");
         command.args(["-c", WATCHDOG, "watchdog"]).arg(&folder);
         command.arg(server.get_program()).args(server.get_args());
@@ -133,7 +144,8 @@ impl Postgres {
             let mut ready = Some(ready);
             // Read to the end: a server that cannot log comes to a halt.
             for line in lines.map_while(Result::ok) {
-                match line.contains("database system is ready to accept connections") {
+                // A replica accepts "read-only connections".
+                match line.contains("database system is ready to accept") {
                     true => drop(ready.take().map(|ready| ready.send(()))),
                     false if ready.is_some() => log.push(line),
                     false => {}
@@ -212,20 +224,37 @@ impl Postgres {
         }
     }
 
+    /// Stops the server, which ends all sessions, until [`Postgres::start_again`].
+    pub(crate) fn stop(&self) {
+        self.tell_watchdog();
+        eventually("the end of PostgreSQL", || (!self.file("data/postmaster.pid").exists()).then_some(()));
+    }
+
+    /// Starts the server that was stopped, with the same port and databases.
+    pub(crate) fn start_again(&self) {
+        self.tell_watchdog();
+        eventually("PostgreSQL", || self.config("postgres").connect(postgres::NoTls).ok());
+    }
+
+    fn tell_watchdog(&self) {
+        let mut stdin = self.watchdog.stdin.as_ref().expect("stdin is piped");
+        stdin.write_all(b"\n").expect("the watchdog of PostgreSQL");
+    }
+
     /// Kills the server at once, as a crash would.
     pub(crate) fn kill(&self) {
         let pid = nix::unistd::Pid::from_raw(self.server_pid as i32);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGQUIT).expect("kill the server");
     }
 
+    fn config(&self, database: &str) -> postgres::Config {
+        let mut config = postgres::Config::new();
+        config.host_path(&self.folder).port(self.port).user("avalon").dbname(database);
+        config
+    }
+
     fn client(&self, database: &str) -> postgres::Client {
-        postgres::Config::new()
-            .host_path(&self.folder)
-            .port(self.port)
-            .user("avalon")
-            .dbname(database)
-            .connect(postgres::NoTls)
-            .expect("connect to the test server")
+        self.config(database).connect(postgres::NoTls).expect("connect to the test server")
     }
 }
 
@@ -271,20 +300,26 @@ impl Database<'_> {
         psql.arg(&self.cluster.folder).args(["-p", &self.cluster.port.to_string()]);
         let mut child = psql.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("start psql");
         let mut input = child.stdin.take().expect("stdin is piped");
-        std::io::Write::write_all(&mut input, script).expect("write to psql");
+        input.write_all(script).expect("write to psql");
         drop(input);
         assert!(child.wait().expect("wait for psql").success(), "psql failed");
     }
 }
 
 const HBA: &str = "\
-local   all all trust
+local   all,replication all trust
 hostnossl all tls_only 127.0.0.1/32 reject
 hostssl all plain_only 127.0.0.1/32 reject
 hostssl all with_cert 127.0.0.1/32 cert
 host all scram 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 ";
+
+fn new_folder(owner: Option<&User>) -> PathBuf {
+    let folder = tempfile::Builder::new().prefix("avalon-pg-").tempdir().expect("temporary folder").keep();
+    own(&folder, owner);
+    folder
+}
 
 /// PostgreSQL refuses to run as root.
 fn server_user() -> Option<User> {
@@ -315,7 +350,7 @@ fn own(path: &Path, owner: Option<&User>) {
 }
 
 /// Debian keeps the programs of PostgreSQL out of the PATH; of several versions the newest.
-fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     let mut found: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

@@ -66,6 +66,7 @@ fn avalonms_serves_and_rescans_our_database_and_our_next_scan_heals_it() {
     let tables = ["tracks", "albums", "artists", "genres"];
     let rows = || tables.map(|table| home.rows(&format!("SELECT id, quote(name) FROM {table} ORDER BY id")));
     let state = || home.rows("SELECT folder || hex(name), ctime_ns || coalesce(title, '') FROM avalon_files");
+    let revision = || home.rows("SELECT CAST(one AS TEXT), CAST(counter AS TEXT) FROM avalon_revision");
     let (ours, ours_remembered) = (rows(), state());
     let served = Served::start(&home).songs();
     assert_eq!(served.len(), ours[0].len());
@@ -78,10 +79,12 @@ fn avalonms_serves_and_rescans_our_database_and_our_next_scan_heals_it() {
     let theirs = rows();
     assert!(!theirs[0].is_empty() && theirs != ours, "avalonms wrote the same rows");
     assert_eq!(state(), ours_remembered);
+    assert_eq!(revision(), [("1".to_owned(), "1".to_owned())]);
 
     let scan = home.scan([home.music()]);
     scan.assert_exited(0).assert_says("Read 0 files");
     assert_eq!(rows(), ours);
+    assert_eq!(revision()[0].1, "2");
     assert_eq!(Served::start(&home).songs(), served);
     home.scan([home.music()]).assert_exited(0).assert_says("nothing has changed");
 }

@@ -28,11 +28,16 @@ fn what_was_stored_is_served_and_nothing_else_is_reloaded() {
     let before = generation();
     let first = scan(&["--force"]);
     assert_eq!(first.assert_exited(0).report()["reload"], "done", "{}", first.stderr());
+    // All that tell the revision tell the same.
+    assert_eq!(first.report()["database"]["revision"], 1);
+    assert_eq!(server.status()["snapshot"]["revision"], 1);
+    assert_eq!(server.get("/avalon/status").json()["revision"], 1);
     // It has waited, so that the next request is answered by the new rows.
     assert_eq!(server.get("/avalon/songs").success().len(), 1);
     assert_eq!(generation(), before + 1);
     let second = scan(&[]);
     assert_eq!(second.assert_exited(0).report()["reload"], "not_needed");
+    assert_eq!(second.report()["database"]["revision"], 1);
     assert_eq!(generation(), before + 1);
     assert_valid(&[first.report(), second.report()]);
 }

@@ -144,7 +144,7 @@ fn an_unchanged_collection_writes_nothing_into_postgresql() {
     let scan = || Scan::of(home.command().arg("-d").arg(&store_url).arg(home.music()));
     database.execute("CHECKPOINT");
     let sizes = table_sizes(&database);
-    assert_eq!(sizes.len(), 8, "{sizes:?}");
+    assert_eq!(sizes.len(), 9, "{sizes:?}");
     let before = position(&database);
     let (traced, calls) = traced(&home, &store_url, &[]);
     traced.assert_exited(0).assert_says("nothing has changed");

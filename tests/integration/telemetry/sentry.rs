@@ -34,11 +34,12 @@ fn breadcrumbs(event: &Value) -> Vec<&str> {
 fn failed_reload_is_reported() {
     let ingest = Ingest::start();
     let server = setup(&ingest).start();
-    fs::write(server.path("avalon.sqlite"), "this is no database, but long enough to be one")
-        .expect("a file");
+    // A cause that does not pass by itself; others are warnings.
+    let database = rusqlite::Connection::open(server.path("avalon.sqlite")).expect("a database");
+    database.execute_batch("ALTER TABLE tracks RENAME COLUMN length TO seconds").expect("another schema");
     server.signal(Signal::SIGHUP);
     let event = ingest.wait("reload failed");
-    assert!(event["message"].as_str().is_some_and(|message| message.contains("no SQLite database")));
+    assert!(event["message"].as_str().is_some_and(|message| message.contains("no such column")), "{event:#}");
     assert_complete(&event, "master");
     assert!(breadcrumbs(&event).contains(&"making generation 2"), "{event:#}");
     server.wait_log("reload failed");

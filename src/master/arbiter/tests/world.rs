@@ -301,13 +301,13 @@ impl World {
             return self.load_failed("killed");
         }
         self.processes.remove(&pid).expect("a process");
-        self.send(Event::Exited { pid, orderly: false, how: "killed".to_owned() });
+        self.send(Event::Exited { pid, orderly: false, killed: true, how: "killed".to_owned() });
     }
 
     /// A worker ends because somebody else told it to.
     pub(super) fn end_orderly(&mut self, pid: Pid) {
         self.processes.remove(&pid).expect("a worker");
-        self.send(Event::Exited { pid, orderly: true, how: "exit code 0".to_owned() });
+        self.send(Event::Exited { pid, orderly: true, killed: false, how: "exit code 0".to_owned() });
     }
 
     /// Its worker gives no sign of life from now on.
@@ -405,9 +405,17 @@ impl World {
         levels.min_by_key(|level| level.as_usize()).unwrap_or(Level::Info)
     }
 
+    /// Reloads that have failed, which the shell logs.
+    pub(super) fn failed_reloads(&self) -> usize {
+        let failed = |action: &&Action| matches!(action, Action::ReloadEnded { result: Err(_), .. });
+        self.trace.iter().filter(failed).count()
+    }
+
+    /// Errors that are logged, or told with the end of a reload.
     pub(super) fn errors_with(&self, text: &str) -> usize {
         let is = |action: &&Action| match action {
             Action::Log(Level::Error, line) => line.contains(text),
+            Action::ReloadEnded { result: Err(reason), .. } => reason.as_str().contains(text),
             Action::WorkerEnded { level: Level::Error, .. } => "worker ended".contains(text),
             _ => false,
         };

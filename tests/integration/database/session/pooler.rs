@@ -106,6 +106,7 @@ fn the_lock_and_the_rows_survive_a_pooler() {
         assert_eq!(store(&url, &rows, &files()), numbered);
         assert_eq!(store(&url, &rows, &files()), Ok(None));
         assert_eq!(load_all(&url), rows);
+        assert_eq!(super::super::load(&url).unwrap().revision, Some(number as u64));
     }
     let mut first = open(&url);
     // Other clients of the pooler take sessions and give them back.

@@ -158,7 +158,7 @@ fn what_may_not_be_written_is_told_first() {
     assert_eq!(load_all(&url), collection(3));
     let message = refusal(&url).to_string();
     let expected = "permission denied for table albums, artists, genres, tracks, avalon_folders, avalon_files, \
-                    avalon_scans, avalon_moved: a scan needs all of";
+                    avalon_scans, avalon_moved, avalon_revision: a scan needs all of";
     assert!(message.contains(expected), "{message}");
     let (_, grant) = message.split_once("as the owner run ").unwrap();
     place.execute(grant);

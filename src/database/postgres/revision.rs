@@ -1,0 +1,74 @@
+//! The revision of the rows on a server. The role may lack the right to it, or the table may be another
+//! program's: then there is none, and the transaction goes on.
+
+use ::postgres::{Error, SimpleQueryMessage, Transaction};
+use uuid::Uuid;
+
+use super::tables::missing_of;
+use crate::database::revision::{self, Notation};
+
+pub(super) use crate::database::revision::TABLE;
+
+const NOTATION: Notation = Notation { one: "true", id: "UUID", moment: "TIMESTAMPTZ" };
+
+/// The revision of the rows that this transaction sees.
+///
+/// # Errors
+/// If the connection breaks, or the server ends the transaction.
+pub(super) fn read(transaction: &mut Transaction<'_>) -> Result<Option<u64>, Error> {
+    let counter = attempt(transaction, |transaction| {
+        // As text, of whatever type the column is.
+        let messages = transaction.simple_query(revision::QUERY)?;
+        Ok(messages.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        }))
+    })?;
+    Ok(counter.ok().flatten().and_then(revision::of_counter))
+}
+
+/// Counts a change of the rows; the reason if the revision cannot be written.
+///
+/// # Errors
+/// As for [`read`].
+pub(super) fn count(transaction: &mut Transaction<'_>, scan: Uuid) -> Result<Result<(), Error>, Error> {
+    attempt(transaction, |transaction| {
+        if !missing_of(transaction, [TABLE])?.is_empty() {
+            transaction.batch_execute(&NOTATION.create())?;
+        }
+        transaction.batch_execute(&revision::count(scan))
+    })
+}
+
+/// Names the scan that has changed the rows, and gives their revision.
+///
+/// # Errors
+/// As for [`read`].
+pub(super) fn sign(transaction: &mut Transaction<'_>, scan: Uuid) -> Result<Option<u64>, Error> {
+    transaction.batch_execute(&revision::sign(scan))?;
+    read(transaction)
+}
+
+/// Does `work`, and takes it back if the server refuses a part of it. The inner error is the refusal.
+fn attempt<T>(
+    transaction: &mut Transaction<'_>,
+    work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
+) -> Result<Result<T, Error>, Error> {
+    transaction.batch_execute("SAVEPOINT revision")?;
+    match work(transaction) {
+        Ok(done) => {
+            transaction.batch_execute("RELEASE SAVEPOINT revision")?;
+            Ok(Ok(done))
+        }
+        Err(error) if is_refusal(&error) => {
+            transaction.batch_execute("ROLLBACK TO SAVEPOINT revision; RELEASE SAVEPOINT revision")?;
+            Ok(Err(error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The class of codes for missing rights, tables and columns.
+fn is_refusal(error: &Error) -> bool {
+    error.code().is_some_and(|code| code.code().starts_with("42"))
+}

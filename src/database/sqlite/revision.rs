@@ -1,0 +1,48 @@
+//! The revision of the rows in a file. The table may be another program's: then there is none.
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
+use uuid::Uuid;
+
+use super::tables::has_table;
+use crate::database::revision::{self, Notation};
+
+const NOTATION: Notation = Notation { one: "1", id: "TEXT", moment: "TIMESTAMP" };
+
+/// The revision of the rows that this transaction sees.
+pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<u64>> {
+    let counter = connection.query_row(revision::QUERY, [], |row| row.get(0)).optional();
+    Ok(unless_refused(counter)?.flatten().and_then(revision::of_counter))
+}
+
+/// Counts a change of the rows. Answers whether the revision can be written.
+pub(super) fn count(connection: &Connection, scan: Uuid) -> rusqlite::Result<bool> {
+    let counted = (|| {
+        if !has_table(connection, revision::TABLE)? {
+            connection.execute_batch(&NOTATION.create())?;
+        }
+        connection.execute_batch(&revision::count(scan))
+    })();
+    Ok(unless_refused(counted)?.is_some())
+}
+
+/// Names the scan that has changed the rows, and gives their revision.
+pub(super) fn sign(connection: &Connection, scan: Uuid) -> rusqlite::Result<Option<u64>> {
+    connection.execute_batch(&revision::sign(scan))?;
+    read(connection)
+}
+
+/// `None` for a table or column that is missing, and for a value of another type.
+fn unless_refused<T>(outcome: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match outcome {
+        Ok(done) => Ok(Some(done)),
+        Err(rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::IntegralValueOutOfRange(..)) => {
+            Ok(None)
+        }
+        Err(rusqlite::Error::SqlInputError { error, .. } | rusqlite::Error::SqliteFailure(error, _))
+            if error.code == ErrorCode::Unknown =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
