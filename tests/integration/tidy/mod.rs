@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Source, Use, files};
 
 /// Each room, and the rooms it may use.
-const STREET: [(&str, &[&str]); 16] = [
+const STREET: [(&str, &[&str]); 17] = [
     ("api", &["model"]),
     ("cli", &[]),
     ("config", &["cli", "telemetry"]),
@@ -22,6 +22,7 @@ const STREET: [(&str, &[&str]); 16] = [
     ("scan", &["cli", "config", "control", "database", "model", "ids", "text", "telemetry"]),
     ("database", &["config", "model"]),
     ("snapshot", &["api", "model", "text"]),
+    ("publication", &["config", "snapshot"]),
     (
         "worker",
         &["api", "config", "control", "model", "snapshot", "telemetry", "text", "title", "scoreboard"],
@@ -36,6 +37,7 @@ const STREET: [(&str, &[&str]); 16] = [
             "control",
             "database",
             "model",
+            "publication",
             "scan",
             "scoreboard",
             "snapshot",
@@ -44,7 +46,10 @@ const STREET: [(&str, &[&str]); 16] = [
             "worker",
         ],
     ),
-    ("bin", &["cli", "config", "control", "database", "master", "scan", "snapshot", "telemetry"]),
+    (
+        "bin",
+        &["cli", "config", "control", "database", "master", "publication", "scan", "snapshot", "telemetry"],
+    ),
 ];
 
 /// The rooms of a room, and files that stand between them: each may use those behind it.
