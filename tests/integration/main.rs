@@ -28,6 +28,7 @@ mod names;
 mod notify;
 mod package;
 mod proxies;
+mod publication;
 mod readme;
 mod release;
 mod reload;
