@@ -8,16 +8,19 @@
 //!
 //! All of it may start threads and wait for the network: never call it in the master.
 
+mod bucket;
 mod download;
 mod error;
 mod fetch;
 mod folder;
+mod http;
 mod object;
 mod open;
 mod pointer;
 mod publish;
 mod retention;
 mod store;
+mod web;
 
 pub use error::{PublicationError, StoreError};
 pub use fetch::{fetch, seen};

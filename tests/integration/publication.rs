@@ -1,6 +1,8 @@
 //! `avalonctl publish` and `SNAPSHOT_URL`: one program publishes, nodes without a database fetch.
 
 mod damage;
+mod proxy;
+mod s3;
 mod together;
 
 use std::fs;
@@ -91,8 +93,8 @@ impl Publisher {
     }
 }
 
-pub(super) fn artists(server: &Server) -> usize {
-    server.get("/avalon/artists").success().len()
+pub(super) fn artists(server: &Server) -> u32 {
+    u32::try_from(server.get("/avalon/artists").success().len()).expect("few")
 }
 
 /// What a node says of its collection: hash, and the ETag of a list.
