@@ -11,9 +11,10 @@ use avalon::cli::{chain, exit_codes, print};
 use avalon::config::{self, Config, DatabaseUrl, Overrides, SnapshotUrl};
 use avalon::control::{self, Command, ControlError, Status};
 use avalon::database;
+use avalon::model::Kind;
 use avalon::publication::{self, Outcome, Pointer, PublicationError};
 use avalon::snapshot::storage::Draft;
-use avalon::snapshot::{self, Kind, Snapshot, Verify, inspect};
+use avalon::snapshot::{self, Snapshot, Verify, inspect};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 

@@ -238,3 +238,44 @@ fn tidy(store: &dyn Store, pointer: &Pointer) -> Result<(), PublicationError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published(hash: u128, revision: Option<u64>) -> (Pointer, Identity) {
+        let object = Object { hash, checksum: 7, length: 100, compressed_length: 50, songs: 3, created: 9 };
+        let identity = Identity { hash, checksum: 7, length: 100 };
+        (Pointer::after(None, object, revision), identity)
+    }
+
+    #[test]
+    fn rows_that_are_not_newer_are_left_out_unless_they_are_wanted() {
+        let (pointer, same) = published(1, Some(5));
+        let other = Identity { hash: 2, ..same };
+        let kept = |identity: &Identity, revision, accepts_older| {
+            superseded(&pointer, identity, revision, accepts_older)
+        };
+        assert!(matches!(kept(&same, Some(6), true), Some(Outcome::Unchanged(_))));
+        for (revision, is_left_out) in [(Some(4), true), (Some(5), true), (Some(6), false), (None, false)] {
+            let outcome = kept(&other, revision, false);
+            assert_eq!(matches!(outcome, Some(Outcome::Newer(_))), is_left_out, "{revision:?}");
+            assert_eq!(kept(&other, revision, true), None);
+        }
+        // A return keeps the revision, so that the rows that were left behind are not published again.
+        let next = Pointer::after(Some(&pointer), published(2, None).0.object, Some(6));
+        let back = next.back(None).unwrap();
+        assert_eq!(back.object.hash, 1);
+        assert!(matches!(superseded(&back, &other, Some(6), false), Some(Outcome::Newer(_))));
+        assert_eq!(superseded(&back, &other, Some(7), false), None);
+    }
+
+    #[test]
+    fn snapshot_is_checked_before_it_is_sent() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1000).unwrap();
+        let url = SnapshotUrl::parse("file:///no/such/folder", |_| None).unwrap();
+        let refused = publish(&url, &file, 1, None, false).unwrap_err();
+        assert!(matches!(refused, PublicationError::Local(_)), "{refused}");
+    }
+}

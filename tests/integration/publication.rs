@@ -216,3 +216,40 @@ fn exit_codes_are_as_the_help_says() {
         assert!(got == code && err.contains(message), "{arguments:?}: {got} {out} {err}");
     }
 }
+
+/// The commands of the documentation, with the stores and hashes of this test.
+#[test]
+fn commands_of_the_documentation_work() {
+    let page = include_str!("../../docs/machines.md");
+    let commands: Vec<Vec<&str>> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("    avalonctl publish"))
+        .map(|rest| rest.split('#').next().expect("a part").split_whitespace().collect())
+        .collect();
+    assert_eq!(commands.len(), 4, "{commands:?}");
+    let publisher = Publisher::to_folder();
+    publisher.publish(1);
+    let former = publisher.pointer()["hash"].as_str().expect("a hash").to_owned();
+    publisher.publish(2);
+    let kept = publisher.folder.path().join("kept");
+    let server = Setup::with(&collection(3)).flag(&format!("--snapshot-path={}", kept.display())).start();
+    server.wait_log("snapshot saved");
+    publisher.fill(4);
+    let (store, database) = (format!("--url={}", publisher.url()), publisher.database());
+    for command in commands {
+        let words: Vec<&str> = [&["publish"][..], &command].concat();
+        let words = words.into_iter().map(|word| match word {
+            "HASH" => former.as_str(),
+            word if word.starts_with("--url=s3:") => store.as_str(),
+            word => word,
+        });
+        let variables = [
+            ("AVALON_DATABASE_URL", database.as_str()),
+            ("AVALON_SNAPSHOT_URL", publisher.url()),
+            ("AVALON_SNAPSHOT_PATH", kept.to_str().expect("UTF-8")),
+        ];
+        let (code, out, err) = run(env!("CARGO_BIN_EXE_avalonctl"), &words.collect::<Vec<_>>(), &variables);
+        assert_eq!((code, err.as_str()), (0, ""), "{command:?} {out}");
+    }
+    assert_eq!(publisher.pointer()["hash"], former);
+}

@@ -16,8 +16,6 @@ pub(super) enum Harm {
     Unavailable,
     /// Ends the first answer after half of its bytes, and lets the others pass.
     CutOnce,
-    /// Ends each answer after half of its bytes.
-    Cut,
     /// Flips a bit in the middle.
     Flip,
     /// One byte a second.
@@ -119,7 +117,7 @@ impl Shared {
         }
         match harm {
             Harm::CutOnce if self.cuts.fetch_add(1, Ordering::SeqCst) > 0 => client.write_all(&answer),
-            Harm::Cut | Harm::CutOnce => client.write_all(&answer[..middle]),
+            Harm::CutOnce => client.write_all(&answer[..middle]),
             Harm::Flip => {
                 answer[middle] ^= 1;
                 client.write_all(&answer)

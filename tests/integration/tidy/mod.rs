@@ -48,7 +48,18 @@ const STREET: [(&str, &[&str]); 17] = [
     ),
     (
         "bin",
-        &["cli", "config", "control", "database", "master", "publication", "scan", "snapshot", "telemetry"],
+        &[
+            "cli",
+            "config",
+            "control",
+            "database",
+            "master",
+            "model",
+            "publication",
+            "scan",
+            "snapshot",
+            "telemetry",
+        ],
     ),
 ];
 
