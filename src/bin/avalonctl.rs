@@ -11,6 +11,7 @@ use avalon::cli::{chain, exit_codes, print};
 use avalon::config::{self, Config, DatabaseUrl, Overrides, SnapshotUrl};
 use avalon::control::{self, Command, ControlError, Status};
 use avalon::database;
+use avalon::fleet::{Fleet, NodeUrl};
 use avalon::model::Kind;
 use avalon::publication::{self, Outcome, Pointer, PublicationError};
 use avalon::snapshot::storage::Draft;
@@ -91,6 +92,18 @@ enum Action {
             conflicts_with_all = ["snapshot", "from_database", "accept_older"])]
         rollback: Option<String>,
     },
+    /// Show what several servers serve, and whether it is the same
+    ///
+    /// Asks each server for its status over HTTP, so its STATUS_ALLOW must name this machine. Fails unless all answer,
+    /// serve the same rows, and know of nothing newer in the database.
+    Fleet {
+        /// Servers, as HOST:PORT or http(s)://HOST:PORT/REQUEST_PATH (/avalon without a path)
+        #[arg(required = true, value_name = "URL")]
+        servers: Vec<NodeUrl>,
+        /// As JSON; times in seconds
+        #[arg(long)]
+        json: bool,
+    },
     /// Check a snapshot, and show its contents
     ///
     /// Shows the sections of a snapshot, checks every byte of it, and shows plans and times of typical queries.
@@ -110,7 +123,8 @@ enum Action {
 enum Exit {
     /// Done.
     Done = 0,
-    /// The master or the store refuses, the reload has failed or the snapshot is of no use (it says why).
+    /// The master or the store refuses, the reload has failed, the snapshot is of no use or the servers differ (it
+    /// says why).
     Failed = 1,
     /// Wrong command line or configuration.
     Usage = 2,
@@ -135,6 +149,9 @@ fn run(arguments: Arguments) -> Exit {
     let mut overrides = Overrides::default();
     if let Some(path) = arguments.config {
         overrides.set_file(path);
+    }
+    if let Action::Fleet { servers, json } = &arguments.action {
+        return fleet(servers, *json);
     }
     let alone = match &arguments.action {
         Action::Inspect { snapshot, database } => {
@@ -170,7 +187,7 @@ fn run(arguments: Arguments) -> Exit {
         Action::Stop { wait } => (Command::Stop { wait }, (!wait).then_some(PATIENCE)),
         Action::Upgrade => (Command::Upgrade, None),
         Action::Workers { count } => (Command::Workers { count }, Some(PATIENCE)),
-        Action::Inspect { .. } | Action::Publish { .. } => return Exit::Failed,
+        Action::Fleet { .. } | Action::Inspect { .. } | Action::Publish { .. } => return Exit::Failed,
     };
     match control::call(&socket, command, patience) {
         Ok(answer) => match arguments.action {
@@ -308,6 +325,22 @@ fn told(pointer: &Pointer) -> String {
     let revision = pointer.revision.map_or_else(String::new, |revision| format!(" revision={revision}"));
     let bytes = object.compressed_length;
     format!("hash={} songs={} compressed={bytes} counter={counter}{revision}", object.name(), object.songs)
+}
+
+fn fleet(servers: &[NodeUrl], json: bool) -> Exit {
+    let fleet = Fleet::ask(servers);
+    let shown = match serde_json::to_string_pretty(&fleet) {
+        Ok(text) if json => show(&(text + "\n")),
+        Err(error) if json => {
+            eprintln!("avalonctl: {error}");
+            Exit::Failed
+        }
+        _ => show(&fleet.to_string()),
+    };
+    match shown {
+        Exit::Done if !fleet.is_equal => Exit::Failed,
+        shown => shown,
+    }
 }
 
 fn show(text: &str) -> Exit {

@@ -11,7 +11,7 @@ use ureq::{Agent, AsSendBody};
 
 use super::error::StoreError;
 use super::http::{agent, reading, refusal, small, text, unanswered};
-use super::store::{Listed, Reading, Source, Store, Tag};
+use super::store::{Listed, Reading, Small, Source, Store, Tag};
 use crate::config::BucketPlace;
 
 /// How long a signature counts.
@@ -101,7 +101,7 @@ impl Source for Bucket {
         reading(request.call().map_err(|error| unanswered(&error))?, from)
     }
 
-    fn pointer(&self, key: &str, len_max: u64) -> Result<Option<(Vec<u8>, Option<Tag>)>, StoreError> {
+    fn pointer(&self, key: &str, len_max: u64) -> Result<Option<Small>, StoreError> {
         small(self.open(key, 0)?, len_max)
     }
 }

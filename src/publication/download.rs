@@ -147,6 +147,7 @@ mod tests {
     use std::cell::Cell;
     use std::io::Cursor;
 
+    use super::super::store::Small;
     use super::*;
 
     /// A store that answers each request with less than the rest, and every other one not at all.
@@ -159,7 +160,7 @@ mod tests {
     impl Source for Flaky {
         fn open(&self, _: &str, from: u64) -> Result<Option<Reading>, StoreError> {
             let request = self.requests.replace(self.requests.get() + 1);
-            if request % 2 == 0 {
+            if request.is_multiple_of(2) {
                 return Err(StoreError::Unreachable("503".to_owned()));
             }
             let from = usize::try_from(from).unwrap();
@@ -168,7 +169,7 @@ mod tests {
             Ok(Some(Reading { tag, len: self.content.len() as u64, body: Box::new(Cursor::new(piece)) }))
         }
 
-        fn pointer(&self, _: &str, _: u64) -> Result<Option<(Vec<u8>, Option<Tag>)>, StoreError> {
+        fn pointer(&self, _: &str, _: u64) -> Result<Option<Small>, StoreError> {
             Ok(None)
         }
     }

@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::StoreError;
-use super::store::{Listed, Reading, Source, Store, Tag};
+use super::store::{Listed, Reading, Small, Source, Store, Tag};
 
 /// Longest wait for the lock.
 const LOCK_MAX: Duration = Duration::from_secs(10);
@@ -138,7 +138,7 @@ impl Source for Folder {
         open().map_err(|error| failed(&path, error))
     }
 
-    fn pointer(&self, key: &str, len_max: u64) -> Result<Option<(Vec<u8>, Option<Tag>)>, StoreError> {
+    fn pointer(&self, key: &str, len_max: u64) -> Result<Option<Small>, StoreError> {
         let Some(reading) = self.open(key, 0)? else { return Ok(None) };
         let mut bytes = Vec::new();
         let read = reading.body.take(len_max).read_to_end(&mut bytes);

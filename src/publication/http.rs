@@ -8,7 +8,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use super::error::StoreError;
-use super::store::{Reading, Tag};
+use super::store::{Reading, Small, Tag};
 
 /// How long a server may say nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -111,10 +111,7 @@ pub(super) fn text(body: Body) -> Result<String, StoreError> {
 }
 
 /// The bytes of a small object.
-pub(super) fn small(
-    found: Option<Reading>,
-    len_max: u64,
-) -> Result<Option<(Vec<u8>, Option<Tag>)>, StoreError> {
+pub(super) fn small(found: Option<Reading>, len_max: u64) -> Result<Option<Small>, StoreError> {
     let Some(Reading { tag, body, .. }) = found else { return Ok(None) };
     let mut bytes = Vec::new();
     let read = io::Read::read_to_end(&mut io::Read::take(body, len_max), &mut bytes);

@@ -47,13 +47,13 @@ pub fn publish(
     let store = store(url)?;
     let (compressed, identity) = compress(snapshot).map_err(PublicationError::of_copy)?;
     let compressed_length = compressed.metadata().map_err(PublicationError::Local)?.len();
-    if let (Some(pointer), _) = state(store.as_ref())? {
-        if let Some(outcome) = superseded(&pointer, &identity, revision, accepts_older) {
-            if let Outcome::Unchanged(pointer) = &outcome {
-                repair(store.as_ref(), &pointer.object, &compressed, &identity)?;
-            }
-            return Ok(outcome);
+    let (pointer, _) = state(store.as_ref())?;
+    let superseded_by = |pointer: Option<&Pointer>| superseded(pointer?, &identity, revision, accepts_older);
+    if let Some(outcome) = superseded_by(pointer.as_ref()) {
+        if let Outcome::Unchanged(pointer) = &outcome {
+            repair(store.as_ref(), &pointer.object, &compressed, &identity)?;
         }
+        return Ok(outcome);
     }
     let (identity, compressed_length) = upload(store.as_ref(), &compressed, (identity, compressed_length))?;
     let object = Object {
@@ -64,12 +64,9 @@ pub fn publish(
         songs,
         created: seconds(SystemTime::now()),
     };
-    let outcome = point(store.as_ref(), |before| match before {
-        Some(before) => match superseded(before, &identity, revision, accepts_older) {
-            Some(outcome) => Ok(Next::Stay(outcome)),
-            None => Ok(Next::Pointer(Pointer::after(Some(before), object.clone(), revision))),
-        },
-        None => Ok(Next::Pointer(Pointer::after(None, object.clone(), revision))),
+    let outcome = point(store.as_ref(), |before| {
+        let next = || Next::Pointer(Pointer::after(before, object.clone(), revision));
+        Ok(superseded_by(before).map_or_else(next, Next::Stay))
     })?;
     // In case that another publisher has just removed it as old.
     if store.open(&key(identity.hash), 0)?.is_none() {

@@ -20,6 +20,9 @@ pub(super) struct Reading {
     pub(super) body: Box<dyn Read>,
 }
 
+/// A small object and its state.
+pub(super) type Small = (Vec<u8>, Option<Tag>);
+
 /// An object in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listed {
@@ -34,7 +37,7 @@ pub(super) trait Source {
     fn open(&self, key: &str, from: u64) -> Result<Option<Reading>, StoreError>;
 
     /// A small object, of which at most `len_max` bytes are read, with its state for [`Store::swap`].
-    fn pointer(&self, key: &str, len_max: u64) -> Result<Option<(Vec<u8>, Option<Tag>)>, StoreError>;
+    fn pointer(&self, key: &str, len_max: u64) -> Result<Option<Small>, StoreError>;
 }
 
 /// A store that is written to.

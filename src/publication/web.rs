@@ -7,7 +7,7 @@ use ureq::http::header;
 
 use super::error::StoreError;
 use super::http::{agent, reading, small, unanswered};
-use super::store::{Reading, Source, Tag};
+use super::store::{Reading, Small, Source};
 use crate::config::WebPlace;
 
 /// A web server as a store.
@@ -37,7 +37,7 @@ impl Source for Web {
         reading(response.map_err(|error| unanswered(&error))?, from)
     }
 
-    fn pointer(&self, key: &str, len_max: u64) -> Result<Option<(Vec<u8>, Option<Tag>)>, StoreError> {
+    fn pointer(&self, key: &str, len_max: u64) -> Result<Option<Small>, StoreError> {
         small(self.open(key, 0)?, len_max)
     }
 }

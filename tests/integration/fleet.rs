@@ -3,3 +3,4 @@
 mod healing;
 mod partition;
 mod source;
+mod view;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Source, Use, files};
 
 /// Each room, and the rooms it may use.
-const STREET: [(&str, &[&str]); 17] = [
+const STREET: [(&str, &[&str]); 18] = [
     ("api", &["model"]),
     ("cli", &[]),
     ("config", &["cli", "telemetry"]),
@@ -28,6 +28,7 @@ const STREET: [(&str, &[&str]); 17] = [
         &["api", "config", "control", "model", "snapshot", "telemetry", "text", "title", "scoreboard"],
     ),
     ("control", &[]),
+    ("fleet", &["cli", "control"]),
     ("title", &[]),
     (
         "master",
@@ -53,6 +54,7 @@ const STREET: [(&str, &[&str]); 17] = [
             "config",
             "control",
             "database",
+            "fleet",
             "master",
             "model",
             "publication",
