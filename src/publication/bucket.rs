@@ -16,6 +16,8 @@ use crate::config::BucketPlace;
 
 /// How long a signature counts.
 const SIGNED_FOR: Duration = Duration::from_secs(3600);
+/// How long a store may work on an object after it has all of it.
+const STORED_WITHIN: Duration = Duration::from_secs(120);
 /// The most bytes of one request, by the interface of S3.
 const PUT_MAX: u64 = 5 << 30;
 /// The most pages of a list, of a thousand objects each.
@@ -63,6 +65,7 @@ impl Bucket {
         if let Some((name, value)) = condition {
             request = request.header(name, value);
         }
+        let request = request.config().timeout_recv_response(Some(STORED_WITHIN)).build();
         let response = request.send(body).map_err(|error| unanswered(&error))?;
         match response.status() {
             status if status.is_success() => Ok(true),

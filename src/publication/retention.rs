@@ -1,4 +1,4 @@
-//! Which objects of a store nobody needs any more.
+//! Which objects of a store no server needs any more.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};

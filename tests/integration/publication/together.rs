@@ -66,7 +66,7 @@ fn old_snapshots_are_removed_and_never_those_that_may_be_returned_to() {
         })
         .collect();
     let other = publisher.store().join("notes.txt");
-    fs::write(&other, "a file of somebody's").expect("a file");
+    fs::write(&other, "a file of an operator's").expect("a file");
     let age = |path: &std::path::Path, days: u64| {
         let time = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
         File::options().write(true).open(path).and_then(|file| file.set_modified(time)).expect("a time");
