@@ -23,6 +23,7 @@ mod proxies;
 mod python;
 mod raw;
 mod settings;
+mod snapshot_url;
 mod telemetry;
 pub mod trial;
 mod typed;
@@ -47,6 +48,7 @@ use printed::shown;
 pub use problem::{Expected, Principal, Problem};
 pub use proxies::{ForwardedHeaders, Proxies, Trusted};
 pub use settings::{DEFAULT_TOML, PlainSettings};
+pub use snapshot_url::{BucketPlace, Keys, SnapshotUrl, SnapshotUrlError, StorePlace, WebPlace};
 pub use world::{Answers, World};
 
 use crate::telemetry::sentry::SentrySettings;
@@ -57,6 +59,8 @@ use crate::telemetry::{AccessSettings, LogSettings};
 pub struct Config {
     /// Where the collection is kept.
     pub database_url: DatabaseUrl,
+    /// Whether `DATABASE_URL` is set, and not only a default.
+    pub is_database_set: bool,
     /// Patterns of files and folders that a scan passes over, as `.gitignore` writes them.
     pub exclude: Vec<String>,
     /// How often the master has the folders of the collection scanned; `None` for never.
@@ -83,6 +87,8 @@ pub struct Config {
     control_wanted: bool,
     /// The account that workers and the loader run as; `None` for the master's.
     pub account: Option<Account>,
+    /// Where snapshots are published to and fetched from; `None` if servers read the database themselves.
+    pub snapshot_url: Option<SnapshotUrl>,
     /// `Cache-Control` of lists; `None` for no such field.
     pub cache_control: Option<String>,
     /// The proxies that are trusted to name the client, and how they do it.
@@ -129,12 +135,14 @@ pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, Confi
     let layers = Layers::read(overrides, world)?;
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
     let database_url = database_url(&layers, overrides)?;
+    let snapshot_url = snapshot_url(&layers, overrides)?;
     let bind = bind(&layers)?;
     let account = account::account(&layers, world)?;
     let plain = PlainSettings::read(&layers)?;
     Ok(Config {
-        shown: shown(&layers, &database_url),
+        shown: shown(&layers, &database_url, snapshot_url.as_ref()),
         database_url,
+        is_database_set: !layers.is_default("DATABASE_URL"),
         exclude: exclude(&layers)?,
         scan_every: scan_every(&layers, &plain.collection)?,
         log: telemetry::log_settings(&layers)?,
@@ -152,6 +160,7 @@ pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, Confi
         control: layers.text("CONTROL", |text| control(text, overrides))?,
         control_wanted: layers.string("CONTROL")? != "none",
         account,
+        snapshot_url,
         cache_control: optional(layers.text("CACHE_CONTROL", cache_control)?),
         proxies: proxies::proxies(&layers)?,
         limits: limits(&layers)?,
@@ -210,6 +219,14 @@ fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, C
             Err(Problem::TildeInUrl)
         }
         url => Ok(url),
+    })
+}
+
+fn snapshot_url(layers: &Layers, overrides: &Overrides) -> Result<Option<SnapshotUrl>, ConfigError> {
+    let variable = |name: &'static str| overrides.variable(name)?.into_os_string().into_string().ok();
+    layers.text("SNAPSHOT_URL", |text| match text.is_empty() {
+        true => Ok(None),
+        false => SnapshotUrl::parse(text, variable).map(Some),
     })
 }
 

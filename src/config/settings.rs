@@ -199,7 +199,8 @@ macro_rules! settings {
 //
 // - several settings make one value: USER and GROUP, logs, Sentry, proxies, limits of connections, MAX_REQUESTS;
 // - the setting has a notation of its own: REQUEST_PATH, CACHE_CONTROL, EXCLUDE, BIND, REQUEST_ID_HEADER;
-// - the check needs other settings (SCAN_EVERY, METRICS_BIND) or the command line (DATABASE_URL, CONTROL).
+// - the check needs other settings (SCAN_EVERY, METRICS_BIND), the command line (DATABASE_URL, CONTROL) or the
+//   variables of Amazon's tools (SNAPSHOT_URL).
 settings! {
     "Collection" {
         _ = text("DATABASE_URL", "URL", "Database of the collection, as SQLAlchemy writes it")
@@ -326,6 +327,7 @@ settings! {
         /// File of the last good snapshot; `None` if none is kept.
         snapshot_path: Option<PathBuf> =
             file("SNAPSHOT_PATH", "File that keeps the snapshot for the next start (empty: none)");
+        _ = text("SNAPSHOT_URL", "URL", "Store that snapshots are published to and fetched from (empty: none)");
         _ = text("CACHE_CONTROL", "VALUE", "Cache-Control of lists (empty: none)");
         /// Bytes from which on answers are compressed; `None` for never.
         compress_from: Option<u64> =

@@ -15,6 +15,7 @@ use crate::master::arbiter::events::{Action, Event, Settings, State, Wish};
 use crate::master::error::{MasterError, Reason};
 use crate::master::exit::ExitCode;
 use crate::master::generation::asking::Asking;
+use crate::master::generation::before::Before;
 use crate::master::generation::freshness::Freshness;
 use crate::master::generation::generations::Generations;
 use crate::master::generation::loader::{Loader, Source};
@@ -165,13 +166,14 @@ impl Shell {
         let loader = match self.restored.take() {
             Some(kept) => Loader::verify(generation, &of.config, &of.logs.log, first, kept)?,
             None => {
-                let had_rows = self.generations.current().is_some_and(|current| {
-                    !current.is_empty() && current.config.database_url == of.config.database_url
-                });
-                Loader::start(generation, &of.config, &of.logs.log, first, had_rows)?
+                let before = self
+                    .generations
+                    .current()
+                    .map_or_else(Before::default, |current| current.before(&of.config));
+                Loader::start(generation, &of.config, &of.logs.log, first, before)?
             }
         };
-        if loader.source() == Source::Database {
+        if loader.source() == Source::Origin {
             self.freshness.load_begun(generation);
         }
         let pid = loader.pid;
@@ -363,7 +365,7 @@ impl Shell {
         let mut events = vec![Event::Exited { pid, orderly, killed, how: ended.to_string() }];
         let of = generation.and_then(|number| self.generations.numbered(number).ok());
         let from_file =
-            of.and_then(|of| of.served.as_ref()).is_some_and(|served| served.source != Source::Database);
+            of.and_then(|of| of.served.as_ref()).is_some_and(|served| served.source != Source::Origin);
         if from_file && ended == Ended::Signal(Signal::SIGBUS) {
             warn!(self.logger(), "the snapshot's file was cut while it was in use");
             events.push(Event::Wished(Wish::Reload));
@@ -375,12 +377,12 @@ impl Shell {
         let (number, source, took) = (loader.generation, loader.source(), loader.begin.elapsed());
         let finished = loader.finish(ended);
         let was_read = finished.as_ref().map_or_else(|failed| failed.was_read, |_| true);
-        if source == Source::Database && was_read {
+        if source == Source::Origin && was_read {
             self.freshness.source_read(number, SystemTime::now());
         }
         let loaded = match finished {
             Ok(loaded) => loaded,
-            Err(failed) if source == Source::Database => return Event::LoaderEnded(Err(failed.reason())),
+            Err(failed) if source == Source::Origin => return Event::LoaderEnded(Err(failed.reason())),
             Err(failed) => {
                 warn!(self.logger(), "the snapshot that was kept is of no use: {}", failed.reason());
                 return Event::LoaderStarted(self.start_loader(number).map_err(Reason::from));

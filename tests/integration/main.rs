@@ -30,6 +30,7 @@ mod notify;
 mod package;
 mod page;
 mod proxies;
+mod publication;
 mod readme;
 mod release;
 mod reload;

@@ -14,6 +14,7 @@ use crate::config::{self, BindAddress, Config, Overrides, World};
 use crate::control::Contents;
 use crate::master::arbiter::events::Settings;
 use crate::master::error::MasterError;
+use crate::master::generation::before::Before;
 use crate::master::generation::loader::Source;
 use crate::master::generation::logs::{Logs, RELOAD_PATIENCE};
 use crate::master::handover::listeners::{self, Listener, Manner, open_wanted};
@@ -74,6 +75,18 @@ impl Generation {
     /// Whether there are no songs, as before the first scan.
     pub(crate) fn is_empty(&self) -> bool {
         self.served.as_ref().is_some_and(|served| served.contents.songs == 0)
+    }
+
+    /// What it serves of the source that `next` names.
+    pub(crate) fn before(&self, next: &Config) -> Before {
+        let same_store = next.snapshot_url.is_some() && next.snapshot_url == self.config.snapshot_url;
+        // Of a store the revision is the counter of its pointer.
+        let fetched = self.served.as_ref().filter(|served| same_store && !served.is_unconfirmed);
+        Before {
+            had_rows: !self.is_empty() && self.config.database_url == next.database_url,
+            serves: true,
+            counter: fetched.and_then(|served| served.contents.revision),
+        }
     }
 
     /// The first steps of its children, which keep its logs.

@@ -2,6 +2,7 @@
 //! loader, the table of generations, the child that asks for a configuration, what is restored, and the workers.
 
 pub(crate) mod asking;
+pub(crate) mod before;
 pub(crate) mod freshness;
 pub(crate) mod generations;
 pub(crate) mod loader;

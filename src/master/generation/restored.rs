@@ -48,7 +48,7 @@ impl Restored {
         took: Duration,
         config: &Config,
     ) -> Served {
-        let is_fresh = source == Source::Database;
+        let is_fresh = source == Source::Origin && !loaded.is_substitute;
         if let (Source::Saved, Some(path)) = (source, config.snapshot_path.as_deref()) {
             self.saver.holds(path, &loaded.contents.hash);
         }
@@ -123,7 +123,8 @@ mod tests {
 
     fn served(hash: &str) -> Served {
         let contents = Contents { hash: hash.to_owned(), ..Contents::default() };
-        let loaded = Loaded { snapshot: tempfile::tempfile().unwrap().into(), contents };
+        let loaded =
+            Loaded { snapshot: tempfile::tempfile().unwrap().into(), contents, is_substitute: false };
         let config = crate::config::load(&Default::default()).unwrap();
         restored().serve(loaded, Source::Stored, Duration::from_secs(3), &config)
     }
