@@ -19,7 +19,7 @@ pub struct Version {
     /// The revision of the rows; `None` if the source does not tell it.
     pub revision: Option<u64>,
     /// What else tells rows apart, to be compared only: the scan that has counted the revision, because two servers may
-    /// have counted the same number, and the identity of a file. Empty if there is nothing.
+    /// have counted the same number. Before it and a space stands the identity of a file. Empty if there is nothing.
     pub mark: String,
 }
 
@@ -27,6 +27,15 @@ impl Version {
     /// Whether there is anything by which it can be told from another one.
     pub fn is_known(&self) -> bool {
         self.revision.is_some() || !self.mark.is_empty()
+    }
+
+    /// Whether both are of the same file, or of no file: the revisions of two files have nothing in common.
+    pub fn is_comparable(&self, other: &Version) -> bool {
+        self.file() == other.file()
+    }
+
+    fn file(&self) -> Option<&str> {
+        self.mark.split_once(' ').map(|(file, _)| file)
     }
 }
 

@@ -10,15 +10,17 @@ use nix::unistd::Pid;
 use slog::{Level, Logger, error, info, warn};
 
 use crate::config::World;
+use crate::database::Version;
 use crate::master::arbiter::Arbiter;
 use crate::master::arbiter::events::{Action, Event, Settings, State, Wish};
 use crate::master::error::{MasterError, Reason};
 use crate::master::exit::ExitCode;
 use crate::master::generation::asking::Asking;
-use crate::master::generation::freshness::Freshness;
-use crate::master::generation::generations::Generations;
+use crate::master::generation::freshness::{Demand, Freshness};
+use crate::master::generation::generations::{Generation, Generations, Served, version};
 use crate::master::generation::loader::{Loader, Source};
 use crate::master::generation::restored::{Restored, confirms};
+use crate::master::generation::watcher::{Said, Watcher};
 use crate::master::generation::workers::Workers;
 use crate::master::handover::paths::Name;
 use crate::master::handover::succession::{Succession, Word};
@@ -40,6 +42,9 @@ pub(crate) struct Shell {
     pub(crate) loader: Option<Loader>,
     pub(crate) restored: Restored,
     pub(crate) freshness: Freshness,
+    pub(crate) watcher: Watcher,
+    /// Whether the log tells that the source does not tell its revision.
+    pub(crate) is_unknown_told: bool,
     pub(crate) scans: Scans,
     pub(crate) errands: Errands,
     pub(crate) desk: Desk,
@@ -82,7 +87,7 @@ impl Shell {
                     _ => info!(log, "worker ended: {}", how),
                 }
             }
-            Action::Promote { generation } => self.promote(generation, arbiter),
+            Action::Promote { generation } => self.promote(generation, arbiter, now),
             Action::ReloadEnded { generation, result } => self.reload_ended(generation, result, arbiter, now),
             Action::Stuck { pid, slot } => {
                 let request = self.workers.scoreboard().slot(slot).request();
@@ -179,13 +184,21 @@ impl Shell {
         Ok(pid)
     }
 
-    fn promote(&mut self, number: u64, arbiter: &Arbiter) {
+    fn promote(&mut self, number: u64, arbiter: &Arbiter, now: Instant) {
         // Before they are told to leave: a connection that a proxy has kept must not show it old rows.
         self.workers.owe_snapshot(number);
         self.workers.owe_turn(number);
+        let url = |of: &Generation| of.config.database_url.clone();
+        let former = self.generations.current().map(url);
         self.generations.promote(number);
+        if former != self.generations.current().map(url) {
+            self.freshness.forget_source(now);
+        }
         self.workers.hand_out(&self.generations);
         let Some(generation) = self.generations.current() else { return };
+        if let Some(version) = generation.served.as_ref().and_then(Served::version) {
+            self.freshness.serves(version);
+        }
         sentry::start_aside(&generation.config.sentry);
         self.desk.metrics.configure(&generation.config);
         self.errands.forget_hosts();
@@ -209,6 +222,11 @@ impl Shell {
         // Before the answer, as a client that has it may ask for the metrics at once.
         self.desk.metrics.publish(arbiter, &self.generations, header);
         self.desk.reload_ended(number, result);
+        if serves {
+            let served = self.generations.current().and_then(|current| current.served.as_ref());
+            let revision = served.and_then(|served| served.contents.revision);
+            self.desk.revision_serves(revision, number);
+        }
         if serves && let Err(error) = self.succession.tell_serving() {
             warn!(self.logger(), "the former master cannot be told"; "error" => %error);
         }
@@ -227,8 +245,15 @@ impl Shell {
     }
 
     /// Logs that a reload has failed, and when the next one begins by itself.
-    fn tell_failure(&self, current: u64, reason: &Reason, now: Instant) {
+    fn tell_failure(&mut self, current: u64, reason: &Reason, now: Instant) {
         let message = format!("reload failed, generation {current} goes on serving: {reason}");
+        if self.freshness.is_behind() {
+            // Each load finds the same.
+            return match self.freshness.news_of_behind() {
+                Some(_) => error!(self.logger(), "{}", message),
+                None => info!(self.logger(), "{}", message),
+            };
+        }
         match self.freshness.due() {
             Some(due) => {
                 let wait = due.saturating_duration_since(now).as_secs_f32();
@@ -325,7 +350,7 @@ impl Shell {
     }
 
     /// A child has ended.
-    pub(crate) fn reaped(&mut self, pid: Pid, ended: Ended, arbiter: &Arbiter) -> Vec<Event> {
+    pub(crate) fn reaped(&mut self, pid: Pid, ended: Ended, arbiter: &Arbiter, now: Instant) -> Vec<Event> {
         if let Some(served) = self.succession.ended(pid) {
             return self.successor_ended(served, ended, arbiter.state());
         }
@@ -350,8 +375,14 @@ impl Shell {
             None => {}
         }
         match self.loader.take_if(|loader| loader.pid == pid) {
-            Some(loader) => vec![self.loader_ended(loader, ended)],
-            None => self.worker_ended(pid, ended),
+            Some(loader) => vec![self.loader_ended(loader, ended, now)],
+            None => match self.watcher.ended(pid, ended, self.generations.logger(), now) {
+                Some(said) => {
+                    self.hear_of_source(said, now);
+                    Vec::new()
+                }
+                None => self.worker_ended(pid, ended),
+            },
         }
     }
 
@@ -371,7 +402,7 @@ impl Shell {
         events
     }
 
-    fn loader_ended(&mut self, loader: Loader, ended: Ended) -> Event {
+    fn loader_ended(&mut self, loader: Loader, ended: Ended, now: Instant) -> Event {
         let (number, source, took) = (loader.generation, loader.source(), loader.begin.elapsed());
         let finished = loader.finish(ended);
         let was_read = finished.as_ref().map_or_else(|failed| failed.was_read, |_| true);
@@ -387,8 +418,15 @@ impl Shell {
             }
         };
         let log = self.logger().clone();
+        if source == Source::Database && self.is_of_the_same_database(number) {
+            let version = version(&loaded.contents);
+            if let Some(refusal) = self.freshness.refusal(&version, number, now) {
+                return Event::LoaderEnded(Err(refusal));
+            }
+        }
         let current = self.generations.current_mut().and_then(|current| current.served.as_mut());
         if self.freshness.only_asks(number) && confirms(&loaded.contents, current, &log) {
+            self.freshness.serves(version(&loaded.contents));
             return Event::Unchanged;
         }
         info!(log, "snapshot made gen={} {}", number, loaded.contents);
@@ -396,6 +434,82 @@ impl Shell {
             generation.served = Some(self.restored.serve(loaded, source, took, &generation.config));
         }
         Event::LoaderEnded(Ok(()))
+    }
+
+    /// Whether a generation has its rows from the database of the one that serves.
+    fn is_of_the_same_database(&self, number: u64) -> bool {
+        let url = |of: &Generation| of.config.database_url.clone();
+        let next = self.generations.numbered(number).ok().map(url);
+        next.is_some() && next == self.generations.current().map(url)
+    }
+
+    /// Has a child watch the source, if it is to, and learns what the child has seen.
+    pub(crate) fn watch(&mut self, arbiter: &Arbiter, now: Instant) {
+        let serves = matches!(arbiter.state(), State::Serving | State::Reloading);
+        let is_awaited = self.desk.awaited_revision().is_some();
+        let current = self.generations.current().map(|current| &current.config);
+        let watched = current.filter(|config| serves && (config.reload_on_change || is_awaited));
+        self.watcher.look_after(watched, self.generations.logger(), now);
+        let older = current.and_then(|config| config.accept_older_after);
+        self.freshness.watch(watched.map(|config| config.watch_every), older, now);
+        if is_awaited {
+            self.watcher.hurry(now);
+        }
+        let said = self.watcher.said();
+        let has_said = !said.is_empty();
+        self.hear_of_source(said, now);
+        if self.freshness.tick(now) || has_said {
+            Metrics::publish_source(&self.freshness, now, &self.workers.scoreboard().header().source);
+        }
+        // A load that is under way may bring them.
+        if is_awaited && !arbiter.is_making() {
+            let why = |revision| format!("revision {revision} does not serve: {}", self.freshness.why_not(revision));
+            self.desk.give_up_revisions(Instant::now(), why);
+        }
+    }
+
+    fn hear_of_source(&mut self, said: Vec<Said>, now: Instant) {
+        for said in said {
+            match said {
+                Said::Holds(version) => {
+                    self.tell_unknown(&version);
+                    let demand = self.demand(&version);
+                    if self.freshness.seen(version, SystemTime::now(), now, demand) {
+                        self.desk.revision_is_confirmed();
+                    }
+                }
+                Said::Fails(reason) => self.freshness.missed(&reason),
+            }
+        }
+        if let Some(news) = self.freshness.news_of_behind() {
+            error!(self.logger(), "{}", news);
+        }
+    }
+
+    /// How a source with this version is loaded, if other rows serve.
+    fn demand(&self, version: &Version) -> Demand {
+        let awaited = self.desk.awaited_revision();
+        let config = self.generations.current().map(|current| &current.config);
+        match (awaited, config) {
+            (Some(awaited), _) if version.revision >= Some(awaited) => Demand::Now,
+            (_, Some(config)) if config.reload_on_change => {
+                Demand::After(config.reload_jitter.mul_f64(random_share()))
+            }
+            _ => Demand::Never,
+        }
+    }
+
+    /// Logs once that a source does not tell its revision.
+    fn tell_unknown(&mut self, version: &Version) {
+        if version.revision.is_some() {
+            self.is_unknown_told = false;
+        } else if !std::mem::replace(&mut self.is_unknown_told, true) {
+            let instead = match version.is_known() {
+                true => "its file is watched instead",
+                false => "a change of it is not noticed until it does",
+            };
+            info!(self.logger(), "the database does not tell the revision of its rows (avalon_revision); {}", instead);
+        }
     }
 
     /// When the database is to be read again because the data are stale. Not while a generation is made, whose end
@@ -512,6 +626,7 @@ impl Shell {
     /// that reaps orphans; those that report to Sentry may finish.
     pub(crate) fn end(mut self) -> ExitCode {
         self.scans.end();
+        self.watcher.end();
         let others = self.loader.iter().map(|loader| loader.pid).chain(self.restored.saver());
         let others = others.chain(self.errands.looking_up()).chain(self.asking.pid());
         others.chain(self.desk.lookout()).for_each(end::end);
