@@ -305,7 +305,12 @@ mod tests {
             (Command::Reload(Reload::waiting()), "{\"command\":\"reload\",\"wait\":true}\n"),
             (Command::Reload(Reload::default()), "{\"command\":\"reload\",\"wait\":false}\n"),
             (
-                Command::Reload(Reload { wait: true, revision: Some(7), timeout: Some(5), accept_older: true }),
+                Command::Reload(Reload {
+                    wait: true,
+                    revision: Some(7),
+                    timeout: Some(5),
+                    accept_older: true,
+                }),
                 "{\"command\":\"reload\",\"wait\":true,\"revision\":7,\"timeout\":5,\"accept_older\":true}\n",
             ),
             (Command::Stop { wait: true }, "{\"command\":\"stop\",\"wait\":true}\n"),

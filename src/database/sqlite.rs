@@ -22,8 +22,8 @@ use super::{DatabaseError, schema};
 use crate::model::{Collection, Owner};
 
 use explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
-pub(super) use poll::poll;
 use poll::Identity;
+pub(super) use poll::poll;
 pub(super) use session::Session;
 use tables::{
     create_missing, create_schema, hex, insert, missing_tables, open, open_existing, run_with_song, select,

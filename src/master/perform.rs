@@ -463,7 +463,9 @@ impl Shell {
         }
         // A load that is under way may bring them.
         if is_awaited && !arbiter.is_making() {
-            let why = |revision| format!("revision {revision} does not serve: {}", self.freshness.why_not(revision));
+            let why = |revision| {
+                format!("revision {revision} does not serve: {}", self.freshness.why_not(revision))
+            };
             self.desk.give_up_revisions(Instant::now(), why);
         }
     }
@@ -508,7 +510,10 @@ impl Shell {
                 true => "its file is watched instead",
                 false => "a change of it is not noticed until it does",
             };
-            info!(self.logger(), "the database does not tell the revision of its rows (avalon_revision); {}", instead);
+            info!(
+                self.logger(),
+                "the database does not tell the revision of its rows (avalon_revision); {}", instead
+            );
         }
     }
 

@@ -6,7 +6,6 @@ use uuid::Uuid;
 use super::tables::has_table;
 use crate::database::revision::{self, Notation, Version};
 
-
 const NOTATION: Notation = Notation { one: "1", id: "TEXT", moment: "TIMESTAMP" };
 
 /// The revision of the rows that this transaction sees.

@@ -188,7 +188,12 @@ impl Freshness {
     }
 
     /// A watcher asks the source this often, or there is none. An older revision is accepted after this time.
-    pub(crate) fn watch(&mut self, every: Option<Duration>, accept_older_after: Option<Duration>, now: Instant) {
+    pub(crate) fn watch(
+        &mut self,
+        every: Option<Duration>,
+        accept_older_after: Option<Duration>,
+        now: Instant,
+    ) {
         self.watched.watch(every, now);
         self.watched.accept_older_after(accept_older_after);
     }

@@ -82,7 +82,9 @@ impl Watcher {
             end::end(child.pid);
             self.wait.reset();
         }
-        let Some((config, task)) = wanted.zip(task).filter(|_| self.child.is_none() && self.wait.is_over(now)) else {
+        let Some((config, task)) =
+            wanted.zip(task).filter(|_| self.child.is_none() && self.wait.is_over(now))
+        else {
             return;
         };
         match Child::start(config, task, now) {
@@ -209,7 +211,13 @@ mod tests {
         let (lines, to) = UnixDatagram::pair().unwrap();
         lines.set_nonblocking(true).unwrap();
         let url = DatabaseUrl::parse("sqlite:////nowhere").unwrap();
-        let child = Child { pid: Pid::from_raw(i32::MAX), born, task: Task { url, every: SECOND }, lines, hurried: None };
+        let child = Child {
+            pid: Pid::from_raw(i32::MAX),
+            born,
+            task: Task { url, every: SECOND },
+            lines,
+            hurried: None,
+        };
         (Watcher { child: Some(child), wait }, to)
     }
 

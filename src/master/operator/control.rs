@@ -309,7 +309,9 @@ mod tests {
         let mut control = opened(folder.path());
         let clients = [2, 3, 4].map(|_| client(&control, "{\"command\":\"reload\",\"wait\":true}\n"));
         let commands = control.commands();
-        assert!(commands.iter().all(|(_, command)| matches!(command, Ok(Command::Reload(reload)) if reload.wait)));
+        assert!(
+            commands.iter().all(|(_, command)| matches!(command, Ok(Command::Reload(reload)) if reload.wait))
+        );
         for (number, generation) in [(0, 2), (1, 3), (2, 4)] {
             control.reply(number, Reply::OnceReloaded(generation));
         }

@@ -57,7 +57,9 @@ fn scans_of_a_file_are_noticed_and_not_hindered() {
     execute(&server, "PRAGMA journal_mode = WAL");
     assert_eq!(music.scan(&url(&server)), 6);
     wait_revision(&server, 6);
-    wait_source(&server, "a source that confirms", |source| source["revision"] == 6 && source["stale"] == false);
+    wait_source(&server, "a source that confirms", |source| {
+        source["revision"] == 6 && source["stale"] == false
+    });
     server.assert_clean_shutdown();
 }
 
@@ -70,7 +72,9 @@ fn file_that_is_replaced_is_noticed_whatever_its_revision() {
     let other_file = file(&server).with_extension("new");
     let url = format!("sqlite:///{}", other_file.display());
     // Of a lower revision, of the same, and without any: numbers of two files have nothing in common.
-    for (songs, sql) in [(1, ""), (2, "UPDATE avalon_revision SET counter = 1"), (3, "DROP TABLE avalon_revision")] {
+    for (songs, sql) in
+        [(1, ""), (2, "UPDATE avalon_revision SET counter = 1"), (3, "DROP TABLE avalon_revision")]
+    {
         other.scan(&url);
         Connection::open(&other_file).expect("a database").execute_batch(sql).expect("SQL");
         let copy = file(&server).with_extension("copy");
@@ -121,7 +125,10 @@ fn older_revision_is_served_when_an_operator_says_so() {
         assert!(code == 1 && err.contains(BEHIND), "{err}");
         let status = ctl_ok(&server, &["status"]);
         assert!(status.contains(BEHIND), "{status}");
-        assert_eq!((revision(&server.address), server.get("/avalon/songs?limit=100").success().len()), (Some(3), songs));
+        assert_eq!(
+            (revision(&server.address), server.get("/avalon/songs?limit=100").success().len()),
+            (Some(3), songs)
+        );
         assert_eq!(server.count_log("[ERROR]"), 1, "{}", server.log());
         ctl_ok(&server, &["reload", "--wait", "--accept-older"]);
         assert_eq!(revision(&server.address), Some(1));
@@ -151,7 +158,8 @@ fn older_revision_is_served_after_its_time_and_of_another_database_at_once() {
     (0..3).for_each(|_| _ = music.scan(&url("first")));
     music.scan(&url("second"));
     let write = |name: &str| {
-        let text = format!("BIND = [\"127.0.0.1:0\"]\nDATABASE_URL = \"{}\"\nRELOAD_ON_CHANGE = true\n", url(name));
+        let text =
+            format!("BIND = [\"127.0.0.1:0\"]\nDATABASE_URL = \"{}\"\nRELOAD_ON_CHANGE = true\n", url(name));
         fs::write(&settings, text).expect("settings");
     };
     write("first");
@@ -159,8 +167,7 @@ fn older_revision_is_served_after_its_time_and_of_another_database_at_once() {
     assert_eq!(revision(&server.address), Some(3));
     write("second");
     server.signal(Signal::SIGHUP);
-    server.wait_log("generation 2 serves");
-    assert_eq!(revision(&server.address), Some(1));
+    eventually("the other rows", || (revision(&server.address) == Some(1)).then_some(()));
     wait_source(&server, "the other source", |source| source["revision"] == 1 && source["stale"] == false);
     server.assert_clean_shutdown();
 }

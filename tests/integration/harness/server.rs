@@ -253,8 +253,11 @@ impl Server {
 
     /// Reloads it, and waits until the next generation serves and no other one accepts.
     pub(crate) fn reload(&self) {
-        let answer =
-            control::call(&self.path("control"), control::Command::Reload(control::Reload::waiting()), Some(DEADLINE));
+        let answer = control::call(
+            &self.path("control"),
+            control::Command::Reload(control::Reload::waiting()),
+            Some(DEADLINE),
+        );
         answer.unwrap_or_else(|error| panic!("reload: {error}\n{}", self.log()));
     }
 

@@ -216,7 +216,8 @@ impl Watched {
 
     fn behind_in_words(&self) -> Option<String> {
         let Behind { has, serves, .. } = self.behind.as_ref()?;
-        let after = self.accept_after.map(|after| format!(" after {} s (ACCEPT_OLDER_AFTER), or", after.as_secs()));
+        let after =
+            self.accept_after.map(|after| format!(" after {} s (ACCEPT_OLDER_AFTER), or", after.as_secs()));
         Some(format!(
             "the source is behind: it has revision {has}, and revision {serves} is served; the older one is accepted{} \
              with `avalonctl reload --accept-older`",
@@ -243,7 +244,8 @@ impl Watched {
     pub(super) fn reason(&self) -> Option<String> {
         if self.is_late {
             let limit = MISSED_MAX * self.every.unwrap_or_default() + SLACK;
-            let silent = || format!("the database has given no answer for {} s", limit.max(POLL_TIMEOUT).as_secs());
+            let silent =
+                || format!("the database has given no answer for {} s", limit.max(POLL_TIMEOUT).as_secs());
             return Some(self.missed.clone().unwrap_or_else(silent));
         }
         if self.behind.is_some() {
@@ -265,7 +267,8 @@ impl Watched {
             }
             None => "the database has given no answer yet".to_owned(),
             Some(Version { revision: None, .. }) => {
-                "the database does not tell its revision (see table avalon_revision in docs/machines.md)".to_owned()
+                "the database does not tell its revision (see table avalon_revision in docs/machines.md)"
+                    .to_owned()
             }
             Some(Version { revision: Some(has), .. }) if *has < wanted => {
                 format!("the database that this server reads has revision {has}; a replica may lag")
@@ -285,7 +288,9 @@ impl Watched {
         match (&self.seen, &self.served) {
             (Some(seen), Some(_)) if !seen.is_known() => Relation::Unknown,
             (Some(seen), Some(served)) if seen == served => Relation::Same,
-            (Some(_), Some(_)) if self.revisions().is_some_and(|(has, serves)| has < serves) => Relation::Older,
+            (Some(_), Some(_)) if self.revisions().is_some_and(|(has, serves)| has < serves) => {
+                Relation::Older
+            }
             (Some(_), Some(_)) => Relation::Other,
             _ => Relation::Unknown,
         }

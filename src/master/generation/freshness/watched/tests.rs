@@ -41,7 +41,10 @@ fn same_revision_confirms_and_another_is_loaded_after_the_jitter() {
     assert!(sees(&mut freshness, version(5), now) && freshness.confirmed().is_some());
     assert_eq!((freshness.due(), freshness.is_stale(), freshness.is_up()), (None, false, Some(true)));
     assert!(!sees(&mut freshness, version(6), now));
-    assert_eq!((freshness.source_revision(), freshness.due()), (Some(6), Some(now + Duration::from_millis(300))));
+    assert_eq!(
+        (freshness.source_revision(), freshness.due()),
+        (Some(6), Some(now + Duration::from_millis(300)))
+    );
     assert_eq!(freshness.reason().as_deref(), Some("the database has revision 6, and revision 5 is served"));
     // The next poll does not put it off.
     sees(&mut freshness, version(6), now + SECOND);
@@ -101,7 +104,10 @@ fn older_revision_is_refused_until_it_has_been_there_for_long() {
     let mut freshness = watched(now);
     sees(&mut freshness, version(4), now);
     let told = freshness.news_of_behind().unwrap();
-    assert!(told.contains("has revision 4, and revision 5 is served") && told.contains("after 600 s"), "{told}");
+    assert!(
+        told.contains("has revision 4, and revision 5 is served") && told.contains("after 600 s"),
+        "{told}"
+    );
     assert_eq!((freshness.news_of_behind(), freshness.is_behind()), (None, true));
     assert_eq!(freshness.reason().as_deref(), Some(told.as_str()));
     // Another load, as of SIGHUP, does not get them in.
