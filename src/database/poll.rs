@@ -1,14 +1,10 @@
 //! The question which rows a source holds now, asked again and again. It costs one short query.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::{DatabaseError, Version, postgres, sqlite};
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
-
-/// How long an answer may take.
-pub const POLL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A source that is asked. A server keeps one connection for it; a file is opened each time, so that it may be replaced
 /// and no lock is held between two questions.
@@ -31,7 +27,7 @@ impl Poll {
     /// The version of the rows that the source holds. The next call connects again after an error.
     ///
     /// # Errors
-    /// The source cannot be reached or read, or gives no answer within [`POLL_TIMEOUT`]. A thread that waits for an
+    /// The source cannot be reached or read, or gives no answer within [`POLL_TIMEOUT`](super::POLL_TIMEOUT). A thread that waits for an
     /// answer may then be left behind, so a process that asks again and again should end.
     pub fn ask(&mut self) -> Result<Version, DatabaseError> {
         match &mut self.0 {

@@ -2,6 +2,8 @@
 //! writes it in the transaction of the rows, a load reads it there, so both always belong together. The
 //! table is ours alone, and need not be there: the revision is unknown then.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -38,6 +40,9 @@ impl Version {
         self.mark.split_once(' ').map(|(file, _)| file)
     }
 }
+
+/// How long the answer to a poll of the version may take.
+pub const POLL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How a database writes the parts of the statements that differ.
 #[derive(Debug, Clone, Copy)]

@@ -223,6 +223,7 @@ impl Master {
             }
             _ if is_stopping => Reply::from(Err(Reason::new("the server is stopping"))),
             Command::Reload(Reload { wait: true, revision: Some(revision), timeout, .. }) => {
+                self.shell.freshness.forget_tries();
                 let timeout = Duration::from_secs(timeout.unwrap_or(Reload::TIMEOUT).min(WAIT_MAX));
                 Reply::OnceServed(revision, Instant::now() + timeout)
             }

@@ -9,8 +9,7 @@ use super::watched::{Unwatched, watched};
 use crate::config::database_url::{ConnectTimeout, Liveness, PostgresSettings};
 use crate::database::DatabaseError;
 use crate::database::connect::{self, Opened, Place, ask};
-use crate::database::poll::POLL_TIMEOUT;
-use crate::database::revision::{QUERY, Version};
+use crate::database::revision::{POLL_TIMEOUT, QUERY, Version};
 
 /// As `pg_stat_activity` shows it.
 const NAME: &str = "avalon-watcher";

@@ -9,8 +9,7 @@ use rusqlite::ErrorCode;
 use super::explain::explain;
 use super::revision;
 use super::tables::{open_existing, open_reading};
-use crate::database::poll::POLL_TIMEOUT;
-use crate::database::{DatabaseError, Version};
+use crate::database::{DatabaseError, POLL_TIMEOUT, Version};
 
 /// Which file there is, and which state of it, as far as the file system tells; empty if there is none.
 #[derive(Debug, Default, PartialEq)]

@@ -24,17 +24,6 @@ const WAIT_INTERRUPTED: Duration = Duration::from_secs(8);
 /// Why clients may get old rows while no reload has failed.
 const KEPT: &str = "the snapshot was kept from a former start, and the database has not been read since";
 
-/// How a source is loaded that is seen to hold other rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Demand {
-    /// Not at all.
-    Never,
-    /// After this time, which chance has drawn.
-    After(Duration),
-    /// At once, and again until it has succeeded: a client waits for these rows.
-    Now,
-}
-
 /// The state of the source, as far as loads and the watcher have shown it.
 #[derive(Debug)]
 pub(crate) struct Freshness {
@@ -187,26 +176,39 @@ impl Freshness {
         failure.or_else(|| self.watched.reason()).or_else(|| self.is_kept.then(|| KEPT.to_owned()))
     }
 
-    /// A watcher asks the source this often, or there is none. An older revision is accepted after this time.
+    /// A watcher asks the source this often, or there is none. An older revision is accepted after this time. Answers
+    /// whether a watch begins or ends.
     pub(crate) fn watch(
         &mut self,
         every: Option<Duration>,
         accept_older_after: Option<Duration>,
         now: Instant,
-    ) {
-        self.watched.watch(every, now);
+    ) -> bool {
         self.watched.accept_older_after(accept_older_after);
+        self.watched.watch(every, now)
     }
 
-    /// The watcher has seen this version at the moment `when`. Answers whether the rows that serve are these.
-    pub(crate) fn seen(&mut self, version: Version, when: SystemTime, now: Instant, demand: Demand) -> bool {
+    /// A client waits for rows: a load that has failed before is no reason not to make one.
+    pub(crate) fn forget_tries(&mut self) {
+        self.watched.forget_tries();
+    }
+
+    /// The watcher has seen this version at the moment `when`. If it is news and other rows serve, a load is due after
+    /// `delay`, if there is to be one. Answers whether the rows that serve are these.
+    pub(crate) fn seen(
+        &mut self,
+        version: Version,
+        when: SystemTime,
+        now: Instant,
+        delay: Option<Duration>,
+    ) -> bool {
         let is_back = self.watched.is_missing();
         self.is_up = Some(true);
-        let is_same = self.watched.seen(version, now, demand);
+        let is_same = self.watched.seen(version, now, delay);
         if is_same {
             self.confirmed = Some(when);
         }
-        if let (true, Demand::After(delay)) = (is_back, demand) {
+        if let (true, Some(delay)) = (is_back, delay) {
             self.due = self.due.map(|due| due.min(now + delay));
         }
         is_same

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::Demand;
 use crate::database::{POLL_TIMEOUT, Version};
 use crate::master::wait::Wait;
 
@@ -81,13 +80,15 @@ impl Watched {
         }
     }
 
-    /// A watcher polls this often from now on, or there is none.
-    pub(super) fn watch(&mut self, every: Option<Duration>, now: Instant) {
-        if self.every.is_some() != every.is_some() {
+    /// A watcher polls this often from now on, or there is none. Answers whether a watch begins or ends.
+    pub(super) fn watch(&mut self, every: Option<Duration>, now: Instant) -> bool {
+        let changes = self.every.is_some() != every.is_some();
+        if changes {
             (self.seen, self.tried, self.missed, self.due) = (None, None, None, None);
             (self.answered, self.is_late) = (every.map(|_| now), false);
         }
         self.every = every;
+        changes
     }
 
     /// Time after which an older revision is accepted.
@@ -111,8 +112,9 @@ impl Watched {
         }
     }
 
-    /// The watcher has seen this version. Answers whether it is the one that serves.
-    pub(super) fn seen(&mut self, version: Version, now: Instant, demand: Demand) -> bool {
+    /// The watcher has seen this version. If it is news and other rows serve, a load is due after `delay`, if there is
+    /// to be one. Answers whether it is the version that serves.
+    pub(super) fn seen(&mut self, version: Version, now: Instant, delay: Option<Duration>) -> bool {
         let is_news = self.tried.as_ref() != Some(&version);
         self.seen = Some(version);
         (self.answered, self.missed, self.is_late) = (Some(now), None, false);
@@ -124,19 +126,21 @@ impl Watched {
                 let (has, serves) = self.revisions().unwrap_or_default();
                 self.fell_behind(has, serves, now);
                 let since = self.behind.as_ref().map_or(now, |behind| behind.since);
-                self.due = self.accept_after.filter(|_| demand != Demand::Never).map(|after| since + after);
+                self.due = delay.and(self.accept_after).map(|after| since + after);
             }
             Relation::Other => {
                 self.behind = None;
-                let due = match demand {
-                    Demand::Now => Some(now),
-                    Demand::After(delay) => is_news.then_some(now + delay),
-                    Demand::Never => None,
-                };
+                let due = delay.filter(|_| is_news).map(|delay| now + delay);
                 self.due = self.due.into_iter().chain(due).min();
             }
         }
         relation == Relation::Same
+    }
+
+    /// What is seen next is news, although a load was made for it.
+    pub(super) fn forget_tries(&mut self) {
+        self.tried = None;
+        self.wait.reset();
     }
 
     /// The watcher has had no answer.

@@ -5,7 +5,7 @@ use crate::master::error::{Outlook, Reason};
 use crate::master::generation::freshness::Freshness;
 
 const SECOND: Duration = Duration::from_secs(1);
-const AFTER: Demand = Demand::After(Duration::from_millis(300));
+const AFTER: Option<Duration> = Some(Duration::from_millis(300));
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn version(revision: u64) -> Version {
@@ -94,7 +94,8 @@ fn load_that_finds_old_rows_is_repeated_with_longer_waits() {
         now += wait * SECOND;
     }
     // A client that waits is not put off.
-    freshness.seen(version(6), SystemTime::now(), now - 2 * SECOND, Demand::Now);
+    freshness.forget_tries();
+    freshness.seen(version(6), SystemTime::now(), now - 2 * SECOND, Some(Duration::ZERO));
     assert_eq!(freshness.due(), Some(now - 2 * SECOND));
 }
 
