@@ -6,7 +6,7 @@ use avalon::config::DatabaseUrl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::nodes::{Lookout, Music, etag, node, revision, wait_revision};
+use super::nodes::{Lookout, Music, etag, node, replica_of, revision, wait_revision};
 use crate::control::{ctl, ctl_ok};
 use crate::harness::postgres::Postgres;
 use crate::harness::server::{Server, Setup, collection};
@@ -42,9 +42,8 @@ fn ten_scans_reach_nodes_on_primary_replica_and_pooler() {
     let cluster = Postgres::start();
     let database = cluster.create_database();
     let mut music = Music::new();
-    music.scan(&database.url());
-    let (replica, pooler) = (cluster.start_replica(), cluster.start_pooler());
-    replica.catch_up_with(&cluster);
+    let replica = replica_of(&cluster, &database.url(), &mut music);
+    let pooler = cluster.start_pooler();
     let of_replica = format!("postgresql://avalon@127.0.0.1:{}/{}", replica.port(), database.name);
     let urls = [database.url(), of_replica, pooler.url(&database.name)];
     let nodes: Vec<Server> = urls.iter().map(|url| node(url).start()).collect();
@@ -109,9 +108,7 @@ fn reload_with_a_revision_waits_for_a_replica_that_lags() {
     let cluster = Postgres::start();
     let database = cluster.create_database();
     let mut music = Music::new();
-    music.scan(&database.url());
-    let replica = cluster.start_replica();
-    replica.catch_up_with(&cluster);
+    let replica = replica_of(&cluster, &database.url(), &mut music);
     replica.lag("3s");
     let url = format!("postgresql://avalon@127.0.0.1:{}/{}", replica.port(), database.name);
     // One watches, the other learns of the change only because a client asks.

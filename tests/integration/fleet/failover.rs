@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::nodes::{Lookout, Music, node, revision, wait_revision};
+use super::nodes::{Lookout, Music, node, replica_of, revision, wait_revision};
 use crate::harness::alone;
 use crate::harness::postgres::Postgres;
 use crate::harness::server::Server;
@@ -18,9 +18,7 @@ fn revision_never_falls_when_an_old_primary_comes_back() {
     let primary = Postgres::start();
     let database = primary.create_database();
     let mut music = Music::new();
-    music.scan(&database.url());
-    let replica = primary.start_replica();
-    replica.catch_up_with(&primary);
+    let replica = replica_of(&primary, &database.url(), &mut music);
     let (first, second) = (primary.port(), replica.port());
     let url = format!("postgresql://avalon@127.0.0.1:{first},127.0.0.1:{second}/{}", database.name);
     let nodes: Vec<Server> = (0..2).map(|_| node(&url).start()).collect();

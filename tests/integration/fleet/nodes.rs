@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::harness::eventually;
 use crate::harness::http;
+use crate::harness::postgres::Postgres;
 use crate::harness::server::{Server, Setup, run};
 use crate::scan::good_song;
 
@@ -47,6 +48,14 @@ impl Music {
         let report: Value = serde_json::from_str(&report).expect("a report");
         report["database"]["revision"].as_u64().expect("a revision")
     }
+}
+
+/// A replica of a cluster that shows a first scan into this database.
+pub(super) fn replica_of(primary: &Postgres, url: &str, music: &mut Music) -> Postgres {
+    music.scan(url);
+    let replica = primary.start_replica();
+    replica.catch_up_with(primary);
+    replica
 }
 
 /// A node that watches its database, with one worker.
