@@ -13,6 +13,7 @@
 //! - [`master`]: the process that starts, watches, replaces and stops the others
 //! - [`title`]: what `ps` shows of a process
 //! - [`control`]: how `avalonctl` talks to a master
+//! - [`fleet`]: what several servers serve, as `avalonctl fleet` sees them over HTTP
 //! - [`telemetry`]: logging, Sentry and statsd; called by all rooms, calls none
 //! - [`cli`]: how all programs print
 
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod database;
+pub mod fleet;
 pub mod ids;
 pub mod master;
 pub mod model;

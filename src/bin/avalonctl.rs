@@ -9,6 +9,7 @@ use avalon::cli::{chain, exit_codes, print};
 use avalon::config::{self, DatabaseUrl, Overrides};
 use avalon::control::{self, Command, ControlError, Reload, Status};
 use avalon::database;
+use avalon::fleet::{Fleet, NodeUrl};
 use avalon::snapshot::{self, inspect};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
@@ -73,6 +74,18 @@ enum Action {
         /// How many there are to be, from 1 to 256
         count: usize,
     },
+    /// Show what several servers serve, and whether it is the same
+    ///
+    /// Asks each server for its status over HTTP, so its STATUS_ALLOW must name this machine. Fails unless all answer,
+    /// serve the same rows, and know of nothing newer in the database.
+    Fleet {
+        /// Servers, as HOST:PORT or http(s)://HOST:PORT/REQUEST_PATH (/avalon without a path)
+        #[arg(required = true, value_name = "URL")]
+        servers: Vec<NodeUrl>,
+        /// As JSON; times in seconds
+        #[arg(long)]
+        json: bool,
+    },
     /// Check a snapshot, and show its contents
     ///
     /// Shows the sections of a snapshot, checks every byte of it, and shows plans and times of typical queries.
@@ -92,7 +105,7 @@ enum Action {
 enum Exit {
     /// Done.
     Done = 0,
-    /// The master refuses, the reload has failed or the snapshot is of no use (it says why).
+    /// The master refuses, the reload has failed, the snapshot is of no use or the servers differ (it says why).
     Failed = 1,
     /// Wrong command line or configuration.
     Usage = 2,
@@ -120,6 +133,9 @@ fn run(arguments: Arguments) -> Exit {
     if let Some(path) = arguments.config {
         overrides.set_file(path);
     }
+    if let Action::Fleet { servers, json } = &arguments.action {
+        return fleet(servers, *json);
+    }
     if let Action::Inspect { snapshot, database } = arguments.action {
         return match inspect(&overrides, snapshot, database) {
             Ok(text) => show(&text),
@@ -145,7 +161,7 @@ fn run(arguments: Arguments) -> Exit {
         Action::Stop { wait } => (Command::Stop { wait }, (!wait).then_some(PATIENCE)),
         Action::Upgrade => (Command::Upgrade, None),
         Action::Workers { count } => (Command::Workers { count }, Some(PATIENCE)),
-        Action::Inspect { .. } => return Exit::Failed,
+        Action::Fleet { .. } | Action::Inspect { .. } => return Exit::Failed,
     };
     match control::call(&socket, command, patience) {
         Ok(answer) => match arguments.action {
@@ -203,6 +219,22 @@ fn inspect(
     let report = inspect::report(bytes.get_ref()).map_err(|error| (Exit::Failed, chain(&error)))?;
     let (read, built) = (read.as_secs_f64(), built.as_secs_f64());
     Ok(format!("{url}: read in {read:.3} s, snapshot built in {built:.3} s\n{report}"))
+}
+
+fn fleet(servers: &[NodeUrl], json: bool) -> Exit {
+    let fleet = Fleet::ask(servers);
+    let shown = match serde_json::to_string_pretty(&fleet) {
+        Ok(text) if json => show(&(text + "\n")),
+        Err(error) if json => {
+            eprintln!("avalonctl: {error}");
+            Exit::Failed
+        }
+        _ => show(&fleet.to_string()),
+    };
+    match shown {
+        Exit::Done if !fleet.is_equal => Exit::Failed,
+        shown => shown,
+    }
 }
 
 fn show(text: &str) -> Exit {

@@ -168,6 +168,8 @@ pub struct Header {
     pub genres: Number,
     /// The revision of its rows in the database; 0 if it is not known.
     pub revision: Number,
+    /// The hash of its rows, in hexadecimal digits; empty before the first generation.
+    pub hash: Text,
     /// What there is to say of scans.
     pub scans: Scans,
     /// Memory of the master that is resident, in bytes.

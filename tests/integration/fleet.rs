@@ -7,3 +7,4 @@ mod healing;
 mod nodes;
 mod partition;
 mod source;
+mod view;

@@ -1,6 +1,7 @@
 //! What leaves the processes beside answers: metrics, errors, log lines.
 
 mod access;
+mod alerts;
 mod ingest;
 mod log;
 mod prometheus;

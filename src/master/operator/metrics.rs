@@ -125,6 +125,9 @@ impl Metrics {
             header.artists.set(served.contents.artists);
             header.genres.set(served.contents.genres);
             header.revision.set(served.contents.revision.unwrap_or_default());
+            if header.hash.get().as_deref() != Some(&served.contents.hash) {
+                header.hash.set(&served.contents.hash);
+            }
         }
         let now = Instant::now();
         if now >= self.memory_due

@@ -26,6 +26,7 @@ pub(in crate::worker) fn render(scoreboard: &Scoreboard) -> String {
     workers(&mut page, header);
     reloads(&mut page, header);
     snapshot(&mut page, header);
+    collection(&mut page, header);
     source(&mut page, &header.source);
     scans(&mut page, &header.scans);
     memory(&mut page, scoreboard);
@@ -127,6 +128,16 @@ fn snapshot(page: &mut Page, header: &Header) {
     );
     if header.revision.get() > 0 {
         family.sample(&[], header.revision.get());
+    }
+}
+
+/// Without a sample before the first generation serves.
+fn collection(page: &mut Page, header: &Header) {
+    let help =
+        "The hash of the rows that are served, as a label of the value 1: equal rows have equal hashes.";
+    let mut family = page.family("avalon_snapshot_info", Kind::Gauge, help);
+    if let Some(hash) = header.hash.get() {
+        family.sample(&[("hash", &hash)], 1);
     }
 }
 
@@ -284,6 +295,7 @@ mod tests {
         let header = board.header();
         header.songs.set(42);
         header.revision.set(7);
+        header.hash.set("00ff");
         header.started_ms.set(1_764_000_000_007);
         header.restarts[RestartCause::MaxRss as usize].set(3);
         header.memory_private.set(4096);
@@ -305,6 +317,7 @@ mod tests {
         for line in [
             "avalon_songs 42",
             "avalon_collection_revision 7",
+            "avalon_snapshot_info{hash=\"00ff\"} 1",
             "avalon_snapshot_stale 1",
             "avalon_source_up 0",
             "avalon_source_revision 8",

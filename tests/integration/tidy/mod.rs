@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Source, Use, files};
 
 /// Each room, and the rooms it may use.
-const STREET: [(&str, &[&str]); 16] = [
+const STREET: [(&str, &[&str]); 17] = [
     ("api", &["model"]),
     ("cli", &[]),
     ("config", &["cli", "telemetry"]),
@@ -27,6 +27,7 @@ const STREET: [(&str, &[&str]); 16] = [
         &["api", "config", "control", "model", "snapshot", "telemetry", "text", "title", "scoreboard"],
     ),
     ("control", &[]),
+    ("fleet", &["cli", "control"]),
     ("title", &[]),
     (
         "master",
@@ -44,7 +45,7 @@ const STREET: [(&str, &[&str]); 16] = [
             "worker",
         ],
     ),
-    ("bin", &["cli", "config", "control", "database", "master", "scan", "snapshot", "telemetry"]),
+    ("bin", &["cli", "config", "control", "database", "fleet", "master", "scan", "snapshot", "telemetry"]),
 ];
 
 /// The rooms of a room, and files that stand between them: each may use those behind it.
