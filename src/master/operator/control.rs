@@ -285,6 +285,7 @@ mod tests {
     use std::io::{BufRead, BufReader};
 
     use super::*;
+    use crate::control::Reload;
 
     fn opened(folder: &Path) -> Control {
         Control::open(&folder.join("run/control")).unwrap()
@@ -322,6 +323,40 @@ mod tests {
         assert_eq!(control.clients.len(), 0);
         let done = "{\"ok\":{\"generation\":3}}\n";
         assert_eq!(clients.map(answer), [done, done, "{\"error\":\"no database\"}\n"]);
+    }
+
+    #[test]
+    fn those_who_wait_for_rows_are_answered_by_these_or_when_there_is_no_hope() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut control = opened(folder.path());
+        let wish =
+            |revision: u64| format!("{{\"command\":\"reload\",\"wait\":true,\"revision\":{revision}}}\n");
+        let clients = [7, 8, 9].map(|revision| client(&control, &wish(revision)));
+        let now = Instant::now();
+        let later = now + Duration::from_secs(60);
+        for (number, command) in control.commands() {
+            let Ok(Command::Reload(Reload { wait: true, revision: Some(revision), .. })) = command else {
+                panic!("{command:?}")
+            };
+            control.reply(number, Reply::OnceServed(revision, if revision == 9 { now } else { later }));
+        }
+        assert_eq!(control.awaited_revision(), Some(7));
+        // The cause of this one may pass.
+        control.reload_ended(2, &Err(Reason::new("gone").with(Outlook::Unreachable)));
+        control.reload_ended(3, &Ok(()));
+        control.give_up_revisions(now, |revision| format!("no {revision}"));
+        control.revision_serves(7, 3);
+        assert_eq!(control.awaited_revision(), Some(8));
+        control.reload_ended(4, &Err(Reason::new("no password")));
+        control.sweep();
+        assert_eq!((control.clients.len(), control.awaited_revision()), (0, None));
+        let answers = clients.map(answer);
+        let expected = [
+            "{\"ok\":{\"generation\":3}}\n",
+            "{\"error\":\"no password\"}\n",
+            "{\"error\":\"no 9\",\"late\":true}\n",
+        ];
+        assert_eq!(answers, expected);
     }
 
     #[test]

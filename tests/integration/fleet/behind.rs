@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use rusqlite::Connection;
 
-use super::nodes::{Music, node, revision, wait_revision};
+use super::nodes::{Music, find_watcher, node, revision, wait_revision};
 use crate::control::{ctl, ctl_ok};
 use crate::harness::eventually;
-use crate::harness::server::{Server, Setup};
+use crate::harness::server::{Server, Setup, collection};
 
 /// A node that watches a file of its own with this many scans.
 fn start(music: &mut Music, scans: usize, variables: &[(&str, &str)]) -> Server {
@@ -140,6 +140,20 @@ fn older_revision_is_served_when_an_operator_says_so() {
         execute(&server, OLDER);
         assert_eq!(ctl(&server, &["reload", "--wait"]).0, 1);
     }
+}
+
+#[test]
+fn revision_that_the_database_does_not_tell_is_not_waited_for_in_vain() {
+    let server = Setup::with(&collection(1)).start();
+    let (code, _, err) = ctl(&server, &["reload", "--wait", "--revision", "1", "--timeout", "2"]);
+    assert!(
+        code == 4 && err.contains("revision 1 does not serve: the database does not tell its revision"),
+        "{err}"
+    );
+    // The watcher was there for this client alone.
+    assert_eq!(server.count_log("making generation"), 1);
+    eventually("no watcher", || find_watcher(&server).is_none().then_some(()));
+    server.assert_clean_shutdown();
 }
 
 #[test]

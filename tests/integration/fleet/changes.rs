@@ -6,11 +6,11 @@ use avalon::config::DatabaseUrl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::nodes::{Lookout, Music, etag, node, replica_of, revision, wait_revision};
+use super::nodes::{Lookout, Music, etag, node, replica_of, revision, wait_revision, watcher};
 use crate::control::{ctl, ctl_ok};
+use crate::harness::alone;
 use crate::harness::postgres::Postgres;
 use crate::harness::server::{Server, Setup, collection};
-use crate::harness::{alone, eventually};
 
 /// The promises, from the end of a scan to the slowest node and to the middle one.
 const SLOWEST: Duration = Duration::from_secs(5);
@@ -18,13 +18,6 @@ const MEDIAN: Duration = Duration::from_millis(2500);
 
 /// Memory of a watcher that it shares with no process.
 const WATCHER_BYTES: u64 = 6_000_000;
-
-pub(super) fn watcher(server: &Server) -> Pid {
-    let is_watcher = |pid: &Pid| {
-        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|title| title.starts_with(b"avalon: watcher"))
-    };
-    eventually("a watcher", || server.helpers().into_iter().find(is_watcher))
-}
 
 /// Bytes of a process that no other has.
 fn private_bytes(pid: Pid) -> u64 {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -77,6 +78,17 @@ pub(super) fn wait_revision(server: &Server, wanted: u64) {
     eventually(&format!("revision {wanted} on {}", server.address), || {
         (revision(&server.address) >= Some(wanted)).then_some(())
     });
+}
+
+/// The watcher of a node, if it has one now.
+pub(super) fn find_watcher(server: &Server) -> Option<Pid> {
+    let title = |pid: &Pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    server.helpers().into_iter().find(|pid| title(pid).starts_with(b"avalon: watcher"))
+}
+
+/// The watcher of a node, once it has one.
+pub(super) fn watcher(server: &Server) -> Pid {
+    eventually("a watcher", || find_watcher(server))
 }
 
 /// The ETag of all songs.

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 
-use super::changes::watcher;
-use super::nodes::Music;
+use super::nodes::{Music, watcher};
 use super::source::{HEALED_WITHIN, Mode, Source, assert_heals, assert_stale};
 use crate::harness::postgres::Postgres;
 use crate::harness::server::Setup;
