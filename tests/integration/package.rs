@@ -178,6 +178,21 @@ fn the_archive_has_everything_and_says_what_it_needs() {
     }
 }
 
+/// References to all crates that are built.
+fn crates_of_cargo_tree() -> BTreeSet<String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
+    let output = command.current_dir(root()).output().expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let reference = |line: &str| {
+        let (name, version) = line.split_once(" v").expect("a name and a version");
+        let version = version.split(' ').next().expect("a version").replace('+', "%2B");
+        format!("pkg:cargo/{name}@{version}")
+    };
+    text.lines().map(reference).collect()
+}
+
 /// The shape that CycloneDX 1.5 asks for, and that it is about these programs.
 #[test]
 fn the_bill_of_materials_is_whole() {
@@ -204,6 +219,7 @@ fn the_bill_of_materials_is_whole() {
     let name = |name: &str| refs.iter().any(|found| found.starts_with(&format!("pkg:cargo/{name}@")));
     assert!(name("hyper") && name("libsqlite3-sys") && name("zstd-sys"));
     assert!(!name("proptest") && !name("clap_mangen"), "what only tests use is no part of the programs");
+    assert_eq!(refs, crates_of_cargo_tree().iter().map(String::as_str).collect());
     let dependencies = bill["dependencies"].as_array().expect("dependencies");
     assert_eq!(dependencies.len(), refs.len());
     for dependency in dependencies {
