@@ -132,7 +132,7 @@ impl Freshness {
         }
         let max = match reason.outlook() {
             // The watcher says when it is worth a load.
-            _ if self.watched.sees_older() => None,
+            _ if self.watched.would_refuse(now) => None,
             Outlook::Lasting => None,
             Outlook::Interrupted => Some(WAIT_INTERRUPTED),
             Outlook::Unreachable => Some(WAIT_UNREACHABLE),

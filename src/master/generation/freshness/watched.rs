@@ -26,6 +26,17 @@ enum Relation {
     Other,
 }
 
+/// Why the source is to be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// It has other rows.
+    Change,
+    /// A load has not found them.
+    Again,
+    /// It has had older rows for so long that they are accepted.
+    Acceptance,
+}
+
 /// The source as the watcher sees it.
 #[derive(Debug)]
 pub(super) struct Watched {
@@ -43,8 +54,8 @@ pub(super) struct Watched {
     missed: Option<String>,
     /// Whether answers are missing for too long.
     is_late: bool,
-    /// When the source is to be loaded because it has other rows.
-    due: Option<Instant>,
+    /// When the source is to be loaded, and why.
+    due: Option<(Instant, Cause)>,
     wait: Wait,
     behind: Option<Behind>,
     accept_after: Option<Duration>,
@@ -125,13 +136,20 @@ impl Watched {
             Relation::Older => {
                 let (has, serves) = self.revisions().unwrap_or_default();
                 self.fell_behind(has, serves, now);
-                let since = self.behind.as_ref().map_or(now, |behind| behind.since);
-                self.due = delay.and(self.accept_after).map(|after| since + after);
+                let acceptance = self.acceptance().filter(|at| delay.is_some() && (is_news || now < *at));
+                self.due = self.due.filter(|(_, cause)| *cause == Cause::Acceptance);
+                self.due = self.due.or(acceptance.map(|at| (at, Cause::Acceptance)));
             }
             Relation::Other => {
                 self.behind = None;
-                let due = delay.filter(|_| is_news).map(|delay| now + delay);
-                self.due = self.due.into_iter().chain(due).min();
+                self.due = match (self.due, delay.filter(|_| is_news)) {
+                    // Chance draws once: the earliest of several draws would be no chance any more.
+                    (Some((due, Cause::Change)), Some(delay)) if !delay.is_zero() => {
+                        Some((due, Cause::Change))
+                    }
+                    (_, Some(delay)) => Some((now + delay, Cause::Change)),
+                    (due, None) => due.filter(|(_, cause)| *cause != Cause::Acceptance),
+                };
             }
         }
         relation == Relation::Same
@@ -170,7 +188,7 @@ impl Watched {
 
     /// When the source is to be loaded.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.due
+        self.due.map(|(due, _)| due)
     }
 
     /// A load begins.
@@ -185,7 +203,8 @@ impl Watched {
         if self.tried.is_some() && self.relation() == Relation::Other && self.seen == self.tried {
             self.wait.failed(now, 0);
             let longest = self.wait.until().map(|until| until.saturating_duration_since(now));
-            self.due = longest.map(|longest| now + longest.mul_f64(share.clamp(0.0, 1.0)));
+            let wait = longest.map(|longest| longest.mul_f64(share.clamp(0.0, 1.0)));
+            self.due = wait.map(|wait| (now + wait, Cause::Again));
         }
     }
 
@@ -194,9 +213,8 @@ impl Watched {
         let served = self.served.as_ref().filter(|served| served.is_comparable(loaded))?;
         let (has, serves) = loaded.revision.zip(served.revision).filter(|(has, serves)| has < serves)?;
         self.fell_behind(has, serves, now);
-        let since = self.behind.as_ref().map_or(now, |behind| behind.since);
         let is_accepted = self.accepted.is_some_and(|accepted| accepted <= generation)
-            || self.accept_after.is_some_and(|after| now >= since + after);
+            || self.acceptance().is_some_and(|at| now >= at);
         if is_accepted { None } else { self.behind_in_words() }
     }
 
@@ -234,9 +252,15 @@ impl Watched {
         self.behind.is_some()
     }
 
-    /// Whether the watcher sees a source that is behind.
-    pub(super) fn sees_older(&self) -> bool {
-        self.every.is_some() && self.relation() == Relation::Older
+    /// Whether a load would be refused: the watcher sees an older revision that is not accepted yet.
+    pub(super) fn would_refuse(&self, now: Instant) -> bool {
+        let is_older = self.every.is_some() && self.relation() == Relation::Older;
+        is_older && self.acceptance().is_none_or(|at| now < at)
+    }
+
+    /// When an older revision is accepted that the source has now.
+    fn acceptance(&self) -> Option<Instant> {
+        Some(self.behind.as_ref()?.since + self.accept_after?)
     }
 
     /// The revision that the watcher has seen last.

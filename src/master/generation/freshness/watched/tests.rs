@@ -46,9 +46,13 @@ fn same_revision_confirms_and_another_is_loaded_after_the_jitter() {
         (Some(6), Some(now + Duration::from_millis(300)))
     );
     assert_eq!(freshness.reason().as_deref(), Some("the database has revision 6, and revision 5 is served"));
-    // The next poll does not put it off.
-    sees(&mut freshness, version(6), now + SECOND);
+    // The next poll neither puts it off nor draws again; only a client that waits is served at once.
+    let draws = |delay| Some(Duration::from_millis(delay));
+    freshness.seen(version(6), SystemTime::now(), now, draws(700));
+    freshness.seen(version(7), SystemTime::now(), now, draws(100));
     assert_eq!(freshness.due(), Some(now + Duration::from_millis(300)));
+    freshness.seen(version(6), SystemTime::now(), now + SECOND, draws(0));
+    assert_eq!(freshness.due(), Some(now + SECOND));
     loads(&mut freshness, 2, version(6), now + SECOND);
     assert_eq!((freshness.due(), freshness.is_stale()), (None, false));
 }
@@ -117,6 +121,14 @@ fn older_revision_is_refused_until_it_has_been_there_for_long() {
     freshness.reload_ended(2, Err(&refusal), false, now + MINUTE, 0.0);
     sees(&mut freshness, version(4), now + MINUTE);
     assert_eq!(freshness.due(), Some(now + 10 * MINUTE));
+    // A load that fails then is repeated as others are, and not at each poll.
+    assert!(freshness.asks(3, now + 10 * MINUTE));
+    let gone = Reason::new("gone").with(Outlook::Interrupted);
+    freshness.reload_ended(3, Err(&gone), false, now + 10 * MINUTE, 1.0);
+    sees(&mut freshness, version(4), now + 10 * MINUTE);
+    let due = freshness.due().unwrap();
+    assert!(due > now + 10 * MINUTE);
+    let now = due - 10 * MINUTE;
     loads(&mut freshness, 3, version(4), now + 10 * MINUTE);
     sees(&mut freshness, version(4), now + 10 * MINUTE);
     assert_eq!((freshness.is_behind(), freshness.is_stale(), freshness.due()), (false, false, None));
@@ -129,6 +141,9 @@ fn newer_rows_end_the_time_of_an_older_revision() {
     sees(&mut freshness, version(4), now);
     sees(&mut freshness, version(5), now + MINUTE);
     assert!(!freshness.is_behind() && !freshness.is_stale());
+    sees(&mut freshness, version(4), now + MINUTE);
+    sees(&mut freshness, version(6), now + MINUTE);
+    assert_eq!(freshness.due(), Some(now + MINUTE + Duration::from_millis(300)));
     sees(&mut freshness, version(4), now + 2 * MINUTE);
     assert_eq!(freshness.due(), Some(now + 12 * MINUTE));
     assert!(freshness.news_of_behind().is_some(), "it is news again");
