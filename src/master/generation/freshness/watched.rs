@@ -58,6 +58,8 @@ pub(super) struct Watched {
     due: Option<(Instant, Cause)>,
     wait: Wait,
     behind: Option<Behind>,
+    /// The two revisions of which the log tells.
+    told: Option<(u64, u64)>,
     accept_after: Option<Duration>,
     /// The first generation of which an operator accepts any revision.
     accepted: Option<u64>,
@@ -69,8 +71,6 @@ struct Behind {
     since: Instant,
     has: u64,
     serves: u64,
-    /// Whether the log tells it.
-    is_told: bool,
 }
 
 impl Watched {
@@ -86,6 +86,7 @@ impl Watched {
             due: None,
             wait: Wait::new(WAIT_FIRST, WAIT_MAX),
             behind: None,
+            told: None,
             accept_after: None,
             accepted: None,
         }
@@ -115,6 +116,9 @@ impl Watched {
 
     /// Rows of this version serve.
     pub(super) fn serves(&mut self, version: Version) {
+        if self.served.as_ref() != Some(&version) {
+            self.told = None;
+        }
         self.served = Some(version);
         match self.relation() {
             Relation::Same => self.settled(),
@@ -224,16 +228,15 @@ impl Watched {
     }
 
     fn fell_behind(&mut self, has: u64, serves: u64, now: Instant) {
-        let new = Behind { since: now, has, serves, is_told: false };
+        let new = Behind { since: now, has, serves };
         let behind = self.behind.get_or_insert(new);
         (behind.has, behind.serves) = (has, serves);
     }
 
-    /// That the source is behind, once.
+    /// That the source is behind: once for two revisions, as one server of it may be behind and another not.
     pub(super) fn news(&mut self) -> Option<String> {
-        let behind = self.behind.as_mut().filter(|behind| !behind.is_told)?;
-        behind.is_told = true;
-        self.behind_in_words()
+        let found = self.behind.as_ref().map(|behind| (behind.has, behind.serves))?;
+        (self.told.replace(found) != Some(found)).then(|| self.behind_in_words()).flatten()
     }
 
     fn behind_in_words(&self) -> Option<String> {
