@@ -10,6 +10,7 @@ mod chaos;
 mod clock;
 mod config;
 mod conformance;
+mod containers;
 mod control;
 mod database;
 mod deploy;
