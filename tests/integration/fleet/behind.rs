@@ -178,7 +178,7 @@ fn older_revision_is_served_after_its_time_and_of_another_database_at_once() {
     };
     write("first");
     let server = setup.flag(&format!("--config={}", settings.display())).start();
-    assert_eq!(revision(&server.address), Some(3));
+    eventually("the first rows", || (revision(&server.address) == Some(3)).then_some(()));
     write("second");
     server.signal(Signal::SIGHUP);
     eventually("the other rows", || (revision(&server.address) == Some(1)).then_some(()));
