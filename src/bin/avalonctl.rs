@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use avalon::cli::{chain, exit_codes, print};
 use avalon::config::{self, Config, DatabaseUrl, Overrides, SnapshotUrl};
-use avalon::control::{self, Command, ControlError, Status};
+use avalon::control::{self, Command, ControlError, Reload, Status};
 use avalon::database;
 use avalon::fleet::{Fleet, NodeUrl};
 use avalon::model::Kind;
@@ -52,6 +52,15 @@ enum Action {
         /// Wait until the new generation serves; fail if it does not
         #[arg(long)]
         wait: bool,
+        /// Wait until rows of this revision, or a later one, serve; the database is read once it has them
+        #[arg(long, value_name = "N", requires = "wait", conflicts_with = "accept_older")]
+        revision: Option<u64>,
+        /// Seconds that the database may lack this revision, as a replica that lags does
+        #[arg(long, value_name = "SECONDS", requires = "revision", default_value_t = Reload::TIMEOUT)]
+        timeout: u64,
+        /// Serve the rows of the database also if their revision is older than that which serves
+        #[arg(long)]
+        accept_older: bool,
     },
     /// Stop gracefully, as SIGTERM does
     ///
@@ -130,6 +139,8 @@ enum Exit {
     Usage = 2,
     /// No master, store or database answers.
     NoAnswer = 3,
+    /// The database did not have the rows of --revision in time.
+    Late = 4,
 }
 
 impl From<Exit> for ExitCode {
@@ -183,7 +194,11 @@ fn run(arguments: Arguments) -> Exit {
     };
     let (command, patience) = match arguments.action {
         Action::Status { .. } => (Command::Status, Some(PATIENCE)),
-        Action::Reload { wait } => (Command::Reload { wait }, (!wait).then_some(PATIENCE)),
+        Action::Reload { wait, revision, timeout, accept_older } => {
+            let timeout = revision.map(|_| timeout);
+            let reload = Reload { wait, revision, timeout, accept_older };
+            (Command::Reload(reload), (!wait).then_some(PATIENCE))
+        }
         Action::Stop { wait } => (Command::Stop { wait }, (!wait).then_some(PATIENCE)),
         Action::Upgrade => (Command::Upgrade, None),
         Action::Workers { count } => (Command::Workers { count }, Some(PATIENCE)),
@@ -205,7 +220,11 @@ fn run(arguments: Arguments) -> Exit {
         },
         Err(error) => {
             eprintln!("avalonctl: {}", chain(&error));
-            if matches!(error, ControlError::Refused(_)) { Exit::Failed } else { Exit::NoAnswer }
+            match error {
+                ControlError::Refused(_) => Exit::Failed,
+                ControlError::Late(_) => Exit::Late,
+                ControlError::Connection { .. } => Exit::NoAnswer,
+            }
         }
     }
 }

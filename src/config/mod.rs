@@ -222,6 +222,25 @@ fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, C
     })
 }
 
+impl Config {
+    /// Where the rows come from.
+    pub fn source_url(&self) -> SourceUrl {
+        match &self.snapshot_url {
+            Some(url) => SourceUrl::Store(Box::new(url.clone())),
+            None => SourceUrl::Database(self.database_url.clone()),
+        }
+    }
+}
+
+/// Where rows come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceUrl {
+    /// A store, as a snapshot that another server has published.
+    Store(Box<SnapshotUrl>),
+    /// A database.
+    Database(DatabaseUrl),
+}
+
 fn snapshot_url(layers: &Layers, overrides: &Overrides) -> Result<Option<SnapshotUrl>, ConfigError> {
     let variable = |name: &'static str| overrides.variable(name)?.into_os_string().into_string().ok();
     layers.text("SNAPSHOT_URL", |text| match text.is_empty() {

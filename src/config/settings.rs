@@ -225,6 +225,22 @@ settings! {
             "TIME",
             "How often the server itself scans COLLECTION, as in 30m, 1h (0: never)",
         );
+        /// Whether the server reloads by itself when the database holds other rows than it serves.
+        reload_on_change: bool =
+            truth("RELOAD_ON_CHANGE", "Whether the server watches the database and reloads after a change");
+        /// Time between two looks at the revision of the rows.
+        watch_every: Duration =
+            seconds("WATCH_EVERY", (1, HOUR), "Time between two looks at the revision of the rows");
+        /// The longest time by which such a reload is put off by chance.
+        reload_jitter: Duration =
+            seconds("RELOAD_JITTER", (0, HOUR), "Longest time by which chance puts off such a reload");
+        /// Time after which rows of an older revision are served all the same; `None` for never.
+        accept_older_after: Option<Duration> = Setting::new(
+            "ACCEPT_OLDER_AFTER",
+            Kind::Interval(1, YEAR),
+            "TIME",
+            "Time after which rows of an older revision are accepted (0: never)",
+        );
     }
     "Logging" {
         _ = text("LOG_DATE_FORMAT", "FORMAT", "Format of times in log lines, in strftime's language");

@@ -4,6 +4,7 @@ mod damage;
 mod proxy;
 mod s3;
 mod together;
+mod watch;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -12,6 +12,7 @@ use slog::{Level, Logger, crit, error, info, warn};
 
 use crate::config::{self, BindAddress, Config, Overrides, World};
 use crate::control::Contents;
+use crate::database::Version;
 use crate::master::arbiter::events::Settings;
 use crate::master::error::MasterError;
 use crate::master::generation::before::Before;
@@ -48,6 +49,18 @@ pub(crate) struct Served {
     pub(crate) build: Duration,
     /// Whether a former master has made the snapshot, and this one has not read the same rows from the database.
     pub(crate) is_unconfirmed: bool,
+}
+
+impl Served {
+    /// The version of its rows in the database; `None` if this master has not read it.
+    pub(crate) fn version(&self) -> Option<Version> {
+        (!self.is_unconfirmed).then(|| version(&self.contents))
+    }
+}
+
+/// The version of the rows that a loader has read.
+pub(crate) fn version(contents: &Contents) -> Version {
+    Version { revision: contents.revision, mark: contents.mark.clone() }
 }
 
 impl Generation {

@@ -318,10 +318,10 @@ fn build(
         warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
     }
     snapshot::build(&loaded.collection, draft.writer()).map_err(|error| unwritten(&error))?;
-    let revision = loaded.revision;
-    drop(loaded);
+    let (revision, mark) = (loaded.revision, loaded.mark);
+    drop(loaded.collection);
     draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
-    let contents = Contents { revision, ..contents(&map(draft.reader())?, Verify::Full)? };
+    let contents = Contents { revision, mark, ..contents(&map(draft.reader())?, Verify::Full)? };
     info!(log.logger(), "collection loaded"; "database" => %config.database_url,
         "read_s" => format!("{:.3}", read.as_secs_f32()),
         "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
@@ -383,6 +383,7 @@ fn contents(bytes: &[u8], verify: Verify) -> Result<Contents, MasterError> {
         songs: snapshot.count(Kind::Song).into(),
         // A snapshot does not tell it.
         revision: None,
+        mark: String::new(),
     })
 }
 

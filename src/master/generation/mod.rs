@@ -9,4 +9,5 @@ pub(crate) mod loader;
 pub(crate) mod logs;
 pub(crate) mod restored;
 pub(crate) mod saver;
+pub(crate) mod watcher;
 pub(crate) mod workers;

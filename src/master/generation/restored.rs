@@ -95,7 +95,8 @@ pub(crate) fn confirms(loaded: &Contents, current: Option<&mut Served>, log: &Lo
     let Some(current) = current.filter(|current| current.contents.hash == loaded.hash) else { return false };
     current.is_unconfirmed = false;
     current.contents.revision = loaded.revision;
-    info!(log, "the database holds what is served from the snapshot that was kept");
+    current.contents.mark.clone_from(&loaded.mark);
+    info!(log, "the database holds the rows that are served");
     true
 }
 
