@@ -4,6 +4,7 @@ mod behind;
 mod changes;
 mod failover;
 mod healing;
+mod litestream;
 mod nodes;
 mod partition;
 mod source;

@@ -52,6 +52,23 @@ impl Seaweed {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Makes the bucket, for programs that do not do so by themselves.
+    pub(crate) fn make_bucket(&self) {
+        let url = format!("http://{}/music", self.address());
+        let mut curl = Command::new("curl");
+        curl.args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--retry",
+            "5",
+            "--aws-sigv4",
+            "aws:amz:us-east-1:s3",
+        ]);
+        let output = curl.args(["--user", "AKEY:se/c+ret", "--request", "PUT", &url]).output().expect("curl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// The URL of a bucket, asked for at `address`.
     pub(crate) fn url(&self, address: &str) -> String {
         format!("s3://AKEY:se%2Fc%2Bret@music/some/place?endpoint=http://{address}&region=us-east-1")
