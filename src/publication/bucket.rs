@@ -15,20 +15,20 @@ use super::store::{Listed, Reading, Small, Source, Store, Tag};
 use crate::config::BucketPlace;
 
 /// How long a signature counts.
-const SIGNED_FOR: Duration = Duration::from_secs(3600);
+pub(super) const SIGNED_FOR: Duration = Duration::from_secs(3600);
 /// How long a store may work on an object after it has all of it.
-const STORED_WITHIN: Duration = Duration::from_secs(120);
-/// The most bytes of one request, by the interface of S3.
-const PUT_MAX: u64 = 5 << 30;
+pub(super) const STORED_WITHIN: Duration = Duration::from_secs(120);
+/// Bytes of a part of a larger object (`parts.rs`), which are in memory while they are sent.
+pub(super) const PART_LEN: u64 = 8 << 20;
 /// The most pages of a list, of a thousand objects each.
 const PAGES_MAX: usize = 100;
 
 /// A bucket as a store.
 pub(super) struct Bucket {
-    agent: Agent,
-    place: Place,
+    pub(super) agent: Agent,
+    pub(super) place: Place,
     prefix: String,
-    credentials: Option<Credentials>,
+    pub(super) credentials: Option<Credentials>,
 }
 
 impl Bucket {
@@ -83,9 +83,8 @@ impl Bucket {
     ) -> Result<bool, StoreError> {
         let failed = |error| StoreError::File("the compressed snapshot".to_owned(), error);
         let len = content.metadata().map_err(failed)?.len();
-        if len > PUT_MAX {
-            let reason = format!("the compressed snapshot has {len} bytes, and one request takes {PUT_MAX}");
-            return Err(StoreError::Refused(reason));
+        if len > PART_LEN {
+            return self.write_parts(&self.name(key), content, len, condition);
         }
         let mut at = content;
         at.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -111,6 +110,10 @@ impl Source for Bucket {
 
 impl Store for Bucket {
     fn create(&self, key: &str, content: &File) -> Result<bool, StoreError> {
+        // Asked first, as the store says so only when it has all bytes.
+        if self.open(key, 0)?.is_some() {
+            return Ok(false);
+        }
         self.write_file(key, content, Some((header::IF_NONE_MATCH, "*")))
     }
 

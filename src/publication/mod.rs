@@ -16,6 +16,7 @@ mod folder;
 mod http;
 mod object;
 mod open;
+mod parts;
 mod pointer;
 mod publish;
 mod retention;

@@ -54,7 +54,15 @@ impl Seaweed {
 
     /// Makes the bucket, for programs that do not do so by themselves.
     pub(crate) fn make_bucket(&self) {
-        let url = format!("http://{}/music", self.address());
+        self.curl(&["--request", "PUT"], "");
+    }
+
+    /// The head of the answer to a question for an object.
+    pub(crate) fn head(&self, object: &str) -> String {
+        self.curl(&["--head"], object)
+    }
+
+    fn curl(&self, arguments: &[&str], object: &str) -> String {
         let mut curl = Command::new("curl");
         curl.args([
             "--silent",
@@ -65,8 +73,11 @@ impl Seaweed {
             "--aws-sigv4",
             "aws:amz:us-east-1:s3",
         ]);
-        let output = curl.args(["--user", "AKEY:se/c+ret", "--request", "PUT", &url]).output().expect("curl");
+        curl.args(["--user", "AKEY:se/c+ret"]).args(arguments);
+        curl.arg(format!("http://{}/music/{object}", self.address()).trim_end_matches('/'));
+        let output = curl.output().expect("curl");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// The URL of a bucket, asked for at `address`.

@@ -63,6 +63,37 @@ fn object_store_is_published_to_and_fetched_from() {
     assert!(code == 3 && err.contains("does not answer"), "{code} {err}");
 }
 
+/// Of 20 MB compressed, as names by chance compress to half.
+#[test]
+fn large_object_is_written_in_parts_and_only_once() {
+    let store = Seaweed::start();
+    let publisher = Publisher::to(&store.url(&store.address()));
+    let mut large = crate::harness::server::collection(3);
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    for song in &mut large.songs {
+        let mut name = String::new();
+        while name.len() < 700_000 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            name += &format!("{random:016x}");
+        }
+        song.name = Some(name);
+    }
+    let url = avalon::config::DatabaseUrl::parse(&publisher.database()).expect("a URL");
+    avalon::database::replace(&url, &large).expect("a database");
+    assert!(publisher.ok(&["--from-database"]).contains("published hash="));
+    let object = pointer(publisher.url()).expect("a pointer").object;
+    let parts = object.compressed_length.div_ceil(8 << 20);
+    assert!(parts >= 3, "{}", object.compressed_length);
+    // S3 puts the number of parts into the tag of an object.
+    let head = store.head(&format!("some/place/v2/{}.snapshot.zst", object.name()));
+    assert!(head.contains(&format!("-{parts}\"")), "{head}");
+    let node = publisher.node().start();
+    assert_eq!(artists(&node), 3);
+    assert!(publisher.ok(&["--from-database"]).contains("has it already"));
+}
+
 #[test]
 fn counter_rises_in_an_object_store_with_two_publishers_at_once() {
     let store = Seaweed::start();
