@@ -25,11 +25,13 @@ pub enum Endpoint {
     OpenApi,
     /// The same for people.
     Docs,
+    /// The page that shows the lists.
+    Page,
 }
 
 impl Endpoint {
     /// All of them. The place of an endpoint is its number on the scoreboard.
-    pub const ALL: [Endpoint; 14] = [
+    pub const ALL: [Endpoint; 15] = [
         Endpoint::Version,
         Endpoint::Heartbeat,
         Endpoint::Status,
@@ -44,6 +46,7 @@ impl Endpoint {
         Endpoint::Entity(Kind::Song),
         Endpoint::OpenApi,
         Endpoint::Docs,
+        Endpoint::Page,
     ];
 
     /// Its name in metrics.
@@ -57,10 +60,11 @@ impl Endpoint {
             Endpoint::Entity(kind) => kind.singular(),
             Endpoint::OpenApi => "openapi",
             Endpoint::Docs => "docs",
+            Endpoint::Page => "page",
         }
     }
 
-    /// Its path below `REQUEST_PATH`, without a slash in front; `{id}` stands for any id.
+    /// Its path below `REQUEST_PATH`, without a slash in front: nothing for the page; `{id}` stands for any id.
     pub const fn path(self) -> &'static str {
         match self {
             Endpoint::Entity(Kind::Of(Owner::Album)) => "albums/{id}",
@@ -68,6 +72,7 @@ impl Endpoint {
             Endpoint::Entity(Kind::Of(Owner::Genre)) => "genres/{id}",
             Endpoint::Entity(Kind::Song) => "songs/{id}",
             Endpoint::OpenApi => "openapi.json",
+            Endpoint::Page => "",
             other => other.name(),
         }
     }

@@ -8,6 +8,7 @@
 //! - [`scan`]: finding audio files, reading their tags, making rows of them
 //! - [`database`]: rows in and rows out of SQLite and PostgreSQL
 //! - [`snapshot`]: the collection as one immutable, mapped, queryable object
+//! - [`publication`]: snapshots in a store that many servers share
 //! - [`scoreboard`]: shared memory in which workers say how they are
 //! - [`worker`]: one process that answers HTTP requests from a snapshot
 //! - [`master`]: the process that starts, watches, replaces and stops the others
@@ -28,6 +29,7 @@ pub mod fleet;
 pub mod ids;
 pub mod master;
 pub mod model;
+pub mod publication;
 pub mod scan;
 pub mod scoreboard;
 #[allow(

@@ -1,16 +1,21 @@
 //! `avalonctl`: shows how a running `avalon-master` is, and steers it.
 
-use std::io::Cursor;
-use std::path::PathBuf;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Cursor};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use avalon::cli::{chain, exit_codes, print};
-use avalon::config::{self, DatabaseUrl, Overrides};
-use avalon::control::{self, Command, ControlError, Status};
+use avalon::config::{self, Config, DatabaseUrl, Overrides, SnapshotUrl};
+use avalon::control::{self, Command, ControlError, Reload, Status};
 use avalon::database;
 use avalon::fleet::{Fleet, NodeUrl};
-use avalon::snapshot::{self, inspect};
+use avalon::model::Kind;
+use avalon::publication::{self, Outcome, Pointer, PublicationError};
+use avalon::snapshot::storage::Draft;
+use avalon::snapshot::{self, Snapshot, Verify, inspect};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
@@ -47,6 +52,15 @@ enum Action {
         /// Wait until the new generation serves; fail if it does not
         #[arg(long)]
         wait: bool,
+        /// Wait until rows of this revision, or a later one, serve; the database is read once it has them
+        #[arg(long, value_name = "N", requires = "wait", conflicts_with = "accept_older")]
+        revision: Option<u64>,
+        /// Seconds that the database may lack this revision, as a replica that lags does
+        #[arg(long, value_name = "SECONDS", requires = "revision", default_value_t = Reload::TIMEOUT)]
+        timeout: u64,
+        /// Serve the rows of the database also if their revision is older than that which serves
+        #[arg(long)]
+        accept_older: bool,
     },
     /// Stop gracefully, as SIGTERM does
     ///
@@ -64,6 +78,28 @@ enum Action {
     Workers {
         /// How many there are to be, from 1 to 256
         count: usize,
+    },
+    /// Publish a snapshot to the store that servers fetch from
+    ///
+    /// Puts a snapshot into the store at SNAPSHOT_URL, compressed, and then points to it. A snapshot that is there
+    /// already is not sent again, and of a database only rows that are newer than the last ones are published. Removes
+    /// snapshots that are older than seven days and none of the last five.
+    Publish {
+        /// File of a snapshot; without it the one at SNAPSHOT_PATH
+        snapshot: Option<PathBuf>,
+        /// Store to publish to, instead of SNAPSHOT_URL
+        #[arg(short, long, value_name = "URL")]
+        url: Option<String>,
+        /// Make the snapshot of the rows of DATABASE_URL
+        #[arg(long, conflicts_with = "snapshot")]
+        from_database: bool,
+        /// Publish rows although newer ones were published before
+        #[arg(long)]
+        accept_older: bool,
+        /// Point to a former snapshot again: to the last one, or to the one with this hash
+        #[arg(long, value_name = "HASH", num_args = 0..=1, default_missing_value = "",
+            conflicts_with_all = ["snapshot", "from_database", "accept_older"])]
+        rollback: Option<String>,
     },
     /// Show what several servers serve, and whether it is the same
     ///
@@ -96,12 +132,15 @@ enum Action {
 enum Exit {
     /// Done.
     Done = 0,
-    /// The master refuses, the reload has failed, the snapshot is of no use or the servers differ (it says why).
+    /// The master or the store refuses, the reload has failed, the snapshot is of no use or the servers differ (it
+    /// says why).
     Failed = 1,
     /// Wrong command line or configuration.
     Usage = 2,
-    /// No master answers.
+    /// No master, store or database answers.
     NoAnswer = 3,
+    /// The database did not have the rows of --revision in time.
+    Late = 4,
 }
 
 impl From<Exit> for ExitCode {
@@ -125,8 +164,21 @@ fn run(arguments: Arguments) -> Exit {
     if let Action::Fleet { servers, json } = &arguments.action {
         return fleet(servers, *json);
     }
-    if let Action::Inspect { snapshot, database } = arguments.action {
-        return match inspect(&overrides, snapshot, database) {
+    let alone = match &arguments.action {
+        Action::Inspect { snapshot, database } => {
+            Some(inspect(&overrides, snapshot.clone(), database.clone()))
+        }
+        Action::Publish { snapshot, url, from_database, accept_older, rollback } => {
+            let (url, snapshot) = (url.as_deref(), snapshot.as_deref());
+            Some(match rollback {
+                Some(hash) => roll_back(&mut overrides, url, hash),
+                None => publish(&mut overrides, url, snapshot, *from_database, *accept_older),
+            })
+        }
+        _ => None,
+    };
+    if let Some(done) = alone {
+        return match done {
             Ok(text) => show(&text),
             Err((exit, message)) => {
                 eprintln!("avalonctl: {message}");
@@ -142,11 +194,15 @@ fn run(arguments: Arguments) -> Exit {
     };
     let (command, patience) = match arguments.action {
         Action::Status { .. } => (Command::Status, Some(PATIENCE)),
-        Action::Reload { wait } => (Command::Reload { wait }, (!wait).then_some(PATIENCE)),
+        Action::Reload { wait, revision, timeout, accept_older } => {
+            let timeout = revision.map(|_| timeout);
+            let reload = Reload { wait, revision, timeout, accept_older };
+            (Command::Reload(reload), (!wait).then_some(PATIENCE))
+        }
         Action::Stop { wait } => (Command::Stop { wait }, (!wait).then_some(PATIENCE)),
         Action::Upgrade => (Command::Upgrade, None),
         Action::Workers { count } => (Command::Workers { count }, Some(PATIENCE)),
-        Action::Fleet { .. } | Action::Inspect { .. } => return Exit::Failed,
+        Action::Fleet { .. } | Action::Inspect { .. } | Action::Publish { .. } => return Exit::Failed,
     };
     match control::call(&socket, command, patience) {
         Ok(answer) => match arguments.action {
@@ -164,7 +220,11 @@ fn run(arguments: Arguments) -> Exit {
         },
         Err(error) => {
             eprintln!("avalonctl: {}", chain(&error));
-            if matches!(error, ControlError::Refused(_)) { Exit::Failed } else { Exit::NoAnswer }
+            match error {
+                ControlError::Refused(_) => Exit::Failed,
+                ControlError::Late(_) => Exit::Late,
+                ControlError::Connection { .. } => Exit::NoAnswer,
+            }
         }
     }
 }
@@ -200,6 +260,90 @@ fn inspect(
     let report = inspect::report(bytes.get_ref()).map_err(|error| (Exit::Failed, chain(&error)))?;
     let (read, built) = (read.as_secs_f64(), built.as_secs_f64());
     Ok(format!("{url}: read in {read:.3} s, snapshot built in {built:.3} s\n{report}"))
+}
+
+/// The configuration, and the store: that of `url`, or else of SNAPSHOT_URL.
+fn store(overrides: &mut Overrides, url: Option<&str>) -> Result<(Config, SnapshotUrl), (Exit, String)> {
+    if let Some(url) = url {
+        overrides.set("SNAPSHOT_URL", url.to_owned());
+    }
+    let config = config::load(overrides).map_err(|error| (Exit::Usage, chain(&error)))?;
+    let url = config.snapshot_url.clone();
+    let url = url.ok_or_else(|| (Exit::Usage, "name a store with --url or SNAPSHOT_URL".to_owned()))?;
+    Ok((config, url))
+}
+
+/// How an error of a store ends the program.
+fn unpublished(url: &SnapshotUrl, error: &PublicationError) -> (Exit, String) {
+    let exit = if error.is_unreachable() { Exit::NoAnswer } else { Exit::Failed };
+    (exit, format!("{url}: {}", chain(error)))
+}
+
+/// Publishes a snapshot, and tells what became of it.
+fn publish(
+    overrides: &mut Overrides,
+    url: Option<&str>,
+    snapshot: Option<&Path>,
+    from_database: bool,
+    accept_older: bool,
+) -> Result<String, (Exit, String)> {
+    let (config, url) = store(overrides, url)?;
+    let failed = |error: &dyn Error| (Exit::Failed, chain(error));
+    let draft = Draft::create(config.snapshot_dir.as_deref()).map_err(|error| failed(&error))?;
+    let revision = match (from_database, snapshot.or(config.snapshot_path.as_deref())) {
+        (true, _) => {
+            let loaded = database::load(&config.database_url).map_err(|error| {
+                let exit = if error.is_unreachable() { Exit::NoAnswer } else { Exit::Failed };
+                (exit, chain(&error))
+            })?;
+            snapshot::build(&loaded.collection, draft.writer()).map_err(|error| failed(&error))?;
+            loaded.revision
+        }
+        (false, Some(path)) => {
+            let copied = File::open(path).and_then(|mut file| io::copy(&mut file, &mut draft.writer()));
+            copied.map_err(|error| (Exit::Failed, format!("{}: {error}", path.display())))?;
+            None
+        }
+        (false, None) => {
+            let message = "name the file of a snapshot, set SNAPSHOT_PATH, or publish --from-database";
+            return Err((Exit::Usage, message.to_owned()));
+        }
+    };
+    draft.seal().map_err(|error| failed(&error))?;
+    let map = snapshot::storage::map(draft.reader()).map_err(|error| failed(&error))?;
+    let songs = Snapshot::open(&map, Verify::Full).map_err(|error| failed(&error))?.count(Kind::Song);
+    let file = File::from(draft.finish());
+    let outcome = publication::publish(&url, &file, songs.into(), revision, accept_older);
+    Ok(match outcome.map_err(|error| unpublished(&url, &error))? {
+        Outcome::Published(pointer) => format!("{url}: published {}\n", told(&pointer)),
+        Outcome::Unchanged(pointer) => format!("{url}: has it already, {}\n", told(&pointer)),
+        Outcome::Newer(pointer) => format!(
+            "{url}: keeps rows that are as new or newer, {} (--accept-older replaces them)\n",
+            told(&pointer)
+        ),
+    })
+}
+
+/// Returns to a former publication, and tells which it is.
+fn roll_back(overrides: &mut Overrides, url: Option<&str>, hash: &str) -> Result<String, (Exit, String)> {
+    let (_, url) = store(overrides, url)?;
+    let hash = match hash {
+        "" => None,
+        hash => match u128::from_str_radix(hash, 16) {
+            Ok(hash) => Some(hash),
+            Err(_) => return Err((Exit::Usage, "a hash has 32 hexadecimal digits".to_owned())),
+        },
+    };
+    let pointer = publication::roll_back(&url, hash).map_err(|error| unpublished(&url, &error))?;
+    Ok(format!("{url}: returned to {}\n", told(&pointer)))
+}
+
+/// A pointer in a line.
+fn told(pointer: &Pointer) -> String {
+    let (object, counter) = (&pointer.object, pointer.counter);
+    let revision = pointer.revision.map_or_else(String::new, |revision| format!(" revision={revision}"));
+    let bytes = object.compressed_length;
+    format!("hash={} songs={} compressed={bytes} counter={counter}{revision}", object.name(), object.songs)
 }
 
 fn fleet(servers: &[NodeUrl], json: bool) -> Exit {

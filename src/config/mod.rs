@@ -24,6 +24,7 @@ mod proxies;
 mod python;
 mod raw;
 mod settings;
+mod snapshot_url;
 mod telemetry;
 pub mod trial;
 mod typed;
@@ -49,6 +50,7 @@ use printed::shown;
 pub use problem::{Expected, Principal, Problem};
 pub use proxies::{ForwardedHeaders, Proxies, Trusted};
 pub use settings::{DEFAULT_TOML, PlainSettings};
+pub use snapshot_url::{BucketPlace, Keys, SnapshotUrl, SnapshotUrlError, StorePlace, WebPlace};
 pub use world::{Answers, World};
 
 use crate::telemetry::sentry::SentrySettings;
@@ -59,6 +61,8 @@ use crate::telemetry::{AccessSettings, LogSettings};
 pub struct Config {
     /// Where the collection is kept.
     pub database_url: DatabaseUrl,
+    /// Whether `DATABASE_URL` is set, and not only a default.
+    pub is_database_set: bool,
     /// Patterns of files and folders that a scan passes over, as `.gitignore` writes them.
     pub exclude: Vec<String>,
     /// How often the master has the folders of the collection scanned; `None` for never.
@@ -85,6 +89,8 @@ pub struct Config {
     control_wanted: bool,
     /// The account that workers and the loader run as; `None` for the master's.
     pub account: Option<Account>,
+    /// Where snapshots are published to and fetched from; `None` if servers read the database themselves.
+    pub snapshot_url: Option<SnapshotUrl>,
     /// `Cache-Control` of lists; `None` for no such field.
     pub cache_control: Option<String>,
     /// The origins whose pages may read answers.
@@ -133,12 +139,14 @@ pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, Confi
     let layers = Layers::read(overrides, world)?;
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
     let database_url = database_url(&layers, overrides)?;
+    let snapshot_url = snapshot_url(&layers, overrides)?;
     let bind = bind(&layers)?;
     let account = account::account(&layers, world)?;
     let plain = PlainSettings::read(&layers)?;
     Ok(Config {
-        shown: shown(&layers, &database_url),
+        shown: shown(&layers, &database_url, snapshot_url.as_ref()),
         database_url,
+        is_database_set: !layers.is_default("DATABASE_URL"),
         exclude: exclude(&layers)?,
         scan_every: scan_every(&layers, &plain.collection)?,
         log: telemetry::log_settings(&layers)?,
@@ -156,6 +164,7 @@ pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, Confi
         control: layers.text("CONTROL", |text| control(text, overrides))?,
         control_wanted: layers.string("CONTROL")? != "none",
         account,
+        snapshot_url,
         cache_control: optional(layers.text("CACHE_CONTROL", cache_control)?),
         cors: cors::allowed(&layers)?,
         proxies: proxies::proxies(&layers)?,
@@ -215,6 +224,33 @@ fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, C
             Err(Problem::TildeInUrl)
         }
         url => Ok(url),
+    })
+}
+
+impl Config {
+    /// Where the rows come from.
+    pub fn source_url(&self) -> SourceUrl {
+        match &self.snapshot_url {
+            Some(url) => SourceUrl::Store(Box::new(url.clone())),
+            None => SourceUrl::Database(self.database_url.clone()),
+        }
+    }
+}
+
+/// Where rows come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceUrl {
+    /// A store, as a snapshot that another server has published.
+    Store(Box<SnapshotUrl>),
+    /// A database.
+    Database(DatabaseUrl),
+}
+
+fn snapshot_url(layers: &Layers, overrides: &Overrides) -> Result<Option<SnapshotUrl>, ConfigError> {
+    let variable = |name: &'static str| overrides.variable(name)?.into_os_string().into_string().ok();
+    layers.text("SNAPSHOT_URL", |text| match text.is_empty() {
+        true => Ok(None),
+        false => SnapshotUrl::parse(text, variable).map(Some),
     })
 }
 

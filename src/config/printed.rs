@@ -2,13 +2,18 @@
 
 use super::layers::Layers;
 use super::raw::Raw;
-use super::{DatabaseUrl, notation, settings};
+use super::{DatabaseUrl, SnapshotUrl, notation, settings};
 
 /// The keys, and their values as TOML writes them; secrets are hidden.
-pub(super) fn shown(layers: &Layers, database_url: &DatabaseUrl) -> Vec<(&'static str, String)> {
+pub(super) fn shown(
+    layers: &Layers,
+    database_url: &DatabaseUrl,
+    snapshot_url: Option<&SnapshotUrl>,
+) -> Vec<(&'static str, String)> {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let value = |key: &'static str| match (&layers.get(key).value, key) {
         (_, "DATABASE_URL") => quoted(&database_url.to_string()),
+        (_, "SNAPSHOT_URL") => quoted(&snapshot_url.map(SnapshotUrl::to_string).unwrap_or_default()),
         (Raw::Text(text) | Raw::Untyped(text), "SENTRY_DSN") if !text.is_empty() => quoted("(hidden)"),
         (Raw::Integer(number), "UMASK") => format!("0o{number:03o}"),
         (Raw::Untyped(text) | Raw::Text(text), "UMASK") => {

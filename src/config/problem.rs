@@ -5,6 +5,7 @@ use std::{fmt, io};
 
 use super::bind::AddressError;
 use super::database_url::DatabaseUrlError;
+use super::snapshot_url::SnapshotUrlError;
 use crate::telemetry::sentry::SentryDsnError;
 use crate::telemetry::{DateFormatError, FormatError};
 
@@ -41,6 +42,8 @@ pub enum Problem {
     NoHome(String),
     /// A database URL is not understood.
     DatabaseUrl(DatabaseUrlError),
+    /// The URL of a store of snapshots is not understood.
+    SnapshotUrl(SnapshotUrlError),
     /// The path in a database URL begins with `~`.
     TildeInUrl,
     /// A pattern has not the syntax of `.gitignore`.
@@ -179,6 +182,7 @@ impl fmt::Display for Problem {
             Problem::OtherHome(path) => write!(f, "{path:?}: only ~/ is expanded; write the whole path"),
             Problem::NoHome(path) => write!(f, "{path:?}: HOME is not set; write the whole path"),
             Problem::DatabaseUrl(error) => error.fmt(f),
+            Problem::SnapshotUrl(error) => error.fmt(f),
             Problem::TildeInUrl => f.write_str("~ is not expanded in a URL; write sqlite:////absolute/path"),
             Problem::Pattern(_) => f.write_str("expected a pattern as in .gitignore"),
             Problem::Address(error) => error.fmt(f),
@@ -207,6 +211,7 @@ impl Error for Problem {
             Problem::LookUp { source, .. } => Some(source),
             // Their texts are those of the problem, so only their own sources are causes.
             Problem::DatabaseUrl(error) => error.source(),
+            Problem::SnapshotUrl(error) => error.source(),
             Problem::Address(error) => error.source(),
             Problem::Format(error) => error.source(),
             Problem::DateFormat(error) => error.source(),
@@ -229,6 +234,12 @@ impl Error for Problem {
 impl From<DatabaseUrlError> for Problem {
     fn from(error: DatabaseUrlError) -> Self {
         Problem::DatabaseUrl(error)
+    }
+}
+
+impl From<SnapshotUrlError> for Problem {
+    fn from(error: SnapshotUrlError) -> Self {
+        Problem::SnapshotUrl(error)
     }
 }
 

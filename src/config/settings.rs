@@ -200,7 +200,8 @@ macro_rules! settings {
 // - several settings make one value: USER and GROUP, logs, Sentry, proxies, limits of connections, MAX_REQUESTS;
 // - the setting has a notation of its own: REQUEST_PATH, CORS_ALLOW_ORIGINS, CACHE_CONTROL, EXCLUDE, BIND,
 //   REQUEST_ID_HEADER;
-// - the check needs other settings (SCAN_EVERY, METRICS_BIND) or the command line (DATABASE_URL, CONTROL).
+// - the check needs other settings (SCAN_EVERY, METRICS_BIND), the command line (DATABASE_URL, CONTROL) or the
+//   variables of Amazon's tools (SNAPSHOT_URL).
 settings! {
     "Collection" {
         _ = text("DATABASE_URL", "URL", "Database of the collection, as SQLAlchemy writes it")
@@ -224,6 +225,22 @@ settings! {
             Kind::Interval(1, YEAR),
             "TIME",
             "How often the server itself scans COLLECTION, as in 30m, 1h (0: never)",
+        );
+        /// Whether the server reloads by itself when the database holds other rows than it serves.
+        reload_on_change: bool =
+            truth("RELOAD_ON_CHANGE", "Whether the server watches the database and reloads after a change");
+        /// Time between two looks at the revision of the rows.
+        watch_every: Duration =
+            seconds("WATCH_EVERY", (1, HOUR), "Time between two looks at the revision of the rows");
+        /// The longest time by which such a reload is put off by chance.
+        reload_jitter: Duration =
+            seconds("RELOAD_JITTER", (0, HOUR), "Longest time by which chance puts off such a reload");
+        /// Time after which rows of an older revision are served all the same; `None` for never.
+        accept_older_after: Option<Duration> = Setting::new(
+            "ACCEPT_OLDER_AFTER",
+            Kind::Interval(1, YEAR),
+            "TIME",
+            "Time after which rows of an older revision are accepted (0: never)",
         );
     }
     "Logging" {
@@ -259,6 +276,8 @@ settings! {
     }
     "Addresses" {
         _ = text("REQUEST_PATH", "PATH", "Path that all endpoints stand under");
+        /// Whether there is the page.
+        page: bool = truth("PAGE", "Whether there is a page that shows the collection, at REQUEST_PATH");
         _ = Setting::new(
             "BIND",
             Kind::Repeated,
@@ -333,6 +352,7 @@ settings! {
         /// File of the last good snapshot; `None` if none is kept.
         snapshot_path: Option<PathBuf> =
             file("SNAPSHOT_PATH", "File that keeps the snapshot for the next start (empty: none)");
+        _ = text("SNAPSHOT_URL", "URL", "Store that snapshots are published to and fetched from (empty: none)");
         _ = text("CACHE_CONTROL", "VALUE", "Cache-Control of lists (empty: none)");
         /// Bytes from which on answers are compressed; `None` for never.
         compress_from: Option<u64> =

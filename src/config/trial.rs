@@ -16,7 +16,7 @@ use nix::unistd::{AccessFlags, access};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::database_url::{Backend, Host, Server};
-use super::{Account, BindAddress, Config, preferred};
+use super::{Account, BindAddress, Config, SnapshotUrl, StorePlace, preferred};
 pub use finding::{Finding, HostObstacle, Obstacle};
 
 /// Longest wait for a host name.
@@ -29,7 +29,11 @@ pub fn try_out(config: &Config) -> Vec<Finding> {
         let tried = addresses.iter().filter_map(|address| try_address(key, address, &config.ipv4_ports()));
         findings.extend(tried);
     }
-    findings.extend(try_database(config));
+    // A server that fetches snapshots reads a database only if one is named.
+    if config.snapshot_url.is_none() || config.is_database_set {
+        findings.extend(try_database(config));
+    }
+    findings.extend(config.snapshot_url.as_ref().and_then(try_store));
     let account = config.account.as_ref();
     let access_log = config.access_log.as_ref().and_then(|settings| settings.path.as_deref());
     for (key, path, account) in [
@@ -218,6 +222,19 @@ fn try_server(server: &Server) -> Option<Finding> {
     }
 }
 
+fn try_store(url: &SnapshotUrl) -> Option<Finding> {
+    let key = "SNAPSHOT_URL";
+    let server = match url.place() {
+        StorePlace::Folder(folder) => {
+            return wrong(key, folder, fs::read_dir(folder).map(drop).map_err(Obstacle::Unreadable));
+        }
+        StorePlace::Web(web) => &web.base,
+        StorePlace::Bucket(bucket) => &bucket.endpoint,
+    };
+    let host = server.host_str()?.trim_matches(['[', ']']);
+    resolve(host, server.port_or_known_default()?).err().map(|host| unresolved(key, host))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +295,12 @@ mod tests {
         check_wrong("DATABASE_URL", "sqlite:////", "it is a folder");
         check_wrong("DATABASE_URL", "postgresql://no-such-host.invalid/x", "no-such-host.invalid");
         check_wrong("DATABASE_URL", "postgresql:///x?host=/no/such/folder", "No such file");
+        check_wrong("SNAPSHOT_URL", "file:///no/such/folder", "No such file");
+        check_wrong(
+            "SNAPSHOT_URL",
+            "s3://music?endpoint=http://no-such-host.invalid",
+            "no-such-host.invalid",
+        );
     }
 
     #[test]

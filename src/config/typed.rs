@@ -198,9 +198,12 @@ impl Read<Duration> for Layers {
     }
 }
 
-/// Seconds; 0 turns the setting off.
+/// A time; 0 turns the setting off.
 impl Read<Option<Duration>> for Layers {
     fn read(&self, key: &'static str) -> Result<Option<Duration>, ConfigError> {
+        if let Some(Kind::Interval(..)) = settings::find(key).map(|setting| setting.kind) {
+            return self.interval(key);
+        }
         self.seconds(key).map(|time| Some(time).filter(|time| !time.is_zero()))
     }
 }

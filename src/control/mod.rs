@@ -45,11 +45,7 @@ pub enum Command {
     /// How the master and its workers are.
     Status,
     /// Make a new generation, as SIGHUP does.
-    Reload {
-        /// Whether to answer only when it serves, or has failed.
-        #[serde(default, deserialize_with = "is_true")]
-        wait: bool,
-    },
+    Reload(Reload),
     /// Stop gracefully, as SIGTERM does; a master that was started beside this one as well.
     Stop {
         /// Whether to answer by the end of the connection only, which is that of the server.
@@ -63,6 +59,40 @@ pub enum Command {
     },
     /// Start the program again, which takes over; answered when it serves, or has failed.
     Upgrade,
+}
+
+/// How to reload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reload {
+    /// Whether to answer only when it serves, or has failed.
+    #[serde(deserialize_with = "is_true")]
+    pub wait: bool,
+    /// With `wait`: answer when rows of this revision or a later one serve. The database is read when it has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// For how many seconds the database may lack them; [`Reload::TIMEOUT`] if it is not said. It does not cut a load
+    /// that is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    /// Whether rows of an older revision than that which is served may serve.
+    #[serde(skip_serializing_if = "is_false", deserialize_with = "is_true")]
+    pub accept_older: bool,
+}
+
+impl Reload {
+    /// Seconds that the database may lack the revision that is waited for.
+    pub const TIMEOUT: u64 = 60;
+
+    /// Answered when the new generation serves, or has failed.
+    pub fn waiting() -> Self {
+        Reload { wait: true, ..Reload::default() }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Whether a field is true; anything else is no wish to wait.
@@ -125,12 +155,15 @@ impl fmt::Display for Unreadable {
 }
 
 /// The answer of a master, in one line.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ok: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Whether the error is that time was over.
+    #[serde(default, skip_serializing_if = "is_false")]
+    late: bool,
 }
 
 /// The result of a command that was followed.
@@ -145,14 +178,19 @@ impl Answer {
     /// The command was followed.
     pub fn ok(result: &impl Serialize) -> Self {
         match serde_json::to_value(result) {
-            Ok(value) => Answer { ok: Some(value), error: None },
+            Ok(value) => Answer { ok: Some(value), ..Answer::default() },
             Err(error) => Answer::error(&error),
         }
     }
 
     /// It was refused, or has failed.
     pub fn error(reason: &impl fmt::Display) -> Self {
-        Answer { ok: None, error: Some(reason.to_string()) }
+        Answer { error: Some(reason.to_string()), ..Answer::default() }
+    }
+
+    /// Its time was over before it had an effect.
+    pub fn late(reason: &impl fmt::Display) -> Self {
+        Answer { late: true, ..Answer::error(reason) }
     }
 
     /// As a line of the protocol.
@@ -176,6 +214,8 @@ pub enum ControlError {
     },
     /// The master refuses, or has failed.
     Refused(String),
+    /// The rows that were waited for did not come in time.
+    Late(String),
 }
 
 impl ControlError {
@@ -192,7 +232,7 @@ impl fmt::Display for ControlError {
             ControlError::Connection { path, .. } => {
                 write!(f, "no master answers at {} (see CONTROL in the configuration)", path.display())
             }
-            ControlError::Refused(reason) => f.write_str(reason),
+            ControlError::Refused(reason) | ControlError::Late(reason) => f.write_str(reason),
         }
     }
 }
@@ -201,7 +241,7 @@ impl std::error::Error for ControlError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ControlError::Connection { source, .. } => Some(source),
-            ControlError::Refused(_) => None,
+            ControlError::Refused(_) | ControlError::Late(_) => None,
         }
     }
 }
@@ -214,6 +254,7 @@ pub fn call(path: &Path, command: Command, timeout: Option<Duration>) -> Result<
     let answer = exchange(path, command, timeout)
         .map_err(|source| ControlError::Connection { path: path.to_owned(), source })?;
     match answer.error {
+        Some(reason) if answer.late => Err(ControlError::Late(reason)),
         Some(reason) => Err(ControlError::Refused(reason)),
         None => Ok(answer.ok.unwrap_or_default()),
     }
@@ -261,8 +302,17 @@ mod tests {
     fn commands_are_lines_that_are_read_as_they_are_written() {
         for (command, line) in [
             (Command::Status, "{\"command\":\"status\"}\n"),
-            (Command::Reload { wait: true }, "{\"command\":\"reload\",\"wait\":true}\n"),
-            (Command::Reload { wait: false }, "{\"command\":\"reload\",\"wait\":false}\n"),
+            (Command::Reload(Reload::waiting()), "{\"command\":\"reload\",\"wait\":true}\n"),
+            (Command::Reload(Reload::default()), "{\"command\":\"reload\",\"wait\":false}\n"),
+            (
+                Command::Reload(Reload {
+                    wait: true,
+                    revision: Some(7),
+                    timeout: Some(5),
+                    accept_older: true,
+                }),
+                "{\"command\":\"reload\",\"wait\":true,\"revision\":7,\"timeout\":5,\"accept_older\":true}\n",
+            ),
             (Command::Stop { wait: true }, "{\"command\":\"stop\",\"wait\":true}\n"),
             (Command::Stop { wait: false }, "{\"command\":\"stop\",\"wait\":false}\n"),
             (Command::Workers { count: 7 }, "{\"command\":\"workers\",\"count\":7}\n"),
@@ -280,7 +330,7 @@ mod tests {
             "{\"later\":[],\"command\":\"reload\",\"wait\":null}",
             "{\"command\":\"reload\",\"wait\":\"yes\"}",
         ] {
-            assert_eq!(Command::parse(line).unwrap(), Command::Reload { wait: false }, "{line}");
+            assert_eq!(Command::parse(line).unwrap(), Command::Reload(Reload::default()), "{line}");
         }
         let answer: Answer = serde_json::from_str("{\"ok\":{\"generation\":2},\"later\":1}").unwrap();
         assert_eq!(answer, Answer::ok(&Done { generation: Some(2) }));

@@ -68,6 +68,9 @@ pub struct Contents {
     pub songs: u64,
     /// The revision of the rows in the database; `None` if it did not tell it, or a former master has read it.
     pub revision: Option<u64>,
+    /// What else tells the rows from others of the same database; empty if there is nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mark: String,
 }
 
 /// The snapshot that is served.
@@ -95,18 +98,21 @@ pub struct LastReload {
     pub error: Option<String>,
 }
 
-/// The database, as loads have shown it.
+/// The database, as loads and the watcher have shown it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceStatus {
-    /// Whether clients may get other rows than it holds: a reload has failed, or a snapshot of a former master serves,
-    /// and no load has confirmed the rows since.
+    /// Whether clients may get other rows than it holds: a reload has failed, a snapshot of a former master serves that
+    /// no load has confirmed, or the watcher has seen other rows or has had no answer.
     pub stale: bool,
     /// Why they may.
     pub reason: Option<String>,
-    /// Whether the last load that has asked the database could read it; `None` before the first.
+    /// Whether the last load or poll that has asked the database could read it; `None` before the first.
     pub up: Option<bool>,
-    /// When the rows that serve were last read from it; `None` if this master never has.
+    /// The revision that the watcher has seen last; `None` if there is no watcher, or the database does not tell it.
+    pub revision: Option<u64>,
+    /// When the rows that serve were last read from it, or seen to be those that it holds; `None` if this master never
+    /// has.
     pub checked: Option<f64>,
     /// Seconds since then.
     pub age: Option<f64>,
@@ -213,7 +219,7 @@ pub struct WorkerStatus {
 
 impl fmt::Display for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Contents { albums, artists, bytes, genres, hash, songs, revision } = self;
+        let Contents { albums, artists, bytes, genres, hash, songs, revision, mark: _ } = self;
         write!(
             f,
             "albums={albums} artists={artists} bytes={bytes} genres={genres} hash={hash} songs={songs}"
@@ -274,7 +280,7 @@ impl fmt::Display for Status {
 
 impl fmt::Display for SnapshotStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Contents { albums, artists, bytes, genres, hash, songs, revision } = &self.contents;
+        let Contents { albums, artists, bytes, genres, hash, songs, revision, mark: _ } = &self.contents;
         let (megabytes, age) = (*bytes as f64 / 1e6, self.age);
         write!(f, "{hash} of {megabytes:.1} MB, {age:.0} s old: ")?;
         write!(f, "{songs} songs, {albums} albums, {artists} artists, {genres} genres")?;

@@ -2,6 +2,7 @@
 
 mod copy;
 mod lock;
+mod poll;
 mod read;
 mod revision;
 mod rows;
@@ -17,11 +18,13 @@ use ::postgres::error::SqlState;
 use ::postgres::{Client, Error, Transaction};
 
 use super::connect::{self, Place};
+use super::revision::Version;
 use super::rows::{Loaded, NameRows, SongRow, SongRows};
 use super::{DatabaseError, schema};
 use crate::config::database_url::{Liveness, PostgresSettings};
 use crate::model::Collection;
 
+pub(super) use poll::Poll;
 use rows::{for_each_row, value};
 pub(super) use session::Session;
 use tables::{Failure, begin_reading, create_schema, explain, missing_tables};
@@ -104,7 +107,7 @@ fn read_if_complete(client: &mut Client, progress: &Progress) -> Result<Option<L
 }
 
 fn read(transaction: &mut Transaction<'_>, progress: &Progress) -> Result<Loaded, Error> {
-    let revision = revision::read(transaction)?;
+    let Version { revision, mark } = revision::read_version(transaction)?;
     let names = [
         read_names(transaction, "albums", progress)?,
         read_names(transaction, "artists", progress)?,
@@ -125,7 +128,7 @@ fn read(transaction: &mut Transaction<'_>, progress: &Progress) -> Result<Loaded
         });
         Ok(())
     })?;
-    Ok(Loaded { revision, ..songs.finish() })
+    Ok(Loaded { revision, mark, ..songs.finish() })
 }
 
 fn read_names(

@@ -2,6 +2,9 @@
 //! writes it in the transaction of the rows, a load reads it there, so both always belong together. The
 //! table is ours alone, and need not be there: the revision is unknown then.
 
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::holder::Holder;
@@ -9,8 +12,37 @@ use super::holder::Holder;
 /// Name of the table.
 pub(super) const TABLE: &str = "avalon_revision";
 
-/// The query for the counter.
-pub(super) const QUERY: &str = "SELECT counter FROM avalon_revision WHERE one";
+/// The query for the counter, and for the scan that has set it.
+pub(super) const QUERY: &str = "SELECT counter, scan FROM avalon_revision WHERE one";
+
+/// Which rows a source holds. Equal versions of one source are equal rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The revision of the rows; `None` if the source does not tell it.
+    pub revision: Option<u64>,
+    /// What else tells rows apart, to be compared only: the scan that has counted the revision, because two servers may
+    /// have counted the same number. Before it and a space stands the identity of a file. Empty if there is nothing.
+    pub mark: String,
+}
+
+impl Version {
+    /// Whether there is anything by which it can be told from another one.
+    pub fn is_known(&self) -> bool {
+        self.revision.is_some() || !self.mark.is_empty()
+    }
+
+    /// Whether both are of the same file, or of no file: the revisions of two files have nothing in common.
+    pub fn is_comparable(&self, other: &Version) -> bool {
+        self.file() == other.file()
+    }
+
+    fn file(&self) -> Option<&str> {
+        self.mark.split_once(' ').map(|(file, _)| file)
+    }
+}
+
+/// How long the answer to a poll of the version may take.
+pub const POLL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How a database writes the parts of the statements that differ.
 #[derive(Debug, Clone, Copy)]

@@ -19,6 +19,8 @@ pub struct Loaded {
     pub left_out: LeftOut,
     /// The revision of the rows, which grows with each change; `None` if the database does not tell it.
     pub revision: Option<u64>,
+    /// What else tells the rows from others, as [`Version`](super::Version) has it.
+    pub mark: String,
 }
 
 impl Loaded {
@@ -157,6 +159,7 @@ impl SongRows {
                     ..LeftOut::default()
                 },
                 revision: None,
+                mark: String::new(),
             },
         }
     }

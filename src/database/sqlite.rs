@@ -2,6 +2,7 @@
 //! interrupted scan can be rolled back, and for reading where it is not.
 
 mod explain;
+mod poll;
 mod revision;
 mod scan_lock;
 mod session;
@@ -15,11 +16,14 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, Row, Transaction, TransactionBehavior, params};
 
 use super::difference::StoredSong;
+use super::revision::Version;
 use super::rows::{Loaded, NameRows, SongRow, SongRows, Value};
 use super::{DatabaseError, schema};
 use crate::model::{Collection, Owner};
 
 use explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
+use poll::Identity;
+pub(super) use poll::poll;
 pub(super) use session::Session;
 use tables::{
     create_missing, create_schema, hex, insert, missing_tables, open, open_existing, run_with_song, select,
@@ -36,17 +40,22 @@ pub(super) fn load(path: &Path) -> Result<Loaded, DatabaseError> {
 }
 
 pub(super) fn load_again(path: &Path) -> Result<Loaded, DatabaseError> {
-    let context = |error| explain(path, READER_PATIENCE, &error);
-    load_from(open_existing(path, Duration::ZERO).map_err(context)?, path, READER_PATIENCE)
+    load_from(path, READER_PATIENCE, open_existing)
 }
 
 fn load_patiently(path: &Path, patience: Duration) -> Result<Loaded, DatabaseError> {
-    let context = |error| explain(path, patience, &error);
-    load_from(open(path, Duration::ZERO).map_err(context)?, path, patience)
+    load_from(path, patience, open)
 }
 
-fn load_from(mut connection: Connection, path: &Path, patience: Duration) -> Result<Loaded, DatabaseError> {
+fn load_from(
+    path: &Path,
+    patience: Duration,
+    open: fn(&Path, Duration) -> rusqlite::Result<Connection>,
+) -> Result<Loaded, DatabaseError> {
     let context = |error| explain(path, patience, &error);
+    // Before the file is opened: one that replaces it meanwhile is another one to a poll.
+    let identity = Identity::of(path);
+    let mut connection = open(path, Duration::ZERO).map_err(context)?;
     if let Some(error) = without_locks(path, &connection) {
         return Err(error);
     }
@@ -59,7 +68,10 @@ fn load_from(mut connection: Connection, path: &Path, patience: Duration) -> Res
             outcome => outcome.map_err(|error| explain_creation(path, patience, &error, &missing))?,
         }
     }
-    read(&mut connection).map_err(context)
+    let loaded = read(&mut connection).map_err(context)?;
+    let version = Version { revision: loaded.revision, mark: loaded.mark };
+    let Version { revision, mark } = identity.mark(version);
+    Ok(Loaded { revision, mark, ..loaded })
 }
 
 fn is_read_only(error: &rusqlite::Error) -> bool {
@@ -81,7 +93,7 @@ pub(super) fn replace(path: &Path, collection: &Collection) -> Result<(), Databa
 
 fn read(connection: &mut Connection) -> rusqlite::Result<Loaded> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-    let revision = revision::read(&transaction)?;
+    let Version { revision, mark } = revision::read_version(&transaction)?;
     let names = [
         read_names(&transaction, "albums")?,
         read_names(&transaction, "artists")?,
@@ -102,7 +114,7 @@ fn read(connection: &mut Connection) -> rusqlite::Result<Loaded> {
             genre: value(row, 7)?,
         });
     }
-    Ok(Loaded { revision, ..songs.finish() })
+    Ok(Loaded { revision, mark, ..songs.finish() })
 }
 
 fn read_names(transaction: &Transaction<'_>, table: &str) -> rusqlite::Result<NameRows> {

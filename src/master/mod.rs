@@ -31,7 +31,7 @@ use nix::unistd::Pid;
 use slog::{crit, error, info, warn};
 
 use crate::config::{Config, Overrides};
-use crate::control::{Answer, Command};
+use crate::control::{Answer, Command, Reload};
 use crate::scoreboard::RestartCause;
 use crate::telemetry::sentry;
 use arbiter::Arbiter;
@@ -50,6 +50,9 @@ use start::Prepared;
 
 pub use exit::ExitCode;
 pub use processes::dispositions::Dispositions;
+
+/// The longest time for which a client may wait for rows, in seconds.
+const WAIT_MAX: u64 = 86_400;
 
 /// A master: it gives events to the arbiter, and actions to the shell.
 struct Master {
@@ -119,11 +122,12 @@ impl Master {
             let configured = self.shell.configure();
             self.dispatch(configured);
             while let Some((pid, ended)) = end::reap() {
-                let events = self.shell.reaped(pid, ended, &self.arbiter);
+                let events = self.shell.reaped(pid, ended, &self.arbiter, self.clock.now());
                 self.dispatch(events);
             }
             self.obey();
             self.shell.show_life(&self.arbiter);
+            self.shell.watch(&self.arbiter, self.clock.now());
             let refreshed = self.shell.refresh(&self.arbiter, self.clock.now());
             self.dispatch(refreshed);
             let scanned = self.shell.scan(&self.arbiter);
@@ -155,6 +159,7 @@ impl Master {
             .chain(shell.desk.fds())
             .chain(shell.succession.fd())
             .chain(shell.asking.fd())
+            .chain(shell.watcher.fd())
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         if let Err(errno) = poll(&mut fds, wait)
@@ -217,13 +222,22 @@ impl Master {
                 if wait { Reply::ByItsEnd } else { Reply::from(Ok(())) }
             }
             _ if is_stopping => Reply::from(Err(Reason::new("the server is stopping"))),
-            Command::Reload { wait: true } => {
+            Command::Reload(Reload { wait: true, revision: Some(revision), timeout, .. }) => {
+                self.shell.freshness.forget_tries();
+                let timeout = Duration::from_secs(timeout.unwrap_or(Reload::TIMEOUT).min(WAIT_MAX));
+                Reply::OnceServed(revision, Instant::now() + timeout)
+            }
+            Command::Reload(Reload { wait: true, accept_older, .. }) => {
+                self.accept_older(accept_older);
                 // Before the wish, as a configuration may fail at once.
                 let generation = self.arbiter.reload_generation();
                 self.shell.desk.reply(client, Reply::OnceReloaded(generation));
                 return self.dispatch([Event::Wished(Wish::Reload)]);
             }
-            Command::Reload { wait: false } => self.wish(Wish::Reload),
+            Command::Reload(Reload { accept_older, .. }) => {
+                self.accept_older(accept_older);
+                self.wish(Wish::Reload)
+            }
             Command::Upgrade => match self.shell.upgrade(true) {
                 Ok(()) => Reply::OnceUpgraded,
                 Err(reason) => Reply::from(Err(reason)),
@@ -231,6 +245,13 @@ impl Master {
             Command::Workers { count } => self.wish(Wish::Workers(count)),
         };
         self.shell.desk.reply(client, reply);
+    }
+
+    /// Lets the next generation have older rows than this one, if an operator says so.
+    fn accept_older(&mut self, is_said: bool) {
+        if is_said {
+            self.shell.freshness.accept_older(self.arbiter.reload_generation());
+        }
     }
 
     fn wish(&mut self, wish: Wish) -> Reply {

@@ -1,5 +1,7 @@
 //! The components of a master, and the arbiter's actions as their methods.
 
+mod source;
+
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,10 +17,12 @@ use crate::master::arbiter::events::{Action, Event, Settings, State, Wish};
 use crate::master::error::{MasterError, Reason};
 use crate::master::exit::ExitCode;
 use crate::master::generation::asking::Asking;
+use crate::master::generation::before::Before;
 use crate::master::generation::freshness::Freshness;
-use crate::master::generation::generations::Generations;
+use crate::master::generation::generations::{Generation, Generations, Served, version};
 use crate::master::generation::loader::{Loader, Source};
 use crate::master::generation::restored::{Restored, confirms};
+use crate::master::generation::watcher::Watcher;
 use crate::master::generation::workers::Workers;
 use crate::master::handover::paths::Name;
 use crate::master::handover::succession::{Succession, Word};
@@ -40,6 +44,9 @@ pub(crate) struct Shell {
     pub(crate) loader: Option<Loader>,
     pub(crate) restored: Restored,
     pub(crate) freshness: Freshness,
+    pub(crate) watcher: Watcher,
+    /// Whether the log tells that the source does not tell its revision.
+    pub(crate) is_unknown_told: bool,
     pub(crate) scans: Scans,
     pub(crate) errands: Errands,
     pub(crate) desk: Desk,
@@ -82,7 +89,7 @@ impl Shell {
                     _ => info!(log, "worker ended: {}", how),
                 }
             }
-            Action::Promote { generation } => self.promote(generation, arbiter),
+            Action::Promote { generation } => self.promote(generation, arbiter, now),
             Action::ReloadEnded { generation, result } => self.reload_ended(generation, result, arbiter, now),
             Action::Stuck { pid, slot } => {
                 let request = self.workers.scoreboard().slot(slot).request();
@@ -165,13 +172,18 @@ impl Shell {
         let loader = match self.restored.take() {
             Some(kept) => Loader::verify(generation, &of.config, &of.logs.log, first, kept)?,
             None => {
-                let had_rows = self.generations.current().is_some_and(|current| {
-                    !current.is_empty() && current.config.database_url == of.config.database_url
-                });
-                Loader::start(generation, &of.config, &of.logs.log, first, had_rows)?
+                let before = self
+                    .generations
+                    .current()
+                    .map_or_else(Before::default, |current| current.before(&of.config));
+                let before = match self.freshness.accepts_older(generation) {
+                    true => Before { counter: None, ..before },
+                    false => before,
+                };
+                Loader::start(generation, &of.config, &of.logs.log, first, before)?
             }
         };
-        if loader.source() == Source::Database {
+        if loader.source() == Source::Origin {
             self.freshness.load_begun(generation);
         }
         let pid = loader.pid;
@@ -179,13 +191,21 @@ impl Shell {
         Ok(pid)
     }
 
-    fn promote(&mut self, number: u64, arbiter: &Arbiter) {
+    fn promote(&mut self, number: u64, arbiter: &Arbiter, now: Instant) {
         // Before they are told to leave: a connection that a proxy has kept must not show it old rows.
         self.workers.owe_snapshot(number);
         self.workers.owe_turn(number);
+        let source = |of: &Generation| of.config.source_url();
+        let former = self.generations.current().map(source);
         self.generations.promote(number);
+        if former != self.generations.current().map(source) {
+            self.freshness.forget_source(now);
+        }
         self.workers.hand_out(&self.generations);
         let Some(generation) = self.generations.current() else { return };
+        if let Some(version) = generation.served.as_ref().and_then(Served::version) {
+            self.freshness.serves(version);
+        }
         sentry::start_aside(&generation.config.sentry);
         self.desk.metrics.configure(&generation.config);
         self.errands.forget_hosts();
@@ -209,6 +229,11 @@ impl Shell {
         // Before the answer, as a client that has it may ask for the metrics at once.
         self.desk.metrics.publish(arbiter, &self.generations, header);
         self.desk.reload_ended(number, result);
+        if serves {
+            let served = self.generations.current().and_then(|current| current.served.as_ref());
+            let revision = served.and_then(|served| served.contents.revision);
+            self.desk.revision_serves(revision, number);
+        }
         if serves && let Err(error) = self.succession.tell_serving() {
             warn!(self.logger(), "the former master cannot be told"; "error" => %error);
         }
@@ -227,8 +252,15 @@ impl Shell {
     }
 
     /// Logs that a reload has failed, and when the next one begins by itself.
-    fn tell_failure(&self, current: u64, reason: &Reason, now: Instant) {
+    fn tell_failure(&mut self, current: u64, reason: &Reason, now: Instant) {
         let message = format!("reload failed, generation {current} goes on serving: {reason}");
+        if self.freshness.is_behind() {
+            // Each load finds the same.
+            return match self.freshness.news_of_behind() {
+                Some(_) => error!(self.logger(), "{}", message),
+                None => info!(self.logger(), "{}", message),
+            };
+        }
         match self.freshness.due() {
             Some(due) => {
                 let wait = due.saturating_duration_since(now).as_secs_f32();
@@ -325,7 +357,7 @@ impl Shell {
     }
 
     /// A child has ended.
-    pub(crate) fn reaped(&mut self, pid: Pid, ended: Ended, arbiter: &Arbiter) -> Vec<Event> {
+    pub(crate) fn reaped(&mut self, pid: Pid, ended: Ended, arbiter: &Arbiter, now: Instant) -> Vec<Event> {
         if let Some(served) = self.succession.ended(pid) {
             return self.successor_ended(served, ended, arbiter.state());
         }
@@ -350,8 +382,14 @@ impl Shell {
             None => {}
         }
         match self.loader.take_if(|loader| loader.pid == pid) {
-            Some(loader) => vec![self.loader_ended(loader, ended)],
-            None => self.worker_ended(pid, ended),
+            Some(loader) => vec![self.loader_ended(loader, ended, now)],
+            None => match self.watcher.ended(pid, ended, self.generations.logger(), now) {
+                Some(said) => {
+                    self.hear_of_source(said, now);
+                    Vec::new()
+                }
+                None => self.worker_ended(pid, ended),
+            },
         }
     }
 
@@ -363,7 +401,7 @@ impl Shell {
         let mut events = vec![Event::Exited { pid, orderly, killed, how: ended.to_string() }];
         let of = generation.and_then(|number| self.generations.numbered(number).ok());
         let from_file =
-            of.and_then(|of| of.served.as_ref()).is_some_and(|served| served.source != Source::Database);
+            of.and_then(|of| of.served.as_ref()).is_some_and(|served| served.source != Source::Origin);
         if from_file && ended == Ended::Signal(Signal::SIGBUS) {
             warn!(self.logger(), "the snapshot's file was cut while it was in use");
             events.push(Event::Wished(Wish::Reload));
@@ -371,24 +409,31 @@ impl Shell {
         events
     }
 
-    fn loader_ended(&mut self, loader: Loader, ended: Ended) -> Event {
+    fn loader_ended(&mut self, loader: Loader, ended: Ended, now: Instant) -> Event {
         let (number, source, took) = (loader.generation, loader.source(), loader.begin.elapsed());
         let finished = loader.finish(ended);
         let was_read = finished.as_ref().map_or_else(|failed| failed.was_read, |_| true);
-        if source == Source::Database && was_read {
+        if source == Source::Origin && was_read {
             self.freshness.source_read(number, SystemTime::now());
         }
         let loaded = match finished {
             Ok(loaded) => loaded,
-            Err(failed) if source == Source::Database => return Event::LoaderEnded(Err(failed.reason())),
+            Err(failed) if source == Source::Origin => return Event::LoaderEnded(Err(failed.reason())),
             Err(failed) => {
                 warn!(self.logger(), "the snapshot that was kept is of no use: {}", failed.reason());
                 return Event::LoaderStarted(self.start_loader(number).map_err(Reason::from));
             }
         };
         let log = self.logger().clone();
+        if source == Source::Origin && !loaded.is_substitute && self.is_of_the_same_source(number) {
+            let version = version(&loaded.contents);
+            if let Some(refusal) = self.freshness.refusal(&version, number, now) {
+                return Event::LoaderEnded(Err(refusal));
+            }
+        }
         let current = self.generations.current_mut().and_then(|current| current.served.as_mut());
         if self.freshness.only_asks(number) && confirms(&loaded.contents, current, &log) {
+            self.freshness.serves(version(&loaded.contents));
             return Event::Unchanged;
         }
         info!(log, "snapshot made gen={} {}", number, loaded.contents);
@@ -398,21 +443,11 @@ impl Shell {
         Event::LoaderEnded(Ok(()))
     }
 
-    /// When the database is to be read again because the data are stale. Not while a generation is made, whose end
-    /// says more, or while workers are drained, which come back by SIGHUP alone.
-    pub(crate) fn refresh_due(&self, arbiter: &Arbiter) -> Option<Instant> {
-        let may = arbiter.state() == State::Serving && !arbiter.is_making();
-        self.freshness.due().filter(|_| may)
-    }
-
-    /// Reads the database again when it is time to.
-    pub(crate) fn refresh(&mut self, arbiter: &Arbiter, now: Instant) -> Option<Event> {
-        self.refresh_due(arbiter)?;
-        let asks = self.freshness.asks(arbiter.reload_generation(), now);
-        if asks {
-            Metrics::publish_source(&self.freshness, now, &self.workers.scoreboard().header().source);
-        }
-        asks.then_some(Event::Wished(Wish::Reload))
+    /// Whether a generation has its rows from where those come from that serve.
+    fn is_of_the_same_source(&self, number: u64) -> bool {
+        let source = |of: &Generation| of.config.source_url();
+        let next = self.generations.numbered(number).ok().map(source);
+        next.is_some() && next == self.generations.current().map(source)
     }
 
     /// When a scan is to begin; `None` if none may: another master would not learn of new rows.
@@ -512,6 +547,7 @@ impl Shell {
     /// that reaps orphans; those that report to Sentry may finish.
     pub(crate) fn end(mut self) -> ExitCode {
         self.scans.end();
+        self.watcher.end();
         let others = self.loader.iter().map(|loader| loader.pid).chain(self.restored.saver());
         let others = others.chain(self.errands.looking_up()).chain(self.asking.pid());
         others.chain(self.desk.lookout()).for_each(end::end);

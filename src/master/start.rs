@@ -16,6 +16,7 @@ use crate::master::generation::freshness::Freshness;
 use crate::master::generation::generations::{Generation, Generations, warn_about};
 use crate::master::generation::logs::{Logs, START_PATIENCE};
 use crate::master::generation::restored::Restored;
+use crate::master::generation::watcher::Watcher;
 use crate::master::generation::workers::Workers;
 use crate::master::handover::inherited::Inherited;
 use crate::master::handover::invocation::Invocation;
@@ -101,6 +102,8 @@ impl Prepared {
             loader: None,
             restored,
             freshness: Freshness::new(),
+            watcher: Watcher::new(),
+            is_unknown_told: false,
             scans: Scans::default(),
             errands: Errands::default(),
             succession: Succession::new(invocation, nohup, handover),

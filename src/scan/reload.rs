@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::control::{self, Command, ControlError};
+use crate::control::{self, Command, ControlError, Reload};
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +38,13 @@ impl std::error::Error for ReloadError {
 }
 
 /// Asks the master whose socket is at `path` to read the collection, and waits until the new
-/// one serves.
+/// one serves: rows of this revision or a later one, if it is known.
 ///
 /// # Errors
 /// If the master cannot be asked, goes away meanwhile, or cannot load the collection.
-pub fn reload(path: &Path) -> Result<Reloaded, ReloadError> {
-    match control::call(path, Command::Reload { wait: true }, None) {
+pub fn reload(path: &Path, revision: Option<u64>) -> Result<Reloaded, ReloadError> {
+    let command = Command::Reload(Reload { revision, ..Reload::waiting() });
+    match control::call(path, command, None) {
         Ok(_) => Ok(Reloaded::Serves),
         Err(error) if error.is_absent() => Ok(Reloaded::NoServer),
         Err(source) => Err(ReloadError { socket: path.to_owned(), source }),

@@ -106,7 +106,7 @@ impl Folder {
         if listing.is_mount || self.only.is_some() || *self.root == *self.path {
             // Some file systems do not tell their kind; nothing depends on it alone.
             listing.fs_type =
-                nix::sys::statfs::statfs(&self.path).map_or(0, |found| found.filesystem_type().0);
+                nix::sys::statfs::statfs(&self.path).map_or(0, |found| number(found.filesystem_type().0));
         }
         let mut found = Vec::new();
         let mut error = None;
@@ -139,6 +139,11 @@ impl Folder {
         };
         Entry { name, kind }
     }
+}
+
+/// The number of a kind of file system, whose type differs between C libraries.
+fn number(kind: impl TryInto<i64>) -> i64 {
+    kind.try_into().unwrap_or_default()
 }
 
 /// The device of the folder that holds `path`.

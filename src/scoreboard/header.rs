@@ -117,9 +117,11 @@ pub struct Scans {
 pub struct Source {
     /// Whether clients may get other rows than the source holds: 1 or 0.
     pub stale: Number,
-    /// Whether the last load that has asked the source could read it: 2 for yes, 1 for no, 0 before the first.
+    /// Whether the last load or poll that has asked the source could read it: 2 for yes, 1 for no, 0 before the first.
     pub up: Number,
-    /// When the rows that serve were last read from the source, in milliseconds since 1970; 0 for never.
+    /// The revision that the watcher has seen last; 0 if it is not known.
+    pub revision: Number,
+    /// When the rows that serve were last read from the source, or seen there, in milliseconds since 1970; 0 for never.
     pub checked_ms: Number,
     /// When the source is asked again, in milliseconds since 1970; 0 if no retry is due.
     pub next_try_ms: Number,

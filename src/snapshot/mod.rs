@@ -12,7 +12,7 @@ pub mod query;
 
 pub use build::build;
 pub use format::{LIST_HEAD, LIST_TAIL};
-pub use open::{OpenError, Packing, Snapshot, Verify, open_sealed, storage};
+pub use open::{Identity, OpenError, Packing, Passing, Snapshot, Verify, open_sealed, storage};
 pub use query::{Filter, Page, Query, Selection, SongCounts, beginnings};
 
 pub use crate::api::{Direction, Field};

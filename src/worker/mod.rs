@@ -2,12 +2,13 @@
 //!
 //! A request passes through the rooms in this order: `connection` takes it from the accept queue to hyper,
 //! `request` reads it and asks the snapshot, `answer` makes and sends what the client gets. `shown` holds
-//! the endpoints about the server itself, `watch` what is known of a connection, and `life` the parts of
+//! the endpoints about the server itself, `page` the one for people, `watch` what is known of a connection, and `life` the parts of
 //! the process itself.
 
 mod answer;
 mod connection;
 mod life;
+mod page;
 mod request;
 mod shown;
 mod watch;
@@ -198,6 +199,7 @@ impl Worker {
             draining: AtomicBool::new(false),
             scoreboard: self.scoreboard,
             status_allow: config.status_allow.clone(),
+            has_page: config.page,
             metrics: config.metrics.then_some(match config.metrics_bind.is_empty() {
                 true => Role::Api,
                 false => Role::Metrics,

@@ -179,13 +179,40 @@ fn scripts_run_scans_and_serves() {
             .spawn()
             .expect("scripts/run");
         let stderr = script.stderr.take().expect("its stderr");
-        let served =
-            BufReader::new(stderr).lines().map_while(Result::ok).any(|line| line.contains(" serves on "));
-        assert!(served);
+        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
         let address = format!("unix:{}", socket.display());
+        // Not before it answers.
+        let told =
+            lines.by_ref().find(|line| line.starts_with("The collection is on ")).expect("its address");
+        assert!(told.contains(&format!(" {address}/avalon/ ")), "{told}");
         assert_eq!(crate::harness::http::get(&address, "/avalon/songs").success().len(), 24);
+        assert_eq!(crate::harness::http::get(&address, "/avalon/").status, 200);
         let pid = nix::unistd::Pid::from_raw(script.id() as i32);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("a signal");
         assert!(script.wait().expect("its end").success());
     }
+}
+
+#[test]
+fn scripts_run_names_the_variable_where_its_address_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let programs = PathBuf::from(env!("CARGO_BIN_EXE_avalon-master"));
+    let output = Command::new(Path::new(ROOT).join("scripts/run"))
+        .env("AVALON_PROGRAMS", programs.parent().expect("a folder"))
+        .env("AVALON_DATABASE_URL", format!("sqlite:///{}", folder.path().join("avalon.sqlite").display()))
+        .env("AVALON_BIND", &address)
+        .env("AVALON_CONTROL", folder.path().join("control"))
+        .output()
+        .expect("scripts/run");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && told.contains(&format!("{address} is in use; AVALON_BIND")),
+        "{told}"
+    );
+    // Nothing was scanned in vain, and nothing is said to be served.
+    assert!(!told.contains("Reading") && !told.contains("The collection is on"), "{told}");
+    // The variable of the script is no setting.
+    assert!(!told.contains("AVALON_PROGRAMS"), "{told}");
 }

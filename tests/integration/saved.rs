@@ -94,11 +94,14 @@ fn database_that_comes_back_is_noticed() {
     let server = home.start();
     server.wait_log("reload failed");
     assert_eq!((artists(&server), &server.status()["snapshot"]["stale"]), (3, &true.into()));
+    // The page tells its reader.
+    assert_eq!(server.get("/avalon/").header("x-avalon-stale"), Some("1"));
     fs::write(home.database(), good).expect("a database");
     home.fill(4);
     server.wait_log("generation 3 serves");
     eventually("the rows of the database", || (artists(&server) == 4).then_some(()));
     eventually("fresh data", || (server.status()["snapshot"]["stale"] == false).then_some(()));
+    assert_eq!(server.get("/avalon/").header("x-avalon-stale"), None);
 }
 
 #[test]

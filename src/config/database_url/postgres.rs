@@ -230,6 +230,11 @@ pub enum RootCertificates {
 pub struct Secret(pub(super) String);
 
 impl Secret {
+    /// This text.
+    pub(in crate::config) fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
     /// The text itself, for the one place that sends it.
     pub fn reveal(&self) -> &str {
         &self.0

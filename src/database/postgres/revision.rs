@@ -5,7 +5,7 @@ use ::postgres::{Error, SimpleQueryMessage, Transaction};
 use uuid::Uuid;
 
 use super::tables::missing_of;
-use crate::database::revision::{self, Notation};
+use crate::database::revision::{self, Notation, Version};
 
 pub(super) use crate::database::revision::TABLE;
 
@@ -16,15 +16,32 @@ const NOTATION: Notation = Notation { one: "true", id: "UUID", moment: "TIMESTAM
 /// # Errors
 /// If the connection breaks, or the server ends the transaction.
 pub(super) fn read(transaction: &mut Transaction<'_>) -> Result<Option<u64>, Error> {
-    let counter = attempt(transaction, |transaction| {
-        // As text, of whatever type the column is.
-        let messages = transaction.simple_query(revision::QUERY)?;
-        Ok(messages.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
-            _ => None,
-        }))
-    })?;
-    Ok(counter.ok().flatten().and_then(revision::of_counter))
+    Ok(read_version(transaction)?.revision)
+}
+
+/// The version of the rows that this transaction sees.
+///
+/// # Errors
+/// As for [`read`].
+pub(super) fn read_version(transaction: &mut Transaction<'_>) -> Result<Version, Error> {
+    let messages = attempt(transaction, |transaction| transaction.simple_query(revision::QUERY))?;
+    Ok(messages.map(|messages| version(&messages)).unwrap_or_default())
+}
+
+/// The answer to [`revision::QUERY`], as text of whatever types the columns are.
+pub(super) fn version(messages: &[SimpleQueryMessage]) -> Version {
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let counter = row.and_then(|row| row.get(0)?.parse().ok());
+    match counter.and_then(revision::of_counter) {
+        None => Version::default(),
+        revision => {
+            let scan = row.and_then(|row| row.get(1)).unwrap_or_default();
+            Version { revision, mark: scan.to_owned() }
+        }
+    }
 }
 
 /// Counts a change of the rows; the reason if the revision cannot be written.
@@ -69,6 +86,6 @@ fn attempt<T>(
 }
 
 /// The class of codes for missing rights, tables and columns.
-fn is_refusal(error: &Error) -> bool {
+pub(super) fn is_refusal(error: &Error) -> bool {
     error.code().is_some_and(|code| code.code().starts_with("42"))
 }

@@ -4,14 +4,23 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use uuid::Uuid;
 
 use super::tables::has_table;
-use crate::database::revision::{self, Notation};
+use crate::database::revision::{self, Notation, Version};
 
 const NOTATION: Notation = Notation { one: "1", id: "TEXT", moment: "TIMESTAMP" };
 
 /// The revision of the rows that this transaction sees.
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<u64>> {
-    let counter = connection.query_row(revision::QUERY, [], |row| row.get(0)).optional();
-    Ok(unless_refused(counter)?.flatten().and_then(revision::of_counter))
+    Ok(read_version(connection)?.revision)
+}
+
+/// The version of the rows that this transaction sees, without a mark of the file.
+pub(super) fn read_version(connection: &Connection) -> rusqlite::Result<Version> {
+    let row = connection.query_row(revision::QUERY, [], |row| Ok((row.get(0)?, row.get(1)?))).optional();
+    let (counter, scan): (_, Option<String>) = unless_refused(row)?.flatten().unwrap_or_default();
+    Ok(match revision::of_counter(counter) {
+        None => Version::default(),
+        revision => Version { revision, mark: scan.unwrap_or_default() },
+    })
 }
 
 /// Counts a change of the rows. Answers whether the revision can be written.

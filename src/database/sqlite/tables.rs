@@ -23,23 +23,27 @@ pub(super) const FIRST_WRITER_CACHE_KIB: i64 = 32 * 1024;
 
 pub(super) fn open(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
     let create = if path.exists() { OpenFlags::empty() } else { OpenFlags::SQLITE_OPEN_CREATE };
-    open_with(path, patience, create)
+    open_with(path, patience, OpenFlags::SQLITE_OPEN_READ_WRITE | create)
 }
 
 /// The same for a file that must be there.
 pub(super) fn open_existing(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
-    open_with(path, patience, OpenFlags::empty())
+    open_with(path, patience, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
-fn open_with(path: &Path, patience: Duration, create: OpenFlags) -> rusqlite::Result<Connection> {
+/// The same, and nothing is ever written.
+pub(super) fn open_reading(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
+    open_with(path, patience, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+fn open_with(path: &Path, patience: Duration, flags: OpenFlags) -> rusqlite::Result<Connection> {
     // Without write permission SQLite falls back to reading by itself. It would take a path
     // that begins with `file:` for a URI.
     let path = match path.to_str() {
         Some(text) if text.starts_with("file:") => Cow::Owned(Path::new(".").join(path)),
         _ => Cow::Borrowed(path),
     };
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
-    let connection = Connection::open_with_flags(&path, flags)?;
+    let connection = Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(patience)?;
     Ok(connection)
 }

@@ -1,13 +1,18 @@
 //! Whether clients get what the source (the database) holds, and when the source is asked again.
 //!
 //! This is the one place that decides about retries: of a reload that has failed, and of the first look at the
-//! source while a snapshot of a former master serves (`restored.rs`). It reads no clock and draws no random number:
+//! source while a snapshot of a former master serves (`restored.rs`), and, with a watcher (`watcher.rs`), of a source
+//! that holds other rows than are served (`freshness/watched.rs`). It reads no clock and draws no random number:
 //! callers pass both in.
+
+mod watched;
 
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::database::Version;
 use crate::master::error::{Outlook, Reason};
 use crate::master::wait::Wait;
+use watched::Watched;
 
 /// The longest wait before the first retry. It doubles with each failure in a row.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
@@ -19,9 +24,10 @@ const WAIT_INTERRUPTED: Duration = Duration::from_secs(8);
 /// Why clients may get old rows while no reload has failed.
 const KEPT: &str = "the snapshot was kept from a former start, and the database has not been read since";
 
-/// The state of the source, as far as loads have shown it.
+/// The state of the source, as far as loads and the watcher have shown it.
 #[derive(Debug)]
 pub(crate) struct Freshness {
+    watched: Watched,
     failure: Option<Failure>,
     /// A snapshot of a former master serves that no load has confirmed.
     is_kept: bool,
@@ -54,6 +60,7 @@ impl Freshness {
     /// No load has begun.
     pub(crate) fn new() -> Self {
         Freshness {
+            watched: Watched::new(),
             failure: None,
             is_kept: false,
             wait: Wait::new(WAIT_FIRST, WAIT_UNREACHABLE),
@@ -92,7 +99,10 @@ impl Freshness {
         self.is_kept = is_kept;
         let was_asking = self.asking.take_if(|asking| *asking == generation).is_some();
         match result {
-            Ok(()) => self.succeeded(generation, now),
+            Ok(()) => {
+                self.succeeded(generation, now);
+                self.watched.loaded(now, share);
+            }
             Err(reason) => self.failed(generation, reason, was_asking, now, share),
         }
     }
@@ -121,6 +131,8 @@ impl Freshness {
             self.owes_generation = true;
         }
         let max = match reason.outlook() {
+            // The watcher says when it is worth a load.
+            _ if self.watched.would_refuse(now) => None,
             Outlook::Lasting => None,
             Outlook::Interrupted => Some(WAIT_INTERRUPTED),
             Outlook::Unreachable => Some(WAIT_UNREACHABLE),
@@ -134,13 +146,15 @@ impl Freshness {
 
     /// When the source is to be asked again; `None` if it is not.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.due
+        self.due.into_iter().chain(self.watched.due()).min()
     }
 
     /// Whether it is time to ask the source, which is said once. `next` is the generation that a reload makes now.
     pub(crate) fn asks(&mut self, next: u64, now: Instant) -> bool {
-        let is_due = self.due.take_if(|due| now >= *due).is_some();
+        let is_due = self.due().is_some_and(|due| now >= due);
         if is_due {
+            self.due = None;
+            self.watched.tries();
             self.asking = Some(next);
         }
         is_due
@@ -153,21 +167,121 @@ impl Freshness {
 
     /// Whether clients may get other rows than the source holds.
     pub(crate) fn is_stale(&self) -> bool {
-        self.is_kept || self.failure.is_some()
+        self.reason().is_some()
     }
 
     /// Why they may.
-    pub(crate) fn reason(&self) -> Option<&str> {
-        let failure = self.failure.as_ref().map(|failure| failure.reason.as_str());
-        failure.or(self.is_kept.then_some(KEPT))
+    pub(crate) fn reason(&self) -> Option<String> {
+        let failure = self.failure.as_ref().map(|failure| failure.reason.to_string());
+        failure.or_else(|| self.watched.reason()).or_else(|| self.is_kept.then(|| KEPT.to_owned()))
     }
 
-    /// Whether the last load that has asked the source could read it; `None` before the first.
+    /// A watcher asks the source this often, or there is none. An older revision is accepted after this time. Answers
+    /// whether a watch begins or ends.
+    pub(crate) fn watch(
+        &mut self,
+        every: Option<Duration>,
+        accept_older_after: Option<Duration>,
+        now: Instant,
+    ) -> bool {
+        self.watched.accept_older_after(accept_older_after);
+        self.watched.watch(every, now)
+    }
+
+    /// A client waits for rows: a load that has failed before is no reason not to make one.
+    pub(crate) fn forget_tries(&mut self) {
+        self.watched.forget_tries();
+    }
+
+    /// The watcher has seen this version at the moment `when`. If it is news and other rows serve, a load is due after
+    /// `delay`, if there is to be one. Answers whether the rows that serve are these.
+    pub(crate) fn seen(
+        &mut self,
+        version: Version,
+        when: SystemTime,
+        now: Instant,
+        delay: Option<Duration>,
+    ) -> bool {
+        let is_back = self.watched.is_missing();
+        self.is_up = Some(true);
+        let is_same = self.watched.seen(version, now, delay);
+        if is_same {
+            self.confirmed = Some(when);
+        }
+        if let (true, Some(delay)) = (is_back, delay) {
+            self.due = self.due.map(|due| due.min(now + delay));
+        }
+        is_same
+    }
+
+    /// The watcher has had no answer, for this reason.
+    pub(crate) fn missed(&mut self, reason: &str) {
+        self.is_up = Some(false);
+        self.watched.missed(reason);
+    }
+
+    /// Time has passed. Answers whether answers of the watcher are missing for too long since this moment.
+    pub(crate) fn tick(&mut self, now: Instant) -> bool {
+        let is_late = self.watched.tick(now);
+        if is_late {
+            self.is_up = Some(false);
+        }
+        is_late
+    }
+
+    /// Rows of this version serve.
+    pub(crate) fn serves(&mut self, version: Version) {
+        self.watched.serves(version);
+    }
+
+    /// The source is another one from now on.
+    pub(crate) fn forget_source(&mut self, now: Instant) {
+        self.watched.forget(now);
+    }
+
+    /// Why rows of this version, which were loaded for `generation`, are not to be served: those that serve are newer.
+    pub(crate) fn refusal(&mut self, loaded: &Version, generation: u64, now: Instant) -> Option<Reason> {
+        let refusal = self.watched.refusal(loaded, generation, now)?;
+        Some(Reason::new(refusal).with(Outlook::Unreachable))
+    }
+
+    /// An operator accepts an older revision, from this generation on until one serves.
+    pub(crate) fn accept_older(&mut self, generation: u64) {
+        self.watched.accept_older(generation);
+    }
+
+    /// Whether an older revision is accepted for this generation.
+    pub(crate) fn accepts_older(&self, generation: u64) -> bool {
+        self.watched.accepts_older(generation)
+    }
+
+    /// That the source is behind, once.
+    pub(crate) fn news_of_behind(&mut self) -> Option<String> {
+        self.watched.news()
+    }
+
+    /// Whether the source has a lower revision than that which serves.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.watched.is_behind()
+    }
+
+    /// The revision that the watcher has seen last.
+    pub(crate) fn source_revision(&self) -> Option<u64> {
+        self.watched.revision()
+    }
+
+    /// Why rows of this revision do not serve.
+    pub(crate) fn why_not(&self, wanted: u64) -> String {
+        let failure = self.failure.as_ref().filter(|_| self.watched.revision() >= Some(wanted));
+        failure.map_or_else(|| self.watched.why_not(wanted), |failure| failure.reason.to_string())
+    }
+
+    /// Whether the last load or poll that has asked the source could read it; `None` before the first.
     pub(crate) fn is_up(&self) -> Option<bool> {
         self.is_up
     }
 
-    /// When the rows that serve were last read from the source; `None` if this master never has.
+    /// When the rows that serve were last read from the source, or seen to be those that it holds; `None` if this master never has.
     pub(crate) fn confirmed(&self) -> Option<SystemTime> {
         self.confirmed
     }

@@ -12,8 +12,10 @@ use slog::{Level, Logger, crit, error, info, warn};
 
 use crate::config::{self, BindAddress, Config, Overrides, World};
 use crate::control::Contents;
+use crate::database::Version;
 use crate::master::arbiter::events::Settings;
 use crate::master::error::MasterError;
+use crate::master::generation::before::Before;
 use crate::master::generation::loader::Source;
 use crate::master::generation::logs::{Logs, RELOAD_PATIENCE};
 use crate::master::handover::listeners::{self, Listener, Manner, open_wanted};
@@ -49,6 +51,18 @@ pub(crate) struct Served {
     pub(crate) is_unconfirmed: bool,
 }
 
+impl Served {
+    /// The version of its rows in the database; `None` if this master has not read it.
+    pub(crate) fn version(&self) -> Option<Version> {
+        (!self.is_unconfirmed).then(|| version(&self.contents))
+    }
+}
+
+/// The version of the rows that a loader has read.
+pub(crate) fn version(contents: &Contents) -> Version {
+    Version { revision: contents.revision, mark: contents.mark.clone() }
+}
+
 impl Generation {
     /// A generation without a snapshot, whose parts `world` helps to open.
     ///
@@ -74,6 +88,18 @@ impl Generation {
     /// Whether there are no songs, as before the first scan.
     pub(crate) fn is_empty(&self) -> bool {
         self.served.as_ref().is_some_and(|served| served.contents.songs == 0)
+    }
+
+    /// What it serves of the source that `next` names.
+    pub(crate) fn before(&self, next: &Config) -> Before {
+        let same_store = next.snapshot_url.is_some() && next.snapshot_url == self.config.snapshot_url;
+        // Of a store the revision is the counter of its pointer.
+        let fetched = self.served.as_ref().filter(|served| same_store && !served.is_unconfirmed);
+        Before {
+            had_rows: !self.is_empty() && self.config.database_url == next.database_url,
+            serves: true,
+            counter: fetched.and_then(|served| served.contents.revision),
+        }
     }
 
     /// The first steps of its children, which keep its logs.

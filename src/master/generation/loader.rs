@@ -1,4 +1,4 @@
-//! The short-lived child that turns the database into a snapshot. It may start threads,
+//! The short-lived child that turns the database into a snapshot, or fetches one that was published. It may start threads,
 //! hang, crash or be killed for memory: the master only waits for its report.
 
 use std::error::Error;
@@ -14,15 +14,17 @@ use serde::{Deserialize, Serialize};
 use slog::{error, info, warn};
 
 use crate::cli::chain;
-use crate::config::Config;
+use crate::config::{Config, SnapshotUrl};
 use crate::control::Contents;
 use crate::database::{self, DatabaseError};
 use crate::master::error::{MasterError, Outlook, Reason};
 use crate::master::exit::ExitCode;
+use crate::master::generation::before::Before;
 use crate::master::processes::end::Ended;
 use crate::master::processes::fork::{FirstSteps, fork};
 use crate::master::processes::report::{Awaited, ReportTo, report, short};
 use crate::model::Owner;
+use crate::publication::{self, PublicationError};
 use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Kind, Snapshot, Verify};
 use crate::telemetry::{Log, sentry};
@@ -39,8 +41,8 @@ pub(crate) struct Loader {
 
 /// The material of a loader.
 enum Material {
-    /// To be filled from the database, which has had rows before or not.
-    Draft(Draft, bool),
+    /// To be filled from the source, of which this is served so far.
+    Draft(Draft, Before),
     /// To be verified.
     Kept(Kept),
 }
@@ -66,8 +68,8 @@ pub(crate) enum Kept {
 /// Where a snapshot comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Made of the rows of the database.
-    Database,
+    /// Made of the rows of the database, or fetched from the store of snapshots.
+    Origin,
     /// Made by a former master, so that the database may know better.
     Stored,
     /// The same, in a file.
@@ -88,6 +90,8 @@ pub(crate) struct Loaded {
     pub(crate) snapshot: OwnedFd,
     /// Its contents.
     pub(crate) contents: Contents,
+    /// Whether it was made of the database because the store of snapshots could not be read.
+    pub(crate) is_substitute: bool,
 }
 
 /// The report of a loader.
@@ -95,9 +99,16 @@ pub(crate) struct Loaded {
 #[serde(rename_all = "lowercase")]
 enum Report {
     /// The snapshot is sealed and verified.
-    Loaded(Contents),
+    Loaded(Made),
     /// There is none.
     Failed(Failed),
+}
+
+/// What a loader has made.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Made {
+    contents: Contents,
+    is_substitute: bool,
 }
 
 /// Why there is no snapshot.
@@ -121,16 +132,16 @@ impl Failed {
 }
 
 impl Loader {
-    /// Forks a loader for `generation`; `had_rows` says whether its database had rows before.
+    /// Forks a loader for `generation`; `before` says what is served of its source.
     pub(crate) fn start(
         generation: u64,
         config: &Config,
         log: &Log,
         first: FirstSteps<'_>,
-        had_rows: bool,
+        before: Before,
     ) -> io::Result<Loader> {
         let draft = Draft::create(config.snapshot_dir.as_deref())?;
-        Loader::fork(generation, config, log, first, Material::Draft(draft, had_rows))
+        Loader::fork(generation, config, log, first, Material::Draft(draft, before))
     }
 
     /// Forks a loader that only verifies a snapshot that was kept from a former master.
@@ -161,7 +172,7 @@ impl Loader {
     /// Where its snapshot comes from.
     pub(crate) fn source(&self) -> Source {
         match self.material {
-            Material::Draft(..) => Source::Database,
+            Material::Draft(..) => Source::Origin,
             Material::Kept(Kept::Stored(_)) => Source::Stored,
             Material::Kept(Kept::Saved(_)) => Source::Saved,
         }
@@ -173,12 +184,12 @@ impl Loader {
     /// The reason that the loader gives, or that it has ended without one.
     pub(crate) fn finish(self, ended: Ended) -> Result<Loaded, Failed> {
         match (ended, self.report.receive()) {
-            (Ended::Code(0), Some(Report::Loaded(contents))) => {
+            (Ended::Code(0), Some(Report::Loaded(Made { contents, is_substitute }))) => {
                 let snapshot = match self.material {
                     Material::Draft(draft, _) => draft.finish(),
                     Material::Kept(Kept::Stored(snapshot) | Kept::Saved(snapshot)) => snapshot,
                 };
-                Ok(Loaded { snapshot, contents })
+                Ok(Loaded { snapshot, contents, is_substitute })
             }
             (_, Some(Report::Failed(failed))) => Err(failed),
             (ended, _) => {
@@ -200,14 +211,14 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     let log = log.for_process("loader");
     let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None, sentry::Lookup::Own);
     let made = match material {
-        Material::Draft(draft, had_rows) => make(config, &log, draft, *had_rows),
-        Material::Kept(kept) => {
-            verify_kept(kept.snapshot()).map_err(|error| Failed::new(error.into(), false))
-        }
+        Material::Draft(draft, before) => make(config, &log, draft, *before),
+        Material::Kept(kept) => verify_kept(kept.snapshot())
+            .map(|contents| Made { contents, is_substitute: false })
+            .map_err(|error| Failed::new(error.into(), false)),
     };
-    made.iter().for_each(|contents| tell(contents, &log));
+    made.iter().for_each(|made| tell(&made.contents, &log));
     let (report, code) = match made {
-        Ok(contents) => (Report::Loaded(contents), ExitCode::Stopped),
+        Ok(made) => (Report::Loaded(made), ExitCode::Stopped),
         Err(failed) => (Report::Failed(failed), ExitCode::Snapshot),
     };
     match report_to.send(&report) {
@@ -219,9 +230,63 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     }
 }
 
-fn make(config: &Config, log: &Log, draft: &Draft, had_rows: bool) -> Result<Contents, Failed> {
+/// Fetches a snapshot, or makes one of the database.
+fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Made, Failed> {
+    let Some(url) = &config.snapshot_url else {
+        return read(config, log, draft, before).map(|contents| Made { contents, is_substitute: false });
+    };
+    let failed = match fetch(url, log, draft, before) {
+        Ok(contents) => return Ok(Made { contents, is_substitute: false }),
+        Err(failed) => failed,
+    };
+    // What serves already is better than other rows.
+    if before.serves || !config.is_database_set {
+        return Err(failed);
+    }
+    warn!(log.logger(), "no snapshot can be fetched, the database is read instead: {}", failed.reason;
+        "url" => %url, "database" => %config.database_url);
+    draft.clear().map_err(|error| Failed::new(error.into(), false))?;
+    read(config, log, draft, before).map(|contents| Made { contents, is_substitute: true })
+}
+
+/// Fetches a published snapshot, and verifies it.
+fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<Contents, Failed> {
     let begin = Instant::now();
-    let load = if had_rows { database::load_again } else { database::load };
+    let pointer = publication::fetch(url, before.counter, draft.writer()).map_err(|error| {
+        let reason = match error.local() {
+            Some(error) => unwritten(error).into(),
+            None => Reason::new(format!("{url}: {error}")).with(outlook_of_store(&error)),
+        };
+        Failed::new(reason, false)
+    })?;
+    let sealed = || {
+        draft
+            .seal()
+            .map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
+        contents(&map(draft.reader())?, Verify::Full)
+    };
+    let contents = sealed().map_err(|error| {
+        let reason = format!("{url}: the published snapshot is of no use: {}", Reason::from(error));
+        Failed::new(Reason::new(reason).with(Outlook::Interrupted), true)
+    })?;
+    info!(log.logger(), "snapshot fetched"; "url" => %url, "counter" => pointer.counter,
+        "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
+    Ok(Contents { revision: Some(pointer.counter), ..contents })
+}
+
+/// What the error of a store lets hope for: a publisher may repair all of it at any moment.
+fn outlook_of_store(error: &PublicationError) -> Outlook {
+    match error {
+        PublicationError::ReadOnly => Outlook::Lasting,
+        PublicationError::Store(_) | PublicationError::Behind { .. } => Outlook::Unreachable,
+        _ => Outlook::Interrupted,
+    }
+}
+
+/// Reads the database.
+fn read(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Contents, Failed> {
+    let begin = Instant::now();
+    let load = if before.had_rows { database::load_again } else { database::load };
     let loaded = load(&config.database_url)
         .map_err(|error| Failed::new(Reason::new(chain(&error)).with(outlook(&error)), false))?;
     build(config, log, draft, loaded, begin).map_err(|error| Failed::new(error.into(), true))
@@ -253,10 +318,10 @@ fn build(
         warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
     }
     snapshot::build(&loaded.collection, draft.writer()).map_err(|error| unwritten(&error))?;
-    let revision = loaded.revision;
-    drop(loaded);
+    let (revision, mark) = (loaded.revision, loaded.mark);
+    drop(loaded.collection);
     draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
-    let contents = Contents { revision, ..contents(&map(draft.reader())?, Verify::Full)? };
+    let contents = Contents { revision, mark, ..contents(&map(draft.reader())?, Verify::Full)? };
     info!(log.logger(), "collection loaded"; "database" => %config.database_url,
         "read_s" => format!("{:.3}", read.as_secs_f32()),
         "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
@@ -318,6 +383,7 @@ fn contents(bytes: &[u8], verify: Verify) -> Result<Contents, MasterError> {
         songs: snapshot.count(Kind::Song).into(),
         // A snapshot does not tell it.
         revision: None,
+        mark: String::new(),
     })
 }
 
@@ -346,7 +412,7 @@ mod tests {
     #[test]
     fn report_counts_only_with_an_orderly_end() {
         let contents = Contents { songs: 3, hash: "00ff".to_owned(), ..Contents::default() };
-        let loaded = Report::Loaded(contents.clone());
+        let loaded = Report::Loaded(Made { contents: contents.clone(), is_substitute: false });
         assert_eq!(finished(Some(&loaded), Ended::Code(0)), Ok(contents));
         let killed = Ended::Signal(Signal::SIGKILL);
         let without = Reason::new("the loader ended without a result (killed by SIGKILL)");

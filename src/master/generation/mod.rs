@@ -2,10 +2,12 @@
 //! loader, the table of generations, the child that asks for a configuration, what is restored, and the workers.
 
 pub(crate) mod asking;
+pub(crate) mod before;
 pub(crate) mod freshness;
 pub(crate) mod generations;
 pub(crate) mod loader;
 pub(crate) mod logs;
 pub(crate) mod restored;
 pub(crate) mod saver;
+pub(crate) mod watcher;
 pub(crate) mod workers;

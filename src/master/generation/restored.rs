@@ -48,7 +48,7 @@ impl Restored {
         took: Duration,
         config: &Config,
     ) -> Served {
-        let is_fresh = source == Source::Database;
+        let is_fresh = source == Source::Origin && !loaded.is_substitute;
         if let (Source::Saved, Some(path)) = (source, config.snapshot_path.as_deref()) {
             self.saver.holds(path, &loaded.contents.hash);
         }
@@ -95,7 +95,8 @@ pub(crate) fn confirms(loaded: &Contents, current: Option<&mut Served>, log: &Lo
     let Some(current) = current.filter(|current| current.contents.hash == loaded.hash) else { return false };
     current.is_unconfirmed = false;
     current.contents.revision = loaded.revision;
-    info!(log, "the database holds what is served from the snapshot that was kept");
+    current.contents.mark.clone_from(&loaded.mark);
+    info!(log, "the database holds the rows that are served");
     true
 }
 
@@ -123,7 +124,8 @@ mod tests {
 
     fn served(hash: &str) -> Served {
         let contents = Contents { hash: hash.to_owned(), ..Contents::default() };
-        let loaded = Loaded { snapshot: tempfile::tempfile().unwrap().into(), contents };
+        let loaded =
+            Loaded { snapshot: tempfile::tempfile().unwrap().into(), contents, is_substitute: false };
         let config = crate::config::load(&Default::default()).unwrap();
         restored().serve(loaded, Source::Stored, Duration::from_secs(3), &config)
     }

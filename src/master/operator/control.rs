@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 
 use crate::control::{Answer, Command, Done, REQUEST_MAX, Unreadable};
-use crate::master::error::{MasterError, Reason};
+use crate::master::error::{MasterError, Outlook, Reason};
 use crate::master::handover::paths::{Holder, Identity, Name, bind_unix, remove_stale};
 
 /// Clients at the same time; more wait until one has gone.
@@ -47,6 +47,8 @@ struct Client {
 enum Awaited {
     /// The end of the reload that makes this generation, or of a later one.
     Reload(u64),
+    /// Rows of this revision, or a later one, until the moment comes at which the database may lack them no longer.
+    Revision(u64, Instant),
     /// The end of an upgrade.
     Upgrade,
     /// The end of the connection.
@@ -58,6 +60,8 @@ pub(crate) enum Reply {
     Now(Answer),
     /// Once the reload that makes this generation has ended.
     OnceReloaded(u64),
+    /// Once rows of this revision serve, or the moment has come.
+    OnceServed(u64, Instant),
     /// Once it is known whether a new master serves.
     OnceUpgraded,
     /// By the end of this process.
@@ -135,15 +139,48 @@ impl Control {
         match reply {
             Reply::Now(answer) => client.answer(&answer),
             Reply::OnceReloaded(generation) => client.waits_for = Some(Awaited::Reload(generation)),
+            Reply::OnceServed(revision, until) => client.waits_for = Some(Awaited::Revision(revision, until)),
             Reply::OnceUpgraded => client.waits_for = Some(Awaited::Upgrade),
             Reply::ByItsEnd => client.waits_for = Some(Awaited::End),
         }
     }
 
-    /// Answers the clients that wait for this reload, or for one before it.
+    /// Answers the clients that wait for this reload, or for one before it, and those that wait for rows, if the cause
+    /// of a failure does not pass by itself.
     pub(crate) fn reload_ended(&mut self, generation: u64, result: &Result<(), Reason>) {
-        let enough = |awaited| matches!(awaited, Awaited::Reload(of) if of <= generation);
+        let lasts = result.as_ref().is_err_and(|reason| reason.outlook() == Outlook::Lasting);
+        let enough = |awaited| match awaited {
+            Awaited::Reload(of) => of <= generation,
+            Awaited::Revision(..) => lasts,
+            Awaited::Upgrade | Awaited::End => false,
+        };
         self.answer_those(enough, result, Done { generation: Some(generation) });
+    }
+
+    /// The lowest revision that a client waits for.
+    pub(crate) fn awaited_revision(&self) -> Option<u64> {
+        let awaited = |client: &Client| match client.waits_for {
+            Some(Awaited::Revision(revision, _)) if !client.done => Some(revision),
+            _ => None,
+        };
+        self.clients.iter().filter_map(awaited).min()
+    }
+
+    /// Answers the clients that wait for this revision, or for one before it.
+    pub(crate) fn revision_serves(&mut self, revision: u64, generation: u64) {
+        let enough = |awaited| matches!(awaited, Awaited::Revision(of, _) if of <= revision);
+        self.answer_those(enough, &Ok(()), Done { generation: Some(generation) });
+    }
+
+    /// Tells the clients whose time is over why the revision that they wait for does not serve.
+    pub(crate) fn give_up_revisions(&mut self, now: Instant, why: impl Fn(u64) -> String) {
+        for client in &mut self.clients {
+            if let Some(Awaited::Revision(revision, until)) = client.waits_for
+                && now >= until
+            {
+                client.answer(&Answer::late(&why(revision)));
+            }
+        }
     }
 
     /// Answers the clients that wait for an upgrade.
@@ -156,7 +193,8 @@ impl Control {
             Ok(()) => Answer::ok(&done),
             Err(reason) => Answer::error(reason),
         };
-        for client in self.clients.iter_mut().filter(|client| client.waits_for.is_some_and(&which)) {
+        let waits = |client: &&mut Client| !client.done && client.waits_for.is_some_and(&which);
+        for client in self.clients.iter_mut().filter(waits) {
             client.answer(&answer);
         }
     }
@@ -247,6 +285,7 @@ mod tests {
     use std::io::{BufRead, BufReader};
 
     use super::*;
+    use crate::control::Reload;
 
     fn opened(folder: &Path) -> Control {
         Control::open(&folder.join("run/control")).unwrap()
@@ -271,7 +310,9 @@ mod tests {
         let mut control = opened(folder.path());
         let clients = [2, 3, 4].map(|_| client(&control, "{\"command\":\"reload\",\"wait\":true}\n"));
         let commands = control.commands();
-        assert!(commands.iter().all(|(_, command)| matches!(command, Ok(Command::Reload { wait: true }))));
+        assert!(
+            commands.iter().all(|(_, command)| matches!(command, Ok(Command::Reload(reload)) if reload.wait))
+        );
         for (number, generation) in [(0, 2), (1, 3), (2, 4)] {
             control.reply(number, Reply::OnceReloaded(generation));
         }
@@ -282,6 +323,40 @@ mod tests {
         assert_eq!(control.clients.len(), 0);
         let done = "{\"ok\":{\"generation\":3}}\n";
         assert_eq!(clients.map(answer), [done, done, "{\"error\":\"no database\"}\n"]);
+    }
+
+    #[test]
+    fn those_who_wait_for_rows_are_answered_by_these_or_when_there_is_no_hope() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut control = opened(folder.path());
+        let wish =
+            |revision: u64| format!("{{\"command\":\"reload\",\"wait\":true,\"revision\":{revision}}}\n");
+        let clients = [7, 8, 9].map(|revision| client(&control, &wish(revision)));
+        let now = Instant::now();
+        let later = now + Duration::from_secs(60);
+        for (number, command) in control.commands() {
+            let Ok(Command::Reload(Reload { wait: true, revision: Some(revision), .. })) = command else {
+                panic!("{command:?}")
+            };
+            control.reply(number, Reply::OnceServed(revision, if revision == 9 { now } else { later }));
+        }
+        assert_eq!(control.awaited_revision(), Some(7));
+        // The cause of this one may pass.
+        control.reload_ended(2, &Err(Reason::new("gone").with(Outlook::Unreachable)));
+        control.reload_ended(3, &Ok(()));
+        control.give_up_revisions(now, |revision| format!("no {revision}"));
+        control.revision_serves(7, 3);
+        assert_eq!(control.awaited_revision(), Some(8));
+        control.reload_ended(4, &Err(Reason::new("no password")));
+        control.sweep();
+        assert_eq!((control.clients.len(), control.awaited_revision()), (0, None));
+        let answers = clients.map(answer);
+        let expected = [
+            "{\"ok\":{\"generation\":3}}\n",
+            "{\"error\":\"no password\"}\n",
+            "{\"error\":\"no 9\",\"late\":true}\n",
+        ];
+        assert_eq!(answers, expected);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(crate) struct Desk {
     /// The number of workers that the process title shows.
     titled: Option<usize>,
     last_reload: Option<Ended>,
+    /// The revision that all clients are served, and its generation.
+    serves: Option<(u64, u64)>,
     begin: Instant,
 }
 
@@ -54,6 +56,7 @@ impl Desk {
             metrics: Metrics::new(config),
             titled: None,
             last_reload: None,
+            serves: None,
             begin: Instant::now(),
         })
     }
@@ -108,6 +111,31 @@ impl Desk {
             control.reload_ended(generation, &result);
         }
         self.last_reload = Some((SystemTime::now(), result));
+    }
+
+    /// This generation serves all clients, with rows of this revision; answers the clients that wait for it.
+    pub(crate) fn revision_serves(&mut self, revision: Option<u64>, generation: u64) {
+        self.serves = revision.map(|revision| (revision, generation));
+        self.revision_is_confirmed();
+    }
+
+    /// The rows that serve are those of the source: answers the clients that wait for them.
+    pub(crate) fn revision_is_confirmed(&mut self) {
+        if let (Some(control), Some((revision, generation))) = (&mut self.control, self.serves) {
+            control.revision_serves(revision, generation);
+        }
+    }
+
+    /// The lowest revision that a client waits for.
+    pub(crate) fn awaited_revision(&self) -> Option<u64> {
+        self.control.as_ref()?.awaited_revision()
+    }
+
+    /// Tells the clients whose time is over why the revision that they wait for does not serve.
+    pub(crate) fn give_up_revisions(&mut self, now: Instant, why: impl Fn(u64) -> String) {
+        if let Some(control) = &mut self.control {
+            control.give_up_revisions(now, why);
+        }
     }
 
     /// Answers the clients that wait for an upgrade.

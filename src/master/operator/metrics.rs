@@ -90,14 +90,15 @@ impl Metrics {
         }
     }
 
-    /// Writes on the scoreboard what loads have shown of the source.
+    /// Writes on the scoreboard what loads and the watcher have shown of the source.
     pub(crate) fn publish_source(freshness: &Freshness, now: Instant, source: &Source) {
         source.stale.set(freshness.is_stale().into());
         source.up.set(freshness.is_up().map_or(0, |up| 1 + u64::from(up)));
+        source.revision.set(freshness.source_revision().unwrap_or_default());
         source.checked_ms.set(freshness.confirmed().map_or(0, milliseconds));
         let next_try = freshness.due().map(|due| due.saturating_duration_since(now).as_millis());
         source.next_try_ms.set(next_try.map_or(0, |wait| now_ms() + u64::try_from(wait).unwrap_or_default()));
-        source.reason.set(freshness.reason().unwrap_or_default());
+        source.reason.set(freshness.reason().as_deref().unwrap_or_default());
     }
 
     /// Sends the published values that have changed.

@@ -74,7 +74,7 @@ impl View<'_> {
 
     /// As workers show it, with the whole reason.
     fn source(&self) -> SourceStatus {
-        let reason = self.freshness.reason().map(str::to_owned);
+        let reason = self.freshness.reason();
         SourceStatus { reason, ..source_status(&self.scoreboard.header().source) }
     }
 

@@ -42,7 +42,8 @@ impl End<'_> {
             return;
         };
         interrupt.begin_to_reload();
-        self.reload = match reload(socket) {
+        let revision = self.report.and_then(|report| report.revision);
+        self.reload = match reload(socket, revision) {
             Ok(Reloaded::Serves) => {
                 info!(log, "The server serves the new collection");
                 Reload::Done

@@ -45,7 +45,7 @@ impl Reload {
         else {
             return;
         };
-        let answer = control::call(control, Command::Reload { wait: false }, Some(REPLY_TIMEOUT));
+        let answer = control::call(control, Command::Reload(control::Reload::default()), Some(REPLY_TIMEOUT));
         let pause = match &answer {
             Ok(_) => {
                 debug!(log, "The server reads the collection again");
@@ -101,7 +101,7 @@ mod tests {
             reload.ask(&log);
             assert_eq!(
                 Command::parse(&server.join().expect("a server")),
-                Ok(Command::Reload { wait: false })
+                Ok(Command::Reload(control::Reload::default()))
             );
             let due = reload.due();
             reload.wish();

@@ -2,6 +2,7 @@
 
 mod bits;
 mod error;
+mod identity;
 pub(super) mod reader;
 pub mod storage;
 mod tables;
@@ -11,6 +12,7 @@ use std::os::fd::AsFd;
 
 pub(crate) use bits::{Bits, Cursor};
 pub use error::OpenError;
+pub use identity::{Identity, Passing};
 pub use reader::Verify;
 use reader::{Reader, check_header, table};
 pub use tables::Packing;

@@ -6,7 +6,7 @@
 //! can write. A saved file is only replaced as a whole, and belongs to this user or to root.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -49,6 +49,16 @@ impl Draft {
     /// The file to write to.
     pub fn writer(&self) -> &File {
         &self.write
+    }
+
+    /// Forgets what was written.
+    ///
+    /// # Errors
+    /// An error of the kernel, for instance because it is sealed.
+    pub fn clear(&self) -> io::Result<()> {
+        let mut write = &self.write;
+        write.set_len(0)?;
+        write.rewind()
     }
 
     /// Forbids every change of the written bytes. A file on disk has no seals; it

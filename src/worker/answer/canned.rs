@@ -75,7 +75,8 @@ impl Canned {
         };
         let body = ApiError::Refused { status: self.status, message }.envelope();
         let fields = format!(
-            "content-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n{fields}",
+            "content-type: application/json; charset=utf-8\r\nx-content-type-options: nosniff\r\n\
+             content-length: {}\r\n{fields}",
             body.len()
         );
         let mut bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();

@@ -97,7 +97,8 @@ fn operation(endpoint: Endpoint) -> Option<Value> {
         operation_of(id, "server", description, &[], answers)
     };
     Some(match endpoint {
-        Endpoint::Status | Endpoint::Metrics => return None,
+        // The page is for people, and no part of the API.
+        Endpoint::Status | Endpoint::Metrics | Endpoint::Page => return None,
         Endpoint::Version => text("getVersion", "The version of the server"),
         Endpoint::Heartbeat => text("getHeartbeat", "OKOKOK, once the server has started"),
         Endpoint::Docs => text("getDocs", "This document as a page"),
@@ -322,7 +323,7 @@ mod tests {
         let document = describe("/avalon", "1.2.3");
         for endpoint in Endpoint::ALL {
             let operation = &document["paths"][format!("/{}", endpoint.path())]["get"];
-            let is_hidden = matches!(endpoint, Endpoint::Status | Endpoint::Metrics);
+            let is_hidden = matches!(endpoint, Endpoint::Status | Endpoint::Metrics | Endpoint::Page);
             assert_eq!(operation.is_null(), is_hidden, "{endpoint:?}");
             let Endpoint::List(kind) = endpoint else { continue };
             let names: Vec<_> = operation["parameters"]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{
     ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    HeaderName, HeaderValue, LINK, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    HeaderName, HeaderValue, LINK, LOCATION, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -33,8 +33,11 @@ pub(in crate::worker) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x
 /// How long it took to make an answer.
 pub(in crate::worker) const TIMING: HeaderName = HeaderName::from_static("server-timing");
 
+/// Browsers are to believe the type.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
 /// Most fields that an answer usually has.
-const FIELDS: usize = 11;
+const FIELDS: usize = 12;
 
 /// A plain text.
 pub(in crate::worker) fn text(body: &'static str) -> Response<Payload> {
@@ -44,6 +47,21 @@ pub(in crate::worker) fn text(body: &'static str) -> Response<Payload> {
 /// A JSON text that was made for this request.
 pub(in crate::worker) fn json(body: String) -> Response<Payload> {
     whole(StatusCode::OK, JSON, body.into())
+}
+
+/// A document for browsers.
+pub(in crate::worker) fn document(content_type: HeaderValue, body: Bytes) -> Response<Payload> {
+    whole(StatusCode::OK, content_type, body)
+}
+
+/// Sends the client to this target for good.
+pub(in crate::worker) fn moved(target: String) -> Response<Payload> {
+    let mut response = whole(StatusCode::PERMANENT_REDIRECT, TEXT, Bytes::new());
+    // Of encoded segments and a query string that came in a request line: valid in a field.
+    if let Ok(target) = HeaderValue::try_from(target) {
+        response.headers_mut().insert(LOCATION, target);
+    }
+    response
 }
 
 /// Metrics as Prometheus reads them.
@@ -81,6 +99,7 @@ pub(in crate::worker) fn list(body: ListBody, tag: &Tag, coding: Option<Acceptab
     let exact_len = response.body().size_hint().exact();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     if let Some(len) = exact_len {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     }
@@ -175,7 +194,9 @@ fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response
     let len = body.len();
     let mut response = bare(Payload::whole(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     response
 }

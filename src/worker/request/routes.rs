@@ -1,6 +1,8 @@
 //! From a request's path to an endpoint.
 
-use percent_encoding::percent_decode_str;
+use std::fmt::Write as _;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use uuid::Uuid;
 
 use super::params::parse_id;
@@ -47,6 +49,30 @@ pub(super) fn find_metrics(request_path: &str, path: &str) -> Option<Endpoint> {
     at("/").or_else(|| at(request_path))
 }
 
+/// Where the page is, for a path that leads to it: the request path without the slash behind it, or `/`. Relative to
+/// that path, as proxies may put others before it; with the query string.
+pub(super) fn page_from(request_path: &str, path: &str, query: Option<&str>) -> Option<String> {
+    let segments = || request_path.split('/').filter(|segment| !segment.is_empty());
+    let last = segments().next_back()?;
+    let mut target = ".".to_owned();
+    let mut add = |segment: &str| {
+        let _ = write!(target, "/{}", utf8_percent_encode(segment, &ENCODED));
+    };
+    match path {
+        "/" => segments().for_each(add),
+        path if strip_prefix(path, request_path) == Some("") => add(last),
+        _ => return None,
+    }
+    target.push('/');
+    if let Some(query) = query {
+        let _ = write!(target, "?{query}");
+    }
+    Some(target)
+}
+
+/// What is encoded in a segment of a path.
+const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 fn strip_prefix<'p>(mut path: &'p str, request_path: &str) -> Option<&'p str> {
     for wanted in request_path.split('/').skip(1).filter(|segment| !segment.is_empty()) {
         let rest = path.strip_prefix('/')?;
@@ -87,7 +113,14 @@ mod tests {
             ("/avalon", &format!("/avalon/version/{ID}"), None),
             ("/avalon", &format!("/avalon/songs/x/{ID}"), None),
             ("/avalon", "/avalon", None),
-            ("/avalon", "/avalon/", None),
+            ("/avalon", "/avalon/", Some(Endpoint::Page)),
+            ("/avalon", "/%61valon/", Some(Endpoint::Page)),
+            ("/", "/", Some(Endpoint::Page)),
+            ("/a/b", "/a/b/", Some(Endpoint::Page)),
+            ("/a/b", "/a/", None),
+            ("/avalon", "/", None),
+            ("/avalon", "/avalon/page", None),
+            ("/avalon", "/avalon//", None),
             ("/avalon", "/avalon/songs/", None),
             ("/avalon", "/avalon//songs", None),
             ("/avalon", "//avalon/songs", None),
@@ -104,12 +137,38 @@ mod tests {
     }
 
     #[test]
+    fn paths_beside_the_page_lead_to_it() {
+        for (request_path, path, query, target) in [
+            ("/avalon", "/avalon", None, Some("./avalon/")),
+            ("/avalon", "/%61valon", None, Some("./avalon/")),
+            ("/avalon", "/", Some("query=a%20b&x"), Some("./avalon/?query=a%20b&x")),
+            ("/a/b", "/", None, Some("./a/b/")),
+            ("/a/b", "/a/b", Some(""), Some("./b/?")),
+            ("/\u{e9}: x", "/%C3%A9:%20x", None, Some("./%C3%A9%3A%20x/")),
+            ("/a/b", "/a", None, None),
+            ("/avalon", "/avalon/x", None, None),
+            ("/avalon", "//avalon", None, None),
+            ("/avalon", "//", None, None),
+            ("/avalon", "", None, None),
+            ("/", "/", None, None),
+            ("/", "/x", None, None),
+        ] {
+            assert_eq!(
+                page_from(request_path, path, query).as_deref(),
+                target,
+                "{path} under {request_path}"
+            );
+        }
+    }
+
+    #[test]
     fn metrics_alone_stand_at_their_own_address() {
         for (path, found) in [
             ("/metrics", true),
             ("/avalon/metrics", true),
             ("/avalon/%6detrics", true),
             ("/", false),
+            ("/avalon/", false),
             ("/metrics/", false),
             ("/avalon/status", false),
             ("/heartbeat", false),

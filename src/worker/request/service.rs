@@ -23,11 +23,13 @@ use crate::config::{Limits, Proxies};
 use crate::scoreboard::{Scoreboard, Slot, endpoint_number};
 use crate::telemetry::{AccessLine, AccessLog, AccessRecord, Statsd, sentry};
 use crate::worker::answer::body::Payload;
+use crate::worker::answer::compression::Acceptable;
 use crate::worker::answer::cors::Cors;
 use crate::worker::answer::date::Date;
 use crate::worker::answer::error::ApiError;
 use crate::worker::answer::openapi::{Description, Document};
 use crate::worker::answer::{entity_tag, response};
+use crate::worker::page;
 use crate::worker::shown::{PROGRAM_VERSION, metrics, status};
 use crate::worker::watch::activity::Activity;
 use crate::worker::watch::caller::{Caller, Peer, Role};
@@ -57,6 +59,8 @@ pub(in crate::worker) struct Service {
     /// At which addresses there are metrics: among the other endpoints only for those who may see
     /// the status.
     pub(in crate::worker) metrics: Option<Role>,
+    /// Whether the page is there.
+    pub(in crate::worker) has_page: bool,
     pub(in crate::worker) slot: &'static Slot,
     pub(in crate::worker) statsd: Statsd,
     pub(in crate::worker) log: Logger,
@@ -118,9 +122,7 @@ impl Service {
             Role::Api => routes::find(&self.request_path, request.uri().path())
                 .filter(|endpoint| self.exists(*endpoint, caller.peer, request)),
         };
-        let Some(endpoint) = endpoint else {
-            return (response::error(&ApiError::NotFound), None);
-        };
+        let Some(endpoint) = endpoint else { return self.beside_the_endpoints(request, caller) };
         let response = match *request.method() {
             Method::GET | Method::HEAD if !request.body().is_end_stream() => response::error(&BODY),
             Method::GET | Method::HEAD => {
@@ -132,12 +134,34 @@ impl Service {
         (response, Some(endpoint))
     }
 
+    /// The answer at a path without an endpoint: some lead to the page.
+    fn beside_the_endpoints(
+        &self,
+        request: &Request<Incoming>,
+        caller: Caller,
+    ) -> (Response<Payload>, Option<Endpoint>) {
+        let uri = request.uri();
+        let is_possible = self.has_page && caller.role == Role::Api;
+        let page = || routes::page_from(&self.request_path, uri.path(), uri.query());
+        let Some(page) = is_possible.then(page).flatten() else {
+            return (response::error(&ApiError::NotFound), None);
+        };
+        let response = match *request.method() {
+            Method::GET | Method::HEAD if !request.body().is_end_stream() => response::error(&BODY),
+            Method::GET | Method::HEAD => response::moved(page),
+            Method::OPTIONS => response::options(),
+            _ => response::error(&ApiError::MethodNotAllowed),
+        };
+        (response, Some(Endpoint::Page))
+    }
+
     /// To those who may not see it, an endpoint is not there.
     fn exists(&self, endpoint: Endpoint, peer: Peer, request: &Request<Incoming>) -> bool {
         let may_see = || status::may_see(peer, request.headers(), &self.status_allow);
         match endpoint {
             Endpoint::Status => may_see(),
             Endpoint::Metrics => self.metrics == Some(Role::Api) && may_see(),
+            Endpoint::Page => self.has_page,
             _ => true,
         }
     }
@@ -161,6 +185,7 @@ impl Service {
                 let Document { body, tag } = &self.description.page;
                 return conditional(response::page(body.clone(), tag.clone()), request.headers());
             }
+            Endpoint::Page => return self.page(request.headers()),
             Endpoint::Version => response::text(PROGRAM_VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
             Endpoint::Status => {
@@ -176,6 +201,18 @@ impl Service {
             true => Err(ApiError::PreconditionFailed),
             false => Ok(response),
         }
+    }
+
+    /// The page, which names the collection that it would show: so one that is open learns of a newer one.
+    fn page(&self, headers: &HeaderMap) -> Result<Response<Payload>, ApiError> {
+        let compress_from = self.lists.compress_from;
+        let accepted = compress_from.and_then(|least| Acceptable::of(headers, least));
+        let mut response = page::answer(headers, accepted, self.scoreboard.header().source.stale.get() > 0)?;
+        response::name_snapshot(&mut response, self.snapshot().name);
+        if compress_from.is_some() {
+            response::vary(&mut response);
+        }
+        Ok(response)
     }
 
     /// Tells the client whether the connection goes on, and how long.
@@ -209,18 +246,20 @@ impl Service {
         method: &Method,
         endpoint: Option<Endpoint>,
     ) {
-        let is_list = matches!(
-            endpoint,
-            Some(Endpoint::List(_) | Endpoint::Entity(_) | Endpoint::OpenApi | Endpoint::Docs)
-        ) && *method != Method::OPTIONS
+        let is_shown = *method != Method::OPTIONS
             && matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED);
+        let cache_control = match endpoint {
+            Some(Endpoint::List(_) | Endpoint::Entity(_) | Endpoint::OpenApi | Endpoint::Docs)
+                if is_shown =>
+            {
+                self.cache_control.clone()
+            }
+            Some(Endpoint::Page) if is_shown => Some(NO_CACHE),
+            _ => Some(NO_STORE),
+        };
         let headers = response.headers_mut();
         headers.insert(DATE, self.date.now());
-        if is_list {
-            self.cache_control.iter().for_each(|value| drop(headers.insert(CACHE_CONTROL, value.clone())));
-        } else {
-            headers.insert(CACHE_CONTROL, NO_STORE);
-        }
+        cache_control.into_iter().for_each(|value| drop(headers.insert(CACHE_CONTROL, value)));
     }
 
     /// The answer to a request that has panicked, which Sentry has been told of.
@@ -298,6 +337,7 @@ fn last_value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(in crate::worker) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 const BODY: ApiError = ApiError::Refused {
     status: StatusCode::PAYLOAD_TOO_LARGE,

@@ -110,7 +110,7 @@ fn snapshot(page: &mut Page, header: &Header) {
     for (name, help, number) in [
         (
             "avalon_snapshot_stale",
-            "Whether the database may hold other rows, as a reload has failed or a kept snapshot serves: 1 or 0.",
+            "Whether the database may hold other rows than are served: 1 or 0; the status says why.",
             &header.source.stale,
         ),
         ("avalon_snapshot_bytes", "Size of the snapshot that serves.", &header.snapshot_bytes),
@@ -146,15 +146,23 @@ fn source(page: &mut Page, source: &Source) {
     let mut family = page.family(
         "avalon_source_up",
         Kind::Gauge,
-        "Whether the last load that has asked the database could read it: 1 or 0.",
+        "Whether the last load or poll that has asked the database could read it: 1 or 0.",
     );
     if let Some(up) = source.up.get().checked_sub(1) {
         family.sample(&[], up);
     }
     let mut family = page.family(
+        "avalon_source_revision",
+        Kind::Gauge,
+        "Revision that the watcher has seen in the database; no value where it is not known.",
+    );
+    if source.revision.get() > 0 {
+        family.sample(&[], source.revision.get());
+    }
+    let mut family = page.family(
         "avalon_source_checked_timestamp_seconds",
         Kind::Gauge,
-        "When the rows that are served were last read from the database, since 1970.",
+        "When the rows that are served were last read from the database or seen there, since 1970.",
     );
     if source.checked_ms.get() > 0 {
         family.sample(&[], seconds(&source.checked_ms));
@@ -298,6 +306,7 @@ mod tests {
         );
         header.source.stale.set(1);
         header.source.up.set(1);
+        header.source.revision.set(8);
         header.source.checked_ms.set(1_764_000_001_250);
         let slot = board.assign(5);
         slot.claim(1, 1);
@@ -311,6 +320,7 @@ mod tests {
             "avalon_snapshot_info{hash=\"00ff\"} 1",
             "avalon_snapshot_stale 1",
             "avalon_source_up 0",
+            "avalon_source_revision 8",
             "avalon_source_checked_timestamp_seconds 1764000001.250000000",
             "process_start_time_seconds 1764000000.007000000",
             "avalon_worker_restarts_total{cause=\"max_rss\"} 3",

@@ -86,6 +86,7 @@ pub fn source(source: &Source) -> SourceStatus {
         stale: source.stale.get() > 0,
         reason: source.reason.get(),
         up: source.up.get().checked_sub(1).map(|up| up > 0),
+        revision: Some(source.revision.get()).filter(|revision| *revision > 0),
         checked,
         age: checked.map(|checked| ((now - checked).max(0.0) * 1e3).round() / 1e3),
         next_try: time(&source.next_try_ms),

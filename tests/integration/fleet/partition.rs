@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 
-use super::source::{Mode, Source, assert_heals, assert_stale};
+use super::nodes::{Music, watcher};
+use super::source::{HEALED_WITHIN, Mode, Source, assert_heals, assert_stale};
 use crate::harness::postgres::Postgres;
 use crate::harness::server::Setup;
-use crate::harness::skip;
+use crate::harness::{alone, eventually, skip};
 
 /// The promise for a load that was under way.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
@@ -140,5 +141,50 @@ fn partition_in_the_middle_of_a_load_is_noticed_and_heals() {
     source.set(Mode::Works);
     database.ip("link set database up").expect("the cable is whole");
     assert_heals(&server, 20, Instant::now());
+    server.assert_clean_shutdown();
+}
+
+/// The promise for a node that watches its database.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+
+#[test]
+fn partition_is_seen_by_the_watcher_and_heals() {
+    let (database, node) = match cabled() {
+        Ok(both) => both,
+        Err(error) => return skip(error),
+    };
+    let _alone = alone();
+    let cluster = Postgres::shared();
+    let place = cluster.create_database();
+    let mut music = Music::new();
+    music.scan(&place.url());
+    database.relay_to(cluster.file(&format!(".s.PGSQL.{}", cluster.port())));
+    let pid = node.pid();
+    let url = format!("postgresql://avalon@10.9.0.1:5432/{}?sslmode=disable", place.name);
+    let setup = Setup::new(&url).variable("AVALON_RELOAD_ON_CHANGE", "true");
+    let server = setup.wrapped(&["nsenter", "-t", &pid, "-n"]).start();
+    let source = || server.status()["source"].clone();
+    eventually("the revision", || (source()["revision"] == 1).then_some(()));
+
+    database.ip("link set database down").expect("the cable is cut");
+    let cut = Instant::now();
+    eventually("a source that is down", || (source()["up"] == false).then_some(()));
+    let down = cut.elapsed();
+    eventually("stale data", || (source()["stale"] == true).then_some(()));
+    let stale = cut.elapsed();
+    println!("after the cut: down {down:.1?}, stale {stale:.1?}");
+    assert!(down <= SEEN_WITHIN && stale <= SEEN_WITHIN, "{down:?}, {stale:?}");
+    let wanted = music.scan(&place.url());
+    // Until several tries have failed.
+    let first = watcher(&server);
+    eventually("another watcher", || (watcher(&server) != first).then_some(()));
+    database.ip("link set database up").expect("the cable is whole");
+    let healed = Instant::now();
+    eventually("the new rows", || {
+        let status = server.status();
+        (status["snapshot"]["revision"] == wanted && status["source"]["stale"] == false).then_some(())
+    });
+    println!("fresh {:.1?} after the cable was whole", healed.elapsed());
+    assert!(healed.elapsed() <= HEALED_WITHIN, "{:?}", healed.elapsed());
     server.assert_clean_shutdown();
 }

@@ -59,10 +59,29 @@ impl Front {
         let folder = tempfile::tempdir().expect("a folder");
         let config = before(HAPROXY, servers);
         let config = replaced(&config, "/run/haproxy", &folder.path().display().to_string());
+        Front::run_haproxy(folder, &config)
+    }
+
+    /// Starts HAProxy as a stand-in for a Service of Kubernetes: it passes connections on in turn, knows nothing
+    /// of HTTP, asks no server how it is, and tries nothing twice. The servers are called as with
+    /// [`Front::haproxy`].
+    pub(crate) fn service(servers: &[&Server]) -> Front {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = format!(
+            "global\n stats socket {}/admin.sock level admin\n\
+             defaults\n mode tcp\n retries 0\n timeout connect 5s\n timeout client 1m\n timeout server 1m\n\
+             listen avalon\n bind :80\n balance roundrobin\n",
+            folder.path().display()
+        );
+        for (name, server) in ["one", "two", "three"].iter().zip(servers) {
+            config += &format!(" server {name} {}\n", server.address.trim_start_matches("http://"));
+        }
+        Front::run_haproxy(folder, &config)
+    }
+
+    fn run_haproxy(folder: TempDir, config: &str) -> Front {
         let command = ["/usr/sbin/haproxy", "-db", "-f"];
-        Front::start(folder, &command, |port| {
-            replaced(&config, "bind :80", &format!("bind 127.0.0.1:{port}"))
-        })
+        Front::start(folder, &command, |port| replaced(config, "bind :80", &format!("bind 127.0.0.1:{port}")))
     }
 
     /// Runs a command, followed by a file with the configuration for a free port, and waits until it

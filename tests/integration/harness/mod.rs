@@ -10,6 +10,8 @@ pub(crate) mod invariants;
 pub(crate) mod load;
 pub(crate) mod notify;
 pub(crate) mod postgres;
+pub(crate) mod python_tools;
+pub(crate) mod seaweed;
 pub(crate) mod server;
 pub(crate) mod shim;
 pub(crate) mod systemd_box;

@@ -7,6 +7,7 @@
 //! only we hold open, then stops the server and removes the folder. A line stops the server,
 //! and the next one starts it again.
 
+mod pooler;
 mod replica;
 
 use std::fs;
@@ -21,6 +22,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::unistd::{User, geteuid};
+
+pub(crate) use pooler::Pooler;
 
 use super::{eventually, free_port};
 

@@ -156,7 +156,7 @@ fn title_starts(pid: Pid, with: &str) -> bool {
 }
 
 fn is_helper(pid: &Pid) -> bool {
-    ["avalon: log writer", "avalon: names"].iter().any(|title| title_starts(*pid, title))
+    ["avalon: log writer", "avalon: names", "avalon: watcher"].iter().any(|title| title_starts(*pid, title))
 }
 
 /// The children of any master, without its helpers.
@@ -253,8 +253,11 @@ impl Server {
 
     /// Reloads it, and waits until the next generation serves and no other one accepts.
     pub(crate) fn reload(&self) {
-        let answer =
-            control::call(&self.path("control"), control::Command::Reload { wait: true }, Some(DEADLINE));
+        let answer = control::call(
+            &self.path("control"),
+            control::Command::Reload(control::Reload::waiting()),
+            Some(DEADLINE),
+        );
         answer.unwrap_or_else(|error| panic!("reload: {error}\n{}", self.log()));
     }
 

@@ -149,6 +149,7 @@ fn all_recorded_questions_get_the_answers_that_the_document_describes() {
 fn warnings_are_described() {
     let rows = collection(3);
     let server = Setup::with(&rows)
+        .flag("--page=false")
         .variable("AVALON_LIST_MAX", "1")
         .variable("AVALON_STRICT_PARAMETERS", "true")
         .start();

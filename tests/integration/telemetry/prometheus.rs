@@ -502,7 +502,7 @@ fn dashboard_queries() -> Vec<String> {
 
 /// Whether there is an answer only after a scan.
 fn is_of_scans(query: &str) -> bool {
-    ["_scan", "avalon_collection_revision"].iter().any(|part| query.contains(part))
+    ["_scan", "avalon_collection_revision", "avalon_source_revision"].iter().any(|part| query.contains(part))
 }
 
 #[test]
@@ -535,7 +535,7 @@ fn a_real_prometheus_gets_the_numbers_and_answers_the_dashboard() {
 
 #[test]
 fn a_real_prometheus_answers_what_the_dashboard_asks_of_scans() {
-    let server = scan_every::setup().flag("--scan-every=2").start();
+    let server = scan_every::setup().flag("--scan-every=2").flag("--reload-on-change").start();
     let prometheus = Prometheus::start(server.address.trim_start_matches("http://"));
     prometheus.wait("avalon_last_scan_songs{fate=\"total\"}", 1.0);
     prometheus.wait("avalon_last_scan_songs{fate=\"added\"}", 0.0);

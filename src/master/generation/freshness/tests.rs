@@ -52,7 +52,10 @@ fn lasting_cause_is_not_tried_again_and_the_data_are_stale() {
     let (mut freshness, now) = (Freshness::new(), Instant::now());
     fails(&mut freshness, 2, Outlook::Unreachable, now, 1.0);
     fails(&mut freshness, 3, Outlook::Lasting, now, 1.0);
-    assert_eq!((freshness.due(), freshness.is_stale(), freshness.reason()), (None, true, Some("Lasting")));
+    assert_eq!(
+        (freshness.due(), freshness.is_stale(), freshness.reason().as_deref()),
+        (None, true, Some("Lasting"))
+    );
     assert!(!freshness.asks(4, now + 3600 * SECOND));
 }
 

@@ -1,65 +1,17 @@
 //! Sessions through PgBouncer, which gives each transaction another session of the server.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
-
 use super::*;
-use crate::harness::free_port;
+use crate::harness::postgres::Pooler;
 
-struct Pooler {
-    child: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Pooler {
-    fn start() -> Pooler {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let users = folder.path().join("users");
-        fs::write(&users, "\"avalon\" \"\"\n").unwrap();
-        let settings = folder.path().join("pgbouncer.ini");
-        let text = format!(
-            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = transaction\n\
-             default_pool_size = 5\n",
-            Postgres::shared().port(),
-            users.display()
-        );
-        fs::write(&settings, text).unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        // Debian keeps it where only root looks for programs, and it does not run as root.
-        let program =
-            ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].into_iter().find(|path| fs::exists(path).unwrap());
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM"]);
-        if nix::unistd::geteuid().is_root() {
-            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-        }
-        command.arg(program.expect("pgbouncer; run scripts/install-test-deps")).arg(&settings);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Pooler { child, port, _folder: folder }
+/// A pooler that answers, and the URL of the place's database through it.
+fn before(place: &Place) -> (Pooler, String) {
+    let pooler = Postgres::shared().start_pooler();
+    let url = pooler.url(&place.database.as_ref().unwrap().name);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = open_telling(&url).0 {
+        assert!(error.is_unreachable() && Instant::now() < deadline, "{error}");
     }
-
-    /// A pooler that answers, and the URL of the place's database through it.
-    fn before(place: &Place) -> (Pooler, String) {
-        let pooler = Pooler::start();
-        let name = &place.database.as_ref().unwrap().name;
-        let url = format!("postgresql://avalon@127.0.0.1:{}/{name}", pooler.port);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while let Err(error) = open_telling(&url).0 {
-            assert!(error.is_unreachable() && Instant::now() < deadline, "{error}");
-        }
-        (pooler, url)
-    }
-}
-
-impl Drop for Pooler {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    (pooler, url)
 }
 
 /// The driver looks up types that are no built-in ones by statements that outlive the transaction: in the
@@ -67,7 +19,7 @@ impl Drop for Pooler {
 #[test]
 fn columns_of_other_types_are_read_through_a_pooler() {
     let place = Place::postgres();
-    let (_pooler, url) = Pooler::before(&place);
+    let (_pooler, url) = before(&place);
     store(&url, &collection(3), &files()).unwrap();
     place.execute(
         "CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('happy');
@@ -88,7 +40,7 @@ fn columns_of_other_types_are_read_through_a_pooler() {
 #[test]
 fn parameter_that_the_pooler_does_not_take_is_a_refusal() {
     let place = Place::postgres();
-    let (_pooler, url) = Pooler::before(&place);
+    let (_pooler, url) = before(&place);
     let error = super::super::load(&format!("{url}?options=-c%20search_path%3Dmusic")).unwrap_err();
     assert!(!error.is_unreachable(), "{error}");
     let text = error.to_string();
@@ -98,7 +50,7 @@ fn parameter_that_the_pooler_does_not_take_is_a_refusal() {
 #[test]
 fn the_lock_and_the_rows_survive_a_pooler() {
     let place = Place::postgres();
-    let (_pooler, url) = Pooler::before(&place);
+    let (_pooler, url) = before(&place);
     // Each scan finds the lock free, whichever session of the server it gets.
     for number in 1..6 {
         let rows = collection(number);

@@ -20,6 +20,25 @@ impl Postgres {
         Postgres::launch(folder, owner.as_ref(), false)
     }
 
+    /// Has this replica replay each commit so late.
+    pub(crate) fn lag(&self, by: &str) {
+        let mut client = self.client("postgres");
+        client
+            .batch_execute(&format!("ALTER SYSTEM SET recovery_min_apply_delay = '{by}'"))
+            .expect("ALTER SYSTEM");
+        client.execute("SELECT pg_reload_conf()", &[]).expect("pg_reload_conf");
+        eventually("the delay", || {
+            let shown = client.query_one("SHOW recovery_min_apply_delay", &[]).expect("SHOW");
+            (shown.get::<_, &str>(0) == by).then_some(())
+        });
+    }
+
+    /// Makes this replica a primary.
+    pub(crate) fn promote(&self) {
+        let row = self.client("postgres").query_one("SELECT pg_promote()", &[]);
+        assert!(row.expect("pg_promote").get::<_, bool>(0), "not promoted");
+    }
+
     /// Waits until this replica shows all that `primary` shows now.
     pub(crate) fn catch_up_with(&self, primary: &Postgres) {
         let position = primary.client("postgres").query_one("SELECT pg_current_wal_lsn()::text", &[]);

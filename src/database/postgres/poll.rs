@@ -1,0 +1,112 @@
+//! The version of the rows on a server, over one connection that is kept.
+
+use std::time::Duration;
+
+use ::postgres::{Client, Error};
+
+use super::revision::{self, is_refusal};
+use super::watched::{Unwatched, watched};
+use crate::config::database_url::{ConnectTimeout, Liveness, PostgresSettings};
+use crate::database::DatabaseError;
+use crate::database::connect::{self, Opened, Place, ask};
+use crate::database::revision::{POLL_TIMEOUT, QUERY, Version};
+
+/// As `pg_stat_activity` shows it.
+const NAME: &str = "avalon-watcher";
+
+/// Whether the table is there and may be read. The query for the counter would fail otherwise, and the server log an
+/// error each time.
+const IS_READABLE: &str = "has_table_privilege(to_regclass('avalon_revision')::oid, 'SELECT')";
+
+/// Polls without a look at a table that another program has made: each would be an error in the log of the server.
+const PAUSE: u32 = 60;
+
+/// A server that is asked again and again.
+pub(in crate::database) struct Poll {
+    place: Place,
+    opened: Option<Opened>,
+    knowledge: Knowledge,
+}
+
+/// Whether the server tells the revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Knowledge {
+    /// It has told it last time.
+    Told,
+    /// The table is to be looked for.
+    Unknown,
+    /// It is of another program; looked for after so many polls.
+    Refused(u32),
+}
+
+impl Poll {
+    pub(in crate::database) fn new(settings: &PostgresSettings) -> Self {
+        Poll { place: Place::new(&impatient(settings)), opened: None, knowledge: Knowledge::Unknown }
+    }
+
+    /// The version of the rows that the server holds.
+    ///
+    /// # Errors
+    /// As for [`Poll::ask`](crate::database::Poll::ask).
+    pub(in crate::database) fn ask(&mut self) -> Result<Version, DatabaseError> {
+        let (mut client, place) = match self.opened.take() {
+            Some(opened) => opened,
+            None => connect::connect_as(&self.place, NAME)?,
+        };
+        let before = self.knowledge;
+        let outcome = watched(POLL_TIMEOUT, move |_| {
+            let outcome = version(&mut client, before);
+            (client, outcome)
+        });
+        let (client, outcome) = outcome.map_err(|unwatched| match unwatched {
+            Unwatched::Silent => place.unreachable(format!("no answer within {} s", POLL_TIMEOUT.as_secs())),
+            Unwatched::Panicked => place.failed("the thread that asks has panicked"),
+            Unwatched::NotStarted(error) => place.unreachable(format!("no thread can be started: {error}")),
+        })?;
+        let (version, knowledge) = outcome.map_err(|error| place.explain(&error))?;
+        (self.opened, self.knowledge) = (Some((client, place)), knowledge);
+        Ok(version)
+    }
+}
+
+/// The same settings for a client that is to notice within seconds that the server has gone, unless the URL says when.
+fn impatient(settings: &PostgresSettings) -> PostgresSettings {
+    let mut settings = settings.clone();
+    if settings.liveness == Liveness::default() {
+        settings.liveness = Liveness {
+            idle: POLL_TIMEOUT,
+            interval: Duration::from_secs(1),
+            count: 2,
+            user_timeout: POLL_TIMEOUT,
+            ..settings.liveness
+        };
+    }
+    if settings.connect_timeout == ConnectTimeout::Default {
+        settings.connect_timeout = ConnectTimeout::Each(POLL_TIMEOUT);
+    }
+    settings
+}
+
+fn version(client: &mut Client, before: Knowledge) -> Result<(Version, Knowledge), Error> {
+    match before {
+        Knowledge::Told => {}
+        Knowledge::Refused(polls @ 1..) => {
+            ask(client, "1")?;
+            return Ok((Version::default(), Knowledge::Refused(polls - 1)));
+        }
+        Knowledge::Refused(0) | Knowledge::Unknown => {
+            if ask(client, IS_READABLE)?.as_deref() != Some("t") {
+                return Ok((Version::default(), Knowledge::Unknown));
+            }
+        }
+    }
+    match client.simple_query(QUERY) {
+        Ok(messages) => Ok((revision::version(&messages), Knowledge::Told)),
+        // It was dropped, or the right was taken.
+        Err(error) if is_refusal(&error) && before == Knowledge::Told => {
+            Ok((Version::default(), Knowledge::Unknown))
+        }
+        Err(error) if is_refusal(&error) => Ok((Version::default(), Knowledge::Refused(PAUSE))),
+        Err(error) => Err(error),
+    }
+}

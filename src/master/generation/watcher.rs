@@ -1,0 +1,284 @@
+//! The child that asks the source again and again which rows it holds, so that the master learns of a change, and of a
+//! source that does not answer. It may hang or be killed: the next one asks the same.
+
+use std::error::Error;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use slog::{Logger, debug, warn};
+
+use crate::cli::chain;
+use crate::config::{Config, SnapshotUrl, SourceUrl};
+use crate::database::{Poll, Version};
+use crate::master::exit::ExitCode;
+use crate::master::processes::end::{self, Ended};
+use crate::master::processes::fork::{FirstSteps, fork};
+use crate::master::processes::report::short;
+use crate::master::wait::Wait;
+use crate::publication::{self, PublicationError};
+use crate::title;
+
+/// Bytes of a line; a reason is short.
+const LINE_MAX: usize = 64 * 1024;
+/// The waits before a watcher is started again that has died, and the longest of them.
+const WAIT_FIRST: Duration = Duration::from_millis(250);
+const WAIT_MAX: Duration = Duration::from_secs(2);
+/// A watcher that has lived as long is not one of those that die again and again.
+const HEALTHY_LIFE: Duration = Duration::from_secs(10);
+
+/// Between two times at which a watcher is told to ask at once.
+const HURRY_EVERY: Duration = Duration::from_millis(250);
+
+/// What a watcher says, in a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Said {
+    /// The source holds this version.
+    Holds(Version),
+    /// It has given no answer, for this reason.
+    Fails(String),
+}
+
+/// What is asked, and how often.
+#[derive(Debug, Clone, PartialEq)]
+struct Task {
+    source: SourceUrl,
+    every: Duration,
+}
+
+/// The watcher, while one is wanted.
+pub(crate) struct Watcher {
+    child: Option<Child>,
+    wait: Wait,
+}
+
+struct Child {
+    pid: Pid,
+    born: Instant,
+    task: Task,
+    lines: UnixDatagram,
+    /// When it was told to ask at once.
+    hurried: Option<Instant>,
+}
+
+impl Watcher {
+    /// None.
+    pub(crate) fn new() -> Self {
+        Watcher { child: None, wait: Wait::new(WAIT_FIRST, WAIT_MAX) }
+    }
+
+    /// The descriptor to wait for.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.child.as_ref().map(|child| child.lines.as_fd())
+    }
+
+    /// Starts a watcher for this configuration unless one runs, or ends the one that is not wanted any more.
+    pub(crate) fn look_after(&mut self, wanted: Option<&Config>, log: &Logger, now: Instant) {
+        let task = wanted.map(|config| Task { source: config.source_url(), every: config.watch_every });
+        if let Some(child) = self.child.take_if(|child| Some(&child.task) != task.as_ref()) {
+            end::end(child.pid);
+            self.wait.reset();
+        }
+        let Some((config, task)) =
+            wanted.zip(task).filter(|_| self.child.is_none() && self.wait.is_over(now))
+        else {
+            return;
+        };
+        match Child::start(config, task, now) {
+            Ok(child) => {
+                debug!(log, "the watcher begins"; "pid" => child.pid.as_raw());
+                self.child = Some(child);
+            }
+            Err(error) => {
+                self.wait.failed(now, 0);
+                warn!(log, "the watcher of the database cannot be started: {}", error);
+            }
+        }
+    }
+
+    /// Has it ask now, and not only when the time has come; a few times each second at most.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        if let Some(child) = &mut self.child
+            && child.hurried.is_none_or(|hurried| now.saturating_duration_since(hurried) >= HURRY_EVERY)
+        {
+            child.hurried = Some(now);
+            // It asks at its time where this is lost.
+            let _ = child.lines.send(b"now");
+        }
+    }
+
+    /// The lines that have come.
+    pub(crate) fn said(&mut self) -> Vec<Said> {
+        self.child.as_ref().map(|child| lines(&child.lines)).unwrap_or_default()
+    }
+
+    /// A process has ended. If it was the watcher, returns its last lines; it is started again.
+    pub(crate) fn ended(&mut self, pid: Pid, ended: Ended, log: &Logger, now: Instant) -> Option<Vec<Said>> {
+        let child = self.child.take_if(|child| child.pid == pid)?;
+        if ended == Ended::Code(ExitCode::Stopped as i32) {
+            // A thread of it hangs in a call that a new process need not wait for.
+            return Some(lines(&child.lines));
+        }
+        if now.saturating_duration_since(child.born) >= HEALTHY_LIFE {
+            self.wait.reset();
+        }
+        // The first one in a row is replaced at once.
+        self.wait.failed(now, 1);
+        warn!(log, "the watcher of the database has ended ({}), and is started again", ended);
+        Some(lines(&child.lines))
+    }
+
+    /// Ends the watcher with its master.
+    pub(crate) fn end(&mut self) {
+        self.child.take().into_iter().for_each(|child| end::end(child.pid));
+    }
+}
+
+fn lines(from: &UnixDatagram) -> Vec<Said> {
+    let mut line = vec![0; LINE_MAX];
+    let mut said = Vec::new();
+    while let Ok(len @ 1..) = from.recv(&mut line) {
+        said.extend(serde_json::from_slice::<Said>(&line[..len]));
+    }
+    said
+}
+
+impl Child {
+    fn start(config: &Config, task: Task, now: Instant) -> io::Result<Child> {
+        let (lines, to) = UnixDatagram::pair()?;
+        lines.set_nonblocking(true)?;
+        let first = FirstSteps::of(config).keeping([to.as_fd()]);
+        let pid = fork(&first, || watch(&task, &to))?;
+        Ok(Child { pid, born: now, task, lines, hurried: None })
+    }
+}
+
+/// The life of the child, which ends with its master.
+fn watch(task: &Task, to: &UnixDatagram) -> ExitCode {
+    title::set("avalon: watcher");
+    let mut asked = Asked::new(&task.source);
+    loop {
+        let begin = Instant::now();
+        let said = asked.ask();
+        let may_go_on = matches!(said, Said::Holds(_)) || threads() == Some(1);
+        let sent = serde_json::to_vec(&said).map_err(io::Error::from).and_then(|line| to.send(&line));
+        if sent.is_err() {
+            return ExitCode::Failure;
+        }
+        pause(to, task.every.saturating_sub(begin.elapsed()));
+        if !may_go_on {
+            return ExitCode::Stopped;
+        }
+    }
+}
+
+/// The source that is asked.
+enum Asked<'a> {
+    Database(Poll),
+    Store(&'a SnapshotUrl),
+}
+
+impl<'a> Asked<'a> {
+    fn new(source: &'a SourceUrl) -> Self {
+        match source {
+            SourceUrl::Database(url) => Asked::Database(Poll::new(url)),
+            SourceUrl::Store(url) => Asked::Store(url),
+        }
+    }
+
+    fn ask(&mut self) -> Said {
+        let failed = |error: &dyn Error| Said::Fails(short(&chain(error)));
+        match self {
+            Asked::Database(poll) => poll.ask().map_or_else(|error| failed(&error), Said::Holds),
+            Asked::Store(url) => match publication::seen(url) {
+                // The counter of its pointer is the revision of what a store holds.
+                Ok(Some(pointer)) => {
+                    Said::Holds(Version { revision: Some(pointer.counter), mark: String::new() })
+                }
+                Ok(None) => failed(&PublicationError::Nothing),
+                Err(error) => failed(&error),
+            },
+        }
+    }
+}
+
+/// Waits for this time, or until the master tells it to ask.
+fn pause(to: &UnixDatagram, time: Duration) {
+    // A time-out of zero is none at all.
+    match to.set_read_timeout(Some(time.max(Duration::from_millis(1)))) {
+        // It is over, or a word has come.
+        Ok(()) => drop(to.recv(&mut [0; 8])),
+        Err(_) => thread::sleep(time),
+    }
+}
+
+/// How many threads this process has: one that waits for a server is left behind.
+fn threads() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::Signal;
+
+    use super::*;
+    use crate::config::DatabaseUrl;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn log() -> Logger {
+        Logger::root(slog::Discard, slog::o!())
+    }
+
+    /// A watcher whose child is a process that has ended already, and the child's end of its lines.
+    fn watcher(born: Instant, wait: Wait) -> (Watcher, UnixDatagram) {
+        let (lines, to) = UnixDatagram::pair().unwrap();
+        lines.set_nonblocking(true).unwrap();
+        let source = SourceUrl::Database(DatabaseUrl::parse("sqlite:////nowhere").unwrap());
+        let child = Child {
+            pid: Pid::from_raw(i32::MAX),
+            born,
+            task: Task { source, every: SECOND },
+            lines,
+            hurried: None,
+        };
+        (Watcher { child: Some(child), wait }, to)
+    }
+
+    #[test]
+    fn last_lines_of_a_watcher_that_was_killed_are_heard() {
+        let now = Instant::now();
+        let (mut watcher, to) = watcher(now, Wait::new(WAIT_FIRST, WAIT_MAX));
+        let version = Version { revision: Some(7), mark: "\"a\"\n".to_owned() };
+        let said = [Said::Holds(version), Said::Fails("no\nanswer".to_owned())];
+        for line in &said {
+            to.send(&serde_json::to_vec(line).unwrap()).unwrap();
+        }
+        to.send(b"{\"torn").unwrap();
+        let killed = Ended::Signal(Signal::SIGKILL);
+        assert_eq!(watcher.ended(Pid::from_raw(1), killed, &log(), now), None);
+        assert_eq!(watcher.ended(Pid::from_raw(i32::MAX), killed, &log(), now), Some(said.to_vec()));
+        assert!(watcher.child.is_none() && watcher.wait.is_over(now), "the first is replaced at once");
+    }
+
+    #[test]
+    fn watcher_that_dies_again_and_again_is_waited_for() {
+        let (now, killed) = (Instant::now(), Ended::Signal(Signal::SIGKILL));
+        let mut wait = Wait::new(WAIT_FIRST, WAIT_MAX);
+        for milliseconds in [0, 250, 500, 1000, 2000, 2000] {
+            let (mut watcher, _to) = watcher(now, wait);
+            watcher.ended(Pid::from_raw(i32::MAX), killed, &log(), now);
+            wait = watcher.wait;
+            assert!(wait.is_over(now + Duration::from_millis(milliseconds)));
+            assert!(milliseconds == 0 || !wait.is_over(now + Duration::from_millis(milliseconds - 1)));
+        }
+        let (mut watcher, _to) = watcher(now, wait);
+        watcher.ended(Pid::from_raw(i32::MAX), killed, &log(), now + HEALTHY_LIFE);
+        assert!(watcher.wait.is_over(now + HEALTHY_LIFE));
+    }
+}

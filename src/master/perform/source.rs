@@ -1,0 +1,104 @@
+//! The source of the rows: what the watcher tells of it, and when it is read again.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use slog::{error, info};
+
+use super::{Shell, random_share};
+use crate::database::Version;
+use crate::master::arbiter::Arbiter;
+use crate::master::arbiter::events::{Event, State, Wish};
+use crate::master::generation::watcher::Said;
+use crate::master::operator::metrics::Metrics;
+
+impl Shell {
+    /// Has a child watch the source, if it is to, and learns what the child has seen.
+    pub(crate) fn watch(&mut self, arbiter: &Arbiter, now: Instant) {
+        let serves = matches!(arbiter.state(), State::Serving | State::Reloading);
+        let is_awaited = self.desk.awaited_revision().is_some();
+        let current = self.generations.current().map(|current| &current.config);
+        let watched = current.filter(|config| serves && (config.reload_on_change || is_awaited));
+        self.watcher.look_after(watched, self.generations.logger(), now);
+        let older = current.and_then(|config| config.accept_older_after);
+        let changes = self.freshness.watch(watched.map(|config| config.watch_every), older, now);
+        if is_awaited {
+            self.watcher.hurry(now);
+        }
+        let said = self.watcher.said();
+        let has_said = !said.is_empty();
+        self.hear_of_source(said, now);
+        if self.freshness.tick(now) || has_said || changes {
+            Metrics::publish_source(&self.freshness, now, &self.workers.scoreboard().header().source);
+        }
+        // A load that is under way may bring them.
+        if is_awaited && !arbiter.is_making() {
+            let why = |revision| {
+                format!("revision {revision} does not serve: {}", self.freshness.why_not(revision))
+            };
+            self.desk.give_up_revisions(Instant::now(), why);
+        }
+    }
+
+    /// Learns what the watcher has said.
+    pub(crate) fn hear_of_source(&mut self, said: Vec<Said>, now: Instant) {
+        for said in said {
+            match said {
+                Said::Holds(version) => {
+                    self.tell_unknown(&version);
+                    let delay = self.delay(&version);
+                    if self.freshness.seen(version, SystemTime::now(), now, delay) {
+                        self.desk.revision_is_confirmed();
+                    }
+                }
+                Said::Fails(reason) => self.freshness.missed(&reason),
+            }
+        }
+        if let Some(news) = self.freshness.news_of_behind() {
+            error!(self.logger(), "{}", news);
+        }
+    }
+
+    /// How long a load of this version is put off; `None` if there is to be none.
+    fn delay(&self, version: &Version) -> Option<Duration> {
+        let awaited = self.desk.awaited_revision();
+        if awaited.is_some() && version.revision >= awaited {
+            return Some(Duration::ZERO);
+        }
+        let config = self.generations.current().map(|current| &current.config);
+        let config = config.filter(|config| config.reload_on_change);
+        config.map(|config| config.reload_jitter.mul_f64(random_share()))
+    }
+
+    /// Logs once that a source does not tell its revision.
+    fn tell_unknown(&mut self, version: &Version) {
+        if version.revision.is_some() {
+            self.is_unknown_told = false;
+        } else if !std::mem::replace(&mut self.is_unknown_told, true) {
+            let instead = match version.is_known() {
+                true => "its file is watched instead",
+                false => "a change of it is not noticed until it does",
+            };
+            info!(
+                self.logger(),
+                "the database does not tell the revision of its rows (avalon_revision); {}", instead
+            );
+        }
+    }
+
+    /// When the database is to be read again because the data are stale. Not while a generation is made, whose end
+    /// says more, or while workers are drained, which come back by SIGHUP alone.
+    pub(crate) fn refresh_due(&self, arbiter: &Arbiter) -> Option<Instant> {
+        let may = arbiter.state() == State::Serving && !arbiter.is_making();
+        self.freshness.due().filter(|_| may)
+    }
+
+    /// Reads the database again when it is time to.
+    pub(crate) fn refresh(&mut self, arbiter: &Arbiter, now: Instant) -> Option<Event> {
+        self.refresh_due(arbiter)?;
+        let asks = self.freshness.asks(arbiter.reload_generation(), now);
+        if asks {
+            Metrics::publish_source(&self.freshness, now, &self.workers.scoreboard().header().source);
+        }
+        asks.then_some(Event::Wished(Wish::Reload))
+    }
+}

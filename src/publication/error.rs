@@ -1,0 +1,116 @@
+//! What can go wrong between a program and a store.
+
+use std::{fmt, io};
+
+/// Why a store does not do what it is asked.
+#[derive(Debug)]
+pub enum StoreError {
+    /// There is no answer, it is cut short, or it tells of trouble that passes.
+    Unreachable(String),
+    /// The answer is a no.
+    Refused(String),
+    /// The operating system refuses the store's folder or file.
+    File(String, io::Error),
+}
+
+/// Why nothing was published or fetched. `Display` names no secret.
+#[derive(Debug)]
+pub enum PublicationError {
+    /// The store fails.
+    Store(StoreError),
+    /// Nothing was published in the format of this program.
+    Nothing,
+    /// The pointer cannot be used; the text says why.
+    Pointer(String),
+    /// The object that the pointer names is missing.
+    Missing(String),
+    /// The object with this hash is not what the pointer says; the text says how.
+    Object(String, String),
+    /// The pointer is older than what is served.
+    Behind {
+        /// The counter of the pointer.
+        found: u64,
+        /// The counter of what is served.
+        served: u64,
+    },
+    /// The store cannot be written to.
+    ReadOnly,
+    /// Other publishers always came first.
+    Busy,
+    /// No publication with this hash can be returned to; the text lists those that can.
+    Unknown(String),
+    /// The snapshot on this side cannot be read or written.
+    Local(io::Error),
+}
+
+impl PublicationError {
+    /// Whether a store did not answer.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, PublicationError::Store(StoreError::Unreachable(_)))
+    }
+
+    /// The error of the operating system on this side.
+    pub fn local(&self) -> Option<&io::Error> {
+        match self {
+            PublicationError::Local(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// An error of reading a download or writing what it holds.
+    pub(super) fn of_copy(error: io::Error) -> PublicationError {
+        match error.downcast::<PublicationError>() {
+            Ok(error) => error,
+            Err(error) => PublicationError::Local(error),
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Unreachable(reason) => write!(f, "the store does not answer: {reason}"),
+            StoreError::Refused(reason) => write!(f, "the store refuses: {reason}"),
+            StoreError::File(path, error) => write!(f, "{path}: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for PublicationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Nothing => {
+                f.write_str("nothing is published there in this format; publish with avalonctl publish")
+            }
+            Self::Pointer(reason) => write!(f, "the pointer (current.json) is of no use: {reason}"),
+            Self::Missing(hash) => {
+                write!(f, "the published snapshot {hash} is missing; publish it again, or roll back")
+            }
+            Self::Object(hash, reason) => write!(
+                f,
+                "the published snapshot {hash} is of no use: {reason}; publish it again, or roll back"
+            ),
+            Self::Behind { found, served } => write!(
+                f,
+                "the store is behind: its pointer has counter {found}, and {served} is served already"
+            ),
+            Self::ReadOnly => f.write_str("this store is only read; publish to its file:// or s3:// URL"),
+            Self::Busy => f.write_str("other publishers always came first; try again"),
+            Self::Unknown(known) => {
+                write!(f, "no such publication is kept; these can be returned to: {known}")
+            }
+            Self::Local(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl std::error::Error for PublicationError {}
+
+impl From<StoreError> for PublicationError {
+    fn from(error: StoreError) -> Self {
+        PublicationError::Store(error)
+    }
+}

@@ -1,0 +1,131 @@
+//! Fetching: the pointer, and the snapshot that it names.
+
+use std::io::{self, Read, Write};
+
+use super::download::{Download, Patience};
+use super::error::PublicationError;
+use super::object::Object;
+use super::open::source;
+use super::pointer::{POINTER_LEN_MAX, Pointer, pointer_key};
+use super::store::{Source, Tag};
+use crate::config::SnapshotUrl;
+use crate::snapshot::{Identity, Passing};
+
+/// Log2 of the most bytes that decompression looks back: 16 MB, which also bounds its memory.
+const WINDOW_LOG_MAX: u32 = 24;
+
+/// The pointer of a store, asked for once; `None` if nothing was published there. For a program that polls.
+///
+/// # Errors
+/// The store fails, or the pointer is of no use.
+pub fn seen(url: &SnapshotUrl) -> Result<Option<Pointer>, PublicationError> {
+    let found = source(url)?.pointer(&pointer_key(), POINTER_LEN_MAX)?;
+    found.map(|(bytes, _)| Pointer::parse(&bytes)).transpose()
+}
+
+/// The pointer with its state, for a publisher, which also replaces one that it cannot read.
+pub(super) fn state(source: &dyn Source) -> Result<(Option<Pointer>, Option<Tag>), PublicationError> {
+    let found = Patience::new().retry(|| source.pointer(&pointer_key(), POINTER_LEN_MAX))?;
+    let Some((bytes, tag)) = found else { return Ok((None, None)) };
+    Ok((Pointer::parse(&bytes).ok(), tag))
+}
+
+/// Fetches the snapshot that serves and writes it to `to`, with constant memory and with retries. What is written
+/// has the length, checksum and hash that the pointer says; whether it is a sound snapshot is checked by opening it.
+/// `served` is the counter of the pointer that is served already.
+///
+/// # Errors
+/// The store fails, nothing is published, the pointer is older than what is served, what it names is missing or
+/// damaged, or `to` cannot be written.
+pub fn fetch(url: &SnapshotUrl, served: Option<u64>, to: impl Write) -> Result<Pointer, PublicationError> {
+    let source = source(url)?;
+    let found = Patience::new().retry(|| source.pointer(&pointer_key(), POINTER_LEN_MAX))?;
+    let (bytes, _) = found.ok_or(PublicationError::Nothing)?;
+    let pointer = Pointer::parse(&bytes)?;
+    if let Some(served) = served.filter(|served| pointer.counter < *served) {
+        return Err(PublicationError::Behind { found: pointer.counter, served });
+    }
+    copy(source.as_ref(), &pointer.object, to)?;
+    Ok(pointer)
+}
+
+/// Copies an object to `to`, decompressed and compared with what is known of it.
+pub(super) fn copy(
+    source: &dyn Source,
+    object: &Object,
+    to: impl Write,
+) -> Result<Identity, PublicationError> {
+    let mut to = Checked { to, passing: Passing::default(), object };
+    decompress(Download::new(source, object), object, &mut to)?;
+    let identity = to.passing.finish().map_err(|error| object.wrong(error.to_string()))?;
+    match object.is(&identity) {
+        true => Ok(identity),
+        false => Err(object.wrong("it is another snapshot than the pointer says")),
+    }
+}
+
+/// Decompresses at most as many bytes as the object has.
+fn decompress(from: impl Read, object: &Object, to: &mut impl Write) -> Result<(), PublicationError> {
+    let mut decoder = zstd::stream::read::Decoder::new(from).map_err(PublicationError::Local)?;
+    decoder.window_log_max(WINDOW_LOG_MAX).map_err(PublicationError::Local)?;
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        let len = match decoder.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(len) => len,
+            Err(error) => {
+                return Err(match error.downcast::<PublicationError>() {
+                    Ok(error) => error,
+                    Err(error) => object.wrong(format!("it cannot be decompressed: {error}")),
+                });
+            }
+        };
+        to.write_all(&buffer[..len]).map_err(PublicationError::of_copy)?;
+    }
+}
+
+/// Hands on the bytes of a snapshot, as long as they may be those of `object`.
+struct Checked<'a, W> {
+    to: W,
+    passing: Passing,
+    object: &'a Object,
+}
+
+impl<W: Write> Write for Checked<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.passing.write_all(bytes)?;
+        if self.passing.len() > self.object.length {
+            return Err(io::Error::other(self.object.wrong("it is longer than the pointer says")));
+        }
+        self.to.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Looks whether an object is there and sound; `None` if it is not.
+///
+/// # Errors
+/// The store fails.
+pub(super) fn sound(source: &dyn Source, key: &str) -> Result<Option<(Identity, u64)>, PublicationError> {
+    let Some(reading) = Patience::new().retry(|| source.open(key, 0))? else { return Ok(None) };
+    // Read as what it is, without a pointer that says more.
+    let object = Object {
+        hash: 0,
+        checksum: 0,
+        length: u64::MAX,
+        compressed_length: reading.len,
+        songs: 0,
+        created: 0,
+    };
+    let mut passing = Passing::default();
+    let len = reading.len;
+    match decompress(reading.body, &object, &mut passing) {
+        Ok(()) => Ok(passing.finish().ok().map(|identity| (identity, len))),
+        Err(PublicationError::Object(..)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

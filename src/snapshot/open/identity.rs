@@ -1,0 +1,134 @@
+//! The header of a snapshot by itself, and the check of a snapshot that passes by in pieces.
+
+use std::io::{self, Write};
+
+use xxhash_rust::xxh3::Xxh3;
+use zerocopy::FromBytes;
+
+use super::error::OpenError;
+use crate::snapshot::format::{HEADER_LEN, Header, MAGIC, VERSION, checksum};
+
+/// What the header of a snapshot says about all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The hash of the content.
+    pub hash: u128,
+    /// The checksum of all bytes.
+    pub checksum: u128,
+    /// How many these are.
+    pub length: u64,
+}
+
+impl From<&Header> for Identity {
+    fn from(header: &Header) -> Self {
+        Identity {
+            hash: u128::from_be_bytes(header.hash),
+            checksum: u128::from_be_bytes(header.checksum),
+            length: header.length.get(),
+        }
+    }
+}
+
+/// The header at the beginning of `bytes`, if it is one of this version.
+fn header(bytes: &[u8]) -> Result<Header, OpenError> {
+    let Ok((header, _)) = Header::read_from_prefix(bytes) else {
+        return Err(OpenError::TooShort { len: bytes.len() });
+    };
+    match header.magic == MAGIC {
+        false => Err(OpenError::Magic),
+        true if header.version.get() != VERSION => Err(OpenError::Version { found: header.version.get() }),
+        true => Ok(header),
+    }
+}
+
+/// Takes the bytes of a snapshot as they come, keeps none of them but the header, and checks length and checksum
+/// at the end.
+#[derive(Default)]
+pub struct Passing {
+    head: Vec<u8>,
+    rest: Xxh3,
+    len: u64,
+}
+
+impl Passing {
+    /// What the header says, as soon as it has passed.
+    ///
+    /// # Errors
+    /// The bytes do not begin as a snapshot of this version.
+    pub fn identity(&self) -> Result<Identity, OpenError> {
+        Ok(Identity::from(&header(&self.head)?))
+    }
+
+    /// The bytes that have passed.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What the header says, if all that has passed is as it says.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn finish(self) -> Result<Identity, OpenError> {
+        let header = header(&self.head)?;
+        if header.length.get() != self.len {
+            let actual = self.len;
+            return Err(OpenError::Length { expected: header.length.get(), actual });
+        }
+        match checksum(self.rest, &header) == header.checksum {
+            true => Ok(Identity::from(&header)),
+            false => Err(OpenError::Checksum),
+        }
+    }
+}
+
+impl Write for Passing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let missing = (HEADER_LEN - self.head.len()).min(bytes.len());
+        let (head, rest) = bytes.split_at(missing);
+        self.head.extend_from_slice(head);
+        self.rest.update(rest);
+        self.len += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::model::Collection;
+    use crate::snapshot::{Snapshot, Verify, build};
+
+    #[test]
+    fn snapshot_that_passes_in_pieces_is_checked_as_a_whole_one() {
+        let mut made = Cursor::new(Vec::new());
+        build(&Collection::default(), &mut made).unwrap();
+        let good = made.into_inner();
+        let passed = |bytes: &[u8], step: usize| {
+            let mut passing = Passing::default();
+            bytes.chunks(step).for_each(|piece| passing.write_all(piece).unwrap());
+            passing.finish()
+        };
+        for step in [1, 63, 64, 65, good.len()] {
+            let identity = passed(&good, step).unwrap();
+            assert_eq!(identity.hash, Snapshot::open(&good, Verify::Full).unwrap().hash());
+            assert_eq!(identity.length, good.len() as u64);
+        }
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert!(passed(&bad, 100).is_err(), "byte {at}");
+        }
+        assert!(passed(&good[..good.len() - 1], 100).is_err() && passed(b"", 1).is_err());
+    }
+}
