@@ -85,7 +85,7 @@ fn schema(document: &Value, target: &str, answer: &Answer) -> Option<String> {
 
 #[test]
 fn all_recorded_questions_get_the_answers_that_the_document_describes() {
-    let server = recorded_sqlite().start();
+    let server = recorded_sqlite().flag("--page=false").start();
     let document = server.get(TARGET).json();
     let mut connection = Connection::open(&server.address).expect("a connection");
     let mut targets: Vec<String> = Vec::new();
@@ -149,7 +149,6 @@ fn all_recorded_questions_get_the_answers_that_the_document_describes() {
 fn warnings_are_described() {
     let rows = collection(3);
     let server = Setup::with(&rows)
-        .flag("--page=false")
         .variable("AVALON_LIST_MAX", "1")
         .variable("AVALON_STRICT_PARAMETERS", "true")
         .start();
