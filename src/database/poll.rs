@@ -27,8 +27,8 @@ impl Poll {
     /// The version of the rows that the source holds. The next call connects again after an error.
     ///
     /// # Errors
-    /// The source cannot be reached or read, or gives no answer within [`POLL_TIMEOUT`](super::POLL_TIMEOUT). A thread that waits for an
-    /// answer may then be left behind, so a process that asks again and again should end.
+    /// The source cannot be reached or read, or gives no answer within [`POLL_TIMEOUT`](super::POLL_TIMEOUT). A
+    /// thread that waits for an answer may then be left behind, so a process that asks again and again should end.
     pub fn ask(&mut self) -> Result<Version, DatabaseError> {
         match &mut self.0 {
             Source::Sqlite(path) => sqlite::poll(path),

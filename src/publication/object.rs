@@ -8,7 +8,7 @@ use crate::snapshot::format::VERSION;
 
 /// Bytes of the smallest snapshot, and of the largest that is fetched.
 const LENGTH: std::ops::RangeInclusive<u64> = 64..=1 << 42;
-/// A snapshot is at most so many times as long as its compressed form: the lists of equal names compress best.
+/// How many times longer than its compressed form a snapshot may be: lists of equal names compress best.
 const RATIO_MAX: u64 = 4096;
 
 /// A published snapshot, as the pointer tells of it.

@@ -32,7 +32,7 @@ pub enum Outcome {
     Newer(Pointer),
 }
 
-/// Publishes a snapshot with so many songs. `revision` is that of the rows in their database, if it is known: a
+/// Publishes a snapshot that holds `songs` songs. `revision` is that of the rows in their database, if it is known: a
 /// publication that is not newer than the last one is dropped, unless `accepts_older`.
 ///
 /// # Errors

@@ -35,7 +35,7 @@ enum Knowledge {
     Told,
     /// The table is to be looked for.
     Unknown,
-    /// It is of another program; looked for after so many polls.
+    /// Another program has made it; the watcher looks again after this number of polls.
     Refused(u32),
 }
 

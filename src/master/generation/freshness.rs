@@ -281,7 +281,8 @@ impl Freshness {
         self.is_up
     }
 
-    /// When the rows that serve were last read from the source, or seen to be those that it holds; `None` if this master never has.
+    /// When the rows that serve were last read from the source, or seen to be those that it holds; `None` if this
+    /// master has done neither.
     pub(crate) fn confirmed(&self) -> Option<SystemTime> {
         self.confirmed
     }

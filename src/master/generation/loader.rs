@@ -1,5 +1,5 @@
-//! The short-lived child that turns the database into a snapshot, or fetches one that was published. It may start threads,
-//! hang, crash or be killed for memory: the master only waits for its report.
+//! The short-lived child that turns the database into a snapshot, or fetches one that was published. It may start
+//! threads, hang, crash or be killed for memory: the master only waits for its report.
 
 use std::error::Error;
 use std::io;

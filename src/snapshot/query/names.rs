@@ -9,7 +9,7 @@ use crate::model::{Kind, Owner};
 use crate::snapshot::format::Suffix;
 use crate::snapshot::open::{Entities, Snapshot};
 
-/// Looking for a word in a name costs as much as putting so many names into a set.
+/// How many names go into a set at the cost of a search for a word in one name.
 const NAME: usize = 8;
 
 /// How many songs an album, artist or genre has, and on how many albums.

@@ -39,7 +39,7 @@ fn database_that_is_down_during_a_reload_is_read_when_it_is_back() {
     assert_eq!((&shown["source"]["stale"], &shown["source"]["up"]), (&true.into(), &false.into()));
     let reason = shown["source"]["reason"].as_str().expect("a reason");
     assert!(reason.contains("cannot reach PostgreSQL"), "{reason}");
-    // Nobody is needed, and clients are served meanwhile.
+    // The server heals by itself, and serves its clients meanwhile.
     server.wait_log_times(FAILED, 2);
     assert_eq!(server.get("/avalon/songs?limit=100").success().len(), 30);
     cluster.start_again();

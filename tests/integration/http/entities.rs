@@ -96,7 +96,7 @@ fn lists_of_names_hold_those_of_songs_that_match() {
     }
 }
 
-/// Compressed, too: such lists are made anew.
+/// Also compressed: such lists are made for each request.
 #[test]
 fn numbers_stand_behind_the_other_fields_of_each() {
     let server = recorded_sqlite().start();

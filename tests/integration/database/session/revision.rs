@@ -1,5 +1,5 @@
-//! The revision of the rows: it grows with each change of them and with nothing else, and whoever reads the
-//! rows reads theirs.
+//! The revision of the rows: it grows with each change of them and with nothing else, and a load has the revision
+//! of the rows that it reads.
 
 use std::thread;
 
