@@ -30,6 +30,7 @@ pub mod ids;
 pub mod master;
 pub mod model;
 pub mod publication;
+pub mod rows;
 pub mod scan;
 pub mod scoreboard;
 #[allow(

@@ -14,6 +14,7 @@ use avalon::database;
 use avalon::fleet::{Fleet, NodeUrl};
 use avalon::model::Kind;
 use avalon::publication::{self, Outcome, Pointer, PublicationError};
+use avalon::rows::scratch::Folder;
 use avalon::snapshot::storage::Draft;
 use avalon::snapshot::{self, Snapshot, Verify, inspect};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -251,12 +252,11 @@ fn inspect(
         None => config()?.database_url,
     };
     let begin = Instant::now();
-    let loaded = database::load(&url).map_err(|error| (Exit::Failed, chain(&error)))?;
+    let loaded = database::load(&url, &Folder::default()).map_err(|error| (Exit::Failed, chain(&error)))?;
     let read = begin.elapsed();
     let mut bytes = Cursor::new(Vec::new());
-    snapshot::build(&loaded.collection, &mut bytes).map_err(|error| (Exit::Failed, chain(&error)))?;
+    snapshot::build(loaded.rows, &mut bytes).map_err(|error| (Exit::Failed, chain(&error)))?;
     let built = begin.elapsed() - read;
-    drop(loaded);
     let report = inspect::report(bytes.get_ref()).map_err(|error| (Exit::Failed, chain(&error)))?;
     let (read, built) = (read.as_secs_f64(), built.as_secs_f64());
     Ok(format!("{url}: read in {read:.3} s, snapshot built in {built:.3} s\n{report}"))
@@ -292,11 +292,12 @@ fn publish(
     let draft = Draft::create(config.snapshot_dir.as_deref()).map_err(|error| failed(&error))?;
     let revision = match (from_database, snapshot.or(config.snapshot_path.as_deref())) {
         (true, _) => {
-            let loaded = database::load(&config.database_url).map_err(|error| {
+            let folder = Folder::new(config.snapshot_dir.as_deref());
+            let loaded = database::load(&config.database_url, &folder).map_err(|error| {
                 let exit = if error.is_unreachable() { Exit::NoAnswer } else { Exit::Failed };
                 (exit, chain(&error))
             })?;
-            snapshot::build(&loaded.collection, draft.writer()).map_err(|error| failed(&error))?;
+            snapshot::build(loaded.rows, draft.writer()).map_err(|error| failed(&error))?;
             loaded.revision
         }
         (false, Some(path)) => {

@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::rows::scratch::ScratchError;
+
 /// How [`DatabaseError::Locked`] calls a program that it knows nothing of.
 pub(super) const ANOTHER_PROGRAM: &str = "another program";
 
@@ -59,6 +61,12 @@ pub enum DatabaseError {
         /// What is wrong, and what to do when that is known.
         reason: String,
     },
+    /// The rows that came cannot be kept for the build: the folder of temporary files is missing, full or not to be
+    /// written.
+    Unkept {
+        /// Which folder, what happened, and what to do.
+        reason: String,
+    },
     /// The database answered, and it was a no.
     Failed {
         /// For a message: kind, host and name.
@@ -92,6 +100,7 @@ impl fmt::Display for DatabaseError {
                 f,
                 "another scan has stored a newer result in {database}; this one is dropped, scan again"
             ),
+            Self::Unkept { reason } => f.write_str(reason),
             Self::Interrupted { database, reason }
             | Self::Incomplete { database, reason }
             | Self::Failed { database, reason } => write!(f, "cannot use {database}: {reason}"),
@@ -100,6 +109,12 @@ impl fmt::Display for DatabaseError {
 }
 
 impl std::error::Error for DatabaseError {}
+
+impl From<ScratchError> for DatabaseError {
+    fn from(error: ScratchError) -> Self {
+        DatabaseError::Unkept { reason: format!("{error}: {}", error.source) }
+    }
+}
 
 /// For people; a time that no calendar holds stays a number.
 fn local_time(seconds: i64) -> String {

@@ -47,16 +47,17 @@ pub use texts::{Texts, Unstorable};
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
 use crate::model::Collection;
+use crate::rows::scratch::Folder;
 
-/// Reads everything, as it was at one moment. Tables that are missing are created; when
+/// Reads everything, as it was at one moment; what does not fit in a little memory goes to temporary files in `folder`. Tables that are missing are created; when
 /// none is, read access is enough. Nothing that the rows hold makes this fail.
 ///
 /// # Errors
-/// If the database cannot be opened or read, or a missing table not be created.
-pub fn load(url: &DatabaseUrl) -> Result<Loaded, DatabaseError> {
+/// If the database cannot be opened or read, or a missing table not be created, or the rows not be kept in `folder`.
+pub fn load(url: &DatabaseUrl, folder: &Folder) -> Result<Loaded, DatabaseError> {
     match url.backend() {
-        Backend::Sqlite(path) => sqlite::load(path),
-        Backend::Postgres(settings) => postgres::load(settings),
+        Backend::Sqlite(path) => sqlite::load(path, folder),
+        Backend::Postgres(settings) => postgres::load(settings, folder),
     }
 }
 
@@ -66,10 +67,10 @@ pub fn load(url: &DatabaseUrl) -> Result<Loaded, DatabaseError> {
 ///
 /// # Errors
 /// As for [`load`].
-pub fn load_again(url: &DatabaseUrl) -> Result<Loaded, DatabaseError> {
+pub fn load_again(url: &DatabaseUrl, folder: &Folder) -> Result<Loaded, DatabaseError> {
     match url.backend() {
-        Backend::Sqlite(path) => sqlite::load_again(path),
-        Backend::Postgres(settings) => postgres::load_again(settings),
+        Backend::Sqlite(path) => sqlite::load_again(path, folder),
+        Backend::Postgres(settings) => postgres::load_again(settings, folder),
     }
 }
 

@@ -22,7 +22,8 @@ use super::revision::Version;
 use super::rows::{Loaded, NameRows, SongRow, SongRows};
 use super::{DatabaseError, schema};
 use crate::config::database_url::{Liveness, PostgresSettings};
-use crate::model::Collection;
+use crate::model::{Collection, Owner, PerOwner};
+use crate::rows::scratch::Folder;
 
 pub(super) use poll::Poll;
 use rows::{for_each_row, value};
@@ -34,14 +35,15 @@ use watched::{Progress, Unwatched, watched};
 /// answers for a server that it has lost.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-pub(super) fn load(settings: &PostgresSettings) -> Result<Loaded, DatabaseError> {
-    run(&brisk(settings), |client| load_rows(client, &Progress::default()))
+pub(super) fn load(settings: &PostgresSettings, folder: &Folder) -> Result<Loaded, DatabaseError> {
+    run(&brisk(settings), |client| load_rows(client, folder, &Progress::default()))
 }
 
 /// The same, and gives up when the server is silent, as it can be asked again.
-pub(super) fn load_again(settings: &PostgresSettings) -> Result<Loaded, DatabaseError> {
+pub(super) fn load_again(settings: &PostgresSettings, folder: &Folder) -> Result<Loaded, DatabaseError> {
     let (mut client, place) = connect::connect(&Place::new(&brisk(settings)))?;
-    let outcome = watched(SILENCE_MAX, move |progress| load_rows(&mut client, progress));
+    let folder = folder.clone();
+    let outcome = watched(SILENCE_MAX, move |progress| load_rows(&mut client, &folder, progress));
     let outcome = outcome.map_err(|unwatched| match unwatched {
         Unwatched::Silent => {
             place.unreachable(format!("no rows and no answer within {} s", SILENCE_MAX.as_secs()))
@@ -49,7 +51,7 @@ pub(super) fn load_again(settings: &PostgresSettings) -> Result<Loaded, Database
         Unwatched::Panicked => place.failed("the thread that reads has panicked"),
         Unwatched::NotStarted(error) => place.unreachable(format!("no thread can be started: {error}")),
     })?;
-    outcome.map_err(|failure| explain(&place, &failure))
+    outcome.map_err(|failure| explain(&place, failure))
 }
 
 /// A load notices sooner than a scan that the server has gone, unless the URL says when: it can be repeated, and a
@@ -60,18 +62,18 @@ fn brisk(settings: &PostgresSettings) -> PostgresSettings {
     PostgresSettings { liveness, ..settings.clone() }
 }
 
-fn load_rows(client: &mut Client, progress: &Progress) -> Result<Loaded, Failure> {
-    if let Some(loaded) = read_if_complete(client, progress)? {
+fn load_rows(client: &mut Client, folder: &Folder, progress: &Progress) -> Result<Loaded, Failure> {
+    if let Some(loaded) = read_if_complete(client, folder, progress)? {
         return Ok(loaded);
     }
     match create_schema(client) {
         // A replica that no scan has reached yet.
         Err(Failure::Schema { missing, error }) if is_read_only(&error) && missing == schema::TABLES => {
-            Ok(Loaded::empty())
+            Ok(Loaded::empty(folder)?)
         }
         outcome => {
             outcome?;
-            Ok(read(&mut begin_reading(client)?, progress)?)
+            read(&mut begin_reading(client)?, folder, progress)
         }
     }
 }
@@ -94,26 +96,26 @@ fn run<T>(
 ) -> Result<T, DatabaseError> {
     let place = Place::new(settings);
     let (mut client, place) = connect::connect(&place)?;
-    work(&mut client).map_err(|failure| explain(&place, &failure))
+    work(&mut client).map_err(|failure| explain(&place, failure))
 }
 
-fn read_if_complete(client: &mut Client, progress: &Progress) -> Result<Option<Loaded>, Error> {
+fn read_if_complete(
+    client: &mut Client,
+    folder: &Folder,
+    progress: &Progress,
+) -> Result<Option<Loaded>, Failure> {
     let mut transaction = begin_reading(client)?;
     if missing_tables(&mut transaction)?.is_empty() {
-        return Ok(Some(read(&mut transaction, progress)?));
+        return Ok(Some(read(&mut transaction, folder, progress)?));
     }
     transaction.rollback()?;
     Ok(None)
 }
 
-fn read(transaction: &mut Transaction<'_>, progress: &Progress) -> Result<Loaded, Error> {
+fn read(transaction: &mut Transaction<'_>, folder: &Folder, progress: &Progress) -> Result<Loaded, Failure> {
     let Version { revision, mark } = revision::read_version(transaction)?;
-    let names = [
-        read_names(transaction, "albums", progress)?,
-        read_names(transaction, "artists", progress)?,
-        read_names(transaction, "genres", progress)?,
-    ];
-    let mut songs = SongRows::new(names);
+    let names = PerOwner::try_new(|owner| read_names(transaction, owner, folder, progress))?;
+    let mut songs = SongRows::new(names, folder)?;
     for_each_row(transaction, "tracks", &schema::TRACK_COLUMNS, |row| {
         progress.made();
         songs.push(&SongRow {
@@ -125,22 +127,23 @@ fn read(transaction: &mut Transaction<'_>, progress: &Progress) -> Result<Loaded
             album: value(row, 5)?,
             artist: value(row, 6)?,
             genre: value(row, 7)?,
-        });
-        Ok(())
+        })?;
+        Ok::<_, Failure>(())
     })?;
-    Ok(Loaded { revision, mark, ..songs.finish() })
+    Ok(Loaded { revision, mark, ..songs.finish()? })
 }
 
 fn read_names(
     transaction: &mut Transaction<'_>,
-    table: &str,
+    owner: Owner,
+    folder: &Folder,
     progress: &Progress,
-) -> Result<NameRows, Error> {
-    let mut names = NameRows::default();
-    for_each_row(transaction, table, &schema::NAME_COLUMNS, |row| {
+) -> Result<NameRows, Failure> {
+    let mut names = NameRows::new(folder);
+    for_each_row(transaction, owner.plural(), &schema::NAME_COLUMNS, |row| {
         progress.made();
-        names.push(value(row, 0)?, value(row, 1)?);
-        Ok(())
+        names.push(value(row, 0)?, value(row, 1)?)?;
+        Ok::<_, Failure>(())
     })?;
     Ok(names)
 }

@@ -1,20 +1,23 @@
-//! From rows to a [`Collection`], whatever the rows hold: this file decides what is left
+//! From the rows of a database to [`Rows`], whatever they hold: this file decides what is left
 //! out, what is answered as null, and which of two rows with one id stays. The backends
 //! only hand over values.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use uuid::Uuid;
 
 use super::left_out::{LeftOut, NamesLeftOut};
-use crate::model::{Collection, Named, Song};
+use crate::model::{Owner, PerOwner};
+use crate::rows::Rows;
+use crate::rows::names::{Lookup, Names, NamesWriter};
+use crate::rows::scratch::{Folder, ScratchError};
+use crate::rows::songs::{SongValues, SongsWriter};
 
-/// A collection and what of the database is not in it.
-#[derive(Debug, Clone, PartialEq)]
+/// The rows to serve, and what of the database is not among them.
+#[derive(Debug, PartialEq)]
 pub struct Loaded {
-    /// What there is to serve. Its order depends only on the rows, not on the database.
-    pub collection: Collection,
+    /// What there is to serve. It depends only on the rows, not on their order or the database.
+    pub rows: Rows,
     /// What had to be left out.
     pub left_out: LeftOut,
     /// The revision of the rows, which grows with each change; `None` if the database does not tell it.
@@ -25,8 +28,8 @@ pub struct Loaded {
 
 impl Loaded {
     /// What a database without tables holds.
-    pub(super) fn empty() -> Self {
-        SongRows::new(Default::default()).finish()
+    pub(super) fn empty(folder: &Folder) -> Result<Self, ScratchError> {
+        SongRows::new(PerOwner::new(|_| NameRows::new(folder)), folder)?.finish()
     }
 }
 
@@ -89,28 +92,29 @@ fn whole(number: f64) -> Result<i64, NoNumber> {
 }
 
 /// The rows of the albums, artists or genres table while they come in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct NameRows {
-    kept: Vec<Named>,
+    kept: NamesWriter,
     left_out: NamesLeftOut,
 }
 
 impl NameRows {
-    pub(super) fn push(&mut self, id: Value<'_>, name: Value<'_>) {
+    pub(super) fn new(folder: &Folder) -> Self {
+        NameRows { kept: NamesWriter::new(folder), left_out: NamesLeftOut::default() }
+    }
+
+    pub(super) fn push(&mut self, id: Value<'_>, name: Value<'_>) -> Result<(), ScratchError> {
         match (id.id(), name.text()) {
             (None, _) => self.left_out.bad_id += 1,
             (_, None) => self.left_out.without_name += 1,
-            (Some(id), Some(name)) => self.kept.push(Named { id, name: name.into_owned() }),
+            (Some(id), Some(name)) => self.kept.push(id, &name)?,
         }
+        Ok(())
     }
 
-    /// Of rows with one id the one whose name is first by code point stays, so that the
-    /// outcome does not depend on the order of the rows.
-    fn deduplicate(&mut self) {
-        self.kept.sort_unstable_by(|a, b| (a.id, &a.name).cmp(&(b.id, &b.name)));
-        let count = self.kept.len();
-        self.kept.dedup_by_key(|named| named.id);
-        self.left_out.duplicate += (count - self.kept.len()) as u64;
+    fn finish(self) -> Result<(Names, NamesLeftOut), ScratchError> {
+        let (names, duplicate) = self.kept.finish()?;
+        Ok((names, NamesLeftOut { duplicate, ..self.left_out }))
     }
 }
 
@@ -130,98 +134,70 @@ pub(super) struct SongRow<'a> {
 /// The rows of the tracks table while they come in, after those of the other three.
 #[derive(Debug)]
 pub(super) struct SongRows {
-    loaded: Loaded,
-    albums: HashMap<Uuid, u32>,
-    artists: HashMap<Uuid, u32>,
-    genres: HashMap<Uuid, u32>,
+    names: PerOwner<Names>,
+    lookups: PerOwner<Lookup>,
+    songs: SongsWriter,
+    left_out: LeftOut,
+    folder: Folder,
 }
 
 impl SongRows {
-    pub(super) fn new([mut albums, mut artists, mut genres]: [NameRows; 3]) -> SongRows {
-        for names in [&mut albums, &mut artists, &mut genres] {
-            names.deduplicate();
-        }
-        SongRows {
-            albums: indexes(&albums.kept),
-            artists: indexes(&artists.kept),
-            genres: indexes(&genres.kept),
-            loaded: Loaded {
-                collection: Collection {
-                    albums: albums.kept,
-                    artists: artists.kept,
-                    genres: genres.kept,
-                    songs: Vec::new(),
-                },
-                left_out: LeftOut {
-                    albums: albums.left_out,
-                    artists: artists.left_out,
-                    genres: genres.left_out,
-                    ..LeftOut::default()
-                },
-                revision: None,
-                mark: String::new(),
-            },
-        }
+    pub(super) fn new(names: PerOwner<NameRows>, folder: &Folder) -> Result<SongRows, ScratchError> {
+        let [albums, artists, genres] = names.into();
+        let (albums, artists, genres) = (albums.finish()?, artists.finish()?, genres.finish()?);
+        let left_out =
+            LeftOut { albums: albums.1, artists: artists.1, genres: genres.1, ..LeftOut::default() };
+        let names = PerOwner::from([albums.0, artists.0, genres.0]);
+        Ok(SongRows {
+            lookups: PerOwner::new(|owner| names[owner].lookup()),
+            names,
+            songs: SongsWriter::new(folder),
+            left_out,
+            folder: folder.clone(),
+        })
     }
 
-    pub(super) fn push(&mut self, row: &SongRow<'_>) {
-        let left_out = &mut self.loaded.left_out;
+    pub(super) fn push(&mut self, row: &SongRow<'_>) -> Result<(), ScratchError> {
         let Some(id) = row.id.id() else {
-            left_out.songs_bad_id += 1;
-            return;
+            self.left_out.songs_bad_id += 1;
+            return Ok(());
         };
-        let Some(album) = find(&self.albums, row.album) else {
-            left_out.songs_without_album += 1;
-            return;
+        let Some(album) = self.find(Owner::Album, row.album) else {
+            self.left_out.songs_without_album += 1;
+            return Ok(());
         };
-        let Some(artist) = find(&self.artists, row.artist) else {
-            left_out.songs_without_artist += 1;
-            return;
+        let Some(artist) = self.find(Owner::Artist, row.artist) else {
+            self.left_out.songs_without_artist += 1;
+            return Ok(());
         };
-        let Some(genre) = find(&self.genres, row.genre) else {
-            left_out.songs_without_genre += 1;
-            return;
+        let Some(genre) = self.find(Owner::Genre, row.genre) else {
+            self.left_out.songs_without_genre += 1;
+            return Ok(());
         };
         let mut number = |value: Value<'_>| {
             value.number().unwrap_or_else(|NoNumber| {
-                left_out.numbers_unreadable += 1;
+                self.left_out.numbers_unreadable += 1;
                 None
             })
         };
-        self.loaded.collection.songs.push(Song {
-            id,
-            length: number(row.length),
-            track: number(row.track),
-            year: number(row.year),
-            name: row.name.text().map(Cow::into_owned),
-            album,
-            artist,
-            genre,
-        });
+        let (length, track, year) = (number(row.length), number(row.track), number(row.year));
+        let name = row.name.text();
+        let name = name.as_deref().map(str::as_bytes);
+        let owners = PerOwner::from([album, artist, genre]);
+        self.songs.push(&SongValues { id, name, length, track, year, owners })
     }
 
-    /// Sorting finds songs with one id in place; a set of ten million ids would not.
-    pub(super) fn finish(mut self) -> Loaded {
-        let songs = &mut self.loaded.collection.songs;
-        songs.sort_unstable_by(|a, b| a.id.cmp(&b.id).then_with(|| rest(a).cmp(&rest(b))));
-        let count = songs.len();
-        songs.dedup_by_key(|song| song.id);
-        self.loaded.left_out.songs_duplicate = (count - songs.len()) as u64;
-        self.loaded
+    fn find(&self, owner: Owner, id: Value<'_>) -> Option<u32> {
+        self.lookups[owner].find(&self.names[owner], id.id()?)
     }
-}
 
-/// What decides which of two songs with one id stays.
-fn rest(song: &Song) -> impl Ord {
-    (&song.name, song.length, song.track, song.year, song.album, song.artist, song.genre)
-}
-
-fn indexes(names: &[Named]) -> HashMap<Uuid, u32> {
-    names.iter().map(|named| named.id).zip(0..).collect()
-}
-
-fn find(indexes: &HashMap<Uuid, u32>, id: Value<'_>) -> Option<u32> {
-    indexes.get(&id.id()?).copied()
+    pub(super) fn finish(self) -> Result<Loaded, ScratchError> {
+        // The sort of the songs has their memory.
+        drop(self.lookups);
+        let (rows, songs_duplicate) = Rows::new(self.names, self.songs.finish()?, self.folder);
+        let left_out = LeftOut { songs_duplicate, ..self.left_out };
+        Ok(Loaded { rows, left_out, revision: None, mark: String::new() })
+    }
 }
 
 #[cfg(test)]
@@ -231,13 +207,17 @@ mod tests {
     const ID: Value<'_> = Value::Text(b"8ce9a7a2a5fa4ca39d84a5b0b9f2a9b1");
 
     fn names(rows: &[(Value<'_>, Value<'_>)]) -> NameRows {
-        let mut names = NameRows::default();
-        rows.iter().for_each(|(id, name)| names.push(*id, *name));
+        let mut names = NameRows::new(&Folder::default());
+        rows.iter().for_each(|(id, name)| names.push(*id, *name).unwrap());
         names
     }
 
+    fn song_rows(names: [NameRows; 3]) -> SongRows {
+        SongRows::new(names.into(), &Folder::default()).unwrap()
+    }
+
     fn one_of_each() -> SongRows {
-        SongRows::new([
+        song_rows([
             names(&[(ID, Value::Text(b"Dookie"))]),
             names(&[(ID, Value::Text(b"Green Day"))]),
             names(&[(ID, Value::Text(b"Punk"))]),
@@ -302,10 +282,9 @@ mod tests {
     #[test]
     fn a_song_of_nulls_stays() {
         let mut songs = one_of_each();
-        songs.push(&row(ID));
-        let loaded = songs.finish();
-        assert_eq!(loaded.collection.songs.len(), 1);
-        assert_eq!(loaded.collection.songs[0].name, None);
+        songs.push(&row(ID)).unwrap();
+        let loaded = songs.finish().unwrap();
+        assert_eq!(loaded.rows.songs().map(|song| song.name).collect::<Vec<_>>(), [None]);
         assert!(loaded.left_out.is_empty());
         assert_eq!(loaded.left_out.to_string(), "nothing");
     }
@@ -314,20 +293,21 @@ mod tests {
     fn each_reason_to_leave_a_row_out_is_counted() {
         let other = Value::Text(b"00000000000000000000000000000001");
         let bad = Value::Text(b"x");
-        let mut songs = SongRows::new([
+        let mut songs = song_rows([
             names(&[(ID, Value::Text(b"b")), (ID, Value::Text(b"a")), (other, Value::Null)]),
             names(&[(ID, Value::Text(b"")), (bad, Value::Text(b"x"))]),
             names(&[(ID, Value::Integer(7)), (Value::Null, Value::Null)]),
         ]);
-        songs.push(&SongRow { name: Value::Text(b"later"), ..row(ID) });
-        songs.push(&SongRow { name: Value::Text(b"first"), year: Value::Text(b"soon"), ..row(ID) });
-        songs.push(&row(bad));
-        songs.push(&SongRow { album: other, ..row(other) });
-        songs.push(&SongRow { album: Value::Null, ..row(other) });
-        songs.push(&SongRow { artist: other, ..row(other) });
-        songs.push(&SongRow { genre: bad, ..row(other) });
+        songs.push(&SongRow { name: Value::Text(b"later"), ..row(ID) }).unwrap();
+        songs.push(&SongRow { name: Value::Text(b"first"), year: Value::Text(b"soon"), ..row(ID) }).unwrap();
+        songs.push(&row(bad)).unwrap();
+        songs.push(&SongRow { album: other, ..row(other) }).unwrap();
+        songs.push(&SongRow { album: Value::Null, ..row(other) }).unwrap();
+        songs.push(&SongRow { artist: other, ..row(other) }).unwrap();
+        songs.push(&SongRow { genre: bad, ..row(other) }).unwrap();
 
-        let Loaded { collection, left_out, .. } = songs.finish();
+        let Loaded { rows, left_out, .. } = songs.finish().unwrap();
+        let collection = rows.collection();
         assert_eq!(collection.albums.len(), 1);
         assert_eq!(collection.albums[0].name, "a");
         assert_eq!(collection.artists[0].name, "");

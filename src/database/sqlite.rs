@@ -19,7 +19,8 @@ use super::difference::StoredSong;
 use super::revision::Version;
 use super::rows::{Loaded, NameRows, SongRow, SongRows, Value};
 use super::{DatabaseError, schema};
-use crate::model::{Collection, Owner};
+use crate::model::{Collection, Owner, PerOwner};
+use crate::rows::scratch::{Folder, ScratchError};
 
 use explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
 use poll::Identity;
@@ -35,20 +36,17 @@ const READER_PATIENCE: Duration = Duration::from_secs(10);
 /// A scan waits for readers, and another scan, to finish; it has done its work by then.
 const WRITER_PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) fn load(path: &Path) -> Result<Loaded, DatabaseError> {
-    load_patiently(path, READER_PATIENCE)
+pub(super) fn load(path: &Path, folder: &Folder) -> Result<Loaded, DatabaseError> {
+    load_from(path, folder, READER_PATIENCE, open)
 }
 
-pub(super) fn load_again(path: &Path) -> Result<Loaded, DatabaseError> {
-    load_from(path, READER_PATIENCE, open_existing)
-}
-
-fn load_patiently(path: &Path, patience: Duration) -> Result<Loaded, DatabaseError> {
-    load_from(path, patience, open)
+pub(super) fn load_again(path: &Path, folder: &Folder) -> Result<Loaded, DatabaseError> {
+    load_from(path, folder, READER_PATIENCE, open_existing)
 }
 
 fn load_from(
     path: &Path,
+    folder: &Folder,
     patience: Duration,
     open: fn(&Path, Duration) -> rusqlite::Result<Connection>,
 ) -> Result<Loaded, DatabaseError> {
@@ -64,11 +62,16 @@ fn load_from(
     if !missing.is_empty() {
         match create_schema(&mut connection) {
             // A copy to read from, of a file that no scan has reached yet.
-            Err(error) if is_read_only(&error) && missing == schema::TABLES => return Ok(Loaded::empty()),
+            Err(error) if is_read_only(&error) && missing == schema::TABLES => {
+                return Ok(Loaded::empty(folder)?);
+            }
             outcome => outcome.map_err(|error| explain_creation(path, patience, &error, &missing))?,
         }
     }
-    let loaded = read(&mut connection).map_err(context)?;
+    let loaded = read(&mut connection, folder).map_err(|failure| match failure {
+        Failure::Sqlite(error) => context(error),
+        Failure::Scratch(error) => error.into(),
+    })?;
     let version = Version { revision: loaded.revision, mark: loaded.mark };
     let Version { revision, mark } = identity.mark(version);
     Ok(Loaded { revision, mark, ..loaded })
@@ -91,15 +94,29 @@ pub(super) fn replace(path: &Path, collection: &Collection) -> Result<(), Databa
         .map_err(|error| explain(path, WRITER_PATIENCE, &error))
 }
 
-fn read(connection: &mut Connection) -> rusqlite::Result<Loaded> {
+/// What went wrong while rows were read.
+enum Failure {
+    Sqlite(rusqlite::Error),
+    Scratch(ScratchError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Failure::Sqlite(error)
+    }
+}
+
+impl From<ScratchError> for Failure {
+    fn from(error: ScratchError) -> Self {
+        Failure::Scratch(error)
+    }
+}
+
+fn read(connection: &mut Connection, folder: &Folder) -> Result<Loaded, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
     let Version { revision, mark } = revision::read_version(&transaction)?;
-    let names = [
-        read_names(&transaction, "albums")?,
-        read_names(&transaction, "artists")?,
-        read_names(&transaction, "genres")?,
-    ];
-    let mut songs = SongRows::new(names);
+    let names = PerOwner::try_new(|owner| read_names(&transaction, owner, folder))?;
+    let mut songs = SongRows::new(names, folder)?;
     let mut statement = transaction.prepare(&select("tracks", &schema::TRACK_COLUMNS))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -112,17 +129,17 @@ fn read(connection: &mut Connection) -> rusqlite::Result<Loaded> {
             album: value(row, 5)?,
             artist: value(row, 6)?,
             genre: value(row, 7)?,
-        });
+        })?;
     }
-    Ok(Loaded { revision, mark, ..songs.finish() })
+    Ok(Loaded { revision, mark, ..songs.finish()? })
 }
 
-fn read_names(transaction: &Transaction<'_>, table: &str) -> rusqlite::Result<NameRows> {
-    let mut names = NameRows::default();
-    let mut statement = transaction.prepare(&select(table, &schema::NAME_COLUMNS))?;
+fn read_names(transaction: &Transaction<'_>, owner: Owner, folder: &Folder) -> Result<NameRows, Failure> {
+    let mut names = NameRows::new(folder);
+    let mut statement = transaction.prepare(&select(owner.plural(), &schema::NAME_COLUMNS))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        names.push(value(row, 0)?, value(row, 1)?);
+        names.push(value(row, 0)?, value(row, 1)?)?;
     }
     Ok(names)
 }
@@ -190,7 +207,7 @@ mod tests {
         let other = Connection::open(&path).unwrap();
         other.execute_batch("BEGIN EXCLUSIVE").unwrap();
 
-        let error = load_patiently(&path, Duration::ZERO).unwrap_err();
+        let error = load_from(&path, &Folder::default(), Duration::ZERO, tables::open).unwrap_err();
         assert!(
             error.to_string().ends_with("locked.sqlite is locked by another program (waited 0 s)"),
             "{error}"

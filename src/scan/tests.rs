@@ -20,6 +20,7 @@ use super::read::tags::Unread;
 use super::*;
 use crate::ids;
 use crate::model::{Collection, Named, Song};
+use crate::rows::scratch::Folder;
 
 /// Where the music stood when avalonms scanned it.
 const RECORDED_ROOT: &str = "/srv/music";
@@ -116,7 +117,7 @@ fn scan_with(folders: &[&Path], empty: Empty, log: &Memory) -> Result<Scanned, S
         file_timeout: Duration::from_secs(120),
     };
     let report = run(&job, &Progress::silent(), &Interrupt::default(), &log.logger())?;
-    let collection = crate::database::load(&database).expect("rows").collection;
+    let collection = crate::database::load(&database, &Folder::default()).expect("rows").rows.collection();
     Ok(Scanned { report, collection })
 }
 

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use avalon::config::DatabaseUrl;
 use avalon::database::{self, DatabaseError, Loaded};
 use avalon::model::{Collection, Named, Song};
+use avalon::rows::scratch::Folder;
 use uuid::Uuid;
 
 use crate::harness::postgres::Postgres;
@@ -30,7 +31,7 @@ fn unpacked(name: &str) -> Vec<u8> {
 }
 
 fn load(url: &str) -> Result<Loaded, DatabaseError> {
-    database::load(&DatabaseUrl::parse(url).unwrap())
+    database::load(&DatabaseUrl::parse(url).unwrap(), &Folder::default())
 }
 
 fn replace(url: &str, collection: &Collection) -> Result<(), DatabaseError> {
@@ -41,7 +42,7 @@ fn replace(url: &str, collection: &Collection) -> Result<(), DatabaseError> {
 fn load_all(url: &str) -> Collection {
     let loaded = load(url).unwrap();
     assert!(loaded.left_out.is_empty(), "{}", loaded.left_out);
-    loaded.collection
+    loaded.rows.collection()
 }
 
 /// `count` songs of one album, with ids that grow: the order in which a load gives them.

@@ -18,23 +18,23 @@ const READABLE: [Type; 6] = [Type::UUID, Type::VARCHAR, Type::TEXT, Type::INT2, 
 /// Fetches portion by portion, which keeps memory small and the server's last words: a
 /// blocking client looks at its connection before it looks at what has come, so behind rows
 /// that still wait to be read, why a connection ended would be lost to the bare fact.
-pub(super) fn for_each_row(
+pub(super) fn for_each_row<E: From<Error>>(
     transaction: &mut Transaction<'_>,
     table: &str,
     columns: &[&str],
-    mut take: impl FnMut(&Row) -> Result<(), Error>,
-) -> Result<(), Error> {
+    mut take: impl FnMut(&Row) -> Result<(), E>,
+) -> Result<(), E> {
     let query = readable_query(transaction, table, columns)?;
     for_each_row_of(transaction, table, &query, &mut take)
 }
 
 /// The same for any query; `table` names the cursor.
-pub(super) fn for_each_row_of(
+pub(super) fn for_each_row_of<E: From<Error>>(
     transaction: &mut Transaction<'_>,
     table: &str,
     query: &str,
-    mut take: impl FnMut(&Row) -> Result<(), Error>,
-) -> Result<(), Error> {
+    mut take: impl FnMut(&Row) -> Result<(), E>,
+) -> Result<(), E> {
     transaction.batch_execute(&format!("DECLARE {table} NO SCROLL CURSOR FOR {query}"))?;
     let fetch = transaction.prepare(&format!("FETCH {PORTION} FROM {table}"))?;
     let rows = transaction.query(&fetch, &[])?;
@@ -56,7 +56,7 @@ pub(super) fn for_each_row_of(
                 // A thread that waits with rows sees that no more are wanted.
                 drop(portions);
                 let fetched = fetcher.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
-                Ok(taken.and(fetched))
+                Ok(taken.and(fetched.map_err(E::from)))
             }
         }
     });

@@ -201,7 +201,7 @@ impl Drop for Session {
 
 fn stop(place: &Place, stopped: Stopped) -> DatabaseError {
     match stopped {
-        Stopped::Failed(failure) => explain(place, &failure),
+        Stopped::Failed(failure) => explain(place, failure),
         Stopped::Ended(error) => error,
     }
 }

@@ -7,6 +7,7 @@ use ::postgres::{Client, Error, IsolationLevel, Transaction};
 
 use crate::database::connect::Place;
 use crate::database::{DatabaseError, schema};
+use crate::rows::scratch::ScratchError;
 
 pub(super) const ID_TYPE: &str = "UUID";
 
@@ -16,6 +17,13 @@ pub(super) enum Failure {
     Sql(Error),
     Schema { missing: Vec<&'static str>, error: Error },
     Copy(io::Error),
+    Scratch(ScratchError),
+}
+
+impl From<ScratchError> for Failure {
+    fn from(error: ScratchError) -> Failure {
+        Failure::Scratch(error)
+    }
 }
 
 impl From<Error> for Failure {
@@ -31,11 +39,12 @@ impl From<io::Error> for Failure {
     }
 }
 
-pub(super) fn explain(place: &Place, failure: &Failure) -> DatabaseError {
+pub(super) fn explain(place: &Place, failure: Failure) -> DatabaseError {
     match failure {
-        Failure::Sql(error) => place.explain(error),
+        Failure::Scratch(error) => error.into(),
+        Failure::Sql(error) => place.explain(&error),
         Failure::Copy(error) => place.failed(error.to_string()),
-        Failure::Schema { missing, error } => match place.explain(error) {
+        Failure::Schema { missing, error } => match place.explain(&error) {
             DatabaseError::Failed { database, reason } => DatabaseError::Failed {
                 database,
                 reason: format!("cannot create the missing tables ({}): {reason}", missing.join(", ")),

@@ -25,6 +25,7 @@ use crate::master::processes::fork::{FirstSteps, fork};
 use crate::master::processes::report::{Awaited, ReportTo, report, short};
 use crate::model::Owner;
 use crate::publication::{self, PublicationError};
+use crate::rows::scratch::Folder;
 use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Kind, Snapshot, Verify};
 use crate::telemetry::{Log, sentry};
@@ -287,7 +288,8 @@ fn outlook_of_store(error: &PublicationError) -> Outlook {
 fn read(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Contents, Failed> {
     let begin = Instant::now();
     let load = if before.had_rows { database::load_again } else { database::load };
-    let loaded = load(&config.database_url)
+    let folder = Folder::new(config.snapshot_dir.as_deref());
+    let loaded = load(&config.database_url, &folder)
         .map_err(|error| Failed::new(Reason::new(chain(&error)).with(outlook(&error)), false))?;
     build(config, log, draft, loaded, begin).map_err(|error| Failed::new(error.into(), true))
 }
@@ -302,6 +304,8 @@ fn outlook(error: &DatabaseError) -> Outlook {
         | DatabaseError::Locked { .. }
         | DatabaseError::ScanRunning { .. }
         | DatabaseError::Overtaken { .. } => Outlook::Interrupted,
+        // A full disk may have room again.
+        DatabaseError::Unkept { .. } => Outlook::Unreachable,
     }
 }
 
@@ -317,9 +321,8 @@ fn build(
     if !loaded.left_out.is_empty() {
         warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
     }
-    snapshot::build(&loaded.collection, draft.writer()).map_err(|error| unwritten(&error))?;
+    snapshot::build(loaded.rows, draft.writer()).map_err(|error| unwritten(&error))?;
     let (revision, mark) = (loaded.revision, loaded.mark);
-    drop(loaded.collection);
     draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
     let contents = Contents { revision, mark, ..contents(&map(draft.reader())?, Verify::Full)? };
     info!(log.logger(), "collection loaded"; "database" => %config.database_url,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::model::Kind;
+use crate::rows::scratch::ScratchError;
 use crate::snapshot::format::ENTITIES_MAX;
 
 /// A snapshot that could not be built.
@@ -11,6 +12,8 @@ use crate::snapshot::format::ENTITIES_MAX;
 pub enum BuildError {
     /// The bytes could not be written; memory or disk may be full.
     Write(io::Error),
+    /// What is needed for the build cannot be kept.
+    Scratch(ScratchError),
     /// There are more entities than an index can tell apart.
     TooMany {
         /// Their kind.
@@ -39,6 +42,7 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BuildError::Write(_) => f.write_str("the snapshot could not be written"),
+            BuildError::Scratch(error) => error.fmt(f),
             BuildError::TooMany { kind, count } => {
                 write!(f, "{count} {} are more than a snapshot holds ({ENTITIES_MAX})", kind.plural())
             }
@@ -51,6 +55,7 @@ impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             BuildError::Write(source) => Some(source),
+            BuildError::Scratch(error) => Some(&error.source),
             BuildError::TooMany { .. } | BuildError::NameTooLong { .. } => None,
         }
     }
@@ -59,6 +64,12 @@ impl std::error::Error for BuildError {
 impl From<io::Error> for BuildError {
     fn from(error: io::Error) -> Self {
         BuildError::Write(error)
+    }
+}
+
+impl From<ScratchError> for BuildError {
+    fn from(error: ScratchError) -> Self {
+        BuildError::Scratch(error)
     }
 }
 

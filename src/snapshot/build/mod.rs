@@ -6,9 +6,11 @@ mod names;
 mod order;
 mod packed;
 mod parallel;
+mod runs;
 mod search;
 mod sections;
 mod songs;
+mod texts;
 
 use std::io::{Seek, Write};
 
@@ -21,29 +23,42 @@ use sections::Sections;
 use songs::SortedSongs;
 
 use super::format::Column;
-use crate::model::{Collection, Kind, PerOwner};
+use crate::model::{Kind, PerOwner};
+use crate::rows::Rows;
+use crate::rows::scratch::Folder;
 
-/// Writes the snapshot of `collection` to `out`, from its beginning. The same rows, in
+/// The fewest word suffixes that are kept outside of memory.
+const RUN_LEAST: usize = 1 << 19;
+
+/// Writes the snapshot of `rows` to `out`, from its beginning. The same rows, in
 /// whatever order, give the same bytes.
 ///
+/// Memory holds fewer than a hundred bytes for each song; texts, records and the runs of the largest sort are in
+/// temporary files of the folder of the rows.
+///
 /// # Errors
-/// An error of `out`, or a collection beyond the limits of the format.
-pub fn build<W: Write + Seek>(collection: &Collection, out: W) -> Result<(), BuildError> {
-    build_with(collection, Levels::default(), out)
+/// An error of `out` or of that folder, or a collection beyond the limits of the format.
+pub fn build<W: Write + Seek>(rows: Rows, out: W) -> Result<(), BuildError> {
+    build_with(rows, Levels::default(), RUN_LEAST, out)
 }
 
-/// The same with other levels of compression.
+/// The same with other levels of compression, and with `run_least` or more suffixes in memory.
 pub(in crate::snapshot) fn build_with<W: Write + Seek>(
-    collection: &Collection,
+    rows: Rows,
     levels: Levels,
+    run_least: usize,
     out: W,
 ) -> Result<(), BuildError> {
-    let names = PerOwner::try_new(|owner| SortedNames::new(owner, collection))?;
-    let songs = SortedSongs::new(collection, &names)?;
+    let Rows { names, songs, by_id, folder } = rows;
+    let names = PerOwner::try_new(|owner| SortedNames::new(owner, &names[owner]))?;
+    let sorted = SortedSongs::new(&songs, &by_id, &names, &folder)?;
+    // The sorted songs have all of them, in an order in which they are read from now on.
+    drop((songs, by_id));
+    let run_len = run_least.max(sorted.count() as usize);
     // Without songs a list has a warning in its end.
-    let with_songs = !songs.songs.is_empty();
+    let with_songs = sorted.count() != 0;
     let pack = || PerOwner::new(|owner| with_songs.then(|| names[owner].pack(levels)).transpose());
-    let (packed, sections) = at_once(pack, || write_all(&songs, &names, out));
+    let (packed, sections) = at_once(pack, || write_all(&sorted, &names, run_len, &folder, out));
     let mut sections = sections?;
     for (owner, packed) in packed {
         if let Some(packed) = packed?.flatten() {
@@ -58,18 +73,20 @@ pub(in crate::snapshot) fn build_with<W: Write + Seek>(
 fn write_all<W: Write + Seek>(
     songs: &SortedSongs<'_>,
     names: &PerOwner<SortedNames<'_>>,
+    run_len: usize,
+    folder: &Folder,
     out: W,
 ) -> Result<Sections<W>, BuildError> {
     let mut sections = Sections::create(out)?;
     let mut found_by = Vec::new();
     for (owner, names) in names.iter() {
-        let search = names.write(&mut sections)?;
+        let search = names.write(run_len, folder, &mut sections)?;
         found_by.push((search, songs.write_postings(owner, &mut sections)?));
     }
-    let search = songs.write(&mut sections)?;
+    let search = songs.write(run_len, folder, &mut sections)?;
     let mut searches = vec![(&search, Postings::Itself)];
     searches.extend(found_by.iter().map(|(search, postings)| (search, postings.as_lists())));
-    write_sets(songs.songs.len() as u32, &searches, &mut sections)?;
+    write_sets(songs.count(), &searches, &mut sections)?;
     sections.end_content()?;
     Ok(sections)
 }

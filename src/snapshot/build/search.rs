@@ -1,71 +1,77 @@
 //! The tables in which queries look words up: search forms, word suffixes sorted by their text, and
 //! the sets of songs that the commonest beginnings of words match.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Seek, Write};
 use std::ops::Range;
 
-use zerocopy::IntoBytes;
-use zerocopy::little_endian::U64;
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::error::BuildError;
 use super::order::text_key;
+use super::runs::{Runs, Sorted};
 use super::sections::Sections;
+use super::texts::{Texts, TextsWriter};
 use crate::model::Kind;
+use crate::rows::scratch::Folder;
 use crate::snapshot::format::{Column, PREFIX_CHARS, Suffix, is_dense};
 use crate::text;
 
 /// Search forms of the names of a kind, and their word suffixes in order.
 pub(super) struct Search {
-    forms: Vec<u8>,
-    starts: Vec<usize>,
-    suffixes: Vec<SortedSuffix>,
+    forms: Texts,
+    suffixes: Sorted<SortedSuffix>,
 }
 
-/// A suffix with the beginning of its text as a number, so that most comparisons touch
-/// no text.
+/// A suffix with the beginning of its text, so that most comparisons touch no other bytes.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
 struct SortedSuffix {
-    key: u128,
-    entity: u32,
-    start: u32,
+    key: [u8; 16],
+    entity: U32,
+    start: U32,
 }
 
 impl Search {
-    pub(super) fn new<'a>(count: u32, name: impl Fn(u32) -> Option<&'a str>) -> Result<Self, BuildError> {
-        let mut search = Search { forms: Vec::new(), starts: vec![0], suffixes: Vec::new() };
+    /// Keeps no more than `run_len` suffixes in memory while they are sorted.
+    pub(super) fn new<'a>(
+        count: u32,
+        run_len: usize,
+        folder: &Folder,
+        name: impl Fn(u32) -> Option<Cow<'a, str>>,
+    ) -> Result<Self, BuildError> {
+        let mut forms = TextsWriter::new(count, folder);
         for at in 0..count {
-            let form = name(at).map(text::index_form).unwrap_or_default();
+            let form = name(at).map(|name| text::index_form(&name)).unwrap_or_default();
             if u32::try_from(form.len()).is_err() {
                 return Err(BuildError::NameTooLong { len: form.len() });
             }
-            let words = text::word_starts(&form);
-            search.suffixes.extend(words.map(|start| SortedSuffix::new(&form, at, start)));
-            search.forms.extend_from_slice(&form);
-            search.starts.push(search.forms.len());
+            forms.push(&form)?;
         }
-        let mut suffixes = std::mem::take(&mut search.suffixes);
-        suffixes.sort_unstable_by(|a, b| {
-            let by_text = a.key.cmp(&b.key).then_with(|| search.text(a).cmp(search.text(b)));
-            by_text.then(a.entity.cmp(&b.entity)).then(a.start.cmp(&b.start))
-        });
-        search.suffixes = suffixes;
-        Ok(search)
-    }
-
-    /// The text from the beginning of a suffix to the end of its name.
-    fn text(&self, suffix: &SortedSuffix) -> &[u8] {
-        let at = suffix.entity as usize;
-        &self.forms[self.starts[at] + suffix.start as usize..self.starts[at + 1]]
+        let forms = forms.finish()?;
+        let compare = |a: &SortedSuffix, b: &SortedSuffix| {
+            let by_text = a.number().cmp(&b.number()).then_with(|| a.text(&forms).cmp(b.text(&forms)));
+            by_text.then(a.place().cmp(&b.place()))
+        };
+        let mut suffixes = Runs::new(run_len, folder);
+        for at in 0..count {
+            let form = forms.get(at);
+            for start in text::word_starts(form) {
+                suffixes.push(SortedSuffix::new(form, at, start), compare)?;
+            }
+        }
+        let suffixes = suffixes.finish(compare)?;
+        Ok(Search { forms, suffixes })
     }
 
     pub(super) fn write<W: Write + Seek>(&self, kind: Kind, out: &mut Sections<W>) -> Result<(), BuildError> {
-        let count = (self.starts.len() - 1) as u32;
-        out.texts(kind, Column::Forms, Column::FormOffsets, count, |at, text| {
-            text.extend_from_slice(&self.forms[self.starts[at as usize]..self.starts[at as usize + 1]]);
-        })?;
+        let append = |at: u32, text: &mut Vec<u8>| text.extend_from_slice(self.forms.get(at));
+        out.texts(kind, Column::Forms, Column::FormOffsets, self.forms.count(), append)?;
         out.begin(kind, Column::Suffixes)?;
-        for suffix in &self.suffixes {
-            let suffix = Suffix { entity: suffix.entity.into(), start: suffix.start.into() };
+        for suffix in self.suffixes.items()? {
+            let suffix = Suffix { entity: suffix.entity, start: suffix.start };
             out.append(suffix.as_bytes())?;
         }
         out.end();
@@ -75,28 +81,28 @@ impl Search {
     /// Whether the text of `suffix` begins with `prefix`. The key decides it for all short prefixes,
     /// except for those with a zero byte, which may stand behind the end of the text.
     fn begins_with(&self, suffix: &SortedSuffix, prefix: &[u8]) -> bool {
-        if prefix.len() > size_of_val(&suffix.key) || prefix.contains(&0) {
-            return self.text(suffix).starts_with(prefix);
+        if prefix.len() > suffix.key.len() || prefix.contains(&0) {
+            return suffix.text(&self.forms).starts_with(prefix);
         }
-        suffix.key.to_be_bytes().starts_with(prefix)
+        suffix.key.starts_with(prefix)
     }
 
     /// The beginnings of one to [`PREFIX_CHARS`] characters, each with its suffixes.
-    fn prefixes(&self, mut visit: impl FnMut(&[u8], Range<usize>)) {
+    fn prefixes(&self, suffixes: &[SortedSuffix], mut visit: impl FnMut(&[u8], Range<usize>)) {
         for chars in 1..=PREFIX_CHARS {
             let mut group: Option<(&[u8], usize)> = None;
-            for (at, suffix) in self.suffixes.iter().enumerate() {
+            for (at, suffix) in suffixes.iter().enumerate() {
                 if group.is_some_and(|(prefix, _)| self.begins_with(suffix, prefix)) {
                     continue;
                 }
-                let text = self.text(suffix);
+                let text = suffix.text(&self.forms);
                 if let Some((prefix, begin)) = group.take() {
                     visit(prefix, begin..at);
                 }
                 group = beginning(text, chars).map(|prefix| (prefix, at));
             }
             if let Some((prefix, begin)) = group {
-                visit(prefix, begin..self.suffixes.len());
+                visit(prefix, begin..suffixes.len());
             }
         }
     }
@@ -105,7 +111,21 @@ impl Search {
 impl SortedSuffix {
     /// `start` fits, as the length of the form was checked.
     fn new(form: &[u8], entity: u32, start: usize) -> Self {
-        SortedSuffix { key: text_key(&form[start..]), entity, start: start as u32 }
+        let key = text_key(&form[start..]).to_be_bytes();
+        SortedSuffix { key, entity: entity.into(), start: (start as u32).into() }
+    }
+
+    fn number(&self) -> u128 {
+        u128::from_be_bytes(self.key)
+    }
+
+    fn place(&self) -> (u32, u32) {
+        (self.entity.get(), self.start.get())
+    }
+
+    /// The text from the beginning of a suffix to the end of its name.
+    fn text<'a>(&self, forms: &'a Texts) -> &'a [u8] {
+        &forms.get(self.entity.get())[self.start.get() as usize..]
     }
 }
 
@@ -153,8 +173,10 @@ pub(super) fn write_sets<W: Write + Seek>(
     out: &mut Sections<W>,
 ) -> Result<(), BuildError> {
     let mut prefixes: BTreeMap<Vec<u8>, Vec<(usize, Range<usize>)>> = BTreeMap::new();
+    let suffixes = searches.iter().map(|(search, _)| search.suffixes.items());
+    let suffixes = suffixes.collect::<Result<Vec<_>, _>>()?;
     for (which, (search, _)) in searches.iter().enumerate() {
-        search.prefixes(|prefix, range| match prefixes.get_mut(prefix) {
+        search.prefixes(suffixes[which], |prefix, range| match prefixes.get_mut(prefix) {
             Some(ranges) => ranges.push((which, range)),
             None => drop(prefixes.insert(prefix.to_vec(), vec![(which, range)])),
         });
@@ -166,8 +188,8 @@ pub(super) fn write_sets<W: Write + Seek>(
         let count_at_most: usize = ranges
             .iter()
             .flat_map(|(which, range)| {
-                let (search, postings) = &searches[*which];
-                search.suffixes[range.clone()].iter().map(|suffix| postings.count(suffix.entity))
+                let (_, postings) = &searches[*which];
+                suffixes[*which][range.clone()].iter().map(|suffix| postings.count(suffix.entity.get()))
             })
             .sum();
         if !is_dense(count_at_most, songs) {
@@ -175,9 +197,9 @@ pub(super) fn write_sets<W: Write + Seek>(
         }
         bits.fill(0);
         for (which, range) in ranges {
-            let (search, postings) = &searches[which];
-            for suffix in &search.suffixes[range] {
-                postings.each(suffix.entity, |song| bits[song as usize / 64] |= 1 << (song % 64));
+            let (_, postings) = &searches[which];
+            for suffix in &suffixes[which][range] {
+                postings.each(suffix.entity.get(), |song| bits[song as usize / 64] |= 1 << (song % 64));
             }
         }
         let count: u32 = bits.iter().map(|word| word.count_ones()).sum();

@@ -6,12 +6,14 @@ use std::io::{Seek, Write};
 use super::error::BuildError;
 use super::json;
 use super::names::SortedNames;
-use super::order::{Ranked, by_rank, ranked, sorted, text_key};
+use super::order::{Ranked, by_rank, inverse, ranked, sorted, text_key};
 use super::parallel::at_once;
 use super::search::{Postings, Search};
 use super::sections::Sections;
 use crate::api::Field;
-use crate::model::{Collection, Kind, Owner, PerOwner, Song};
+use crate::model::{Kind, Owner, PerOwner};
+use crate::rows::scratch::Folder;
+use crate::rows::songs::{SongValues, Songs, SongsWriter};
 use crate::snapshot::format::Column;
 
 /// The songs of each album, artist or genre.
@@ -27,29 +29,44 @@ impl OwnedPostings {
     }
 }
 
-/// Songs in default order, with the indexes of their owners.
+/// Songs in default order, with the indexes of their owners in theirs.
 pub(super) struct SortedSongs<'a> {
-    pub(super) songs: Vec<&'a Song>,
+    songs: Songs,
     names: &'a PerOwner<SortedNames<'a>>,
     owners: PerOwner<Vec<u32>>,
+    id_rank: Vec<u32>,
 }
 
 impl<'a> SortedSongs<'a> {
+    /// Of the `songs` those whose indexes are in `ids`, which are by ascending id.
     pub(super) fn new(
-        collection: &'a Collection,
+        songs: &Songs,
+        ids: &[u32],
         names: &'a PerOwner<SortedNames<'a>>,
+        folder: &Folder,
     ) -> Result<Self, BuildError> {
-        let list = &collection.songs;
-        BuildError::check_count(Kind::Song, list.len())?;
-        let moved = |owner: Owner, song: &Song| names[owner].moved[owner.index_in(song) as usize];
-        let place = |song: &Song| (moved(Owner::Artist, song), moved(Owner::Album, song));
-        let order = sorted(list.iter().map(|song| (place(song), song.track)), |a, b| {
-            let (a, b) = (&list[a as usize], &list[b as usize]);
-            a.name.cmp(&b.name).then(a.id.cmp(&b.id))
-        });
-        let songs: Vec<&Song> = order.iter().map(|&at| &list[at as usize]).collect();
-        let owners = PerOwner::new(|owner| songs.iter().map(|song| moved(owner, song)).collect());
-        Ok(SortedSongs { songs, names, owners })
+        BuildError::check_count(Kind::Song, songs.len())?;
+        let moved = |owner: Owner, at: u32| names[owner].by_id[songs.owner(owner, at) as usize];
+        let place = |at: u32| (moved(Owner::Artist, at), moved(Owner::Album, at));
+        let name = |rank: u32| songs.get(ids[rank as usize]).name;
+        let keys = ids.iter().map(|&at| (place(at), songs.get(at).track));
+        // Ties are broken by the index, which is the rank by id.
+        let id_rank = sorted(keys, |a, b| name(a).cmp(&name(b)));
+        let mut owners = PerOwner::new(|_| Vec::with_capacity(ids.len()));
+        let mut gathered = SongsWriter::new(folder);
+        for &rank in &id_rank {
+            let at = ids[rank as usize];
+            let of = PerOwner::new(|owner| moved(owner, at));
+            Owner::ALL.into_iter().for_each(|owner| owners[owner].push(of[owner]));
+            gathered.push(&SongValues { owners: of, ..songs.get(at) })?;
+        }
+        Ok(SortedSongs { songs: gathered.finish()?, names, owners, id_rank })
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        // Checked in `new`.
+        self.id_rank.len() as u32
     }
 
     /// Writes the songs of each owner of one kind.
@@ -59,7 +76,7 @@ impl<'a> SortedSongs<'a> {
         out: &mut Sections<W>,
     ) -> Result<OwnedPostings, BuildError> {
         let (kind, of) = (Kind::Of(owner), &self.owners[owner]);
-        let mut offsets = vec![0_u32; self.names[owner].entities.len() + 1];
+        let mut offsets = vec![0_u32; self.names[owner].count() as usize + 1];
         for &entity in of {
             offsets[entity as usize + 1] += 1;
         }
@@ -82,16 +99,22 @@ impl<'a> SortedSongs<'a> {
     }
 
     /// Writes the columns of songs but their sets.
-    pub(super) fn write<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<Search, BuildError> {
+    pub(super) fn write<W: Write + Seek>(
+        &self,
+        run_len: usize,
+        folder: &Folder,
+        out: &mut Sections<W>,
+    ) -> Result<Search, BuildError> {
         let kind = Kind::Song;
-        let count = self.songs.len() as u32;
-        let search = || Search::new(count, |at| self.songs[at as usize].name.as_deref());
+        let search = || Search::new(self.count(), run_len, folder, |at| self.songs.get(at).name());
         let (search, written) = at_once(search, || {
-            out.texts(kind, Column::Json, Column::JsonOffsets, count, |at, text| self.append_song(at, text))
+            out.texts(kind, Column::Json, Column::JsonOffsets, self.count(), |at, text| {
+                self.append_json(at, text)
+            })
         });
         written?;
         let search = search?;
-        out.ids(kind, self.songs.iter().map(|song| song.id))?;
+        out.ids(kind, (0..self.count()).map(|at| self.songs.id(at)))?;
         search.write(kind, out)?;
         for (owner, of) in self.owners.iter() {
             out.numbers(kind, Column::of(owner), of.iter().copied())?;
@@ -101,15 +124,16 @@ impl<'a> SortedSongs<'a> {
     }
 
     fn write_orders<W: Write + Seek>(&self, out: &mut Sections<W>) -> Result<(), BuildError> {
-        let name = |at: u32| self.songs[at as usize].name.as_deref();
-        let name_key = |song: &&Song| song.name.as_deref().map(|name| text_key(name.as_bytes()));
+        out.numbers(Kind::Song, Column::Order(Field::Id), inverse(&self.id_rank).into_iter())?;
+        out.numbers(Kind::Song, Column::Rank(Field::Id), self.id_rank.iter().copied())?;
+        let values = || (0..self.count()).map(|at| self.songs.get(at));
+        let name = |at: u32| self.songs.get(at).name;
+        let name_keys = values().map(|song| text_key(song.name.unwrap_or_default()));
+        write_order(out, Field::Name, &ranked(name_keys, |a, b| name(a).cmp(&name(b))))?;
         let same = |_, _| Ordering::Equal;
-        let songs = &self.songs;
-        write_order(out, Field::Id, &ranked(songs.iter().map(|song| song.id), same))?;
-        write_order(out, Field::Name, &ranked(songs.iter().map(name_key), |a, b| name(a).cmp(&name(b))))?;
-        write_order(out, Field::Length, &ranked(songs.iter().map(|song| song.length), same))?;
-        write_order(out, Field::Track, &ranked(songs.iter().map(|song| song.track), same))?;
-        write_order(out, Field::Year, &ranked(songs.iter().map(|song| song.year), same))?;
+        write_order(out, Field::Length, &ranked(values().map(|song| song.length), same))?;
+        write_order(out, Field::Track, &ranked(values().map(|song| song.track), same))?;
+        write_order(out, Field::Year, &ranked(values().map(|song| song.year), same))?;
         for (owner, names) in self.names.iter() {
             for (field, rank) in
                 [(Field::name_of(owner), &names.name_rank), (Field::id_of(owner), &names.id_rank)]
@@ -124,9 +148,10 @@ impl<'a> SortedSongs<'a> {
         Ok(())
     }
 
-    fn append_song(&self, at: u32, text: &mut Vec<u8>) {
-        let named = |owner: Owner| self.names[owner].entities[self.owners[owner][at as usize] as usize];
-        json::append_song(text, self.songs[at as usize], &PerOwner::new(named));
+    fn append_json(&self, at: u32, text: &mut Vec<u8>) {
+        let song = self.songs.get(at);
+        let owners = PerOwner::new(|owner| self.names[owner].named(song.owners[owner]));
+        json::append_song(text, &song, owners);
     }
 }
 

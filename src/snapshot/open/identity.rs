@@ -107,12 +107,13 @@ mod tests {
 
     use super::*;
     use crate::model::Collection;
+    use crate::rows::Rows;
     use crate::snapshot::{Snapshot, Verify, build};
 
     #[test]
     fn snapshot_that_passes_in_pieces_is_checked_as_a_whole_one() {
         let mut made = Cursor::new(Vec::new());
-        build(&Collection::default(), &mut made).unwrap();
+        build(Rows::of(&Collection::default()).unwrap(), &mut made).unwrap();
         let good = made.into_inner();
         let passed = |bytes: &[u8], step: usize| {
             let mut passing = Passing::default();

@@ -1,6 +1,7 @@
 //! Snapshots as a whole, against a naive model: a filter and a sort over rows.
 
 mod answers;
+mod bytes;
 mod damage;
 pub(super) mod model;
 pub(super) mod questions;
@@ -10,11 +11,12 @@ use std::io::Cursor;
 use super::query::Runs;
 use super::*;
 use crate::model::{Collection, Named, Song};
+use crate::rows::Rows;
 use uuid::Uuid;
 
 pub(in crate::snapshot) fn snapshot_bytes(collection: &Collection) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
-    build(collection, &mut out).unwrap();
+    build(Rows::of(collection).unwrap(), &mut out).unwrap();
     out.into_inner()
 }
 

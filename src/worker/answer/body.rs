@@ -193,6 +193,7 @@ mod tests {
     use super::super::warning::EMPTY_TAIL;
     use super::*;
     use crate::model::{Collection, Named, Song};
+    use crate::rows::Rows;
     use crate::snapshot::query::Runs;
     use crate::snapshot::{self, LIST_HEAD, Owner, Selection, Snapshot, Verify};
 
@@ -208,7 +209,7 @@ mod tests {
 
     fn opened(collection: &Collection) -> &'static Snapshot<'static> {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        snapshot::build(collection, &mut bytes).unwrap();
+        snapshot::build(Rows::of(collection).unwrap(), &mut bytes).unwrap();
         let bytes: &'static [u8] = bytes.into_inner().leak();
         Box::leak(Box::new(Snapshot::open(bytes, Verify::Full).unwrap()))
     }

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use avalon::database::{Holder, Session};
+use avalon::rows::scratch::Folder;
 use socket2::{Domain, Socket, Type};
 
 use super::*;
@@ -115,8 +116,8 @@ impl Servers {
 
     fn ours(&self, url: &str) -> Result<&'static str, String> {
         let url = DatabaseUrl::parse(url).map_err(|error| error.to_string())?;
-        match database::load(&url) {
-            Ok(loaded) => Ok(self.name(&loaded.collection.artists[0].name)),
+        match database::load(&url, &Folder::default()) {
+            Ok(loaded) => Ok(self.name(&loaded.rows.collection().artists[0].name)),
             Err(error) => Err(error.to_string()),
         }
     }

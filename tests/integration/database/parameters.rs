@@ -128,7 +128,7 @@ fn tls_can_begin_at_once() {
     };
     let outcome = load(&database.url_of("avalon", "sslmode=require&sslnegotiation=direct"));
     match version {
-        170_000.. => assert_eq!(outcome.unwrap().collection, collection(3)),
+        170_000.. => assert_eq!(outcome.unwrap().rows.collection(), collection(3)),
         _ => drop(outcome.unwrap_err()),
     }
 }

@@ -251,10 +251,11 @@ fn nothing_in_the_rows_fails_a_load() {
             ('00000000000000000000000000000001', 'a'), (NULL, 'b')",
     );
     let loaded = load(&database.url()).unwrap();
-    assert_eq!(loaded.collection.albums[0].name, "1984");
-    assert_eq!(loaded.collection.artists[0].name, "\\x78");
-    assert_eq!(loaded.collection.genres[0].name, "a");
-    let [odd, good] = loaded.collection.songs.as_slice() else { panic!("{:?}", loaded.collection.songs) };
+    let collection = loaded.rows.collection();
+    assert_eq!(collection.albums[0].name, "1984");
+    assert_eq!(collection.artists[0].name, "\\x78");
+    assert_eq!(collection.genres[0].name, "a");
+    let [odd, good] = collection.songs.as_slice() else { panic!("{:?}", collection.songs) };
     assert_eq!((good.name.as_deref(), good.length, good.track), (Some("good"), Some(180), Some(3)));
     assert_eq!(good.year, Some(1994));
     assert_eq!((&odd.name, odd.length, odd.track, odd.year), (&None, None, None, None));

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use avalon::config::DatabaseUrl;
 use avalon::database;
 use avalon::ids;
+use avalon::rows::scratch::Folder;
 use avalon::scan::{self, Empty, Expected, Interrupt, Job, Progress, Report, ScanError};
 use slog::{Discard, Logger, o};
 use uuid::Uuid;
@@ -69,7 +70,7 @@ struct Rows {
 
 impl Rows {
     fn of(url: &DatabaseUrl) -> Rows {
-        let loaded = database::load(url).expect("rows").collection;
+        let loaded = database::load(url, &Folder::default()).expect("rows").rows.collection();
         let lists = [&loaded.albums, &loaded.artists, &loaded.genres];
         let id = |kind: usize, index: u32| lists[kind][index as usize].id;
         let songs = loaded.songs.iter().map(|song| {

@@ -60,7 +60,7 @@ fn a_load_has_the_revision_of_its_rows() {
             });
             while !scans.is_finished() {
                 let loaded = load(&place.url).unwrap();
-                assert_eq!(loaded.revision, Some(loaded.collection.songs.len() as u64));
+                assert_eq!(loaded.revision, Some(loaded.rows.collection().songs.len() as u64));
             }
         });
         assert_eq!(revision(&place.url), Some(25));
@@ -76,7 +76,7 @@ fn a_table_of_another_program_is_left_alone() {
         for songs in [3, 2] {
             assert!(store(&place.url, &collection(songs), &[]).unwrap().is_some());
             let loaded = load(&place.url).unwrap();
-            assert_eq!((loaded.collection, loaded.revision), (collection(songs), None));
+            assert_eq!((loaded.rows.collection(), loaded.revision), (collection(songs), None));
         }
         assert_eq!(place.number("SELECT CAST(answer AS BIGINT) FROM avalon_revision"), 42);
     }
@@ -89,7 +89,7 @@ fn without_the_right_it_is_unknown_to_readers() {
     place.execute("GRANT SELECT ON albums, artists, genres, tracks TO plain_only");
     let url = place.database.as_ref().unwrap().url_of("plain_only", "sslmode=disable");
     let loaded = load(&url).unwrap();
-    assert_eq!((loaded.collection, loaded.revision), (collection(3), None));
+    assert_eq!((loaded.rows.collection(), loaded.revision), (collection(3), None));
     place.execute("GRANT SELECT ON avalon_revision TO plain_only");
     assert_eq!(revision(&url), Some(1));
     place.execute("DROP TABLE avalon_revision");
@@ -154,5 +154,5 @@ fn the_documented_statement_counts_a_change_of_another_program() {
     store(&place.url, &collection(3), &[]).unwrap();
     place.execute(&format!("BEGIN; UPDATE tracks SET year = 1995; {} COMMIT", documented("SQLite")));
     let loaded = load(&place.url).unwrap();
-    assert_eq!((loaded.collection.songs[0].year, loaded.revision), (Some(1995), Some(2)));
+    assert_eq!((loaded.rows.collection().songs[0].year, loaded.revision), (Some(1995), Some(2)));
 }

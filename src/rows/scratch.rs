@@ -1,0 +1,184 @@
+//! Bytes that are needed for a while: few in memory, many in a file without a name, whose pages the kernel may
+//! evict. They are written from the first to the last, and then read in any order.
+
+use std::error::Error;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Deref;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+/// Bytes that stay in memory, and bytes that are written to a file at once.
+const MEMORY_MAX: usize = 2 << 20;
+
+/// The folder of temporary files.
+#[derive(Debug, Clone)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// `folder`, or else the one that TMPDIR names.
+    pub fn new(folder: Option<&Path>) -> Self {
+        Folder(folder.map_or_else(std::env::temp_dir, Path::to_owned))
+    }
+
+    /// An error in this folder.
+    fn context(&self, error: io::Error) -> ScratchError {
+        ScratchError { folder: self.0.clone(), source: error }
+    }
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Folder::new(None)
+    }
+}
+
+/// A temporary file that could not be made, written or mapped.
+#[derive(Debug)]
+pub struct ScratchError {
+    folder: PathBuf,
+    /// What the kernel said.
+    pub source: io::Error,
+}
+
+impl fmt::Display for ScratchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let folder = self.folder.display();
+        write!(
+            f,
+            "cannot keep the rows in {folder} for the build (SNAPSHOT_DIR or TMPDIR names another folder)"
+        )
+    }
+}
+
+impl Error for ScratchError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Bytes while they are written.
+#[derive(Debug)]
+pub struct Scratch {
+    folder: Folder,
+    /// A file without a name, once the bytes are many.
+    file: Option<File>,
+    /// What follows on the bytes in the file.
+    memory: Vec<u8>,
+    len: u64,
+}
+
+impl Scratch {
+    /// No bytes yet.
+    pub fn new(folder: &Folder) -> Self {
+        Scratch { folder: folder.clone(), file: None, memory: Vec::new(), len: 0 }
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Adds `bytes` behind the others.
+    ///
+    /// # Errors
+    /// The folder is missing or full, or not to be written.
+    #[inline]
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), ScratchError> {
+        self.memory.extend_from_slice(bytes);
+        self.len += bytes.len() as u64;
+        if self.memory.len() >= MEMORY_MAX { self.spill() } else { Ok(()) }
+    }
+
+    fn spill(&mut self) -> Result<(), ScratchError> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none
+                .insert(tempfile::tempfile_in(&self.folder.0).map_err(|error| self.folder.context(error))?),
+        };
+        file.write_all(&self.memory).map_err(|error| self.folder.context(error))?;
+        self.memory.clear();
+        Ok(())
+    }
+
+    /// The bytes, to be read in any order.
+    ///
+    /// # Errors
+    /// As for [`Scratch::push`], or the kernel cannot map the file.
+    pub fn finish(mut self) -> Result<Stored, ScratchError> {
+        if self.file.is_some() {
+            self.spill()?;
+        }
+        match self.file {
+            None => Ok(Stored::Memory(self.memory)),
+            Some(file) => map(file).map(Stored::Mapped).map_err(|error| self.folder.context(error)),
+        }
+    }
+}
+
+/// Bytes that were written.
+#[derive(Debug)]
+pub enum Stored {
+    /// They are few.
+    Memory(Vec<u8>),
+    /// They are in a file without a name.
+    Mapped(Mmap),
+}
+
+impl Deref for Stored {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Stored::Memory(bytes) => bytes,
+            Stored::Mapped(map) => map,
+        }
+    }
+}
+
+/// Maps a file without a name, which this process alone has open, and closes it.
+#[allow(unsafe_code)]
+fn map(file: File) -> io::Result<Mmap> {
+    // Opened again, so that no descriptor is left that can write.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let read = File::open(&path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}; mount /proc")))?;
+    drop(file);
+    // SAFETY: the bytes never change and never go away while they are mapped. The file has no name, so no other
+    // process can open it, and the only descriptor that could write has just been closed.
+    unsafe { Mmap::map(&read) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_bytes_stay_in_memory_and_many_are_mapped() {
+        let folder = tempfile::tempdir().unwrap();
+        for (len, is_mapped) in [(0, false), (1000, false), (MEMORY_MAX + 7, true), (3 * MEMORY_MAX, true)] {
+            let mut scratch = Scratch::new(&Folder::new(Some(folder.path())));
+            let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+            bytes.chunks(999).for_each(|chunk| scratch.push(chunk).unwrap());
+            assert_eq!(scratch.len(), len as u64);
+            let stored = scratch.finish().unwrap();
+            assert!(stored[..] == bytes && matches!(stored, Stored::Mapped(_)) == is_mapped, "{len}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the files have no names");
+    }
+
+    #[test]
+    fn missing_folder_is_named_once_it_is_needed() {
+        let mut scratch = Scratch::new(&Folder::new(Some(Path::new("/nowhere/at/all"))));
+        scratch.push(b"few").unwrap();
+        let error = scratch.push(&vec![0; MEMORY_MAX]).unwrap_err();
+        assert!(
+            error.to_string().contains("/nowhere/at/all") && error.to_string().contains("TMPDIR"),
+            "{error}"
+        );
+        assert_eq!(error.source.kind(), io::ErrorKind::NotFound);
+    }
+}

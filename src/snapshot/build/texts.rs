@@ -1,0 +1,53 @@
+//! Texts without gaps, kept outside of memory, and where each begins.
+
+use super::error::BuildError;
+use crate::rows::scratch::{Folder, Scratch, Stored};
+
+/// Texts while they come in.
+pub(super) struct TextsWriter {
+    bytes: Scratch,
+    starts: Vec<u64>,
+}
+
+impl TextsWriter {
+    /// No texts yet; there will be `count`.
+    pub(super) fn new(count: u32, folder: &Folder) -> Self {
+        let mut starts = Vec::with_capacity(count as usize + 1);
+        starts.push(0);
+        TextsWriter { bytes: Scratch::new(folder), starts }
+    }
+
+    pub(super) fn push(&mut self, text: &[u8]) -> Result<(), BuildError> {
+        self.bytes.push(text)?;
+        self.starts.push(self.bytes.len());
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Texts, BuildError> {
+        Ok(Texts { bytes: self.bytes.finish()?, starts: self.starts })
+    }
+}
+
+/// Texts by their index.
+pub(super) struct Texts {
+    bytes: Stored,
+    starts: Vec<u64>,
+}
+
+impl Texts {
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        // A text has the index of an entity.
+        (self.starts.len() - 1) as u32
+    }
+
+    /// The text at `at`, which is below the count.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the texts are mapped, so their offsets fit into a usize"
+    )]
+    pub(super) fn get(&self, at: u32) -> &[u8] {
+        let at = at as usize;
+        &self.bytes[self.starts[at] as usize..self.starts[at + 1] as usize]
+    }
+}
