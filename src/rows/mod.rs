@@ -4,6 +4,7 @@
 pub mod names;
 pub mod scratch;
 pub mod songs;
+mod utf8;
 
 use std::borrow::Cow;
 
@@ -89,14 +90,4 @@ impl PartialEq for Rows {
     fn eq(&self, other: &Rows) -> bool {
         self.collection() == other.collection()
     }
-}
-
-/// Stored text. It was UTF-8 when it was written.
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
-}
-
-/// The length of a text. No database holds one of 4 GiB; of such a text only the beginning would be kept.
-fn len_of(text: impl AsRef<[u8]>) -> u32 {
-    u32::try_from(text.as_ref().len()).unwrap_or(u32::MAX)
 }

@@ -6,7 +6,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Deref;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -22,6 +21,19 @@ impl Folder {
     /// `folder`, or else the one that TMPDIR names.
     pub fn new(folder: Option<&Path>) -> Self {
         Folder(folder.map_or_else(std::env::temp_dir, Path::to_owned))
+    }
+
+    /// A file without a name. An account that may not write the folder, as that of a server whose folder is root's,
+    /// has the one of TMPDIR.
+    fn file(&self) -> Result<File, ScratchError> {
+        match tempfile::tempfile_in(&self.0) {
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied && self.0 != std::env::temp_dir() =>
+            {
+                Folder::default().file()
+            }
+            outcome => outcome.map_err(|error| self.context(error)),
+        }
     }
 
     /// An error in this folder.
@@ -139,17 +151,12 @@ impl Deref for Stored {
     }
 }
 
-/// Maps a file without a name, which this process alone has open, and closes it.
+/// Maps a file without a name, and closes it.
 #[allow(unsafe_code)]
 fn map(file: File) -> io::Result<Mmap> {
-    // Opened again, so that no descriptor is left that can write.
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let read = File::open(&path)
-        .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}; mount /proc")))?;
-    drop(file);
     // SAFETY: the bytes never change and never go away while they are mapped. The file has no name, so no other
-    // process can open it, and the only descriptor that could write has just been closed.
-    unsafe { Mmap::map(&read) }
+    // process can open it, and its only descriptor is closed before the mapping is handed out.
+    unsafe { Mmap::map(&file) }
 }
 
 #[cfg(test)]

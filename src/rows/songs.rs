@@ -6,7 +6,7 @@ use uuid::Uuid;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use super::scratch::{Folder, Scratch, ScratchError, Stored};
-use super::text;
+use super::utf8::{len_of, text};
 use crate::model::{Owner, PerOwner};
 
 /// The values of a song.
@@ -78,7 +78,7 @@ impl SongsWriter {
     /// As for [`Scratch::push`].
     pub fn push(&mut self, song: &SongValues<'_>) -> Result<(), ScratchError> {
         let name = song.name.unwrap_or_default();
-        let text_len = super::len_of(name);
+        let text_len = len_of(name);
         let flag = |is_there: bool, flag: u64| if is_there { flag } else { 0 };
         let record = Record {
             id: song.id.into_bytes(),

@@ -14,6 +14,7 @@ use crate::harness::cgroup::Group;
 use crate::harness::eventually;
 use crate::harness::http::Connection;
 use crate::harness::server::{Server, Setup, collection};
+use crate::harness::small_disk::SmallDisk;
 
 /// Waits for the end, and looks whether it is the right one, said in one line, with no child
 /// left.
@@ -114,31 +115,13 @@ fn snapshot_folder_holds_no_file_while_it_serves() {
     server.assert_clean_shutdown();
 }
 
-/// A file system of 64 kB.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(path: std::path::PathBuf) -> Option<Self> {
-        fs::create_dir(&path).expect("a folder");
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&path).status();
-        mount.is_ok_and(|status| status.success()).then_some(SmallDisk(path))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn full_disk_ends_with_4_at_the_start_and_keeps_the_old_generation_at_a_reload() {
     let setup = Setup::with(&collection(100));
-    let Some(disk) = SmallDisk::mount(setup.path("disk")) else {
+    let Some(disk) = SmallDisk::mount(setup.path("disk"), "64k") else {
         return crate::harness::skip("no file system can be mounted here");
     };
-    let flag = format!("--snapshot-dir={}", disk.0.display());
+    let flag = format!("--snapshot-dir={}", disk.path().display());
     assert_fails(setup.flag(&flag).spawn(), 4, &["CRITICAL", "No space left"]);
 
     let small = Setup::with(&collection(1)).flag(&flag).start();

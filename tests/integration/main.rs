@@ -24,6 +24,7 @@ mod generations;
 mod harness;
 mod hostile;
 mod http;
+mod memory;
 mod migration;
 mod names;
 mod notify;

@@ -14,6 +14,7 @@ pub(crate) mod python_tools;
 pub(crate) mod seaweed;
 pub(crate) mod server;
 pub(crate) mod shim;
+pub(crate) mod small_disk;
 pub(crate) mod systemd_box;
 pub(crate) mod terminal;
 

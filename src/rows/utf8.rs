@@ -1,0 +1,13 @@
+//! Texts as they are stored.
+
+use std::borrow::Cow;
+
+/// Stored text. It was UTF-8 when it was written.
+pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+/// The length of a text. No database holds one of 4 GiB; of such a text only the beginning would be kept.
+pub(super) fn len_of(text: impl AsRef<[u8]>) -> u32 {
+    u32::try_from(text.as_ref().len()).unwrap_or(u32::MAX)
+}
