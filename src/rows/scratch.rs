@@ -108,8 +108,7 @@ impl Scratch {
     fn spill(&mut self) -> Result<(), ScratchError> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none
-                .insert(tempfile::tempfile_in(&self.folder.0).map_err(|error| self.folder.context(error))?),
+            none => none.insert(self.folder.file()?),
         };
         file.write_all(&self.memory).map_err(|error| self.folder.context(error))?;
         self.memory.clear();

@@ -1,14 +1,12 @@
 //! The short-lived child that turns the database into a snapshot, or fetches one that was published. It may start
 //! threads, hang, crash or be killed for memory: the master only waits for its report.
 
-use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::Instant;
 
 use memmap2::Mmap;
-use nix::errno::Errno;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use slog::{error, info, warn};
@@ -20,9 +18,11 @@ use crate::database::{self, DatabaseError};
 use crate::master::error::{MasterError, Outlook, Reason};
 use crate::master::exit::ExitCode;
 use crate::master::generation::before::Before;
+use crate::master::generation::drafts::Drafts;
+use crate::master::generation::failed::{Failed, failed};
 use crate::master::processes::end::Ended;
 use crate::master::processes::fork::{FirstSteps, fork};
-use crate::master::processes::report::{Awaited, ReportTo, report, short};
+use crate::master::processes::report::{Awaited, ReportTo, report};
 use crate::model::Owner;
 use crate::publication::{self, PublicationError};
 use crate::rows::scratch::Folder;
@@ -43,7 +43,7 @@ pub(crate) struct Loader {
 /// The material of a loader.
 enum Material {
     /// To be filled from the source, of which this is served so far.
-    Draft(Draft, Before),
+    Drafts(Drafts, Before),
     /// To be verified.
     Kept(Kept),
 }
@@ -52,7 +52,7 @@ impl Material {
     /// The descriptors that the loader keeps.
     fn fds(&self) -> Vec<RawFd> {
         match self {
-            Material::Draft(draft, _) => draft.fds().to_vec(),
+            Material::Drafts(drafts, _) => drafts.fds(),
             Material::Kept(kept) => vec![kept.snapshot().as_raw_fd()],
         }
     }
@@ -110,25 +110,14 @@ enum Report {
 struct Made {
     contents: Contents,
     is_substitute: bool,
+    /// Whether it is in the spare draft.
+    is_spare: bool,
 }
 
-/// Why there is no snapshot.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Failed {
-    reason: String,
-    outlook: Outlook,
-    /// Whether all rows had been read before.
-    pub(crate) was_read: bool,
-}
-
-impl Failed {
-    fn new(reason: Reason, was_read: bool) -> Self {
-        Failed { outlook: reason.outlook(), reason: short(reason.as_str()), was_read }
-    }
-
-    /// The words, with the outlook.
-    pub(crate) fn reason(&self) -> Reason {
-        Reason::new(self.reason.as_str()).with(self.outlook)
+impl Made {
+    /// In the first draft, of the source that is set.
+    fn of(contents: Contents) -> Self {
+        Made { contents, is_substitute: false, is_spare: false }
     }
 }
 
@@ -141,8 +130,8 @@ impl Loader {
         first: FirstSteps<'_>,
         before: Before,
     ) -> io::Result<Loader> {
-        let draft = Draft::create(config.snapshot_dir.as_deref())?;
-        Loader::fork(generation, config, log, first, Material::Draft(draft, before))
+        let drafts = Drafts::create(config)?;
+        Loader::fork(generation, config, log, first, Material::Drafts(drafts, before))
     }
 
     /// Forks a loader that only verifies a snapshot that was kept from a former master.
@@ -173,7 +162,7 @@ impl Loader {
     /// Where its snapshot comes from.
     pub(crate) fn source(&self) -> Source {
         match self.material {
-            Material::Draft(..) => Source::Origin,
+            Material::Drafts(..) => Source::Origin,
             Material::Kept(Kept::Stored(_)) => Source::Stored,
             Material::Kept(Kept::Saved(_)) => Source::Saved,
         }
@@ -185,9 +174,9 @@ impl Loader {
     /// The reason that the loader gives, or that it has ended without one.
     pub(crate) fn finish(self, ended: Ended) -> Result<Loaded, Failed> {
         match (ended, self.report.receive()) {
-            (Ended::Code(0), Some(Report::Loaded(Made { contents, is_substitute }))) => {
+            (Ended::Code(0), Some(Report::Loaded(Made { contents, is_substitute, is_spare }))) => {
                 let snapshot = match self.material {
-                    Material::Draft(draft, _) => draft.finish(),
+                    Material::Drafts(drafts, _) => drafts.finish(is_spare),
                     Material::Kept(Kept::Stored(snapshot) | Kept::Saved(snapshot)) => snapshot,
                 };
                 Ok(Loaded { snapshot, contents, is_substitute })
@@ -212,10 +201,10 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     let log = log.for_process("loader");
     let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None, sentry::Lookup::Own);
     let made = match material {
-        Material::Draft(draft, before) => make(config, &log, draft, *before),
-        Material::Kept(kept) => verify_kept(kept.snapshot())
-            .map(|contents| Made { contents, is_substitute: false })
-            .map_err(|error| Failed::new(error.into(), false)),
+        Material::Drafts(drafts, before) => make_in(config, &log, drafts, *before),
+        Material::Kept(kept) => {
+            verify_kept(kept.snapshot()).map(Made::of).map_err(|error| Failed::new(error.into(), false))
+        }
     };
     made.iter().for_each(|made| tell(&made.contents, &log));
     let (report, code) = match made {
@@ -231,13 +220,26 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     }
 }
 
+/// Makes a snapshot in the draft, or in the spare one if the disk is full.
+fn make_in(config: &Config, log: &Log, drafts: &Drafts, before: Before) -> Result<Made, Failed> {
+    match (make(config, log, &drafts.draft, before), &drafts.spare) {
+        (Err(failed), Some(spare)) if failed.is_full => {
+            warn!(log.logger(), "the snapshot is made again, in memory: {}", failed.reason);
+            // The disk has room again for others; if not, this load needs none of it.
+            let _ = drafts.draft.clear();
+            make(config, log, spare, before).map(|made| Made { is_spare: true, ..made })
+        }
+        (outcome, _) => outcome,
+    }
+}
+
 /// Fetches a snapshot, or makes one of the database.
 fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Made, Failed> {
     let Some(url) = &config.snapshot_url else {
-        return read(config, log, draft, before).map(|contents| Made { contents, is_substitute: false });
+        return read(config, log, draft, before).map(Made::of);
     };
     let failed = match fetch(url, log, draft, before) {
-        Ok(contents) => return Ok(Made { contents, is_substitute: false }),
+        Ok(contents) => return Ok(Made::of(contents)),
         Err(failed) => failed,
     };
     // What serves already is better than other rows.
@@ -247,26 +249,19 @@ fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Mad
     warn!(log.logger(), "no snapshot can be fetched, the database is read instead: {}", failed.reason;
         "url" => %url, "database" => %config.database_url);
     draft.clear().map_err(|error| Failed::new(error.into(), false))?;
-    read(config, log, draft, before).map(|contents| Made { contents, is_substitute: true })
+    read(config, log, draft, before).map(|contents| Made { is_substitute: true, ..Made::of(contents) })
 }
 
 /// Fetches a published snapshot, and verifies it.
 fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<Contents, Failed> {
     let begin = Instant::now();
     let pointer = publication::fetch(url, before.counter, draft.writer()).map_err(|error| {
-        let reason = match error.local() {
-            Some(error) => unwritten(error).into(),
-            None => Reason::new(format!("{url}: {error}")).with(outlook_of_store(&error)),
-        };
-        Failed::new(reason, false)
+        if let Some(error) = error.local() {
+            return Failed::unwritten(error, false);
+        }
+        Failed::new(Reason::new(format!("{url}: {error}")).with(outlook_of_store(&error)), false)
     })?;
-    let sealed = || {
-        draft
-            .seal()
-            .map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
-        contents(&map(draft.reader())?, Verify::Full)
-    };
-    let contents = sealed().map_err(|error| {
+    let contents = sealed(draft).map_err(|error| {
         let reason = format!("{url}: the published snapshot is of no use: {}", Reason::from(error));
         Failed::new(Reason::new(reason).with(Outlook::Interrupted), true)
     })?;
@@ -291,7 +286,7 @@ fn read(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Con
     let folder = Folder::new(config.snapshot_dir.as_deref());
     let loaded = load(&config.database_url, &folder)
         .map_err(|error| Failed::new(Reason::new(chain(&error)).with(outlook(&error)), false))?;
-    build(config, log, draft, loaded, begin).map_err(|error| Failed::new(error.into(), true))
+    build(config, log, draft, loaded, begin)
 }
 
 /// What the error of a load lets hope for.
@@ -316,37 +311,25 @@ fn build(
     draft: &Draft,
     loaded: database::Loaded,
     begin: Instant,
-) -> Result<Contents, MasterError> {
+) -> Result<Contents, Failed> {
     let read = begin.elapsed();
     if !loaded.left_out.is_empty() {
         warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
     }
-    snapshot::build(loaded.rows, draft.writer()).map_err(|error| unwritten(&error))?;
+    snapshot::build(loaded.rows, draft.writer()).map_err(|error| Failed::unwritten(&error, true))?;
     let (revision, mark) = (loaded.revision, loaded.mark);
-    draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
-    let contents = Contents { revision, mark, ..contents(&map(draft.reader())?, Verify::Full)? };
+    let contents = sealed(draft).map_err(|error| Failed::new(error.into(), true))?;
+    let contents = Contents { revision, mark, ..contents };
     info!(log.logger(), "collection loaded"; "database" => %config.database_url,
         "read_s" => format!("{:.3}", read.as_secs_f32()),
         "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
     Ok(contents)
 }
 
-fn failed(error: &(dyn Error + 'static)) -> MasterError {
-    MasterError::Failed(chain(error))
-}
-
-/// An error of a build, with a remedy where that is not plain. A full disk may have room again.
-fn unwritten(error: &(dyn Error + 'static)) -> MasterError {
-    let mut causes = std::iter::successors(Some(error), |&error| error.source());
-    let errno = causes.find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
-    match errno.map(Errno::from_raw) {
-        Some(Errno::EFBIG) => MasterError::Failed(format!(
-            "{}: a snapshot is a file, and RLIMIT_FSIZE allows none of its size (ulimit -f, LimitFSIZE=)",
-            chain(error)
-        )),
-        Some(_) => MasterError::Passing(Outlook::Unreachable, chain(error)),
-        None => failed(error),
-    }
+/// Seals what was written, and verifies all of it.
+fn sealed(draft: &Draft) -> Result<Contents, MasterError> {
+    draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
+    contents(&map(draft.reader())?, Verify::Full)
 }
 
 /// The lines of the original, for readers who look for them.
@@ -415,7 +398,7 @@ mod tests {
     #[test]
     fn report_counts_only_with_an_orderly_end() {
         let contents = Contents { songs: 3, hash: "00ff".to_owned(), ..Contents::default() };
-        let loaded = Report::Loaded(Made { contents: contents.clone(), is_substitute: false });
+        let loaded = Report::Loaded(Made::of(contents.clone()));
         assert_eq!(finished(Some(&loaded), Ended::Code(0)), Ok(contents));
         let killed = Ended::Signal(Signal::SIGKILL);
         let without = Reason::new("the loader ended without a result (killed by SIGKILL)");
@@ -435,15 +418,5 @@ mod tests {
                 assert_eq!(finished(Some(&failed), ended), Err(reason.clone()));
             }
         }
-    }
-
-    #[test]
-    fn file_beyond_the_limit_comes_with_a_remedy() {
-        let limit = io::Error::from_raw_os_error(Errno::EFBIG as i32);
-        let limit = Reason::from(unwritten(&limit));
-        assert!(limit.as_str().contains("LimitFSIZE=") && limit.outlook() == Outlook::Lasting);
-        assert_eq!(Reason::from(unwritten(&io::Error::other("torn"))), Reason::new("torn"));
-        let full = io::Error::from_raw_os_error(Errno::ENOSPC as i32);
-        assert_eq!(Reason::from(unwritten(&full)).outlook(), Outlook::Unreachable);
     }
 }

@@ -3,6 +3,8 @@
 
 pub(crate) mod asking;
 pub(crate) mod before;
+mod drafts;
+mod failed;
 pub(crate) mod freshness;
 pub(crate) mod generations;
 pub(crate) mod loader;

@@ -1,8 +1,9 @@
 //! The short-lived child that writes the snapshot to `SNAPSHOT_PATH`, so that the next start
 //! serves before the database has been read.
 //!
-//! The file is replaced as a whole: written beside its place, synced, renamed. No reader ever sees half of it,
-//! and a process that has mapped the former file keeps that one as it was.
+//! The file is replaced as a whole: it gets a name beside its place, is synced, and renamed. No reader ever sees half
+//! of it, and a process that has mapped the former file keeps that one as it was. The file that workers map gets
+//! the name itself if it is in the same file system; another one is copied.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -90,7 +91,7 @@ fn report(snapshot: File, path: &Path, log: &Logger) -> ExitCode {
     }
 }
 
-/// Copies `snapshot` to `path`; returns the number of bytes.
+/// Makes `snapshot` the file at `path`; returns the number of bytes.
 fn save(mut snapshot: File, path: &Path) -> io::Result<u64> {
     if !storage::is_replaceable(path)? {
         let message = "something else than a snapshot is there, and is left alone";
@@ -100,7 +101,7 @@ fn save(mut snapshot: File, path: &Path) -> io::Result<u64> {
     let saved = write(&mut snapshot, &draft).and_then(|bytes| {
         fs::rename(&draft, path)?;
         // The new name is on the disk only when its folder is.
-        File::open(folder(path))?.sync_all()?;
+        File::open(storage::folder_of(path))?.sync_all()?;
         Ok(bytes)
     });
     if saved.is_err() {
@@ -116,6 +117,9 @@ fn write(snapshot: &mut File, draft: &Path) -> io::Result<u64> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    if storage::link(snapshot, draft)? {
+        return complete(snapshot).and_then(|()| Ok(snapshot.metadata()?.len()));
+    }
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -124,10 +128,14 @@ fn write(snapshot: &mut File, draft: &Path) -> io::Result<u64> {
         .open(draft)?;
     snapshot.rewind()?;
     let bytes = io::copy(snapshot, &mut file)?;
-    // It is complete, and must not change.
-    file.set_permissions(Permissions::from_mode(0o400))?;
-    file.sync_all()?;
+    complete(&file)?;
     Ok(bytes)
+}
+
+/// The file must not change any more, and be on the disk before it replaces another one.
+fn complete(file: &File) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(0o400))?;
+    file.sync_all()
 }
 
 /// The name under which the file is written.
@@ -136,11 +144,7 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
     let mut draft = OsString::from(".");
     draft.push(name);
     draft.push(".new");
-    Ok(folder(path).join(draft))
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    Ok(storage::folder_of(path).join(draft))
 }
 
 #[cfg(test)]
