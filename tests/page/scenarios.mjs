@@ -482,3 +482,46 @@ export async function trouble(world) {
   await until(page, () => document.getElementById('snapshot').textContent === 'collection ffffffff');
   assert.ok(asked > 0);
 }
+
+// A page of another origin reads what the first of two servers allows it, and nothing of the second.
+export async function origins(world) {
+  const [allowing, refusing] = world.others;
+  const page = await world.open();
+  // The browser looks for an icon of this page.
+  world.expect(/status of 404/);
+  await page.goto(at(world, '/avalon/heartbeat'));
+  const read = (url, init = {}) => page.evaluate(async ([url, init]) => {
+    try {
+      const answer = await fetch(url, init);
+      return { status: answer.status, headers: Object.fromEntries(answer.headers), text: await answer.text() };
+    } catch (error) {
+      return { status: 0, headers: {}, text: String(error) };
+    }
+  }, [url, init]);
+  const list = '/avalon/songs?words=song&limit=2&total=true';
+  const direct = await fetch(allowing + list);
+  const answer = await read(allowing + list);
+  assert.deepEqual([answer.status, answer.text], [200, await direct.text()]);
+  assert.equal(answer.headers['x-total-count'], '30');
+  assert.match(answer.headers.link, /offset=2>; rel="next"/);
+  assert.equal(answer.headers['x-avalon-snapshot'], direct.headers.get('x-avalon-snapshot'));
+  assert.ok(answer.headers['x-request-id'] && answer.headers.etag);
+  // The browser asks before it sends such a field.
+  const known = await read(allowing + list, { headers: { 'If-None-Match': answer.headers.etag } });
+  assert.deepEqual([known.status, known.text], [304, '']);
+  // An error can be read as well.
+  world.expect(/status of 400/);
+  const wrong = await read(`${allowing}/avalon/songs?limit=x`);
+  assert.deepEqual([wrong.status, JSON.parse(wrong.text).errors[0].code], [400, 101]);
+  world.expect(/blocked by CORS policy|net::ERR_FAILED/);
+  for (const [url, init] of [
+    [`${refusing}${list}`, {}],
+    [`${refusing}/avalon/openapi.json`, {}],
+    [`${allowing}/avalon/status`, {}],
+    [allowing + list, { method: 'DELETE' }],
+    [allowing + list, { credentials: 'include' }],
+  ]) {
+    const { status, text } = await read(url, init);
+    assert.deepEqual([status, text], [0, 'TypeError: Failed to fetch'], `${url} ${JSON.stringify(init)}`);
+  }
+}
