@@ -47,6 +47,7 @@ fn sample() -> Setup {
 fn it_shows_lists_follows_links_and_goes_back() {
     let server = sample().start();
     play("browse", &server);
+    play("owners", &server);
     play("request", &server);
     server.assert_clean_shutdown();
 }
