@@ -28,4 +28,4 @@ docs:
 
 # man pages and completions into a folder
 manual folder:
-    cargo run --locked --example manual -- {{ folder }}
+    cargo run --locked --example manual -- {{ folder }} $(date --utc +%F)
