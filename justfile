@@ -12,7 +12,7 @@ check:
 test *filter:
     cargo test --locked {{ filter }}
 
-# fmt, clippy and cargo-deny alone (offline: cargo deny --offline check licenses bans sources)
+# fmt, clippy and cargo-deny alone (without GitHub: cargo deny check bans licenses sources)
 lint:
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
