@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use avalon::cli::{chain, exit_codes, print};
+use avalon::config::flags::stands_for;
 use avalon::config::{self, Config, DatabaseUrl, Overrides, SnapshotUrl};
 use avalon::control::{self, Command, ControlError, Reload, Status};
 use avalon::database;
@@ -17,7 +18,7 @@ use avalon::publication::{self, Outcome, Pointer, PublicationError};
 use avalon::rows::scratch::Folder;
 use avalon::snapshot::storage::Draft;
 use avalon::snapshot::{self, Snapshot, Verify, inspect};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use serde::Deserialize;
 
 /// Tells how a running avalon-master is, and steers it.
@@ -27,14 +28,15 @@ use serde::Deserialize;
     version,
     args_override_self = true,
     after_help = "Exit codes: --help",
-    after_long_help = exit_codes(|exit: &Exit| *exit as u8)
+    after_long_help = exit_codes(|exit: &Exit| *exit as u8),
+    mut_arg("socket", stands_for("CONTROL"))
 )]
 pub(crate) struct Arguments {
     /// Socket of the master; without it CONTROL of the configuration
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long)]
     socket: Option<PathBuf>,
     /// Configuration file [env: AVALON_CONFIG]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
     #[command(subcommand)]
     action: Action,
@@ -54,10 +56,10 @@ enum Action {
         #[arg(long)]
         wait: bool,
         /// Wait until rows of this revision, or a later one, serve; the database is read once it has them
-        #[arg(long, value_name = "N", requires = "wait", conflicts_with = "accept_older")]
+        #[arg(long, value_name = "N", value_hint = ValueHint::Other, requires = "wait", conflicts_with = "accept_older")]
         revision: Option<u64>,
         /// Seconds that the database may lack this revision, as a replica that lags does
-        #[arg(long, value_name = "SECONDS", requires = "revision", default_value_t = Reload::TIMEOUT)]
+        #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, requires = "revision", default_value_t = Reload::TIMEOUT)]
         timeout: u64,
         /// Serve the rows of the database also if their revision is older than that which serves
         #[arg(long)]
@@ -78,6 +80,7 @@ enum Action {
     /// Change the number of workers
     Workers {
         /// How many there are to be, from 1 to 256
+        #[arg(value_hint = ValueHint::Other)]
         count: usize,
     },
     /// Publish a snapshot to the store that servers fetch from
@@ -85,11 +88,13 @@ enum Action {
     /// Puts a snapshot into the store at SNAPSHOT_URL, compressed, and then points to it. A snapshot that is there
     /// already is not sent again, and of a database only rows that are newer than the last ones are published. Removes
     /// snapshots that are older than seven days and none of the last five.
+    #[command(mut_arg("url", stands_for("SNAPSHOT_URL")))]
     Publish {
         /// File of a snapshot; without it the one at SNAPSHOT_PATH
+        #[arg(value_hint = ValueHint::FilePath)]
         snapshot: Option<PathBuf>,
-        /// Store to publish to, instead of SNAPSHOT_URL
-        #[arg(short, long, value_name = "URL")]
+        /// Store to publish to
+        #[arg(short, long)]
         url: Option<String>,
         /// Make the snapshot of the rows of DATABASE_URL
         #[arg(long, conflicts_with = "snapshot")]
@@ -98,7 +103,7 @@ enum Action {
         #[arg(long)]
         accept_older: bool,
         /// Point to a former snapshot again: to the last one, or to the one with this hash
-        #[arg(long, value_name = "HASH", num_args = 0..=1, default_missing_value = "",
+        #[arg(long, value_name = "HASH", value_hint = ValueHint::Other, num_args = 0..=1, default_missing_value = "",
             conflicts_with_all = ["snapshot", "from_database", "accept_older"])]
         rollback: Option<String>,
     },
@@ -108,7 +113,7 @@ enum Action {
     /// serve the same rows, and know of nothing newer in the database.
     Fleet {
         /// Servers, as HOST:PORT or http(s)://HOST:PORT/REQUEST_PATH (/avalon without a path)
-        #[arg(required = true, value_name = "URL")]
+        #[arg(required = true, value_name = "URL", value_hint = ValueHint::Url)]
         servers: Vec<NodeUrl>,
         /// As JSON; times in seconds
         #[arg(long)]
@@ -120,9 +125,10 @@ enum Action {
     Inspect {
         /// File of a snapshot; without it the one at SNAPSHOT_PATH, or else one that is made of the
         /// database
+        #[arg(value_hint = ValueHint::FilePath)]
         snapshot: Option<PathBuf>,
         /// Make a snapshot of this database (DATABASE_URL without a value)
-        #[arg(short, long, value_name = "URL", num_args = 0..=1, default_missing_value = "", conflicts_with = "snapshot")]
+        #[arg(short, long, value_name = "URL", value_hint = ValueHint::Url, num_args = 0..=1, default_missing_value = "", conflicts_with = "snapshot")]
         database: Option<String>,
     },
 }

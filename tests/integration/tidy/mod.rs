@@ -292,3 +292,17 @@ fn unsafe_code_stands_only_where_the_architecture_says() {
         }
     }
 }
+
+/// Without its feature nothing of Sentry is built, and one module alone knows that there is a feature.
+#[test]
+fn sentry_can_be_left_out() {
+    let mut command = std::process::Command::new(env!("CARGO"));
+    command.args(["tree", "--locked", "--no-default-features", "--edges=normal,build", "--prefix=none"]);
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let crates = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(crates.contains("hyper v") && !crates.contains("sentry"), "{crates}");
+    let knows = |path: &Path| fs::read_to_string(path).expect("a source in UTF-8").contains("feature =");
+    let knowing: Vec<PathBuf> = files(&src()).into_iter().filter(|path| knows(path)).collect();
+    assert_eq!(knowing, [src().join("telemetry/sentry.rs")]);
+}
