@@ -9,7 +9,7 @@ use super::open::source;
 use super::pointer::{POINTER_LEN_MAX, Pointer, pointer_key};
 use super::store::{Source, Tag};
 use crate::config::SnapshotUrl;
-use crate::snapshot::{Identity, Passing};
+use crate::snapshot::{Identity, Passing, VERSION};
 
 /// Log2 of the most bytes that decompression looks back: 16 MB, which also bounds its memory.
 const WINDOW_LOG_MAX: u32 = 24;
@@ -19,13 +19,16 @@ const WINDOW_LOG_MAX: u32 = 24;
 /// # Errors
 /// The store fails, or the pointer is of no use.
 pub fn seen(url: &SnapshotUrl) -> Result<Option<Pointer>, PublicationError> {
-    let found = source(url)?.pointer(&pointer_key(), POINTER_LEN_MAX)?;
+    let found = source(url)?.pointer(&pointer_key(VERSION), POINTER_LEN_MAX)?;
     found.map(|(bytes, _)| Pointer::parse(&bytes)).transpose()
 }
 
 /// The pointer with its state, for a publisher, which also replaces one that it cannot read.
-pub(super) fn state(source: &dyn Source) -> Result<(Option<Pointer>, Option<Tag>), PublicationError> {
-    let found = Patience::new().retry(|| source.pointer(&pointer_key(), POINTER_LEN_MAX))?;
+pub(super) fn state(
+    source: &dyn Source,
+    format: u32,
+) -> Result<(Option<Pointer>, Option<Tag>), PublicationError> {
+    let found = Patience::new().retry(|| source.pointer(&pointer_key(format), POINTER_LEN_MAX))?;
     let Some((bytes, tag)) = found else { return Ok((None, None)) };
     Ok((Pointer::parse(&bytes).ok(), tag))
 }
@@ -39,26 +42,27 @@ pub(super) fn state(source: &dyn Source) -> Result<(Option<Pointer>, Option<Tag>
 /// damaged, or `to` cannot be written.
 pub fn fetch(url: &SnapshotUrl, served: Option<u64>, to: impl Write) -> Result<Pointer, PublicationError> {
     let source = source(url)?;
-    let found = Patience::new().retry(|| source.pointer(&pointer_key(), POINTER_LEN_MAX))?;
-    let (bytes, _) = found.ok_or(PublicationError::Nothing)?;
+    let found = Patience::new().retry(|| source.pointer(&pointer_key(VERSION), POINTER_LEN_MAX))?;
+    let (bytes, _) = found.ok_or(PublicationError::Nothing(VERSION))?;
     let pointer = Pointer::parse(&bytes)?;
     if let Some(served) = served.filter(|served| pointer.counter < *served) {
         return Err(PublicationError::Behind { found: pointer.counter, served });
     }
-    copy(source.as_ref(), &pointer.object, to)?;
+    copy(source.as_ref(), VERSION, &pointer.object, to)?;
     Ok(pointer)
 }
 
 /// Copies an object to `to`, decompressed and compared with what is known of it.
 pub(super) fn copy(
     source: &dyn Source,
+    format: u32,
     object: &Object,
     to: impl Write,
 ) -> Result<Identity, PublicationError> {
     let mut to = Checked { to, passing: Passing::default(), object };
-    decompress(Download::new(source, object), object, &mut to)?;
+    decompress(Download::new(source, format, object), object, &mut to)?;
     let identity = to.passing.finish().map_err(|error| object.wrong(error.to_string()))?;
-    match object.is(&identity) {
+    match object.is(&identity) && identity.version == format {
         true => Ok(identity),
         false => Err(object.wrong("it is another snapshot than the pointer says")),
     }

@@ -1,6 +1,7 @@
 //! `avalonctl publish` and `SNAPSHOT_URL`: one program publishes, nodes without a database fetch.
 
 mod damage;
+mod formats;
 mod proxy;
 mod s3;
 mod together;

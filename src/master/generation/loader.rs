@@ -26,7 +26,7 @@ use crate::master::processes::report::{Awaited, ReportTo, report, short};
 use crate::model::Owner;
 use crate::publication::{self, PublicationError};
 use crate::snapshot::storage::{self, Draft};
-use crate::snapshot::{self, Kind, Snapshot, Verify};
+use crate::snapshot::{self, Kind, Snapshot, VERSION, Verify};
 use crate::telemetry::{Log, sentry};
 use crate::title;
 
@@ -270,7 +270,7 @@ fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<
         Failed::new(Reason::new(reason).with(Outlook::Interrupted), true)
     })?;
     info!(log.logger(), "snapshot fetched"; "url" => %url, "counter" => pointer.counter,
-        "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
+        "format" => VERSION, "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
     Ok(Contents { revision: Some(pointer.counter), ..contents })
 }
 

@@ -20,7 +20,7 @@ use search::{Postings, write_sets};
 use sections::Sections;
 use songs::SortedSongs;
 
-use super::format::Column;
+use super::format::{Column, VERSION};
 use crate::model::{Collection, Kind, PerOwner};
 
 /// Writes the snapshot of `collection` to `out`, from its beginning. The same rows, in
@@ -29,12 +29,22 @@ use crate::model::{Collection, Kind, PerOwner};
 /// # Errors
 /// An error of `out`, or a collection beyond the limits of the format.
 pub fn build<W: Write + Seek>(collection: &Collection, out: W) -> Result<(), BuildError> {
-    build_with(collection, Levels::default(), out)
+    build_as(collection, VERSION, out)
+}
+
+/// The same in another version of the format, one of [`super::VERSIONS`]. Equal rows have equal hashes in versions
+/// whose sections are the same.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_as<W: Write + Seek>(collection: &Collection, version: u32, out: W) -> Result<(), BuildError> {
+    build_with(collection, version, Levels::default(), out)
 }
 
 /// The same with other levels of compression.
 pub(in crate::snapshot) fn build_with<W: Write + Seek>(
     collection: &Collection,
+    version: u32,
     levels: Levels,
     out: W,
 ) -> Result<(), BuildError> {
@@ -51,7 +61,7 @@ pub(in crate::snapshot) fn build_with<W: Write + Seek>(
             sections.bytes(Kind::Of(owner), Column::Zstd, &packed.zstd)?;
         }
     }
-    sections.finish()
+    sections.finish(version)
 }
 
 /// Writes all sections but the compressed lists.

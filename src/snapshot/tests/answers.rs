@@ -10,6 +10,7 @@ use super::questions::{Question, model_answer, query_of, question};
 use super::*;
 use crate::model::{Named, Song};
 use crate::snapshot::build::{Levels, build_with};
+use crate::snapshot::format::VERSION;
 use crate::snapshot::query::Plan;
 
 fn answer(snapshot: &Snapshot<'_>, collection: &Collection, question: &Question) -> Vec<serde_json::Value> {
@@ -206,7 +207,7 @@ fn hash_leaves_out_how_lists_are_compressed() {
     let collection = |count| Collection { genres: genres(count).collect(), ..small() };
     let built = |collection: &Collection, levels| {
         let mut out = Cursor::new(Vec::new());
-        build_with(collection, levels, &mut out).unwrap();
+        build_with(collection, VERSION, levels, &mut out).unwrap();
         let bytes = out.into_inner();
         let snapshot = Snapshot::open(&bytes, Verify::Full).unwrap();
         assert!(snapshot.packed(Kind::Of(Owner::Genre), Packing::Gzip).is_some());
