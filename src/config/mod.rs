@@ -246,6 +246,16 @@ pub enum SourceUrl {
     Database(DatabaseUrl),
 }
 
+impl SourceUrl {
+    /// What it is, as messages name it.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            SourceUrl::Store(_) => "store",
+            SourceUrl::Database(_) => "database",
+        }
+    }
+}
+
 fn snapshot_url(layers: &Layers, overrides: &Overrides) -> Result<Option<SnapshotUrl>, ConfigError> {
     let variable = |name: &'static str| overrides.variable(name)?.into_os_string().into_string().ok();
     layers.text("SNAPSHOT_URL", |text| match text.is_empty() {

@@ -33,23 +33,44 @@ pub(super) fn state(
     Ok((Pointer::parse(&bytes).ok(), tag))
 }
 
-/// Fetches the snapshot that serves and writes it to `to`, with constant memory and with retries. What is written
-/// has the length, checksum and hash that the pointer says; whether it is a sound snapshot is checked by opening it.
-/// `served` is the counter of the pointer that is served already.
+/// What a server has of a store already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Had {
+    /// The counter of the pointer.
+    pub counter: Option<u64>,
+    /// The hash of the content that is served, wherever it came from.
+    pub hash: Option<u128>,
+}
+
+/// What has come of a fetch.
+#[derive(Debug)]
+pub enum Fetched {
+    /// The snapshot that this pointer names is written.
+    Snapshot(Pointer),
+    /// This pointer names the content that is served, so nothing is written.
+    Same(Pointer),
+}
+
+/// Fetches the snapshot that serves, unless it is the one that the server `had`, and writes it to `to`, with constant
+/// memory and with retries. What is written has the length, checksum and hash that the pointer says; whether it is a
+/// sound snapshot is checked by opening it.
 ///
 /// # Errors
 /// The store fails, nothing is published, the pointer is older than what is served, what it names is missing or
 /// damaged, or `to` cannot be written.
-pub fn fetch(url: &SnapshotUrl, served: Option<u64>, to: impl Write) -> Result<Pointer, PublicationError> {
+pub fn fetch(url: &SnapshotUrl, had: Had, to: impl Write) -> Result<Fetched, PublicationError> {
     let source = source(url)?;
     let found = Patience::new().retry(|| source.pointer(&pointer_key(VERSION), POINTER_LEN_MAX))?;
     let (bytes, _) = found.ok_or(PublicationError::Nothing(VERSION))?;
     let pointer = Pointer::parse(&bytes)?;
-    if let Some(served) = served.filter(|served| pointer.counter < *served) {
+    if let Some(served) = had.counter.filter(|served| pointer.counter < *served) {
         return Err(PublicationError::Behind { found: pointer.counter, served });
     }
+    if had.hash == Some(pointer.object.hash) {
+        return Ok(Fetched::Same(pointer));
+    }
     copy(source.as_ref(), VERSION, &pointer.object, to)?;
-    Ok(pointer)
+    Ok(Fetched::Snapshot(pointer))
 }
 
 /// Copies an object to `to`, decompressed and compared with what is known of it.

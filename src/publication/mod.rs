@@ -27,7 +27,7 @@ mod store;
 mod web;
 
 pub use error::{PublicationError, StoreError};
-pub use fetch::{fetch, seen};
+pub use fetch::{Fetched, Had, fetch, seen};
 pub use object::Object;
 pub use pointer::Pointer;
 pub use publish::{Outcome, publish, roll_back};

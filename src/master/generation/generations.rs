@@ -21,6 +21,7 @@ use crate::master::generation::logs::{Logs, RELOAD_PATIENCE};
 use crate::master::handover::listeners::{self, Listener, Manner, open_wanted};
 use crate::master::processes::fork::FirstSteps;
 use crate::master::processes::writers::Writers;
+use crate::publication::Had;
 use crate::telemetry::Log;
 use crate::worker::Role;
 
@@ -95,10 +96,14 @@ impl Generation {
         let same_store = next.snapshot_url.is_some() && next.snapshot_url == self.config.snapshot_url;
         // Of a store the revision is the counter of its pointer.
         let fetched = self.served.as_ref().filter(|served| same_store && !served.is_unconfirmed);
+        let counter = fetched.and_then(|served| served.contents.revision);
+        // Another folder is to have a snapshot of its own.
+        let kept = self.served.as_ref().filter(|_| next.snapshot_dir == self.config.snapshot_dir);
+        let hash = kept.and_then(|served| u128::from_str_radix(&served.contents.hash, 16).ok());
         Before {
             had_rows: !self.is_empty() && self.config.database_url == next.database_url,
             serves: true,
-            counter: fetched.and_then(|served| served.contents.revision),
+            had: Had { counter, hash },
         }
     }
 

@@ -24,7 +24,7 @@ use crate::master::processes::end::Ended;
 use crate::master::processes::fork::{FirstSteps, fork};
 use crate::master::processes::report::{Awaited, ReportTo, report, short};
 use crate::model::Owner;
-use crate::publication::{self, PublicationError};
+use crate::publication::{self, Fetched, PublicationError};
 use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Kind, Snapshot, VERSION, Verify};
 use crate::telemetry::{Log, sentry};
@@ -90,8 +90,20 @@ pub(crate) struct Loaded {
     pub(crate) snapshot: OwnedFd,
     /// Its contents.
     pub(crate) contents: Contents,
-    /// Whether it was made of the database because the store of snapshots could not be read.
-    pub(crate) is_substitute: bool,
+    /// What the loader has done for it.
+    pub(crate) work: Work,
+}
+
+/// What a loader has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Work {
+    /// It has made or fetched a snapshot, or verified one that was kept.
+    Made,
+    /// It has made one of the database, because the store of snapshots has none that is of use.
+    Substitute,
+    /// It has found that the store names the rows that are served, and has left the draft empty.
+    Same,
 }
 
 /// The report of a loader.
@@ -108,7 +120,7 @@ enum Report {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Made {
     contents: Contents,
-    is_substitute: bool,
+    work: Work,
 }
 
 /// Why there is no snapshot.
@@ -184,12 +196,12 @@ impl Loader {
     /// The reason that the loader gives, or that it has ended without one.
     pub(crate) fn finish(self, ended: Ended) -> Result<Loaded, Failed> {
         match (ended, self.report.receive()) {
-            (Ended::Code(0), Some(Report::Loaded(Made { contents, is_substitute }))) => {
+            (Ended::Code(0), Some(Report::Loaded(Made { contents, work }))) => {
                 let snapshot = match self.material {
                     Material::Draft(draft, _) => draft.finish(),
                     Material::Kept(Kept::Stored(snapshot) | Kept::Saved(snapshot)) => snapshot,
                 };
-                Ok(Loaded { snapshot, contents, is_substitute })
+                Ok(Loaded { snapshot, contents, work })
             }
             (_, Some(Report::Failed(failed))) => Err(failed),
             (ended, _) => {
@@ -213,10 +225,11 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     let made = match material {
         Material::Draft(draft, before) => make(config, &log, draft, *before),
         Material::Kept(kept) => verify_kept(kept.snapshot())
-            .map(|contents| Made { contents, is_substitute: false })
+            .map(|contents| Made { contents, work: Work::Made })
             .map_err(|error| Failed::new(error.into(), false)),
     };
-    made.iter().for_each(|made| tell(&made.contents, &log));
+    let has_rows = made.iter().filter(|made| made.work != Work::Same);
+    has_rows.for_each(|made| tell(&made.contents, &log));
     let (report, code) = match made {
         Ok(made) => (Report::Loaded(made), ExitCode::Stopped),
         Err(failed) => (Report::Failed(failed), ExitCode::Snapshot),
@@ -233,10 +246,10 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
 /// Fetches a snapshot, or makes one of the database.
 fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Made, Failed> {
     let Some(url) = &config.snapshot_url else {
-        return read(config, log, draft, before).map(|contents| Made { contents, is_substitute: false });
+        return read(config, log, draft, before).map(|contents| Made { contents, work: Work::Made });
     };
     let failed = match fetch(url, log, draft, before) {
-        Ok(contents) => return Ok(Made { contents, is_substitute: false }),
+        Ok(made) => return Ok(made),
         Err(failed) => failed,
     };
     // What serves already is better than other rows.
@@ -246,19 +259,29 @@ fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Mad
     warn!(log.logger(), "no snapshot can be fetched, the database is read instead: {}", failed.reason;
         "url" => %url, "database" => %config.database_url);
     draft.clear().map_err(|error| Failed::new(error.into(), false))?;
-    read(config, log, draft, before).map(|contents| Made { contents, is_substitute: true })
+    read(config, log, draft, before).map(|contents| Made { contents, work: Work::Substitute })
 }
 
-/// Fetches a published snapshot, and verifies it.
-fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<Contents, Failed> {
+/// Fetches a published snapshot, unless it is the one that is served, and verifies it.
+fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<Made, Failed> {
     let begin = Instant::now();
-    let pointer = publication::fetch(url, before.counter, draft.writer()).map_err(|error| {
+    let fetched = publication::fetch(url, before.had, draft.writer()).map_err(|error| {
         let reason = match error.local() {
             Some(error) => unwritten(error).into(),
             None => Reason::new(format!("{url}: {error}")).with(outlook_of_store(&error)),
         };
         Failed::new(reason, false)
     })?;
+    let pointer = match fetched {
+        Fetched::Snapshot(pointer) => pointer,
+        Fetched::Same(pointer) => {
+            info!(log.logger(), "the store names the snapshot that is served"; "url" => %url,
+                "counter" => pointer.counter, "format" => VERSION);
+            let (hash, revision) = (pointer.object.name(), Some(pointer.counter));
+            let contents = Contents { hash, revision, ..Contents::default() };
+            return Ok(Made { contents, work: Work::Same });
+        }
+    };
     let sealed = || {
         draft
             .seal()
@@ -271,7 +294,8 @@ fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<
     })?;
     info!(log.logger(), "snapshot fetched"; "url" => %url, "counter" => pointer.counter,
         "format" => VERSION, "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
-    Ok(Contents { revision: Some(pointer.counter), ..contents })
+    let contents = Contents { revision: Some(pointer.counter), ..contents };
+    Ok(Made { contents, work: Work::Made })
 }
 
 /// What the error of a store lets hope for: a publisher may repair all of it at any moment.
@@ -412,7 +436,7 @@ mod tests {
     #[test]
     fn report_counts_only_with_an_orderly_end() {
         let contents = Contents { songs: 3, hash: "00ff".to_owned(), ..Contents::default() };
-        let loaded = Report::Loaded(Made { contents: contents.clone(), is_substitute: false });
+        let loaded = Report::Loaded(Made { contents: contents.clone(), work: Work::Made });
         assert_eq!(finished(Some(&loaded), Ended::Code(0)), Ok(contents));
         let killed = Ended::Signal(Signal::SIGKILL);
         let without = Reason::new("the loader ended without a result (killed by SIGKILL)");

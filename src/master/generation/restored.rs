@@ -7,6 +7,7 @@
 //! generation that serves goes on; if it has others, it takes over as after any reload. A snapshot that is confirmed
 //! is left to the next master as soon as it serves.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use slog::{Logger, info, warn};
 use crate::config::Config;
 use crate::control::Contents;
 use crate::master::generation::generations::{Generation, Served};
-use crate::master::generation::loader::{Kept, Loaded, Source};
+use crate::master::generation::loader::{Kept, Loaded, Source, Work};
 use crate::master::generation::saver::Saver;
 use crate::snapshot::storage;
 
@@ -48,7 +49,7 @@ impl Restored {
         took: Duration,
         config: &Config,
     ) -> Served {
-        let is_fresh = source == Source::Origin && !loaded.is_substitute;
+        let is_fresh = source == Source::Origin && loaded.work != Work::Substitute;
         if let (Source::Saved, Some(path)) = (source, config.snapshot_path.as_deref()) {
             self.saver.holds(path, &loaded.contents.hash);
         }
@@ -89,15 +90,35 @@ impl Restored {
     }
 }
 
-/// Whether a load that was made only to ask the database has found what `current` serves. Then that is confirmed,
+/// Whether a load that was made only to ask the source, a `noun`, has found what `current` serves. Then that is confirmed,
 /// and nothing has to change.
-pub(crate) fn confirms(loaded: &Contents, current: Option<&mut Served>, log: &Logger) -> bool {
+pub(crate) fn confirms(loaded: &Contents, current: Option<&mut Served>, noun: &str, log: &Logger) -> bool {
     let Some(current) = current.filter(|current| current.contents.hash == loaded.hash) else { return false };
     current.is_unconfirmed = false;
     current.contents.revision = loaded.revision;
     current.contents.mark.clone_from(&loaded.mark);
-    info!(log, "the database holds the rows that are served");
+    info!(log, "the {} holds the rows that are served", noun);
     true
+}
+
+/// What `current` serves, for the next generation: a load has found these rows in the source, and the snapshot is not
+/// made once more.
+///
+/// # Errors
+/// Other rows serve by now, or the kernel has no descriptor left.
+pub(crate) fn again(loaded: &Contents, current: Option<&Served>) -> io::Result<Served> {
+    let current = current.filter(|current| current.contents.hash == loaded.hash);
+    let current =
+        current.ok_or_else(|| io::Error::other("what the loader has found again serves no more"))?;
+    let (revision, mark) = (loaded.revision, loaded.mark.clone());
+    Ok(Served {
+        snapshot: current.snapshot.try_clone()?,
+        contents: Contents { revision, mark, ..current.contents.clone() },
+        source: current.source,
+        made: current.made,
+        build: current.build,
+        is_unconfirmed: false,
+    })
 }
 
 /// The snapshot that a former master has saved.
@@ -124,8 +145,7 @@ mod tests {
 
     fn served(hash: &str) -> Served {
         let contents = Contents { hash: hash.to_owned(), ..Contents::default() };
-        let loaded =
-            Loaded { snapshot: tempfile::tempfile().unwrap().into(), contents, is_substitute: false };
+        let loaded = Loaded { snapshot: tempfile::tempfile().unwrap().into(), contents, work: Work::Made };
         let config = crate::config::load(&Default::default()).unwrap();
         restored().serve(loaded, Source::Stored, Duration::from_secs(3), &config)
     }
@@ -136,8 +156,8 @@ mod tests {
             let mut current = served("00ff");
             assert!(current.is_unconfirmed && current.build.is_zero());
             let loaded = Contents { hash: hash.to_owned(), ..Contents::default() };
-            assert!(!confirms(&loaded, None, &log()), "nothing serves");
-            assert_eq!(confirms(&loaded, Some(&mut current), &log()), same);
+            assert!(!confirms(&loaded, None, "database", &log()), "nothing serves");
+            assert_eq!(confirms(&loaded, Some(&mut current), "store", &log()), same);
             assert_eq!(current.is_unconfirmed, !same);
         }
     }

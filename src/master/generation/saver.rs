@@ -83,7 +83,7 @@ fn report(snapshot: File, path: &Path, log: &Logger) -> ExitCode {
             ExitCode::Stopped
         }
         Err(error) => {
-            warn!(log, "the snapshot is not saved, the next start reads the database first: {}", error;
+            warn!(log, "the snapshot is not saved, the next start loads the collection first: {}", error;
                 "path" => %path.display());
             ExitCode::Failure
         }

@@ -97,7 +97,7 @@ impl Watcher {
             }
             Err(error) => {
                 self.wait.failed(now, 0);
-                warn!(log, "the watcher of the database cannot be started: {}", error);
+                warn!(log, "the watcher of the {} cannot be started: {}", config.source_url().noun(), error);
             }
         }
     }
@@ -130,7 +130,12 @@ impl Watcher {
         }
         // The first one in a row is replaced at once.
         self.wait.failed(now, 1);
-        warn!(log, "the watcher of the database has ended ({}), and is started again", ended);
+        warn!(
+            log,
+            "the watcher of the {} has ended ({}), and is started again",
+            child.task.source.noun(),
+            ended
+        );
         Some(lines(&child.lines))
     }
 
