@@ -246,6 +246,15 @@ pub enum SourceUrl {
     Database(DatabaseUrl),
 }
 
+impl std::fmt::Display for SourceUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SourceUrl::Store(url) => url.fmt(f),
+            SourceUrl::Database(url) => url.fmt(f),
+        }
+    }
+}
+
 impl SourceUrl {
     /// What it is, as messages name it.
     pub fn noun(&self) -> &'static str {

@@ -401,8 +401,9 @@ impl Shell {
         let killed = ended == Ended::Signal(Signal::SIGKILL);
         let mut events = vec![Event::Exited { pid, orderly, killed, how: ended.to_string() }];
         let of = generation.and_then(|number| self.generations.numbered(number).ok());
-        let from_file =
-            of.and_then(|of| of.served.as_ref()).is_some_and(|served| served.source != Source::Origin);
+        let from_file = of
+            .and_then(|of| of.served.as_ref())
+            .is_some_and(|served| matches!(served.source, Source::Stored | Source::Saved));
         if from_file && ended == Ended::Signal(Signal::SIGBUS) {
             warn!(self.logger(), "the snapshot's file was cut while it was in use");
             events.push(Event::Wished(Wish::Reload));

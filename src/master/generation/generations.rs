@@ -53,9 +53,10 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// The version of its rows in the database; `None` if this master has not read it.
+    /// The version of its rows in the source; `None` if neither this master has read it nor a former one noted it.
     pub(crate) fn version(&self) -> Option<Version> {
-        (!self.is_unconfirmed).then(|| version(&self.contents))
+        let is_known = !self.is_unconfirmed || self.contents.revision.is_some();
+        (is_known && self.source != Source::Substitute).then(|| version(&self.contents))
     }
 }
 
@@ -95,7 +96,7 @@ impl Generation {
     pub(crate) fn before(&self, next: &Config) -> Before {
         let same_store = next.snapshot_url.is_some() && next.snapshot_url == self.config.snapshot_url;
         // Of a store the revision is the counter of its pointer.
-        let fetched = self.served.as_ref().filter(|served| same_store && !served.is_unconfirmed);
+        let fetched = self.served.as_ref().filter(|served| same_store && served.source != Source::Substitute);
         let counter = fetched.and_then(|served| served.contents.revision);
         // Another folder is to have a snapshot of its own.
         let kept = self.served.as_ref().filter(|_| next.snapshot_dir == self.config.snapshot_dir);

@@ -74,6 +74,8 @@ pub(crate) enum Source {
     Stored,
     /// The same, in a file.
     Saved,
+    /// Made of the rows of the database, because the store of snapshots has none that is of use.
+    Substitute,
 }
 
 impl Kept {

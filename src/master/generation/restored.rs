@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::control::Contents;
 use crate::master::generation::generations::{Generation, Served};
 use crate::master::generation::loader::{Kept, Loaded, Source, Work};
+use crate::master::generation::note::Note;
 use crate::master::generation::saver::Saver;
 use crate::snapshot::storage;
 
@@ -25,6 +26,8 @@ use crate::snapshot::storage;
 pub(crate) struct Restored {
     /// A snapshot of a former master, until a loader takes it.
     from: Option<Kept>,
+    /// Of which source and revision it is, if it was saved with that.
+    note: Option<Note>,
     saver: Saver,
 }
 
@@ -33,7 +36,8 @@ impl Restored {
     /// loader reads the database.
     pub(crate) fn find(stored: Option<std::os::fd::OwnedFd>, config: &Config, log: &Logger) -> Self {
         let from = stored.map(Kept::Stored).or_else(|| saved_snapshot(config, log));
-        Restored { from, saver: Saver::default() }
+        let note = note_of(from.as_ref(), config, log);
+        Restored { from, note, saver: Saver::default() }
     }
 
     /// The snapshot for the first loader, once.
@@ -49,13 +53,19 @@ impl Restored {
         took: Duration,
         config: &Config,
     ) -> Served {
-        let is_fresh = source == Source::Origin && loaded.work != Work::Substitute;
+        let source = if loaded.work == Work::Substitute { Source::Substitute } else { source };
+        let is_fresh = source == Source::Origin;
+        let (mut contents, url) = (loaded.contents, config.source_url());
         if let (Source::Saved, Some(path)) = (source, config.snapshot_path.as_deref()) {
-            self.saver.holds(path, &loaded.contents.hash);
+            contents = match &self.note {
+                Some(note) => note.complete(contents, &url),
+                None => contents,
+            };
+            self.saver.holds(path, Note::of(&contents, &url));
         }
         Served {
             snapshot: loaded.snapshot,
-            contents: loaded.contents,
+            contents,
             source,
             made: Instant::now(),
             build: if is_fresh { took } else { Duration::ZERO },
@@ -74,7 +84,8 @@ impl Restored {
         };
         let first = current.first_steps().giving_way(true);
         let Served { snapshot, contents, .. } = served;
-        if let Err(error) = self.saver.save(snapshot, &contents.hash, path, &current.logs.log, first) {
+        let note = Note::of(contents, &current.config.source_url());
+        if let Err(error) = self.saver.save(snapshot, note, path, &current.logs.log, first) {
             warn!(current.logs.logger(), "the snapshot cannot be saved: {}", error);
         }
     }
@@ -119,6 +130,18 @@ pub(crate) fn again(loaded: &Contents, current: Option<&Served>) -> io::Result<S
         build: current.build,
         is_unconfirmed: false,
     })
+}
+
+/// The note of a snapshot that a former master has saved.
+fn note_of(kept: Option<&Kept>, config: &Config, log: &Logger) -> Option<Note> {
+    let (Some(Kept::Saved(snapshot)), Some(path)) = (kept, config.snapshot_path.as_deref()) else {
+        return None;
+    };
+    let unread = |error| {
+        let path = Note::path(path);
+        warn!(log, "the revision of the saved snapshot is not known: {}", error; "path" => %path.display());
+    };
+    Note::read(path, snapshot).map_err(unread).ok()?
 }
 
 /// The snapshot that a former master has saved.

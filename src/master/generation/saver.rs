@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Seek};
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use slog::{Logger, info, warn};
 
 use crate::master::exit::ExitCode;
+use crate::master::generation::note::Note;
 use crate::master::processes::fork::{FirstSteps, fork};
 use crate::snapshot::storage;
 use crate::telemetry::Log;
@@ -26,17 +27,17 @@ use crate::title;
 #[derive(Default)]
 pub(crate) struct Saver {
     pid: Option<Pid>,
-    /// File and hash of the snapshot that was saved last, or could not be.
-    last: Option<(PathBuf, String)>,
+    /// File and note of the snapshot that was saved last, or could not be.
+    last: Option<(PathBuf, Note)>,
 }
 
 impl Saver {
-    /// The file at `path` already holds the snapshot with this hash.
-    pub(crate) fn holds(&mut self, path: &Path, hash: &str) {
-        self.last = Some((path.to_owned(), hash.to_owned()));
+    /// The file at `path` already holds the snapshot of this note.
+    pub(crate) fn holds(&mut self, path: &Path, note: Note) {
+        self.last = Some((path.to_owned(), note));
     }
 
-    /// Forks a saver of the sealed `snapshot`, whose hash is `hash`, unless that is saved already
+    /// Forks a saver of the sealed `snapshot`, to which `note` belongs, unless both are saved already
     /// or another saver is still at work: at its end the master asks again.
     ///
     /// # Errors
@@ -44,21 +45,23 @@ impl Saver {
     pub(crate) fn save(
         &mut self,
         snapshot: &OwnedFd,
-        hash: &str,
+        note: Note,
         path: &Path,
         log: &Log,
         first: FirstSteps<'_>,
     ) -> io::Result<()> {
-        let saved = self.last.as_ref().is_some_and(|(file, last)| file == path && last == hash);
-        if saved || self.pid.is_some() {
+        let last = self.last.as_ref().filter(|(file, _)| file == path).map(|(_, last)| last);
+        if last == Some(&note) || self.pid.is_some() {
             return Ok(());
         }
-        self.holds(path, hash);
+        // Of rows that are the same only their revision is new.
+        let has_rows = last.is_some_and(|last| last.hash == note.hash);
+        self.holds(path, note.clone());
         // Opened again, before the change of user, for a position that no other process moves.
         let snapshot = File::open(format!("/proc/self/fd/{}", snapshot.as_raw_fd()))?;
         self.pid = Some(fork(&first.keeping([snapshot.as_fd()]), || {
             title::set("avalon: saver");
-            report(snapshot, path, log.for_process("saver").logger())
+            report((!has_rows).then_some(snapshot), &note, path, log.for_process("saver").logger())
         })?);
         Ok(())
     }
@@ -74,10 +77,15 @@ impl Saver {
     }
 }
 
-fn report(snapshot: File, path: &Path, log: &Logger) -> ExitCode {
+fn report(snapshot: Option<File>, note: &Note, path: &Path, log: &Logger) -> ExitCode {
     let begin = Instant::now();
-    match save(snapshot, path) {
-        Ok(bytes) => {
+    let saved = snapshot.map(|snapshot| save(snapshot, path)).transpose();
+    let noted = || {
+        serde_json::to_vec(note).map_err(io::Error::from).and_then(|text| put(&text[..], &Note::path(path)))
+    };
+    match saved.and_then(|bytes| noted().map(|_| bytes)) {
+        Ok(None) => ExitCode::Stopped,
+        Ok(Some(bytes)) => {
             info!(log, "snapshot saved"; "path" => %path.display(), "bytes" => bytes,
                 "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
             ExitCode::Stopped
@@ -96,8 +104,14 @@ fn save(mut snapshot: File, path: &Path) -> io::Result<u64> {
         let message = "something else than a snapshot is there, and is left alone";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
+    snapshot.rewind()?;
+    put(snapshot, path)
+}
+
+/// Replaces the file at `path` as a whole; returns the number of bytes.
+fn put(content: impl Read, path: &Path) -> io::Result<u64> {
     let draft = beside(path)?;
-    let saved = write(&mut snapshot, &draft).and_then(|bytes| {
+    let saved = write(content, &draft).and_then(|bytes| {
         fs::rename(&draft, path)?;
         // The new name is on the disk only when its folder is.
         File::open(folder(path))?.sync_all()?;
@@ -110,7 +124,7 @@ fn save(mut snapshot: File, path: &Path) -> io::Result<u64> {
     saved
 }
 
-fn write(snapshot: &mut File, draft: &Path) -> io::Result<u64> {
+fn write(mut content: impl Read, draft: &Path) -> io::Result<u64> {
     // A saver that was killed may have left one.
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -122,8 +136,7 @@ fn write(snapshot: &mut File, draft: &Path) -> io::Result<u64> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(draft)?;
-    snapshot.rewind()?;
-    let bytes = io::copy(snapshot, &mut file)?;
+    let bytes = io::copy(&mut content, &mut file)?;
     // It is complete, and must not change.
     file.set_permissions(Permissions::from_mode(0o400))?;
     file.sync_all()?;
@@ -145,7 +158,7 @@ fn folder(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Write;
 
     use super::*;
 
