@@ -17,7 +17,7 @@ use avalon::model::Kind;
 use avalon::publication::{self, Outcome, Pointer, PublicationError};
 use avalon::rows::scratch::Folder;
 use avalon::snapshot::storage::Draft;
-use avalon::snapshot::{self, Snapshot, Verify, inspect};
+use avalon::snapshot::{self, Snapshot, VERSION, VERSIONS, Verify, inspect};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use serde::Deserialize;
 
@@ -99,6 +99,9 @@ enum Action {
         /// Make the snapshot of the rows of DATABASE_URL
         #[arg(long, conflicts_with = "snapshot")]
         from_database: bool,
+        /// Version of the snapshot format that servers read; may be repeated
+        #[arg(long, value_name = "N", value_parser = format_version, default_values_t = [VERSION])]
+        format: Vec<u32>,
         /// Publish rows although newer ones were published before
         #[arg(long)]
         accept_older: bool,
@@ -175,11 +178,11 @@ fn run(arguments: Arguments) -> Exit {
         Action::Inspect { snapshot, database } => {
             Some(inspect(&overrides, snapshot.clone(), database.clone()))
         }
-        Action::Publish { snapshot, url, from_database, accept_older, rollback } => {
+        Action::Publish { snapshot, url, from_database, format, accept_older, rollback } => {
             let (url, snapshot) = (url.as_deref(), snapshot.as_deref());
             Some(match rollback {
-                Some(hash) => roll_back(&mut overrides, url, hash),
-                None => publish(&mut overrides, url, snapshot, *from_database, *accept_older),
+                Some(hash) => roll_back(&mut overrides, url, format, hash),
+                None => publish(&mut overrides, url, snapshot, *from_database, format, *accept_older),
             })
         }
         _ => None,
@@ -261,7 +264,7 @@ fn inspect(
     let loaded = database::load(&url, &Folder::default()).map_err(|error| (Exit::Failed, chain(&error)))?;
     let read = begin.elapsed();
     let mut bytes = Cursor::new(Vec::new());
-    snapshot::build(loaded.rows, &mut bytes).map_err(|error| (Exit::Failed, chain(&error)))?;
+    snapshot::build(&loaded.rows, &mut bytes).map_err(|error| (Exit::Failed, chain(&error)))?;
     let built = begin.elapsed() - read;
     let report = inspect::report(bytes.get_ref()).map_err(|error| (Exit::Failed, chain(&error)))?;
     let (read, built) = (read.as_secs_f64(), built.as_secs_f64());
@@ -285,54 +288,83 @@ fn unpublished(url: &SnapshotUrl, error: &PublicationError) -> (Exit, String) {
     (exit, format!("{url}: {}", chain(error)))
 }
 
-/// Publishes a snapshot, and tells what became of it.
+/// Publishes a snapshot in each of these versions of the format, and tells what became of it.
 fn publish(
     overrides: &mut Overrides,
     url: Option<&str>,
     snapshot: Option<&Path>,
     from_database: bool,
+    formats: &[u32],
     accept_older: bool,
 ) -> Result<String, (Exit, String)> {
     let (config, url) = store(overrides, url)?;
     let failed = |error: &dyn Error| (Exit::Failed, chain(error));
-    let draft = Draft::create(config.snapshot_dir.as_deref()).map_err(|error| failed(&error))?;
-    let revision = match (from_database, snapshot.or(config.snapshot_path.as_deref())) {
+    let draft = || Draft::create(config.snapshot_dir.as_deref()).map_err(|error| failed(&error));
+    match (from_database, snapshot.or(config.snapshot_path.as_deref())) {
         (true, _) => {
             let folder = Folder::new(config.snapshot_dir.as_deref());
             let loaded = database::load(&config.database_url, &folder).map_err(|error| {
                 let exit = if error.is_unreachable() { Exit::NoAnswer } else { Exit::Failed };
                 (exit, chain(&error))
             })?;
-            snapshot::build(loaded.rows, draft.writer()).map_err(|error| failed(&error))?;
-            loaded.revision
+            let mut told = String::new();
+            for &format in formats {
+                let draft = draft()?;
+                let built = snapshot::build_as(&loaded.rows, format, draft.writer());
+                built.map_err(|error| failed(&error))?;
+                told += &publish_draft(&url, draft, format, loaded.revision, accept_older)?;
+            }
+            Ok(told)
+        }
+        (false, Some(_)) if *formats != [VERSION] => {
+            let message = format!("the file of a snapshot has format {VERSION}; others need --from-database");
+            Err((Exit::Usage, message))
         }
         (false, Some(path)) => {
+            let draft = draft()?;
             let copied = File::open(path).and_then(|mut file| io::copy(&mut file, &mut draft.writer()));
             copied.map_err(|error| (Exit::Failed, format!("{}: {error}", path.display())))?;
-            None
+            publish_draft(&url, draft, VERSION, None, accept_older)
         }
         (false, None) => {
             let message = "name the file of a snapshot, set SNAPSHOT_PATH, or publish --from-database";
-            return Err((Exit::Usage, message.to_owned()));
+            Err((Exit::Usage, message.to_owned()))
         }
-    };
+    }
+}
+
+/// Checks a snapshot of this version of the format, publishes it, and tells what became of it.
+fn publish_draft(
+    url: &SnapshotUrl,
+    draft: Draft,
+    format: u32,
+    revision: Option<u64>,
+    accept_older: bool,
+) -> Result<String, (Exit, String)> {
+    let failed = |error: &dyn Error| (Exit::Failed, chain(error));
     draft.seal().map_err(|error| failed(&error))?;
     let map = snapshot::storage::map(draft.reader()).map_err(|error| failed(&error))?;
-    let songs = Snapshot::open(&map, Verify::Full).map_err(|error| failed(&error))?.count(Kind::Song);
+    let snapshot = Snapshot::open_as(&map, format, Verify::Full).map_err(|error| failed(&error))?;
+    let songs = snapshot.count(Kind::Song);
     let file = File::from(draft.finish());
-    let outcome = publication::publish(&url, &file, songs.into(), revision, accept_older);
-    Ok(match outcome.map_err(|error| unpublished(&url, &error))? {
-        Outcome::Published(pointer) => format!("{url}: published {}\n", told(&pointer)),
-        Outcome::Unchanged(pointer) => format!("{url}: has it already, {}\n", told(&pointer)),
+    let outcome = publication::publish(url, &file, songs.into(), revision, accept_older);
+    Ok(match outcome.map_err(|error| unpublished(url, &error))? {
+        Outcome::Published(pointer) => format!("{url}: published {}\n", told(&pointer, format)),
+        Outcome::Unchanged(pointer) => format!("{url}: has it already, {}\n", told(&pointer, format)),
         Outcome::Newer(pointer) => format!(
             "{url}: keeps rows that are as new or newer, {} (--accept-older replaces them)\n",
-            told(&pointer)
+            told(&pointer, format)
         ),
     })
 }
 
-/// Returns to a former publication, and tells which it is.
-fn roll_back(overrides: &mut Overrides, url: Option<&str>, hash: &str) -> Result<String, (Exit, String)> {
+/// Returns to a former publication in each of these versions of the format, and tells which it is.
+fn roll_back(
+    overrides: &mut Overrides,
+    url: Option<&str>,
+    formats: &[u32],
+    hash: &str,
+) -> Result<String, (Exit, String)> {
     let (_, url) = store(overrides, url)?;
     let hash = match hash {
         "" => None,
@@ -341,16 +373,29 @@ fn roll_back(overrides: &mut Overrides, url: Option<&str>, hash: &str) -> Result
             Err(_) => return Err((Exit::Usage, "a hash has 32 hexadecimal digits".to_owned())),
         },
     };
-    let pointer = publication::roll_back(&url, hash).map_err(|error| unpublished(&url, &error))?;
-    Ok(format!("{url}: returned to {}\n", told(&pointer)))
+    let mut returned = String::new();
+    for &format in formats {
+        let pointer = publication::roll_back(&url, format, hash);
+        let pointer = pointer.map_err(|error| unpublished(&url, &error))?;
+        returned += &format!("{url}: returned to {}\n", told(&pointer, format));
+    }
+    Ok(returned)
+}
+
+/// A version of the snapshot format that this program writes.
+fn format_version(text: &str) -> Result<u32, String> {
+    let known = text.parse().ok().filter(|version| VERSIONS.contains(version));
+    let all = VERSIONS.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    known.ok_or_else(|| format!("this program writes format {all}"))
 }
 
 /// A pointer in a line.
-fn told(pointer: &Pointer) -> String {
+fn told(pointer: &Pointer, format: u32) -> String {
     let (object, counter) = (&pointer.object, pointer.counter);
     let revision = pointer.revision.map_or_else(String::new, |revision| format!(" revision={revision}"));
     let bytes = object.compressed_length;
-    format!("hash={} songs={} compressed={bytes} counter={counter}{revision}", object.name(), object.songs)
+    let (hash, songs) = (object.name(), object.songs);
+    format!("hash={hash} songs={songs} compressed={bytes} counter={counter}{revision} format={format}")
 }
 
 fn fleet(servers: &[NodeUrl], json: bool) -> Exit {

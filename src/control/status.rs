@@ -107,7 +107,7 @@ pub struct SourceStatus {
     pub stale: bool,
     /// Why they may.
     pub reason: Option<String>,
-    /// Whether the last load or poll that has asked the database could read it; `None` before the first.
+    /// Whether the last load or poll that has asked the source could read it; `None` before the first.
     pub up: Option<bool>,
     /// The revision that the watcher has seen last; `None` if there is no watcher, or the database does not tell it.
     pub revision: Option<u64>,

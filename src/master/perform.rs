@@ -20,8 +20,8 @@ use crate::master::generation::asking::Asking;
 use crate::master::generation::before::Before;
 use crate::master::generation::freshness::Freshness;
 use crate::master::generation::generations::{Generation, Generations, Served, version};
-use crate::master::generation::loader::{Loader, Source};
-use crate::master::generation::restored::{Restored, confirms};
+use crate::master::generation::loader::{Loader, Source, Work};
+use crate::master::generation::restored::{Restored, again, confirms};
 use crate::master::generation::watcher::Watcher;
 use crate::master::generation::workers::Workers;
 use crate::master::handover::paths::Name;
@@ -33,6 +33,7 @@ use crate::master::processes::end::{self, Ended};
 use crate::master::processes::errands::{Errand, Errands};
 use crate::master::processes::fork::FirstSteps;
 use crate::master::scans::schedule::{Ending, Scans, Scope};
+use crate::publication::Had;
 use crate::scoreboard::RestartCause;
 use crate::telemetry::sentry;
 
@@ -177,7 +178,7 @@ impl Shell {
                     .current()
                     .map_or_else(Before::default, |current| current.before(&of.config));
                 let before = match self.freshness.accepts_older(generation) {
-                    true => Before { counter: None, ..before },
+                    true => Before { had: Had { counter: None, ..before.had }, ..before },
                     false => before,
                 };
                 Loader::start(generation, &of.config, &of.logs.log, first, before)?
@@ -400,8 +401,9 @@ impl Shell {
         let killed = ended == Ended::Signal(Signal::SIGKILL);
         let mut events = vec![Event::Exited { pid, orderly, killed, how: ended.to_string() }];
         let of = generation.and_then(|number| self.generations.numbered(number).ok());
-        let from_file =
-            of.and_then(|of| of.served.as_ref()).is_some_and(|served| served.source != Source::Origin);
+        let from_file = of
+            .and_then(|of| of.served.as_ref())
+            .is_some_and(|served| matches!(served.source, Source::Stored | Source::Saved));
         if from_file && ended == Ended::Signal(Signal::SIGBUS) {
             warn!(self.logger(), "the snapshot's file was cut while it was in use");
             events.push(Event::Wished(Wish::Reload));
@@ -425,22 +427,34 @@ impl Shell {
             }
         };
         let log = self.logger().clone();
-        if source == Source::Origin && !loaded.is_substitute && self.is_of_the_same_source(number) {
+        if source == Source::Origin && loaded.work != Work::Substitute && self.is_of_the_same_source(number) {
             let version = version(&loaded.contents);
             if let Some(refusal) = self.freshness.refusal(&version, number, now) {
                 return Event::LoaderEnded(Err(refusal));
             }
         }
+        let noun = self.generations.numbered(number).map_or("source", |of| of.config.source_url().noun());
         let current = self.generations.current_mut().and_then(|current| current.served.as_mut());
-        if self.freshness.only_asks(number) && confirms(&loaded.contents, current, &log) {
+        if self.freshness.only_asks(number) && confirms(&loaded.contents, current, noun, &log) {
             self.freshness.serves(version(&loaded.contents));
             return Event::Unchanged;
         }
-        info!(log, "snapshot made gen={} {}", number, loaded.contents);
-        if let Some(generation) = self.generations.get_mut(number) {
-            generation.served = Some(self.restored.serve(loaded, source, took, &generation.config));
-        }
-        Event::LoaderEnded(Ok(()))
+        let served = match loaded.work {
+            Work::Same => {
+                let current = self.generations.current().and_then(|current| current.served.as_ref());
+                again(&loaded.contents, current).map_err(Reason::from)
+            }
+            Work::Made | Work::Substitute => {
+                info!(log, "snapshot made gen={} {}", number, loaded.contents);
+                let config = self.generations.numbered(number).map(|generation| &generation.config);
+                config.map(|config| self.restored.serve(loaded, source, took, config)).map_err(Reason::from)
+            }
+        };
+        Event::LoaderEnded(served.map(|served| {
+            if let Some(generation) = self.generations.get_mut(number) {
+                generation.served = Some(served);
+            }
+        }))
     }
 
     /// Whether a generation has its rows from where those come from that serve.

@@ -18,8 +18,8 @@ pub enum StoreError {
 pub enum PublicationError {
     /// The store fails.
     Store(StoreError),
-    /// Nothing was published in the format of this program.
-    Nothing,
+    /// Nothing was published in this version of the format.
+    Nothing(u32),
     /// The pointer cannot be used; the text says why.
     Pointer(String),
     /// The object that the pointer names is missing.
@@ -80,9 +80,11 @@ impl fmt::Display for PublicationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
-            Self::Nothing => {
-                f.write_str("nothing is published there in this format; publish with avalonctl publish")
-            }
+            Self::Nothing(format) => write!(
+                f,
+                "nothing is published there in format {format} (v{format}/current.json), the one that this program \
+                 reads; publish with `avalonctl publish --format {format}`"
+            ),
             Self::Pointer(reason) => write!(f, "the pointer (current.json) is of no use: {reason}"),
             Self::Missing(hash) => {
                 write!(f, "the published snapshot {hash} is missing; publish it again, or roll back")

@@ -1,5 +1,7 @@
 //! What a loader has to know of the generation that serves.
 
+use crate::publication::Had;
+
 /// What is served of the source of a loader.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Before {
@@ -7,6 +9,6 @@ pub(crate) struct Before {
     pub(crate) had_rows: bool,
     /// Whether a generation serves, whatever it serves.
     pub(crate) serves: bool,
-    /// The counter of the pointer in the store of snapshots.
-    pub(crate) counter: Option<u64>,
+    /// What is served of the store of snapshots, whose hash is known if the next generation can serve the same bytes.
+    pub(crate) had: Had,
 }

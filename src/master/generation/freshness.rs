@@ -1,4 +1,4 @@
-//! Whether clients get what the source (the database) holds, and when the source is asked again.
+//! Whether clients get what the source (the database, or the store of snapshots) holds, and when the source is asked again.
 //!
 //! This is the one place that decides about retries: of a reload that has failed, and of the first look at the
 //! source while a snapshot of a former master serves (`restored.rs`), and, with a watcher (`watcher.rs`), of a source
@@ -20,9 +20,6 @@ const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_UNREACHABLE: Duration = Duration::from_secs(60);
 /// The longest wait where the source answers but a load was cut short: it is most likely to succeed next time.
 const WAIT_INTERRUPTED: Duration = Duration::from_secs(8);
-
-/// Why clients may get old rows while no reload has failed.
-const KEPT: &str = "the snapshot was kept from a former start, and the database has not been read since";
 
 /// The state of the source, as far as loads and the watcher have shown it.
 #[derive(Debug)]
@@ -173,7 +170,17 @@ impl Freshness {
     /// Why they may.
     pub(crate) fn reason(&self) -> Option<String> {
         let failure = self.failure.as_ref().map(|failure| failure.reason.to_string());
-        failure.or_else(|| self.watched.reason()).or_else(|| self.is_kept.then(|| KEPT.to_owned()))
+        failure.or_else(|| self.watched.reason()).or_else(|| {
+            self.is_kept.then(|| {
+                let noun = self.watched.noun();
+                format!("the snapshot was kept from a former start, and the {noun} has not been read since")
+            })
+        })
+    }
+
+    /// What the source is, as messages name it.
+    pub(crate) fn name_source(&mut self, noun: &'static str) {
+        self.watched.name(noun);
     }
 
     /// A watcher asks the source this often, or there is none. An older revision is accepted after this time. Answers

@@ -21,6 +21,7 @@ use crate::master::generation::logs::{Logs, RELOAD_PATIENCE};
 use crate::master::handover::listeners::{self, Listener, Manner, open_wanted};
 use crate::master::processes::fork::FirstSteps;
 use crate::master::processes::writers::Writers;
+use crate::publication::Had;
 use crate::telemetry::Log;
 use crate::worker::Role;
 
@@ -52,9 +53,10 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// The version of its rows in the database; `None` if this master has not read it.
+    /// The version of its rows in the source; `None` if neither this master has read it nor a former one noted it.
     pub(crate) fn version(&self) -> Option<Version> {
-        (!self.is_unconfirmed).then(|| version(&self.contents))
+        let is_known = !self.is_unconfirmed || self.contents.revision.is_some();
+        (is_known && self.source != Source::Substitute).then(|| version(&self.contents))
     }
 }
 
@@ -94,11 +96,15 @@ impl Generation {
     pub(crate) fn before(&self, next: &Config) -> Before {
         let same_store = next.snapshot_url.is_some() && next.snapshot_url == self.config.snapshot_url;
         // Of a store the revision is the counter of its pointer.
-        let fetched = self.served.as_ref().filter(|served| same_store && !served.is_unconfirmed);
+        let fetched = self.served.as_ref().filter(|served| same_store && served.source != Source::Substitute);
+        let counter = fetched.and_then(|served| served.contents.revision);
+        // Another folder is to have a snapshot of its own.
+        let kept = self.served.as_ref().filter(|_| next.snapshot_dir == self.config.snapshot_dir);
+        let hash = kept.and_then(|served| u128::from_str_radix(&served.contents.hash, 16).ok());
         Before {
             had_rows: !self.is_empty() && self.config.database_url == next.database_url,
             serves: true,
-            counter: fetched.and_then(|served| served.contents.revision),
+            had: Had { counter, hash },
         }
     }
 

@@ -24,10 +24,10 @@ use crate::master::processes::end::Ended;
 use crate::master::processes::fork::{FirstSteps, fork};
 use crate::master::processes::report::{Awaited, ReportTo, report};
 use crate::model::Owner;
-use crate::publication::{self, PublicationError};
+use crate::publication::{self, Fetched, PublicationError};
 use crate::rows::scratch::Folder;
 use crate::snapshot::storage::{self, Draft};
-use crate::snapshot::{self, Kind, Snapshot, Verify};
+use crate::snapshot::{self, Kind, Snapshot, VERSION, Verify};
 use crate::telemetry::{Log, sentry};
 use crate::title;
 
@@ -75,6 +75,8 @@ pub(crate) enum Source {
     Stored,
     /// The same, in a file.
     Saved,
+    /// Made of the rows of the database, because the store of snapshots has none that is of use.
+    Substitute,
 }
 
 impl Kept {
@@ -91,8 +93,20 @@ pub(crate) struct Loaded {
     pub(crate) snapshot: OwnedFd,
     /// Its contents.
     pub(crate) contents: Contents,
-    /// Whether it was made of the database because the store of snapshots could not be read.
-    pub(crate) is_substitute: bool,
+    /// What the loader has done for it.
+    pub(crate) work: Work,
+}
+
+/// What a loader has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Work {
+    /// It has made or fetched a snapshot, or verified one that was kept.
+    Made,
+    /// It has made one of the database, because the store of snapshots has none that is of use.
+    Substitute,
+    /// It has found that the store names the rows that are served, and has left the draft empty.
+    Same,
 }
 
 /// The report of a loader.
@@ -109,7 +123,7 @@ enum Report {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Made {
     contents: Contents,
-    is_substitute: bool,
+    work: Work,
     /// Whether it is in the spare draft.
     is_spare: bool,
 }
@@ -117,7 +131,7 @@ struct Made {
 impl Made {
     /// In the first draft, of the source that is set.
     fn of(contents: Contents) -> Self {
-        Made { contents, is_substitute: false, is_spare: false }
+        Made { contents, work: Work::Made, is_spare: false }
     }
 }
 
@@ -174,12 +188,12 @@ impl Loader {
     /// The reason that the loader gives, or that it has ended without one.
     pub(crate) fn finish(self, ended: Ended) -> Result<Loaded, Failed> {
         match (ended, self.report.receive()) {
-            (Ended::Code(0), Some(Report::Loaded(Made { contents, is_substitute, is_spare }))) => {
+            (Ended::Code(0), Some(Report::Loaded(Made { contents, work, is_spare }))) => {
                 let snapshot = match self.material {
                     Material::Drafts(drafts, _) => drafts.finish(is_spare),
                     Material::Kept(Kept::Stored(snapshot) | Kept::Saved(snapshot)) => snapshot,
                 };
-                Ok(Loaded { snapshot, contents, is_substitute })
+                Ok(Loaded { snapshot, contents, work })
             }
             (_, Some(Report::Failed(failed))) => Err(failed),
             (ended, _) => {
@@ -206,7 +220,8 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
             verify_kept(kept.snapshot()).map(Made::of).map_err(|error| Failed::new(error.into(), false))
         }
     };
-    made.iter().for_each(|made| tell(&made.contents, &log));
+    let has_rows = made.iter().filter(|made| made.work != Work::Same);
+    has_rows.for_each(|made| tell(&made.contents, &log));
     let (report, code) = match made {
         Ok(made) => (Report::Loaded(made), ExitCode::Stopped),
         Err(failed) => (Report::Failed(failed), ExitCode::Snapshot),
@@ -239,7 +254,7 @@ fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Mad
         return read(config, log, draft, before).map(Made::of);
     };
     let failed = match fetch(url, log, draft, before) {
-        Ok(contents) => return Ok(Made::of(contents)),
+        Ok(made) => return Ok(made),
         Err(failed) => failed,
     };
     // What serves already is better than other rows.
@@ -249,25 +264,36 @@ fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Mad
     warn!(log.logger(), "no snapshot can be fetched, the database is read instead: {}", failed.reason;
         "url" => %url, "database" => %config.database_url);
     draft.clear().map_err(|error| Failed::new(error.into(), false))?;
-    read(config, log, draft, before).map(|contents| Made { is_substitute: true, ..Made::of(contents) })
+    read(config, log, draft, before).map(|contents| Made { work: Work::Substitute, ..Made::of(contents) })
 }
 
-/// Fetches a published snapshot, and verifies it.
-fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<Contents, Failed> {
+/// Fetches a published snapshot, unless it is the one that is served, and verifies it.
+fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<Made, Failed> {
     let begin = Instant::now();
-    let pointer = publication::fetch(url, before.counter, draft.writer()).map_err(|error| {
+    let fetched = publication::fetch(url, before.had, draft.writer()).map_err(|error| {
         if let Some(error) = error.local() {
             return Failed::unwritten(error, false);
         }
         Failed::new(Reason::new(format!("{url}: {error}")).with(outlook_of_store(&error)), false)
     })?;
+    let pointer = match fetched {
+        Fetched::Snapshot(pointer) => pointer,
+        Fetched::Same(pointer) => {
+            info!(log.logger(), "the store names the snapshot that is served"; "url" => %url,
+                "counter" => pointer.counter, "format" => VERSION);
+            let (hash, revision) = (pointer.object.name(), Some(pointer.counter));
+            let contents = Contents { hash, revision, ..Contents::default() };
+            return Ok(Made { work: Work::Same, ..Made::of(contents) });
+        }
+    };
     let contents = sealed(draft).map_err(|error| {
         let reason = format!("{url}: the published snapshot is of no use: {}", Reason::from(error));
         Failed::new(Reason::new(reason).with(Outlook::Interrupted), true)
     })?;
     info!(log.logger(), "snapshot fetched"; "url" => %url, "counter" => pointer.counter,
-        "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
-    Ok(Contents { revision: Some(pointer.counter), ..contents })
+        "format" => VERSION, "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
+    let contents = Contents { revision: Some(pointer.counter), ..contents };
+    Ok(Made::of(contents))
 }
 
 /// What the error of a store lets hope for: a publisher may repair all of it at any moment.
@@ -316,7 +342,7 @@ fn build(
     if !loaded.left_out.is_empty() {
         warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
     }
-    snapshot::build(loaded.rows, draft.writer()).map_err(|error| Failed::unwritten(&error, true))?;
+    snapshot::build(&loaded.rows, draft.writer()).map_err(|error| Failed::unwritten(&error, true))?;
     let (revision, mark) = (loaded.revision, loaded.mark);
     let contents = sealed(draft).map_err(|error| Failed::new(error.into(), true))?;
     let contents = Contents { revision, mark, ..contents };

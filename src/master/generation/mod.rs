@@ -9,6 +9,7 @@ pub(crate) mod freshness;
 pub(crate) mod generations;
 pub(crate) mod loader;
 pub(crate) mod logs;
+pub(crate) mod note;
 pub(crate) mod restored;
 pub(crate) mod saver;
 pub(crate) mod watcher;

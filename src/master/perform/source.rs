@@ -20,6 +20,9 @@ impl Shell {
         let watched = current.filter(|config| serves && (config.reload_on_change || is_awaited));
         self.watcher.look_after(watched, self.generations.logger(), now);
         let older = current.and_then(|config| config.accept_older_after);
+        if let Some(config) = current {
+            self.freshness.name_source(config.source_url().noun());
+        }
         let changes = self.freshness.watch(watched.map(|config| config.watch_every), older, now);
         if is_awaited {
             self.watcher.hurry(now);
