@@ -6,6 +6,7 @@
 import { createRequire } from 'node:module';
 import { mkdirSync } from 'node:fs';
 import * as scenarios from './scenarios.mjs';
+import { timing } from './timing.mjs';
 
 const [name, address, ...others] = process.argv.slice(2);
 const require = createRequire(`${process.env.AVALON_PEERS}/`);
@@ -25,7 +26,7 @@ async function open(options = {}) {
   page.setDefaultTimeout(Number(process.env.AVALON_PATIENCE_MS ?? 60e3));
   page.on('pageerror', (error) => problems.push(`exception: ${error.stack}`));
   page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) problems.push(`console: ${message.text()}`);
+    if (['error', 'warning'].includes(message.type())) problems.push(`console: ${message.text()} ${message.location().url}`);
   });
   page.on('request', (request) => {
     const url = request.url();
@@ -48,7 +49,7 @@ const world = {
 
 let failed = false;
 try {
-  await scenarios[name](world);
+  await { ...scenarios, timing }[name](world);
 } catch (error) {
   failed = true;
   console.error(error);

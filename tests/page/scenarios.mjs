@@ -128,7 +128,8 @@ export async function owners(world) {
   assert.deepEqual(await page.$$eval('#found [aria-label=Artists] [role=option]', (options) => options.map((it) => it.textContent)),
     [`${name} ${songs} songs`]);
   assert.ok(!/songs?$/.test(await page.textContent('#found [aria-label=Songs] [role=option]')));
-  // The API is described for people and for programs.
+  // The API is described for people and for programs; the browser looks for icons of these.
+  world.expect(/status of 404.*favicon\.ico$/);
   await page.click('footer a:text("OpenAPI")');
   assert.match(page.url(), /openapi\.json$/);
   await page.goBack();
@@ -148,6 +149,9 @@ export async function request(world) {
     const { success } = await (await fetch(href)).json();
     assert.deepEqual((await rows(page)).map((row) => row[0]), success.slice(0, (await rows(page)).length).map((it) => it.name));
   }
+  await page.fill('#search', 'nothing like this');
+  await until(page, () => !document.getElementById('empty').hidden);
+  assert.equal(await page.$eval('#json', (link) => new URL(link.href).searchParams.get('words')), 'nothing like this');
 }
 
 export async function typing(world) {
@@ -559,7 +563,7 @@ export async function origins(world) {
   const [allowing, refusing] = world.others;
   const page = await world.open();
   // The browser looks for an icon of this page.
-  world.expect(/status of 404/);
+  world.expect(/status of 404.*favicon\.ico$/);
   await page.goto(at(world, '/avalon/heartbeat'));
   const read = (url, init = {}) => page.evaluate(async ([url, init]) => {
     try {
