@@ -162,7 +162,7 @@ impl From<Exit> for ExitCode {
 /// Longest wait for an answer that a master gives at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     run(Arguments::parse()).into()
 }
 

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// Leaves the same files wherever it is run.
 const SAME: &str = "mkdir -p $CARGO_TARGET_DIR/release && cd $CARGO_TARGET_DIR/release && \
-                    for p in avalon-master avalon-scan avalonctl avalon-echo-config; do echo $p > $p; done";
+                    for p in avalon avalon-master avalon-scan avalonctl avalon-echo-config; do echo $p > $p; done";
 
 /// A repository with what the script looks at.
 struct Project {
@@ -112,7 +112,7 @@ fn what_is_not_ready_is_refused_with_the_reason() {
     refused("false", SAME, "tests have failed");
     refused("true", "false", "build has failed");
     refused("true", &format!("{SAME}; pwd > avalonctl"), "two builds of avalonctl differ");
-    refused("true", "mkdir -p $CARGO_TARGET_DIR/release", "two builds of avalon-master differ");
+    refused("true", "mkdir -p $CARGO_TARGET_DIR/release", "two builds of avalon differ");
     refused("touch new", SAME, "changed meanwhile");
     refused("true", SAME, "not clean");
     fs::remove_file(project.path("new")).expect("removed");
