@@ -33,6 +33,13 @@ pub enum PublicationError {
         /// The counter of what is served.
         served: u64,
     },
+    /// Rows of the database serve, and nothing was published since that is not older.
+    NotRenewed {
+        /// The revision of the rows that are published, if it is known.
+        published: Option<u64>,
+        /// That of the rows that serve.
+        served: Option<u64>,
+    },
     /// The store cannot be written to.
     ReadOnly,
     /// Other publishers always came first.
@@ -97,6 +104,17 @@ impl fmt::Display for PublicationError {
                 f,
                 "the store is behind: its pointer has counter {found}, and {served} is served already"
             ),
+            Self::NotRenewed { published, served } => {
+                let revision =
+                    |of: &Option<u64>| of.map_or("unknown".to_owned(), |revision| revision.to_string());
+                write!(
+                    f,
+                    "nothing new is published: the store has rows of revision {} of the database, and revision {} is \
+                     served; publish with avalonctl publish",
+                    revision(published),
+                    revision(served)
+                )
+            }
             Self::ReadOnly => f.write_str("this store is only read; publish to its file:// or s3:// URL"),
             Self::Busy => f.write_str("other publishers always came first; try again"),
             Self::Unknown(known) => {

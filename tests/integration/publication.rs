@@ -2,6 +2,7 @@
 
 mod damage;
 mod formats;
+mod patience;
 mod proxy;
 mod s3;
 mod together;

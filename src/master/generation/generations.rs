@@ -15,7 +15,7 @@ use crate::control::Contents;
 use crate::database::Version;
 use crate::master::arbiter::events::Settings;
 use crate::master::error::MasterError;
-use crate::master::generation::before::Before;
+use crate::master::generation::before::{Before, Origin};
 use crate::master::generation::loader::Source;
 use crate::master::generation::logs::{Logs, RELOAD_PATIENCE};
 use crate::master::handover::listeners::{self, Listener, Manner, open_wanted};
@@ -48,6 +48,8 @@ pub(crate) struct Served {
     pub(crate) made: Instant,
     /// How long its loader took; zero for a snapshot that was restored.
     pub(crate) build: Duration,
+    /// Where its rows are from.
+    pub(crate) origin: Origin,
     /// Whether a former master has made the snapshot, and this one has not read the same rows from the database.
     pub(crate) is_unconfirmed: bool,
 }
@@ -98,13 +100,23 @@ impl Generation {
         // Of a store the revision is the counter of its pointer.
         let fetched = self.served.as_ref().filter(|served| same_store && served.source != Source::Substitute);
         let counter = fetched.and_then(|served| served.contents.revision);
+        let served =
+            self.served.as_ref().filter(|_| same_store && self.config.database_url == next.database_url);
+        let left = served.filter(|served| served.source == Source::Substitute).map(|served| served.origin);
         // Another folder is to have a snapshot of its own.
         let kept = self.served.as_ref().filter(|_| next.snapshot_dir == self.config.snapshot_dir);
         let hash = kept.and_then(|served| u128::from_str_radix(&served.contents.hash, 16).ok());
         Before {
             had_rows: !self.is_empty() && self.config.database_url == next.database_url,
             serves: true,
-            had: Had { counter, hash },
+            had: Had {
+                counter,
+                hash,
+                left: left.and_then(|left| left.counter),
+                rows: left.and_then(|left| left.rows),
+            },
+            origin: served.map(|served| served.origin).unwrap_or_default(),
+            is_patience_over: false,
         }
     }
 
@@ -448,6 +460,7 @@ mod tests {
             source: Source::Saved,
             made: Instant::now(),
             build: Duration::ZERO,
+            origin: Origin::default(),
             is_unconfirmed: true,
         });
         assert!(generation.is_unconfirmed() && generation.is_empty());

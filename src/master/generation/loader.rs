@@ -19,12 +19,12 @@ use crate::control::Contents;
 use crate::database::{self, DatabaseError};
 use crate::master::error::{MasterError, Outlook, Reason};
 use crate::master::exit::ExitCode;
-use crate::master::generation::before::Before;
+use crate::master::generation::before::{Before, Origin};
 use crate::master::processes::end::Ended;
 use crate::master::processes::fork::{FirstSteps, fork};
 use crate::master::processes::report::{Awaited, ReportTo, report, short};
 use crate::model::Owner;
-use crate::publication::{self, Fetched, PublicationError};
+use crate::publication::{self, Fetched, Pointer, PublicationError};
 use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Kind, Snapshot, VERSION, Verify};
 use crate::telemetry::{Log, sentry};
@@ -94,6 +94,8 @@ pub(crate) struct Loaded {
     pub(crate) contents: Contents,
     /// What the loader has done for it.
     pub(crate) work: Work,
+    /// Where the rows are from.
+    pub(crate) origin: Origin,
 }
 
 /// What a loader has done.
@@ -123,6 +125,19 @@ enum Report {
 struct Made {
     contents: Contents,
     work: Work,
+    origin: Origin,
+}
+
+impl Made {
+    /// Of the rows of the database; `counter` is that of the pointer in the store which they are served instead of.
+    fn of_database(contents: Contents, work: Work, counter: Option<u64>) -> Made {
+        Made { origin: Origin { rows: contents.revision, counter }, contents, work }
+    }
+
+    /// Of what this pointer names.
+    fn of_store(contents: Contents, work: Work, pointer: &Pointer) -> Made {
+        Made { origin: Origin { rows: pointer.revision, counter: Some(pointer.counter) }, contents, work }
+    }
 }
 
 /// Why there is no snapshot.
@@ -198,12 +213,12 @@ impl Loader {
     /// The reason that the loader gives, or that it has ended without one.
     pub(crate) fn finish(self, ended: Ended) -> Result<Loaded, Failed> {
         match (ended, self.report.receive()) {
-            (Ended::Code(0), Some(Report::Loaded(Made { contents, work }))) => {
+            (Ended::Code(0), Some(Report::Loaded(Made { contents, work, origin }))) => {
                 let snapshot = match self.material {
                     Material::Draft(draft, _) => draft.finish(),
                     Material::Kept(Kept::Stored(snapshot) | Kept::Saved(snapshot)) => snapshot,
                 };
-                Ok(Loaded { snapshot, contents, work })
+                Ok(Loaded { snapshot, contents, work, origin })
             }
             (_, Some(Report::Failed(failed))) => Err(failed),
             (ended, _) => {
@@ -227,7 +242,7 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     let made = match material {
         Material::Draft(draft, before) => make(config, &log, draft, *before),
         Material::Kept(kept) => verify_kept(kept.snapshot())
-            .map(|contents| Made { contents, work: Work::Made })
+            .map(|contents| Made { contents, work: Work::Made, origin: Origin::default() })
             .map_err(|error| Failed::new(error.into(), false)),
     };
     let has_rows = made.iter().filter(|made| made.work != Work::Same);
@@ -248,20 +263,31 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
 /// Fetches a snapshot, or makes one of the database.
 fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Made, Failed> {
     let Some(url) = &config.snapshot_url else {
-        return read(config, log, draft, before).map(|contents| Made { contents, work: Work::Made });
+        return read(config, log, draft, before)
+            .map(|contents| Made::of_database(contents, Work::Made, None));
     };
-    let failed = match fetch(url, log, draft, before) {
-        Ok(made) => return Ok(made),
-        Err(failed) => failed,
+    let may_substitute = config.is_database_set && (!before.serves || before.is_patience_over);
+    let (reason, counter) = match fetch(url, log, draft, before) {
+        Ok(made) if made.work != Work::Same || !may_substitute || !has_newer(config, made.origin) => {
+            return Ok(made);
+        }
+        // What serves already is better than other rows.
+        Err(failed) if !may_substitute || (before.serves && !has_newer(config, before.origin)) => {
+            return Err(failed);
+        }
+        Ok(made) => ("the database has newer rows than it".to_owned(), made.origin.counter),
+        Err(failed) => (failed.reason, before.origin.counter),
     };
-    // What serves already is better than other rows.
-    if before.serves || !config.is_database_set {
-        return Err(failed);
-    }
-    warn!(log.logger(), "no snapshot can be fetched, the database is read instead: {}", failed.reason;
+    warn!(log.logger(), "no snapshot can be fetched, the database is read instead: {}", reason;
         "url" => %url, "database" => %config.database_url);
     draft.clear().map_err(|error| Failed::new(error.into(), false))?;
-    read(config, log, draft, before).map(|contents| Made { contents, work: Work::Substitute })
+    read(config, log, draft, before).map(|contents| Made::of_database(contents, Work::Substitute, counter))
+}
+
+/// Whether the database tells a higher revision than that of rows from there.
+fn has_newer(config: &Config, origin: Origin) -> bool {
+    let has = database::Poll::new(&config.database_url).ask().ok().and_then(|version| version.revision);
+    has.is_some_and(|has| origin.rows.is_none_or(|rows| has > rows))
 }
 
 /// Fetches a published snapshot, unless it is the one that is served, and verifies it.
@@ -281,7 +307,7 @@ fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<
                 "counter" => pointer.counter, "format" => VERSION);
             let (hash, revision) = (pointer.object.name(), Some(pointer.counter));
             let contents = Contents { hash, revision, ..Contents::default() };
-            return Ok(Made { contents, work: Work::Same });
+            return Ok(Made::of_store(contents, Work::Same, &pointer));
         }
     };
     let sealed = || {
@@ -297,14 +323,16 @@ fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<
     info!(log.logger(), "snapshot fetched"; "url" => %url, "counter" => pointer.counter,
         "format" => VERSION, "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
     let contents = Contents { revision: Some(pointer.counter), ..contents };
-    Ok(Made { contents, work: Work::Made })
+    Ok(Made::of_store(contents, Work::Made, &pointer))
 }
 
 /// What the error of a store lets hope for: a publisher may repair all of it at any moment.
 fn outlook_of_store(error: &PublicationError) -> Outlook {
     match error {
         PublicationError::ReadOnly => Outlook::Lasting,
-        PublicationError::Store(_) | PublicationError::Behind { .. } => Outlook::Unreachable,
+        PublicationError::Store(_)
+        | PublicationError::Behind { .. }
+        | PublicationError::NotRenewed { .. } => Outlook::Unreachable,
         _ => Outlook::Interrupted,
     }
 }
@@ -438,7 +466,7 @@ mod tests {
     #[test]
     fn report_counts_only_with_an_orderly_end() {
         let contents = Contents { songs: 3, hash: "00ff".to_owned(), ..Contents::default() };
-        let loaded = Report::Loaded(Made { contents: contents.clone(), work: Work::Made });
+        let loaded = Report::Loaded(Made::of_database(contents.clone(), Work::Made, None));
         assert_eq!(finished(Some(&loaded), Ended::Code(0)), Ok(contents));
         let killed = Ended::Signal(Signal::SIGKILL);
         let without = Reason::new("the loader ended without a result (killed by SIGKILL)");
