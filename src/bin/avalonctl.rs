@@ -341,7 +341,14 @@ fn publish_draft(
     let songs = snapshot.count(Kind::Song);
     let file = File::from(draft.finish());
     let outcome = publication::publish(url, &file, songs.into(), revision, accept_older);
-    Ok(match outcome.map_err(|error| unpublished(url, &error))? {
+    let publication = outcome.map_err(|error| unpublished(url, &error))?;
+    if !publication.keeps_conditions {
+        eprintln!(
+            "avalonctl: {url}: this store keeps no conditions (If-Match, If-None-Match): of several publishers at once \
+             the last one wins, also with older rows; have only one"
+        );
+    }
+    Ok(match publication.outcome {
         Outcome::Published(pointer) => format!("{url}: published {}\n", told(&pointer, format)),
         Outcome::Unchanged(pointer) => format!("{url}: has it already, {}\n", told(&pointer, format)),
         Outcome::Newer(pointer) => format!(

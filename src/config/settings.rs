@@ -247,7 +247,7 @@ settings! {
             "PUBLISH_PATIENCE",
             Kind::Interval(1, YEAR),
             "TIME",
-            "Time without a publication after which newer rows of the database are served (0: never)",
+            "Time without a publication after which the database is asked (0: never)",
         );
     }
     "Logging" {

@@ -9,6 +9,8 @@ pub enum StoreError {
     Unreachable(String),
     /// The answer is a no.
     Refused(String),
+    /// The server's certificate is not accepted, for this reason.
+    Certificate(String),
     /// The operating system refuses the store's folder or file.
     File(String, io::Error),
 }
@@ -78,6 +80,12 @@ impl fmt::Display for StoreError {
         match self {
             StoreError::Unreachable(reason) => write!(f, "the store does not answer: {reason}"),
             StoreError::Refused(reason) => write!(f, "the store refuses: {reason}"),
+            StoreError::Certificate(reason) => {
+                write!(f, "the certificate of the store's server is not accepted: {reason}")
+            }
+            StoreError::File(path, error) if error.kind() == io::ErrorKind::StorageFull => {
+                write!(f, "{path}: {error}: make room there, and publish again")
+            }
             StoreError::File(path, error) => write!(f, "{path}: {error}"),
         }
     }

@@ -115,10 +115,10 @@ fn snapshot_folder_holds_no_file_while_it_serves() {
 }
 
 /// A file system of 64 kB.
-struct SmallDisk(std::path::PathBuf);
+pub(crate) struct SmallDisk(pub(crate) std::path::PathBuf);
 
 impl SmallDisk {
-    fn mount(path: std::path::PathBuf) -> Option<Self> {
+    pub(crate) fn mount(path: std::path::PathBuf) -> Option<Self> {
         fs::create_dir(&path).expect("a folder");
         let mount =
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&path).status();

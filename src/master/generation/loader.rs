@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
@@ -267,7 +268,7 @@ fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Mad
             .map(|contents| Made::of_database(contents, Work::Made, None));
     };
     let may_substitute = config.is_database_set && (!before.serves || before.is_patience_over);
-    let (reason, counter) = match fetch(url, log, draft, before) {
+    let (reason, counter) = match fetch(url, config, log, draft, before) {
         Ok(made) if made.work != Work::Same || !may_substitute || !has_newer(config, made.origin) => {
             return Ok(made);
         }
@@ -291,11 +292,17 @@ fn has_newer(config: &Config, origin: Origin) -> bool {
 }
 
 /// Fetches a published snapshot, unless it is the one that is served, and verifies it.
-fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<Made, Failed> {
+fn fetch(
+    url: &SnapshotUrl,
+    config: &Config,
+    log: &Log,
+    draft: &Draft,
+    before: Before,
+) -> Result<Made, Failed> {
     let begin = Instant::now();
     let fetched = publication::fetch(url, before.had, draft.writer()).map_err(|error| {
         let reason = match error.local() {
-            Some(error) => unwritten(error).into(),
+            Some(error) => unwritten(error, config.snapshot_dir.as_deref()).into(),
             None => Reason::new(format!("{url}: {error}")).with(outlook_of_store(&error)),
         };
         Failed::new(reason, false)
@@ -371,7 +378,8 @@ fn build(
     if !loaded.left_out.is_empty() {
         warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
     }
-    snapshot::build(&loaded.collection, draft.writer()).map_err(|error| unwritten(&error))?;
+    let built = snapshot::build(&loaded.collection, draft.writer());
+    built.map_err(|error| unwritten(&error, config.snapshot_dir.as_deref()))?;
     let (revision, mark) = (loaded.revision, loaded.mark);
     drop(loaded.collection);
     draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
@@ -387,7 +395,7 @@ fn failed(error: &(dyn Error + 'static)) -> MasterError {
 }
 
 /// An error of a build, with a remedy where that is not plain. A full disk may have room again.
-fn unwritten(error: &(dyn Error + 'static)) -> MasterError {
+fn unwritten(error: &(dyn Error + 'static), folder: Option<&Path>) -> MasterError {
     let mut causes = std::iter::successors(Some(error), |&error| error.source());
     let errno = causes.find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
     match errno.map(Errno::from_raw) {
@@ -395,6 +403,13 @@ fn unwritten(error: &(dyn Error + 'static)) -> MasterError {
             "{}: a snapshot is a file, and RLIMIT_FSIZE allows none of its size (ulimit -f, LimitFSIZE=)",
             chain(error)
         )),
+        Some(Errno::ENOSPC) => {
+            let place =
+                folder.map_or("memory".to_owned(), |folder| format!("SNAPSHOT_DIR {}", folder.display()));
+            let message =
+                format!("{place}: {}: make room there, or name another folder in SNAPSHOT_DIR", chain(error));
+            MasterError::Passing(Outlook::Unreachable, message)
+        }
         Some(_) => MasterError::Passing(Outlook::Unreachable, chain(error)),
         None => failed(error),
     }
@@ -491,10 +506,10 @@ mod tests {
     #[test]
     fn file_beyond_the_limit_comes_with_a_remedy() {
         let limit = io::Error::from_raw_os_error(Errno::EFBIG as i32);
-        let limit = Reason::from(unwritten(&limit));
+        let limit = Reason::from(unwritten(&limit, None));
         assert!(limit.as_str().contains("LimitFSIZE=") && limit.outlook() == Outlook::Lasting);
-        assert_eq!(Reason::from(unwritten(&io::Error::other("torn"))), Reason::new("torn"));
+        assert_eq!(Reason::from(unwritten(&io::Error::other("torn"), None)), Reason::new("torn"));
         let full = io::Error::from_raw_os_error(Errno::ENOSPC as i32);
-        assert_eq!(Reason::from(unwritten(&full)).outlook(), Outlook::Unreachable);
+        assert_eq!(Reason::from(unwritten(&full, None)).outlook(), Outlook::Unreachable);
     }
 }
