@@ -2,22 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::unistd::Pid;
 use slog::{Level, Logger, crit, error, info, warn};
 
 use crate::config::{self, BindAddress, Config, Overrides, World};
-use crate::control::Contents;
-use crate::database::Version;
 use crate::master::arbiter::events::Settings;
 use crate::master::error::MasterError;
-use crate::master::generation::before::{Before, Origin};
+use crate::master::generation::before::Before;
 use crate::master::generation::loader::Source;
 use crate::master::generation::logs::{Logs, RELOAD_PATIENCE};
+use crate::master::generation::served::Served;
 use crate::master::handover::listeners::{self, Listener, Manner, open_wanted};
 use crate::master::processes::fork::FirstSteps;
 use crate::master::processes::writers::Writers;
@@ -38,33 +36,6 @@ pub(crate) struct Generation {
     listeners: Vec<Rc<Listener>>,
     /// Its snapshot, once it is loaded.
     pub(crate) served: Option<Served>,
-}
-
-/// The snapshot of a generation.
-pub(crate) struct Served {
-    pub(crate) snapshot: OwnedFd,
-    pub(crate) contents: Contents,
-    pub(crate) source: Source,
-    pub(crate) made: Instant,
-    /// How long its loader took; zero for a snapshot that was restored.
-    pub(crate) build: Duration,
-    /// Where its rows are from.
-    pub(crate) origin: Origin,
-    /// Whether a former master has made the snapshot, and this one has not read the same rows from the database.
-    pub(crate) is_unconfirmed: bool,
-}
-
-impl Served {
-    /// The version of its rows in the source; `None` if neither this master has read it nor a former one noted it.
-    pub(crate) fn version(&self) -> Option<Version> {
-        let is_known = !self.is_unconfirmed || self.contents.revision.is_some();
-        (is_known && self.source != Source::Substitute).then(|| version(&self.contents))
-    }
-}
-
-/// The version of the rows that a loader has read.
-pub(crate) fn version(contents: &Contents) -> Version {
-    Version { revision: contents.revision, mark: contents.mark.clone() }
 }
 
 impl Generation {
@@ -385,7 +356,10 @@ pub(crate) fn warn_about(config: &Config, log: &Logger) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::control::Contents;
 
     fn generation(folder: &std::path::Path, addresses: &[&str], open: &[Rc<Listener>]) -> Generation {
         let bind = addresses.iter().map(|name| format!("\"unix:{}\"", folder.join(name).display()));
@@ -460,7 +434,7 @@ mod tests {
             source: Source::Saved,
             made: Instant::now(),
             build: Duration::ZERO,
-            origin: Origin::default(),
+            origin: Default::default(),
             is_unconfirmed: true,
         });
         assert!(generation.is_unconfirmed() && generation.is_empty());

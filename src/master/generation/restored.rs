@@ -17,10 +17,12 @@ use slog::{Logger, info, warn};
 use crate::config::Config;
 use crate::control::Contents;
 use crate::master::generation::before::Origin;
-use crate::master::generation::generations::{Generation, Served};
-use crate::master::generation::loader::{Kept, Loaded, Source, Work};
+use crate::master::generation::generations::Generation;
+use crate::master::generation::loader::{Kept, Loaded, Source};
+use crate::master::generation::loading::Work;
 use crate::master::generation::note::Note;
 use crate::master::generation::saver::Saver;
+use crate::master::generation::served::Served;
 use crate::snapshot::storage;
 
 /// The snapshot of a former master, and the one that is left to the next.
