@@ -1,6 +1,7 @@
 //! `avalonctl`: shows how a running `avalon-master` is, and steers it.
 
 use std::error::Error;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
@@ -348,7 +349,14 @@ fn publish_draft(
     let songs = snapshot.count(Kind::Song);
     let file = File::from(draft.finish());
     let outcome = publication::publish(url, &file, songs.into(), revision, accept_older);
-    Ok(match outcome.map_err(|error| unpublished(url, &error))? {
+    let publication = outcome.map_err(|error| unpublished(url, &error))?;
+    if !publication.keeps_conditions {
+        eprintln!(
+            "avalonctl: {url}: this store keeps no conditions (If-Match, If-None-Match): of several publishers at once \
+             the last one wins, also with older rows; have only one"
+        );
+    }
+    Ok(match publication.outcome {
         Outcome::Published(pointer) => format!("{url}: published {}\n", told(&pointer, format)),
         Outcome::Unchanged(pointer) => format!("{url}: has it already, {}\n", told(&pointer, format)),
         Outcome::Newer(pointer) => format!(
@@ -382,11 +390,22 @@ fn roll_back(
     Ok(returned)
 }
 
+/// A version of the snapshot format that this program does not write.
+#[derive(Debug)]
+struct UnknownFormat;
+
+impl fmt::Display for UnknownFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = VERSIONS.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        write!(f, "this program writes format {all}")
+    }
+}
+
+impl Error for UnknownFormat {}
+
 /// A version of the snapshot format that this program writes.
-fn format_version(text: &str) -> Result<u32, String> {
-    let known = text.parse().ok().filter(|version| VERSIONS.contains(version));
-    let all = VERSIONS.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-    known.ok_or_else(|| format!("this program writes format {all}"))
+fn format_version(text: &str) -> Result<u32, UnknownFormat> {
+    text.parse().ok().filter(|version| VERSIONS.contains(version)).ok_or(UnknownFormat)
 }
 
 /// A pointer in a line.

@@ -259,6 +259,13 @@ settings! {
             "TIME",
             "Time after which rows of an older revision are accepted (0: never)",
         );
+        /// Time without a new publication after which rows of the database are served beside a store; `None` for never.
+        publish_patience: Option<Duration> = Setting::new(
+            "PUBLISH_PATIENCE",
+            Kind::Interval(1, YEAR),
+            "TIME",
+            "Time without a publication after which the database is asked (0: never)",
+        );
     }
     "Logging" {
         _ = text("LOG_DATE_FORMAT", "FORMAT", "Format of times in log lines, in strftime's language");

@@ -9,6 +9,8 @@ pub enum StoreError {
     Unreachable(String),
     /// The answer is a no.
     Refused(String),
+    /// The server's certificate is not accepted, for this reason.
+    Certificate(String),
     /// The operating system refuses the store's folder or file.
     File(String, io::Error),
 }
@@ -32,6 +34,13 @@ pub enum PublicationError {
         found: u64,
         /// The counter of what is served.
         served: u64,
+    },
+    /// Rows of the database serve, and nothing was published since that is not older.
+    NotRenewed {
+        /// The revision of the rows that are published, if it is known.
+        published: Option<u64>,
+        /// That of the rows that serve.
+        served: Option<u64>,
     },
     /// The store cannot be written to.
     ReadOnly,
@@ -71,6 +80,12 @@ impl fmt::Display for StoreError {
         match self {
             StoreError::Unreachable(reason) => write!(f, "the store does not answer: {reason}"),
             StoreError::Refused(reason) => write!(f, "the store refuses: {reason}"),
+            StoreError::Certificate(reason) => {
+                write!(f, "the certificate of the store's server is not accepted: {reason}")
+            }
+            StoreError::File(path, error) if error.kind() == io::ErrorKind::StorageFull => {
+                write!(f, "{path}: {error}: make room there, and publish again")
+            }
             StoreError::File(path, error) => write!(f, "{path}: {error}"),
         }
     }
@@ -97,6 +112,17 @@ impl fmt::Display for PublicationError {
                 f,
                 "the store is behind: its pointer has counter {found}, and {served} is served already"
             ),
+            Self::NotRenewed { published, served } => {
+                let revision =
+                    |of: &Option<u64>| of.map_or("unknown".to_owned(), |revision| revision.to_string());
+                write!(
+                    f,
+                    "nothing new is published: the store has rows of revision {} of the database, and revision {} is \
+                     served; publish with avalonctl publish",
+                    revision(published),
+                    revision(served)
+                )
+            }
             Self::ReadOnly => f.write_str("this store is only read; publish to its file:// or s3:// URL"),
             Self::Busy => f.write_str("other publishers always came first; try again"),
             Self::Unknown(known) => {

@@ -38,6 +38,10 @@ pub(super) fn state(
 pub struct Had {
     /// The counter of the pointer.
     pub counter: Option<u64>,
+    /// Rows of the database serve in place of those that a pointer with this counter names: only a newer one counts.
+    pub left: Option<u64>,
+    /// The revision of these rows in the database, if it is known: only rows that are not older count.
+    pub rows: Option<u64>,
     /// The hash of the content that is served, wherever it came from.
     pub hash: Option<u128>,
 }
@@ -65,6 +69,11 @@ pub fn fetch(url: &SnapshotUrl, had: Had, to: impl Write) -> Result<Fetched, Pub
     let pointer = Pointer::parse(&bytes)?;
     if let Some(served) = had.counter.filter(|served| pointer.counter < *served) {
         return Err(PublicationError::Behind { found: pointer.counter, served });
+    }
+    let is_renewed = had.left.is_none_or(|left| pointer.counter > left);
+    let is_older = had.rows.zip(pointer.revision).is_some_and(|(rows, published)| published < rows);
+    if !is_renewed || is_older {
+        return Err(PublicationError::NotRenewed { published: pointer.revision, served: had.rows });
     }
     if had.hash == Some(pointer.object.hash) {
         return Ok(Fetched::Same(pointer));

@@ -182,6 +182,11 @@ impl Store for Folder {
         Ok(true)
     }
 
+    /// The lock keeps them.
+    fn keeps_conditions(&self, _: u32) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let folder = self.at(prefix);
         let list = || -> io::Result<Vec<Listed>> {

@@ -30,4 +30,4 @@ pub use error::{PublicationError, StoreError};
 pub use fetch::{Fetched, Had, fetch, seen};
 pub use object::Object;
 pub use pointer::Pointer;
-pub use publish::{Outcome, publish, roll_back};
+pub use publish::{Outcome, Publication, publish, roll_back};

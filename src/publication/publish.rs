@@ -21,6 +21,16 @@ const TRIES: usize = 100;
 /// The age from which on an object is written again before the pointer names it: see `retention.rs`.
 const RENEWED_FROM: Duration = Duration::from_secs(24 * 3600);
 
+/// A publication, and whether it was safe beside others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Whether the store keeps conditions: without them the last of several publishers at once wins, also with older
+    /// rows. Not tried where nothing was to be written.
+    pub keeps_conditions: bool,
+}
+
 /// What became of a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -43,7 +53,7 @@ pub fn publish(
     songs: u64,
     revision: Option<u64>,
     accepts_older: bool,
-) -> Result<Outcome, PublicationError> {
+) -> Result<Publication, PublicationError> {
     let store = store(url)?;
     let (compressed, identity) = compress(snapshot).map_err(PublicationError::of_copy)?;
     let compressed_length = compressed.metadata().map_err(PublicationError::Local)?.len();
@@ -54,8 +64,9 @@ pub fn publish(
         if let Outcome::Unchanged(pointer) = &outcome {
             repair(store.as_ref(), &pointer.object, &compressed, &identity)?;
         }
-        return Ok(outcome);
+        return Ok(Publication { outcome, keeps_conditions: true });
     }
+    let keeps_conditions = store.keeps_conditions(format)?;
     let (identity, compressed_length) = upload(store.as_ref(), &compressed, (identity, compressed_length))?;
     let object = Object {
         hash: identity.hash,
@@ -76,7 +87,7 @@ pub fn publish(
     if let Outcome::Published(pointer) = &outcome {
         tidy(store.as_ref(), format, pointer)?;
     }
-    Ok(outcome)
+    Ok(Publication { outcome, keeps_conditions })
 }
 
 /// Returns to a former publication in this version of the format: to the last one without a `hash`.
@@ -117,10 +128,19 @@ fn superseded(
 fn compress(snapshot: &File) -> io::Result<(File, Identity)> {
     let mut from = snapshot;
     from.rewind()?;
-    let mut encoder = zstd::stream::write::Encoder::new(tempfile::tempfile()?, LEVEL)?;
     let mut passing = Passing::default();
-    io::copy(&mut Both { from, passing: &mut passing }, &mut encoder)?;
-    let compressed = encoder.finish()?;
+    let mut write = || {
+        let mut encoder = zstd::stream::write::Encoder::new(tempfile::tempfile()?, LEVEL)?;
+        io::copy(&mut Both { from, passing: &mut passing }, &mut encoder)?;
+        encoder.finish()
+    };
+    let compressed = write().map_err(|error| {
+        let folder = std::env::temp_dir();
+        io::Error::new(
+            error.kind(),
+            format!("{} (TMPDIR, for the compressed snapshot): {error}", folder.display()),
+        )
+    })?;
     let identity = passing.finish().map_err(io::Error::other)?;
     Ok((compressed, identity))
 }

@@ -1,7 +1,11 @@
 //! `avalonctl publish` and `SNAPSHOT_URL`: one program publishes, nodes without a database fetch.
 
+mod conditions;
 mod damage;
 mod formats;
+mod full;
+mod https;
+mod patience;
 mod proxy;
 mod s3;
 mod together;

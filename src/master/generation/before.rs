@@ -1,6 +1,17 @@
 //! What a loader has to know of the generation that serves.
 
+use serde::{Deserialize, Serialize};
+
 use crate::publication::Had;
+
+/// Where rows are from, beside what their contents tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// Their revision in the database, also if they were fetched from a store; `None` if it is not known.
+    pub(crate) rows: Option<u64>,
+    /// The last counter that a pointer in the store of snapshots had.
+    pub(crate) counter: Option<u64>,
+}
 
 /// What is served of the source of a loader.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -9,6 +20,10 @@ pub(crate) struct Before {
     pub(crate) had_rows: bool,
     /// Whether a generation serves, whatever it serves.
     pub(crate) serves: bool,
+    /// Where the rows that serve are from.
+    pub(crate) origin: Origin,
+    /// Whether the store has named nothing new for so long that the database is to be asked.
+    pub(crate) is_patience_over: bool,
     /// What is served of the store of snapshots, whose hash is known if the next generation can serve the same bytes.
     pub(crate) had: Had,
 }

@@ -2,22 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::unistd::Pid;
 use slog::{Level, Logger, crit, error, info, warn};
 
 use crate::config::{self, BindAddress, Config, Overrides, World};
-use crate::control::Contents;
-use crate::database::Version;
 use crate::master::arbiter::events::Settings;
 use crate::master::error::MasterError;
 use crate::master::generation::before::Before;
 use crate::master::generation::loader::Source;
 use crate::master::generation::logs::{Logs, RELOAD_PATIENCE};
+use crate::master::generation::served::Served;
 use crate::master::handover::listeners::{self, Listener, Manner, open_wanted};
 use crate::master::processes::fork::FirstSteps;
 use crate::master::processes::writers::Writers;
@@ -38,31 +36,6 @@ pub(crate) struct Generation {
     listeners: Vec<Rc<Listener>>,
     /// Its snapshot, once it is loaded.
     pub(crate) served: Option<Served>,
-}
-
-/// The snapshot of a generation.
-pub(crate) struct Served {
-    pub(crate) snapshot: OwnedFd,
-    pub(crate) contents: Contents,
-    pub(crate) source: Source,
-    pub(crate) made: Instant,
-    /// How long its loader took; zero for a snapshot that was restored.
-    pub(crate) build: Duration,
-    /// Whether a former master has made the snapshot, and this one has not read the same rows from the database.
-    pub(crate) is_unconfirmed: bool,
-}
-
-impl Served {
-    /// The version of its rows in the source; `None` if neither this master has read it nor a former one noted it.
-    pub(crate) fn version(&self) -> Option<Version> {
-        let is_known = !self.is_unconfirmed || self.contents.revision.is_some();
-        (is_known && self.source != Source::Substitute).then(|| version(&self.contents))
-    }
-}
-
-/// The version of the rows that a loader has read.
-pub(crate) fn version(contents: &Contents) -> Version {
-    Version { revision: contents.revision, mark: contents.mark.clone() }
 }
 
 impl Generation {
@@ -98,13 +71,23 @@ impl Generation {
         // Of a store the revision is the counter of its pointer.
         let fetched = self.served.as_ref().filter(|served| same_store && served.source != Source::Substitute);
         let counter = fetched.and_then(|served| served.contents.revision);
+        let served =
+            self.served.as_ref().filter(|_| same_store && self.config.database_url == next.database_url);
+        let left = served.filter(|served| served.source == Source::Substitute).map(|served| served.origin);
         // Another folder is to have a snapshot of its own.
         let kept = self.served.as_ref().filter(|_| next.snapshot_dir == self.config.snapshot_dir);
         let hash = kept.and_then(|served| u128::from_str_radix(&served.contents.hash, 16).ok());
         Before {
             had_rows: !self.is_empty() && self.config.database_url == next.database_url,
             serves: true,
-            had: Had { counter, hash },
+            had: Had {
+                counter,
+                hash,
+                left: left.and_then(|left| left.counter),
+                rows: left.and_then(|left| left.rows),
+            },
+            origin: served.map(|served| served.origin).unwrap_or_default(),
+            is_patience_over: false,
         }
     }
 
@@ -373,7 +356,10 @@ pub(crate) fn warn_about(config: &Config, log: &Logger) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::control::Contents;
 
     fn generation(folder: &std::path::Path, addresses: &[&str], open: &[Rc<Listener>]) -> Generation {
         let bind = addresses.iter().map(|name| format!("\"unix:{}\"", folder.join(name).display()));
@@ -448,6 +434,7 @@ mod tests {
             source: Source::Saved,
             made: Instant::now(),
             build: Duration::ZERO,
+            origin: Default::default(),
             is_unconfirmed: true,
         });
         assert!(generation.is_unconfirmed() && generation.is_empty());

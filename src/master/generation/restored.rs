@@ -16,10 +16,13 @@ use slog::{Logger, info, warn};
 
 use crate::config::Config;
 use crate::control::Contents;
-use crate::master::generation::generations::{Generation, Served};
-use crate::master::generation::loader::{Kept, Loaded, Source, Work};
+use crate::master::generation::before::Origin;
+use crate::master::generation::generations::Generation;
+use crate::master::generation::loader::{Kept, Loaded, Source};
+use crate::master::generation::loading::Work;
 use crate::master::generation::note::Note;
 use crate::master::generation::saver::Saver;
+use crate::master::generation::served::Served;
 use crate::snapshot::storage;
 
 /// The snapshot of a former master, and the one that is left to the next.
@@ -69,6 +72,7 @@ impl Restored {
             source,
             made: Instant::now(),
             build: if is_fresh { took } else { Duration::ZERO },
+            origin: loaded.origin,
             is_unconfirmed: !is_fresh,
         }
     }
@@ -103,8 +107,18 @@ impl Restored {
 
 /// Whether a load that was made only to ask the source, a `noun`, has found what `current` serves. Then that is confirmed,
 /// and nothing has to change.
-pub(crate) fn confirms(loaded: &Contents, current: Option<&mut Served>, noun: &str, log: &Logger) -> bool {
+pub(crate) fn confirms(
+    loaded: &Contents,
+    origin: Origin,
+    current: Option<&mut Served>,
+    noun: &str,
+    log: &Logger,
+) -> bool {
     let Some(current) = current.filter(|current| current.contents.hash == loaded.hash) else { return false };
+    current.origin = origin;
+    if current.source == Source::Substitute {
+        current.source = Source::Origin;
+    }
     current.is_unconfirmed = false;
     current.contents.revision = loaded.revision;
     current.contents.mark.clone_from(&loaded.mark);
@@ -117,7 +131,7 @@ pub(crate) fn confirms(loaded: &Contents, current: Option<&mut Served>, noun: &s
 ///
 /// # Errors
 /// Other rows serve by now, or the kernel has no descriptor left.
-pub(crate) fn again(loaded: &Contents, current: Option<&Served>) -> io::Result<Served> {
+pub(crate) fn again(loaded: &Contents, origin: Origin, current: Option<&Served>) -> io::Result<Served> {
     let current = current.filter(|current| current.contents.hash == loaded.hash);
     let current =
         current.ok_or_else(|| io::Error::other("what the loader has found again serves no more"))?;
@@ -125,9 +139,10 @@ pub(crate) fn again(loaded: &Contents, current: Option<&Served>) -> io::Result<S
     Ok(Served {
         snapshot: current.snapshot.try_clone()?,
         contents: Contents { revision, mark, ..current.contents.clone() },
-        source: current.source,
+        source: if current.source == Source::Substitute { Source::Origin } else { current.source },
         made: current.made,
         build: current.build,
+        origin,
         is_unconfirmed: false,
     })
 }
@@ -168,7 +183,12 @@ mod tests {
 
     fn served(hash: &str) -> Served {
         let contents = Contents { hash: hash.to_owned(), ..Contents::default() };
-        let loaded = Loaded { snapshot: tempfile::tempfile().unwrap().into(), contents, work: Work::Made };
+        let loaded = Loaded {
+            snapshot: tempfile::tempfile().unwrap().into(),
+            contents,
+            work: Work::Made,
+            origin: Origin::default(),
+        };
         let config = crate::config::load(&Default::default()).unwrap();
         restored().serve(loaded, Source::Stored, Duration::from_secs(3), &config)
     }
@@ -179,8 +199,8 @@ mod tests {
             let mut current = served("00ff");
             assert!(current.is_unconfirmed && current.build.is_zero());
             let loaded = Contents { hash: hash.to_owned(), ..Contents::default() };
-            assert!(!confirms(&loaded, None, "database", &log()), "nothing serves");
-            assert_eq!(confirms(&loaded, Some(&mut current), "store", &log()), same);
+            assert!(!confirms(&loaded, Origin::default(), None, "database", &log()), "nothing serves");
+            assert_eq!(confirms(&loaded, Origin::default(), Some(&mut current), "store", &log()), same);
             assert_eq!(current.is_unconfirmed, !same);
         }
     }

@@ -22,6 +22,8 @@ impl Shell {
         let older = current.and_then(|config| config.accept_older_after);
         if let Some(config) = current {
             self.freshness.name_source(config.source_url().noun());
+            let has_both = config.snapshot_url.is_some() && config.is_database_set;
+            self.freshness.be_patient(config.publish_patience.filter(|_| has_both), now);
         }
         let changes = self.freshness.watch(watched.map(|config| config.watch_every), older, now);
         if is_awaited {

@@ -5,6 +5,7 @@
 
 use super::PROGRAM_VERSION;
 use super::exposition::{Kind, Page, seconds};
+use super::status::served_from;
 use crate::scoreboard::{CODES, Header, RestartCause, Scans, Scoreboard, Source, endpoint_names};
 use crate::worker::watch::clock::CLOCK_TICK;
 
@@ -150,6 +151,11 @@ fn source(page: &mut Page, source: &Source) {
     );
     if let Some(up) = source.up.get().checked_sub(1) {
         family.sample(&[], up);
+    }
+    let help = "Where the rows that are served are from (database, store, kept), as a label of the value 1.";
+    let mut family = page.family("avalon_serves_info", Kind::Gauge, help);
+    if let Some(from) = served_from(source) {
+        family.sample(&[("from", from)], 1);
     }
     let mut family = page.family(
         "avalon_source_revision",

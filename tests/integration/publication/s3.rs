@@ -148,10 +148,10 @@ fn node_serves_on_while_its_store_fails_and_is_fresh_soon_after() {
 }
 
 /// Python's own web server, which knows no parts of files; killed when dropped.
-struct Web(Child);
+pub(super) struct Web(Child);
 
 impl Web {
-    fn serving(folder: &Path, port: u16) -> Web {
+    pub(super) fn serving(folder: &Path, port: u16) -> Web {
         let mut command = Command::new("python3");
         command.args(["-m", "http.server", "--bind=127.0.0.1", &port.to_string()]).current_dir(folder);
         let web = Web(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("python3"));

@@ -283,6 +283,11 @@ impl Watched {
         Some(self.behind.as_ref()?.since + self.accept_after?)
     }
 
+    /// The version that serves.
+    pub(super) fn served(&self) -> Option<&Version> {
+        self.served.as_ref()
+    }
+
     /// The revision that the watcher has seen last.
     pub(super) fn revision(&self) -> Option<u64> {
         self.seen.as_ref()?.revision
