@@ -73,7 +73,7 @@ impl Bucket {
         let response = request.send(body).map_err(|error| unanswered(&error))?;
         match response.status() {
             status if status.is_success() => Ok(true),
-            // The second is what Amazon says when two writers meet.
+            // Amazon gives the second answer when two writers meet.
             StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT => Ok(false),
             _ => Err(refusal(response)),
         }

@@ -1,7 +1,7 @@
 //! The bytes of one object, from a store that may fail on the way.
 //!
 //! A transfer that is cut goes on where it was, with a growing wait, until too long no bytes have come. The longer it
-//! has lasted, the longer that is: what has come already is worth more patience.
+//! has lasted, the longer that is: the bytes that have come are worth more patience.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};

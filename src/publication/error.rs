@@ -1,8 +1,8 @@
-//! What can go wrong between a program and a store.
+//! The errors between a program and a store.
 
 use std::{fmt, io};
 
-/// Why a store does not do what it is asked.
+/// The reason why a store refuses a request.
 #[derive(Debug)]
 pub enum StoreError {
     /// There is no answer, it is cut short, or it tells of trouble that passes.
@@ -26,13 +26,13 @@ pub enum PublicationError {
     Pointer(String),
     /// The object that the pointer names is missing.
     Missing(String),
-    /// The object with this hash is not what the pointer says; the text says how.
+    /// The object with this hash differs from the pointer's description; the text says how.
     Object(String, String),
-    /// The pointer is older than what is served.
+    /// The pointer is older than that of the served snapshot.
     Behind {
         /// The counter of the pointer.
         found: u64,
-        /// The counter of what is served.
+        /// The counter of the served snapshot.
         served: u64,
     },
     /// Rows of the database serve, and nothing was published since that is not older.
@@ -66,7 +66,7 @@ impl PublicationError {
         }
     }
 
-    /// An error of reading a download or writing what it holds.
+    /// An error of reading a download or of writing its bytes.
     pub(super) fn of_copy(error: io::Error) -> PublicationError {
         match error.downcast::<PublicationError>() {
             Ok(error) => error,

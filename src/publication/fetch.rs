@@ -33,7 +33,7 @@ pub(super) fn state(
     Ok((Pointer::parse(&bytes).ok(), tag))
 }
 
-/// What a server has of a store already.
+/// The snapshot of a store that a server has already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Had {
     /// The counter of the pointer.
@@ -46,7 +46,7 @@ pub struct Had {
     pub hash: Option<u128>,
 }
 
-/// What has come of a fetch.
+/// The outcome of a fetch.
 #[derive(Debug)]
 pub enum Fetched {
     /// The snapshot that this pointer names is written.
@@ -56,11 +56,11 @@ pub enum Fetched {
 }
 
 /// Fetches the snapshot that serves, unless it is the one that the server `had`, and writes it to `to`, with constant
-/// memory and with retries. What is written has the length, checksum and hash that the pointer says; whether it is a
+/// memory and with retries. The bytes that are written have the length, checksum and hash that the pointer says; whether it is a
 /// sound snapshot is checked by opening it.
 ///
 /// # Errors
-/// The store fails, nothing is published, the pointer is older than what is served, what it names is missing or
+/// The store fails, nothing is published, the pointer is older than that of the served snapshot, its object is missing or
 /// damaged, or `to` cannot be written.
 pub fn fetch(url: &SnapshotUrl, had: Had, to: impl Write) -> Result<Fetched, PublicationError> {
     let source = source(url)?;
@@ -82,7 +82,7 @@ pub fn fetch(url: &SnapshotUrl, had: Had, to: impl Write) -> Result<Fetched, Pub
     Ok(Fetched::Snapshot(pointer))
 }
 
-/// Copies an object to `to`, decompressed and compared with what is known of it.
+/// Copies an object to `to`, decompressed and compared with its description.
 pub(super) fn copy(
     source: &dyn Source,
     format: u32,
@@ -146,7 +146,7 @@ impl<W: Write> Write for Checked<'_, W> {
 /// The store fails.
 pub(super) fn sound(source: &dyn Source, key: &str) -> Result<Option<(Identity, u64)>, PublicationError> {
     let Some(reading) = Patience::new().retry(|| source.open(key, 0))? else { return Ok(None) };
-    // Read as what it is, without a pointer that says more.
+    // Read as an object alone, without a pointer that says more.
     let object = Object {
         hash: 0,
         checksum: 0,

@@ -52,7 +52,7 @@ pub(super) fn unanswered(error: &ureq::Error) -> StoreError {
     }
 }
 
-/// What is wrong with the certificate of a server, if the connection has failed for that.
+/// The fault of a server's certificate, if the connection has failed for that.
 fn certificate(error: &ureq::Error) -> Option<String> {
     let rustls = match error {
         ureq::Error::Rustls(error) => Some(error),

@@ -24,14 +24,14 @@ const RENEWED_FROM: Duration = Duration::from_secs(24 * 3600);
 /// A publication, and whether it was safe beside others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// Whether the store keeps conditions: without them the last of several publishers at once wins, also with older
     /// rows. Not tried where nothing was to be written.
     pub keeps_conditions: bool,
 }
 
-/// What became of a publication.
+/// The outcome of a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The pointer names it now.
@@ -124,7 +124,7 @@ fn superseded(
     (!is_newer && !accepts_older).then(|| Outcome::Newer(pointer.clone()))
 }
 
-/// The compressed form of a snapshot in a file without a name, and what its header says. Checks length and checksum.
+/// The compressed form of a snapshot in a file without a name, and the values of its header. Checks length and checksum.
 fn compress(snapshot: &File) -> io::Result<(File, Identity)> {
     let mut from = snapshot;
     from.rewind()?;
@@ -145,7 +145,7 @@ fn compress(snapshot: &File) -> io::Result<(File, Identity)> {
     Ok((compressed, identity))
 }
 
-/// Reads, and shows what was read to `passing`.
+/// Reads, and shows the bytes to `passing`.
 struct Both<'a> {
     from: &'a File,
     passing: &'a mut Passing,
@@ -161,7 +161,7 @@ impl Read for Both<'_> {
 
 /// Brings an object into the store. One that is there already is read to its end, and replaced if it is damaged or
 /// so old that it might be removed. Another version of this program may have made it: then it has the same content
-/// in other bytes. Returns what is there at the end, and its compressed length.
+/// in other bytes. Returns the object that is there at the end, and its compressed length.
 fn upload(
     store: &dyn Store,
     compressed: &File,
@@ -200,7 +200,7 @@ fn repair(
     }
     store.put(&key(ours.version, object.hash), compressed)?;
     let compressed_length = compressed.metadata().map_err(PublicationError::Local)?.len();
-    // The pointer has to say what is there now, if another version of this program had written it.
+    // The pointer has to name the object that is there now, if another version of this program had written it.
     let object = Object {
         checksum: ours.checksum,
         length: ours.length,
@@ -218,7 +218,7 @@ fn repair(
     .map(|_| ())
 }
 
-/// What is to become of the pointer.
+/// The change to the pointer.
 enum Next {
     Pointer(Pointer),
     Stay(Outcome),
@@ -244,7 +244,7 @@ fn point(
     Err(PublicationError::Busy)
 }
 
-/// Removes what no server can need any more.
+/// Removes the objects that no server can need any more.
 fn tidy(store: &dyn Store, format: u32, pointer: &Pointer) -> Result<(), PublicationError> {
     let listed = store.list(&prefix(format))?;
     let old = removable(&listed, pointer, SystemTime::now());

@@ -1,4 +1,4 @@
-//! What this program asks of a store.
+//! The operations that this program asks of a store.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,10 +1,10 @@
-//! What a loader has to know of the generation that serves.
+//! The facts that a loader needs of the generation that serves.
 
 use serde::{Deserialize, Serialize};
 
 use crate::publication::Had;
 
-/// Where rows are from, beside what their contents tell.
+/// The origin of rows, which their contents do not tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Origin {
     /// Their revision in the database, also if they were fetched from a store; `None` if it is not known.
@@ -13,7 +13,7 @@ pub(crate) struct Origin {
     pub(crate) counter: Option<u64>,
 }
 
-/// What is served of the source of a loader.
+/// The served rows of the source of a loader.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Before {
     /// Whether the database had rows.
@@ -24,6 +24,6 @@ pub(crate) struct Before {
     pub(crate) origin: Origin,
     /// Whether the store has named nothing new for so long that the database is to be asked.
     pub(crate) is_patience_over: bool,
-    /// What is served of the store of snapshots, whose hash is known if the next generation can serve the same bytes.
+    /// The served snapshot of the store, whose hash is known if the next generation can serve the same bytes.
     pub(crate) had: Had,
 }

@@ -43,7 +43,7 @@ pub(super) fn failed(error: &(dyn Error + 'static)) -> MasterError {
     MasterError::Failed(chain(error))
 }
 
-/// What the kernel has said.
+/// The kernel's error.
 fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
     let mut causes = std::iter::successors(Some(error), |&error| error.source());
     let errno = causes.find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());

@@ -223,7 +223,7 @@ impl Freshness {
         self.is_substitute = is_substitute;
     }
 
-    /// What the source is, as messages name it.
+    /// The kind of the source, as messages name it.
     pub(crate) fn name_source(&mut self, noun: &'static str) {
         self.watched.name(noun);
     }

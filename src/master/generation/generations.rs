@@ -65,7 +65,7 @@ impl Generation {
         self.served.as_ref().is_some_and(|served| served.contents.songs == 0)
     }
 
-    /// What it serves of the source that `next` names.
+    /// The rows that it serves of the source that `next` names.
     pub(crate) fn before(&self, next: &Config) -> Before {
         let same_store = next.snapshot_url.is_some() && next.snapshot_url == self.config.snapshot_url;
         // Of a store the revision is the counter of its pointer.

@@ -85,7 +85,7 @@ pub(crate) struct Loaded {
     pub(crate) snapshot: OwnedFd,
     /// Its contents.
     pub(crate) contents: Contents,
-    /// What the loader has done for it.
+    /// The work of the loader.
     pub(crate) work: Work,
     /// Where the rows are from.
     pub(crate) origin: Origin,
@@ -102,7 +102,7 @@ enum Report {
 }
 
 impl Loader {
-    /// Forks a loader for `generation`; `before` says what is served of its source.
+    /// Forks a loader for `generation`; `before` describes the served rows of its source.
     pub(crate) fn start(
         generation: u64,
         config: &Config,

@@ -24,7 +24,7 @@ use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Kind, Snapshot, VERSION, Verify};
 use crate::telemetry::Log;
 
-/// What a loader has done.
+/// The work of a loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Work {
@@ -36,7 +36,7 @@ pub(crate) enum Work {
     Same,
 }
 
-/// What a loader has made.
+/// The product of a loader.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Made {
     pub(crate) contents: Contents,
@@ -52,7 +52,7 @@ impl Made {
         Made { origin: Origin { rows: contents.revision, counter }, contents, work, is_spare: false }
     }
 
-    /// Of what this pointer names.
+    /// Of the object that this pointer names.
     fn of_store(contents: Contents, work: Work, pointer: &Pointer) -> Made {
         let origin = Origin { rows: pointer.revision, counter: Some(pointer.counter) };
         Made { contents, work, origin, is_spare: false }
@@ -88,7 +88,7 @@ fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Mad
         Ok(made) if made.work != Work::Same || !may_substitute || !has_newer(config, made.origin) => {
             return Ok(made);
         }
-        // What serves already is better than other rows.
+        // The served rows are better than other ones.
         Err(failed) if !may_substitute || (before.serves && !has_newer(config, before.origin)) => {
             return Err(failed);
         }
@@ -142,7 +142,7 @@ fn fetch(
     Ok(Made::of_store(contents, Work::Made, &pointer))
 }
 
-/// What the error of a store lets hope for: a publisher may repair all of it at any moment.
+/// The outlook of a store's error: a publisher may repair all of it at any moment.
 fn outlook_of_store(error: &PublicationError) -> Outlook {
     match error {
         PublicationError::ReadOnly => Outlook::Lasting,
@@ -163,7 +163,7 @@ fn read(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Con
     build(config, log, draft, &loaded, begin)
 }
 
-/// What the error of a load lets hope for.
+/// The outlook of a load's error.
 fn outlook(error: &DatabaseError) -> Outlook {
     match error {
         DatabaseError::Failed { .. } => Outlook::Lasting,
@@ -209,7 +209,7 @@ fn place(config: &Config) -> String {
     }
 }
 
-/// Seals what was written, and verifies all of it.
+/// Seals the draft, and verifies all of it.
 fn sealed(draft: &Draft) -> Result<Contents, MasterError> {
     draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
     contents(&map(draft.reader())?, Verify::Full)

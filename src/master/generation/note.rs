@@ -1,4 +1,4 @@
-//! What stands beside the snapshot at `SNAPSHOT_PATH`: of which source and revision its rows are, which the snapshot
+//! The note beside the snapshot at `SNAPSHOT_PATH`: of which source and revision its rows are, which the snapshot
 //! itself does not tell. A master that starts with that snapshot never goes back behind it.
 
 use std::ffi::OsString;

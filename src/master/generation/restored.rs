@@ -77,7 +77,7 @@ impl Restored {
         }
     }
 
-    /// Writes what `current` serves to `SNAPSHOT_PATH`, unless it is unconfirmed or stands there already.
+    /// Saves the snapshot of `current` at `SNAPSHOT_PATH`, unless it is unconfirmed or stands there already.
     pub(crate) fn save(&mut self, current: Option<&Generation>) {
         let Some((current, served)) = current.and_then(|current| Some((current, current.served.as_ref()?)))
         else {
@@ -105,7 +105,7 @@ impl Restored {
     }
 }
 
-/// Whether a load that was made only to ask the source, a `noun`, has found what `current` serves. Then that is confirmed,
+/// Whether a load that was made only to ask the source, a `noun`, has found the rows that `current` serves. Then that is confirmed,
 /// and nothing has to change.
 pub(crate) fn confirms(
     loaded: &Contents,
@@ -126,7 +126,7 @@ pub(crate) fn confirms(
     true
 }
 
-/// What `current` serves, for the next generation: a load has found these rows in the source, and the snapshot is not
+/// The snapshot of `current`, for the next generation: a load has found these rows in the source, and the snapshot is not
 /// made once more.
 ///
 /// # Errors

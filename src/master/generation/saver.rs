@@ -42,7 +42,7 @@ impl Saver {
     /// or another saver is still at work: at its end the master asks again.
     ///
     /// # Errors
-    /// What the kernel says about the descriptor or the fork.
+    /// The kernel's error for the descriptor or the fork.
     pub(crate) fn save(
         &mut self,
         snapshot: &OwnedFd,

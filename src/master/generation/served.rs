@@ -1,4 +1,4 @@
-//! The snapshot that a generation serves, and what is known of its rows.
+//! The snapshot that a generation serves, and the origin of its rows.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};

@@ -35,7 +35,7 @@ const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 /// Between two times at which a watcher is told to ask at once.
 const HURRY_EVERY: Duration = Duration::from_millis(250);
 
-/// What a watcher says, in a line.
+/// A line of a watcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Said {
@@ -45,7 +45,7 @@ pub(crate) enum Said {
     Fails(String),
 }
 
-/// What is asked, and how often.
+/// The source that is asked, and how often.
 #[derive(Debug, Clone, PartialEq)]
 struct Task {
     source: SourceUrl,
@@ -205,7 +205,7 @@ impl<'a> Asked<'a> {
         match self {
             Asked::Database(poll) => poll.ask().map_or_else(|error| failed(&error), Said::Holds),
             Asked::Store(url) => match publication::seen(url) {
-                // The counter of its pointer is the revision of what a store holds.
+                // The counter of its pointer is the revision of the rows in a store.
                 Ok(Some(pointer)) => {
                     Said::Holds(Version { revision: Some(pointer.counter), mark: String::new() })
                 }

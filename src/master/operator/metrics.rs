@@ -91,7 +91,7 @@ impl Metrics {
         }
     }
 
-    /// Writes on the scoreboard what loads and the watcher have shown of the source.
+    /// Writes the state of the source, as loads and the watcher have seen it, on the scoreboard.
     pub(crate) fn publish_source(freshness: &Freshness, now: Instant, source: &Source) {
         source.stale.set(freshness.is_stale().into());
         source.up.set(freshness.is_up().map_or(0, |up| 1 + u64::from(up)));

@@ -21,7 +21,7 @@ pub(super) struct Sections<W> {
     buffer: Vec<u8>,
     position: u64,
     written: Xxh3,
-    /// What was written of the content.
+    /// The state of the content's hash.
     content: Xxh3,
     table: Vec<SectionEntry>,
 }

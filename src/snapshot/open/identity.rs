@@ -8,7 +8,7 @@ use zerocopy::FromBytes;
 use super::error::OpenError;
 use crate::snapshot::format::{HEADER_LEN, Header, MAGIC, VERSIONS, checksum};
 
-/// What the header of a snapshot says about all of it.
+/// The values in the header of a snapshot that describe all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// The version of the format.
@@ -54,7 +54,7 @@ pub struct Passing {
 }
 
 impl Passing {
-    /// What the header says, as soon as it has passed.
+    /// The values of the header, as soon as it has passed.
     ///
     /// # Errors
     /// The bytes do not begin as a snapshot of a version that this program writes.
@@ -72,7 +72,7 @@ impl Passing {
         self.len == 0
     }
 
-    /// What the header says, if all that has passed is as it says.
+    /// The values of the header, if all bytes that have passed agree with them.
     ///
     /// # Errors
     /// The first fault.

@@ -120,7 +120,7 @@ fn failure_before_the_source_was_asked_says_nothing_of_it() {
     assert_eq!((freshness.is_up(), freshness.is_stale()), (Some(true), true));
 }
 
-/// What happens to a reload.
+/// The fate of a reload.
 #[derive(Debug, Clone, Copy)]
 enum Happening {
     Served,
@@ -141,7 +141,7 @@ proptest! {
         happenings in prop::collection::vec((happening(), any::<bool>(), 0.0..=1.0_f64, 0..90_u64), 1..60)
     ) {
         let (mut freshness, mut now, begin) = (Freshness::new(), Instant::now(), SystemTime::now());
-        // Of each reload: whether it was a retry, and what happened.
+        // Of each reload: whether it was a retry, and its fate.
         let mut past: Vec<(bool, Happening)> = Vec::new();
         for (number, (happening, wished, share, later)) in happenings.into_iter().enumerate() {
             let generation = number as u64 + 1;

@@ -1,4 +1,4 @@
-//! What the watcher has seen of the source, beside what is served.
+//! The watcher's view of the source, beside the served rows.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const MISSED_MAX: u32 = 3;
 /// How late a poll may be on a busy machine.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// What the source is to the rows that serve.
+/// The relation of the source to the served rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relation {
     /// One of them has no version.
@@ -61,7 +61,7 @@ pub(super) struct Watched {
     /// The two revisions of which the log tells.
     told: Option<(u64, u64)>,
     accept_after: Option<Duration>,
-    /// What it is, as messages name it.
+    /// Its kind, as messages name it.
     noun: &'static str,
     /// The first generation of which an operator accepts any revision.
     accepted: Option<u64>,
@@ -111,7 +111,7 @@ impl Watched {
         self.accept_after = time;
     }
 
-    /// What the source is, as messages name it.
+    /// The kind of the source, as messages name it.
     pub(super) fn name(&mut self, noun: &'static str) {
         self.noun = noun;
     }
@@ -172,7 +172,7 @@ impl Watched {
         relation == Relation::Same
     }
 
-    /// What is seen next is news, although a load was made for it.
+    /// The next sight is news, although a load was made for it.
     pub(super) fn forget_tries(&mut self) {
         self.tried = None;
         self.wait.reset();

@@ -147,7 +147,7 @@ fn newer_rows_end_the_time_of_an_older_revision() {
     sees(&mut freshness, version(4), now + 2 * MINUTE);
     assert_eq!(freshness.due(), Some(now + 12 * MINUTE));
     assert!(freshness.news_of_behind().is_some());
-    // Another server of the source has what serves: that is no reason to tell of this one again.
+    // Another server of the source has the served rows: that is no reason to tell of this one again.
     sees(&mut freshness, version(5), now + 3 * MINUTE);
     sees(&mut freshness, version(4), now + 3 * MINUTE);
     assert_eq!(freshness.news_of_behind(), None);
