@@ -26,11 +26,11 @@ pub(super) struct Attempt {
     target: Target,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 pub(super) enum Outcome {
     /// The session.
     Open(Client),
-    /// A session with a server of another kind than `target_session_attrs` asks for, and what it is.
+    /// A session with a server of another kind than `target_session_attrs` asks for, and its kind.
     OtherKind(Client, &'static str),
     /// No session.
     Failed {

@@ -1,4 +1,4 @@
-//! What a scan wants written at its end.
+//! The changes that a scan writes at its end.
 
 use std::ffi::OsString;
 
@@ -8,9 +8,9 @@ use super::difference::RowChanges;
 use super::stream::{Stream, is_at_end};
 use crate::model::library::{File, Folder};
 
-/// What a scan writes, in one transaction or not at all.
+/// The changes of a scan, written in one transaction or not at all.
 pub struct Changes<'a> {
-    /// [`Previous::last_scan`](super::Previous::last_scan): what everything was compared with.
+    /// [`Previous::last_scan`](super::Previous::last_scan): the scan whose rows were compared.
     pub seen_scan: i64,
     /// The scan itself; written if anything else is.
     pub scan: ScanRecord<'a>,
@@ -22,7 +22,7 @@ pub struct Changes<'a> {
     pub moved: &'a [Moved],
 }
 
-/// What is kept of a scan.
+/// The record of a scan.
 #[derive(Debug, Clone, Copy)]
 pub struct ScanRecord<'a> {
     /// When it began, in seconds since 1970.

@@ -18,7 +18,7 @@ use super::place;
 pub(super) use super::place::Place;
 use crate::config::database_url::{Host, Server, Target};
 
-/// An open session, and the place with no other server than the one that answered: what connects there
+/// An open session, and the place with no other server than the one that answered: a connection there
 /// again finds the same rows and locks. Dropping the client says goodbye to the server.
 pub(super) type Opened = (Client, Place);
 

@@ -1,4 +1,4 @@
-//! What can go wrong between us and a database.
+//! The errors between this program and a database.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use crate::rows::scratch::ScratchError;
 pub(super) const ANOTHER_PROGRAM: &str = "another program";
 
 /// Why rows could not be read or written. `Display` is the whole message: it names the
-/// database (never the password) and what the database said; there is no `source()`.
+/// database (never the password) and the database's error; there is no `source()`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DatabaseError {
     /// There was no answer, the connection broke, or the server is starting or stopping.
     Unreachable {
         /// For a message: kind, host and name.
         database: String,
-        /// What happened.
+        /// The event.
         reason: String,
     },
     /// Another program holds the database.
@@ -41,37 +41,37 @@ pub enum DatabaseError {
         /// When it began, in seconds since 1970.
         started: i64,
     },
-    /// Another scan has stored its result since this one read what it compares with.
+    /// Another scan has stored its result since this one read the rows that it compares with.
     Overtaken {
         /// For a message: kind and name.
         database: String,
     },
-    /// The server broke the work off, and may do it next time: it stops, a standby replays what is in conflict with
+    /// The server broke the work off, and may do it next time: it stops, a standby replays changes that conflict with
     /// the query, an administrator ended the session, or the server lacks memory.
     Interrupted {
         /// For a message: kind, host and name.
         database: String,
-        /// What the server said.
+        /// The server's error.
         reason: String,
     },
     /// The file is missing or not whole, as while another program replaces it.
     Incomplete {
         /// For a message: kind and name.
         database: String,
-        /// What is wrong, and what to do when that is known.
+        /// The fault, and the remedy if it is known.
         reason: String,
     },
     /// The rows that came cannot be kept for the build: the folder of temporary files is missing, full or not to be
     /// written.
     Unkept {
-        /// Which folder, what happened, and what to do.
+        /// The folder, the kernel's error, and the remedy.
         reason: String,
     },
     /// The database answered, and it was a no.
     Failed {
         /// For a message: kind, host and name.
         database: String,
-        /// What it said, and what to do when that is known.
+        /// Its error, and the remedy if it is known.
         reason: String,
     },
 }

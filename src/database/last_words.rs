@@ -1,4 +1,4 @@
-//! Keeps what a server says before it ends a session over TLS.
+//! Keeps the last message of a server before it ends a session over TLS.
 //!
 //! The blocking client looks at the connection before it looks at the answers that came
 //! through it. With TLS the end of a connection is a message, which follows the reason at
@@ -22,7 +22,7 @@ use crate::config::database_url::AuthMethod;
 
 type Inner = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
 
-/// What connects with TLS.
+/// The connector for TLS.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) tls: MakeRustlsConnect,

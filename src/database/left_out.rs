@@ -1,4 +1,4 @@
-//! What of a database is not served, counted by reason and told in one line.
+//! The rows of a database that are not served, counted by reason and told in one line.
 
 use std::fmt;
 

@@ -49,11 +49,12 @@ use crate::config::database_url::Backend;
 use crate::model::Collection;
 use crate::rows::scratch::Folder;
 
-/// Reads everything, as it was at one moment; what does not fit in a little memory goes to temporary files in `folder`. Tables that are missing are created; when
-/// none is, read access is enough. Nothing that the rows hold makes this fail.
+/// Reads everything, as it was at one moment; texts and records beyond a little memory go to temporary files in
+/// `folder`. Creates the tables that are missing; where none is, read access is enough. No value in the rows makes
+/// this fail.
 ///
 /// # Errors
-/// If the database cannot be opened or read, or a missing table not be created, or the rows not be kept in `folder`.
+/// If the database cannot be opened or read, a missing table cannot be created, or the rows cannot be kept in `folder`.
 pub fn load(url: &DatabaseUrl, folder: &Folder) -> Result<Loaded, DatabaseError> {
     match url.backend() {
         Backend::Sqlite(path) => sqlite::load(path, folder),

@@ -1,4 +1,4 @@
-//! What a session has to tell while it works.
+//! The messages of a session at work.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use slog::Level;
 
 use super::texts::REMEDY;
 
-/// What a session has to tell while it works. `Display` is the whole line.
+/// A message of a session at work. `Display` is the whole line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
     /// Another client holds a lock, and the scan waits for it.
@@ -30,7 +30,7 @@ pub enum Notice {
     },
     /// The revision of the rows cannot be written.
     NoRevision {
-        /// What the database said.
+        /// The database's answer.
         reason: String,
     },
     /// A parameter of the URL means nothing to this program.

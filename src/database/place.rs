@@ -1,4 +1,4 @@
-//! How a database is named in messages, where it is, and what its errors mean.
+//! The name of a database in messages, its place, and the meaning of its errors.
 
 use std::error::Error as _;
 use std::io;
@@ -48,7 +48,7 @@ impl Place {
         DatabaseError::Failed { database: self.label(), reason: reason.into() }
     }
 
-    /// What the server or the connection said, in one line.
+    /// The error of the server or the connection, in one line.
     pub(super) fn explain(&self, error: &Error) -> DatabaseError {
         let reason = describe(error);
         match error.code() {

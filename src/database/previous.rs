@@ -1,4 +1,4 @@
-//! What the last scan left in a database.
+//! The rows and state that the last scan left in a database.
 
 use uuid::Uuid;
 
@@ -6,7 +6,7 @@ use super::difference::StoredSong;
 use crate::model::Owner;
 use crate::model::library::{FileRow, Folder};
 
-/// What takes the rows of [`Session::previous`](super::Session::previous), one by one: the folders,
+/// The receiver of the rows of [`Session::previous`](super::Session::previous), one by one: the folders,
 /// the files, the names, the songs, each in any order.
 pub trait Visit {
     /// A folder of the last scan.
@@ -19,7 +19,7 @@ pub trait Visit {
     fn song(&mut self, song: &StoredSong<'_>);
 }
 
-/// What the last scan left, apart from the rows that were visited.
+/// The traces of the last scan, apart from the rows that were visited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Previous {
     /// The folders and files.
@@ -31,7 +31,7 @@ pub struct Previous {
     pub last_scan: i64,
 }
 
-/// What there is of folders and files.
+/// The state of folders and files in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Nothing: no scan of this program has ever stored here.

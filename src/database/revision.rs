@@ -20,7 +20,7 @@ pub(super) const QUERY: &str = "SELECT counter, scan FROM avalon_revision WHERE 
 pub struct Version {
     /// The revision of the rows; `None` if the source does not tell it.
     pub revision: Option<u64>,
-    /// What else tells rows apart, to be compared only: the scan that has counted the revision, because two servers may
+    /// A second mark of the rows, to be compared only: the scan that has counted the revision, because two servers may
     /// have counted the same number. Before it and a space stands the identity of a file. Empty if there is nothing.
     pub mark: String,
 }
@@ -79,7 +79,7 @@ pub(super) fn sign(scan: Uuid) -> String {
     format!("UPDATE {TABLE} SET scan = '{scan}' WHERE one")
 }
 
-/// The id of what the scan of `me` stores under this number.
+/// The id of the rows that the scan of `me` stores under this number.
 pub(super) fn scan_id(me: &Holder, number: i64) -> Uuid {
     let Holder { host, pid, started } = me;
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("avalon-scan {host} {pid} {started} {number}").as_bytes())

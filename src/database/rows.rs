@@ -1,5 +1,5 @@
-//! From the rows of a database to [`Rows`], whatever they hold: this file decides what is left
-//! out, what is answered as null, and which of two rows with one id stays. The backends
+//! From the rows of a database to [`Rows`], whatever they hold: this file decides which rows are
+//! left out, which values are answered as null, and which of two rows with one id stays. The backends
 //! only hand over values.
 
 use std::borrow::Cow;
@@ -13,21 +13,21 @@ use crate::rows::names::{Lookup, Names, NamesWriter};
 use crate::rows::scratch::{Folder, ScratchError};
 use crate::rows::songs::{SongValues, SongsWriter};
 
-/// The rows to serve, and what of the database is not among them.
+/// The rows to serve, and the count of those that are left out.
 #[derive(Debug, PartialEq)]
 pub struct Loaded {
-    /// What there is to serve. It depends only on the rows, not on their order or the database.
+    /// The rows to serve. They depend on neither their order nor the kind of database.
     pub rows: Rows,
-    /// What had to be left out.
+    /// The rows that had to be left out.
     pub left_out: LeftOut,
     /// The revision of the rows, which grows with each change; `None` if the database does not tell it.
     pub revision: Option<u64>,
-    /// What else tells the rows from others, as [`Version`](super::Version) has it.
+    /// The second mark of the rows, as [`Version`](super::Version) has it.
     pub mark: String,
 }
 
 impl Loaded {
-    /// What a database without tables holds.
+    /// The rows of a database without tables.
     pub(super) fn empty(folder: &Folder) -> Result<Self, ScratchError> {
         SongRows::new(PerOwner::new(|_| NameRows::new(folder)), folder)?.finish()
     }
@@ -65,7 +65,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// `Err` for what is there but no whole number.
+    /// `Err` for a value that is no whole number.
     fn number(self) -> Result<Option<i64>, NoNumber> {
         match self {
             Value::Null => Ok(None),

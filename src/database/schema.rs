@@ -4,7 +4,7 @@
 /// Names of the tables, in the order in which their foreign keys let them be created.
 pub(super) const TABLES: [&str; 4] = ["albums", "artists", "genres", "tracks"];
 
-/// What a song has one of each of.
+/// The owners: a song has one of each.
 const KINDS: [&str; 3] = ["album", "artist", "genre"];
 
 /// The columns of a song, in the order in which both backends read and write them.
@@ -37,7 +37,7 @@ pub(super) fn bare_statement(table: &str, id_type: &str) -> String {
     format!("CREATE TABLE {table} (\n\t{}\n)", columns_of(table, id_type).join(", \n\t"))
 }
 
-/// The statements that add to a table without foreign keys what it lacks.
+/// The statements that add the foreign keys and indexes which [`bare_statement`] leaves out.
 pub(super) fn completing_statements(table: &str) -> Vec<String> {
     let keys = references(table).into_iter().map(|key| format!("ALTER TABLE {table} ADD {key}"));
     keys.chain(indexes(table)).collect()

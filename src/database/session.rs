@@ -64,7 +64,7 @@ impl Session {
         Ok(Session { backend })
     }
 
-    /// What tells whether a text can be stored. It may be cloned and sent to other threads.
+    /// The check whether a text can be stored. It may be cloned and sent to other threads.
     pub fn texts(&self) -> Texts {
         match &self.backend {
             Open::Sqlite(_) => Texts::any(),
@@ -116,7 +116,7 @@ impl Session {
         self.save(changes)
     }
 
-    /// Like [`Session::store`], and the session goes on. What a scan writes next has the number
+    /// Like [`Session::store`], and the session goes on. The next changes of the scan have the number
     /// of this as `seen_scan`; only the last number of a scan is kept.
     ///
     /// # Errors

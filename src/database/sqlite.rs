@@ -94,7 +94,7 @@ pub(super) fn replace(path: &Path, collection: &Collection) -> Result<(), Databa
         .map_err(|error| explain(path, WRITER_PATIENCE, &error))
 }
 
-/// What went wrong while rows were read.
+/// An error while rows were read.
 enum Failure {
     Sqlite(rusqlite::Error),
     Scratch(ScratchError),

@@ -1,4 +1,4 @@
-//! The tables that are ours alone, beside those of avalonms: what a scan remembers. avalonms
+//! The tables that are ours alone, beside those of avalonms: the memory of a scan. avalonms
 //! may open the file with an old SQLite, so they use nothing newer than 3.8.2.
 
 use std::borrow::Cow;

@@ -11,7 +11,7 @@ use ::postgres::{Client, Error};
 
 use super::connect::{self, Place};
 
-/// What to do about a database with a narrow encoding.
+/// The remedy for a database with a narrow encoding.
 pub(super) const REMEDY: &str = "make one that can (createdb --encoding=UTF8 --template=template0 NAME), \
                                  name it in DATABASE_URL and scan into it";
 
@@ -67,7 +67,7 @@ impl Texts {
         Texts { narrow: None }
     }
 
-    /// Only what the server of `client` can convert to `encoding`.
+    /// Only texts that the server of `client` can convert to `encoding`.
     pub(super) fn of_server(encoding: String, place: Place, client: Client) -> Texts {
         let server = Mutex::new(Server { place, client, fitting: HashSet::new() });
         Texts { narrow: Some(Arc::new(Narrow { encoding, server })) }
@@ -107,7 +107,7 @@ impl Narrow {
 }
 
 impl Server {
-    /// Servers and poolers close what has been idle; then it is asked once more.
+    /// Servers and poolers close idle connections; then it is asked once more.
     fn fits(&mut self, text: &str) -> bool {
         self.ask(text)
             .or_else(|_| {

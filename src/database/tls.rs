@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL: which certificates are trusted and what is verified, as libpq means
+//! TLS to PostgreSQL: which certificates are trusted and how they are verified, as libpq means
 //! `sslmode`, `sslrootcert`, `sslcert` and `sslkey`.
 //!
 //! rustls verifies as the web does. libpq, whose users we take over, differs: it may verify
@@ -30,7 +30,7 @@ use super::last_words::Connector;
 use super::tls_error::TlsError;
 use crate::config::database_url::{PostgresSettings, RootCertificates, SslMode};
 
-/// Builds what connects with TLS.
+/// Builds the connector for TLS.
 ///
 /// # Errors
 /// If a certificate or key file is missing or unusable.

@@ -75,7 +75,7 @@ fn holder(client: &mut Client, key: i64) -> Result<Option<(i32, Option<Holder>)>
     row.map(|row| Ok((row.try_get(0)?, parse(row.try_get(1)?)))).transpose()
 }
 
-/// `NAME HOST:PID STARTED`; what is too long is cut from the end of the host.
+/// `NAME HOST:PID STARTED`; a text that is too long loses the end of the host.
 fn name_of(name: &str, me: &Holder) -> String {
     let printable = |text: &str| -> String { text.chars().filter(char::is_ascii_graphic).collect() };
     let (mut name, mut host) = (printable(name), printable(&me.host));

@@ -1,4 +1,4 @@
-//! Reads what a scan compares with.
+//! Reads the rows that a scan compares with.
 
 use std::borrow::Cow;
 

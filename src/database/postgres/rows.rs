@@ -16,7 +16,7 @@ const PORTION: usize = 10_000;
 const READABLE: [Type; 6] = [Type::UUID, Type::VARCHAR, Type::TEXT, Type::INT2, Type::INT4, Type::INT8];
 
 /// Fetches portion by portion, which keeps memory small and the server's last words: a
-/// blocking client looks at its connection before it looks at what has come, so behind rows
+/// blocking client looks at its connection before it looks at the rows that have come, so behind rows
 /// that still wait to be read, why a connection ended would be lost to the bare fact.
 pub(super) fn for_each_row<E: From<Error>>(
     transaction: &mut Transaction<'_>,

@@ -94,14 +94,14 @@ impl Session {
         self.revision
     }
 
-    /// The connection to work with, and what tells of its waits.
+    /// The connection to work with, and the waiter that tells of its waits.
     fn parts(&mut self) -> (&mut Client, Waiter<'_>) {
         let waiter =
             Waiter { place: &self.place, patience: self.patience, tell: &self.tell, watch: &mut self.lock };
         (&mut self.work, waiter)
     }
 
-    /// Creates what is missing and takes it back, and asks for the rights on what is there.
+    /// Creates the missing tables and takes them back, and asks for the rights on the others.
     fn try_writing(&mut self) -> Result<(), DatabaseError> {
         let place = self.place.clone();
         let (work, mut waiter) = self.parts();
@@ -181,7 +181,7 @@ impl Session {
         outcome.map_err(|stopped| stop(&place, stopped))
     }
 
-    /// Servers and poolers close what has been idle while files were read; the lock is held by
+    /// Servers and poolers close connections that were idle while files were read; the lock is held by
     /// the other connection.
     fn reconnect(&mut self) -> Result<(), DatabaseError> {
         if self.work.batch_execute("").is_err() {
@@ -218,7 +218,7 @@ fn check_lock(lock: &mut Client, place: &Place) -> Result<(), DatabaseError> {
     })
 }
 
-/// What tells whether texts can be stored, over a connection of its own where the encoding
+/// The check whether texts can be stored, over a connection of its own where the encoding
 /// of the database leaves a doubt.
 fn texts(place: &Place, work: &mut Client, tell: &Tell) -> Result<Texts, DatabaseError> {
     let asked = connect::ask(work, "current_setting('server_encoding')");

@@ -1,4 +1,4 @@
-//! The tables on a server: which are missing, and how they come to be. What fails on the way.
+//! The tables on a server: which are missing, their creation, and its errors.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use crate::rows::scratch::ScratchError;
 
 pub(super) const ID_TYPE: &str = "UUID";
 
-/// What went wrong once connected.
+/// An error of a connected session.
 #[derive(Debug)]
 pub(super) enum Failure {
     Sql(Error),
@@ -32,7 +32,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What a [`CopyInWriter`](::postgres::CopyInWriter) says holds what the client said.
+/// An error of a [`CopyInWriter`](::postgres::CopyInWriter) holds that of the client.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         error.downcast().map_or_else(Failure::Copy, Failure::Sql)
@@ -90,7 +90,7 @@ pub(super) fn missing_of(
         .collect())
 }
 
-/// Creates what is missing. Another process may be doing the same: then one of the two is
+/// Creates the missing tables. Another process may be doing the same: then one of the two is
 /// told that a name is taken, once the other has committed, and looks again.
 pub(super) fn create_schema(client: &mut Client) -> Result<(), Failure> {
     let mut tries_left = 5;

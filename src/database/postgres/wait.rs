@@ -53,7 +53,7 @@ impl Waiter<'_> {
             match work(transaction) {
                 Ok(done) => {
                     transaction.batch_execute("RELEASE SAVEPOINT waiting")?;
-                    // What follows meets no lock, but should it, that has an end as well.
+                    // The next statements meet no lock; should they, the wait has an end as well.
                     limit_waits(transaction, self.patience.give_up)?;
                     return Ok(done);
                 }

@@ -1,4 +1,4 @@
-//! Writes what a scan has to store into a transaction that has locked the tables.
+//! Writes the changes of a scan into a transaction that has locked the tables.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -254,7 +254,7 @@ fn scan(
         line.text(scan.counts);
     })?;
     transaction.execute("DELETE FROM avalon_scans WHERE id <= $1", &[&(id - SCANS_KEPT)])?;
-    // What the same scan wrote before its end.
+    // The record that the same scan wrote before its end.
     transaction.execute("DELETE FROM avalon_scans WHERE id = $1", &[&own])?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! SQLite's codes in words, with what to do.
+//! SQLite's codes in words, each with a remedy.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -46,7 +46,7 @@ pub(super) fn is_busy(error: &Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// What SQLite said, in words. `patience` is how long it had waited for locks.
+/// SQLite's error in words. `patience` is how long it had waited for locks.
 pub(super) fn explain(path: &Path, patience: Duration, error: &Error) -> DatabaseError {
     let failed = |reason: String| DatabaseError::Failed { database: label(path), reason };
     let Error::SqliteFailure(failure, message) = error else {

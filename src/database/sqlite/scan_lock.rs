@@ -32,7 +32,7 @@ impl Drop for ScanLock {
     /// is gone opens the path again.
     fn drop(&mut self) {
         if is_at(&self.file, &self.path) {
-            // What stays is a file without a lock, which the next scan takes.
+            // A file without a lock stays, which the next scan takes.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -102,7 +102,7 @@ fn give_to_owner_of(path: &Path, file: &File) {
     if let Ok(database) = path.metadata()
         && geteuid().is_root()
     {
-        // Then the owner is told what to do, as for a file of another user.
+        // Then the message tells the owner the remedy, as for a file of another user.
         let _ = fchown(file, Some(database.uid()), Some(database.gid()));
     }
 }

@@ -12,9 +12,9 @@ use crate::database::schema;
 
 pub(super) const ID_TYPE: &str = "CHAR(32)";
 
-/// Memory (KiB) for the pages of a transaction. What fits is written at its end; what does
+/// Memory (KiB) for the pages of a transaction. Pages that fit are written at its end; those that do
 /// not is written before, and readers are locked out from then on. 1 GiB holds the pages of
-/// about two million songs; only what is needed is taken.
+/// about two million songs; only the needed part is taken.
 pub(super) const WRITER_CACHE_KIB: i64 = 1024 * 1024;
 
 /// The same for a first scan. Pages are then written early and lock readers out, but there are no songs

@@ -1,4 +1,4 @@
-//! Writes what a scan has to store into a transaction that has begun.
+//! Writes the changes of a scan into a transaction that has begun.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -23,7 +23,7 @@ const SORTED: usize = 20_000;
 
 const DIALECT: Dialect = Dialect { integer: "INTEGER", bytes: "BLOB", id: ID_TYPE, by_key: " WITHOUT ROWID" };
 
-/// Sets what must be set before the transaction.
+/// Makes the settings that must precede the transaction.
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // The references of a collection are right as it is; without the checks SQLite can also
     // empty a table without visiting its rows.
@@ -226,7 +226,7 @@ fn write_scan(
         params![id, scan.started, scan.ended, me.host, me.pid, scan.counts],
     )?;
     connection.execute("DELETE FROM avalon_scans WHERE id <= ?", [id - SCANS_KEPT])?;
-    // What the same scan wrote before its end.
+    // The record that the same scan wrote before its end.
     connection.execute("DELETE FROM avalon_scans WHERE id = ?", [own])?;
     Ok(())
 }
