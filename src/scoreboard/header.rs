@@ -1,4 +1,4 @@
-//! What the master says of itself and of all, for workers to pass on.
+//! The master's numbers of itself and of all, for workers to pass on.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -111,7 +111,7 @@ pub struct Scans {
     pub unreachable: Number,
 }
 
-/// What loads have shown of the source of the rows, the database.
+/// The state of the source of the rows, as loads have found it.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Source {
@@ -157,7 +157,7 @@ pub struct Header {
     /// How long the last snapshot took, from the start of its loader to its end; 0 if it was kept
     /// from a former master.
     pub build_ms: Number,
-    /// What loads have shown of the source.
+    /// The state of the source, as loads have found it.
     pub source: Source,
     /// Bytes of the snapshot that serves.
     pub snapshot_bytes: Number,
@@ -173,7 +173,7 @@ pub struct Header {
     pub revision: Number,
     /// The hash of its rows, in hexadecimal digits; empty before the first generation.
     pub hash: Text,
-    /// What there is to say of scans.
+    /// The state of scans.
     pub scans: Scans,
     /// Memory of the master that is resident, in bytes.
     pub memory_resident: Number,

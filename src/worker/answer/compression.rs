@@ -150,7 +150,7 @@ impl Packed {
     }
 }
 
-/// What was compressed.
+/// The compressed bytes.
 #[cfg(test)]
 pub(in crate::worker) fn unpacked(coding: Coding, bytes: &[u8]) -> Vec<u8> {
     use std::io::Read;
