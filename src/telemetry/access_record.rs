@@ -1,4 +1,4 @@
-//! What the access log tells of one request.
+//! The facts of one request in the access log.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! What is wrong with a `LOG_FORMAT` or an `ACCESS_LOGFORMAT`, in words.
+//! The faults of a `LOG_FORMAT` or an `ACCESS_LOGFORMAT`, in words.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub enum FormatError {
         column: usize,
         /// The name as written.
         name: String,
-        /// What was probably meant.
+        /// The attribute that was probably meant.
         nearest: Option<&'static str>,
         /// The names that there are.
         known: String,
@@ -36,7 +36,7 @@ pub enum FormatError {
         column: usize,
         /// The attribute.
         name: String,
-        /// What stands there instead; none at the end of the text.
+        /// The character that stands there instead; none at the end of the text.
         found: Option<char>,
     },
     /// A conversion that does not fit the attribute.
@@ -47,7 +47,7 @@ pub enum FormatError {
         name: String,
         /// The conversion type as written.
         conversion: char,
-        /// What the attribute is.
+        /// The kind of the attribute.
         got: &'static str,
     },
     /// A width or precision that is too large.

@@ -13,14 +13,14 @@ pub enum LogError {
     Open {
         /// `LOG_PATH`.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: io::Error,
     },
     /// `LOG_DATE_FORMAT` is not understood.
     DateFormat {
         /// `LOG_DATE_FORMAT`.
         format: String,
-        /// What is wrong with it.
+        /// Its fault.
         reason: DateFormatError,
     },
 }

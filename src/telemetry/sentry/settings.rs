@@ -1,4 +1,4 @@
-//! The settings of Sentry, and what is wrong with them.
+//! The settings of Sentry, and their faults.
 
 use std::fmt;
 
