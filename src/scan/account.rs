@@ -1,4 +1,5 @@
-//! What a scan tells in detail, as far as it came: also of a scan that stores nothing.
+//! The detailed account of a scan, filled in as far as the scan came. A scan that stores nothing
+//! has one too.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -28,10 +29,10 @@ pub struct MovedSong {
     pub new: (Uuid, PathBuf),
 }
 
-/// What was seen of the files.
+/// Counts of the files that a scan saw.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// Files, and what is no folder.
+    /// Number of files and other entries that are not folders.
     pub found: usize,
     /// Files that were looked into.
     pub read: usize,
@@ -39,18 +40,18 @@ pub struct Seen {
     pub unchanged: usize,
     /// Sizes of the files that were looked into, together.
     pub bytes: u64,
-    /// What gave no song.
+    /// Files and folders that gave no song.
     pub skips: Skips,
 }
 
-/// What a scan has found out, as far as it came.
+/// The findings of a scan, as far as it came.
 #[derive(Debug)]
 pub struct Account {
     /// The folders, once the last scan is known.
     pub roots: Vec<Root>,
-    /// What was seen, once everything was.
+    /// Counts of the files, after the survey has ended.
     pub seen: Option<Seen>,
-    /// What became of the songs of the last scan, once that is decided.
+    /// Fates of the songs of the last scan, after they are decided.
     pub fates: Option<Fates>,
     /// The songs that have moved.
     pub moved: Vec<MovedSong>,
@@ -65,25 +66,25 @@ pub struct Account {
 pub enum Phase {
     /// Connecting to the database and taking its lock.
     Open,
-    /// Reading what the last scan left.
+    /// Reading the state that the last scan left.
     Previous,
     /// Listing folders and reading files.
     Survey,
-    /// Deciding what became of the songs of the last scan.
+    /// Deciding the fates of the songs of the last scan.
     Settle,
     /// Making rows and writing differences.
     Store,
 }
 
 impl Phase {
-    /// The name for programs.
+    /// Returns the name of the phase in the report.
     pub fn key(self) -> &'static str {
         ["open", "previous", "survey", "settle", "store"][self as usize]
     }
 }
 
 impl Default for Account {
-    /// Of a scan that begins now.
+    /// Starts the clock of a scan.
     fn default() -> Account {
         let now = Instant::now();
         Account {
@@ -99,19 +100,19 @@ impl Default for Account {
 }
 
 impl Account {
-    /// How long the scan has run.
+    /// Returns the time since the scan began.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// A part of the scan ends, and the next one begins.
+    /// Ends one phase and begins the next.
     pub(super) fn end_of(&mut self, phase: Phase) {
         let now = Instant::now();
         self.phases.push((phase, now - self.phase_began));
         self.phase_began = now;
     }
 
-    /// Everything was seen.
+    /// Takes over the counts of the finished survey.
     pub(super) fn take(&mut self, survey: &Survey<'_>, roots: &[PathBuf], absent: &[PathBuf]) {
         let reachable = |root: &PathBuf| match survey.visited(root) {
             Some(visited) => Some(visited.reach == Reach::Listed),

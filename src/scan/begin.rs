@@ -17,7 +17,7 @@ use super::shown::shown;
 use super::survey::Ahead;
 use crate::database::Session;
 
-/// What a scan knows before it looks into folders.
+/// The state of a scan before it looks into folders.
 pub(super) struct Begun {
     pub(super) previous: Previous,
     pub(super) rows: Rows,

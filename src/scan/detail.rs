@@ -1,4 +1,4 @@
-//! What a scan tells of single songs, when it is asked to.
+//! The details of single songs that `--verbose` reports.
 
 use std::collections::HashSet;
 use std::io;
@@ -14,10 +14,10 @@ use super::survey::Survey;
 use crate::ids;
 use crate::model::library::Outcome;
 
-/// Tells which songs are new.
+/// Reports which songs are new.
 ///
 /// # Errors
-/// If what was read cannot be had back from where it is kept.
+/// If the spool cannot be read back.
 pub(super) fn tell_new(
     survey: &Survey<'_>,
     settled: &Settled,
@@ -40,7 +40,7 @@ pub(super) fn tell_new(
     Ok(())
 }
 
-/// The songs that have moved, with their ids.
+/// Returns the songs that have moved, with their ids.
 pub(super) fn moved(settled: &Settled) -> Vec<MovedSong> {
     let with_id = |path: &PathBuf| (ids::song(path), path.clone());
     settled.moved.iter().map(|(_, from, to)| MovedSong { old: with_id(from), new: with_id(to) }).collect()

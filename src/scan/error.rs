@@ -1,4 +1,4 @@
-//! Why a scan stores nothing. The old collection is still there after each of these.
+//! The reasons why a scan stores nothing. The old collection is intact after each of them.
 
 use std::error::Error;
 use std::fmt;
@@ -11,7 +11,7 @@ use super::shown::shown;
 use super::skipped::Skipped;
 use crate::database::{DatabaseError, Unstorable};
 
-/// Why a scan stores nothing.
+/// The reason why a scan stores nothing.
 #[derive(Debug)]
 pub enum ScanError {
     /// A path to scan that does not exist.
@@ -46,12 +46,12 @@ pub enum ScanError {
         /// The roots.
         roots: Vec<PathBuf>,
     },
-    /// EXCLUDE holds a pattern that is none.
+    /// EXCLUDE holds an invalid pattern.
     Pattern(PatternError),
-    /// There is no song below any of the paths, which is more often a folder that is not
-    /// mounted than a wish.
+    /// No song lies below any of the paths. An unmounted folder is a more likely cause than an
+    /// empty collection.
     NothingReadable {
-        /// What there is instead.
+        /// The counts of skipped files and folders.
         skipped: Skipped,
     },
     /// Too many songs of the last scan would disappear.
@@ -61,7 +61,7 @@ pub enum ScanError {
     },
     /// None of the folders is there, and the last scan found songs in them.
     NothingThere {
-        /// Each folder, and what is wrong with it.
+        /// Each folder, and the reason why it cannot be read.
         roots: Vec<(PathBuf, String)>,
         /// Songs of the last scan below them.
         songs: usize,
@@ -74,14 +74,14 @@ pub enum ScanError {
         field: &'static str,
         /// The text.
         value: String,
-        /// Which encoding, and what to do.
+        /// The encoding of the database, and the advice for the user.
         why: Unstorable,
     },
     /// The database failed.
     Database(DatabaseError),
-    /// No thread can be started.
+    /// The kernel refused a thread.
     Threads(io::Error),
-    /// What was read cannot be kept in the temporary folder until it is stored.
+    /// The temporary folder cannot keep the records until they are stored.
     Spool(io::Error),
 }
 
@@ -120,7 +120,7 @@ impl fmt::Display for ScanError {
             ScanError::Threads(_) => f.write_str("cannot start a thread"),
             ScanError::Spool(_) => write!(
                 f,
-                "cannot keep what was read in {}; TMPDIR names another folder",
+                "cannot store the state of files in {}; TMPDIR names another folder",
                 std::env::temp_dir().display()
             ),
         }

@@ -1,5 +1,5 @@
-//! Which files and folders a scan passes over: the copies and the trash of file managers,
-//! NAS systems and snapshots, the patterns of the setting `EXCLUDE`, and those of a file
+//! The files and folders that a scan passes over: the copies and the trash of file managers, NAS
+//! systems and snapshots, the patterns of the setting `EXCLUDE`, and those of the file
 //! `.avalonignore` in any folder. All patterns have the syntax of `.gitignore`.
 
 use std::fmt;
@@ -15,11 +15,11 @@ use nix::libc::O_NONBLOCK;
 
 /// The name of a file with patterns for its folder and all below.
 pub(super) const IGNORE_FILE: &str = ".avalonignore";
-/// Most bytes of such a file.
+/// Largest size of this file, in bytes.
 const IGNORE_FILE_MAX: u64 = 1 << 20;
 
-/// Folders that hold copies of files that are elsewhere, or files that were thrown away.
-/// Hidden folders as such are music like any other, as avalonms had it.
+/// Folders that hold copies of files that are elsewhere, or files that were thrown away. Other
+/// hidden folders are scanned, as avalonms scanned them.
 const DEFAULTS: [&str; 19] = [
     // Synology, QNAP, Buffalo, Netgear and FreeNAS
     "@eaDir/",
@@ -46,12 +46,12 @@ const DEFAULTS: [&str; 19] = [
     ".trashed-*/",
 ];
 
-/// Why patterns cannot be used.
+/// The reason why patterns cannot be used.
 #[derive(Debug)]
 pub enum PatternError {
-    /// This one is none.
+    /// This pattern is invalid.
     Pattern(String, ignore::Error),
-    /// Each is one, and all together are too many or too large.
+    /// Each pattern is valid, but together they are too many or too large.
     All(ignore::Error),
 }
 
@@ -77,15 +77,15 @@ pub(super) struct Patterns {
 }
 
 impl Patterns {
-    /// The patterns that hold everywhere: the default ones, then `more`, which may also
-    /// take a default back (`!lost+found/`).
+    /// Returns the patterns that hold everywhere: the default ones, then `more`, which may also
+    /// revoke a default (`!lost+found/`).
     ///
     /// # Errors
-    /// The first of `more` that is no pattern.
+    /// The first invalid pattern of `more`.
     pub(super) fn everywhere(more: &[String]) -> Result<Patterns, PatternError> {
         let mut builder = GitignoreBuilder::new("/");
         for pattern in DEFAULTS.into_iter().chain(more.iter().map(String::as_str)) {
-            // In a list of patterns a comment makes no sense, and NAS systems have `#recycle`.
+            // A comment has no place in a list of patterns, and NAS systems have `#recycle`.
             let escape = if pattern.starts_with('#') { "\\" } else { "" };
             let line = format!("{escape}{pattern}");
             builder
@@ -97,8 +97,9 @@ impl Patterns {
         Ok(Patterns { own: Arc::new(own), may_match_files, above: None })
     }
 
-    /// These, and before them those of the file `.avalonignore` in `folder`; a folder, a pipe or a device of that
-    /// name holds none. Also gives the lines of it that are no patterns.
+    /// Returns the patterns of the file `.avalonignore` in `folder` followed by these, and the
+    /// lines of the file that are not valid patterns. A folder, a pipe or a device of that name
+    /// counts as an empty file.
     ///
     /// # Errors
     /// If the file is there and cannot be read.
@@ -124,12 +125,12 @@ impl Patterns {
         }
     }
 
-    /// Whether a pattern may pass over a file.
+    /// Reports whether a pattern may pass over a file.
     pub(super) fn may_match_files(&self) -> bool {
         self.may_match_files
     }
 
-    /// Whether `path`, below the folder of these patterns, is passed over. The nearest
+    /// Reports whether the patterns pass over `path`, which lies below their folder. The nearest
     /// pattern decides.
     pub(super) fn exclude(&self, path: &Path, is_folder: bool) -> bool {
         let mut patterns = Some(self);
@@ -144,7 +145,8 @@ impl Patterns {
     }
 }
 
-/// The beginning of a regular file; `None` of anything else. A pipe is not waited for.
+/// Reads at most `max` bytes of a regular file; `None` for any other kind of file. It does not wait
+/// for a pipe.
 fn read_up_to(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {

@@ -1,10 +1,10 @@
-//! What a scan says by its exit code, as scripts and units rely on it.
+//! The exit codes of a scan. Scripts and units rely on them.
 
 use clap::ValueEnum;
 
 use super::{Report, ScanError};
 
-/// How a scan ended. The help of `avalon-scan` and its man page say it in these words.
+/// The outcome of a scan. The help of `avalon-scan` and its man page use these words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[repr(u8)]
 pub enum Exit {
@@ -27,7 +27,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The number, as the process ends with it.
+    /// Returns the exit code of the process.
     pub fn code(self) -> u8 {
         self as u8
     }

@@ -1,5 +1,5 @@
-//! What a file says beside the fields that are served today, as one JSON object that the
-//! database keeps: a field that is served later costs no file read again.
+//! All fields of a file beyond those that the server serves today, as one JSON object that the
+//! database keeps. A later version can serve more fields without reading the files again.
 
 use serde_json::{Map, Value};
 
@@ -40,7 +40,7 @@ const SINGLE: [(Field, &str); 18] = [
     (Field::ReplayGainAlbumPeak, "replaygain_album_peak"),
 ];
 
-/// The object, as text; empty for none.
+/// Returns the object as text; empty if there are no such fields.
 pub(super) fn object(reading: &Reading) -> String {
     let mut facts = Map::new();
     for (field, key) in LISTS {

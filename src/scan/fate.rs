@@ -1,6 +1,6 @@
-//! What became of each file of the last scan. Only a name that is missing from a folder which
-//! was listed to its end, in a root and on a mount that are present, is gone. All else is out
-//! of reach, and its row stays.
+//! The fate of each file of the last scan. A file is gone only if its name is missing from a folder
+//! that was listed to its end, in a root and on a mount that are present. Any other missing file is
+//! out of reach, and its row stays.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,24 +15,24 @@ use super::survey::Survey;
 use crate::ids;
 use crate::model::library::{Folder, Outcome};
 
-/// What became of one file of the last scan.
+/// The fate of one file of the last scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It is as it was, or lies outside of what was looked at.
+    /// The file is unchanged, or lies outside the scope of this scan.
     Stays,
-    /// It was read, and is a song if it was one.
+    /// The file was read again; a former song is still a song.
     Changed,
-    /// It was read, and is no song any more.
+    /// The file was read again, and is no longer a song.
     Spoiled,
-    /// It is not where it was.
+    /// The file no longer exists at its path.
     Gone,
-    /// It is not where it was, and a new file has its content.
+    /// The file no longer exists at its path, and a new file has its content.
     Moved(PathBuf),
-    /// It, or a folder above it, cannot be reached: where.
+    /// The file, or the folder above it that this names, cannot be reached.
     Unreachable(PathBuf),
-    /// The scan is told to pass it over.
+    /// A pattern excludes the file.
     Excluded,
-    /// It lies below a root that is no longer named.
+    /// The file lies below a root that is no longer configured.
     GivenUp,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    /// Tells what became of a song of the last scan.
+    /// Logs the fate of a song of the last scan.
     pub(super) fn tell(&self, is_kept: bool, log: &Logger) {
         let path = shown(&self.path);
         match &self.fate {
@@ -70,19 +70,19 @@ impl Judged {
     }
 }
 
-/// Decides about the files of the last scan.
+/// Decides the fates of the files of the last scan.
 pub(super) struct Judge<'a> {
     pub(super) previous: &'a Previous,
     pub(super) survey: &'a Survey<'a>,
     pub(super) roots: &'a [PathBuf],
     /// Roots that are missing, or cannot be listed.
     pub(super) absent: &'a [PathBuf],
-    /// What was looked at; `None` for everything below the roots.
+    /// The paths that the scan looks at; `None` for everything below the roots.
     pub(super) scope: Option<&'a Scope>,
 }
 
 impl Judge<'_> {
-    /// The fate of every file of the last scan that is not as it was, in the order of the paths.
+    /// Returns the fate of every file of the last scan that has changed, in the order of the paths.
     pub(super) fn judge(&self) -> Vec<Judged> {
         let was_looked_at = |folder: &Folder| self.scope.is_none_or(|scope| scope.reaches_into(&folder.path));
         let folders = self.previous.files_by_folder().filter(|(folder, _)| was_looked_at(folder));
@@ -100,7 +100,7 @@ impl Judge<'_> {
     fn judged(&self, folder: &Folder, index: Index, known: &Known) -> Judged {
         let path = self.previous.path(folder, known);
         let fate = self.fate(&path, known);
-        // A song that was never stored is not lost either.
+        // A song that was never stored cannot be lost.
         let is_new =
             matches!(fate, Fate::Gone | Fate::Spoiled | Fate::Changed) && self.previous.is_rowless(&path);
         Judged { index, was_song: known.outcome == Outcome::Song && !is_new, path, fate }
@@ -131,7 +131,7 @@ impl Judge<'_> {
         }
     }
 
-    /// What the folders above `path` say, from the inside out.
+    /// Returns the state of the nearest folder above `path` that decides its fate.
     fn nearest<'p>(&self, path: &'p Path) -> Nearest<'p> {
         let mut is_listed = false;
         for place in path.ancestors() {
@@ -167,12 +167,13 @@ impl Judge<'_> {
         Nearest::Listed
     }
 
-    /// Gives each song that is gone a new file with its content, each file to one song.
+    /// Matches each song that is gone with a new file of the same content. No two songs share a
+    /// file.
     fn find_moved(&self, judged: &mut [Judged]) {
         let mut newcomers: HashMap<(i64, i64), Vec<&PathBuf>> = HashMap::new();
         for (content, paths) in &self.survey.newcomers {
             let mut paths: Vec<&PathBuf> = paths.iter().collect();
-            // The first path is taken first, whatever the order of the threads was.
+            // The first path wins, so that the order of the threads does not matter.
             paths.sort_by(|a, b| b.cmp(a));
             newcomers.insert(*content, paths);
         }
@@ -186,7 +187,7 @@ impl Judge<'_> {
     }
 }
 
-/// What the folders above a path say of it.
+/// The verdict of the folders above a path.
 enum Nearest<'p> {
     Listed,
     Excluded,

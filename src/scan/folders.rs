@@ -1,5 +1,5 @@
-//! The folders that a scan visits, and the numbers that they have in the database: those
-//! that the last scan knew keep theirs.
+//! The folders that a scan visits, and their numbers in the database. Folders that the last scan
+//! knew keep their numbers.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use super::previous::Previous;
 use super::stamping::{Stamping, UNSTABLE};
 use crate::model::library::Folder;
 
-/// What came of visiting a folder.
+/// The result of visiting a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// It was listed to its end.
+    /// The folder was listed to its end.
     Listed,
-    /// It could not be listed, or not to its end: why.
+    /// The folder could not be listed to its end, for this reason.
     Unreachable(String),
 }
 
@@ -25,9 +25,9 @@ pub(super) struct Visited {
     pub(super) root: Arc<Path>,
     pub(super) is_mount: bool,
     pub(super) fs_type: i64,
-    /// Which stamps of its files can be believed.
+    /// Which stamps of its files are reliable.
     pub(super) stamping: Stamping,
-    /// Whether it holds nothing at all.
+    /// Whether the folder is empty.
     pub(super) is_empty: bool,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Visited {
 #[derive(Debug)]
 pub(super) struct Folders<'a> {
     roots: &'a [PathBuf],
-    /// A path that the last scan knew is that of [`Previous`], and takes memory once.
+    /// A path that the last scan knew shares its memory with [`Previous`].
     visited: HashMap<Arc<Path>, Visited>,
     /// The folders that hold files that are stored, mounts and roots.
     needed: HashMap<Arc<Path>, i64>,
@@ -43,7 +43,7 @@ pub(super) struct Folders<'a> {
 }
 
 impl<'a> Folders<'a> {
-    /// None yet; numbers go on behind those of the last scan.
+    /// Creates an empty table. Its numbers continue those of the last scan.
     pub(super) fn new(roots: &'a [PathBuf], previous: &Previous) -> Folders<'a> {
         let (visited, needed) = (HashMap::new(), HashMap::new());
         let mut folders = Folders { roots, visited, needed, next: previous.last_folder() + 1 };
@@ -53,29 +53,29 @@ impl<'a> Folders<'a> {
         folders
     }
 
-    /// Notes what came of visiting the folder at `path`.
+    /// Records the result of visiting the folder at `path`.
     pub(super) fn visit(&mut self, path: &Path, visited: Visited, previous: &Previous) {
         self.visited.insert(shared(path, previous), visited);
     }
 
-    /// The folder that was visited at `path`.
+    /// Returns the visited folder at `path`.
     pub(super) fn visited(&self, path: &Path) -> Option<&Visited> {
         self.visited.get(path)
     }
 
-    /// All that were visited.
+    /// Returns all visited folders.
     pub(super) fn all_visited(&self) -> impl Iterator<Item = (&Path, &Visited)> {
         self.visited.iter().map(|(path, visited)| (&**path, visited))
     }
 
-    /// Notes that the inodes of files below `root` do not last.
+    /// Records that the inodes of files below `root` are not stable.
     pub(super) fn mark_unstable(&mut self, root: &Path) {
         if let Some(visited) = self.visited.get_mut(root) {
             visited.fs_type = UNSTABLE;
         }
     }
 
-    /// The number of the folder at `path`, which then is stored.
+    /// Returns the number of the folder at `path`, and marks the folder as stored.
     pub(super) fn id(&mut self, path: &Path, previous: &Previous) -> i64 {
         if let Some(id) = self.needed.get(path) {
             return *id;
@@ -86,7 +86,7 @@ impl<'a> Folders<'a> {
         id
     }
 
-    /// The folders with greater numbers than `last` that hold files to store, by number.
+    /// Returns the folders with numbers above `last` that hold files to store, by number.
     pub(super) fn since(&self, last: i64, previous: &Previous) -> Vec<Folder> {
         let (roots, none) = (self.numbered_roots(), HashSet::new());
         let new = self.needed.iter().filter(|(_, id)| **id > last);
@@ -96,15 +96,14 @@ impl<'a> Folders<'a> {
         folders
     }
 
-    /// The paths of the folders that are stored, by number.
+    /// Returns the paths of the stored folders, by number.
     pub(super) fn paths(&self) -> HashMap<i64, &Path> {
         self.needed.iter().map(|(path, id)| (*id, &**path)).collect()
     }
 
-    /// What is stored of the folders: those that are needed, the mounts that were visited, and
-    /// the `staying` ones. Above the `kept` ones, whose songs stay though they could not be
-    /// reached, the mounts are kept too: the next scan must know that something should be
-    /// mounted there.
+    /// Returns the folders to store: the needed ones, the visited mounts, and the `staying` ones.
+    /// The `kept` folders could not be reached but their songs stay; the mounts above them are
+    /// stored as well, so that the next scan knows that a file system is missing there.
     pub(super) fn stored(
         mut self,
         previous: &Previous,
@@ -129,7 +128,7 @@ impl<'a> Folders<'a> {
             self.id(path, previous);
         }
         let roots = self.numbered_roots();
-        // The paths move: of a large collection they take as much memory as its names.
+        // This moves the paths: in a large collection they take as much memory as the names.
         let needed = std::mem::take(&mut self.needed).into_iter();
         let mut folders: Vec<Folder> =
             needed.map(|(path, id)| self.record(path, id, &roots, previous, &absent)).collect();
@@ -137,8 +136,7 @@ impl<'a> Folders<'a> {
         folders
     }
 
-    /// The roots that are stored, with their numbers; of several that hold a folder the first is the
-    /// innermost.
+    /// Returns the stored roots with their numbers, the innermost first.
     fn numbered_roots(&self) -> Vec<(&'a Path, i64)> {
         let numbered =
             self.roots.iter().filter_map(|root| Some((root.as_path(), *self.needed.get(root.as_path())?)));
@@ -167,7 +165,7 @@ impl<'a> Folders<'a> {
     }
 }
 
-/// The path that the last scan knew, or a new one.
+/// Returns the path that the last scan knew, or a new one.
 fn shared(path: &Path, previous: &Previous) -> Arc<Path> {
     previous.folder(path).map_or_else(|| Arc::from(path), |folder| Arc::clone(&folder.path))
 }

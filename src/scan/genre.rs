@@ -31,7 +31,7 @@ const NAMES: [&str; 192] = [
     "Neue Deutsche Welle", "Podcast", "Indie Rock", "G-Funk", "Dubstep", "Garage Rock", "Psybient",
 ];
 
-/// What is said for a number that has no name.
+/// Name of a number beyond the table.
 const UNKNOWN: &str = "Unknown";
 
 /// The first genre of an ID3 genre frame, whose values may each hold several; `None` when
@@ -73,7 +73,7 @@ fn of_value(value: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// What stands in the parentheses at the start, if it is a reference to a genre.
+/// Returns the text in the parentheses at the start, if it refers to a genre.
 fn parenthesised(value: &str) -> Option<&str> {
     let (inner, _) = value.strip_prefix('(')?.split_once(')')?;
     let number = !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_digit());

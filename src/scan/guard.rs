@@ -1,5 +1,5 @@
-//! The guard against loss: a scan that would remove a large part of a root or a mount
-//! stores nothing, unless it is told that this is meant.
+//! The guard against loss: a scan that would remove a large part of a root or a mount stores
+//! nothing, unless the user confirms the loss.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,29 +10,29 @@ use super::previous::{Mark, Previous};
 use super::survey::Survey;
 use crate::model::library::Outcome;
 
-/// So many songs of one place may always disappear, and so large a part of more.
+/// A place may always lose this many songs, or this part of its songs (a divisor) if that is more.
 const ALWAYS_ALLOWED: usize = 20;
 const PART_ALLOWED: usize = 4;
-/// Lost folders that a refusal names.
+/// Most lost folders that a refusal names.
 const NAMED_MAX: usize = 5;
 
-/// What the user says about losses beforehand.
+/// The losses that the user expects.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
-    /// Any loss is meant.
+    /// The user expects any loss.
     pub all: bool,
-    /// Losses at these absolute paths and below are meant.
+    /// The user expects losses at these absolute paths and below.
     pub below: Vec<PathBuf>,
 }
 
 impl Expected {
-    /// Whether the loss of what lay at `path` is meant.
+    /// Reports whether the user expects the loss of `path`.
     pub(super) fn covers(&self, path: &Path) -> bool {
         self.all || self.below.iter().any(|place| path.starts_with(place))
     }
 }
 
-/// The places that would lose too much.
+/// Returns the places that would lose too much.
 pub(super) fn losses(
     previous: &Previous,
     survey: &Survey<'_>,
@@ -60,7 +60,7 @@ pub(super) fn losses(
         }
     }
     for judged in judged.iter().filter(|judged| judged.was_song) {
-        // Songs that leave on purpose are no part of the whole.
+        // Songs that leave on purpose do not count.
         if matches!(judged.fate, Fate::GivenUp | Fate::Excluded)
             && let Some(count) = place_of(previous, &judged.path).and_then(|place| places.get_mut(place))
         {
@@ -78,8 +78,8 @@ pub(super) fn losses(
         .collect()
 }
 
-/// The loss of rows that no file explains, if it is too much. Where no scan of ours has
-/// recorded its roots, losing all of them is, however few there are.
+/// Returns the loss of rows that no file explains, if it is too large. If no scan of this program
+/// has recorded its roots, losing all rows is too much, however few they are.
 pub(super) fn unexplained(previous: &Previous, lost: usize, expected: &Expected) -> Option<Loss> {
     let of = previous.unexplained.len();
     let all = !previous.is_recorded() && lost > 0 && lost == of;
@@ -87,12 +87,12 @@ pub(super) fn unexplained(previous: &Previous, lost: usize, expected: &Expected)
     refused.then(|| Loss { place: None, lost, of, folders: Vec::new() })
 }
 
-/// Whether it is too much to lose `lost` of `of` songs.
+/// Reports whether a loss of `lost` out of `of` songs is too large.
 fn is_too_much(lost: usize, of: usize) -> bool {
     lost > ALWAYS_ALLOWED.max(of / PART_ALLOWED)
 }
 
-/// The root or mount in which the last scan found the song at `path`.
+/// Returns the root or mount in which the last scan found the song at `path`.
 fn place_of<'a>(previous: &'a Previous, path: &Path) -> Option<&'a Path> {
     path.ancestors()
         .filter_map(|place| previous.folder(place))
@@ -100,7 +100,7 @@ fn place_of<'a>(previous: &'a Previous, path: &Path) -> Option<&'a Path> {
         .map(|folder| &*folder.path)
 }
 
-/// The folder directly in `place` that holds `path`, or `place` itself.
+/// Returns the folder directly in `place` that holds `path`, or `place` itself.
 fn top_folder(place: &Path, path: &Path) -> PathBuf {
     let inside = path.strip_prefix(place).ok().and_then(Path::parent);
     let first = inside.and_then(|folders| folders.components().next());
@@ -110,7 +110,7 @@ fn top_folder(place: &Path, path: &Path) -> PathBuf {
 #[derive(Debug, Default)]
 struct Count {
     of: usize,
-    /// Songs that are as they were.
+    /// Songs that are unchanged.
     left: usize,
     lost: usize,
     folders: BTreeMap<PathBuf, usize>,

@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP end a scan within a second, whatever its threads are at: a
-//! thread that does nothing else waits for them and ends the process.
+//! SIGINT, SIGTERM and SIGHUP end a scan within a second, even if its threads hang: a thread that
+//! does nothing else waits for the signals and ends the process.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 /// How long a scan may take to end its work with the database after a signal.
 const STORE_MAX: Duration = Duration::from_millis(900);
 
-/// How far a scan is.
+/// The stage of a scan, as far as a signal is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Stage {
     /// Nothing is stored yet.
@@ -25,13 +25,13 @@ enum Stage {
     Done,
     /// The rows are stored, and the server is asked to read them.
     Reloading,
-    /// A signal came then. It counts if the process goes on.
+    /// This signal came during the last transaction or reload. It counts if the process goes on.
     Asked(Signal),
     /// Between two passes of a watch.
     Resting,
 }
 
-/// How far the scan is, for the thread that waits for signals.
+/// The stage of the scan, shared with the thread that waits for signals.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     shared: Arc<Shared>,
@@ -65,7 +65,7 @@ impl Shared {
     }
 }
 
-/// The signals that this process ignores, a bit for each.
+/// Returns the signals that this process ignores, one bit for each.
 fn ignored_signals() -> u64 {
     // Without /proc no signal counts as ignored.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -74,23 +74,23 @@ fn ignored_signals() -> u64 {
 }
 
 impl Interrupt {
-    /// Begins to wait for the signals. Must be called before any other thread is started:
-    /// they inherit that the signals are blocked. A signal that the starter of the process has ignored,
-    /// as nohup does, stays ignored.
+    /// Begins to wait for the signals. The caller must call it before it starts any other thread,
+    /// because threads inherit the blocked signals. A signal that the parent process ignored, as
+    /// nohup does, stays ignored.
     ///
     /// # Errors
-    /// If signals cannot be blocked or the thread not be started.
+    /// If the signals cannot be blocked or the thread cannot be started.
     pub fn listen() -> io::Result<Interrupt> {
         Interrupt::listen_to(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
     }
 
-    /// The same for other signals.
+    /// Does the same for other signals.
     ///
     /// # Errors
     /// As with [`Interrupt::listen`].
     pub fn listen_to(signals: &[Signal]) -> io::Result<Interrupt> {
         let ignored = ignored_signals();
-        // The kernel keeps a signal that is blocked for later, also if it is ignored.
+        // The kernel keeps a blocked signal pending even if the process ignores it.
         let is_heard = |signal: &Signal| ignored >> (*signal as u32 - 1) & 1 == 0;
         let signals: SigSet = signals.iter().copied().filter(is_heard).collect();
         signals.thread_block()?;
@@ -104,28 +104,28 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Sets how the end is told; before that it is written to standard error.
+    /// Sets the function that reports the end. Until then the report goes to standard error.
     pub fn set_tell(&self, tell: impl Fn(&str, u8) + Send + Sync + 'static) {
-        // Only the first counts, and there is one.
+        // There is one caller, and a second call has no effect.
         let _ = self.shared.tell.set(Box::new(tell));
     }
 
-    /// Notes how many files have their state stored before the end of the scan.
+    /// Records how many files have their state stored before the end of the scan.
     pub(super) fn set_kept(&self, files: usize) {
         self.shared.kept.store(files, Ordering::Relaxed);
     }
 
-    /// Sets what is told when a signal ends a watch between two passes.
+    /// Sets the function that runs when a signal ends a watch between two passes.
     pub(super) fn set_farewell(&self, tell: impl Fn(Signal) + Send + Sync + 'static) {
         let _ = self.shared.farewell.set(Box::new(tell));
     }
 
-    /// A pass of a watch begins.
+    /// Begins a pass of a watch.
     pub(super) fn begin(&self) {
         *self.shared.stage() = Stage::Reading;
     }
 
-    /// A pass has ended, and the next one has not begun: a signal may end the process now.
+    /// Ends a pass. A signal may end the process until the next one begins.
     pub(super) fn rest(&self) {
         let mut stage = self.shared.stage();
         if let Stage::Asked(signal) = *stage {
@@ -134,19 +134,19 @@ impl Interrupt {
         *stage = Stage::Resting;
     }
 
-    /// The transaction begins.
+    /// Begins the transaction.
     pub(super) fn begin_to_store(&self) {
         *self.shared.stage() = Stage::Storing;
     }
 
-    /// The transaction has ended.
+    /// Ends the transaction.
     pub(super) fn end_to_store(&self) {
         *self.shared.stage() = Stage::Done;
         self.shared.changed.notify_all();
     }
 
-    /// The server is asked to read what was stored, and may take its time. Ends the process if a
-    /// signal has come since everything was stored.
+    /// Begins the reload, which may take long. Ends the process if a signal has come since the rows
+    /// were stored.
     pub fn begin_to_reload(&self) {
         let before = std::mem::replace(&mut *self.shared.stage(), Stage::Reloading);
         if let Stage::Asked(signal) = before {
@@ -154,7 +154,7 @@ impl Interrupt {
         }
     }
 
-    /// The scan has ended and tells how: a signal changes nothing any more.
+    /// Closes the scan, which reports its own end. Later signals have no effect.
     pub fn close(&self) {
         self.end_to_store();
     }
@@ -165,7 +165,7 @@ impl Interrupt {
             .shared
             .changed
             .wait_timeout_while(self.shared.stage(), STORE_MAX, |stage| *stage == Stage::Storing);
-        // The lock is kept, so that the scan does not begin to store now.
+        // This thread keeps the lock, so that the scan cannot begin to store.
         let (mut stage, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let outcome = match *stage {
             Stage::Reading => "the old collection is untouched",
@@ -185,7 +185,7 @@ impl Interrupt {
             _ => String::new(),
         };
         let text = format!("avalon-scan: interrupted by {signal}; {outcome}{kept}");
-        // The number that a shell shows for a process that a signal ended.
+        // Shells report a process that a signal ended by this number.
         let code = 128 + signal as u8;
         match self.shared.tell.get() {
             Some(tell) => tell(&text, code),
@@ -194,7 +194,7 @@ impl Interrupt {
         std::process::exit(i32::from(code));
     }
 
-    /// Ends a watch that has nothing under way, which is no failure.
+    /// Ends an idle watch, which is a success.
     fn depart(&self, signal: Signal) {
         if let Some(farewell) = self.shared.farewell.get() {
             farewell(signal);

@@ -1,4 +1,4 @@
-//! What a scan is told.
+//! The order for a scan.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,43 +6,43 @@ use std::time::Duration;
 use super::guard::Expected;
 use crate::config::DatabaseUrl;
 
-/// Whether a scan that finds no song is a mistake.
+/// Whether a scan that finds no song is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Empty {
-    /// It is, and gives [`ScanError::NothingReadable`](super::ScanError::NothingReadable).
+    /// It is an error: [`ScanError::NothingReadable`](super::ScanError::NothingReadable).
     Refused,
-    /// It is what was wanted.
+    /// The user wants an empty collection.
     Allowed,
 }
 
-/// What a scan is told.
+/// The order for a scan.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Where the collection is kept.
+    /// The database that holds the collection.
     pub database: DatabaseUrl,
     /// The folders to read.
     pub folders: Vec<PathBuf>,
-    /// The folders of COLLECTION, none of which one of `folders` may lie inside.
+    /// The folders of COLLECTION. None of `folders` may lie inside one of them.
     pub collection: Vec<PathBuf>,
-    /// Whether a scan that finds no song is a mistake.
+    /// Whether a scan that finds no song is an error.
     pub empty: Empty,
-    /// Losses that are meant.
+    /// The losses that the user expects.
     pub expected: Expected,
-    /// Patterns of what is passed over, beside the default ones.
+    /// Patterns of files and folders to pass over, beside the default ones.
     pub exclude: Vec<String>,
-    /// The paths below the folders that are looked at alone; `None` for everything.
+    /// The only paths to look at, below the folders; `None` for everything.
     pub only: Option<Vec<PathBuf>>,
-    /// Whether it is only told what would be stored.
+    /// Whether the scan only reports the changes and stores nothing.
     pub dry_run: bool,
-    /// Whether files are read that are as the last scan left them.
+    /// Whether unchanged files are read again.
     pub full: bool,
-    /// Threads that list and read; `None` for as many as make it fast.
+    /// Number of threads that list and read; `None` lets the scan choose.
     pub jobs: Option<usize>,
-    /// Whether each song that differs and each file that is left out is told.
+    /// Whether the scan reports each song that differs and each file that is left out.
     pub verbose: bool,
-    /// Whether the state of files that were read is stored before the end, so that the next scan
-    /// need not read them again if this one is interrupted.
+    /// Whether the state of files is stored while the scan runs, so that the next scan need not
+    /// read them again if this one is interrupted.
     pub keep_state: bool,
-    /// How long a file may give no answer.
+    /// Longest time that a file may take to answer.
     pub file_timeout: Duration,
 }

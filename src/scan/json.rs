@@ -1,5 +1,5 @@
-//! The report of a scan for programs: one JSON object, as `docs/scan-report.schema.json`
-//! describes it. Paths that are no UTF-8 have U+FFFD in place of what is none.
+//! The report of a scan for programs: one JSON object, which `docs/scan-report.schema.json`
+//! describes. U+FFFD replaces the invalid bytes of paths that are not UTF-8.
 
 use std::path::Path;
 
@@ -15,12 +15,12 @@ use super::{Job, ScanError};
 use crate::config::database_url::Backend;
 use crate::database::Holder;
 
-/// What became of the wish that the server reads the collection.
+/// The result of the reload that the command line asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
     /// The command line does not ask for it.
     NotAsked,
-    /// The rows are as they were.
+    /// The rows have not changed.
     NotNeeded,
     /// The server serves the new collection.
     Done,
@@ -42,22 +42,22 @@ impl Reload {
     }
 }
 
-/// How a scan ended.
+/// The end of a scan.
 #[derive(Debug)]
 pub struct End<'a> {
-    /// What it found and stored; `None` if it stored nothing because of an error.
+    /// The findings and stored rows; `None` if an error prevented storing.
     pub report: Option<&'a Report>,
-    /// The losses for which it was refused.
+    /// The losses for which the scan was refused.
     pub losses: &'a [Loss],
-    /// Why it failed, in one line.
+    /// The reason of the failure, in one line.
     pub error: Option<&'a str>,
-    /// What became of the reload.
+    /// The result of the reload.
     pub reload: Reload,
     /// The exit code of the process.
     pub exit_code: u8,
 }
 
-/// The losses for which a scan was refused.
+/// Returns the losses for which a scan was refused.
 pub fn losses(error: &ScanError) -> &[Loss] {
     match error {
         ScanError::TooMuchLost { losses } => losses,
@@ -65,7 +65,7 @@ pub fn losses(error: &ScanError) -> &[Loss] {
     }
 }
 
-/// The report. `job` is `None` if the configuration was wrong, and `account` if the scan was
+/// Builds the report. `job` is `None` if the configuration is wrong, and `account` if the scan was
 /// interrupted.
 pub fn object(me: &Holder, job: Option<&Job>, account: Option<&Account>, end: &End<'_>) -> Value {
     json!({
@@ -102,10 +102,10 @@ fn text(path: &Path) -> String {
 }
 
 fn roots(roots: &[Root]) -> Vec<Value> {
-    // None where the kernel does not tell.
+    // Empty if the kernel does not list its mounts.
     let mounts = Mounts::read().unwrap_or_default();
     let root = |root: &Root| {
-        // A root that gives no answer is not touched once more.
+        // A root that did not answer is not touched again.
         let mount = (root.reachable == Some(true)).then(|| mounts.of(&root.path)).flatten();
         json!({
             "path": text(&root.path),
@@ -117,7 +117,7 @@ fn roots(roots: &[Root]) -> Vec<Value> {
     roots.iter().map(root).collect()
 }
 
-/// A number that is not known yet is null.
+/// Builds the counts. A number that is not known yet is null.
 fn counts(account: Option<&Account>, report: Option<&Report>) -> Value {
     let seen = account.and_then(|account| account.seen.as_ref());
     let fates = account.and_then(|account| account.fates);
@@ -165,7 +165,7 @@ fn moved(account: &Account) -> Vec<Value> {
     account.moved.iter().map(|moved| json!({"old": song(&moved.old), "new": song(&moved.new)})).collect()
 }
 
-/// Seconds of each part that has ended, and of the whole.
+/// Builds the seconds of each finished part and of the whole.
 fn seconds(account: Option<&Account>) -> Value {
     let Some(account) = account else { return Value::Null };
     let mut seconds = Map::new();
@@ -177,7 +177,7 @@ fn seconds(account: Option<&Account>) -> Value {
     Value::Object(seconds)
 }
 
-/// Where the rows are. The URL hides its password.
+/// Describes the database. The URL hides its password.
 fn database(job: &Job, report: Option<&Report>) -> Value {
     let kind = match job.database.backend() {
         Backend::Sqlite(_) => "sqlite",

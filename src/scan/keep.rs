@@ -1,10 +1,10 @@
-//! Keeps what a scan has read while it still reads: in the tables of folders and files alone,
-//! the rows of the collection stay as they are. A first scan of a slow share that is
-//! interrupted need not read those files again.
+//! Stores the state of files while the scan still reads. It writes only to the tables of folders
+//! and files; the rows of the collection stay unchanged. After an interrupted first scan of a slow
+//! share the next scan need not read those files again.
 //!
-//! The next scan finds files without rows (`previous`) and makes the rows. So nothing may be
-//! kept by which a song could get lost on the way: a file that is no song any more, and one
-//! to which a song may have moved, are read again.
+//! The next scan finds these files without rows (`previous`) and makes the rows. So this module
+//! must not keep a file by which a song could get lost: a former song that is no song any more, or
+//! a file to which a song may have moved. The next scan reads both again.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -22,12 +22,12 @@ use crate::model::library::{File, Outcome};
 
 /// Shortest time between two transactions.
 const PAUSE: Duration = Duration::from_secs(2);
-/// The part of the time that they may take, as a divisor.
+/// Divisor of the elapsed time: transactions may take this share of it.
 const SHARE: u32 = 20;
-/// Files that wait at most.
+/// Most files that wait.
 const WAITING_MAX: usize = 20_000;
 
-/// What waits to be kept, and where it goes.
+/// The files that wait to be stored, and their destination.
 pub(super) struct Keep<'a> {
     session: &'a mut Session,
     me: &'a Holder,
@@ -46,8 +46,8 @@ pub(super) struct Keep<'a> {
 }
 
 impl<'a> Keep<'a> {
-    /// `None` where the database does not allow it: rows that another program stored are
-    /// guarded only as long as nothing of ours is there.
+    /// Prepares to keep files; `None` if the database must not be written yet. The guard protects
+    /// rows that another program stored only until the first scan of this program is recorded.
     pub(super) fn new(
         session: &'a mut Session,
         previous: &Previous,
@@ -75,7 +75,7 @@ impl<'a> Keep<'a> {
         })
     }
 
-    /// Takes a file that was read, if it may be kept.
+    /// Adds a file that was read, if it may be kept.
     pub(super) fn add(&mut self, file: &File, known: Option<Index>, previous: &Previous) {
         let is_safe = match known {
             Some(index) => previous.file(index).outcome != Outcome::Song || file.outcome == Outcome::Song,
@@ -86,10 +86,11 @@ impl<'a> Keep<'a> {
         }
     }
 
-    /// Stores what waits, if it is time to. A database that cannot take it now may do so later.
+    /// Stores the waiting files, if it is time to. If the database cannot take them now, the next
+    /// tick tries again.
     ///
     /// # Errors
-    /// If another scan has stored something meanwhile.
+    /// If another scan has stored rows meanwhile.
     pub(super) fn tick(&mut self, folders: &Folders<'_>, previous: &Previous) -> Result<(), ScanError> {
         let began = Instant::now();
         if self.waiting.is_empty() || (began < self.next && self.waiting.len() < WAITING_MAX) {
@@ -100,10 +101,10 @@ impl<'a> Keep<'a> {
         match outcome {
             Err(error @ DatabaseError::Overtaken { .. }) => Err(error.into()),
             Err(error) => {
-                // They are stored at the end of the scan.
+                // The end of the scan stores them.
                 self.waiting.clear();
                 if !std::mem::replace(&mut self.is_told, true) {
-                    warn!(self.log, "Could not keep what was read before the end of the scan: {error}");
+                    warn!(self.log, "Could not store the state of files before the end of the scan: {error}");
                 }
                 Ok(())
             }

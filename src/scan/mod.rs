@@ -1,13 +1,13 @@
 //! The scan: from folders of music to the rows of a database.
 //!
-//! [`run`] opens the database first (`database::Session`), reads what the last scan left
-//! (`begin`, `previous`), lists the folders and reads new and changed files on several threads (`survey`,
-//! with `pool`, `walk`, `exclude`, `stamping` and `read`), decides what became of the songs of the
-//! last scan (`settle`, with `fate`), refuses to lose too much (`guard`), makes rows of the files
-//! (`track`, `names`, `facts`, with `genre` and `numbers` for what people write into tags), and
+//! [`run`] opens the database first (`database::Session`), reads the state of the last scan
+//! (`begin`, `previous`), lists the folders and reads new and changed files on several threads
+//! (`survey`, with `pool`, `walk`, `exclude`, `stamping` and `read`), decides the fates of the
+//! songs of the last scan (`settle`, with `fate`), refuses to lose too much (`guard`), makes rows
+//! of the files (`track`, `names`, `facts`, with `genre` and `numbers` for the values in tags), and
 //! stores the differences in one transaction (`weave`, `store`). [`watch`] stays and runs it again.
 //!
-//! One odd file never ends a scan, and what cannot be reached is never taken for gone.
+//! One odd file never ends a scan, and a scan never takes an unreachable file for a removed one.
 
 pub mod account;
 mod begin;
@@ -88,21 +88,21 @@ use shown::shown;
 use store::Store;
 use survey::Plan;
 
-/// Threads that list and read at first where they wait for a disk or a network.
+/// Number of threads at first if they wait for a disk or a network.
 const THREADS: usize = 16;
-/// After this time a file or folder that does not answer is named.
+/// After this time the log names a file or folder that does not answer.
 const NAMED_AFTER: Duration = Duration::from_secs(20);
 
 /// Reads all music below the folders and stores it. The result depends on the files alone,
 /// not on the order of folders, directory entries or threads.
 ///
 /// # Errors
-/// Why nothing was stored; the old collection is still there.
+/// The reason why the scan stored nothing; the old collection is intact.
 pub fn run(job: &Job, progress: &Progress, interrupt: &Interrupt, log: &Logger) -> Result<Report, ScanError> {
     run_with(job, progress, interrupt, log, &mut Account::default())
 }
 
-/// The same, and fills in `account` as far as the scan comes.
+/// Does the same, and fills in `account` as far as the scan comes.
 ///
 /// # Errors
 /// As for [`run`].
@@ -118,7 +118,7 @@ pub fn run_with(
         _ => None,
     };
     let result = scan(job, progress, interrupt, log, account);
-    // To open the database makes an empty file.
+    // Opening the database creates an empty file.
     if let Some(path) = missing.filter(|path| path.metadata().is_ok_and(|file| file.len() == 0))
         && let Err(error) = std::fs::remove_file(path)
     {
@@ -191,7 +191,7 @@ fn scan(
     Ok(report)
 }
 
-/// Opens the database and takes the scan lock, before the first music file is opened.
+/// Opens the database and takes the scan lock. This comes before the first music file is opened.
 fn open(url: &DatabaseUrl, me: &Holder, log: &Logger) -> Result<Session, ScanError> {
     let log = log.clone();
     let tell = move |notice: Notice| match notice.level() {
@@ -203,7 +203,8 @@ fn open(url: &DatabaseUrl, me: &Holder, log: &Logger) -> Result<Session, ScanErr
     Ok(Session::open(url, me, tell)?)
 }
 
-/// A path inside a folder of COLLECTION would replace the whole collection by a part of it.
+/// Refuses a path inside a folder of COLLECTION: it would replace the whole collection by a part of
+/// it.
 fn check_inside(roots: &[PathBuf], collection: &[PathBuf]) -> Result<(), ScanError> {
     for folder in roots::absolute_all(collection)? {
         if let Some(path) = roots.iter().find(|root| **root != folder && root.starts_with(&folder)) {

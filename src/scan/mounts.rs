@@ -1,5 +1,5 @@
-//! What is mounted where, by `/proc/self/mountinfo` (proc_pid_mountinfo(5)): to ask a dead network share itself
-//! could take for ever.
+//! The mounts of this machine, from `/proc/self/mountinfo` (proc_pid_mountinfo(5)). A question to a
+//! dead network share itself could take for ever.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,15 +7,15 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// Where the kernel tells of mounts. It is always readable, also in the packaged unit.
+/// The kernel's list of mounts. It is always readable, also in the packaged unit.
 pub(super) const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// The kernel's number of it: another one for what is mounted later at the same place.
+    /// The kernel's number of the mount. A later mount at the same place has another one.
     id: u64,
-    /// Where it is mounted.
+    /// The folder on which it is mounted.
     pub(super) point: PathBuf,
     /// Its type, as `ext4`, `nfs4` or `fuse.sshfs`.
     pub(super) kind: String,
@@ -26,7 +26,7 @@ pub(super) struct Mount {
 pub(super) struct Mounts(Vec<Mount>);
 
 impl Mounts {
-    /// Asks the kernel.
+    /// Reads the kernel's list.
     ///
     /// # Errors
     /// If there is no `/proc`.
@@ -38,31 +38,31 @@ impl Mounts {
         Mounts(text.split(|byte| *byte == b'\n').filter_map(parse_line).collect())
     }
 
-    /// The mount that holds `path`. Links in the path are followed if it can be reached.
+    /// Returns the mount that holds `path`. Links in the path are followed if it can be reached.
     pub(super) fn of(&self, path: &Path) -> Option<&Mount> {
         let real = fs::canonicalize(path);
         self.over(real.as_deref().unwrap_or(path))
     }
 
-    /// Whether a file system begins at `point` whose changes are not told here, because
-    /// other machines or programs make them too.
+    /// Reports whether a file system begins at `point` whose changes the kernel does not report,
+    /// because other machines or programs make them too.
     pub(super) fn is_remote_point(&self, point: &Path) -> bool {
         let last = self.0.iter().rev().find(|mount| mount.point == point);
         last.is_some_and(|mount| is_remote(&mount.kind))
     }
 
-    /// Whether `path` lies on such a file system.
+    /// Reports whether `path` lies on such a file system.
     pub(super) fn is_remote(&self, path: &Path) -> bool {
         self.over(path).is_some_and(|mount| is_remote(&mount.kind))
     }
 
-    /// The mount that `path` lies on: the longest, of equal ones the last.
+    /// Returns the mount that `path` lies on: the longest, of equal ones the last.
     fn over(&self, path: &Path) -> Option<&Mount> {
         let above = self.0.iter().filter(|mount| path.starts_with(&mount.point));
         above.max_by_key(|mount| mount.point.as_os_str().len())
     }
 
-    /// The mounts that these folders lie on or hold.
+    /// Returns the mounts that these folders lie on or hold.
     pub(super) fn around(&self, folders: &[PathBuf]) -> Vec<Mount> {
         let over: Vec<&Mount> = folders.iter().filter_map(|folder| self.over(folder)).collect();
         let counts = |mount: &&Mount| {
@@ -103,8 +103,8 @@ fn unescape(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// Whether the kernel tells of this machine's own changes alone. An automatic mount counts as
-/// well: what will be there is not known.
+/// Reports whether the kernel reports only this machine's changes. An automatic mount counts as
+/// well: its future file system is unknown.
 fn is_remote(kind: &str) -> bool {
     const KINDS: [&str; 20] = [
         "9p",

@@ -1,5 +1,4 @@
-//! Albums, artists and genres out of what the songs say: one per id, named by the spelling
-//! that most songs use.
+//! The albums, artists and genres of all songs: one per id, with the spelling that most songs use.
 
 use std::collections::HashMap;
 
@@ -37,7 +36,7 @@ struct Spelling {
 }
 
 impl Spellings {
-    /// Counts a name `times` times, and gives its number.
+    /// Counts a name `times` times, and returns its number.
     fn count(&mut self, text: &str, times: u32, id: fn(&str) -> Uuid) -> usize {
         if let Some((last, spelling)) = self.by_text.get_index_mut(self.last)
             && **last == *text
@@ -55,14 +54,14 @@ impl Spellings {
         self.last
     }
 
-    /// How often rows that no file explains spell the name of `id` so.
+    /// Returns how many rows that no file explains use this spelling of the name of `id`.
     fn times_in_rows(&self, id: Uuid, text: &str) -> u32 {
         let spellings = self.of_rows.get(&id);
         spellings.and_then(|all| all.iter().find(|(of, _)| **of == *text)).map_or(0, |(_, times)| *times)
     }
 
-    /// The most frequent spelling of each id; among equals the first by code point, which is the
-    /// order of UTF-8's bytes.
+    /// Returns the most frequent spelling of each id. Among equals the first by code point wins,
+    /// which is the order of UTF-8's bytes.
     fn usual(&self) -> HashMap<Uuid, &str> {
         let mut usual: HashMap<Uuid, (u32, &str)> = HashMap::with_capacity(self.by_text.len());
         let mut suggest = |id: Uuid, times: u32, text| {
@@ -84,7 +83,7 @@ impl Spellings {
     }
 }
 
-/// The id of a name of a kind.
+/// Returns the function that makes the ids of a kind.
 fn id_of(owner: Owner) -> fn(&str) -> Uuid {
     match owner {
         Owner::Album => ids::album,
@@ -98,12 +97,12 @@ impl Names {
     pub(super) fn add(&mut self, names: PerOwner<&str>) -> Numbers {
         PerOwner::new(|owner| {
             let number = self.owners[owner].count(names[owner], 1, id_of(owner));
-            // Memory ends before numbers of 32 bits do.
+            // Memory runs out before the numbers exceed 32 bits.
             u32::try_from(number).unwrap_or(u32::MAX)
         })
     }
 
-    /// Takes back that a song with these names was counted.
+    /// Uncounts the names of a song.
     pub(super) fn forget(&mut self, numbers: Numbers) {
         for (owner, number) in numbers {
             if let Some((_, spelling)) = self.owners[owner].by_text.get_index_mut(number as usize) {
@@ -112,7 +111,7 @@ impl Names {
         }
     }
 
-    /// Counts all that `other` has counted of the names of songs.
+    /// Adds the counts of `other` for the names of songs.
     pub(super) fn absorb(&mut self, other: &Names) {
         for (owner, others) in other.owners.iter() {
             for (text, spelling) in &others.by_text {
@@ -132,7 +131,7 @@ impl Names {
         }
     }
 
-    /// The ids of names that were counted.
+    /// Returns the ids of counted names.
     pub(super) fn ids(&self, numbers: Numbers) -> PerOwner<Uuid> {
         PerOwner::new(|owner| {
             let found = self.owners[owner].by_text.get_index(numbers[owner] as usize);
@@ -140,7 +139,7 @@ impl Names {
         })
     }
 
-    /// The ids of some names, found by their texts.
+    /// Returns the ids of the names with these texts.
     pub(super) fn ids_of(&self, names: PerOwner<&str>) -> PerOwner<Uuid> {
         PerOwner::new(|owner| {
             let text = names[owner];
@@ -149,12 +148,12 @@ impl Names {
         })
     }
 
-    /// How many there are of a kind.
+    /// Returns the number of names of a kind.
     pub(super) fn len(&self, owner: Owner) -> usize {
         self.owners[owner].usual().len()
     }
 
-    /// Whether `stored` are these names, no more and no less.
+    /// Reports whether `stored` holds exactly these names.
     pub(super) fn are(&self, stored: &PerOwner<HashMap<Uuid, String>>) -> bool {
         Owner::ALL.into_iter().all(|owner| {
             let (own, stored) = (self.owners[owner].usual(), &stored[owner]);
@@ -163,7 +162,8 @@ impl Names {
         })
     }
 
-    /// The names of a kind that `stored` lacks or spells otherwise, in the order of their ids.
+    /// Returns the names of a kind that `stored` lacks or spells otherwise, in the order of their
+    /// ids.
     pub(super) fn changed(&self, owner: Owner, stored: &HashMap<Uuid, String>) -> Vec<Named> {
         let usual = self.owners[owner].usual();
         let mut changed: Vec<Named> = usual
@@ -175,7 +175,7 @@ impl Names {
         changed
     }
 
-    /// The ids of a kind that only `stored` has, in order.
+    /// Returns the ids of a kind that only `stored` has, in order.
     pub(super) fn removed(&self, owner: Owner, stored: &HashMap<Uuid, String>) -> Vec<Uuid> {
         let usual = self.owners[owner].usual();
         let mut removed: Vec<Uuid> = stored.keys().filter(|id| !usual.contains_key(*id)).copied().collect();

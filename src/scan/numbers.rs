@@ -1,4 +1,4 @@
-//! Years and track numbers out of what people write into tags.
+//! Years and track numbers from the texts in tags.
 //!
 //! Digits are Unicode's decimal digits, as Python's `int()` reads them, so that `５` and
 //! `٥` are 5 while `²` and `①` are no numbers. Nothing is trimmed.
@@ -11,7 +11,7 @@ const MAX: i64 = i32::MAX as i64;
 /// The year in a date: the whole value when it is one number, else the group of exactly
 /// four digits at its start (`2004-05-06`), else the one at its end (`06-05-2004`).
 ///
-/// `None` when there is no such thing or it exceeds 32 bits.
+/// `None` if there is no year or it exceeds 32 bits.
 pub(super) fn year(date: &str) -> Option<i64> {
     let leading = digits(date.chars());
     if leading.len() == 4 || leading.len() == date.chars().count() {
@@ -25,7 +25,7 @@ pub(super) fn year(date: &str) -> Option<i64> {
 /// The track number: the digits at the start, which must be followed by a `/`, by ` of `
 /// or by nothing (`3`, `3/12`, `3 of 12`).
 ///
-/// `None` when there is no such thing or it exceeds 32 bits.
+/// `None` if there is no number or it exceeds 32 bits.
 pub(super) fn track(text: &str) -> Option<i64> {
     let leading = digits(text.chars());
     let rest = text.trim_start_matches(|c| digit(c).is_some());
@@ -33,7 +33,7 @@ pub(super) fn track(text: &str) -> Option<i64> {
     if ends { number(&leading) } else { None }
 }
 
-/// The number that the whole text writes; `None` when it is none or exceeds 32 bits.
+/// Returns the number that the whole text writes; `None` if it is no number or exceeds 32 bits.
 pub(super) fn whole(text: &str) -> Option<i64> {
     let leading = digits(text.chars());
     if leading.len() == text.chars().count() { number(&leading) } else { None }
@@ -43,7 +43,7 @@ fn digits(chars: impl Iterator<Item = char>) -> Vec<u32> {
     chars.map_while(digit).collect()
 }
 
-/// The number these digits write; `None` for none at all and beyond [`MAX`].
+/// Returns the number that these digits write; `None` for no digits and beyond [`MAX`].
 fn number(digits: &[u32]) -> Option<i64> {
     if digits.is_empty() {
         return None;
@@ -51,8 +51,8 @@ fn number(digits: &[u32]) -> Option<i64> {
     digits.iter().try_fold(0, |sum: i64, digit| Some(sum * 10 + i64::from(*digit)).filter(|sum| *sum <= MAX))
 }
 
-/// The value of a decimal digit of any script. Unicode keeps them in runs of ten, zero
-/// first, that may adjoin, so the place in the run of neighbours tells the value.
+/// Returns the value of a decimal digit of any script. Unicode keeps the digits in runs of ten,
+/// zero first. Runs may adjoin, so the place within the run gives the value.
 fn digit(c: char) -> Option<u32> {
     if c.is_ascii() {
         return c.to_digit(10);

@@ -1,4 +1,4 @@
-//! A list of paths that another program has made: a hook, a tagger, `find -print0`.
+//! A list of paths from another program: a hook, a tagger, `find -print0`.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Why there is no list.
+/// The reason why the list cannot be used.
 #[derive(Debug)]
 pub enum PathListError {
     /// The file cannot be read.
@@ -18,7 +18,7 @@ pub enum PathListError {
         /// Why.
         source: io::Error,
     },
-    /// Paths are given in the command line as well, and not as paths to look at alone.
+    /// The command line names paths as well, and not as paths to look at alone.
     WithPaths,
 }
 
@@ -44,7 +44,7 @@ impl Error for PathListError {
     }
 }
 
-/// The paths in a file; `-` is standard input.
+/// Reads the paths in a file; `-` is standard input.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -58,8 +58,8 @@ pub fn read(file: &Path) -> Result<Vec<PathBuf>, PathListError> {
     Ok(parse(&bytes))
 }
 
-/// The paths in a text. A path may hold line breaks if NULs separate them. Nothing is taken off
-/// a line but its end: a name may end in a blank.
+/// Parses the paths in a text. A path may hold line breaks if NULs separate the paths. Only the
+/// line end is removed: a name may end in a blank.
 fn parse(text: &[u8]) -> Vec<PathBuf> {
     let separator = if text.contains(&0) { 0 } else { b'\n' };
     text.split(|byte| *byte == separator)

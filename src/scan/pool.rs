@@ -1,5 +1,5 @@
-//! Threads that list folders and read files, and the eye that is kept on them: a call that
-//! hangs (a dead NFS server) is named, and after a while its thread is given up and replaced.
+//! The threads that list folders and read files, and their supervision. The pool names a call that
+//! hangs (a dead NFS server), and after a while gives up its thread and replaces it.
 
 mod pace;
 
@@ -13,23 +13,23 @@ use std::time::{Duration, Instant};
 use pace::Pace;
 pub(super) use pace::Threads;
 
-/// Batches of results that may wait for the coordinator; workers pause when there are more.
+/// Most batches of results that wait for the coordinator; workers pause beyond it.
 const BATCHES_MAX: usize = 64;
-/// Most jobs that a thread takes at once. A message for each file would cost more than reading
-/// a small one.
+/// Most jobs that a thread takes at once. One message per file would cost more than reading a small
+/// one.
 const BATCH_MAX: usize = 64;
-/// Quick jobs that a thread takes at once at least, if that many wait.
+/// Fewest quick jobs that a thread takes at once, if that many wait.
 const QUICK_BATCH: usize = 16;
 /// Most folders that a thread takes at once while jobs are quick.
 const QUICK_BRANCHES: usize = 8;
-/// Threads that may be given up. A thread that hangs in the kernel costs its stack.
+/// Most threads that are given up. A thread that hangs in the kernel costs its stack.
 const GIVEN_UP_MAX: usize = 32;
-/// How often the threads are looked at.
+/// Time between two checks of the threads.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Something to do at a path.
+/// A job at a path.
 pub(super) trait Work: Clone + Send + 'static {
-    /// What the work gives.
+    /// The result of the job.
     type Done: Send + 'static;
 
     /// The folder or file that the job is about.
@@ -38,11 +38,11 @@ pub(super) trait Work: Clone + Send + 'static {
     /// Does the work. May block in the kernel for ever.
     fn run(&self) -> Self::Done;
 
-    /// Whether the job is done before those that wait: it makes no new ones.
+    /// Whether the job makes no further jobs. Such jobs are done first.
     fn is_leaf(&self) -> bool;
 }
 
-/// What the pool tells its coordinator.
+/// A message from the pool to its coordinator.
 pub(super) enum Event<J: Work> {
     /// A job is done.
     Done(J, J::Done),
@@ -54,7 +54,7 @@ pub(super) enum Event<J: Work> {
     Quiet,
 }
 
-/// How long a job may take.
+/// The time limits of a job.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     /// After this time the job is named.
@@ -63,7 +63,7 @@ pub(super) struct Patience {
     pub(super) limit: Duration,
 }
 
-/// How a pool works.
+/// The rules by which a pool works.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) threads: Threads,
@@ -77,9 +77,9 @@ pub(super) struct Pool<J: Work> {
     sender: SyncSender<Batch<J>>,
     slots: Vec<Arc<Slot<J>>>,
     patience: Patience,
-    /// Results that were received and not yet told.
+    /// Results that were received and not yet reported.
     received: VecDeque<(J, J::Done)>,
-    /// Jobs handed in and not yet told.
+    /// Jobs handed in and not yet reported.
     open: usize,
     given_up: usize,
     looked: Instant,
@@ -92,7 +92,7 @@ struct Batch<J: Work> {
     took: Duration,
 }
 
-/// The work that waits.
+/// The jobs that wait.
 struct Shared<J> {
     queues: Mutex<Queues<J>>,
     changed: Condvar,
@@ -100,19 +100,18 @@ struct Shared<J> {
 
 struct Queues<J> {
     leaves: VecDeque<J>,
-    /// The last one in is the first one out, so that a tree is walked depth first and few
-    /// folders are open at a time.
+    /// A stack, so that the walk is depth first and few folders are open at a time.
     branches: Vec<J>,
     /// Threads at work.
     busy: usize,
     /// Threads that may be at work.
     limit: usize,
-    /// Whether jobs take so little time that a few threads with many jobs each do best.
+    /// Whether jobs take so little time that a few threads with many jobs each are fastest.
     are_quick: bool,
     closed: bool,
 }
 
-/// What a thread is at.
+/// The jobs of one thread.
 struct Slot<J: Work> {
     state: Mutex<State<J>>,
 }
@@ -127,7 +126,7 @@ struct State<J: Work> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds one of these locks.
+    // No code panics while it holds one of these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -135,7 +134,7 @@ impl<J: Work> Pool<J> {
     /// Starts the threads.
     ///
     /// # Errors
-    /// If not even one can be started.
+    /// If the kernel refuses even the first thread.
     pub(super) fn start(limits: Limits) -> std::io::Result<Pool<J>> {
         let (sender, results) = sync_channel(BATCHES_MAX);
         let pace = Pace::new(limits.threads);
@@ -163,7 +162,8 @@ impl<J: Work> Pool<J> {
         Ok(pool)
     }
 
-    /// Starts threads until there are `count`. A few threads do the same work as many.
+    /// Starts threads until there are `count`. If the kernel refuses some, fewer threads do the
+    /// same work.
     fn grow(&mut self, count: usize) -> std::io::Result<()> {
         while self.slots.len() < count {
             match self.spawn() {
@@ -200,12 +200,12 @@ impl<J: Work> Pool<J> {
         }
     }
 
-    /// Jobs that are not told yet.
+    /// Returns the number of jobs that are not reported yet.
     pub(super) fn open(&self) -> usize {
         self.open
     }
 
-    /// Waits for the next thing to tell, `wait` at most.
+    /// Returns the next event, after `wait` at most.
     pub(super) fn next(&mut self, wait: Duration) -> Event<J> {
         if let Some((job, done)) = self.received.pop_front() {
             self.open -= 1;
@@ -274,7 +274,7 @@ impl<J: Work> Pool<J> {
         None
     }
 
-    /// A thread in place of one that was given up, while there are not too many of those.
+    /// Replaces a thread that was given up, unless too many were.
     fn replace(&mut self, index: usize) {
         self.slots.swap_remove(index);
         lock(&self.shared.queues).busy -= 1;
@@ -286,7 +286,7 @@ impl<J: Work> Pool<J> {
         }
     }
 
-    /// The jobs that no thread is left for.
+    /// Returns the jobs for which no thread is left.
     pub(super) fn abandoned(&mut self) -> Vec<J> {
         if !self.slots.is_empty() {
             return Vec::new();
@@ -318,7 +318,7 @@ impl<J: Work> Drop for Pool<J> {
     }
 }
 
-/// The life of a thread.
+/// Runs a thread of the pool.
 fn work<J: Work>(shared: &Shared<J>, results: &SyncSender<Batch<J>>, slot: &Slot<J>) {
     while let Some(batch) = claim(shared) {
         lock(&slot.state).todo = batch;
@@ -331,7 +331,7 @@ fn work<J: Work>(shared: &Shared<J>, results: &SyncSender<Batch<J>>, slot: &Slot
     }
 }
 
-/// Does what the slot holds; `None` when the thread was given up meanwhile.
+/// Does all jobs of the slot; `None` if the thread was given up meanwhile.
 fn do_all<J: Work>(slot: &Slot<J>) -> Option<Vec<(J, J::Done)>> {
     loop {
         let mut state = lock(&slot.state);
@@ -348,8 +348,8 @@ fn do_all<J: Work>(slot: &Slot<J>) -> Option<Vec<(J, J::Done)>> {
     }
 }
 
-/// The next jobs: leaves first, because what is listed and not read takes memory; and a share of
-/// them only, so that each thread has some.
+/// Returns the next jobs: leaves first, because files that are listed and not read take memory; and
+/// only a share of them, so that each thread has some.
 fn claim<J: Work>(shared: &Shared<J>) -> Option<VecDeque<J>> {
     let mut queues = lock(&shared.queues);
     loop {

@@ -1,5 +1,5 @@
-//! What the last scan left in the database: the folders and files it saw, and rows that no
-//! file explains (because avalonms or version 1.0.0 wrote them). Of a file it keeps what a
+//! The state that the last scan left in the database: its folders and files, and rows that no file
+//! explains (because avalonms or version 1.0.0 wrote them). This keeps the fields of a file that a
 //! comparison needs, about ninety bytes; the texts stay in the database.
 
 use std::collections::{HashMap, HashSet};
@@ -21,38 +21,38 @@ use crate::ids;
 use crate::model::library::{File, FileRow, Folder, Outcome, Stamps};
 use crate::model::{Owner, PerOwner};
 
-/// What this scan has seen of a file.
+/// The observation of a file in this scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// Nothing yet.
+    /// The scan has not seen the file yet.
     Unseen,
-    /// It is as it was.
+    /// The file is unchanged.
     Unchanged,
-    /// It was read, and gave this.
+    /// The file was read, with this outcome.
     Read(Outcome),
 }
 
 /// A file of the last scan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
-    /// Place of its folder.
+    /// Index of its folder.
     folder: u32,
     name_at: u32,
     name_len: u16,
     pub(super) outcome: Outcome,
-    /// Whether equal stamps mean an equal file: they were settled, and the readers that read
-    /// it are those of this program.
+    /// Whether equal stamps mean an equal file: the stamps were settled, and this program's present
+    /// readers read it.
     pub(super) is_settled: bool,
     pub(super) mark: Mark,
     pub(super) stamps: Stamps,
-    /// Hash of what the file says.
+    /// Hash of the contents.
     pub(super) content: u64,
     pub(super) added: i64,
     /// The names of the song in [`Rows::spellings`].
     pub(super) names: names::Numbers,
 }
 
-/// Hash of what a file says, whatever its stamps are. `scratch` is memory for it.
+/// Returns the hash of a file's contents, without its stamps. `scratch` is a buffer.
 pub(super) fn content<Text: Deref<Target = str>, Name>(
     file: &File<Text, Name>,
     scratch: &mut Vec<u8>,
@@ -63,7 +63,7 @@ pub(super) fn content<Text: Deref<Target = str>, Name>(
     scratch.extend_from_slice(&length_ms.unwrap_or(-1).to_le_bytes());
     let tags = [title, album, artist, genre, track, date].map(Option::as_deref);
     for text in tags.into_iter().chain([Some(&**note), Some(&**facts)]) {
-        // No length is that of a text that is missing.
+        // No text has this length, so it marks a missing one.
         scratch.extend_from_slice(&text.map_or(usize::MAX, str::len).to_le_bytes());
         scratch.extend_from_slice(text.unwrap_or_default().as_bytes());
     }
@@ -75,7 +75,7 @@ pub(super) type Index = usize;
 /// Number of a folder in [`Previous`].
 pub(super) type Place = usize;
 
-/// What a scan compares the disk with.
+/// The state that a scan compares the disk with.
 #[derive(Debug, Default)]
 pub(super) struct Previous {
     /// By number.
@@ -89,88 +89,88 @@ pub(super) struct Previous {
     names: Vec<u8>,
     /// Rows that no file explains.
     pub(super) unexplained: Vec<Row>,
-    /// Songs that were found and have no row yet: an interrupted scan kept their state.
+    /// Songs without a row: an interrupted scan kept the state of their files.
     rowless: HashSet<Uuid>,
 }
 
 impl Previous {
-    /// Whether a scan that remembers has written here.
+    /// Reports whether a scan that records its files has written here.
     pub(super) fn is_recorded(&self) -> bool {
         !self.folders.is_empty()
     }
 
-    /// The folder at `path`.
+    /// Returns the folder at `path`.
     pub(super) fn folder(&self, path: &Path) -> Option<&Folder> {
         self.folders.get(self.place(path)?)
     }
 
-    /// All folders.
+    /// Returns all folders.
     pub(super) fn folders(&self) -> impl Iterator<Item = &Folder> {
         self.folders.iter()
     }
 
-    /// The place of the folder at `path`, for [`Previous::find_in`].
+    /// Returns the place of the folder at `path`, for [`Previous::find_in`].
     pub(super) fn place(&self, path: &Path) -> Option<Place> {
         let order = |place: &u32| self.folders[*place as usize].path.as_os_str().cmp(path.as_os_str());
         let index = self.by_path.binary_search_by(order).ok()?;
         Some(self.by_path[index] as usize)
     }
 
-    /// The file called `name` in the folder at `path`.
+    /// Returns the file called `name` in the folder at `path`.
     pub(super) fn find(&self, path: &Path, name: &OsStr) -> Option<Index> {
         self.find_in(self.place(path)?, name)
     }
 
-    /// The file called `name` in a folder.
+    /// Returns the file called `name` in a folder.
     pub(super) fn find_in(&self, folder: Place, name: &OsStr) -> Option<Index> {
         let range = self.ranges.get(folder)?.clone();
         let place = self.files[range.clone()].binary_search_by(|file| self.name(file).cmp(name.as_bytes()));
         Some(range.start + place.ok()?)
     }
 
-    /// Whether the last scan found a song in this file, and stored it.
+    /// Reports whether the last scan found a song in this file, and stored it.
     pub(super) fn knows_song(&self, folder: &Path, name: &OsStr) -> bool {
         self.find(folder, name).is_some_and(|index| self.file(index).outcome == Outcome::Song)
             && !self.is_rowless(&folder.join(name))
     }
 
-    /// Whether any song has no row yet.
+    /// Reports whether any song has no row yet.
     pub(super) fn has_rowless(&self) -> bool {
         !self.rowless.is_empty()
     }
 
-    /// Whether the song at `path` has no row yet.
+    /// Reports whether the song at `path` has no row yet.
     pub(super) fn is_rowless(&self, path: &Path) -> bool {
         !self.rowless.is_empty() && self.rowless.contains(&ids::song(path))
     }
 
-    /// The file with this number.
+    /// Returns the file with this number.
     pub(super) fn file(&self, index: Index) -> &Known {
         &self.files[index]
     }
 
-    /// Notes what was seen of a file.
+    /// Records the observation of a file.
     pub(super) fn mark(&mut self, index: Index, mark: Mark) {
         self.files[index].mark = mark;
     }
 
-    /// All files: the folder, the number and the file, by folder.
+    /// Returns all files: the folder, the number and the file, by folder.
     pub(super) fn files(&self) -> impl Iterator<Item = (&Folder, Index, &Known)> {
         self.files_by_folder()
             .flat_map(move |(folder, range)| range.map(move |index| (folder, index, &self.files[index])))
     }
 
-    /// The folders, with the numbers of their files.
+    /// Returns the folders, with the numbers of their files.
     pub(super) fn files_by_folder(&self) -> impl Iterator<Item = (&Folder, Range<Index>)> {
         self.folders.iter().zip(self.ranges.iter().cloned())
     }
 
-    /// The path of a file of `folder`.
+    /// Returns the path of a file of `folder`.
     pub(super) fn path(&self, folder: &Folder, file: &Known) -> PathBuf {
         folder.path.join(OsStr::from_bytes(self.name(file)))
     }
 
-    /// The key of a file of `folder` in the database.
+    /// Returns the key of a file of `folder` in the database.
     pub(super) fn key(&self, folder: &Folder, file: &Known) -> (i64, OsString) {
         (folder.id, OsString::from_vec(self.name(file).to_vec()))
     }
@@ -180,12 +180,12 @@ impl Previous {
         &self.names[start..start + usize::from(file.name_len)]
     }
 
-    /// The folders that were named to the last scan.
+    /// Returns the roots of the last scan.
     pub(super) fn roots(&self) -> impl Iterator<Item = &Path> {
         self.folders.iter().filter(|folder| folder.root == folder.id).map(|folder| &*folder.path)
     }
 
-    /// How many songs were found at `place` or below.
+    /// Returns the number of songs at `place` or below.
     pub(super) fn songs_below(&self, place: &Path) -> usize {
         let folders =
             self.folders.iter().zip(&self.ranges).filter(|(folder, _)| folder.path.starts_with(place));
@@ -195,20 +195,20 @@ impl Previous {
             .count()
     }
 
-    /// How many files were found at `place` or below.
+    /// Returns the number of files at `place` or below.
     pub(super) fn files_below(&self, place: &Path) -> usize {
         let folders =
             self.folders.iter().zip(&self.ranges).filter(|(folder, _)| folder.path.starts_with(place));
         folders.map(|(_, range)| range.len()).sum()
     }
 
-    /// The greatest number of a folder.
+    /// Returns the greatest number of a folder.
     pub(super) fn last_folder(&self) -> i64 {
         self.folders.last().map_or(0, |folder| folder.id)
     }
 }
 
-/// What is known of the rows of the database.
+/// The rows of the database, as far as a scan needs them.
 #[derive(Debug)]
 pub(super) struct Rows {
     /// Songs: id and hash of the rest, by id.
@@ -217,13 +217,13 @@ pub(super) struct Rows {
     pub(super) names: PerOwner<HashMap<Uuid, String>>,
     /// The names that the songs of the last scan use.
     pub(super) spellings: Names,
-    /// Whether these are the rows that follow from the files of the last scan.
+    /// Whether the rows are exactly those that follow from the files of the last scan.
     pub(super) follow: bool,
     pub(super) about: database::Previous,
 }
 
 impl Rows {
-    /// Whether the tables of folders and files hold rows that cannot be.
+    /// Reports whether the tables of folders and files hold impossible rows.
     pub(super) fn is_damaged(&self) -> bool {
         self.about.state == database::State::Damaged
     }
@@ -246,8 +246,8 @@ pub(super) fn read(session: &mut Session) -> Result<(Previous, Rows), DatabaseEr
     Ok((previous, Rows { songs, names, spellings, follow, about }))
 }
 
-/// Finds the songs without a row, and the rows that no file explains. Their names are in the
-/// database, which is read once more for them.
+/// Finds the songs without a row, and the rows that no file explains. This reads the database a
+/// second time, for their names.
 fn explain(
     session: &mut Session,
     previous: &mut Previous,
@@ -268,8 +268,8 @@ fn explain(
     Ok(())
 }
 
-/// Song rows, their number and a sum of their hashes: equal for equal rows in any order, and
-/// sixteen bytes where two lists to compare would take twenty-four for each song.
+/// A digest of song rows, their number and a sum of their hashes: equal for equal rows in any
+/// order. It takes sixteen bytes; two lists would take twenty-four for each song.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Digest {
     count: usize,
@@ -286,7 +286,7 @@ impl Digest {
     }
 }
 
-/// Takes the song rows that no file explains.
+/// Collects the song rows that no file explains.
 struct Unexplained<'a> {
     /// The songs that follow from the files, by id.
     expected: Vec<Uuid>,
@@ -311,7 +311,7 @@ impl Visit for Unexplained<'_> {
         if self.explains(&song.id) {
             return;
         }
-        // A song whose album, artist or genre has no row is not served either.
+        // The server does not serve a song whose album, artist or genre has no row.
         let name = |owner: Owner| {
             let id = song.names[owner];
             self.names[owner].get(&id).map(|name| (id, name.clone())).ok_or(())
@@ -322,7 +322,7 @@ impl Visit for Unexplained<'_> {
     }
 }
 
-/// Takes the rows as they come: folders, files, names, songs.
+/// Collects the rows in the order of the database: folders, files, names, songs.
 #[derive(Default)]
 struct Reader {
     previous: Previous,
@@ -340,7 +340,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Called when the last row has come: puts the files in the order of folders and names.
+    /// Handles the end of the files: sorts them by folder and name.
     fn end_of_files(&mut self) {
         self.end_of_folders();
         let Previous { files, names, ranges, .. } = &mut self.previous;
@@ -358,7 +358,7 @@ impl Reader {
         }
     }
 
-    /// Called when the last folder has come: puts them in the order of their numbers.
+    /// Handles the end of the folders: sorts them by number.
     fn end_of_folders(&mut self) {
         let previous = &mut self.previous;
         if previous.ranges.len() == previous.folders.len() {
@@ -366,13 +366,13 @@ impl Reader {
         }
         previous.folders.sort_by_key(|folder| folder.id);
         previous.ranges = vec![0..0; previous.folders.len()];
-        // Memory ends before numbers of 32 bits do.
+        // Memory runs out before the numbers exceed 32 bits.
         previous.by_path = (0..u32::try_from(previous.folders.len()).unwrap_or(u32::MAX)).collect();
         let folders = &previous.folders;
         previous.by_path.sort_unstable_by_key(|place| folders[*place as usize].path.as_os_str());
     }
 
-    /// The index of the folder with this number. Most files of one folder come in a row.
+    /// Returns the index of the folder with this number. Most files of a folder are adjacent.
     fn folder_index(&mut self, id: i64) -> Option<usize> {
         self.end_of_folders();
         if self.at.is_none_or(|at| self.previous.folders[at].id != id) {

@@ -1,4 +1,4 @@
-//! How a scan shows how far it is: a bar on a terminal, now and then a log line elsewhere.
+//! The progress of a scan: a bar on a terminal, occasional log lines elsewhere.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Time between two drawings of the bar.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// How far a scan is.
+/// The counts of a running scan.
 #[derive(Debug, Clone, Copy)]
 struct Counts {
     began: Instant,
@@ -27,7 +27,7 @@ impl Counts {
         Counts { began: Instant::now(), unlisted: 0, files: 0, read: 0, bytes: 0 }
     }
 
-    /// What there is to say, the most important first: a narrow terminal cuts the end.
+    /// Returns the counts as text, the most important first: a narrow terminal cuts the end.
     fn text(&self) -> String {
         let seconds = self.began.elapsed().as_secs_f64().max(0.001);
         let rate = self.read as f64 / seconds;
@@ -40,7 +40,7 @@ impl Counts {
     }
 }
 
-/// A duration in its two largest units.
+/// Returns a duration in its two largest units.
 #[allow(clippy::cast_possible_truncation, reason = "a cast of a float stops at the limits of the integer")]
 fn duration(seconds: f64) -> String {
     let seconds = seconds.ceil() as u64;
@@ -51,11 +51,11 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// Where the counts of a scan are shown.
+/// A display for the counts of a scan.
 trait Show {
-    /// Shows them, if it is time to.
+    /// Shows the counts, if it is time to.
     fn show(&self, counts: &Counts);
-    /// Takes away what is shown.
+    /// Clears the display.
     fn clear(&self);
 }
 
@@ -72,18 +72,18 @@ impl std::fmt::Debug for Progress {
 }
 
 impl Progress {
-    /// Says nothing.
+    /// Returns a progress that shows nothing.
     pub fn silent() -> Progress {
         Progress::new(Silent)
     }
 
-    /// Writes a log line every ten seconds.
+    /// Returns a progress that writes a log line every ten seconds.
     pub fn lines(log: &Logger) -> Progress {
         Progress::new(Lines { log: log.clone(), last: Cell::new(Instant::now()) })
     }
 
-    /// Draws a bar on standard error. Log lines must go through the returned log, which
-    /// takes the bar away while it writes one.
+    /// Returns a progress that draws a bar on standard error. Log lines must go through the
+    /// returned log, which clears the bar before it writes.
     pub fn bar(log: &Logger) -> (Progress, Logger) {
         let style = ProgressStyle::with_template("{wide_msg}");
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -105,12 +105,12 @@ impl Progress {
         self.counts.set(counts);
     }
 
-    /// So many roots are to be listed.
+    /// Begins the scan of this many roots.
     pub(super) fn begin(&self, roots: usize) {
         self.update(|counts| *counts = Counts { unlisted: roots, ..Counts::new() });
     }
 
-    /// A folder holds so many files and folders.
+    /// Adds the entries of a folder.
     pub(super) fn found(&self, files: usize, folders: usize) {
         self.update(|counts| {
             counts.files += files;
@@ -118,12 +118,12 @@ impl Progress {
         });
     }
 
-    /// A folder was listed.
+    /// Counts a listed folder.
     pub(super) fn listed(&self) {
         self.update(|counts| counts.unlisted = counts.unlisted.saturating_sub(1));
     }
 
-    /// A file of so many bytes was read.
+    /// Counts a file of this many bytes as read.
     pub(super) fn read(&self, bytes: u64) {
         self.update(|counts| {
             counts.read += 1;
@@ -131,12 +131,12 @@ impl Progress {
         });
     }
 
-    /// Called now and then, also when nothing happens.
+    /// Refreshes the display. The scan calls it regularly, also when nothing happens.
     pub(super) fn tick(&self) {
         self.show.show(&self.counts.get());
     }
 
-    /// Everything was read.
+    /// Ends the display.
     pub(super) fn end(&self) {
         self.show.clear();
     }

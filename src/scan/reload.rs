@@ -1,11 +1,11 @@
-//! Asks a running server to serve what a scan has stored.
+//! The request to a running server to serve the stored collection.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::control::{self, Command, ControlError, Reload};
 
-/// What came of it.
+/// The result of a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reloaded {
     /// The server serves the new collection.
@@ -14,7 +14,7 @@ pub enum Reloaded {
     NoServer,
 }
 
-/// Why the server does not serve the new collection. The rows are stored all the same.
+/// The reason why the server does not serve the new collection. The rows are stored regardless.
 #[derive(Debug)]
 pub struct ReloadError {
     socket: PathBuf,

@@ -1,36 +1,36 @@
-//! What a scan tells at its end.
+//! The report at the end of a scan.
 
 use std::fmt;
 
 use super::skipped::Skipped;
 
-/// What became of the songs of the last scan.
+/// The numbers of songs of the last scan, by fate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fates {
     /// Songs whose file was read again.
     pub changed: usize,
-    /// Songs whose file is gone, or is no song any more.
+    /// Songs whose file is gone, or is no longer a song.
     pub removed: usize,
     /// Songs whose file has another path now.
     pub moved: usize,
     /// Songs that could not be reached, and stay.
     pub kept: usize,
-    /// Songs below roots that are no longer named.
+    /// Songs below roots that are no longer configured.
     pub given_up: usize,
-    /// Songs that the patterns now pass over.
+    /// Songs that the patterns now exclude.
     pub excluded: usize,
 }
 
-/// What a scan found and stored.
+/// The counts of a finished scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// How many files were looked into.
+    /// Number of files that were read.
     pub read: usize,
-    /// How many were as the last scan had left them.
+    /// Number of unchanged files.
     pub unchanged: usize,
-    /// Songs that were not there at the last scan.
+    /// Songs that the last scan did not have.
     pub added: usize,
-    /// Their bytes.
+    /// Sizes of the files that were read, together, in bytes.
     pub bytes: u64,
     /// Rows of the collection.
     pub songs: usize,
@@ -40,17 +40,17 @@ pub struct Report {
     pub artists: usize,
     /// Rows of its genres.
     pub genres: usize,
-    /// What gave no song.
+    /// Files and folders that gave no song.
     pub skipped: Skipped,
-    /// What became of the songs of the last scan.
+    /// Numbers of songs of the last scan, by fate.
     pub fates: Fates,
     /// Files, folders and roots that could not be reached.
     pub unreachable: usize,
-    /// Whether anything was written, or would be.
+    /// Whether the scan wrote anything, or would have without `--dry-run`.
     pub is_written: bool,
-    /// Whether a server would serve anything else: not only what is remembered of files differs.
+    /// Whether a server would serve other data: more than the recorded state of files differs.
     pub is_new: bool,
-    /// The revision of the rows in the database; `None` if it does not tell it.
+    /// The revision of the rows in the database; `None` if unknown.
     pub revision: Option<u64>,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for Report {
         if self.unchanged > 0 {
             write!(f, "; {} files unchanged", self.unchanged)?;
         }
-        // What a first scan finds is all new.
+        // All songs of a first scan are new.
         let (added, changed) = match self.unchanged > 0 {
             true => (self.added, self.fates.changed),
             false => (0, 0),

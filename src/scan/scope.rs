@@ -1,5 +1,5 @@
-//! A scan of some paths alone: which folders it lists, and what holds for them although the
-//! folders above are not listed.
+//! The scope of a scan of some paths alone: the folders that it lists, and the rules that hold for
+//! them although the folders above are not listed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
@@ -12,14 +12,14 @@ use super::previous::Previous;
 use super::roots;
 use super::walk::{self, Folder};
 
-/// What a scan of some paths looks at.
+/// The paths that a scan looks at.
 #[derive(Debug, Default)]
 pub(super) struct Scope {
     paths: HashSet<PathBuf>,
 }
 
 impl Scope {
-    /// These paths, made absolute, and everything below them.
+    /// Creates a scope of these paths, made absolute, and everything below them.
     ///
     /// # Errors
     /// If a path cannot be made absolute.
@@ -27,17 +27,17 @@ impl Scope {
         Ok(Scope { paths: paths.iter().map(|path| roots::absolute(path)).collect::<Result<_, _>>()? })
     }
 
-    /// Whether `path` is one of the paths or lies below one.
+    /// Reports whether `path` is one of the paths or lies below one.
     pub(super) fn covers(&self, path: &Path) -> bool {
         path.ancestors().any(|place| self.paths.contains(place))
     }
 
-    /// Whether `folder` may hold a file that is covered.
+    /// Reports whether `folder` may hold a file of the scope.
     pub(super) fn reaches_into(&self, folder: &Path) -> bool {
         self.covers(folder) || self.paths.iter().any(|path| path.parent() == Some(folder))
     }
 
-    /// The paths that lie below no other, in order.
+    /// Returns the paths that lie below no other, in order.
     fn outermost(&self) -> Vec<&PathBuf> {
         let is_outermost = |path: &&PathBuf| !path.parent().is_some_and(|above| self.covers(above));
         let mut paths: Vec<&PathBuf> = self.paths.iter().filter(is_outermost).collect();
@@ -46,14 +46,14 @@ impl Scope {
     }
 }
 
-/// Where a scan begins.
+/// The starting points of a scan.
 pub(super) struct Start {
     pub(super) folders: Vec<Folder>,
     /// Folders above the paths that the patterns pass over.
     pub(super) excluded: Vec<PathBuf>,
 }
 
-/// All of the roots. A root inside another is found there.
+/// Starts at all of the roots. The walk finds a root that lies inside another.
 pub(super) fn whole(roots: &[PathBuf], patterns: &Arc<Patterns>, wants_stamps: bool) -> Start {
     let is_outermost = |root: &&PathBuf| !roots.iter().any(|other| other != *root && root.starts_with(other));
     let folder = |root: &PathBuf| Folder {
@@ -67,8 +67,9 @@ pub(super) fn whole(roots: &[PathBuf], patterns: &Arc<Patterns>, wants_stamps: b
     Start { folders: roots.iter().filter(is_outermost).map(folder).collect(), excluded: Vec::new() }
 }
 
-/// The paths of the scope alone, each of which lies below one of the roots. The folder above a
-/// path is listed for its name: so a path that is gone is told from one that is out of reach.
+/// Starts at the paths of the scope, each of which lies below one of the roots. The scan lists the
+/// folder above each path for its name: this tells a path that is gone from one that is out of
+/// reach.
 ///
 /// # Errors
 /// If a path lies below none of the roots.
@@ -114,9 +115,9 @@ pub(super) fn parts(
     Ok(start)
 }
 
-/// The nearest folder above `path` that is there, at or below `root`, and the name in it that
-/// leads to `path`; `None` where `path` is the root, or not even the root is there. A link to
-/// a folder is a name, as it is where everything is looked at.
+/// Returns the nearest existing folder above `path`, at or below `root`, and the name in it that
+/// leads to `path`; `None` if `path` is the root, or the root does not exist. A link to a folder
+/// counts as a name, as in a scan of everything.
 fn nearest_listed(path: &Path, root: &Path) -> Option<(PathBuf, OsString)> {
     if !root.is_dir() {
         return None;
@@ -133,14 +134,14 @@ fn nearest_listed(path: &Path, root: &Path) -> Option<(PathBuf, OsString)> {
     Some((folder, name.to_owned()))
 }
 
-/// The patterns that hold above `folder`; or, the folder that they pass over.
+/// Returns the patterns that hold above `folder`, or the folder that they exclude.
 fn patterns_at(folder: &Path, root: &Path, everywhere: &Arc<Patterns>) -> Result<Arc<Patterns>, PathBuf> {
     let mut above: Vec<&Path> = folder.ancestors().take_while(|place| *place != root).collect();
     above.reverse();
     let mut patterns = everywhere.clone();
     let mut holder = root;
     for place in above {
-        // That the file cannot be read shows when the folder is listed.
+        // The listing of the folder reports an unreadable file.
         if let Ok((more, _)) = patterns.below(holder) {
             patterns = more;
         }
@@ -187,7 +188,7 @@ mod tests {
         }
         assert!(start(&root).folders[0].only.is_none());
         assert_eq!(start(&root.join("@eaDir/x")).excluded, [root.join("@eaDir")]);
-        // No file is found twice.
+        // The scan finds each file once.
         let both: Vec<PathBuf> =
             ["a/b/c.mp3", "a/b", "a", "a", "a/x", "ab"].map(|path| root.join(path)).into();
         let scope = |paths: &[PathBuf]| Scope::new(paths).expect("a scope");
@@ -204,7 +205,7 @@ mod tests {
         assert!(matches!(outside, Err(ScanError::OutsideRoots { .. })));
     }
 
-    /// Else its files would be listed, read and counted twice.
+    /// Otherwise the scan would list, read and count its files twice.
     #[test]
     fn a_path_below_another_is_looked_at_once() {
         let paths = ["/m/a/b.mp3", "/m/a", "/m/ab", "/m/a/c/d"].map(PathBuf::from);

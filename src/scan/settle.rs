@@ -1,5 +1,5 @@
-//! What the survey means for the songs of the last scan: which stay, which go, whether that
-//! is too much, and what is stored.
+//! The consequences of the survey for the songs of the last scan: which stay, which go, whether the
+//! loss is too large, and which rows are stored.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
@@ -20,15 +20,15 @@ use super::scope::Scope;
 use super::shown::shown;
 use super::survey::Survey;
 
-/// Places whose songs stay unseen that are told one by one.
+/// Most unseen places whose songs stay that the log names one by one.
 const PLACES_TOLD_MAX: usize = 20;
 
-/// What a scan knows when it has seen everything.
+/// The state of a scan after the survey.
 pub(super) struct Scan<'a> {
     pub(super) roots: &'a [PathBuf],
     /// Roots that cannot be reached.
     pub(super) absent: &'a [PathBuf],
-    /// What was looked at; `None` for everything below the roots.
+    /// The paths that the scan looks at; `None` for everything below the roots.
     pub(super) scope: Option<&'a Scope>,
     pub(super) previous: &'a Previous,
     pub(super) expected: &'a Expected,
@@ -36,7 +36,7 @@ pub(super) struct Scan<'a> {
     pub(super) log: &'a Logger,
 }
 
-/// What is decided.
+/// The decisions.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     /// Files whose record goes or is replaced, by number, in order.
@@ -45,7 +45,7 @@ pub(super) struct Settled {
     pub(super) kept_folders: HashSet<PathBuf>,
     /// Number, old and new path of each song whose file moved.
     pub(super) moved: Vec<(Index, PathBuf, PathBuf)>,
-    /// Whether only some paths were looked at.
+    /// Whether the scan looked at some paths only.
     pub(super) is_partial: bool,
     /// Rows that no file explains and that stay.
     pub(super) kept_rows: Vec<Row>,
@@ -55,23 +55,23 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    /// Those of `indexes` whose record goes or is replaced.
+    /// Returns those of `indexes` whose record goes or is replaced.
     pub(super) fn replaced_in(&self, indexes: Range<Index>) -> impl Iterator<Item = Index> {
         let start = self.replaced.partition_point(|index| *index < indexes.start);
         self.replaced[start..].iter().copied().take_while(move |index| *index < indexes.end)
     }
 
-    /// Whether the record of a file stays as it is.
+    /// Reports whether the record of a file stays unchanged.
     pub(super) fn stays(&self, index: Index) -> bool {
         self.replaced.binary_search(&index).is_err()
     }
 }
 
 impl Scan<'_> {
-    /// Decides what stays.
+    /// Decides which records and rows stay.
     ///
     /// # Errors
-    /// If nothing was found, or too much would be lost.
+    /// If no song was found, or too much would be lost.
     pub(super) fn settle(&self, survey: &Survey<'_>) -> Result<Settled, ScanError> {
         let Scan { previous, roots, absent, scope, .. } = *self;
         let judged = Judge { previous, survey, roots, absent, scope }.judge();
@@ -118,7 +118,7 @@ impl Scan<'_> {
         settled
     }
 
-    /// Where something could not be reached, each place once.
+    /// Returns the places that could not be reached, each once.
     fn unreachable(&self, survey: &Survey<'_>, judged: &[Judged]) -> BTreeSet<PathBuf> {
         let mut places: BTreeSet<PathBuf> = survey.unreachable.keys().chain(self.absent).cloned().collect();
         let folders = survey.folders.all_visited().filter(|(_, visited)| visited.reach != Reach::Listed);
@@ -129,7 +129,7 @@ impl Scan<'_> {
         }));
         let is_unknown = !self.previous.is_recorded() && !self.previous.unexplained.is_empty();
         for root in self.roots.iter().filter(|root| survey.visited(root).is_some_and(|root| root.is_empty)) {
-            // The rows of another program do not tell where their files lay.
+            // The rows of another program do not say where their files lay.
             if is_unknown {
                 places.insert(root.clone());
             }
@@ -138,7 +138,7 @@ impl Scan<'_> {
         places
     }
 
-    /// Finding no song where the last scan found some is no wish either.
+    /// Refuses to store an empty collection if the last scan found songs.
     fn refuse_nothing(&self, survey: &Survey<'_>, judged: &[Judged]) -> Result<(), ScanError> {
         let empty: Vec<(PathBuf, String)> = self
             .roots
@@ -157,13 +157,13 @@ impl Scan<'_> {
         Err(ScanError::NothingThere { roots: empty, songs })
     }
 
-    /// Whether what is remembered of a file stays though it could not be reached.
+    /// Reports whether the record of a file stays though the file could not be reached.
     fn is_kept(&self, judged: &Judged) -> bool {
         matches!(judged.fate, Fate::Unreachable(_)) && !self.expected.covers(&judged.path)
     }
 
-    /// The rows that no file explains: those that stay, because something could not be
-    /// reached, and how many go.
+    /// Returns the rows that no file explains and that stay because a place could not be reached,
+    /// and the number of those that go.
     fn unexplained(&self, survey: &Survey<'_>, is_partial: bool) -> (Vec<Row>, usize) {
         let was_read = |id: &Uuid| survey.read_songs.binary_search_by_key(id, |(id, _)| *id).is_ok();
         let rows = self.previous.unexplained.iter().filter(|row| !was_read(&row.id));
@@ -174,7 +174,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Tells what became of the songs, and counts it.
+    /// Logs the fates of the songs, and counts them.
     fn tell(&self, judged: &[Judged], kept_rows: usize, lost_rows: usize) -> Fates {
         let mut fates = Fates { kept: kept_rows, removed: lost_rows, ..Fates::default() };
         let mut places: BTreeMap<&Path, usize> = BTreeMap::new();

@@ -1,13 +1,13 @@
-//! What gave no song, and why.
+//! The files and folders that gave no song, and the reasons.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Examples that are kept of each reason for leaving something out.
+/// Most examples that are kept for each reason.
 const EXAMPLES_MAX: usize = 10;
 
-/// Why a file or folder gives no song.
+/// The reason why a file or folder gives no song.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The file is no audio.
@@ -24,7 +24,7 @@ pub enum Reason {
     Special,
     /// An Apple double file (`._x`).
     AppleDouble,
-    /// The patterns pass it over.
+    /// A pattern excludes it.
     Excluded,
 }
 
@@ -41,7 +41,7 @@ impl Reason {
         Reason::Excluded,
     ];
 
-    /// The name for programs.
+    /// Returns the name of the reason in the report.
     pub fn key(self) -> &'static str {
         [
             "not_audio",
@@ -55,7 +55,7 @@ impl Reason {
         ][self as usize]
     }
 
-    /// The name for people.
+    /// Returns the name of the reason for people.
     pub fn text(self) -> &'static str {
         [
             "no audio",
@@ -70,7 +70,7 @@ impl Reason {
     }
 }
 
-/// How much was left out, by reason.
+/// The number of skipped files and folders, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Skipped {
     /// Files that are no audio.
@@ -92,12 +92,12 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    /// The number of all.
+    /// Returns the total.
     pub fn total(&self) -> usize {
         Reason::ALL.into_iter().map(|reason| self.of(reason)).sum()
     }
 
-    /// How many were left out for this reason.
+    /// Returns the number for this reason.
     pub fn of(&self, reason: Reason) -> usize {
         match reason {
             Reason::NotAudio => self.not_audio,
@@ -138,10 +138,10 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// Paths that were left out, and what there is to say of each beside the reason.
+/// Skipped paths, each with a note beyond the reason if there is one.
 pub type Examples = BTreeMap<PathBuf, Option<String>>;
 
-/// What gave no song: how much of each reason, and the first few by path.
+/// The skipped files and folders: the number for each reason, and the first paths in order.
 #[derive(Debug, Clone, Default)]
 pub struct Skips {
     /// The numbers.
@@ -163,7 +163,7 @@ impl Skips {
         examples.insert(path.to_owned(), why.map(str::to_owned));
     }
 
-    /// The first few by path that were left out for this reason.
+    /// Returns the first paths in order that were skipped for this reason.
     pub fn examples(&self, reason: Reason) -> &Examples {
         &self.examples[reason as usize]
     }

@@ -1,6 +1,6 @@
-//! The files that a scan has read and not yet stored: in memory while they are few, in a
-//! temporary file without a name when they are many. A first scan of a million files
-//! takes a few megabytes of memory for them.
+//! The records of files that a scan has read and not yet stored: in memory while they are few, in a
+//! temporary file without a name when they are many. A first scan of a million files needs a few
+//! megabytes of memory for them.
 
 use std::fs;
 use std::io::{self, BufReader, Read};
@@ -28,28 +28,28 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// The file. Its texts may stay where they are (`&str`) or be copied.
+    /// Decodes the file. Its texts may be borrowed (`&str`) or copied.
     ///
     /// # Errors
-    /// If the bytes are not those that were written.
+    /// If the bytes are damaged.
     pub(super) fn file<'a, Text: Deserialize<'a>>(&'a self) -> io::Result<File<Text>> {
         postcard::from_bytes(&self.bytes).map_err(io::Error::other)
     }
 }
 
-/// Records that are written one by one and read from the first on.
+/// Records that are written one by one and read in the same order.
 #[derive(Debug, Default)]
 pub(super) struct Spool {
     /// A file without a name, once the records are many.
     disk: Option<fs::File>,
     disk_len: u64,
-    /// What follows on the bytes in the file.
+    /// The records that follow those in the file.
     memory: Vec<u8>,
     len: usize,
 }
 
 impl Spool {
-    /// How many records it holds.
+    /// Returns the number of records.
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -135,7 +135,7 @@ impl Read for Bytes<'_> {
                 let count = buffer.len().min(left);
                 disk.read_at(&mut buffer[..count], self.at)?
             }
-            // The length on the disk is 0 as long as there is none.
+            // Without a file its length is 0.
             (None, None) => 0,
         };
         self.at += count as u64;
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn records_come_back_in_order_from_memory_and_from_disk() {
         let mut spool = Spool::default();
-        // The second round is longer than what stays in memory.
+        // The second round exceeds the memory limit.
         for count in [100, 6000] {
             while spool.len() < count {
                 let number = spool.len() as i64;

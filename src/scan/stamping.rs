@@ -1,28 +1,28 @@
-//! Whether a file is as it was, by its stamps alone. Equal counts, never earlier or later: a
-//! retag that keeps the time of change, an older file moved over a song and a clock that
-//! was wrong are all seen.
+//! Detection of unchanged files by their stamps alone. A file is unchanged if the stamps are equal;
+//! earlier or later does not matter. This detects a retag that keeps the time of change, an older
+//! file moved over a song, and a clock that was wrong.
 
 use crate::model::library::Stamps;
 
 /// Kinds of file systems (statfs) without a time of attribute change or an inode that lasts.
 const FAT: [i64; 2] = [0x4d44, 0x2011_bab0];
 const WITHOUT_INODES: [i64; 4] = [0x6573_5546, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997];
-/// ext2 to ext4, XFS, Btrfs, F2FS, ZFS, tmpfs: a file keeps its inode at every mount, and the time of
-/// attribute change tells a change and nothing else.
+/// ext2 to ext4, XFS, Btrfs, F2FS, ZFS, tmpfs: a file keeps its inode at every mount, and the time
+/// of attribute change moves only with a change.
 const SURE: [i64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0x0102_1994];
 /// FAT counts time in steps of two seconds.
 const STEP_NS: i64 = 2_000_000_000;
 
-/// Stored as the kind of a file system whose inodes and times of attribute change turned out to
-/// differ at each look.
+/// Stored as the kind of a file system whose inodes and times of attribute change differ at each
+/// look.
 pub(super) const UNSTABLE: i64 = -1;
 
-/// Which stamps of a file system can be believed.
+/// The stamps of a file system that are reliable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stamping {
-    /// All of them, without a doubt: where most differ, most files were touched.
+    /// All of them, always: if most differ, most files were touched.
     Sure,
-    /// All of them, until most differ at once.
+    /// All of them, unless most differ at once.
     Exact,
     /// Size and time of change (FUSE, SMB, 9p).
     SizeAndTime,
@@ -31,9 +31,9 @@ pub(super) enum Stamping {
 }
 
 impl Stamping {
-    /// Of a file system of this kind.
+    /// Returns the stamping of a file system of this kind.
     pub(super) fn of(fs_type: i64) -> Stamping {
-        // The type of the number differs between machines; 32 bits count.
+        // The type of the number differs between machines; the low 32 bits count.
         match fs_type & 0xffff_ffff {
             _ if fs_type == UNSTABLE => Stamping::SizeAndTime,
             kind if FAT.contains(&kind) => Stamping::Coarse,
@@ -43,12 +43,12 @@ impl Stamping {
         }
     }
 
-    /// Whether stamps that differ are sure to mean that the file was touched.
+    /// Reports whether different stamps always mean that the file was touched.
     pub(super) fn is_sure(self) -> bool {
         self == Stamping::Sure
     }
 
-    /// Whether a file with the stamps `old` that has the stamps `new` now is the same.
+    /// Reports whether stamps of `old` and `new` mean an unchanged file.
     pub(super) fn is_same(self, old: &Stamps, new: &Stamps) -> bool {
         match self {
             Stamping::Sure | Stamping::Exact => old == new,
@@ -60,8 +60,8 @@ impl Stamping {
     }
 }
 
-/// Whether two looks differ only in what a change of attributes, or a file system that makes up
-/// its inodes, changes.
+/// Reports whether the stamps differ only in inode and time of attribute change. A change of
+/// attributes causes this, and so does a file system that invents its inodes.
 pub(super) fn is_suspect(old: &Stamps, new: &Stamps) -> bool {
     old != new && (old.size, old.mtime_ns) == (new.size, new.mtime_ns)
 }
@@ -93,7 +93,7 @@ mod tests {
                 assert_eq!(Stamping::of(fs_type).is_same(&old, &new), same, "{new:?} on {fs_type:x}");
             }
         }
-        // NFS may make up its inodes.
+        // NFS may invent its inodes.
         assert!(
             Stamping::of(0xef53).is_sure()
                 && !Stamping::of(0x6969).is_sure()

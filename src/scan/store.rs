@@ -1,5 +1,4 @@
-//! The end of a scan: what differs from the database is written in one transaction, or nothing
-//! at all.
+//! The end of a scan: one transaction writes all differences to the database.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -21,7 +20,7 @@ use crate::ids;
 use crate::model::Owner;
 use crate::model::library::{File, Folder};
 
-/// What is to be stored.
+/// The input of the transaction.
 pub(super) struct Store<'a> {
     pub(super) previous: &'a Previous,
     pub(super) rows: Rows,
@@ -29,15 +28,15 @@ pub(super) struct Store<'a> {
     pub(super) settled: Settled,
     pub(super) me: &'a Holder,
     pub(super) interrupt: &'a Interrupt,
-    /// Whether it is only told what would be stored.
+    /// Whether the scan only reports the changes and stores nothing.
     pub(super) dry_run: bool,
 }
 
 impl Store<'_> {
-    /// Stores what differs, and tells what there is now.
+    /// Stores the differences, and returns the report.
     ///
     /// # Errors
-    /// Those of the database; it then holds what it held before.
+    /// The error of the database, which then is unchanged.
     pub(super) fn store(self, mut session: Session) -> Result<Report, ScanError> {
         let Store { previous, mut rows, survey, settled, me, interrupt, dry_run } = self;
         let mut report = report(&survey, &settled);
@@ -107,7 +106,7 @@ impl Store<'_> {
     }
 }
 
-/// What a scan tells, but for the numbers of rows.
+/// Returns the report without the numbers of rows.
 fn report(survey: &Survey<'_>, settled: &Settled) -> Report {
     Report {
         read: survey.read,
@@ -128,7 +127,7 @@ fn report(survey: &Survey<'_>, settled: &Settled) -> Report {
     }
 }
 
-/// The folders of files that stay without being read.
+/// Returns the folders of files that stay without being read.
 fn staying_folders<'a>(previous: &'a Previous, settled: &'a Settled) -> Vec<&'a Path> {
     let stays = |mut indexes: Range<usize>| indexes.any(|index| settled.stays(index));
     let staying =
@@ -137,7 +136,7 @@ fn staying_folders<'a>(previous: &'a Previous, settled: &'a Settled) -> Vec<&'a 
     staying.map(|(folder, _)| &*folder.path).chain(kept).collect()
 }
 
-/// What differs in the table of folders.
+/// The differences in the table of folders.
 struct FolderChanges {
     changed: Vec<Folder>,
     removed: Vec<i64>,
@@ -165,7 +164,8 @@ impl FolderChanges {
     }
 }
 
-/// The keys of the files that the database forgets. Those that were read are written over.
+/// Returns the keys of the files whose records the database removes. The records of files that were
+/// read are overwritten.
 fn removed_files(previous: &Previous, settled: &Settled) -> Vec<(i64, OsString)> {
     let is_gone = |index: usize, mark| !settled.stays(index) && !matches!(mark, Mark::Read(_));
     previous
@@ -175,7 +175,7 @@ fn removed_files(previous: &Previous, settled: &Settled) -> Vec<(i64, OsString)>
         .collect()
 }
 
-/// The records of the files that were read. A song that moved was added when it was first seen.
+/// Returns the records of the files that were read. A moved song was added when it was first seen.
 fn files<'a>(
     spool: &'a Spool,
     settled: &Settled,
@@ -213,7 +213,7 @@ fn moved(settled: &Settled) -> Vec<Moved> {
     settled.moved.iter().map(moved).collect()
 }
 
-/// The counts of a scan as the database keeps them.
+/// Returns the counts of a scan as the database stores them.
 fn counts(report: &Report) -> String {
     let fates = report.fates;
     json!({

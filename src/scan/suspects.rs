@@ -1,13 +1,14 @@
-//! Files whose size and time of change are as they were while inode or time of attribute change
-//! is not. One is a file that was restored, linked or retagged, and is read. Most of a root at
-//! once is a file system that makes up new inodes at each mount: a sample tells.
+//! Files whose size and time of change are unchanged while inode or time of attribute change
+//! differ. A single suspect is a file that was restored, linked or retagged, and the scan reads it.
+//! If most files of a root are suspects, the file system may invent new inodes at each mount: the
+//! scan reads a sample to find out.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::previous::{Index, Previous};
 
-/// Files that are read of a root to find out.
+/// Number of files of a root in a sample.
 const SAMPLE: usize = 200;
 
 /// The suspects of each root.
@@ -17,7 +18,7 @@ pub(super) struct Suspects {
     sample: Option<Sample>,
 }
 
-/// A root of which a sample is being read.
+/// A root whose sample is being read.
 #[derive(Debug)]
 struct Sample {
     root: PathBuf,
@@ -25,12 +26,12 @@ struct Sample {
     differs: bool,
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Read these.
+    /// Read these files.
     Read(Vec<PathBuf>),
-    /// The file system at this root makes up its inodes. These files are as they were.
+    /// The file system at this root invents its inodes. These files are unchanged.
     Unstable(PathBuf, Vec<(Index, PathBuf)>),
     /// There are no suspects left.
     Nothing,
@@ -42,14 +43,15 @@ impl Suspects {
         self.waiting.entry(root.to_owned()).or_default().push((index, path));
     }
 
-    /// Notes that a file does not hold what it held when the last scan read it.
+    /// Records that the content of a file differs from the last scan.
     pub(super) fn differs(&mut self) {
         if let Some(sample) = &mut self.sample {
             sample.differs = true;
         }
     }
 
-    /// Called when everything else was read, and the sample.
+    /// Returns the next step. The survey calls it after everything else was read, and again after a
+    /// sample.
     pub(super) fn next(&mut self, previous: &Previous) -> Next {
         if let Some(Sample { root, rest, differs }) = self.sample.take() {
             return match differs {
@@ -94,7 +96,7 @@ mod tests {
         }
     }
 
-    /// No file of the last scan is known here, so any number is most of them.
+    /// The last scan knows no file here, so any number is most of them.
     #[test]
     fn a_sample_decides_about_most_of_a_root() {
         let previous = Previous::default();

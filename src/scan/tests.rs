@@ -1,5 +1,5 @@
-//! The recorded fixtures through the library: every row that avalonms made of them, every
-//! file it left out, every folder in which it died, and what we do differently and why.
+//! The recorded fixtures through the library: every row that avalonms made of them, every file it
+//! left out, every folder in which it died, and the differences of this program with their reasons.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ use crate::ids;
 use crate::model::{Collection, Named, Song};
 use crate::rows::scratch::Folder;
 
-/// Where the music stood when avalonms scanned it.
+/// The folder of the music when avalonms scanned it.
 const RECORDED_ROOT: &str = "/srv/music";
 const FIELDS: [&str; 7] = ["name", "album", "artist", "genre", "track", "year", "length"];
 
@@ -87,7 +87,7 @@ fn unpacked(archive: &[u8]) -> TempDir {
     folder
 }
 
-/// What a scan into a new database told, and what the database then holds.
+/// The log of a scan into a new database, and the rows of the database.
 #[derive(Debug)]
 struct Scanned {
     report: Report,
@@ -139,7 +139,7 @@ fn row(collection: &Collection, song: &Song) -> Value {
     })
 }
 
-/// The row that is due: the recorded one, or the one of `differences.jsonl`.
+/// Returns the expected row: the recorded one, or the one of `differences.jsonl`.
 fn due(recorded: &Value, difference: Option<&Value>) -> Option<Value> {
     let mut row = json!({});
     for field in FIELDS {
@@ -194,8 +194,8 @@ fn rows_are_those_of_avalonms() {
     assert_eq!(ours, expected, "unexpected songs");
 }
 
-/// What avalonms left out for a date or a track number is there, with one warning where
-/// the number is unknown; the rest is left out too, and every line names its file.
+/// Files that avalonms left out for a date or a track number become songs, with one warning if the
+/// number is unknown. The other files are left out too, and every line names its file.
 #[test]
 fn files_left_out_by_avalonms_are_left_out_or_kept_for_a_reason() {
     let folder = unpacked(fixture!("music.tar.gz"));
@@ -226,7 +226,7 @@ fn files_left_out_by_avalonms_are_left_out_or_kept_for_a_reason() {
     }
 }
 
-/// The original died of each of these folders. One file is good in each.
+/// avalonms died of each of these folders. Each holds one good file.
 #[test]
 fn no_file_ends_a_scan() {
     let folder = unpacked(fixture!("music_abort.tar.gz"));
@@ -234,12 +234,12 @@ fn no_file_ends_a_scan() {
         ("directory-name-not-utf8", 2),
         ("genre-nul-only_mp3", 2),
         ("genre-two-empties_mp3", 2),
-        // The sound behind the frame whose size lies is found.
+        // The scan finds the sound behind the frame with the wrong size.
         ("mp3-unsync-size-lies_mp3", 2),
         ("other-lowercase-keys_wma", 2),
         ("track-20-digits", 2),
         ("track-2147483648", 2),
-        // Root reads what is closed to others; see the black-box tests.
+        // Root reads files that are closed to others; see the black-box tests.
         ("unreadable-directory", 2),
     ]);
     for record in compressed(fixture!("abort.jsonl.gz")) {
@@ -254,7 +254,7 @@ fn no_file_ends_a_scan() {
         let sound = ["directory-name-not-utf8", "other-lowercase-keys_wma"].contains(&case.as_str());
         let odd = !sound && !case.starts_with("genre-") && !case.starts_with("unread");
         let warnings = log.warnings(&path).len();
-        // Of that song two parts are lost: the frame, and what the tag claims beyond the file.
+        // That song loses two parts: the frame, and the bytes that the tag claims beyond the file.
         let is_told =
             if case.starts_with("mp3-unsync") { warnings == 2 } else { warnings == usize::from(odd) };
         assert!(is_told, "{case}: {:?}", log.lines());
@@ -375,8 +375,8 @@ fn nothing_readable_is_an_error_unless_allowed() {
     assert_eq!(scan(&[folder.path(), good.path()]).expect("scan").collection.songs.len(), 1);
 }
 
-/// Random bytes behind every mark that a format begins with, and every fixture cut short
-/// and with bytes overwritten: the scan ends and tells.
+/// Random bytes behind every magic number, and every fixture cut short or with bytes overwritten:
+/// the scan ends and reports.
 #[test]
 fn torn_and_random_files_end_no_scan() {
     let folder = unpacked(fixture!("music.tar.gz"));
@@ -407,7 +407,7 @@ fn torn_and_random_files_end_no_scan() {
     }
 }
 
-/// What a new user sees first.
+/// The first impression of a new user.
 #[test]
 fn the_sample_collection_is_read_without_a_warning() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/sample-music");

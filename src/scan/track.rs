@@ -1,4 +1,4 @@
-//! The song row of a file: what its tags say after the rules for years and track numbers.
+//! The song row of a file: the values of its tags after the rules for years and track numbers.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::database::difference::StoredSong;
 use crate::model::PerOwner;
 use crate::model::library::File;
 
-/// A song. What the tags of its file do not say is empty or 0.
+/// A song. A value that its tags lack is empty or 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Track<'a> {
     title: &'a str,
@@ -20,12 +20,12 @@ pub(super) struct Track<'a> {
     pub(super) names: PerOwner<&'a str>,
     number: i64,
     year: i64,
-    /// Whole seconds.
+    /// Length in whole seconds.
     length: i64,
 }
 
 impl<'a> Track<'a> {
-    /// The song of `file`.
+    /// Returns the song of `file`.
     pub(super) fn of<Text: Deref<Target = str>, Name>(file: &'a File<Text, Name>) -> Track<'a> {
         let number = |text: &Option<Text>, parse: fn(&str) -> Option<i64>| {
             text.as_deref().and_then(parse).unwrap_or(0)
@@ -41,7 +41,7 @@ impl<'a> Track<'a> {
         }
     }
 
-    /// Its row, with its id and those of its names.
+    /// Returns its row, with its id and those of its names.
     pub(super) fn row(&self, id: Uuid, names: PerOwner<Uuid>) -> StoredSong<'a> {
         StoredSong {
             id,
@@ -54,12 +54,12 @@ impl<'a> Track<'a> {
     }
 }
 
-/// Whole seconds; `None` beyond what both databases store.
+/// Returns the length in whole seconds; `None` beyond the limit of both databases.
 fn length<Text, Name>(file: &File<Text, Name>) -> Option<i64> {
     i32::try_from(file.length_ms.unwrap_or(0) / 1000).ok().map(i64::from)
 }
 
-/// Tells which values of a file could not be understood. A song is never left out for them.
+/// Logs the values of a file that could not be understood. They never exclude a song.
 pub(super) fn tell_odd_values(path: &Path, file: &File, log: &Logger) {
     for (field, text, number) in [
         ("track", &file.track, file.track.as_deref().and_then(numbers::track)),

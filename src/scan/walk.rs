@@ -1,5 +1,5 @@
-//! One folder: what it holds, whether all of it could be listed, and on which file system
-//! it lies. No file is opened here but `.avalonignore`.
+//! One folder: its entries, whether all of it could be listed, and its file system. The only file
+//! that this opens is `.avalonignore`.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -21,7 +21,7 @@ pub(super) struct Folder {
     pub(super) path: PathBuf,
     /// The root below which it was found.
     pub(super) root: Arc<Path>,
-    /// Device of the folder that holds it; `None` where that is not known.
+    /// Device of the folder that holds it; `None` if unknown.
     pub(super) parent_device: Option<u64>,
     /// The patterns of the folders above.
     pub(super) patterns: Arc<Patterns>,
@@ -31,22 +31,22 @@ pub(super) struct Folder {
     pub(super) only: Option<Arc<HashSet<OsString>>>,
 }
 
-/// What a folder holds.
+/// The listing of a folder.
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) entries: Vec<Entry>,
-    /// Whether it holds nothing at all.
+    /// Whether the folder is empty.
     pub(super) is_empty: bool,
-    /// Why it could not be listed to its end. What is missing from it may still be there.
+    /// The error that ended the listing early. Missing entries may still exist.
     pub(super) error: Option<io::Error>,
     pub(super) device: Option<u64>,
     /// Whether another file system begins here.
     pub(super) is_mount: bool,
     /// Kind of the file system, where one begins here; else 0.
     pub(super) fs_type: i64,
-    /// The patterns for what it holds.
+    /// The patterns for its entries.
     pub(super) patterns: Arc<Patterns>,
-    /// Lines of its `.avalonignore` that are no patterns.
+    /// Lines of its `.avalonignore` that are not valid patterns.
     pub(super) bad_patterns: Vec<String>,
 }
 
@@ -57,28 +57,29 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
 }
 
-/// What an [`Entry`] is.
+/// The kind of an [`Entry`].
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// A regular file, or a link to one; with its stamps, where they are wanted.
+    /// A regular file, or a link to one; with its stamps, if they are wanted.
     File(Option<Stamps>),
     Folder,
-    /// A file or folder that the patterns pass over.
+    /// A file or folder that the patterns exclude.
     Excluded,
-    /// What macOS keeps beside a file where the file system cannot (`._x.mp3`).
+    /// The metadata file that macOS writes beside a file if the file system cannot hold metadata
+    /// (`._x.mp3`).
     AppleDouble,
-    /// A link to a folder, which is not followed, so that no song comes twice.
+    /// A link to a folder. The scan does not follow it, so that each song comes once.
     LinkedFolder,
     /// A link that leads nowhere or to itself.
     BrokenLink(io::Error),
     /// A pipe, a socket or a device.
     Special,
-    /// The system did not say what it is.
+    /// The system returned an error instead of a kind.
     Unreachable(io::Error),
 }
 
 impl Folder {
-    /// Lists the folder, and looks once more if that fails: an error may pass.
+    /// Lists the folder. After a failure it tries once more, because an error may pass.
     pub(super) fn list(&self) -> Listing {
         let first = self.list_once();
         if first.error.is_some() { self.list_once() } else { first }
@@ -104,7 +105,7 @@ impl Folder {
         listing.device = Some(device);
         listing.is_mount = self.parent_device.is_some_and(|parent| parent != device);
         if listing.is_mount || self.only.is_some() || *self.root == *self.path {
-            // Some file systems do not tell their kind; nothing depends on it alone.
+            // Some file systems do not report their kind; no decision depends on it alone.
             listing.fs_type =
                 nix::sys::statfs::statfs(&self.path).map_or(0, |found| number(found.filesystem_type().0));
         }
@@ -141,21 +142,21 @@ impl Folder {
     }
 }
 
-/// The number of a kind of file system, whose type differs between C libraries.
+/// Returns the number of a file system kind, whose type differs between C libraries.
 fn number(kind: impl TryInto<i64>) -> i64 {
     kind.try_into().unwrap_or_default()
 }
 
-/// The device of the folder that holds `path`.
+/// Returns the device of the folder that holds `path`.
 pub(super) fn device_above(path: &Path) -> Option<u64> {
     std::fs::metadata(path.parent()?).ok().map(|found| found.dev())
 }
 
 fn kind(name: &OsStr, found: &DirEntry, wants_stamps: bool) -> Kind {
-    // Some file systems do not tell the kind with the name; then this asks for it.
+    // Some file systems do not return the kind with the name; then this call asks for it.
     let file_type = match found.file_type() {
         Ok(file_type) => file_type,
-        // The file went between listing and looking.
+        // The file disappeared after the listing.
         Err(error) => return Kind::Unreachable(error),
     };
     if file_type.is_dir() {
@@ -180,8 +181,8 @@ fn kind(name: &OsStr, found: &DirEntry, wants_stamps: bool) -> Kind {
     }
 }
 
-/// Whether a link leads nowhere or to itself. Any other error says that its target could not
-/// be reached.
+/// Reports whether a link leads nowhere or to itself. Any other error means that its target could
+/// not be reached.
 fn is_dangling(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ENOTDIR | nix::libc::ELOOP))
 }

@@ -1,6 +1,6 @@
-//! The rows that follow from all files, compared with those of the database. Where the rows of
-//! the last scan follow from its files, what is in memory is enough; else the texts of the
-//! files are read from the database once more. They are never in memory all at once.
+//! The rows that follow from all files, compared with those of the database. If the rows match the
+//! files of the last scan, the state in memory is enough; otherwise this reads the texts of the
+//! files from the database again, a few at a time.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,21 +19,21 @@ use crate::ids;
 use crate::model::library::{File, FileRow, Folder, Outcome};
 use crate::model::{Owner, PerOwner};
 
-/// What the rows will be.
+/// The new rows.
 #[derive(Debug, Default)]
 pub(super) struct Woven {
     pub(super) names: Names,
     /// Number of songs.
     pub(super) count: usize,
-    /// Songs of the database that go, by id.
+    /// Ids of songs to remove from the database.
     removed: Vec<Uuid>,
-    /// Songs that stay and whose rows differ: something else has written there.
+    /// Songs that stay and whose rows differ: another program has written to the database.
     changed: Vec<SongRecord>,
-    /// Records of files that stay, where all of them are written once more.
+    /// Records of unchanged files, if all records are written again.
     pub(super) rewritten: Vec<File>,
 }
 
-/// What a scan has found.
+/// The findings of a scan.
 pub(super) struct Found<'a> {
     pub(super) previous: &'a Previous,
     pub(super) settled: &'a Settled,
@@ -46,7 +46,7 @@ pub(super) struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Finds out what the rows will be.
+    /// Computes the new rows.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -58,7 +58,8 @@ impl Found<'_> {
         }
     }
 
-    /// Each row of the database is that of a file of the last scan.
+    /// Handles the usual case, in which each row of the database belongs to a file of the last
+    /// scan.
     fn weave_from_memory(&self, mut names: Names, stored: &[(Uuid, u64)]) -> Woven {
         let mut removed = Vec::new();
         for (folder, indexes) in self.previous.files_by_folder() {
@@ -107,21 +108,21 @@ impl Found<'_> {
     }
 }
 
-/// The hash of the song with this id among `songs`, which are sorted.
+/// Returns the hash of the song with this id among `songs`, which are sorted.
 fn find(songs: &[(Uuid, u64)], id: Uuid) -> Option<u64> {
     let place = songs.binary_search_by_key(&id, |(id, _)| *id).ok()?;
     Some(songs[place].1)
 }
 
-/// Takes the files of the last scan that stay.
+/// Collects the files of the last scan that stay.
 struct Staying<'a> {
     found: &'a Found<'a>,
     folders: HashMap<i64, &'a Folder>,
-    /// The songs of the database, by id; none where everything is replaced.
+    /// The songs of the database, by id; empty if everything is replaced.
     stored: &'a [(Uuid, u64)],
     /// Which of them stay or change.
     is_found: Vec<bool>,
-    /// Whether the records of the files are written once more.
+    /// Whether the records of the files are written again.
     rewrites: bool,
     woven: Woven,
 }
@@ -139,7 +140,7 @@ impl Visit for Staying<'_> {
 
     fn file(&mut self, file: FileRow<'_>) {
         let Some(folder) = self.folders.get(&file.folder) else { return };
-        // A file that this scan has kept the state of (`--keep-state`) was read by it.
+        // With `--keep-state` the table also holds files that this scan has read.
         let index = self.found.previous.find(&folder.path, file.name);
         if !index.is_some_and(|index| self.found.settled.stays(index)) {
             return;
@@ -166,7 +167,7 @@ impl Visit for Staying<'_> {
 }
 
 impl Woven {
-    /// The changes of the four tables.
+    /// Returns the changes of the four tables.
     pub(super) fn changes<'a>(self, rows: &'a Rows, spool: &'a Spool) -> RowChanges<'a> {
         let none = HashMap::new();
         let replace = !rows.about.is_clean;
@@ -188,7 +189,7 @@ impl Woven {
     }
 }
 
-/// The row of a file that was read, if the database lacks it or holds another.
+/// Returns the row of a file that was read, if the database lacks it or holds another.
 fn song(record: io::Result<Record>, stored: &[(Uuid, u64)], names: &Names) -> io::Result<Option<SongRecord>> {
     let record = record?;
     let Some((id, hash)) = record.song.filter(|(id, hash)| find(stored, *id) != Some(*hash)) else {

@@ -14,7 +14,7 @@ const SHORT: &str = "\
 Exit codes: 0 stored, 1 database or log failed, 2 wrong command line or configuration, \
 3 nothing to read. More: --help.";
 
-/// What `--help` says after the flags.
+/// Returns the text of `--help` that follows the flags.
 fn after_help() -> String {
     format!("{}\n{}", exit_codes(|exit: &Exit| exit.code()), AFTER_EXIT_CODES)
 }
@@ -24,9 +24,9 @@ const AFTER_EXIT_CODES: &str = "  \
        (0 with --watch, if no scan was under way)
 
 A song leaves the collection only if its name is missing from a folder that could be listed to
-its end, on a disk that is mounted. What cannot be reached keeps its old rows. The collection is
-changed in one transaction at the very end, so a scan may be interrupted at any time. A file that
-holds damaged tags is a song with the names that could be read; each loss is named in the log.
+its end, on a disk that is mounted. A song that cannot be reached keeps its old row. One transaction
+at the very end changes the collection, so a scan may be interrupted at any time. A file with
+damaged tags is a song with the names that could be read; the log names each loss.
 
 Folders of trash, snapshots and thumbnails (@eaDir, #recycle, $RECYCLE.BIN, lost+found, ...) are
 passed over; EXCLUDE in the configuration and files named .avalonignore name more.";
@@ -71,7 +71,7 @@ pub struct Arguments {
     /// each; as --only does
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub(super) files_from: Option<PathBuf>,
-    /// Tell what would be stored, and store nothing
+    /// Report the changes, and store nothing
     ///
     /// Numbers and exit code are those of a real scan.
     #[arg(long)]
@@ -93,7 +93,7 @@ pub struct Arguments {
     /// Read all files again, also those that are as the last scan left them
     #[arg(long, hide_short_help = true)]
     pub(super) full: bool,
-    /// Store what is found, however many songs disappear
+    /// Store the new collection, however many songs disappear
     ///
     /// Those that cannot be reached disappear as well.
     #[arg(long)]
@@ -102,7 +102,7 @@ pub struct Arguments {
     /// not read them again; the collection itself changes at the end only
     #[arg(long, conflicts_with = "dry_run", hide_short_help = true)]
     pub(super) keep_state: bool,
-    /// Stay, and look again at what changes
+    /// Keep running, and scan changed files again
     ///
     /// The running server then reads the collection again.
     #[arg(long, conflicts_with_all = ["only", "files_from", "dry_run", "full", "force", "expect_loss", "json", "reload"])]
@@ -122,7 +122,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// What it says about settings.
+    /// Returns the settings that the command line overrides.
     pub(super) fn overrides(&self) -> Overrides {
         let mut overrides = Overrides::default();
         if let Some(url) = &self.database {
@@ -137,7 +137,7 @@ impl Arguments {
         overrides
     }
 
-    /// What is to be scanned.
+    /// Returns the scan that the command line and the configuration describe.
     ///
     /// # Errors
     /// If the list of paths cannot be read.
@@ -164,7 +164,7 @@ impl Arguments {
             full: self.full,
             jobs: self.jobs.map(usize::from),
             verbose: self.verbose,
-            // A watch that is stopped begins with a scan of all when it starts again.
+            // A watch that stops and starts again begins with a scan of everything.
             keep_state: self.keep_state || self.watch,
             file_timeout: config.file_timeout,
         })

@@ -30,7 +30,7 @@ impl End<'_> {
         End { error: Some(chain(error)), ..End::new(exit) }
     }
 
-    /// Has the server load the collection, if it has changed.
+    /// Asks the server to load the collection, if the collection has changed.
     pub(super) fn ask_to_reload(&mut self, socket: Option<&Path>, interrupt: &Interrupt, log: &Logger) {
         self.reload = Reload::NotNeeded;
         if !self.report.is_some_and(|report| report.is_new) {
@@ -60,7 +60,7 @@ impl End<'_> {
     }
 }
 
-/// Writes the report, and gives the exit code.
+/// Writes the report and returns the exit code.
 pub(super) fn write_report(me: &Holder, job: Option<&Job>, account: Option<&Account>, end: &End<'_>) -> Exit {
     let End { exit, report, losses, ref error, reload } = *end;
     let end = json::End { report, losses, error: error.as_deref(), reload, exit_code: exit.code() };
@@ -73,12 +73,12 @@ pub(super) fn write_report(me: &Holder, job: Option<&Job>, account: Option<&Acco
 /// Writes a report to standard output.
 ///
 /// # Errors
-/// What the kernel says about standard output.
+/// The kernel's error for standard output.
 pub(super) fn print_report(report: &serde_json::Value) -> std::io::Result<()> {
     cli::print(&format!("{report}\n"))
 }
 
-/// Tells an error on stderr.
+/// Writes an error to stderr and returns its exit code.
 pub(super) fn say(exit: Exit, error: &dyn Error) -> Exit {
     eprintln!("avalon-scan: {}", chain(error));
     exit

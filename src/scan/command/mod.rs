@@ -20,8 +20,8 @@ use crate::scan::watch::{Watching, watch};
 use crate::scan::{Account, Exit, Interrupt, Job, Progress, ScanError, run_with};
 use crate::telemetry::Log;
 
-/// Does what the command line says. Must be called before any other thread is there, so that all of them
-/// leave the signals to one.
+/// Runs the command line. The caller must call it before it starts any other thread, so that all
+/// threads leave the signals to one.
 pub fn main(arguments: &Arguments) -> Exit {
     match Interrupt::listen() {
         Ok(interrupt) => run(arguments, &interrupt),
@@ -45,7 +45,7 @@ fn run(arguments: &Arguments, interrupt: &Interrupt) -> Exit {
     for warning in &config.warnings {
         warn!(log.logger(), "{warning}");
     }
-    // A log that goes to a file is not what the user looks at.
+    // The user does not look at a log that goes to a file.
     let is_logged_elsewhere = config.log.path.is_some();
     let (progress, logger) = progress(arguments.quiet, log.logger());
     tell_of_signals(
@@ -86,7 +86,7 @@ fn run(arguments: &Arguments, interrupt: &Interrupt) -> Exit {
     if arguments.json { write_report(&me, Some(&job), Some(&account), &end) } else { end.exit }
 }
 
-/// What is to be done, from the command line and the configuration.
+/// Reads the configuration and describes the scan to run.
 fn prepare(arguments: &Arguments) -> Result<(Config, Job), Box<dyn Error>> {
     let config = config::load(&arguments.overrides())?;
     let job = arguments.job(&config)?;
@@ -96,13 +96,13 @@ fn prepare(arguments: &Arguments) -> Result<(Config, Job), Box<dyn Error>> {
     Ok((config, job))
 }
 
-/// Ends before anything is scanned.
+/// Reports an error that ends the program before the scan begins.
 fn refuse(arguments: &Arguments, me: &Holder, job: Option<&Job>, exit: Exit, error: &dyn Error) -> Exit {
     say(exit, error);
     if arguments.json { write_report(me, job, None, &End::failed(exit, error)) } else { exit }
 }
 
-/// A signal that ends the scan is told in the log, and in the report if one is `wanted`.
+/// Reports the signal that ends the scan: in the log, and in the report if one is `wanted`.
 fn tell_of_signals(
     interrupt: &Interrupt,
     log: &Logger,
@@ -129,14 +129,14 @@ fn tell_of_signals(
     });
 }
 
-/// Tells why nothing was stored.
+/// Reports why the scan stored nothing.
 fn tell_error(error: &ScanError, log: &Logger, is_logged_elsewhere: bool) -> Exit {
     let exit = Exit::from(error);
     error!(log, "avalon-scan: {}", chain(error));
     if is_logged_elsewhere { say(exit, error) } else { exit }
 }
 
-/// A bar on a terminal, log lines elsewhere.
+/// Returns a bar on a terminal, log lines elsewhere.
 fn progress(quiet: bool, log: &Logger) -> (Progress, Logger) {
     match (quiet, std::io::stderr().is_terminal()) {
         (true, _) => (Progress::silent(), log.clone()),

@@ -1,11 +1,10 @@
-//! How many threads a pool has.
+//! The number of threads of a pool.
 
 use std::time::{Duration, Instant};
 
-/// Most threads. Behind a network they wait for answers, so their number has nothing to do
-/// with that of the cores.
+/// Most threads. Threads that wait for a network do not need a core each.
 const THREADS_MAX: usize = 64;
-/// How often the number of threads is looked at.
+/// Time between two looks at the number of threads.
 const MEASURE: Duration = Duration::from_millis(500);
 
 /// Jobs that take longer wait for a disk or a network, and many threads can wait at once. A file
@@ -13,26 +12,25 @@ const MEASURE: Duration = Duration::from_millis(500);
 const SLOW: Duration = Duration::from_micros(150);
 /// Jobs that take less do not wait.
 const QUICK: Duration = Duration::from_micros(50);
-/// How many threads there are.
+/// The rule for the number of threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::scan) enum Threads {
-    /// So many.
+    /// This number.
     Fixed(usize),
-    /// A few while jobs are quick. This number once jobs wait for a disk or a network, then more
-    /// as long as more make the scan faster.
+    /// A few while jobs are quick. This number once jobs wait for a disk or a network; then the
+    /// number grows while that makes the scan faster.
     Adapting(usize),
 }
 
-/// Finds how many threads are worth while. Quick jobs are done by as many as there are cores, and
-/// one that is ready when another has done its share. For slow jobs there are more of them as
-/// long as that makes it faster.
+/// Finds the best number of threads. Quick jobs need one thread per core and one in reserve. For
+/// slow jobs the number grows while that makes the scan faster.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Threads that may be at work.
     pub(super) limit: usize,
     /// Whether few threads with many jobs each do best.
     pub(super) are_quick: bool,
-    /// What a job has taken lately.
+    /// Mean time of the latest jobs.
     mean: Duration,
     /// Threads for slow jobs at first; `None` where their number is fixed.
     slow: Option<usize>,
@@ -65,8 +63,8 @@ impl Pace {
         }
     }
 
-    /// Counts jobs that are done at `now` and took a thread so long. Tells whether the threads are
-    /// to change.
+    /// Counts `done` jobs that ended at `now` and took a thread the time `took`. Reports whether
+    /// the number of threads is to change.
     pub(super) fn count(&mut self, done: usize, took: Duration, now: Instant) -> bool {
         let Some(slow) = self.slow else { return false };
         let jobs = u32::try_from(done.max(1)).unwrap_or(u32::MAX);
@@ -77,7 +75,7 @@ impl Pace {
                 *self = Pace { limit: self.limit.max(slow), are_quick: false, done: 0, since: now, ..*self };
                 true
             }
-            // The threads that there are wait for work.
+            // The present threads wait for work.
             false if self.mean < QUICK => {
                 self.are_quick = true;
                 true
@@ -96,7 +94,7 @@ impl Pace {
         (self.since, self.done) = (now, 0);
         let before = std::mem::replace(&mut self.before, rate);
         let limit = match self.grew && rate < 1.1 * before {
-            // The last step was not worth it.
+            // The last step did not help.
             true => {
                 self.is_settled = true;
                 self.limit / 2
@@ -141,7 +139,7 @@ mod tests {
         let few = pace.limit;
         let now = pace.since;
         assert!(!pace.count(64, 64 * QUICK / 2, now) && pace.are_quick);
-        // One slow file is no slow disk.
+        // One slow file does not mean a slow disk.
         assert!(!pace.count(16, 16 * SLOW, now) && pace.are_quick);
         assert!(pace.count(4, 40 * SLOW, now) && !pace.are_quick);
         assert_eq!(pace.limit, few.max(16));

@@ -71,7 +71,7 @@ fn a_job_that_hangs_is_named_then_given_up_and_the_rest_goes_on() {
         }
     }
     assert_eq!((named, given_up, done), (1, vec![2], vec![4, 6]));
-    // The thread that was given up ends without a word once it can.
+    // The thread that was given up ends silently once it can.
     drop(open);
 }
 

@@ -1,5 +1,5 @@
-//! AIFF and AIFF-C: chunks in big-endian order. Names stand in an ID3 chunk and, with less
-//! in them, in text chunks.
+//! AIFF and AIFF-C: chunks in big-endian order. Names are in an ID3 chunk and, with fewer fields,
+//! in text chunks.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ const COMMON_LEN: u64 = 22;
 /// Bytes in front of the samples in `SSND`.
 const SOUND_HEAD_LEN: u64 = 8;
 
-/// What the common chunk says.
+/// The fields of the common chunk.
 #[derive(Debug, Clone, Copy)]
 struct Common {
     channels: u16,
     frames: u32,
     bits: u16,
-    /// Samples per second; 0 when it states nonsense.
+    /// Samples per second; 0 if the stated rate is absurd.
     rate: f64,
     /// Four letters, of AIFF-C; zeros in AIFF.
     compression: [u8; 4],
@@ -98,8 +98,8 @@ impl Common {
         }
     }
 
-    /// Samples of each channel: as stated, if the bytes for them are there. Codecs that pack
-    /// them state packets instead.
+    /// Returns the samples of each channel: the stated number, if the bytes for them are present.
+    /// Codecs that pack samples state packets instead.
     fn frames(self, sound_len: u64, packing: Option<(u64, u64)>) -> u64 {
         let stated = u64::from(self.frames);
         match packing {
@@ -111,7 +111,7 @@ impl Common {
         }
     }
 
-    /// The codec, and how many bytes of a channel hold how many samples, where that is fixed.
+    /// Returns the codec, and how many bytes of a channel hold how many samples, if that is fixed.
     fn codec(self) -> (&'static str, Option<(u64, u64)>) {
         let linear = Some((u64::from(self.bits.div_ceil(8)).max(1), 1));
         match &self.compression {
@@ -132,12 +132,12 @@ impl Common {
     }
 }
 
-/// A number in Apple's format of 80 bits; 0 for what is no positive number.
+/// Returns a number in Apple's format of 80 bits; 0 for a value that is not positive.
 fn extended(bytes: &[u8]) -> f64 {
     let exponent = i32::from(number16(bytes, 0, ByteOrder::Big));
     let mantissa = chunks::number(bytes, 2, 8, ByteOrder::Big);
     let value = mantissa as f64 * 2f64.powi(exponent - 16_383 - 63);
-    // No device plays faster than some MHz: more is nonsense.
+    // No device plays faster than some MHz.
     if (1e-3..=1e9).contains(&value) { value } else { 0.0 }
 }
 

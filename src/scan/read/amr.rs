@@ -8,7 +8,7 @@ use super::tags::{Reading, Unread};
 
 /// Milliseconds of a frame.
 const FRAME_MS: u64 = 20;
-/// Most bytes whose frames are counted; a longer file is taken to go on as it began.
+/// Most bytes whose frames are counted. A longer file counts as uniform.
 const COUNTED_MAX: u64 = 1 << 20;
 /// Bytes of a frame, by the number in its first byte.
 const NARROW: [u64; 16] = [13, 14, 16, 18, 20, 21, 27, 32, 6, 6, 6, 6, 1, 1, 1, 1];

@@ -8,7 +8,7 @@ use super::source::{Source, WINDOW};
 use super::tags::{ENCODED_MAX, Field, Reading, Tags};
 use super::text::{self, Encoding};
 
-/// What a message calls the tag.
+/// Name of the tag in messages.
 const TAG: &str = "APE tag";
 /// First bytes of a header and of a footer.
 const MARK: &[u8; 8] = b"APETAGEX";
@@ -18,13 +18,13 @@ pub(super) const HEADER_LEN: u64 = 32;
 const IS_HEADER: u32 = 1 << 29;
 /// The bit of a tag without a footer.
 const HAS_NO_FOOTER: u32 = 1 << 30;
-/// Most items of a tag that are looked at.
+/// Most items of a tag that are read.
 const ITEMS_MAX: usize = 10_000;
 /// Bytes of an item before its key.
 const ITEM_HEAD_LEN: usize = 8;
 /// Most bytes of a key; its NUL comes behind.
 const KEY_MAX: usize = 255;
-/// How often a tag is searched for the item that follows one with a wrong size.
+/// Most searches in a tag for the item that follows one with a wrong size.
 const SEARCHES_MAX: usize = 64;
 
 /// A header or a footer.
@@ -45,7 +45,7 @@ impl Ends {
     }
 }
 
-/// Reads the tag at the start of the view. Gives what it says, and the offset behind it.
+/// Reads the tag at the start of the view. Returns its values, and the offset behind it.
 ///
 /// # Errors
 /// Those of reading.
@@ -60,7 +60,7 @@ pub(super) fn read_at_start(source: &mut Source, reading: &mut Reading) -> io::R
     Ok(Some((tags, end)))
 }
 
-/// Reads the tag at the end of the view. Gives what it says, and the offset where it begins.
+/// Reads the tag at the end of the view. Returns its values, and the offset where it begins.
 ///
 /// # Errors
 /// Those of reading.
@@ -77,7 +77,7 @@ pub(super) fn read_at_end(source: &mut Source, reading: &mut Reading) -> io::Res
     };
     let Some(items_at) = items_at else { return Ok(Some((Tags::default(), footer_at))) };
     let tags = read_items(source, items_at, footer_at, footer.count, reading)?;
-    // Some taggers write a header, and a footer that does not tell of it.
+    // Some taggers write a header, and a footer without the flag for it.
     let header_len = if has_header(source, items_at)? { HEADER_LEN } else { 0 };
     Ok(Some((tags, items_at - header_len)))
 }
@@ -129,8 +129,8 @@ impl Item {
     }
 }
 
-/// Reads the items between two offsets. Of two with one key the last one counts, as avalonms
-/// had it. Their number stands in the tag as well, but is often wrong.
+/// Reads the items between two offsets. Of two items with one key the last one counts, as in
+/// avalonms. The tag states their number as well, but often wrongly.
 fn read_items(
     source: &mut Source,
     from: u64,
@@ -188,7 +188,7 @@ fn head_len(at: u64, to: u64) -> usize {
     usize::try_from(to.saturating_sub(at)).unwrap_or(most).min(most)
 }
 
-/// Whether an item or padding is at `at`.
+/// Reports whether an item or padding is at `at`.
 fn leads_on(source: &mut Source, at: u64, to: u64) -> io::Result<bool> {
     if at >= to {
         return Ok(at == to);
@@ -197,7 +197,7 @@ fn leads_on(source: &mut Source, at: u64, to: u64) -> io::Result<bool> {
     Ok(Item::parse(head, at).is_some() || head.iter().all(|byte| *byte == 0))
 }
 
-/// The next item from `from` on, not far behind, that leads to another one.
+/// Returns the next item near `from` that leads to another one.
 fn search(source: &mut Source, from: u64, to: u64) -> io::Result<Option<u64>> {
     let bytes = source.vec(from, to.saturating_sub(from), WINDOW / 2)?;
     for offset in 0..bytes.len() {
@@ -228,7 +228,7 @@ impl Strengths {
     }
 }
 
-/// What a key means, and whether another key says it better. avalonms knew only the names of
+/// Returns the field of a key, and whether another key is better. avalonms knew only the names of
 /// Vorbis comments for number and date; those of APEv2 are Track and Year.
 fn meaning(key: &str) -> Option<(Field, bool)> {
     let strong = |field| Some((field, false));

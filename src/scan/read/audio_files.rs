@@ -1,5 +1,5 @@
-//! Whole files of the formats without a container: the rows that avalonms made of them, and
-//! what the field reports say is right.
+//! Whole files of the formats without a container: the rows that avalonms made of them, and the
+//! right values by the field reports.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -24,7 +24,7 @@ fn records(text: &str) -> BTreeMap<String, Value> {
     records.map(|record| (record["path"].as_str().expect("a path").to_owned(), record)).collect()
 }
 
-/// What a row needs of a file, by the names of its columns.
+/// Returns the value of a file for the column of this name.
 fn column(reading: &Reading, name: &str) -> Value {
     let first = |field| reading.tags.first(field).unwrap_or_default();
     match name {
@@ -55,7 +55,7 @@ fn rows_are_those_of_avalonms() {
             .result
             .unwrap_or_else(|why| panic!("{path}: {why:?}"));
         for name in ["name", "album", "artist", "genre", "track", "year", "length"] {
-            // Which of several spellings is shown is settled behind the reader.
+            // A later step chooses between several spellings.
             let case = |value: Value| match path.starts_with("names/case") {
                 true => value.to_string().to_lowercase().into(),
                 false => value,
@@ -64,7 +64,7 @@ fn rows_are_those_of_avalonms() {
             let due = difference.unwrap_or(&record[name]).clone();
             assert_eq!(case(column(&reading, name)), case(due), "{path} {name}");
         }
-        // avalonms dropped the one frame of which the encoding is wrong without a word.
+        // avalonms silently dropped the one frame with a wrong encoding.
         assert_eq!(
             reading.losses.len(),
             usize::from(path == "names/bad-utf8.mp3"),

@@ -1,6 +1,6 @@
-//! Containers of named chunks: RIFF, IFF, Wave64, DSDIFF, Core Audio and ASF differ in how
-//! wide names and sizes are, and in little else. A size that reaches beyond the file is cut
-//! to it, and no file makes a reader look at more than [`CHUNKS_MAX`] chunks.
+//! Containers of named chunks: RIFF, IFF, Wave64, DSDIFF, Core Audio and ASF differ mainly in the
+//! width of names and sizes. A size beyond the end of the file is cut to it, and a reader looks at
+//! no more than [`CHUNKS_MAX`] chunks of any file.
 
 use std::io;
 
@@ -9,13 +9,13 @@ use super::source::{Source, WINDOW};
 use super::tags::{ENCODED_MAX, Field, Reading};
 use super::text::{self, ByteOrder};
 
-/// Most chunks that are looked at in one row.
+/// Most chunks that are read in one row.
 const CHUNKS_MAX: usize = 10_000;
-/// Most zeros that are passed over in front of a chunk: padding that no rule asks for.
+/// Most zeros that are skipped in front of a chunk: padding outside the format's rules.
 const ZEROS_MAX: u64 = 16;
-/// How often a name is looked at in one window.
+/// Most comparisons of a name in one window.
 const NAMES_MAX: usize = 64;
-/// How far from the first chunk on a chunk is searched by its name.
+/// Distance from the first chunk within which a chunk is searched by its name.
 const SEARCH_MAX: u64 = 4 * WINDOW as u64;
 
 /// How a container writes the heads of its chunks.
@@ -28,7 +28,7 @@ pub(super) struct Layout {
     pub(super) order: ByteOrder,
     /// Whether a size counts the head.
     counts_head: bool,
-    /// Chunks begin at multiples of this.
+    /// Alignment of chunks, in bytes.
     align: u64,
 }
 
@@ -103,7 +103,7 @@ impl Chunk {
         self.to - self.from
     }
 
-    /// Whether its size reaches beyond what is there.
+    /// Reports whether its size reaches beyond the end of the view.
     pub(super) fn is_cut(&self) -> bool {
         self.claimed > self.len()
     }
@@ -124,7 +124,7 @@ pub(super) struct Chunks {
     first: u64,
     at: u64,
     end: u64,
-    /// Whether a byte of padding is due at `at`, which many writers forget.
+    /// Whether a byte of padding may follow at `at`. Many writers forget it.
     padded: bool,
     count: usize,
     searches: usize,
@@ -156,7 +156,7 @@ impl Chunks {
         let head = source.bytes(self.at, self.layout.head_len() as usize)?;
         if !is_name(head, self.layout) {
             if head.iter().any(|byte| *byte != 0) {
-                reading.lose("chunks", format!("none begins at byte {}; what follows is not read", self.at));
+                reading.lose("chunks", format!("none begins at byte {}; the rest is not read", self.at));
             }
             self.at = self.end;
             return Ok(None);
@@ -171,8 +171,8 @@ impl Chunks {
         Ok(Some(Chunk { name, claimed, from, to }))
     }
 
-    /// The next chunk; where there is none and a chunk named `wanted` is still to come, the
-    /// first of that name near the first chunk: then a size before it lied.
+    /// Returns the next chunk. If there is none and a chunk named `wanted` is still missing,
+    /// returns the first of that name near the first chunk: an earlier size was wrong.
     ///
     /// # Errors
     /// Those of reading.
@@ -197,7 +197,7 @@ impl Chunks {
         self.next(source, reading)
     }
 
-    /// Has later searches begin at `at`, behind what must not be found.
+    /// Sets the start of later searches to `at`, behind bytes that they must not find.
     pub(super) fn search_from(&mut self, at: u64) {
         self.first = at;
     }
@@ -210,8 +210,7 @@ impl Chunks {
         self.at = if whole { to } else { to.saturating_add(self.layout.align - to % self.layout.align) };
     }
 
-    /// Whether a chunk begins at `at`, as far as its head tells: it has a name, and is no
-    /// longer than the rest.
+    /// Reports whether a chunk begins at `at`: its head has a name, and a size within the rest.
     ///
     /// # Errors
     /// Those of reading.
@@ -222,8 +221,8 @@ impl Chunks {
         Ok(head.len() as u64 == head_len && is_name(head, self.layout) && size <= self.end.saturating_sub(at))
     }
 
-    /// Where a chunk of this name begins near the first chunk. One whose size can be right comes
-    /// before others: a name may also stand in a text.
+    /// Returns the offset of a chunk of this name near the first chunk. A chunk with a plausible
+    /// size comes before others: a text may hold the name too.
     fn find(&self, source: &mut Source, name: &[u8]) -> io::Result<Option<u64>> {
         let (mut at, mut found) = (self.first, None);
         while at < self.first + SEARCH_MAX {
@@ -245,7 +244,7 @@ impl Chunks {
         Ok(found)
     }
 
-    /// Passes over the padding between two chunks, whether it is there or not.
+    /// Skips the padding between two chunks, if there is any.
     fn pass_padding(&mut self, source: &mut Source) -> io::Result<()> {
         if self.padded {
             self.padded = false;
@@ -268,7 +267,7 @@ impl Chunks {
     }
 }
 
-/// A number of `len` bytes in `bytes`; bytes that lack count as 0.
+/// Returns a number of `len` bytes in `bytes`; missing bytes count as 0.
 pub(super) fn number(bytes: &[u8], at: usize, len: usize, order: ByteOrder) -> u64 {
     let byte = |index: usize| u64::from(bytes.get(at + index).copied().unwrap_or(0));
     (0..len).fold(0, |number, index| match order {
@@ -296,8 +295,8 @@ pub(super) fn read_id3(source: &mut Source, from: u64, to: u64, reading: &mut Re
     Ok(tag.map(|tag| reading.tags.fill_from(tag.tags)).is_some())
 }
 
-/// Adds a text whose encoding the file does not state to the weak tags: UTF-8, or UTF-16
-/// where it looks like it. A text ends at its first NUL.
+/// Adds a text without a stated encoding to the weak tags: as UTF-8, or as UTF-16 if it looks like
+/// it. A text ends at its first NUL.
 ///
 /// # Errors
 /// Those of reading.
@@ -313,8 +312,7 @@ pub(super) fn read_text(
     Ok(())
 }
 
-/// Adds the text of a chunk as [`read_text`] does; that its size reaches beyond what is there is a
-/// loss.
+/// Adds the text of a chunk as [`read_text`] does. A size beyond the end of the view is a loss.
 ///
 /// # Errors
 /// Those of reading.

@@ -24,10 +24,10 @@ const PAIRS_MAX: u32 = 10_000;
 /// Most bytes of the name of a value.
 const KEY_MAX: usize = 64;
 
-/// What `desc` says.
+/// The fields of `desc`.
 #[derive(Debug, Clone, Copy)]
 struct Description {
-    /// Samples per second; 0 when it states nonsense.
+    /// Samples per second; 0 if the stated rate is absurd.
     rate: f64,
     codec: [u8; 4],
     packet_bytes: u32,
@@ -36,13 +36,13 @@ struct Description {
     bits: u32,
 }
 
-/// What `pakt` says.
+/// The fields of `pakt`.
 #[derive(Debug, Default, Clone, Copy)]
 struct Packets {
     count: i64,
-    /// Samples without those that only start the decoder up or fill the last packet.
+    /// Samples without those that only start the decoder or fill the last packet.
     valid: i64,
-    /// Those samples.
+    /// Samples that only start the decoder or fill the last packet.
     silent: i64,
 }
 
@@ -145,15 +145,15 @@ impl Description {
         })
         .filter(|frames| *frames > 0);
         let frames = match (by_packets, by_bytes) {
-            // There cannot be more than the bytes hold.
+            // The bytes limit the number of samples.
             (Some(stated), Some(there)) => Some(stated.min(there)),
             (stated, there) => stated.or(there),
         };
         let length = frames.and_then(|frames| Duration::try_from_secs_f64(frames as f64 / self.rate).ok());
         reading.sound.length = length;
-        // A size of -1 says that the sound goes on to the end of the file.
+        // A size of -1 means that the sound extends to the end of the file.
         if length.is_some() && data.is_cut() && data.claimed != u64::MAX {
-            reading.guess = Some("the size of its sound is wrong: it is what is there");
+            reading.guess = Some("the size of its sound is wrong: the bytes that are there count");
         }
         if let Some(seconds) = length.map(|length| length.as_secs_f64()).filter(|seconds| *seconds > 0.0) {
             reading.sound.bit_rate = (bytes as f64 * 8.0 / seconds) as u32;
@@ -169,7 +169,7 @@ impl Packets {
     }
 }
 
-/// Reads the names. Gives the length that stands beside them.
+/// Reads the names. Returns the length that the chunk states beside them.
 fn read_info(chunk: &Chunk, source: &mut Source, reading: &mut Reading) -> io::Result<Option<Duration>> {
     let count = number32(chunk.bytes(source, 4)?, 0, ByteOrder::Big);
     let (mut at, mut duration) = (chunk.from + 4, None);

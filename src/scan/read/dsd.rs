@@ -21,7 +21,7 @@ const INDEX_ENTRY_LEN: u64 = 12;
 const FRAMES_PER_SECOND: u16 = 75;
 /// Packed frames that are looked at to guess how many there are.
 const FRAMES_MAX: u64 = 500;
-/// How the length was found when the sound is shorter than stated.
+/// Explanation of the length if the sound is shorter than stated.
 const COUNTED: &str = "its number of samples is wrong: they are counted by their bytes";
 
 pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
@@ -62,7 +62,7 @@ fn read_dsf(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     Ok(())
 }
 
-/// Reads the tag behind the sound of DSF: where the head says, else where it should be.
+/// Reads the tag behind the sound of DSF: at the stated offset, else right behind the sound.
 fn read_dsf_tag(source: &mut Source, pointer: u64, data: &Chunk, reading: &mut Reading) -> io::Result<()> {
     let end = source.len();
     let found = pointer > 0 && pointer < end && chunks::read_id3(source, pointer, end, reading)?;
@@ -73,7 +73,7 @@ fn read_dsf_tag(source: &mut Source, pointer: u64, data: &Chunk, reading: &mut R
     Ok(())
 }
 
-/// What the property chunk of DSDIFF says.
+/// The fields of DSDIFF's property chunk.
 #[derive(Debug, Clone, Copy)]
 struct Properties {
     rate: u32,
@@ -102,7 +102,7 @@ fn read_dsdiff(source: &mut Source, reading: &mut Reading) -> Result<(), Unread>
         match chunk.name() {
             b"PROP" if properties.is_none() => {
                 properties = Some(read_properties(&chunk, source, reading)?);
-                // It names the packing as the chunk of the sound is named.
+                // The packing has the same name as the chunk of the sound.
                 chunks.search_from(chunk.to);
             }
             b"DSD " | b"DST " if sound.is_none() => sound = Some(chunk),

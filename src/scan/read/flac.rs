@@ -1,5 +1,5 @@
-//! FLAC: metadata blocks, then frames. The first block tells the number of samples; where
-//! the encoder could not know it, the header of the last frame does.
+//! FLAC: metadata blocks, then frames. The first block states the number of samples; if the encoder
+//! did not know it, the header of the last frame gives it.
 
 #[cfg(test)]
 mod tests;
@@ -18,8 +18,8 @@ const HEADER_LEN: u64 = 4;
 pub(super) const INFO_LEN: usize = 34;
 /// Most blocks that are looked at.
 const BLOCKS_MAX: usize = 10_000;
-/// Most bytes before the end of the file that the last frame is looked for in. A frame of
-/// eight channels at 24 bits takes up to 1.5 MB, a usual one a few KB.
+/// Distance before the end of the file within which the last frame is searched. A frame of eight
+/// channels at 24 bits takes up to 1.5 MB, a usual one a few KB.
 const TAIL_MAX: u64 = 2 << 20;
 /// Most headers of frames that are compared.
 const FRAMES_MAX: usize = 64;
@@ -34,7 +34,7 @@ const INVALID: u8 = 127;
 /// Reads a file that begins with `fLaC`.
 ///
 /// # Errors
-/// When it says nothing of its sound, or has none.
+/// If it does not describe its sound, or has none.
 pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     let mut info = None;
     let mut is_cut = false;
@@ -46,7 +46,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
             break;
         }
         if block.kind == INVALID {
-            reading.lose("metadata block", "its kind is invalid; what follows it was not looked at");
+            reading.lose("metadata block", "its kind is invalid; the rest is not read");
             break;
         }
         let mut next = block.end;
@@ -105,9 +105,8 @@ impl Block {
     }
 }
 
-/// Reads a block of comments, and tells where the next block begins. Taggers write sizes of
-/// this block that its content does not fit, so the size counts only if a block or a frame
-/// stands behind it.
+/// Reads a block of comments, and returns the start of the next block. Some taggers write a wrong
+/// size of this block, so the size counts only if a block or a frame follows it.
 fn read_comments(source: &mut Source, block: &Block, reading: &mut Reading) -> io::Result<u64> {
     let is_right = continues(source, block, block.end)?;
     let end = if is_right { block.end } else { source.len() };
@@ -122,7 +121,7 @@ fn read_comments(source: &mut Source, block: &Block, reading: &mut Reading) -> i
     Ok(block.end)
 }
 
-/// Whether what is to follow `block` stands at `at`.
+/// Reports whether the expected successor of `block` is at `at`.
 fn continues(source: &mut Source, block: &Block, at: u64) -> io::Result<bool> {
     if block.is_last {
         return Ok(source.array(at)?.is_some_and(is_sync));
@@ -135,7 +134,7 @@ fn is_sync([first, second]: [u8; 2]) -> bool {
     first == 0xff && second & 0xfe == 0xf8
 }
 
-/// What the first block says of the sound.
+/// The sound as the first block describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Info {
     /// Most samples in a frame.
@@ -161,7 +160,7 @@ impl Info {
         })
     }
 
-    /// Tells it to `reading`, but for the length.
+    /// Copies all fields but the length to `reading`.
     pub(super) fn describe(&self, reading: &mut Reading) {
         reading.sound.codec = "flac";
         reading.sound.sample_rate = self.rate;
@@ -170,7 +169,7 @@ impl Info {
     }
 }
 
-/// Counts the samples: the last frame tells where it begins, and so does the first.
+/// Counts the samples: the first and the last frame state where they begin.
 fn count(source: &mut Source, first: u64, info: &Info, reading: &mut Reading) -> io::Result<()> {
     let start = Frame::of(source.bytes(first, FRAME_HEADER_MAX)?, info).map_or(0, |frame| frame.start);
     match last_frame(source, first, info)? {
@@ -183,7 +182,7 @@ fn count(source: &mut Source, first: u64, info: &Info, reading: &mut Reading) ->
     Ok(())
 }
 
-/// Where the first frame stands at `from` or behind.
+/// Returns the offset of the first frame at `from` or behind.
 fn first_frame(source: &mut Source, from: u64, info: &Info) -> io::Result<Option<u64>> {
     let mut at = from;
     while at < source.len().min(from.saturating_add(TAIL_MAX)) {
@@ -197,8 +196,8 @@ fn first_frame(source: &mut Source, from: u64, info: &Info) -> io::Result<Option
     Ok(None)
 }
 
-/// The number of the sample behind the last frame. Frames have no clear mark, so a header
-/// that continues the one before it is worth more than a later one that does not.
+/// Returns the number of the sample behind the last frame. Frames have no clear mark, so a header
+/// that continues the one before it counts more than a later one that does not.
 fn last_frame(source: &mut Source, first: u64, info: &Info) -> io::Result<Option<u64>> {
     let mut found: Vec<Frame> = Vec::new();
     let stop = first.max(source.len().saturating_sub(TAIL_MAX));
@@ -230,7 +229,7 @@ struct Frame {
 }
 
 impl Frame {
-    /// Decodes the header of a frame; `None` when it is none, or none of this file.
+    /// Decodes the header of a frame; `None` if it is not one of this file.
     fn of(bytes: &[u8], info: &Info) -> Option<Frame> {
         let [first, second, sizes, format, ..] = *bytes else { return None };
         if !is_sync([first, second]) || format & 1 != 0 || sizes & 15 == 15 {
@@ -267,7 +266,7 @@ impl Frame {
         if crc8(bytes.get(..at)?) != *bytes.get(at)? {
             return None;
         }
-        // The last frame may be shorter; frames are counted in those of full size.
+        // The last frame may be shorter. Frame numbers count frames of full size.
         let start = match second & 1 {
             0 => number * u64::from(info.block_size),
             _ => number,
@@ -276,7 +275,7 @@ impl Frame {
     }
 }
 
-/// A number of up to 36 bits in the manner of UTF-8, and how many bytes it takes.
+/// Returns a number of up to 36 bits, encoded like UTF-8, and its length in bytes.
 fn coded_number(bytes: &[u8]) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let len = match first.leading_ones() {

@@ -1,6 +1,6 @@
-//! Sound that is a chain of frames, each with a header that tells its length: MPEG audio,
-//! ADTS and AC-3. A header is a few bits that chance can write too, so that only headers
-//! that lead to each other count.
+//! Sound that is a chain of frames, each with a header that states its length: MPEG audio, ADTS and
+//! AC-3. A header is a few bits that random data can hold too, so that only headers that lead to
+//! each other count.
 
 use std::io;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::tags::Reading;
 
 /// How far to look for the first frame behind junk; mutagen looks as far.
 pub(super) const JUNK_MAX: u64 = 1 << 20;
-/// Frames that must follow each other to be no accident.
+/// Length of a chain of frames that is no coincidence.
 const ENOUGH: usize = 4;
-/// Frames that are taken for sound where no longer chain is found.
+/// Length of a chain that counts as sound if no longer one is found.
 const FEW: usize = 2;
-/// Most bytes that could begin a frame and do not, in a walk over all frames.
+/// Most bytes that look like the start of a frame without being one, in a walk over all frames.
 const TRIES_MAX: usize = 16 << 20;
 /// Bytes that are fetched at once to walk over all frames.
 const BULK: usize = 4 * WINDOW;
@@ -23,7 +23,7 @@ const REACH: usize = 9 * 1024;
 /// Places of a file where bit rates are compared, besides its end.
 const PROBES: u64 = 4;
 
-/// What the header of a frame says.
+/// The fields of a frame header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     /// Bytes of the frame, its header included; never 0.
@@ -35,9 +35,9 @@ pub(super) struct Frame {
     /// Bits per second; 0 where a header does not tell it.
     pub(super) bit_rate: u32,
     pub(super) channels: u16,
-    /// What all frames of one stream share.
+    /// Fields that all frames of one stream share.
     pub(super) kind: u32,
-    /// Whether the frame has a mark that no accident writes.
+    /// Whether the frame has a mark that is no coincidence.
     pub(super) is_sure: bool,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Found {
     pub(super) frame: Frame,
 }
 
-/// The first frame, at most `junk_max` bytes behind the start of the view.
+/// Returns the first frame, at most `junk_max` bytes behind the start of the view.
 ///
 /// # Errors
 /// Those of reading.
@@ -81,8 +81,9 @@ pub(super) fn find(source: &mut Source, junk_max: u64, parse: Parse) -> io::Resu
     Ok(few)
 }
 
-/// How many frames of one stream follow each other from the start of `bytes` on, at most
-/// [`ENOUGH`]. A chain that reaches the end is long enough if it fits or has a [`FEW`].
+/// Returns the number of frames of one stream that follow each other from the start of `bytes`, at
+/// most [`ENOUGH`]. A chain that reaches the end is long enough if it ends there exactly or has
+/// [`FEW`] frames.
 fn chain(bytes: &[u8], parse: Parse) -> usize {
     let Some(first) = parse(bytes) else { return 0 };
     if first.is_sure {
@@ -100,17 +101,17 @@ fn chain(bytes: &[u8], parse: Parse) -> usize {
     if ends { ENOUGH } else { count }
 }
 
-/// What walking over all frames gives.
+/// The result of a walk over all frames.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Count {
     pub(super) samples: u64,
-    /// Bytes of the frames, without what stands between them.
+    /// Bytes of the frames, without the bytes between them.
     pub(super) bytes: u64,
-    /// Whether the walk ended early, because too much is no frame.
+    /// Whether the walk ended early, because too many bytes are not frames.
     is_cut: bool,
 }
 
-/// Walks over all frames of the kind of `first`, which may stand apart. Reads the view once.
+/// Walks over all frames of the kind of `first`, which may lie apart. Reads the view once.
 ///
 /// # Errors
 /// Those of reading.
@@ -122,7 +123,7 @@ pub(super) fn count(source: &mut Source, first: Found, parse: Parse) -> io::Resu
     while at < source.len() {
         let buffered = base + bytes.len() as u64;
         if at + REACH as u64 > buffered && buffered < source.len() {
-            // What is there of the next frame is not read again.
+            // The bytes of the next frame that are present are not read again.
             bytes.drain(..usize::try_from(at - base).unwrap_or(usize::MAX).min(bytes.len()));
             base = at;
             let next = at + bytes.len() as u64;
@@ -133,7 +134,7 @@ pub(super) fn count(source: &mut Source, first: Found, parse: Parse) -> io::Resu
             break;
         }
         let frame = parse(rest).filter(|frame| frame.kind == first.frame.kind);
-        // The last frame counts even if it is cut: players make sound of it.
+        // A cut last frame counts: players play it.
         match frame.filter(|_| in_step || chain(rest, parse) >= FEW) {
             Some(frame) => {
                 count.samples += u64::from(frame.samples);
@@ -147,8 +148,8 @@ pub(super) fn count(source: &mut Source, first: Found, parse: Parse) -> io::Resu
                     count.is_cut = true;
                     break;
                 }
-                // All frames of a stream begin with the same byte. Where it is missing there is
-                // nothing to try: downloads that were not finished have holes of many MB.
+                // All frames of a stream begin with the same byte. Bytes without it hold no frame:
+                // unfinished downloads have holes of many MB.
                 at += match rest[1..].contains(&mark) {
                     true => rest[1..].iter().take_while(|byte| **byte != mark).count() as u64 + 1,
                     false => rest.len() as u64,
@@ -160,7 +161,7 @@ pub(super) fn count(source: &mut Source, first: Found, parse: Parse) -> io::Resu
     Ok(count)
 }
 
-/// Whether frames here and there all have the bit rate of `first`.
+/// Reports whether a sample of frames all have the bit rate of `first`.
 ///
 /// # Errors
 /// Those of reading.
@@ -211,7 +212,7 @@ pub(super) fn guess(
     Ok(())
 }
 
-/// How long `bytes` play at a bit rate.
+/// Returns the time that `bytes` play at a bit rate.
 pub(super) fn duration(bytes: u64, bit_rate: u32) -> Option<Duration> {
     let nanos = (u128::from(bytes) * 8_000_000_000).checked_div(u128::from(bit_rate))?;
     u64::try_from(nanos).ok().map(Duration::from_nanos)
@@ -224,8 +225,8 @@ pub(super) fn bit_rate_of(bytes: u64, length: Option<Duration>) -> u32 {
     u32::try_from(rate).unwrap_or(u32::MAX)
 }
 
-/// States what the header of a file of `bytes` says: so many samples per channel at a rate.
-/// Without one of them the length is lost.
+/// States the length and bit rate of a file of `bytes`, from the number of samples per channel and
+/// the rate in its header. Without one of them the length is lost.
 pub(super) fn state(reading: &mut Reading, samples: u64, rate: u32, bytes: u64) {
     reading.sound.sample_rate = rate;
     match (samples, rate) {

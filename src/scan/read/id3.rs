@@ -1,8 +1,8 @@
 //! ID3: version 2.2, 2.3 and 2.4 in front of the sound or in a chunk of another format,
 //! version 1 behind it.
 //!
-//! It is as forgiving as mutagen's: what cannot be read costs itself, frame by frame. Only
-//! frames that count are read; the others are skipped by arithmetic.
+//! As forgiving as mutagen's reader: damage costs only the frame that holds it. Only frames with a
+//! known field are read; the others are skipped by their sizes.
 
 mod body;
 mod frame;
@@ -17,27 +17,27 @@ use body::Body;
 use frame::{Frame, Meaning, synchsafe};
 pub(super) use v1::{V1_LEN, read_v1};
 
-/// What a message calls the tag.
+/// Name of the tag in messages.
 const TAG: &str = "ID3 tag";
 /// Bytes of the header of a tag, and of its footer.
 const HEADER_LEN: u64 = 10;
-/// Bytes behind the frames of a tag in which sound is looked for.
+/// Bytes behind the frames of a tag that are searched for sound.
 const PADDING_MAX: usize = 4096;
-/// Most frames of a tag that are looked at.
+/// Most frames of a tag that are read.
 const FRAMES_MAX: usize = 10_000;
-/// How often a tag is searched for the frame that follows one with a wrong size.
+/// Most searches in a tag for the frame that follows one with a wrong size.
 const SEARCHES_MAX: usize = 64;
 
 /// An ID3v2 tag.
 #[derive(Debug, PartialEq)]
 pub(super) struct V2 {
-    /// What its frames say.
+    /// The values of its frames.
     pub(super) tags: Tags,
     /// Offset of the first byte after it.
     pub(super) end: u64,
 }
 
-/// What the header of a tag says about its frames.
+/// The header of a tag, as far as it concerns its frames.
 #[derive(Debug, Clone, Copy)]
 struct Header {
     version: u8,
@@ -72,8 +72,8 @@ impl Header {
     }
 }
 
-/// Reads the ID3v2 tag at `at`; `None` when there is none. What cannot be read of it is
-/// noted as lost in `reading`, which also learns of a cover.
+/// Reads the ID3v2 tag at `at`; `None` if there is none. Losses and the presence of a cover go into
+/// `reading`.
 ///
 /// # Errors
 /// Those of reading.
@@ -109,8 +109,8 @@ pub(super) fn read_v2(source: &mut Source, at: u64, reading: &mut Reading) -> io
     Ok(Some(V2 { tags, end }))
 }
 
-/// Where MPEG audio begins between the last frame of a tag and the end that the tag claims:
-/// its size is wrong, and would cost the song.
+/// Returns the offset of MPEG audio between the last frame of a tag and the end that the tag
+/// claims. The claimed size is wrong then, and would cost the song.
 fn sound_inside(source: &mut Source, last: u64, claimed: u64) -> io::Result<Option<u64>> {
     let len = usize::try_from(claimed.saturating_sub(last)).unwrap_or(PADDING_MAX).min(PADDING_MAX);
     let Some(zeros) = source.bytes(last, len)?.iter().position(|byte| *byte != 0) else { return Ok(None) };
@@ -119,7 +119,7 @@ fn sound_inside(source: &mut Source, last: u64, claimed: u64) -> io::Result<Opti
     Ok(begins.then_some(at))
 }
 
-/// Where sound begins at `at` or behind.
+/// Returns the offset of sound at `at` or behind.
 fn sound_behind(source: &mut Source, at: u64) -> io::Result<Option<u64>> {
     if let Some(mark) = probe::find_mark(source, at)? {
         return Ok(Some(mark));
@@ -134,7 +134,7 @@ fn sound_behind(source: &mut Source, at: u64) -> io::Result<Option<u64>> {
     })
 }
 
-/// The offset of an ID3v2 tag at the end of the view; only one with a footer is found there.
+/// Returns the offset of an ID3v2 tag at the end of the view. Such a tag must have a footer.
 ///
 /// # Errors
 /// Those of reading.
@@ -153,7 +153,7 @@ pub(super) fn v2_before_end(source: &mut Source) -> io::Result<Option<u64>> {
     Ok(Some(start).filter(|_| is_there && header.footer_len() > 0))
 }
 
-/// The offset of the first byte from `at` on that is not 0.
+/// Returns the offset of the first byte from `at` on that is not 0.
 fn skip_zeros(source: &mut Source, mut at: u64) -> io::Result<u64> {
     loop {
         let bytes = source.bytes(at, WINDOW)?;
@@ -170,14 +170,14 @@ struct Frames<'a> {
     source: &'a mut Source,
     header: Header,
     body: Body,
-    /// What the frames say that are meant for it.
+    /// The values of frames made for their field.
     tags: Tags,
-    /// What other frames say in their place.
+    /// The values of frames that only replace those.
     weak: Tags,
     searches: usize,
     /// Whether the tag claims more than the file has.
     is_cut: bool,
-    /// Where sound begins inside the last frame, if that is longer than such a tag.
+    /// Offset of sound inside the last frame, if that frame is suspiciously long.
     sound: Option<u64>,
 }
 
@@ -195,7 +195,7 @@ impl<'a> Frames<'a> {
         self.tags
     }
 
-    /// Reads all frames. Gives the offset in the file of the first byte behind the last one.
+    /// Reads all frames. Returns the offset in the file of the first byte behind the last one.
     fn read(&mut self, reading: &mut Reading) -> io::Result<u64> {
         let mut at = if self.header.has_extension() { self.extension_len()? } else { 0 };
         for _ in 0..FRAMES_MAX {
@@ -214,8 +214,8 @@ impl<'a> Frames<'a> {
         self.body.offset(self.source, at)
     }
 
-    /// The frame with this header, and where the next one begins. `None` when the bytes are
-    /// no frame and none follows.
+    /// Returns the frame with this header, and the offset of the next one. `None` if the bytes are
+    /// not a frame and none follows.
     fn frame(&mut self, at: u64, head: &[u8], reading: &mut Reading) -> io::Result<Option<(Frame, u64)>> {
         let mut frame = Frame::new(self.header.version, head, at + self.header.frame_header_len());
         for size in frame::sizes(self.header.version, head) {
@@ -234,7 +234,7 @@ impl<'a> Frames<'a> {
             } else {
                 reading.lose(TAG, format!("bytes that are no frame stand before the one at {next}"));
             }
-            // What is no frame has no content.
+            // Bytes that are not a frame have no content.
             frame.meaning = frame.meaning.filter(|_| is_frame);
             return Ok(Some((frame, next)));
         }
@@ -255,7 +255,7 @@ impl<'a> Frames<'a> {
         Ok(Some((frame, end)))
     }
 
-    /// Whether a frame, padding or the end of the tag is at `at`.
+    /// Reports whether a frame, padding or the end of the tag is at `at`.
     fn leads_on(&mut self, at: u64) -> io::Result<bool> {
         if at > self.body.len() {
             return Ok(false);
@@ -267,7 +267,7 @@ impl<'a> Frames<'a> {
         Ok(is_frame_id(&id, self.header.version) || id.iter().all(|byte| *byte == 0))
     }
 
-    /// The next frame from `from` on, not far behind, that leads to another one.
+    /// Returns the offset of the next frame near `from` that leads to another one.
     fn search(&mut self, from: u64) -> io::Result<Option<u64>> {
         self.searches += 1;
         if self.searches > SEARCHES_MAX {
@@ -289,7 +289,7 @@ impl<'a> Frames<'a> {
         Ok(None)
     }
 
-    /// Keeps what the frame says.
+    /// Keeps the values of the frame.
     fn keep(&mut self, frame: &Frame, reading: &mut Reading) -> io::Result<()> {
         let Some(meaning) = frame.meaning else { return Ok(()) };
         if meaning == Meaning::Cover {
@@ -319,8 +319,8 @@ impl<'a> Frames<'a> {
         Ok(())
     }
 
-    /// Bytes of the extended header. Some taggers set its flag and write none: where a frame
-    /// begins instead, its name would be an absurd length.
+    /// Returns the length of the extended header. Some taggers set its flag and write none: then
+    /// the name of a frame takes the place of the length, which is absurdly large.
     fn extension_len(&mut self) -> io::Result<u64> {
         let Ok(len) = <[u8; 4]>::try_from(self.bytes(0, 4)?) else { return Ok(0) };
         let raw = u32::from_be_bytes(len);
@@ -337,8 +337,8 @@ impl<'a> Frames<'a> {
     }
 }
 
-/// Whether these four bytes are the name of a frame, or three and the start of a size.
-/// Some taggers write names of version 2.2 into later tags, filled up with a NUL or a space.
+/// Reports whether these four bytes are the name of a frame, or three and the start of a size. Some
+/// taggers write names of version 2.2 into later tags, padded with a NUL or a space.
 fn is_frame_id(bytes: &[u8], version: u8) -> bool {
     let is_name = |name: &[u8]| name.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
     match bytes {

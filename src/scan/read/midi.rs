@@ -1,5 +1,5 @@
-//! MIDI files, bare or in RIFF: there is no sound in them but times, which the tempo turns
-//! into seconds. A bare one has no tags: the names of its tracks are those of instruments.
+//! MIDI files, bare or in RIFF: they hold no sound but times, which the tempo turns into seconds. A
+//! bare file has no tags: the names of its tracks are those of instruments.
 
 use std::io;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::source::{Source, WINDOW};
 use super::tags::{Reading, Unread};
 use super::text::ByteOrder;
 
-/// Microseconds of a quarter note where no event says it.
+/// Microseconds of a quarter note without a tempo event.
 const TEMPO: u32 = 500_000;
 /// Most changes of the tempo that are kept.
 const TEMPI_MAX: usize = 10_000;
-/// Most bytes of events that are looked at: a day of dense music has less.
+/// Most bytes of events that are read: a day of dense music has fewer.
 const EVENTS_MAX: u64 = 32 << 20;
 
 /// How the ticks of a file count.
@@ -26,14 +26,14 @@ enum Division {
     Second(f64),
 }
 
-/// What one track tells.
+/// The findings in one track.
 #[derive(Debug, Default, PartialEq)]
 struct Track {
     /// Ticks up to its end.
     ticks: u64,
     /// Changes of the tempo, the first [`TEMPI_MAX`]: when, in ticks, and microseconds of a quarter note.
     tempi: Vec<(u64, u32)>,
-    /// Why it was not read to its end.
+    /// The reason why it was not read to its end.
     fault: Option<&'static str>,
 }
 
@@ -187,7 +187,7 @@ impl Events<'_> {
                     status = event;
                     self.skip(data_len(event))
                 }
-                // The first byte of data: the event is of the kind of the last one.
+                // The first byte of data: the event has the kind of the one before.
                 Some(_) if status != 0 => self.skip(data_len(status) - 1),
                 _ => None,
             };
@@ -293,7 +293,7 @@ mod tests {
         let tempi = track(&[&tempo(0, 1_000_000), &tempo(96, 250_000), END]);
         assert_eq!(seconds(&[head(1, 2, 96), tempi.clone(), note.clone()]), (Some(1.25), 0));
         assert_eq!(seconds(&[head(1, 2, 96), note.clone(), tempi]), (Some(1.25), 0));
-        // What has no sound takes time too: text, and the end.
+        // Silent events take time too: text, and the end.
         let karaoke = track(&[b"\x60\xff\x05\x02la", NOTE, b"\x60\xff\x2f\0"]);
         assert_eq!(seconds(&[head(0, 1, 96), karaoke]), (Some(2.0), 0));
         assert_eq!(seconds(&[head(2, 2, 96), note.clone(), note]), (Some(2.0), 0));

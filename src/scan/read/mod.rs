@@ -1,9 +1,8 @@
 //! One file: is it audio, how long does it play, and what do its tags say?
 //!
-//! `probe` tells the format by the content, and each format has a reader of its own. A
-//! reader asks `source` for the bytes it needs and fills a [`Reading`].
-//! Tags that stand around the sound of any format are read here: ID3v2 in front, APEv2 and
-//! ID3v1 behind.
+//! `probe` finds the format by the content, and each format has its own reader. A reader asks
+//! `source` for the bytes it needs and fills a [`Reading`]. This file reads the tags around the
+//! sound of any format: ID3v2 in front, APEv2 and ID3v1 behind.
 
 mod ac3;
 mod adts;
@@ -59,26 +58,26 @@ use tags::{Reading, Tags, Unread};
 
 use crate::model::library::Stamps;
 
-/// Version of the readers. A greater one has the files read again that an older one read.
+/// Version of the readers. Files that an older version read are read again.
 pub(super) const READER: i64 = 1;
 
 /// Stamps younger than this may hide a change that comes right after them.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
-/// What reading some bytes as a file gave, for tests that try any bytes.
+/// The result of reading some bytes as a file, for tests that try any bytes.
 #[derive(Debug)]
 pub struct Trial {
-    /// How long it plays; `None` where that could not be had, and for what is no song.
+    /// Length; `None` if unknown or not a song.
     pub length: Option<Duration>,
     /// Names of fields, and their values.
     pub values: Vec<(&'static str, String)>,
-    /// What was lost, and why; a reason alone where it is no song.
+    /// Lost parts and the reasons; for a file that is not a song only the reason.
     pub losses: Vec<(String, String)>,
     /// Bytes that were read, and calls made for them.
     pub traffic: (u64, u64),
 }
 
-/// Reads `bytes` as a file of this name. A panic of a reader is not caught here.
+/// Reads `bytes` as a file of this name. The caller must handle a panic of a reader.
 pub fn try_bytes(name: &Path, bytes: Vec<u8>) -> Trial {
     let len = bytes.len() as u64;
     let mut source = Source::new(Box::new(bytes), len);
@@ -96,25 +95,25 @@ pub fn try_bytes(name: &Path, bytes: Vec<u8>) -> Trial {
     }
 }
 
-/// What a look at one file gave.
+/// The result of a look at one file.
 pub(super) struct Look {
-    /// How it looked before it was read.
+    /// The stamps of the file before it was read.
     pub(super) stamps: Stamps,
-    /// Whether its stamps can be believed.
+    /// Whether its stamps are reliable.
     pub(super) settled: bool,
-    /// What was read.
+    /// The findings of the reader.
     pub(super) result: Result<Reading, Unread>,
 }
 
-/// Reads the file at `path`, whatever it holds. A panic in a reader is a broken file, and an
-/// I/O error is an unreachable one, wherever it came up. After an I/O error, and where the
-/// file changed meanwhile, it is read once more.
+/// Reads the file at `path`, with any content. A panic in a reader makes the file broken, and an
+/// I/O error makes it unreachable, at any point. After an I/O error, or a change of the file
+/// meanwhile, it is read a second time.
 pub(super) fn look(path: &Path) -> Look {
     let (first, is_final) = look_once(path);
     if is_final { first } else { look_once(path).0 }
 }
 
-/// Reads the file, and tells whether that needs no repetition.
+/// Reads the file, and returns whether the result is final.
 fn look_once(path: &Path) -> (Look, bool) {
     let (file, stamps) = match open(path) {
         Ok(opened) => opened,
@@ -132,15 +131,15 @@ fn look_once(path: &Path) -> (Look, bool) {
 }
 
 fn open(path: &Path) -> Result<(Arc<File>, Stamps), Unread> {
-    // A pipe that took the place of a file since it was listed must not make us wait.
+    // A pipe that replaced a file since the listing must not block the scan.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let open = |flags: OFlag| OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
-    // Reading should write nothing, not even the time of access; only the owner may ask for that.
+    // Reading should not even write the time of access; only the owner may ask for that.
     let file = match open(flags | OFlag::O_NOATIME) {
         Err(error) if error.raw_os_error() == Some(nix::libc::EPERM) => open(flags)?,
         opened => opened?,
     };
-    // Without this the kernel fetches much more than the windows that are wanted. It is advice.
+    // Without this advice the kernel fetches much more than the windows.
     let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
     let found = file.metadata()?;
     if !found.is_file() {
@@ -160,8 +159,8 @@ pub(super) fn stamps_of(found: &Metadata) -> Stamps {
     }
 }
 
-/// Whether a change after `now` is sure to give other stamps. The clock of a file system
-/// goes in steps, so a change right after the last one may keep its stamp.
+/// Reports whether a change after `now` is sure to give other stamps. The clock of a file system
+/// advances in steps, so a change right after the last one may keep its stamp.
 fn is_settled(stamps: &Stamps, now: SystemTime) -> bool {
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let limit = i64::try_from(now.saturating_sub(SETTLED_AFTER).as_nanos()).unwrap_or(i64::MAX);
@@ -206,8 +205,8 @@ fn read_any(source: &mut Source, promise: Promise) -> Result<Reading, Unread> {
     Ok(reading)
 }
 
-/// Reads the ID3v2 tags in front of the sound, and an APEv2 tag that stands there by mistake,
-/// and takes them out of view. Tells whether there was one.
+/// Reads the ID3v2 tags in front of the sound, and an APEv2 tag that is there by mistake, and
+/// removes them from the view. Returns whether there was one.
 fn read_front(source: &mut Source, reading: &mut Reading) -> Result<(Tags, bool), Unread> {
     let mut tags = Tags::default();
     let mut tagged = false;
@@ -226,7 +225,7 @@ fn read_front(source: &mut Source, reading: &mut Reading) -> Result<(Tags, bool)
     }
 }
 
-/// The tags around the sound, the one that can hold most first.
+/// Returns the tags around the sound, the most capable kind first.
 fn in_order(format: Format, front: Tags, behind: trailer::Trailer) -> [Tags; 3] {
     match format {
         Format::MonkeysAudio | Format::Musepack | Format::WavPack | Format::Tak | Format::OptimFrog => {

@@ -9,7 +9,7 @@ const WITH_DESCRIPTOR: u16 = 3980;
 /// Bytes of an old header, and of a new one.
 const OLD_LEN: usize = 32;
 const NEW_LEN: usize = 24;
-/// The shortest descriptor, and what it is taken for if it says to be shorter or absurd.
+/// The shortest descriptor, and the length that replaces a stated one that is shorter or absurd.
 const DESCRIPTOR_LEN: u32 = 52;
 const DESCRIPTOR_MAX: u32 = 1 << 16;
 /// Where the sound of an old file was a WAV file, its format stands at this offset.
@@ -41,7 +41,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     Ok(())
 }
 
-/// Reads a new header; gives the blocks (samples per channel) of the file.
+/// Reads a new header; returns the blocks (samples per channel) of the file.
 fn read_new(header: [u8; NEW_LEN], reading: &mut Reading) -> u64 {
     let [per_frame, last, frames] = [4, 8, 12].map(|at| le32(&header, at));
     reading.sound.bit_depth = le16(&header, 16);
@@ -50,7 +50,7 @@ fn read_new(header: [u8; NEW_LEN], reading: &mut Reading) -> u64 {
     blocks(per_frame, frames, last)
 }
 
-/// Reads an old header; gives the blocks of the file.
+/// Reads an old header; returns the blocks of the file.
 fn read_old(version: u16, header: [u8; OLD_LEN], reading: &mut Reading) -> u64 {
     let (level, flags) = (le16(&header, 6), le16(&header, 8));
     reading.sound.channels = le16(&header, 10);

@@ -1,6 +1,6 @@
-//! MPEG audio, layers I to III. Its length stands in a Xing, Info or VBRI header, which
-//! takes the place of the first frame; without one it is guessed from bit rate and size, or
-//! counted where the bit rate changes.
+//! MPEG audio, layers I to III. Its length is in a Xing, Info or VBRI header, which takes the place
+//! of the first frame. Without a header the reader guesses it from bit rate and size, or counts the
+//! frames if the bit rate changes.
 
 use std::io;
 
@@ -22,8 +22,8 @@ const VBRI_AT: usize = 36;
 /// Most bytes of a frame in which an index is looked for.
 const INDEX_LEN: usize = 256;
 
-/// Whether MPEG audio begins here. Without a name or a tag that vouches for it there must
-/// be no junk before it, and layer I does not count: UTF-16 text begins like it.
+/// Reports whether MPEG audio begins here. Without a name or a tag that vouches for it, junk before
+/// it is not allowed, and layer I does not count: UTF-16 text begins like it.
 pub(super) fn begins(source: &mut Source, vouched: bool) -> io::Result<bool> {
     if !vouched && source.bytes(1, 1)?.first().is_none_or(|byte| byte & 0b110 == 0b110) {
         return Ok(false);
@@ -119,12 +119,12 @@ fn parse(bytes: &[u8]) -> Option<Frame> {
     })
 }
 
-/// What stands in place of the sound of the first frame of a layer III file.
+/// The index in place of the sound of the first frame of a layer III file.
 #[derive(Debug, PartialEq, Eq)]
 struct Index {
-    /// Frames of the file, 0 where that is unknown.
+    /// Frames of the file; 0 if unknown.
     frames: u32,
-    /// Bytes of the file, 0 where that is unknown.
+    /// Bytes of the file; 0 if unknown.
     bytes: u32,
     /// Samples at both ends that only the encoder needed.
     padding: u32,
@@ -181,7 +181,7 @@ fn vbri(header: &[u8]) -> Option<Index> {
     })
 }
 
-/// What LAME from version 3.90 on says about delay and padding. Other encoders write the
+/// Returns the delay and padding that LAME from version 3.90 on states. Other encoders write the
 /// same header, but avalonms believed only LAME.
 fn lame_padding(header: &[u8]) -> Option<u32> {
     let version = header.get(..20)?;
@@ -202,7 +202,7 @@ fn lame_padding(header: &[u8]) -> Option<u32> {
     Some((both >> 12) + (both & 0xfff))
 }
 
-/// Four bytes as a number, 0 where they are missing.
+/// Returns four bytes as a number; 0 if they are missing.
 fn be32(bytes: &[u8], at: usize) -> u32 {
     let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
     four.map_or(0, u32::from_be_bytes)

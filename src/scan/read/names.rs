@@ -1,9 +1,9 @@
-//! Names of fields where a format leaves them to the tagger: items of APEv2 and the frames
-//! of ID3 for users' own texts.
+//! Names of fields in formats that leave them to the tagger: items of APEv2 and the frames of ID3
+//! for users' own texts.
 
 use super::tags::Field;
 
-/// Names in capitals and without spaces, dashes and underlines, and what they mean.
+/// Names in capitals without spaces, dashes and underlines, and their fields.
 const NAMES: [(&str, Field); 34] = [
     ("ALBUMARTIST", Field::AlbumArtist),
     ("ALBUMARTISTSORT", Field::AlbumArtistSort),
@@ -41,7 +41,7 @@ const NAMES: [(&str, Field); 34] = [
     ("TRACKTOTAL", Field::TrackTotal),
 ];
 
-/// The field that a name means.
+/// Returns the field of a name.
 pub(super) fn field(name: &str) -> Option<Field> {
     let letters = |name: &str| -> String {
         let plain = name.chars().filter(|c| !matches!(c, ' ' | '_' | '-'));

@@ -1,5 +1,5 @@
-//! The format of a file. Its content tells it; only MPEG audio, ADTS and AC-3 have no clear
-//! mark of their own: there the name or an ID3 tag must vouch for a frame behind junk.
+//! The format of a file. Its content decides; only MPEG audio, ADTS and AC-3 have no clear mark:
+//! there the name or an ID3 tag must vouch for a frame behind junk.
 
 use std::io;
 use std::path::Path;
@@ -41,7 +41,7 @@ impl Format {
         matches!(self, Ac3 | Adts | MonkeysAudio | Mpeg | Musepack | OptimFrog | Tak | TrueAudio | WavPack)
     }
 
-    /// Whether the mark of the format is too clear for anything else to begin so by chance.
+    /// Reports whether the mark of the format is too clear for a coincidence.
     pub(super) fn is_sure(self) -> bool {
         use Format::*;
         !matches!(self, Ac3 | Adts | Matroska | Mpeg | Mp4 | Musepack | MonkeysAudio)
@@ -53,7 +53,7 @@ const MARKS: [(u64, &[u8], Format); 28] = [
     (0, b"fLaC", Format::Flac),
     (0, b"OggS", Format::Ogg),
     (4, b"ftyp", Format::Mp4),
-    // QuickTime before there was ftyp, and files whose ftyp stands behind padding.
+    // QuickTime before ftyp existed, and files whose ftyp is behind padding.
     (4, b"moov", Format::Mp4),
     (4, b"mdat", Format::Mp4),
     (4, b"wide", Format::Mp4),
@@ -81,8 +81,8 @@ const MARKS: [(u64, &[u8], Format); 28] = [
     (0, b"#!AMR", Format::Amr),
 ];
 
-/// First bytes of formats that follow an ID3 tag, by which one is found behind a tag whose size
-/// is wrong. The others are searched by their readers, or have a place for the tag.
+/// First bytes of formats that follow an ID3 tag, by which one is found behind a tag with a wrong
+/// size. The readers of other formats search themselves, or have a place for the tag.
 const SEARCHED: [&[u8]; 9] =
     [b"fLaC", b"OggS", b"TTA1", b"TTA2", b"MAC ", b"MPCK", b"wvpk", b"tBaK", b"OFR "];
 
@@ -146,7 +146,7 @@ const ENDINGS: [(&str, Option<&str>); 53] = [
     ("wv", None),
 ];
 
-/// What the name of a file promises.
+/// The format that a file name promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::scan) struct Promise(Option<(&'static str, Option<&'static str>)>);
 
@@ -161,7 +161,7 @@ impl Promise {
     }
 }
 
-/// What the name at `path` promises.
+/// Returns the promise of the name at `path`.
 pub(in crate::scan) fn promise(path: &Path) -> Promise {
     let ending = path.extension().and_then(|ending| ending.to_str());
     Promise(
@@ -188,12 +188,12 @@ pub(super) fn format(source: &mut Source, promise: Promise, tagged: bool) -> io:
     let vouched_mpeg = tagged || promise.is(&["mp1", "mp2", "mp3", "mpga"]);
     let vouched_adts = tagged || promise.is(&["aac"]);
     let vouched_ac3 = promise.is(&["ac3", "eac3", "ec3"]);
-    // Of two formats without a mark the one that the name promises is tried first.
+    // Of two formats without a mark the reader tries the promised one first.
     let order = match vouched_adts && !tagged {
         true => [Format::Ac3, Format::Adts, Format::Mpeg],
         false => [Format::Ac3, Format::Mpeg, Format::Adts],
     };
-    // What begins without junk comes before all that a search finds.
+    // A format that begins without junk comes before all results of a search.
     for searches in [false, true] {
         for format in order {
             let begins = match format {
@@ -213,7 +213,7 @@ pub(super) fn format(source: &mut Source, promise: Promise, tagged: bool) -> io:
     Ok(None)
 }
 
-/// Where one of those begins, at `from` or some KB behind.
+/// Returns the offset of one of these marks, at `from` or some KB behind.
 ///
 /// # Errors
 /// Those of reading.
@@ -223,7 +223,7 @@ pub(super) fn find_mark(source: &mut Source, from: u64) -> io::Result<Option<u64
     Ok(place.map(|place| from + place as u64))
 }
 
-/// Why a file without a known format gives no song.
+/// Returns the reason why a file without a known format gives no song.
 ///
 /// # Errors
 /// Those of reading.

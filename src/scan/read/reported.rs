@@ -1,5 +1,5 @@
-//! The files of `tests/fixtures/scan/field`, which users of other programs reported. What is right
-//! of each stands in `field.tsv` beside the folder.
+//! The files of `tests/fixtures/scan/field`, which users of other programs reported. `field.tsv`
+//! beside the folder holds the right values of each.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,7 +38,7 @@ fn every_reported_file_gives_what_is_right() {
     for (path, bytes) in files() {
         let (reading, calls) = read(&path, bytes);
         let reading = reading.unwrap_or_else(|unread| panic!("{path}: {unread:?}"));
-        // A tab parts columns, and a line is a file.
+        // A tab separates columns, and a line is a file.
         let found = format!("{}\t{}", row(&reading), losses(&reading));
         if due.remove(path.as_str()) != Some(&found) {
             wrong.push(format!("{path}\t{found}"));
@@ -48,7 +48,7 @@ fn every_reported_file_gives_what_is_right() {
     assert!(wrong.is_empty() && due.is_empty(), "not as due:\n{}\nmissing: {due:?}", wrong.join("\n"));
 }
 
-/// A file is cut or overwritten anywhere: its reader ends without a panic.
+/// After a cut or overwritten byte anywhere in a file its reader ends without a panic.
 #[test]
 fn torn_files_end() {
     for (path, bytes) in files() {

@@ -1,4 +1,4 @@
-//! What the tests of the readers share: files made in memory, and rows to compare.
+//! The helpers that the tests of the readers share: files in memory, and rows to compare.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::probe;
 use super::source::Source;
 use super::tags::{Field, Reading, Unread};
 
-/// Reads bytes as a file of this name, and tells how many calls read them.
+/// Reads bytes as a file of this name, and returns how many calls read them.
 pub(super) fn read(name: &str, bytes: impl Into<Vec<u8>>) -> (Result<Reading, Unread>, u64) {
     let mut source = Source::of(bytes);
     let reading = super::read_source(&mut source, probe::promise(Path::new(name)));
@@ -18,7 +18,7 @@ pub(super) fn song(name: &str, bytes: impl Into<Vec<u8>>) -> Reading {
     read(name, bytes).0.unwrap_or_else(|unread| panic!("{name}: {unread:?}"))
 }
 
-/// Title, artist, album, genre, track, date and milliseconds. A dash is for what is not there.
+/// Returns title, artist, album, genre, track, date and milliseconds. A dash marks a missing value.
 pub(super) fn row(reading: &Reading) -> String {
     use Field::{Album, Artist, Date, Genre, Title, Track};
     let text = |field| reading.tags.first(field).unwrap_or("-").to_owned();
@@ -26,12 +26,12 @@ pub(super) fn row(reading: &Reading) -> String {
     [Title, Artist, Album, Genre, Track, Date].map(text).join("|") + "|" + &length
 }
 
-/// What was lost.
+/// Returns the names of the lost parts.
 pub(super) fn losses(reading: &Reading) -> String {
     reading.losses.iter().map(|loss| loss.what.as_str()).collect::<Vec<_>>().join(",")
 }
 
-/// Whether any bytes are read to an end, without a panic and in few calls for each KB.
+/// Asserts that any bytes are read to an end, without a panic and in few calls for each KB.
 pub(super) fn assert_ends(name: &str, bytes: Vec<u8>) {
     let calls_max = 64 + bytes.len() as u64 / 16;
     let (reading, calls) = read(name, bytes);

@@ -1,8 +1,8 @@
-//! The bytes of one file, read at offsets through four small windows. A reader asks for
-//! bytes where it needs them; there are no seeks, and what a reader skips is never read.
+//! The bytes of one file, read at offsets through four small windows. A reader asks for bytes at an
+//! offset. There are no seeks, and skipped bytes are never read.
 //!
-//! An I/O error is remembered here, whatever the reader or a library above makes of it:
-//! the file then counts as unreachable and not as damaged.
+//! The source remembers an I/O error, even if the reader or a library above hides it: the file then
+//! counts as unreachable and not as damaged.
 
 use std::fs::File;
 use std::io;
@@ -136,7 +136,7 @@ impl Source {
         };
         let window = &self.windows[index];
         let offset = usize::try_from(from.saturating_sub(window.start)).unwrap_or(usize::MAX);
-        // The file may have become shorter since its length was asked for.
+        // The file may have shrunk since its length was read.
         let offset = offset.min(window.bytes.len());
         Ok(&window.bytes[offset..window.bytes.len().min(offset + len)])
     }
@@ -169,7 +169,7 @@ impl Source {
         Ok(copy)
     }
 
-    /// The first error that reading gave.
+    /// Returns the first error of reading.
     pub(in crate::scan) fn take_error(&mut self) -> Option<io::Error> {
         self.error.take()
     }
@@ -186,10 +186,10 @@ impl Source {
         usize::try_from(left).ok()
     }
 
-    /// Fills a window that covers `len` bytes at `from`, and tells which one it is.
+    /// Fills a window that covers `len` bytes at `from`, and returns its number.
     fn load(&mut self, from: u64, len: usize) -> io::Result<usize> {
-        // The first window of a file stays: readers come back to the head. So does that of the tail,
-        // which is laid so that it also holds what stands before.
+        // The first window of a file stays: readers come back to the head. The window of the tail
+        // stays too; it is placed so that it also holds the bytes before the tail.
         let tail = self.file_len.saturating_sub(WINDOW as u64);
         let start = from.min(tail);
         let index = match self.windows[HEAD].bytes.is_empty() {
@@ -197,7 +197,7 @@ impl Source {
             false if start == tail => TAIL,
             false => self.next,
         };
-        // What the tail holds is not read again.
+        // Bytes in the tail's window are not read again.
         let room =
             self.before_tail(start).filter(|room| *room >= len).map_or(WINDOW, |room| room.min(WINDOW));
         let mut bytes = std::mem::take(&mut self.windows[index].bytes);
@@ -235,7 +235,7 @@ impl Source {
     }
 }
 
-/// An error that says the same: `io::Error` cannot be cloned.
+/// Returns an equal error: `io::Error` cannot be cloned.
 fn copy_of(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),

@@ -7,7 +7,7 @@ use super::text::ByteOrder;
 
 /// Bytes of the head without its annotation.
 const HEAD_LEN: u64 = 24;
-/// The size of sound that goes on to the end of the file.
+/// The size of sound that extends to the end of the file.
 const OPEN: u32 = u32::MAX;
 
 pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
@@ -31,7 +31,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
         Some(samples) if rate > 0 => {
             reading.set_samples(samples, rate);
             if len != u64::from(claimed) && claimed != OPEN {
-                reading.guess = Some("the size of its sound is wrong: it is what is there");
+                reading.guess = Some("the size of its sound is wrong: the bytes that are there count");
             }
         }
         _ => reading.lose("length", format!("codec {kind}, {rate} samples per second, {channels} channels")),
@@ -39,7 +39,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     Ok(())
 }
 
-/// The codec, and the bits that a sample of one channel takes; 0 where that is not known.
+/// Returns the codec, and the bits of a sample of one channel; 0 if unknown.
 fn codec(kind: u32) -> (&'static str, u16) {
     match kind {
         1 => ("mulaw", 8),

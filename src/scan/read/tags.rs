@@ -1,24 +1,24 @@
-//! What reading a file gives: the values of its tags, what sound it holds, and what of it
-//! was lost. One cap for the length of a text holds for every format.
+//! The result of reading a file: the values of its tags, its sound, and the losses. One limit for
+//! the length of a text holds for every format.
 
 use std::io;
 use std::time::Duration;
 
 use super::text::{self, Encoding};
 
-/// Most bytes (of UTF-8) that one value keeps. A name is shorter; what is longer is cut.
+/// Most bytes (of UTF-8) that one value keeps. Names are shorter; a longer value is cut.
 pub(in crate::scan) const TEXT_MAX: usize = 4096;
-/// Most encoded bytes that a reader needs to fetch of one value: UTF-16 takes two bytes
-/// for what UTF-8 may write in one.
+/// Most encoded bytes that a reader fetches of one value: UTF-16 takes two bytes for a character
+/// that takes one in UTF-8.
 pub(in crate::scan) const ENCODED_MAX: usize = 2 * TEXT_MAX + 16;
 /// Most bytes that the compressed items of one file may inflate to.
 pub(in crate::scan) const INFLATED_MAX: usize = 1 << 20;
 /// Most values that one file keeps.
 const VALUES_MAX: usize = 256;
-/// Most losses of one file that are told one by one.
+/// Most losses of one file that the log names one by one.
 const LOSSES_MAX: usize = 8;
 
-/// What a value of a tag says.
+/// The field of a value in a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::scan) enum Field {
     Title,
@@ -31,7 +31,7 @@ pub(in crate::scan) enum Field {
     /// Date or year of release.
     Date,
     AlbumArtist,
-    /// Each artist by themselves, where `Artist` joins them.
+    /// Each artist alone, while `Artist` joins them.
     Artists,
     /// Disc number, perhaps with a total.
     Disc,
@@ -59,7 +59,7 @@ pub(in crate::scan) enum Field {
 }
 
 impl Field {
-    /// What a message calls the field.
+    /// Returns the name of the field for messages.
     pub(in crate::scan) fn name(self) -> &'static str {
         match self {
             Field::Title => "title",
@@ -95,16 +95,16 @@ impl Field {
     }
 }
 
-/// The values of one tag, or of all tags of a file, in the order in which they stand there.
-/// A field may be there with an empty value: then the file says that it is empty.
+/// The values of one tag, or of all tags of a file, in their order. A field may have an empty
+/// value: then the file states that it is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::scan) struct Tags {
     values: Vec<(Field, String)>,
 }
 
 impl Tags {
-    /// Adds a value. A NUL in it parts values (no database stores one); each is cut to
-    /// [`TEXT_MAX`] bytes. Tells whether all of it was kept.
+    /// Adds a value. A NUL separates values (no database stores one); each is cut to [`TEXT_MAX`]
+    /// bytes. Returns whether all of it was kept.
     pub(in crate::scan) fn push(&mut self, field: Field, value: &str) -> bool {
         let mut whole = true;
         // Zeros at the end are padding.
@@ -160,10 +160,10 @@ impl Tags {
     }
 }
 
-/// The sound in a file. `None` and 0 mean that the file does not say it.
+/// The sound in a file. `None` and 0 mark values that the file does not state.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::scan) struct Sound {
-    /// How long it plays.
+    /// Its playing time.
     pub(in crate::scan) length: Option<Duration>,
     /// Short name of the codec, in lower case: `mp3`, `flac`, `vorbis`, `pcm`, ...
     pub(in crate::scan) codec: &'static str,
@@ -176,37 +176,37 @@ pub(in crate::scan) struct Sound {
     pub(in crate::scan) bit_depth: u16,
 }
 
-/// Something in a file that could not be read or kept.
+/// A part of a file that could not be read or kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::scan) struct Loss {
-    /// What was lost: the name of a field, or of a part of the file.
+    /// The lost part: the name of a field, or of a part of the file.
     pub(in crate::scan) what: String,
-    /// Why.
+    /// The reason.
     pub(in crate::scan) reason: String,
 }
 
-/// What is known of a file while its readers are at work, and at the end.
+/// The knowledge about a file while its readers work, and at the end.
 #[derive(Debug, Default, PartialEq)]
 pub(in crate::scan) struct Reading {
     pub(in crate::scan) tags: Tags,
-    /// Values of tags that hold little and give way to every other tag of the file, also to
-    /// those around the sound.
+    /// Values of tags with few fields. Every other tag of the file takes precedence, also those
+    /// around the sound.
     pub(in crate::scan) weak: Tags,
     pub(in crate::scan) sound: Sound,
     /// Whether there is a cover; its bytes are never read.
     pub(in crate::scan) has_cover: bool,
-    /// What was lost, the first few one by one.
+    /// The first losses, one by one.
     pub(in crate::scan) losses: Vec<Loss>,
-    /// How many losses are not in `losses`.
+    /// Number of losses that are not in `losses`.
     pub(in crate::scan) more_losses: usize,
-    /// How the length was found, where nothing in the file states it.
+    /// Explanation of the length, if the file does not state it.
     pub(in crate::scan) guess: Option<&'static str>,
     /// Bytes that compressed items inflated to so far, for [`INFLATED_MAX`].
     pub(in crate::scan) inflated: usize,
 }
 
 impl Reading {
-    /// Notes that something was lost.
+    /// Records a loss.
     pub(in crate::scan) fn lose(&mut self, what: impl Into<String>, reason: impl Into<String>) {
         if self.losses.len() < LOSSES_MAX {
             self.losses.push(Loss { what: what.into(), reason: reason.into() });
@@ -215,7 +215,7 @@ impl Reading {
         }
     }
 
-    /// Adds a value to [`Reading::tags`]; that it is too long, or that there are too many, is a loss.
+    /// Adds a value to [`Reading::tags`]. A value that is too long, or one too many, is a loss.
     pub(in crate::scan) fn push(&mut self, field: Field, value: &str) {
         if !self.tags.push(field, value) {
             self.lose(
@@ -225,8 +225,8 @@ impl Reading {
         }
     }
 
-    /// Decodes a value and adds it. A value that does not fit its encoding is repaired with
-    /// U+FFFD, and that is a loss; an empty one is kept.
+    /// Decodes a value and adds it. Bytes that do not fit the encoding become U+FFFD, and that is a
+    /// loss; an empty value is kept.
     pub(in crate::scan) fn push_encoded(&mut self, field: Field, bytes: &[u8], encoding: Encoding) {
         let (value, whole) = text::decode(bytes, encoding);
         if !whole {
@@ -245,7 +245,7 @@ impl Reading {
         std::mem::swap(&mut self.tags, &mut self.weak);
     }
 
-    /// States the length as a number of samples at a rate; a rate of 0 states nothing.
+    /// States the length as a number of samples at a rate; a rate of 0 has no effect.
     pub(in crate::scan) fn set_samples(&mut self, samples: u64, rate: u32) {
         if rate > 0 {
             let nanos = u128::from(samples) * 1_000_000_000 / u128::from(rate);
@@ -253,7 +253,7 @@ impl Reading {
         }
     }
 
-    /// States the bit rate as that of `bytes` of sound over the length, where it is unknown.
+    /// States the bit rate as that of `bytes` of sound over the length, if it is unknown.
     pub(in crate::scan) fn set_average_bit_rate(&mut self, bytes: u64) {
         let nanos = self.sound.length.map_or(0, |length| length.as_nanos());
         if nanos > 0 && self.sound.bit_rate == 0 {
@@ -263,18 +263,18 @@ impl Reading {
     }
 }
 
-/// Why a file gives no song.
+/// The reason why a file gives no song.
 #[derive(Debug)]
 pub(in crate::scan) enum Unread {
-    /// It is no audio, by content and by name.
+    /// It is not audio, by content and by name.
     NotAudio,
     /// It is audio in this format, which is not supported.
     Unsupported(&'static str),
     /// It is a pipe, a socket or a device.
     Special,
-    /// It should be audio and cannot be played: why.
+    /// It should be audio and cannot be played, for this reason.
     Broken(String),
-    /// It could not be read: what the system said. The file may be a good one.
+    /// It could not be read: the system's error. The file may be intact.
     Unreachable(io::Error),
 }
 

@@ -1,5 +1,5 @@
-//! Bytes of a tag as text, in the encodings that taggers use. No bytes are refused: what
-//! does not fit its encoding becomes U+FFFD, and the caller is told.
+//! The bytes of a tag as text, in the encodings that taggers use. No bytes are refused: invalid
+//! ones become U+FFFD, and the caller learns of it.
 
 /// How a text is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(in crate::scan) enum Encoding {
 }
 
 impl Encoding {
-    /// What a message calls the encoding.
+    /// Returns the name of the encoding for messages.
     pub(in crate::scan) fn name(self) -> &'static str {
         match self {
             Encoding::Utf8 => "UTF-8",
@@ -28,8 +28,8 @@ pub(in crate::scan) enum ByteOrder {
 }
 
 impl ByteOrder {
-    /// The order that a mark at the start of `value` tells, and the value without it. A
-    /// value without a mark has the order `otherwise`.
+    /// Returns the order that a byte order mark at the start of `value` states, and the value
+    /// without it. A value without a mark has the order `otherwise`.
     pub(in crate::scan) fn of(value: &[u8], otherwise: ByteOrder) -> (ByteOrder, &[u8]) {
         match value {
             [0xff, 0xfe, text @ ..] => (ByteOrder::Little, text),
@@ -46,7 +46,7 @@ impl ByteOrder {
     }
 }
 
-/// The text, and whether all of it could be decoded.
+/// Returns the text, and whether all of it could be decoded.
 pub(in crate::scan) fn decode(bytes: &[u8], encoding: Encoding) -> (String, bool) {
     match encoding {
         Encoding::Latin1 => (bytes.iter().map(|byte| char::from(*byte)).collect(), true),
@@ -71,10 +71,10 @@ pub(in crate::scan) fn decode(bytes: &[u8], encoding: Encoding) -> (String, bool
     }
 }
 
-/// The encoding of a text that ends at a NUL and of which nothing states the encoding, and
-/// the text without what follows the NUL. It is UTF-16 with a mark, or where most characters
-/// have a high byte that no letter has: the scripts before U+2000. Legacy code pages count as
-/// UTF-8, which they are not, since nothing tells them apart.
+/// Returns the encoding of a text that ends at a NUL and has no stated encoding, and the text
+/// without the bytes behind the NUL. It is UTF-16 if it has a mark, or if the high bytes of most
+/// characters are no letters: the scripts before U+2000. Legacy code pages count as UTF-8, because
+/// they cannot be told apart.
 pub(in crate::scan) fn guess(bytes: &[u8]) -> (Encoding, &[u8]) {
     let (marked, text) = ByteOrder::of(bytes, ByteOrder::Little);
     let order = match text.len() < bytes.len() {
@@ -90,7 +90,7 @@ pub(in crate::scan) fn guess(bytes: &[u8]) -> (Encoding, &[u8]) {
     }
 }
 
-/// Whether a text could be UTF-16 in this order.
+/// Reports whether a text could be UTF-16 in this order.
 fn looks_like(text: &[u8], order: ByteOrder) -> bool {
     let units = text.chunks_exact(2).map(|unit| order.unit([unit[0], unit[1]]));
     let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
@@ -99,7 +99,8 @@ fn looks_like(text: &[u8], order: ByteOrder) -> bool {
     !units.is_empty() && 3 * low >= 2 * units.len() && 2 * letters >= units.len()
 }
 
-/// The bytes of a text whose end was cut off, without the part of a character at their end.
+/// Returns the bytes of a text whose end was cut off, without the incomplete character at their
+/// end.
 pub(in crate::scan) fn without_torn_end(bytes: &[u8], encoding: Encoding) -> &[u8] {
     let whole = match encoding {
         Encoding::Latin1 => bytes.len(),

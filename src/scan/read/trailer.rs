@@ -7,14 +7,14 @@ use super::source::Source;
 use super::tags::{Reading, Tags};
 use super::{ape_tag, id3};
 
-/// Most tags behind the sound that are looked at.
+/// Most tags behind the sound that are read.
 const TAGS_MAX: usize = 8;
 /// Last bytes of Lyrics3, version 1 and 2.
 const LYRICS_END_1: &[u8] = b"LYRICSEND";
 const LYRICS_END_2: &[u8] = b"LYRICS200";
 /// First bytes of Lyrics3.
 const LYRICS_BEGIN: &[u8] = b"LYRICSBEGIN";
-/// Bytes before the end of version 2 that tell its length.
+/// Bytes before the end of version 2 that state its length.
 const LYRICS_SIZE_LEN: u64 = 6;
 /// Most bytes of version 1, its marks included.
 const LYRICS_1_MAX: usize = 5120;
@@ -25,13 +25,13 @@ const V1_EXTENSION: &[u8] = b"TAG+";
 /// The tags behind the sound.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Trailer {
-    /// What the APEv2 tag says.
+    /// The values of the APEv2 tag.
     pub(super) ape: Tags,
-    /// What the ID3v1 tag says, or an ID3v2 tag that stands there.
+    /// The values of the ID3v1 tag, or of an ID3v2 tag at its place.
     pub(super) v1: Tags,
 }
 
-/// Reads the tags behind the sound, and takes them out of view.
+/// Reads the tags behind the sound, and removes them from the view.
 ///
 /// # Errors
 /// Those of reading.
@@ -59,14 +59,14 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> io::Result<Tra
     Ok(trailer)
 }
 
-/// Where the extension of an ID3v1 tag at `at` begins; `at` if there is none.
+/// Returns the start of the extension of an ID3v1 tag at `at`; `at` if there is none.
 fn extension_before(source: &mut Source, at: u64) -> io::Result<u64> {
     let Some(start) = at.checked_sub(V1_EXTENSION_LEN) else { return Ok(at) };
     let is_there = source.bytes(start, V1_EXTENSION.len())? == V1_EXTENSION;
     Ok(if is_there { start } else { at })
 }
 
-/// Where Lyrics3 at the end of the view begin.
+/// Returns the start of Lyrics3 at the end of the view.
 fn lyrics(source: &mut Source) -> io::Result<Option<u64>> {
     let Some(mark_at) = source.len().checked_sub(LYRICS_END_2.len() as u64) else { return Ok(None) };
     let mark = source.bytes(mark_at, LYRICS_END_2.len())?;

@@ -1,5 +1,5 @@
-//! Vorbis comments: `KEY=value` items, as FLAC and the codecs of Ogg keep them. The items
-//! are read one by one and none is held; a picture among them is skipped by arithmetic.
+//! Vorbis comments: `KEY=value` items, in FLAC and the codecs of Ogg. The reader takes the items
+//! one by one and keeps none in memory; it skips a picture by its size.
 
 use std::io;
 
@@ -7,21 +7,21 @@ use super::source::Source;
 use super::tags::{ENCODED_MAX, Field, Reading};
 use super::text::Encoding;
 
-/// Most bytes of a key that has a meaning for us.
+/// Longest key with a meaning for this program, in bytes.
 const KEY_MAX: usize = 48;
-/// Most items that are looked at.
+/// Most items that are read.
 const ITEMS_MAX: u32 = 10_000;
 
-/// The bytes of the comments, in order. In Ogg they are strewn over pages.
+/// The bytes of the comments, in order. In Ogg they are spread over pages.
 pub(super) trait Packet {
-    /// The next `len` bytes; fewer where the packet ends.
+    /// Returns the next `len` bytes; fewer if the packet ends.
     fn take(&mut self, source: &mut Source, len: usize) -> io::Result<Vec<u8>>;
 
-    /// Passes over `len` bytes, and tells how many of them there are.
+    /// Skips `len` bytes, and returns how many of them exist.
     fn skip(&mut self, source: &mut Source, len: u64) -> io::Result<u64>;
 }
 
-/// Comments that stand in one piece.
+/// Comments in one piece.
 #[derive(Debug)]
 pub(super) struct Piece {
     /// Offset of the next byte.
@@ -44,8 +44,7 @@ impl Packet for Piece {
     }
 }
 
-/// Reads the comments into [`Reading::tags`]. Where there were others before, the later ones
-/// count more.
+/// Reads the comments into [`Reading::tags`]. Later comments take precedence over earlier ones.
 ///
 /// # Errors
 /// Those of reading.
@@ -127,7 +126,7 @@ fn number(source: &mut Source, packet: &mut impl Packet) -> io::Result<Option<u3
     Ok(packet.take(source, 4)?.try_into().ok().map(u32::from_le_bytes))
 }
 
-/// What a key in upper case means.
+/// Returns the field of a key in upper case.
 pub(super) fn field(key: &[u8]) -> Option<Field> {
     Some(match key {
         b"TITLE" => Field::Title,

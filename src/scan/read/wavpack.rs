@@ -1,4 +1,4 @@
-//! WavPack: blocks, each with a header; the first one mostly tells how many samples follow.
+//! WavPack: blocks, each with a header; the first one usually states how many samples follow.
 
 use std::io;
 
@@ -96,8 +96,8 @@ fn first_with_sound(source: &mut Source) -> io::Result<Option<Block>> {
     Ok(None)
 }
 
-/// Reads the parts of a block that tell what its header has no room for. Gives the sample
-/// rate, which is `rate` if no part tells it.
+/// Reads the parts of a block that extend its header. Returns the sample rate, which is `rate` if
+/// no part states it.
 fn read_parts(source: &mut Source, block: Block, mut rate: u32, reading: &mut Reading) -> io::Result<u32> {
     let mut at = block.at + HEADER_LEN as u64;
     for _ in 0..ITEMS_MAX {
@@ -123,9 +123,9 @@ fn read_parts(source: &mut Source, block: Block, mut rate: u32, reading: &mut Re
     Ok(rate)
 }
 
-/// Samples from a block on to the last one, by walking from block to block.
+/// Returns the samples from a block on to the last one, by walking from block to block.
 fn count(source: &mut Source, first: Block) -> io::Result<u64> {
-    // The last block tells where it stands; it is mostly near the end.
+    // The last block states its place; it is mostly near the end.
     let from = source.len().saturating_sub(WINDOW as u64).max(first.at);
     let bytes = source.bytes(from, WINDOW)?;
     let marks = memchr::memmem::rfind_iter(bytes, b"wvpk").map(|at| from + at as u64);
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!((reading.guess, reading.losses), (None, vec![]));
     }
 
-    /// What pipes give, and files that are cut out of others.
+    /// Files from pipes, and files that are cut out of others.
     #[test]
     fn samples_are_counted_if_no_sum_is_there() {
         for (total, from) in [(u32::MAX, 0), (600_000, 44_100)] {

@@ -1,5 +1,5 @@
-//! The walk that goes ahead: the folders are listed while the state of the last scan is still
-//! being read from the database. What they hold is looked at when that is known.
+//! The early walk: threads list the folders while the scan still reads the state of the last scan
+//! from the database. The survey looks at their entries once that state is known.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::scan::walk::{Folder, Kind};
 
 /// Names that are listed ahead at most; they take memory until they are looked at.
 const NAMES_MAX: usize = 50_000;
-/// How soon the end of the reading is noticed while every folder hangs.
+/// Time between two checks for the end of the reading while every folder hangs.
 const GLANCE: Duration = Duration::from_millis(2);
 
 /// Folders that were listed, and those that are still being listed.
 pub(in crate::scan) struct Ahead {
     pub(super) pool: Pool<Task>,
-    /// What the pool told, in this order.
+    /// The events of the pool, in order.
     pub(super) events: Vec<Event<Task>>,
 }
 
@@ -33,7 +33,7 @@ impl Ahead {
         Ok(Ahead { pool, events: Vec::new() })
     }
 
-    /// Lists `folders` and what they hold until `is_done`.
+    /// Lists `folders` and all folders below them until `is_done`.
     ///
     /// # Errors
     /// If no thread can be started.

@@ -1,4 +1,4 @@
-//! What a folder holds: files that are as the last scan left them are kept, the others are read.
+//! The entries of a folder: the survey keeps unchanged files and reads the others.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -17,8 +17,8 @@ use crate::scan::stamping::{Stamping, UNSTABLE, is_suspect};
 use crate::scan::walk::{Folder, Kind, Listing};
 
 impl Survey<'_> {
-    /// Takes in what a folder holds, and gives what there is to do in it. Folders in it were
-    /// handed in already if the walk went ahead.
+    /// Takes in the listing of a folder, and returns the tasks that follow from it. If the early
+    /// walk listed it, its folders were handed in already.
     pub(super) fn add_listing(
         &mut self,
         folder: Folder,
@@ -82,7 +82,7 @@ impl Survey<'_> {
         tasks
     }
 
-    /// Notes that a folder was listed.
+    /// Records a listed folder.
     fn visit(
         &mut self,
         folder: Folder,
@@ -95,7 +95,7 @@ impl Survey<'_> {
             None => Reach::Listed,
             Some(error) => self.lose_folder(&folder.path, &error.to_string(), plan.log),
         };
-        // What is stored does not depend on where a scan of some paths begins.
+        // The stored kind does not depend on where a scan of some paths begins.
         let fs_type = match listing.is_mount || *folder.root == *folder.path {
             true if is_unstable => UNSTABLE,
             true => listing.fs_type,
@@ -106,14 +106,14 @@ impl Survey<'_> {
         self.folders.visit(&folder.path, visited, previous);
     }
 
-    /// The stamping of the folder that holds `path`, which was listed before.
+    /// Returns the stamping of the folder that holds `path`, which was listed before.
     fn stamping_above(&self, path: &Path) -> Stamping {
         let above = path.parent().and_then(|above| self.folders.visited(above));
         above.map_or(Stamping::Exact, |above| above.stamping)
     }
 
-    /// Takes a file for what the last scan found in it. The caller sees to it that its folder is
-    /// stored.
+    /// Takes over the record that the last scan made of a file. The caller ensures that its folder
+    /// is stored.
     pub(super) fn keep(
         &mut self,
         index: Index,
@@ -142,12 +142,12 @@ impl Survey<'_> {
     }
 }
 
-/// Whether a file must be looked into.
+/// Whether a file must be read.
 enum Look {
     Yes,
-    /// Only such stamps differ as a file system may make up.
+    /// Only stamps differ that a file system may invent.
     Perhaps(Index),
-    /// It is as the last scan left it.
+    /// The file is unchanged.
     No(Index),
 }
 

@@ -1,5 +1,5 @@
-//! What there is on the disk now: every folder is visited, and every file that is not as the
-//! last scan left it is read. An error costs no more than the place where it came up.
+//! The present state of the disk: the survey visits every folder and reads every new or changed
+//! file. An error affects only the place where it occurs.
 
 mod ahead;
 mod listing;
@@ -31,15 +31,15 @@ use super::suspects::{Next, Suspects};
 use super::walk::Kind;
 use crate::database::Texts;
 
-/// Places out of reach that are told one by one.
+/// Most unreachable places that the log names one by one.
 const TOLD_MAX: usize = 100;
 
-/// All that was seen. What was seen of files that the last scan knew is marked there.
+/// The results of the survey. `Previous` holds the marks of files that the last scan knew.
 pub(super) struct Survey<'a> {
     pub(super) folders: Folders<'a>,
     /// The files that were read.
     pub(super) spool: Spool,
-    /// New songs, by what stays when a file moves.
+    /// New songs, by the stamps that survive a move.
     pub(super) newcomers: HashMap<(i64, i64), Vec<PathBuf>>,
     /// Folders in which songs were read.
     pub(super) song_folders: HashSet<PathBuf>,
@@ -47,22 +47,22 @@ pub(super) struct Survey<'a> {
     pub(super) names: Names,
     /// Songs that were read: id and hash of the row, by id.
     pub(super) read_songs: Vec<(Uuid, u64)>,
-    /// Files that are there and could not be reached, and links whose target was not: why.
+    /// Existing files that could not be reached, and links whose target could not be: the reasons.
     pub(super) unreachable: HashMap<PathBuf, String>,
-    /// Links that lead nowhere. Where a song was found through one, it is out of reach.
+    /// Broken links. A song that was found through one is out of reach.
     pub(super) broken_links: HashSet<PathBuf>,
     /// Files and folders that the patterns pass over.
     pub(super) excluded: HashSet<PathBuf>,
     pub(super) skips: Skips,
-    /// Files, and what else is no folder.
+    /// Number of files and other entries that are not folders.
     pub(super) found: usize,
     /// Files that were looked into.
     pub(super) read: usize,
-    /// Files that are as they were.
+    /// Number of unchanged files.
     pub(super) unchanged: usize,
     /// Songs that were found, new and old.
     pub(super) songs: usize,
-    /// Songs in files that the last scan did not know as such.
+    /// Songs in files in which the last scan knew none.
     pub(super) added: usize,
     /// Bytes of the files that were looked into.
     pub(super) bytes: u64,
@@ -71,29 +71,28 @@ pub(super) struct Survey<'a> {
     told_max: usize,
 }
 
-/// How a survey is made.
+/// The rules of a survey.
 pub(super) struct Plan<'a> {
     /// Absolute paths that are known to be folders.
     pub(super) roots: &'a [PathBuf],
     pub(super) start: Start,
-    /// Whether files are read that are as the last scan left them.
+    /// Whether unchanged files are read again.
     pub(super) full: bool,
     pub(super) limits: Limits,
     pub(super) progress: &'a Progress,
-    /// What the database can hold.
+    /// The limits of texts in the database.
     pub(super) texts: &'a Texts,
     /// Now, in seconds since 1970.
     pub(super) now: i64,
     pub(super) log: &'a Logger,
-    /// Whether each file that is left out is told.
+    /// Whether the log names each file that is left out.
     pub(super) verbose: bool,
 }
 
-/// Lists everything below the roots and reads what is new or changed.
+/// Lists everything below the roots and reads the new and changed files.
 ///
 /// # Errors
-/// If no thread can be started, the database cannot hold a text, or what was read cannot be
-/// kept.
+/// If no thread can be started, the database cannot hold a text, or the spool cannot be written.
 pub(super) fn survey<'a>(
     plan: &Plan<'a>,
     ahead: Option<Ahead>,
@@ -154,13 +153,13 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// The folder that was visited at `path`.
+    /// Returns the visited folder at `path`.
     pub(super) fn visited(&self, path: &Path) -> Option<&Visited> {
         self.folders.visited(path)
     }
 
-    /// Takes in what the pool tells. A listing of the walk that `went_ahead` had its folders
-    /// handed in before.
+    /// Takes in an event of the pool. If the early walk made a listing (`went_ahead`), its folders
+    /// were handed in already.
     fn take(
         &mut self,
         event: Event<Task>,
@@ -197,7 +196,8 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// Called when the pool has nothing to do. Hands in what is left to read, if anything is.
+    /// Hands in the files that are left to read when the pool is idle. Returns whether there were
+    /// any.
     fn has_more(&mut self, pool: &mut Pool<Task>, plan: &Plan<'_>, previous: &mut Previous) -> bool {
         loop {
             match self.suspects.next(previous) {
@@ -211,11 +211,11 @@ impl<'a> Survey<'a> {
                     warn!(
                         plan.log,
                         "The file system at {} gives its files other inodes at each mount; from now on size and \
-                         time of change tell what is new. --full reads everything",
+                         time of change tell which are new. --full reads everything",
                         shown(&root)
                     );
                     for (index, path) in files {
-                        // A path that was listed has both.
+                        // A path from a listing has both.
                         if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
                             self.folders.id(folder, previous);
                             self.keep(index, folder, name, plan, previous);
@@ -227,7 +227,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Leaves out what is told only on demand.
+    /// Skips a path that only a verbose scan reports.
     fn skip_quietly(&mut self, reason: Reason, path: &Path, plan: &Plan<'_>) {
         self.skips.add(reason, path, None);
         match plan.verbose {
@@ -244,7 +244,7 @@ impl<'a> Survey<'a> {
                 self.skip_quietly(Reason::Excluded, &path, plan);
                 self.excluded.insert(path);
             }
-            // There is one beside each file of such a disk.
+            // Such disks have one beside each file.
             Kind::AppleDouble if !plan.verbose => self.skips.add(Reason::AppleDouble, &path, None),
             Kind::AppleDouble => self.skip_quietly(Reason::AppleDouble, &path, plan),
             Kind::LinkedFolder => {

@@ -1,4 +1,4 @@
-//! What reading a file gave: its record, and what is told of it.
+//! The result of reading a file: its record, and its log lines.
 
 use std::path::Path;
 
@@ -20,8 +20,8 @@ use crate::scan::track::{self, Track};
 use crate::scan::walk::Kind;
 
 impl Survey<'_> {
-    /// Takes in what reading a file gave. Gives the record that is stored of it, and the number that
-    /// the last scan gave it.
+    /// Takes in the result of reading a file. Returns the record to store, and the number of the
+    /// file in the last scan.
     pub(super) fn add_file(
         &mut self,
         path: &Path,
@@ -74,7 +74,7 @@ impl Survey<'_> {
         plan: &Plan<'_>,
         previous: &mut Previous,
     ) -> Result<Option<(File, Option<Index>)>, ScanError> {
-        // A path that was listed has both.
+        // A path from a listing has both.
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
         let known = previous.find(folder, name);
         if let Some(index) = known {
@@ -125,8 +125,8 @@ impl Survey<'_> {
     }
 }
 
-/// Whether the database can hold what the file says, found out before hours are spent on
-/// reading others.
+/// Checks that the database can hold the texts of a file. An early error saves the hours that
+/// reading the other files takes.
 fn check_texts(reading: &Reading, path: &Path, texts: &Texts) -> Result<(), ScanError> {
     for field in [Field::Title, Field::Album, Field::Artist, Field::Genre] {
         let Some(value) = reading.tags.first(field) else { continue };
@@ -140,7 +140,7 @@ fn check_texts(reading: &Reading, path: &Path, texts: &Texts) -> Result<(), Scan
     Ok(())
 }
 
-/// Tells what was lost of a song, and gives it as one text.
+/// Logs the parts of a song that could not be read, and returns them as one text.
 fn tell_losses(reading: &Reading, path: &Path, log: &Logger) -> String {
     if let Some(guess) = reading.guess {
         debug!(log, "The length of {} is not stated: {guess}", shown(path));

@@ -1,4 +1,4 @@
-//! What the threads of a survey do: they list a folder or read a file.
+//! The tasks for the threads of a survey: to list a folder or to read a file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(in crate::scan) enum Task {
     Read(PathBuf),
 }
 
-/// What a task gave.
+/// The result of a task.
 pub(in crate::scan) enum Done {
     Listed(Listing),
     Read(Look),
@@ -46,7 +46,7 @@ impl Work for Task {
     }
 }
 
-/// The task that lists the folder `path`, which `listing` of the folder `above` has shown.
+/// Returns the task that lists the folder `path`, an entry in `listing` of the folder `above`.
 pub(super) fn below(
     above: &Folder,
     listing: &Listing,
@@ -54,7 +54,7 @@ pub(super) fn below(
     roots: &[PathBuf],
     wants_stamps: bool,
 ) -> Task {
-    // A root inside another one is the root of what it holds.
+    // A root inside another one is the root of its own entries.
     let root = roots.iter().find(|root| **root == path).map(|root| Arc::from(root.as_path()));
     Task::List(Folder {
         root: root.unwrap_or_else(|| above.root.clone()),
@@ -66,7 +66,7 @@ pub(super) fn below(
     })
 }
 
-/// Tells that a file or folder gives no answer.
+/// Logs that a file or folder does not answer.
 pub(super) fn tell_slow(path: &Path, elapsed: Duration, patience: Patience, log: &Logger) {
     let (waited, limit) = (elapsed.as_secs(), patience.limit.as_secs());
     warn!(

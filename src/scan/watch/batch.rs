@@ -1,22 +1,22 @@
-//! What the next pass is to look at.
+//! The paths that the next pass looks at.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// With more paths than these everything is looked at.
+/// With more paths than this, the pass looks at everything.
 const PATHS_MAX: usize = 5_000;
 
 /// Paths to look at, or everything.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Why everything is looked at, if it is.
+    /// The reason for a look at everything; `None` if `paths` suffice.
     pub(super) all: Option<&'static str>,
     /// Each path below the roots, and whether all folders below it may have changed.
     pub(super) paths: BTreeMap<PathBuf, bool>,
 }
 
 impl Batch {
-    /// Everything, for this reason.
+    /// Returns a batch of everything, for this reason.
     pub(super) fn everything(why: &'static str) -> Batch {
         Batch { all: Some(why), paths: BTreeMap::new() }
     }
@@ -41,7 +41,8 @@ impl Batch {
         }
     }
 
-    /// Apart what is there and what is gone; if there is but one of the two, it is the second.
+    /// Splits the batch into existing and missing paths. If only one kind is present, it is the
+    /// second.
     pub(super) fn split(self) -> (Batch, Batch) {
         let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
         if self.all.is_some() || self.paths.keys().all(is_there) {
@@ -51,13 +52,13 @@ impl Batch {
         (Batch { all: None, paths: there }, Batch { all: None, paths: gone })
     }
 
-    /// What a scan is told to look at alone; `None` for everything. No path lies below another.
+    /// Returns the paths for the scan; `None` for everything. No path lies below another.
     pub(super) fn only(&self) -> Option<Vec<PathBuf>> {
         if self.all.is_some() {
             return None;
         }
         let mut only: Vec<PathBuf> = Vec::new();
-        // What lies below a path comes right after it.
+        // Paths below a path follow right after it.
         for path in self.paths.keys() {
             if !only.last().is_some_and(|last| path.starts_with(last)) {
                 only.push(path.clone());

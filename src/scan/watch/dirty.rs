@@ -1,5 +1,5 @@
-//! What the kernel has told since the last pass: folders in which something has changed. It
-//! tells only where to look; what has changed, a scan finds out.
+//! The kernel's events since the last pass: the folders in which something has changed. The events
+//! only tell where to look; a scan finds the changes.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -9,36 +9,36 @@ use nix::sys::inotify::{AddWatchFlags, InotifyEvent, WatchDescriptor};
 
 use crate::scan::exclude::IGNORE_FILE;
 
-/// A pass begins when nothing has changed for this time ...
+/// A pass begins after this time without changes ...
 const QUIET: Duration = Duration::from_secs(2);
-/// The longest wait after the first change: a program may write for hours.
+/// ... and at the latest this long after the first change: a program may write for hours.
 const UNREST_MAX: Duration = Duration::from_secs(30);
-/// With more folders than these everything is looked at.
+/// With more folders than this, the pass looks at everything.
 const FOLDERS_MAX: usize = 5_000;
-/// With more names than these the whole folder is looked at.
+/// With more names than this, the pass looks at the whole folder.
 const NAMES_MAX: usize = 50;
 
-/// What has changed in a folder.
+/// The changes in a folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Names {
-    /// Files and folders of these names.
+    /// Files and folders with these names have changed.
     Some(HashSet<OsString>),
-    /// Anything.
+    /// Any entry may have changed.
     All,
 }
 
-/// What has changed.
+/// The changes since the last pass.
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
     pub(super) folders: HashMap<WatchDescriptor, Names>,
-    /// Why everything is to be looked at, if it is.
+    /// The reason for a look at everything; `None` if the folders suffice.
     pub(super) all: Option<&'static str>,
-    /// When the first and the last change were told.
+    /// Times of the first and the last event.
     times: Option<(Instant, Instant)>,
 }
 
 impl Dirty {
-    /// Takes in an event. Says whether it is the first one.
+    /// Takes in an event. Returns whether it is the first one.
     pub(super) fn add(&mut self, event: InotifyEvent, now: Instant) -> bool {
         if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
             return self.add_all("the kernel has dropped events", now);
@@ -46,7 +46,7 @@ impl Dirty {
         if event.mask.contains(AddWatchFlags::IN_UNMOUNT) {
             return self.add_all("a file system was unmounted", now);
         }
-        // The kernel has given up a watch, after an event that told why.
+        // The kernel has removed a watch, after an event with the reason.
         if event.mask.contains(AddWatchFlags::IN_IGNORED) {
             return false;
         }
@@ -59,7 +59,7 @@ impl Dirty {
         self.stamp(now)
     }
 
-    /// Everything is to be looked at. Says whether this is the first change.
+    /// Requests a look at everything. Returns whether this is the first change.
     pub(super) fn add_all(&mut self, why: &'static str, now: Instant) -> bool {
         self.all.get_or_insert(why);
         self.folders = HashMap::new();
@@ -67,7 +67,7 @@ impl Dirty {
     }
 
     fn note(&mut self, folder: WatchDescriptor, name: Option<OsString>) {
-        // Without a name it is the folder itself. Patterns hold for all of it.
+        // Without a name the event is about the folder itself. Patterns hold for all of it.
         let name = name.filter(|name| name != IGNORE_FILE);
         let names = self.folders.entry(folder).or_insert_with(|| Names::Some(HashSet::new()));
         match (&mut *names, name) {
@@ -85,7 +85,7 @@ impl Dirty {
         is_first
     }
 
-    /// When a pass is to begin; `None` if nothing has changed.
+    /// Returns the time of the next pass; `None` if nothing has changed.
     pub(super) fn due(&self) -> Option<Instant> {
         self.times.map(|(first, last)| (last + QUIET).min(first + UNREST_MAX))
     }

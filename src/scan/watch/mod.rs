@@ -1,9 +1,9 @@
-//! `avalon-scan --watch`: stays, and looks again at what changes.
+//! `avalon-scan --watch`: keeps running, and scans changed files again.
 //!
-//! Events only tell where to look (`dirty`, from the thread in `source`). What has changed
-//! there, the ordinary scan finds out: a *pass* is [`scan::run`](super::run) over some paths or
-//! over everything. So a pass is right whatever the events were, and where the kernel tells
-//! nothing, or too little, folders are polled (`tree`, with `mounts`).
+//! Events only tell where to look (`dirty`, from the thread in `source`). The ordinary scan finds
+//! the changes there: a *pass* is [`scan::run`](super::run) over some paths or over everything. So
+//! a pass is right even if events are wrong or missing. Where the kernel reports no changes, or
+//! only some, the watch polls the folders (`tree`, with `mounts`).
 
 mod batch;
 mod dirty;
@@ -37,23 +37,23 @@ use reload::Reload;
 use source::Source;
 use tree::Tree;
 
-/// Everything is looked at so often, whatever the events were.
+/// Longest time between two looks at everything, even without events.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Pause after a first failure, and the longest one.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
-/// How to watch.
+/// The settings of a watch.
 #[derive(Debug, Clone)]
 pub struct Watching {
-    /// Time between two looks at folders of which the kernel tells nothing.
+    /// Time between two looks at folders that the kernel does not watch.
     pub poll: Duration,
-    /// Socket of the server that is to read the database again after a change.
+    /// Socket of the server that reads the database again after a change.
     pub control: Option<PathBuf>,
-    /// File that the log is written to: its changes mean nothing.
+    /// The log file. The watch ignores changes of it.
     pub log_path: Option<PathBuf>,
 }
 
-/// Scans everything, then again and again what changes. A signal ends the process.
+/// Scans everything, then repeatedly the changes. A signal ends the process.
 ///
 /// # Errors
 /// The only way to return: the job is wrong, or no thread can be started.
@@ -73,14 +73,14 @@ pub fn watch(job: &Job, watching: &Watching, interrupt: &Interrupt, log: &Logger
     }
 }
 
-/// What keeps the watcher from its work.
+/// The troubles of the watch.
 #[derive(Debug, Default)]
 struct Trouble {
-    /// Why the last pass stored nothing, and it was not that too much would be lost.
+    /// The reason why the last pass stored nothing, other than too large a loss.
     failure: Option<String>,
-    /// When to try again after it, and the pause before that.
+    /// Time of the next try after it, and the pause before that.
     retry: Option<(Instant, Duration)>,
-    /// Why a pass was refused, whose paths are in `again`.
+    /// The reason why a pass was refused. Its paths are in `again`.
     refusal: Option<String>,
     /// Places that could not be reached.
     unreachable: usize,
@@ -95,21 +95,21 @@ struct Watcher<'a> {
     source: Arc<Source>,
     tree: Tree,
     reload: Reload,
-    /// The files that a pass itself writes.
+    /// Files that a pass itself writes.
     own: Vec<PathBuf>,
-    /// For the next pass.
+    /// Paths for the next pass.
     next: Batch,
-    /// What was refused or out of reach: looked at again with each poll.
+    /// Paths that were refused or out of reach. The watch looks at them again with each poll.
     again: Batch,
     next_poll: Option<Instant>,
     next_day: Instant,
     trouble: Trouble,
     songs: usize,
-    /// Whether the database knows all of the roots.
+    /// Whether the database holds all of the roots.
     is_complete: bool,
-    /// Whether systemd was told.
+    /// Whether the watch has told systemd that it is ready.
     is_ready: bool,
-    /// Whether the lack of watches was told.
+    /// Whether the log has reported the lack of watches.
     is_short: bool,
 }
 
@@ -159,7 +159,7 @@ impl<'a> Watcher<'a> {
         })
     }
 
-    /// Waits until there is something to do, and does it.
+    /// Waits for the next work, and does it.
     fn turn(&mut self) -> Result<(), ScanError> {
         self.interrupt.rest();
         if let Some(dirty) = self.source.wait(self.timer(), self.trouble.retry.is_some()) {
@@ -182,7 +182,7 @@ impl<'a> Watcher<'a> {
             let batch = std::mem::take(&mut self.next);
             self.pass(batch)?;
         }
-        // By itself: what is refused must not keep the rest out.
+        // In a pass of its own, so that refused paths do not block the others.
         if is_poll && !is_whole && !self.again.is_empty() && self.trouble.retry.is_none() {
             let batch = std::mem::take(&mut self.again);
             self.pass(batch)?;
@@ -193,7 +193,7 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    /// When there is something to do, also if nothing changes.
+    /// Returns the time of the next work, if nothing changes.
     fn timer(&self) -> Instant {
         let retry = self.trouble.retry.map(|(at, _)| at);
         if retry.is_none() && !self.next.is_empty() {
@@ -203,13 +203,13 @@ impl<'a> Watcher<'a> {
         times.into_iter().flatten().fold(self.next_day, Instant::min)
     }
 
-    /// Adds what has changed to the next pass.
+    /// Adds the changes to the next pass.
     fn take(&mut self, dirty: Dirty) {
         if let Some(why) = dirty.all {
             self.next.merge(Batch::everything(why));
         }
         for (watch, names) in dirty.folders {
-            // A folder that is not watched any more has changed its place, which was told too.
+            // A folder without a watch has moved, and its own event tells that.
             let Some(folder) = self.tree.path(watch) else { continue };
             match names {
                 Names::All => self.next.add(folder.to_owned(), true),
@@ -285,13 +285,13 @@ impl<'a> Watcher<'a> {
         self.trouble.retry = None;
         let was_refused = self.again.is_empty() && self.trouble.refusal.take().is_some();
         if was_failing || was_refused {
-            info!(self.log, "The scan can store again what it finds");
+            info!(self.log, "The scan can store the collection again");
             // The same trouble is told when it comes back.
             self.told.forget();
         }
     }
 
-    /// Takes in that nothing was stored.
+    /// Handles a pass that stored nothing.
     fn failed(&mut self, error: ScanError, batch: Batch, log: &Logger) -> Result<(), ScanError> {
         let text = told(&error);
         match error {
@@ -302,13 +302,13 @@ impl<'a> Watcher<'a> {
                 self.next.merge(batch);
             }
             ScanError::TooMuchLost { .. } | ScanError::NothingThere { .. } => {
-                // The numbers change with what else comes and goes.
+                // The numbers vary with other changes.
                 if self.told.is_new(&places(&error)) {
                     error!(self.log, "{text}");
                 }
                 // The rest of the collection is in the database, and can be kept up to date.
                 self.is_complete = true;
-                // What is there is looked at without what is gone.
+                // The existing paths get a pass without the missing ones.
                 let (there, gone) = batch.split();
                 self.next.merge(there);
                 self.refused(text, gone);
@@ -321,7 +321,7 @@ impl<'a> Watcher<'a> {
                 self.refused(text, batch);
             }
             ScanError::Database(DatabaseError::ScanRunning { .. }) => {
-                info!(log, "{text}; what has changed is looked at then");
+                info!(log, "{text}; the changes are scanned then");
                 self.retry(text, batch);
             }
             ScanError::Database(_)
@@ -349,7 +349,7 @@ impl<'a> Watcher<'a> {
         self.next.merge(batch);
     }
 
-    /// Tells once that the kernel refuses watches, and when it does not any more.
+    /// Logs once that the kernel refuses watches, and once that it grants them again.
     fn tell_shortage(&mut self) {
         let needed = self.tree.needed();
         match needed {
@@ -368,7 +368,7 @@ impl<'a> Watcher<'a> {
         self.is_short = needed.is_some();
     }
 
-    /// Tells systemd how it goes; that it is ready after the first pass, whatever came of it.
+    /// Reports the status to systemd; readiness after the first pass, even after a failed one.
     fn tell_status(&mut self) {
         let polled = self.tree.polled().len();
         let mut status = format!("watching {} folders", self.tree.watched());
@@ -386,7 +386,7 @@ impl<'a> Watcher<'a> {
             status += &format!("; {} places could not be reached", self.trouble.unreachable);
         }
         let status = NotifyState::Status(&status);
-        // A manager that does not listen is no reason not to watch.
+        // The watch goes on even if systemd does not listen.
         let _ = if self.is_ready {
             sd_notify::notify(&[status])
         } else {
@@ -397,8 +397,8 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// The database and the log, where they lie among the music, without links: what a pass writes
-/// there must not begin the next one.
+/// Returns the database and the log, if they lie among the music, without links. A pass writes to
+/// them, and that must not begin the next pass.
 fn own_files(job: &Job, watching: &Watching) -> Vec<PathBuf> {
     let database = match job.database.backend() {
         Backend::Sqlite(path) => Some(path.clone()),
@@ -412,13 +412,13 @@ fn own_files(job: &Job, watching: &Watching) -> Vec<PathBuf> {
     database.into_iter().chain(watching.log_path.clone()).filter_map(real).collect()
 }
 
-/// Whether this is one of the files, or one that SQLite or the scan keeps beside it.
+/// Reports whether `path` is one of these files, or one that SQLite or the scan keeps beside it.
 fn is_own(own: &[PathBuf], path: &Path) -> bool {
     let name = |path: &Path| path.file_name().map(OsStr::as_bytes).unwrap_or_default().to_vec();
     own.iter().any(|own| own.parent() == path.parent() && name(path).starts_with(&name(own)))
 }
 
-/// Where a scan would lose too much.
+/// Returns the places where a scan would lose too much.
 fn places(error: &ScanError) -> String {
     match error {
         ScanError::TooMuchLost { losses } => {
@@ -429,7 +429,7 @@ fn places(error: &ScanError) -> String {
     }
 }
 
-/// An error and its causes, as a log line may hold them.
+/// Returns an error and its causes as text for a log line.
 fn told(error: &dyn Error) -> String {
     shown(Path::new(&chain(error)))
 }

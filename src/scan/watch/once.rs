@@ -1,4 +1,4 @@
-//! The log of passes that come again and again: what was told is not told again.
+//! The log of repeated passes: it writes each line once.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,20 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slog::{Drain, Level, Logger, Never, OwnedKVList, Record, o};
 
-/// With more lines than these, all of them may be told again.
+/// With more lines than this, the log forgets all of them and may repeat them.
 const LINES_MAX: usize = 10_000;
 
-/// The lines that were told, by hash.
+/// The lines that were written, by hash.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Told(Arc<Mutex<HashSet<u64>>>);
 
 impl Told {
-    /// A log that writes to `log` each line of level INFO or above once.
+    /// Returns a log that writes each line of level INFO or above to `log` once.
     pub(super) fn logger(&self, log: &Logger) -> Logger {
         Logger::root(Once { told: self.clone(), log: log.clone() }, o!())
     }
 
-    /// Everything may be told again.
+    /// Forgets all lines, so that the log may repeat them.
     pub(super) fn forget(&self) {
         self.lock().clear();
     }
@@ -28,7 +28,7 @@ impl Told {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a line, and says whether it was not told yet.
+    /// Records a line, and returns whether it is new.
     pub(super) fn is_new(&self, line: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         line.hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! Asking the server to read the database again, after a change and not too often.
+//! The requests to the server to read the database again: after a change and not too often.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use crate::control::{self, Command};
 
 /// Time between two reloads.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Time until a server that did not take the wish is asked again.
+/// Time until a server that refused the request is asked again.
 const RETRY: Duration = Duration::from_secs(60);
-/// Longest wait for the answer, which a master gives at once.
+/// Longest wait for the answer. A master answers at once.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What there is to ask of the server.
+/// The pending request to the server.
 #[derive(Debug)]
 pub(super) struct Reload {
     control: Option<PathBuf>,
@@ -23,23 +23,23 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// `control` is the socket of the server.
+    /// Creates the state. `control` is the socket of the server.
     pub(super) fn new(control: Option<PathBuf>, now: Instant) -> Reload {
         Reload { control, is_wished: false, not_before: now }
     }
 
-    /// The database has changed.
+    /// Records that the database has changed.
     pub(super) fn wish(&mut self) {
         self.is_wished = self.control.is_some();
     }
 
-    /// When the server is to be asked.
+    /// Returns the time of the next request.
     pub(super) fn due(&self) -> Option<Instant> {
         self.is_wished.then_some(self.not_before)
     }
 
-    /// Asks it, if it is time to. Without a server there is nothing to do: it reads the
-    /// database when it starts.
+    /// Sends the request, if it is time to. Without a server there is nothing to do: a server reads
+    /// the database when it starts.
     pub(super) fn ask(&mut self, log: &Logger) {
         let (Some(control), true) = (&self.control, self.due().is_some_and(|due| due <= Instant::now()))
         else {

@@ -1,6 +1,6 @@
-//! Where events come from: a thread that does nothing but take them from the kernel, whose
-//! queue is short, while a pass may take long. It also hears of mounts, for which inotify has no
-//! event. Neither wakes anything while nothing happens.
+//! The source of events: a thread that only takes them from the kernel, because the kernel's queue
+//! is short while a pass may take long. The thread also notices changed mounts, for which inotify
+//! has no event. It sleeps while nothing happens.
 
 use std::fs::File;
 use std::io;
@@ -20,10 +20,10 @@ use crate::scan::mounts::{MOUNTS, Mount, Mounts};
 /// Pause after a failure of poll(2).
 const RESPITE: Duration = Duration::from_secs(1);
 
-/// The source, and what watches are set with, if the kernel grants that.
+/// The source, and the inotify instance for the watches, if the kernel grants one.
 pub(super) type Started = (Arc<Source>, Result<Arc<Inotify>, Errno>);
 
-/// What has come and was not yet taken.
+/// The changes that the watch has not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Source {
     dirty: Mutex<Dirty>,
@@ -31,8 +31,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Starts the thread. `folders` are those around which mounts count. Also gives what
-    /// watches are set with; an error if the kernel grants none, and then only mounts are told.
+    /// Starts the thread. Mounts around `folders` count as changes. Also returns the inotify
+    /// instance for the watches; if the kernel refuses one, only mounts are reported.
     ///
     /// # Errors
     /// If no thread can be started.
@@ -55,8 +55,8 @@ impl Source {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a pass over what has changed is due, or until `timer`. Gives what has
-    /// changed, if that is due. Where `holds_back`, changes go on being gathered until `timer`.
+    /// Waits until a pass over the changes is due, or until `timer`. Returns the changes if a pass
+    /// is due. With `holds_back` it collects changes until `timer`.
     pub(super) fn wait(&self, timer: Instant, holds_back: bool) -> Option<Dirty> {
         let mut dirty = self.lock();
         loop {
@@ -84,7 +84,7 @@ struct Listener {
 }
 
 impl Listener {
-    /// Ends only if there is nothing to listen to.
+    /// Runs until there is no source left to listen to.
     fn run(mut self) {
         while self.inotify.is_some() || self.mounts.is_some() {
             let (events, mounts) = self.wait();
@@ -97,7 +97,7 @@ impl Listener {
         }
     }
 
-    /// Waits, and says whether there are events, and whether mounts have changed.
+    /// Waits. Returns whether there are events, and whether mounts have changed.
     fn wait(&mut self) -> (bool, bool) {
         let ready = {
             let events = self.inotify.as_ref().map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN));
@@ -116,8 +116,8 @@ impl Listener {
             Ok(ready) => ready,
             Err(Errno::EINTR) => (false, false),
             Err(_) => {
-                // The kernel lacks memory, and asking at once again would not help it. Nothing is
-                // missed: everything is looked at.
+                // The kernel lacks memory, and an immediate retry would not help. The watch misses
+                // nothing: it looks at everything.
                 thread::sleep(RESPITE);
                 self.add_all("the kernel could not be asked for events");
                 (false, false)

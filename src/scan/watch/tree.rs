@@ -1,6 +1,6 @@
-//! The folders that are watched, and those that cannot be and are polled instead. A watch is
-//! set before its folder is listed, here and by the scan that follows: so a change comes before
-//! the listing and is found by it, or after the watch and is told.
+//! The watched folders, and those that cannot be watched and are polled. A watch is set before its
+//! folder is listed, here and by the scan that follows. So a change either comes before the
+//! listing, which finds it, or after the watch, which reports it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -13,7 +13,7 @@ use nix::sys::inotify::{AddWatchFlags, Inotify, WatchDescriptor};
 use crate::scan::exclude::{IGNORE_FILE, Patterns};
 use crate::scan::mounts::Mounts;
 
-/// What may change a song, or where the music lies.
+/// The events that may change a song or the place of the music.
 const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_MODIFY)
     .union(AddWatchFlags::IN_CLOSE_WRITE)
@@ -27,20 +27,20 @@ const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE
 /// How changes in a folder are noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Watch {
-    /// The kernel tells.
+    /// The kernel reports them.
     Set(WatchDescriptor),
-    /// By polling: others change it too, and the kernel does not tell of that.
+    /// By polling: other machines change the folder too, and the kernel does not report that.
     Remote,
-    /// By polling: the user's watches are used up.
+    /// By polling: the user has no watches left.
     Refused,
-    /// By polling: it is not there, may not be read, or is watched under another path.
+    /// By polling: the folder is missing, unreadable, or watched under another path.
     Impossible,
 }
 
 #[derive(Debug)]
 struct Node {
     watch: Watch,
-    /// The patterns for what it holds.
+    /// The patterns for its entries.
     patterns: Arc<Patterns>,
     /// The walk that last saw it.
     round: u64,
@@ -57,18 +57,18 @@ struct Root {
 #[derive(Debug)]
 pub(super) struct Tree {
     inotify: Option<Arc<Inotify>>,
-    /// None inside another.
+    /// The roots. None lies inside another.
     roots: Vec<Root>,
     everywhere: Arc<Patterns>,
     mounts: Mounts,
-    /// The folders below one stand together, after it.
+    /// The folders. Those below a folder follow right after it.
     nodes: BTreeMap<PathBuf, Node>,
     by_watch: HashMap<WatchDescriptor, PathBuf>,
     round: u64,
 }
 
 impl Tree {
-    /// No folder yet. `roots` are absolute; without `inotify` everything is polled.
+    /// Creates an empty tree. `roots` are absolute; without `inotify` the watch polls everything.
     pub(super) fn new(roots: &[PathBuf], everywhere: Arc<Patterns>, inotify: Option<Arc<Inotify>>) -> Tree {
         let is_outermost =
             |root: &&PathBuf| !roots.iter().any(|other| other != *root && root.starts_with(other));
@@ -94,8 +94,8 @@ impl Tree {
         self.drop_stale(None);
     }
 
-    /// Brings the watches at `path` up to date, where there may be a folder, or may have been.
-    /// All folders below it are looked at if it is new or has moved, or with `deep`.
+    /// Updates the watches at `path`, where a folder may be or may have been. The walk visits all
+    /// folders below it if it is new or has moved, or with `deep`.
     pub(super) fn sync(&mut self, path: &Path, deep: bool) {
         self.round += 1;
         let Some((start, patterns)) = self.start_of(path) else { return };
@@ -108,12 +108,12 @@ impl Tree {
         }
     }
 
-    /// The path that an event is about, and whether all below it may have changed.
+    /// Returns the path of the watched folder.
     pub(super) fn path(&self, watch: WatchDescriptor) -> Option<&Path> {
         self.by_watch.get(&watch).map(PathBuf::as_path)
     }
 
-    /// `path`, which lies below a root, without the links above the root.
+    /// Returns `path`, which lies below a root, without the links above the root.
     pub(super) fn real(&self, path: &Path) -> PathBuf {
         let found = self.roots.iter().find_map(|root| Some((root, path.strip_prefix(&root.path).ok()?)));
         found.map_or_else(
@@ -122,7 +122,7 @@ impl Tree {
         )
     }
 
-    /// The folders to poll, less those below another one.
+    /// Returns the folders to poll, less those below another one.
     pub(super) fn polled(&self) -> Vec<PathBuf> {
         let mut tops: Vec<PathBuf> = Vec::new();
         for (path, node) in &self.nodes {
@@ -134,24 +134,25 @@ impl Tree {
         tops
     }
 
-    /// How many folders are watched.
+    /// Returns the number of watched folders.
     pub(super) fn watched(&self) -> usize {
         self.by_watch.len()
     }
 
-    /// How many folders would be watched, if the kernel refused none; `None` if it does not.
+    /// Returns the number of watches that all folders would need; `None` if the kernel refuses
+    /// none.
     pub(super) fn needed(&self) -> Option<usize> {
         let is = |wanted| move |node: &&Node| node.watch == wanted;
         let refused = self.nodes.values().filter(is(Watch::Refused)).count();
         (refused > 0).then_some(refused + self.watched())
     }
 
-    /// Where the last look at the mounts says that nothing is told.
+    /// Marks the roots that the list of mounts shows as remote.
     fn look_at_mounts(&mut self) {
-        // Without /proc nothing is known to be remote, and everything can be watched.
+        // Without /proc no folder is known to be remote, and everything can be watched.
         self.mounts = Mounts::read().unwrap_or_default();
         for root in &mut self.roots {
-            // A share that gives no answer is not asked.
+            // A share that does not answer is not asked.
             root.real = match self.mounts.is_remote(&root.path) {
                 true => root.path.clone(),
                 false => fs::canonicalize(&root.path).unwrap_or_else(|_| root.path.clone()),
@@ -163,8 +164,8 @@ impl Tree {
         self.roots.iter().any(|root| root.path == path)
     }
 
-    /// The uppermost folder at or above `path` that is not known, or `path` itself; and the
-    /// patterns above it. `None` if it lies on what is polled as a whole.
+    /// Returns the uppermost unknown folder at or above `path`, or `path` itself, and the patterns
+    /// above it. `None` if it lies below a folder that is polled as a whole.
     fn start_of(&self, path: &Path) -> Option<(PathBuf, Arc<Patterns>)> {
         let mut place = path;
         loop {
@@ -179,7 +180,7 @@ impl Tree {
         }
     }
 
-    /// Sets watches from `start` on. Says whether it has looked below it.
+    /// Sets watches from `start` on. Returns whether it has looked below `start`.
     fn walk(&mut self, start: &Path, above: Arc<Patterns>, deep: bool) -> bool {
         let mut open = vec![(start.to_owned(), above)];
         while let Some((folder, above)) = open.pop() {
@@ -207,14 +208,14 @@ impl Tree {
         true
     }
 
-    /// Watches a folder, if that can be, and says whether the watch is new; `None` if there is
-    /// no folder.
+    /// Watches a folder, if possible, and returns whether the watch is new; `None` if there is no
+    /// folder.
     fn watch(&mut self, folder: &Path) -> Option<(Watch, bool)> {
         let is_root = self.is_root(folder);
         let found = match &self.inotify {
             _ if self.is_remote(folder, is_root) => Ok(Watch::Remote),
             None => Ok(Watch::Impossible),
-            // A root may be a link; below it they are not followed.
+            // A root may be a link. Links below a root are not followed.
             Some(inotify) => {
                 let follow = if is_root { AddWatchFlags::empty() } else { AddWatchFlags::IN_DONT_FOLLOW };
                 inotify.add_watch(folder, MASK | follow).map(Watch::Set)
@@ -230,7 +231,7 @@ impl Tree {
         if let Watch::Set(wd) = watch {
             let other = self.by_watch.get(&wd);
             is_new = other.is_none_or(|other| other != folder);
-            // Seen on this walk under another path: a folder that is mounted twice.
+            // This walk has seen the folder under another path: it is mounted twice.
             let is_double =
                 |other: &PathBuf| self.nodes.get(other).is_some_and(|node| node.round == self.round);
             if is_new && other.is_some_and(is_double) {
@@ -252,18 +253,18 @@ impl Tree {
         self.mounts.is_remote_point(&real) || (is_root && self.mounts.is_remote(&real))
     }
 
-    /// Gives up a watch, unless its folder has another path now.
+    /// Removes a watch, unless its folder has another path now.
     fn release(&mut self, watch: WatchDescriptor, folder: &Path) {
         if self.by_watch.get(&watch).is_some_and(|path| path == folder) {
             self.by_watch.remove(&watch);
             if let Some(inotify) = &self.inotify {
-                // It may have gone with its folder.
+                // The watch may have gone with its folder.
                 let _ = inotify.rm_watch(watch);
             }
         }
     }
 
-    /// Drops what the last walk has not met at `start` or below it.
+    /// Drops the folders at `start` or below it that the last walk has not met.
     fn drop_stale(&mut self, start: Option<&Path>) {
         let round = self.round;
         let stale: Vec<PathBuf> =
@@ -286,22 +287,22 @@ impl Tree {
         }
     }
 
-    /// `start` and all below it, or everything.
+    /// Returns `start` and all below it, or everything.
     fn below<'a>(&'a self, start: Option<&'a Path>) -> impl Iterator<Item = (&'a PathBuf, &'a Node)> {
         let range = self.nodes.range(start.map_or_else(PathBuf::new, Path::to_owned)..);
         range.take_while(move |(path, _)| start.is_none_or(|start| path.starts_with(start)))
     }
 }
 
-/// The folders in a folder that are not excluded, and the patterns for what it holds. One that
-/// cannot be listed holds none here; the scan tells why.
+/// Returns the folders in a folder that are not excluded, and the patterns for its entries. A
+/// folder that cannot be listed counts as empty; the scan reports why.
 fn list(folder: &Path, above: Arc<Patterns>) -> (Arc<Patterns>, Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return (above, Vec::new()) };
     let mut folders = Vec::new();
     let mut patterns = above;
     for entry in entries.flatten() {
         if entry.file_name() == IGNORE_FILE {
-            // The scan tells what is wrong with it.
+            // The scan reports the unreadable file.
             if let Ok((more, _)) = patterns.below(folder) {
                 patterns = more;
             }
@@ -343,7 +344,7 @@ mod tests {
             self.folder.path().join("music").join(path)
         }
 
-        /// The folders that are watched, each under the path that its events get.
+        /// Returns the watched folders, each under the path of its events.
         #[track_caller]
         fn assert_watched(&self, expected: &[&str]) {
             let music = self.music("");
@@ -359,7 +360,7 @@ mod tests {
             assert_eq!(nodes, expected.len());
         }
 
-        /// Where the kernel tells that a file was made.
+        /// Returns the folders in which the kernel reports a new file.
         fn told_of(&self, file: &str) -> Vec<PathBuf> {
             while self.inotify.read_events().is_ok() {}
             fs::write(self.music(file), "").expect("file");

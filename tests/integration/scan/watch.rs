@@ -342,7 +342,7 @@ fn a_refused_loss_is_one_error_and_the_watch_goes_on() {
     home.scan(["--force".into(), home.music()]).assert_exited(0);
     songs.retain(|song| song.exists());
     watch.wait_songs(&songs);
-    watch.wait_log("The scan can store again what it finds");
+    watch.wait_log("The scan can store the collection again");
     watch.notified.until("a good status", |said| !said.status().contains("refused"));
     assert_eq!(watch.count_log("[ERROR]"), 1, "{}", watch.log());
 }
@@ -356,7 +356,7 @@ fn a_database_that_is_away_or_held_by_another_scan_is_waited_for() {
     let watch = Watch::over(&home, &[], &[]);
     watch.wait_log("[ERROR]");
     fs::remove_dir(&database).expect("remove");
-    watch.wait_log("The scan can store again what it finds");
+    watch.wait_log("The scan can store the collection again");
     watch.wait_songs(&songs);
     let lock = File::options()
         .create(true)

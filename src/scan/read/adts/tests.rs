@@ -26,7 +26,7 @@ fn frames_are_counted_in_one_pass() {
     assert_eq!(reading.sound.length, Some(Duration::from_nanos(20_000 * 1024 * 1_000_000_000 / 44_100)));
     assert_eq!((reading.sound.channels, reading.sound.sample_rate), (2, 44_100));
     assert_eq!(reading.guess, Some("by counting its frames"));
-    // The window of the tail reaches back.
+    // The window of the tail begins before the sound ends.
     assert!(read < (file.len() + WINDOW) as u64, "{read} of {}", file.len());
 }
 

@@ -56,7 +56,7 @@ fn header_and_footer_may_be_missing() {
     let sound = vec![7; 500];
     for (header, flags, start) in [
         (ends(size, 2, HAS_HEADER | IS_HEADER), HAS_HEADER, 500),
-        // The header that no flag tells of.
+        // A header without its flag.
         (ends(size, 2, IS_HEADER), 0, 500),
         (vec![], 0, 500),
     ] {
@@ -111,7 +111,7 @@ fn covers_and_links_are_skipped() {
     assert!(source.traffic().1 <= 3, "{:?}", source.traffic());
 }
 
-/// One item with a wrong size, bad text or a bad key costs itself.
+/// An item with a wrong size, bad text or a bad key costs only itself.
 #[test]
 fn a_bad_item_costs_itself() {
     for bad in [

@@ -1,5 +1,5 @@
-//! ASF, as which Windows Media Audio comes: objects named by GUIDs. The head tells the length
-//! and the codec; names stand in four places (see `names`).
+//! ASF, the container of Windows Media Audio: objects named by GUIDs. The head states the length
+//! and the codec; names are in four places (see `names`).
 
 mod names;
 #[cfg(test)]
@@ -48,7 +48,7 @@ const METADATA_LIBRARY: Guid = *b"\x94\x1c\x23\x44\x98\x94\xd1\x49\xa1\x41\x1d\x
 const DATA: Guid = *b"\x36\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c";
 const AUDIO: Guid = *b"\x40\x9e\x69\xf8\x4d\x5b\xcf\x11\xa8\xfd\x00\x80\x5f\x5c\x44\x2b";
 
-/// What the objects of the head tell, beside names.
+/// The fields of the head, beside names.
 #[derive(Debug, Default)]
 struct Head {
     properties: Option<Properties>,
@@ -57,7 +57,7 @@ struct Head {
     packets: Option<(u64, u64)>,
 }
 
-/// What the file properties say.
+/// The fields of the file properties.
 #[derive(Debug, Clone, Copy)]
 struct Properties {
     /// Units of 100 ns, with the preroll.
@@ -74,13 +74,13 @@ struct Properties {
 pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     let mut head = Head::default();
     let mut names = names::Names::default();
-    // The head may lie about its size; the object with the sound ends it.
+    // The size of the head may be wrong; the object with the sound ends it.
     let mut objects = Chunks::new(Layout::ASF, HEAD_LEN, source.len());
     loop {
         let wanted = if head.properties.is_some() { DATA } else { FILE_PROPERTIES };
         let Some(object) = objects.next_or_find(source, reading, Some(&wanted))? else { break };
         if object.guid() == DATA {
-            // A file that is still being made states no size, or that of no packet.
+            // An unfinished file states no size, or the size of an object without packets.
             let open = object.is_cut() || object.claimed <= DATA_LEN;
             let to = if open { source.len() } else { object.to };
             head.packets = Some((object.from + DATA_LEN, to));
@@ -141,7 +141,7 @@ impl Properties {
         }
     }
 
-    /// How long it plays, where it says so.
+    /// Returns the length, if the properties state one.
     fn length(self) -> Option<Duration> {
         let play = Duration::from_nanos(self.play.checked_mul(100)?);
         let length = play.checked_sub(Duration::from_millis(self.preroll))?;
@@ -184,11 +184,11 @@ fn measure(
     Ok(())
 }
 
-/// When a packet is to be sent, and how long it lasts, both in milliseconds.
+/// Returns the time at which a packet is sent, and its duration, both in milliseconds.
 fn packet_time(source: &mut Source, at: u64) -> io::Result<(u32, u16)> {
     let head = source.bytes(at, PACKET_HEAD_MAX)?;
     let first = head.first().copied().unwrap_or(0);
-    // The first byte may tell of bytes for error correction.
+    // The first byte may announce bytes for error correction.
     let flags_at = if first & 0x80 != 0 { 1 + usize::from(first & 15) } else { 0 };
     let flags = head.get(flags_at).copied().unwrap_or(0);
     // Three numbers follow, each of 0, 1, 2 or 4 bytes.
@@ -197,7 +197,7 @@ fn packet_time(source: &mut Source, at: u64) -> io::Result<(u32, u16)> {
     Ok((number32(head, at, Layout::ASF.order), number16(head, at + 4, Layout::ASF.order)))
 }
 
-/// Reads what one stream is; the first one with sound counts.
+/// Reads the description of one stream; the first one with sound counts.
 fn read_stream(from: u64, to: u64, source: &mut Source, head: &mut Head) -> io::Result<()> {
     let len = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).min(STREAM_LEN as usize + 20);
     let bytes = source.bytes(from, len)?;

@@ -1,5 +1,5 @@
-//! The names in an ASF file: five fixed ones, a list of named values, and two lists more in
-//! the extension of the head. Text is UTF-16, low byte first.
+//! The names in an ASF file: five fixed ones, a list of named values, and two more lists in the
+//! extension of the head. Text is UTF-16, low byte first.
 
 use std::io;
 
@@ -14,7 +14,7 @@ const NAME_MAX: u64 = 128;
 const DESCRIBED: [Option<Field>; 5] = [Some(Field::Title), Some(Field::Artist), None, None, None];
 const UTF16: Encoding = Encoding::Utf16(ByteOrder::Little);
 
-/// What the objects of names say. Several of them may say the same.
+/// The values of the objects of names. Several objects may hold the same field.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// A track number that counts from 0, which older files have.
@@ -99,7 +99,7 @@ impl Names {
         Ok(())
     }
 
-    /// Adds what only counts if nothing else says it.
+    /// Adds the values that count only if no other object holds the field.
     pub(super) fn give(self, reading: &mut Reading) {
         let mut old = Tags::default();
         if let Some(track) = self.old_track {
@@ -167,7 +167,7 @@ impl Names {
     }
 }
 
-/// Adds a value, unless another object has said it.
+/// Adds a value, unless another object holds the field.
 fn add(field: Field, value: &str, reading: &mut Reading) {
     if !reading.tags.all(field).any(|known| known == value) {
         reading.push(field, value);

@@ -186,7 +186,7 @@ fn sizes_that_lie_cost_what_they_hide() {
         for objects in [[lie.clone(), good.clone()], [good.clone(), lie]] {
             let reading = read_file(file(&objects, b""));
             assert_eq!(reading.sound.length, Some(Duration::from_secs(5)), "{size}");
-            // Nothing but the head of an object can stand in its first 24 bytes.
+            // The first 24 bytes of an object can hold only its head.
             assert_eq!(reading.losses.is_empty(), size < 24, "{size}: {:?}", reading.losses);
         }
     }

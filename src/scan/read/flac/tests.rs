@@ -47,7 +47,7 @@ fn samples_are_counted_where_they_are_not_stated() {
         assert_eq!(row(&reading), format!("T|A|-|-|-|-|{expected}"));
         assert!(reading.guess.is_some() && calls <= 3, "{calls}");
     }
-    // What stands behind the last frame, even if it looks like a frame, is none.
+    // Bytes behind the last frame that look like a frame do not count.
     let mut bytes = flac(&[named()], 0, 0, 200);
     bytes.extend([b"TAG".as_slice(), &[0; 125], &frame(30_000)].concat());
     assert_eq!(row(&song("x.flac", bytes)), format!("T|A|-|-|-|-|{expected}"));

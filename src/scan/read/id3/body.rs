@@ -1,13 +1,13 @@
-//! The bytes between the header of a tag and its end, as they were before a tagger put a
-//! zero after each `ff` in them ("unsynchronisation"), so that no player takes it for sound.
+//! The bytes between the header of a tag and its end, without unsynchronisation: some taggers put a
+//! zero after each `ff` in them, so that no player takes them for sound.
 
 use std::io;
 
 use crate::scan::read::source::{Source, WINDOW};
 
-/// Places of an unsynchronised body that are remembered.
+/// Most remembered places of an unsynchronised body.
 const MARKS_MAX: usize = 16;
-/// Bytes that tell whether a body is unsynchronised as its header says.
+/// Bytes in the check whether a body is unsynchronised as its header says.
 const SAMPLE: usize = 4096;
 
 /// A place in an unsynchronised body.
@@ -21,15 +21,14 @@ struct Mark {
     after_ff: bool,
 }
 
-/// The body of a tag. Offsets are relative to it and do not count what unsynchronisation
-/// put in.
+/// The body of a tag. Offsets are relative to it and do not count the inserted zeros.
 #[derive(Debug)]
 pub(super) struct Body {
     from: u64,
     to: u64,
-    /// Its length; of an unsynchronised one only once its end was seen.
+    /// Its length; for an unsynchronised body known only once its end was read.
     len: Option<u64>,
-    /// Where reading can go on in an unsynchronised body; the oldest are overwritten.
+    /// Places from which reading can resume in an unsynchronised body; new ones replace the oldest.
     marks: Vec<Mark>,
     oldest: usize,
 }
@@ -40,8 +39,8 @@ impl Body {
         Body { from, to: to.max(from), len, marks: Vec::new(), oldest: 0 }
     }
 
-    /// A body that is said to be unsynchronised. Where `ff` comes before a byte that would
-    /// have got a zero before it, a tagger set the flag and wrote plain bytes.
+    /// Creates a body that its header calls unsynchronised. An `ff` before a byte that needs a zero
+    /// before it shows that the tagger set the flag and wrote plain bytes.
     pub(super) fn unsynchronised(source: &mut Source, from: u64, to: u64) -> io::Result<Body> {
         let mut body = Body::plain(from, to);
         let sample = source.bytes(from, SAMPLE.min(usize::try_from(to - from).unwrap_or(SAMPLE)))?;
@@ -52,12 +51,12 @@ impl Body {
         Ok(body)
     }
 
-    /// The length, or what it is at most.
+    /// Returns the length, or an upper bound of it.
     pub(super) fn len(&self) -> u64 {
         self.len.unwrap_or(self.to - self.from)
     }
 
-    /// The bytes at `at`: `len` of them, fewer where the body ends. The caller bounds `len`.
+    /// Returns the bytes at `at`: `len` of them, fewer if the body ends. The caller bounds `len`.
     pub(super) fn read(&mut self, source: &mut Source, at: u64, len: u64) -> io::Result<Vec<u8>> {
         if at >= self.len() {
             return Ok(Vec::new());
@@ -74,7 +73,7 @@ impl Body {
         Ok(bytes)
     }
 
-    /// The offset in the file of the byte at `at`.
+    /// Returns the offset in the file of the byte at `at`.
     pub(super) fn offset(&mut self, source: &mut Source, at: u64) -> io::Result<u64> {
         let at = at.min(self.len());
         if self.marks.is_empty() {
@@ -104,8 +103,8 @@ impl Body {
         Ok(mark)
     }
 
-    /// Appends up to `len` bytes from a place on, and moves the place behind them. Tells
-    /// whether the body goes on.
+    /// Appends up to `len` bytes from a place on, and moves the place behind them. Returns whether
+    /// the body continues.
     fn step(
         &mut self,
         source: &mut Source,
@@ -132,7 +131,7 @@ impl Body {
     }
 }
 
-/// Whether no `ff` stands before a byte that would have got a zero before it.
+/// Reports whether no `ff` precedes a byte that needs a zero before it.
 pub(super) fn is_unsynchronised(bytes: &[u8]) -> bool {
     !bytes.windows(2).any(|pair| pair[0] == 0xff && pair[1] >= 0xe0)
 }

@@ -1,4 +1,4 @@
-//! One frame of an ID3v2 tag: what it means, and how its content is packed and encoded.
+//! One frame of an ID3v2 tag: its meaning, and how its content is packed and encoded.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -11,12 +11,12 @@ use crate::scan::read::names;
 use crate::scan::read::tags::{ENCODED_MAX, Field, INFLATED_MAX, Reading};
 use crate::scan::read::text::{self, ByteOrder, Encoding};
 
-/// Most bytes of a frame that are fetched.
+/// Most bytes of a frame that are read.
 pub(super) const FETCH_MAX: u64 = ENCODED_MAX as u64 + 64;
-/// Whose number in a `UFID` frame is that of a MusicBrainz recording.
+/// Owner of the `UFID` frame with the number of a MusicBrainz recording.
 const MUSICBRAINZ: &[u8] = b"http://musicbrainz.org";
 
-/// What a frame is for.
+/// The meaning of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     Text(Field),
@@ -27,14 +27,14 @@ pub(super) enum Meaning {
     Cover,
 }
 
-/// Why the content of a frame counts for nothing.
+/// The reason why the content of a frame is ignored.
 #[derive(Debug)]
 pub(super) enum FrameError {
     /// It is encrypted.
     Encrypted,
     /// The compressed frames of the file inflate to more than [`INFLATED_MAX`].
     InflatesTooMuch,
-    /// It is compressed, and is none of zlib's.
+    /// It is compressed, and the data is not valid zlib data.
     Inflate(io::Error),
     /// The number of its encoding is not one of ID3's.
     Encoding(u8),
@@ -79,7 +79,7 @@ pub(super) struct Content {
 }
 
 impl Frame {
-    /// A frame of this version with this header, whose content begins at `body`.
+    /// Creates the frame of a version from its header. Its content begins at `body`.
     pub(super) fn new(version: u8, head: &[u8], body: u64) -> Frame {
         let mut id = [0; 4];
         let len = if version == 2 { 3 } else { 4 };
@@ -89,7 +89,7 @@ impl Frame {
         Frame { version, id, flags, meaning: meaning(&id), body, size }
     }
 
-    /// What a message calls the frame.
+    /// Returns the name of the frame for messages.
     pub(super) fn name(&self) -> String {
         match self.meaning {
             Some(Meaning::Text(field)) => field.name().to_owned(),
@@ -100,16 +100,16 @@ impl Frame {
         }
     }
 
-    /// Whether another frame says the same better: a year is less than a date.
+    /// Reports whether another frame is better for the field: a date is better than a year.
     pub(super) fn is_weak(&self) -> bool {
         let is_year = matches!(&self.id, b"TYER" | b"TYE\0" | b"TORY" | b"TOR\0");
         is_year || matches!(self.meaning, Some(Meaning::UserText))
     }
 
-    /// The content without what the flags say was done to it.
+    /// Returns the content after undoing the transformations that the flags name.
     ///
     /// # Errors
-    /// Why it cannot be read.
+    /// The reason why it cannot be read.
     pub(super) fn unwrap(
         &self,
         mut data: Vec<u8>,
@@ -117,7 +117,7 @@ impl Frame {
         unsynchronised: bool,
         reading: &mut Reading,
     ) -> Result<Content, FrameError> {
-        /// Which bits mean what, by version: compressed, encrypted, grouped, with a length.
+        /// The bits for: compressed, encrypted, grouped, with a length. They depend on the version.
         struct Bits(u8, u8, u8, u8);
         let Bits(compressed, encrypted, grouped, with_len) =
             if self.version == 4 { Bits(0x08, 0x04, 0x40, 0x01) } else { Bits(0x80, 0x40, 0x20, 0x80) };
@@ -138,7 +138,7 @@ impl Frame {
     }
 }
 
-/// Inflates at most what one text needs, and at most [`INFLATED_MAX`] in one file.
+/// Inflates at most as much as one text needs, and at most [`INFLATED_MAX`] in one file.
 fn inflate(data: &[u8], is_cut: bool, reading: &mut Reading) -> Result<Content, FrameError> {
     let mut inflated = Vec::new();
     let outcome = ZlibDecoder::new(data).take(ENCODED_MAX as u64 + 1).read_to_end(&mut inflated);
@@ -153,8 +153,8 @@ fn inflate(data: &[u8], is_cut: bool, reading: &mut Reading) -> Result<Content, 
     }
 }
 
-/// What the size of a frame may be, the likeliest first. Version 2.4 has seven bits a byte,
-/// but old iTunes wrote eight; some wrote seven into version 2.3.
+/// Returns the possible sizes of a frame, the likeliest first. Version 2.4 has seven bits a byte,
+/// but old iTunes wrote eight; some taggers wrote seven into version 2.3.
 pub(super) fn sizes(version: u8, head: &[u8]) -> impl Iterator<Item = u64> {
     let raw = match (version, head) {
         (2, [_, _, _, size @ ..]) if size.len() >= 3 => u32::from_be_bytes([0, size[0], size[1], size[2]]),
@@ -175,7 +175,7 @@ pub(super) fn synchsafe(raw: u32) -> u32 {
     raw.to_be_bytes().iter().fold(0, |sum, byte| sum << 7 | u32::from(byte & 0x7f))
 }
 
-/// What the frame called `id` means. A name of three letters ends in a NUL.
+/// Returns the meaning of the frame called `id`. A name of three letters ends in a NUL.
 fn meaning(id: &[u8; 4]) -> Option<Meaning> {
     let text = match id.strip_suffix(b"\0").or(id.strip_suffix(b" ")).unwrap_or(id) {
         b"TIT2" | b"TT2" => Field::Title,
@@ -205,7 +205,7 @@ fn meaning(id: &[u8; 4]) -> Option<Meaning> {
 /// Adds the values of a frame to those of `reading`.
 ///
 /// # Errors
-/// Why it has none that can be read.
+/// The reason why it has no readable values.
 pub(super) fn push(
     meaning: Meaning,
     content: &Content,
@@ -243,8 +243,8 @@ fn push_text(field: Field, text: &str, reading: &mut Reading) {
     }
 }
 
-/// The values of a text frame, decoded. As in avalonms a frame counts for nothing if one of
-/// them does not fit its encoding: the tagger had another one in mind.
+/// Returns the values of a text frame, decoded. As in avalonms, one value that does not fit its
+/// encoding makes the frame invalid: its stated encoding is wrong.
 fn decoded(content: &Content, version: u8) -> Result<Vec<String>, FrameError> {
     let decode = |(value, encoding): (&[u8], Encoding)| match text::decode(value, encoding) {
         (text, true) => Ok(text),
@@ -253,7 +253,7 @@ fn decoded(content: &Content, version: u8) -> Result<Vec<String>, FrameError> {
     texts(content, version)?.into_iter().map(decode).collect()
 }
 
-/// The values of a text frame, each with its encoding. An empty frame has none.
+/// Returns the values of a text frame, each with its encoding. An empty frame has none.
 fn texts(content: &Content, version: u8) -> Result<Vec<(&[u8], Encoding)>, FrameError> {
     let Some((encoding, mut rest)) = content.data.split_first() else { return Ok(Vec::new()) };
     let mut order = ByteOrder::Little;
@@ -264,7 +264,7 @@ fn texts(content: &Content, version: u8) -> Result<Vec<(&[u8], Encoding)>, Frame
         let mut text = match encoding {
             0 => (value, Encoding::Latin1),
             1 => {
-                // A value without a mark has the order of the one before.
+                // A value without a byte order mark has the order of the one before.
                 let (marked, value) = ByteOrder::of(value, order);
                 order = marked;
                 (value, Encoding::Utf16(order))
@@ -276,7 +276,7 @@ fn texts(content: &Content, version: u8) -> Result<Vec<(&[u8], Encoding)>, Frame
         if content.is_cut && after.is_empty() {
             text.0 = text::without_torn_end(text.0, text.1);
         }
-        // An empty value behind another one says nothing.
+        // An empty value behind another one is ignored.
         if values.is_empty() || !text.0.is_empty() {
             values.push(text);
         }
@@ -289,7 +289,7 @@ fn texts(content: &Content, version: u8) -> Result<Vec<(&[u8], Encoding)>, Frame
     Ok(values)
 }
 
-/// A value up to the NUL that ends it, and what follows.
+/// Returns a value up to the NUL that ends it, and the rest.
 fn split(data: &[u8]) -> (&[u8], &[u8]) {
     match data.iter().position(|byte| *byte == 0) {
         Some(at) => (&data[..at], &data[at + 1..]),
@@ -297,7 +297,7 @@ fn split(data: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The same for units of two bytes. A single byte at the end belongs to the value; it is
+/// Does the same for units of two bytes. A single byte at the end belongs to the value; it is
 /// mostly half of a NUL.
 fn split_wide(data: &[u8]) -> (&[u8], &[u8]) {
     match data.chunks(2).position(|unit| unit.iter().all(|byte| *byte == 0)) {

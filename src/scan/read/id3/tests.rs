@@ -374,7 +374,7 @@ fn the_end_of_a_tag_is_behind_its_padding_and_footer() {
     assert_eq!(none(b""), None);
 }
 
-/// 20,000 frames, empty or with sizes that lie, end quickly and are told.
+/// 20,000 frames, empty or with wrong sizes, end quickly and are reported.
 #[test]
 fn many_odd_frames_end_quickly() {
     for (version, size) in [(3, 0), (3, u32::MAX), (4, 0x7f7f_7f7f), (3, 7)] {

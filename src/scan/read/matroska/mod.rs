@@ -1,5 +1,5 @@
-//! Matroska and WebM: nested elements. The index at the head (`SeekHead`) tells where names
-//! stand behind the sound, so that the clusters of sound are not walked over.
+//! Matroska and WebM: nested elements. The index at the head (`SeekHead`) states where names are
+//! behind the sound, so that a reader need not walk over the clusters of sound.
 
 mod element;
 mod tag;
@@ -55,8 +55,8 @@ const TAIL_MAX: u64 = 4 << 20;
 /// Most places where the last cluster may begin.
 const CLUSTERS_MAX: usize = 32;
 
-/// Reads a Matroska file. `promised` says that its name promises audio; a file of another
-/// name that holds video is a film.
+/// Reads a Matroska file. `promised` says whether its name promises audio. A file with another name
+/// that holds video is a film.
 ///
 /// # Errors
 /// When it holds no track of audio.
@@ -115,7 +115,7 @@ fn length(units: f64, scale: u64) -> Option<Duration> {
     (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
 }
 
-/// What was found in the segment.
+/// The findings in the segment.
 #[derive(Debug, Default)]
 struct Found {
     scale: u64,
@@ -141,7 +141,8 @@ impl Found {
             let Some(part) = Element::at(source, at, segment.end)? else { break };
             if part.id == CLUSTER {
                 self.cluster = self.cluster.or(Some(at));
-                // Without a size it holds all that follows; with an index it is no use to go on.
+                // A part without a size holds the rest of the file; with an index there is no need
+                // to go on.
                 if part.is_open || !self.seeks.is_empty() {
                     break;
                 }
@@ -372,7 +373,7 @@ fn cluster_times(source: &mut Source, at: u64, end: u64) -> io::Result<Option<(u
                     }
                 }
             }
-            // Another cluster or what follows the last one.
+            // Another cluster, or the element behind the last one.
             id if id > 0xff_ffff => break,
             _ => {}
         }

@@ -1,5 +1,5 @@
-//! The tags of Matroska. Each says what it is of: the track, the album, or nothing; what is
-//! said of the track counts most.
+//! The tags of Matroska. Each has a target: the track, the album, or none. Values of the track
+//! count most.
 
 use std::io;
 
@@ -21,13 +21,13 @@ const NAME: u32 = 0x45a3;
 const STRING: u32 = 0x4487;
 const BINARY: u32 = 0x4485;
 
-/// The level of a track; those above are albums and what holds them.
+/// The level of a track; higher levels are albums and groups of albums.
 const TRACK_LEVEL: u64 = 30;
 const ALBUM_LEVEL: u64 = 50;
-/// Most bytes of a name that has a meaning for us.
+/// Longest name with a meaning for this program, in bytes.
 const NAME_MAX: usize = 64;
 
-/// What a tag is of, the strongest first.
+/// The target of a tag, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Level {
     Track,
@@ -60,7 +60,7 @@ impl Levels {
             }
         }
         if children.is_broken {
-            reading.lose("tags", "something in them is no element; what follows it is lost");
+            reading.lose("tags", "something in them is no element; the rest is lost");
         }
         Ok(())
     }
@@ -92,13 +92,13 @@ impl Levels {
             }
         }
         if children.is_broken {
-            reading.lose("tag", "something in it is no element; what follows it is lost");
+            reading.lose("tag", "something in it is no element; the rest is lost");
         }
         Ok(())
     }
 }
 
-/// What a tag is of; `None` when it is of no sound but of a chapter or a picture.
+/// Returns the target of a tag; `None` if it is not sound but a chapter or a picture.
 fn read_targets(source: &mut Source, targets: Element) -> io::Result<Option<Level>> {
     let mut level = None;
     let mut is_of_track = false;
@@ -154,7 +154,7 @@ fn read_simple(source: &mut Source, simple: Element, level: Level, reading: &mut
     }
 }
 
-/// The value of an inner name, if that is how to sort the outer one.
+/// Returns the value of an inner name, if it is the sort name of the outer one.
 fn sort_name(source: &mut Source, simple: Element) -> io::Result<Option<Element>> {
     let (mut is_sort, mut value) = (false, None);
     let mut children = simple.children();
@@ -184,8 +184,8 @@ pub(super) fn push(
     Ok(())
 }
 
-/// What a name means at a level. Where the level is not stated (by ffmpeg), names are those
-/// of a track.
+/// Returns the field of a name at a level. Without a stated level (from ffmpeg), names are those of
+/// a track.
 fn field(name: &[u8], level: Level) -> Option<Field> {
     let is_album = level == Level::Album;
     Some(match name {

@@ -95,7 +95,7 @@ fn names_behind_the_sound_are_found_without_a_walk() {
     assert_eq!((row(&reading).as_str(), losses(&reading).as_str()), ("T|A|-|-|-|-|4000", ""));
     assert_eq!((reading.sound.codec, reading.sound.sample_rate, reading.sound.channels), ("opus", 48_000, 2));
     assert!(calls <= 3, "{calls}");
-    // Without an index there is nothing but the walk.
+    // Without an index the reader must walk.
     assert_eq!(row(&song("x.mka", mka(&[front.clone(), sound.clone(), named()]))), "T|A|-|-|-|-|4000");
     let wrong = song("x.mka", mka(&[seek(TAGS, position - 1), front, sound, named()]));
     assert_eq!((row(&wrong).as_str(), losses(&wrong).as_str()), ("-|-|-|-|-|-|4000", "tags"));
@@ -137,7 +137,7 @@ fn what_is_said_of_the_track_counts_most() {
     ] {
         assert_eq!(reading.tags.first(field), Some(value));
     }
-    // As ffmpeg writes them: the title of the file, and names that are of nothing.
+    // As ffmpeg writes them: the title of the file, and names without a target.
     let plain =
         tags(&[tag(&[], &[simple("ARTIST", b"A"), simple("ALBUM", b"L"), simple("PART_NUMBER", b"3/9")])]);
     assert_eq!(row(&song("x.mka", mka(&[title, tracks(), plain]))), "of the file|A|L|-|3/9|-|1000");

@@ -1,5 +1,5 @@
-//! Atoms: a size, a name, content. An atom whose size is wrong costs at most those behind it
-//! in the same parent.
+//! Atoms: a size, a name, content. A wrong size costs at most the atoms behind it in the same
+//! parent.
 
 use std::io;
 
@@ -75,12 +75,12 @@ impl Atom {
     }
 }
 
-/// Why the atoms behind one cannot be found.
+/// The reason why the atoms behind one cannot be found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Fault {
     /// The size of an atom is smaller than its header.
     Size,
-    /// There are more than are looked at.
+    /// There are more atoms than the reader looks at.
     Many,
 }
 
@@ -95,7 +95,7 @@ pub(super) struct Atoms {
     max: usize,
     /// Whether they are those of the file itself.
     is_top: bool,
-    /// Why they ended early.
+    /// The reason why they ended early.
     pub(super) fault: Option<Fault>,
 }
 
@@ -155,7 +155,7 @@ impl Atoms {
         Ok(None)
     }
 
-    /// Tells why the atoms of `parent` ended early.
+    /// Logs why the atoms of `parent` ended early.
     pub(super) fn tell_fault(&self, parent: &str, reading: &mut Reading) {
         match self.fault {
             Some(Fault::Size) => {

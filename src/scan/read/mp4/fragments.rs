@@ -1,5 +1,5 @@
-//! The length of fragmented files: the index of the file tells it, or an index of segments,
-//! or the tables of all fragments do.
+//! The length of fragmented files. The index of the file states it, or an index of segments does,
+//! or it is the sum of the tables of all fragments.
 
 use std::io;
 
@@ -20,7 +20,7 @@ pub(super) struct Length {
     pub(super) per_second: u32,
 }
 
-/// The length of the track with all fragments; the track itself where there are none.
+/// Returns the length of the track with all fragments, or of the track itself without any.
 ///
 /// # Errors
 /// Those of reading.
@@ -48,7 +48,7 @@ pub(super) fn length(
     Ok(Length { units: own.units.saturating_add(summed), ..own })
 }
 
-/// What `mehd` states, in the units of the file.
+/// Returns the length in `mehd`, in the units of the file.
 fn stated(source: &mut Source, moov: Atom, mvex: Atom) -> io::Result<Option<Length>> {
     let Some(mehd) = mvex.child(source, b"mehd")? else { return Ok(None) };
     let Some(mvhd) = moov.child(source, b"mvhd")? else { return Ok(None) };
@@ -60,7 +60,7 @@ fn stated(source: &mut Source, moov: Atom, mvex: Atom) -> io::Result<Option<Leng
     Ok(units.filter(|units| *units > 0 && per_second > 0).map(|units| Length { units, per_second }))
 }
 
-/// What the index of segments states, if it covers the file.
+/// Returns the length in the index of segments, if it covers the file.
 fn indexed(source: &mut Source, moov: Atom) -> io::Result<Option<Length>> {
     let end = source.len();
     let mut atoms = Atoms::of_file(source, moov.end);
@@ -124,7 +124,7 @@ fn default_duration(source: &mut Source, mvex: Atom, id: u32) -> io::Result<u32>
     Ok(0)
 }
 
-/// Where a fragment of a track begins, if it says so, and how long it is.
+/// Returns the start of a fragment of a track, if stated, and its duration.
 fn fragment(
     source: &mut Source,
     traf: Atom,

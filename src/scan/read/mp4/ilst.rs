@@ -1,5 +1,5 @@
-//! The list of names in MP4 (`ilst`), one atom for each, with the values in `data` atoms.
-//! An atom that cannot be read costs itself.
+//! The list of names in MP4 (`ilst`), one atom for each, with the values in `data` atoms. A damaged
+//! atom costs only itself.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::scan::read::vorbis_comment::{self, whole_chars};
 
 /// Bytes of a `data` atom before its value: type and locale.
 const PREFIX_LEN: u64 = 8;
-/// Most bytes of the name of a freeform atom that has a meaning for us.
+/// Longest name of a freeform atom with a meaning for this program, in bytes.
 const NAME_MAX: usize = 64;
 
 const UTF8: u32 = 1;
@@ -51,7 +51,7 @@ pub(super) fn read(source: &mut Source, ilst: Atom, reading: &mut Reading) -> io
         }
     }
     items.tell_fault("the tag (ilst)", reading);
-    // The genre as a number counts only where there is no text; it is that of ID3v1 plus one.
+    // The genre as a number counts only without a text; it is that of ID3v1 plus one.
     if let Some([number]) = number
         && !reading.tags.has(Field::Genre)
     {
@@ -63,7 +63,7 @@ pub(super) fn read(source: &mut Source, ilst: Atom, reading: &mut Reading) -> io
     Ok(())
 }
 
-/// What the name of an atom of texts means.
+/// Returns the field of an atom of texts.
 pub(super) fn text_field(name: &[u8; 4]) -> Option<Field> {
     Some(match name {
         b"\xa9nam" => Field::Title,
@@ -83,8 +83,8 @@ pub(super) fn text_field(name: &[u8; 4]) -> Option<Field> {
     })
 }
 
-/// What the name of a freeform atom means: Picard's names for MusicBrainz, else those of
-/// Vorbis comments.
+/// Returns the field of a freeform atom: Picard's names for MusicBrainz, else those of Vorbis
+/// comments.
 fn freeform_field(name: &[u8]) -> Option<Field> {
     Some(match name.to_ascii_uppercase().as_slice() {
         b"MUSICBRAINZ TRACK ID" => Field::MusicbrainzRecording,
@@ -94,7 +94,7 @@ fn freeform_field(name: &[u8]) -> Option<Field> {
         b"MUSICBRAINZ ARTIST ID" => Field::MusicbrainzArtist,
         b"MUSICBRAINZ ALBUM ARTIST ID" => Field::MusicbrainzAlbumArtist,
         b"ORIGINAL YEAR" | b"ORIGINAL DATE" => Field::OriginalDate,
-        // They have atoms of their own, which say it better.
+        // These have their own atoms, which are better.
         b"TITLE" | b"ALBUM" | b"ARTIST" | b"GENRE" | b"DATE" | b"TRACKNUMBER" => return None,
         name => vorbis_comment::field(name)?,
     })
@@ -104,12 +104,12 @@ fn freeform_field(name: &[u8]) -> Option<Field> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Data {
     atom: Atom,
-    /// What the value is.
+    /// The type of the value.
     kind: u32,
 }
 
 impl Data {
-    /// The values of an item, one by one, to `work`; what is no value is passed over.
+    /// Passes the values of an item to `work`, one by one; skips atoms that are not values.
     pub(super) fn each(
         source: &mut Source,
         item: Atom,
@@ -153,7 +153,7 @@ impl Data {
                 Some(number) => reading.push(field, &number.to_string()),
                 None => reading.lose(field.name(), format!("a number of {} bytes", value.len())),
             },
-            // 0 says that the meaning of the atom implies the type.
+            // 0 means that the atom implies the type.
             0 | UTF8 | UTF8_SORT => {
                 reading.push_encoded(
                     field,
@@ -171,7 +171,7 @@ impl Data {
     }
 }
 
-/// Whether a value is a number: by its type, or by what the field is.
+/// Reports whether a value is a number: by its type, or by its field.
 fn is_number(field: Field, kind: u32) -> bool {
     kind != 0 || field == Field::Compilation
 }
@@ -207,7 +207,7 @@ fn read_numbers<const N: usize>(
     Ok(found)
 }
 
-/// A number and perhaps a total, behind two bytes that mean nothing.
+/// Reads a number and an optional total, behind two unused bytes.
 fn read_pair(source: &mut Source, item: Atom, fields: [Field; 2], reading: &mut Reading) -> io::Result<()> {
     let [field, total_field] = fields;
     Data::each(source, item, field.name(), reading, |source, data, reading| {
@@ -227,7 +227,7 @@ fn read_pair(source: &mut Source, item: Atom, fields: [Field; 2], reading: &mut 
     })
 }
 
-/// An atom whose name stands in it as a text.
+/// Reads an atom that holds its name as a text.
 fn read_freeform(source: &mut Source, item: Atom, reading: &mut Reading) -> io::Result<()> {
     let Some(name) = item.child(source, b"name")? else {
         reading.lose("freeform atom", "it has no name; it was passed over");

@@ -1,4 +1,4 @@
-//! The tracks of an MP4 file: which of them is audio, in what codec, and how long it is.
+//! The tracks of an MP4 file: the first track of audio, its codec, and its length.
 
 use std::io;
 
@@ -18,7 +18,7 @@ pub(super) struct Track {
     pub(super) id: u32,
     /// Units of time per second.
     pub(super) timescale: u32,
-    /// How long it is, in units of time; 0 when unknown.
+    /// Its duration, in units of time; 0 if unknown.
     pub(super) duration: u64,
     pub(super) sound: Sound,
 }

@@ -1,4 +1,4 @@
-//! The codecs of streams in Ogg: what the first packet says, and how long packets play.
+//! The codecs of streams in Ogg: the fields of the first packet, and the duration of packets.
 
 use std::io;
 
@@ -9,10 +9,10 @@ use crate::scan::read::tags::Reading;
 
 /// Samples per second of every Opus stream.
 const OPUS_RATE: u32 = 48_000;
-/// Most bytes of a first packet that are looked at.
+/// Most bytes of a first packet that are read.
 pub(super) const HEAD_MAX: usize = 128;
 
-/// What a stream holds.
+/// The codec of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Codec {
     Vorbis {
@@ -34,7 +34,7 @@ pub(super) enum Codec {
         packet: u64,
         extra_headers: u32,
     },
-    /// The description may stand in a packet of its own (before 2006).
+    /// The description may be in another packet (before 2006).
     Flac(Option<flac::Info>),
     Theora(Frames),
     /// Another codec for video.
@@ -42,13 +42,13 @@ pub(super) enum Codec {
     Other,
 }
 
-/// The frames of a Theora stream. 0 is for what the first packet does not say.
+/// The frames of a Theora stream. 0 marks a value that the first packet lacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Frames {
     /// Frames in `seconds`.
     count: u32,
     seconds: u32,
-    /// How many bits of a place in the stream count frames from the last key frame on.
+    /// Number of low bits of a place in the stream that count frames from the last key frame on.
     shift: u32,
     bit_rate: u32,
 }
@@ -65,7 +65,7 @@ impl Frames {
         }
     }
 
-    /// When the frame at this place is shown, in nanoseconds.
+    /// Returns the time at which the frame at this place is shown, in nanoseconds.
     pub(super) fn nanos(self, place: u64) -> Option<u64> {
         let frames = (place >> self.shift).saturating_add(place & ((1 << self.shift) - 1));
         let nanos = u128::from(frames) * u128::from(self.seconds) * 1_000_000_000;
@@ -74,7 +74,7 @@ impl Frames {
 }
 
 impl Codec {
-    /// The codec whose first packet begins so.
+    /// Returns the codec whose first packet begins with these bytes.
     pub(super) fn of(head: &[u8]) -> Codec {
         vorbis(head).or_else(|| opus(head)).or_else(|| speex(head)).unwrap_or_else(|| match head {
             // Version, number of header packets, mark and header of the block go before.
@@ -87,12 +87,12 @@ impl Codec {
         })
     }
 
-    /// Whether it is audio that we read.
+    /// Reports whether it is audio that this program reads.
     pub(super) fn is_audio(&self) -> bool {
         matches!(self, Codec::Vorbis { .. } | Codec::Opus { .. } | Codec::Speex { .. } | Codec::Flac(_))
     }
 
-    /// Samples per second, in which places in the sound are told.
+    /// Returns the samples per second, the unit of places in the sound.
     pub(super) fn rate(&self) -> u32 {
         match self {
             Codec::Vorbis { rate, .. } | Codec::Speex { rate, .. } => *rate,
@@ -102,7 +102,7 @@ impl Codec {
         }
     }
 
-    /// Samples at the start of a stream that are not heard.
+    /// Returns the number of samples at the start of a stream that are not played.
     pub(super) fn pre_skip(&self) -> u64 {
         match self {
             Codec::Opus { pre_skip, .. } => u64::from(*pre_skip),
@@ -110,7 +110,7 @@ impl Codec {
         }
     }
 
-    /// Tells what is known of the sound, but for the length.
+    /// Copies the known fields of the sound, but for the length.
     pub(super) fn describe(&self, reading: &mut Reading) {
         let sound = &mut reading.sound;
         sound.sample_rate = self.rate();
@@ -131,8 +131,8 @@ impl Codec {
         }
     }
 
-    /// The place in the sound where the packets that end on the first page of sound begin.
-    /// It is not 0 in a recording of a stream that others listened to before.
+    /// Returns the place in the sound where the packets that end on the first page of sound begin.
+    /// It is not 0 in a recording of a live stream.
     ///
     /// # Errors
     /// Those of reading.
@@ -155,7 +155,7 @@ fn number(head: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*head.get(at..)?.first_chunk()?))
 }
 
-/// A bit rate; negative numbers say that it is unknown.
+/// Returns a bit rate; negative numbers mean that it is unknown.
 fn bit_rate(number: u32) -> u32 {
     if number > i32::MAX as u32 { 0 } else { number }
 }

@@ -1,6 +1,6 @@
-//! Ogg: pages of one or more streams. The first stream of audio that we know makes the song;
-//! what its comments lack, those of a video beside it give. A video without audio that we know
-//! is a song too, as it was for avalonms.
+//! Ogg: pages of one or more streams. The first stream of supported audio makes the song. The
+//! comments of a video stream fill in the fields that the audio stream lacks. A video without
+//! supported audio is a song too, as in avalonms.
 
 mod codec;
 mod length;
@@ -28,7 +28,7 @@ const BLOCKS_MAX: u64 = 1000;
 /// Reads a file that begins with `OggS`.
 ///
 /// # Errors
-/// When it holds no audio, or none that we know.
+/// If it holds no audio, or no supported audio.
 pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     let streams = streams(source)?;
     if streams.is_empty() {
@@ -78,7 +78,7 @@ fn streams(source: &mut Source) -> io::Result<Vec<Stream>> {
     Ok(streams)
 }
 
-/// Reads the comments of a stream, and tells where its sound begins.
+/// Reads the comments of a stream, and returns the start of its sound.
 fn read_comments(source: &mut Source, stream: &mut Stream, reading: &mut Reading) -> io::Result<u64> {
     let mut cursor = Cursor::new(stream.page.clone());
     if matches!(stream.codec, Codec::Flac(_)) {
@@ -117,7 +117,7 @@ fn read_blocks(
         if !cursor.next(source)? {
             break;
         }
-        // A frame of sound where the last block was not marked as such begins with ff.
+        // A frame of sound begins with ff. It follows here if the last block lacks its mark.
         let Ok([kind @ 0..=0xfe, a, b, c]) = <[u8; 4]>::try_from(cursor.take(source, 4)?) else { break };
         match kind & 0x7f {
             flac::STREAMINFO => {

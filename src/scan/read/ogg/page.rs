@@ -7,7 +7,7 @@ use memchr::memmem;
 use crate::scan::read::source::{Source, WINDOW};
 use crate::scan::read::vorbis_comment::Packet;
 
-/// What a page begins with.
+/// First bytes of a page.
 const MARK: &[u8] = b"OggS";
 /// Bytes of the header of a page, without its table of segments.
 const HEADER_LEN: u64 = 27;
@@ -25,11 +25,11 @@ pub(super) struct Page {
     /// Offset of its header.
     pub(super) at: u64,
     flags: u8,
-    /// Place in the sound at the end of the last packet that ends here; `None` when none does.
+    /// Place in the sound at the end of the last packet that ends here; `None` if none does.
     pub(super) granule: Option<u64>,
     pub(super) serial: u32,
     pub(super) sequence: u32,
-    /// Bytes of each segment; one of less than 255 ends a packet.
+    /// Bytes of each segment; a segment of less than 255 ends a packet.
     pub(super) segments: Vec<u8>,
 }
 
@@ -48,7 +48,7 @@ impl Page {
         Ok(Some(Page {
             at,
             flags,
-            // Of a signed number; all ones say that no packet ends here.
+            // A signed number; all ones mean that no packet ends here.
             granule: Some(granule).filter(|granule| granule >> 63 == 0),
             serial: u32::from_le_bytes([s0, s1, s2, s3]),
             sequence: u32::from_le_bytes([n0, n1, n2, n3]),

@@ -73,7 +73,7 @@ fn opus(serial: u32, items: &[&[u8]], start: u64, seconds: u64) -> Vec<u8> {
     for second in 1..=seconds {
         bytes.extend(stream.second(start + second * PACKETS * PACKET));
     }
-    // What is skipped at the start stands behind the last second.
+    // The last second includes the samples that are skipped at the start.
     bytes.extend(stream.page(4, start + seconds * PACKETS * PACKET + 312, &[8], &[0xf8; 8]));
     bytes
 }

@@ -6,31 +6,31 @@ use crate::scan::read::chunks::{number16, number32};
 use crate::scan::read::tags::{Reading, Sound};
 use crate::scan::read::text::ByteOrder;
 
-/// The tag that says that the tag stands further on.
+/// The tag of a format whose real tag is in its extension.
 const EXTENSIBLE: u16 = 0xfffe;
-/// How the length was found when nothing but the byte rate tells it.
+/// Explanation of the length if only the byte rate gives it.
 const BY_BYTE_RATE: &str = "the length is that of its bytes at the stated byte rate";
 
-/// What sound there is, and how fast its bytes play.
+/// The format of the sound, and the speed of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::scan::read) struct WaveFormat {
-    /// Which codec, by Microsoft's numbers.
+    /// Number of the codec, by Microsoft's list.
     tag: u16,
     channels: u16,
     /// Samples per second.
     rate: u32,
     /// Bytes per second.
     byte_rate: u32,
-    /// Bytes that belong together: a sample of every channel, or a packet.
+    /// Bytes of a unit: a sample of every channel, or a packet.
     block: u16,
     /// Bits per sample.
     bits: u16,
-    /// Samples in a block, where the codec packs many.
+    /// Samples in a block, if the codec packs many.
     block_samples: u16,
 }
 
 impl WaveFormat {
-    /// The format that these bytes hold; what lacks is 0.
+    /// Decodes the format in these bytes; missing fields are 0.
     pub(in crate::scan::read) fn of(bytes: &[u8], order: ByteOrder) -> WaveFormat {
         let stated = number16(bytes, 0, order);
         WaveFormat {
@@ -55,7 +55,7 @@ impl WaveFormat {
         }
     }
 
-    /// Finds the length of `len` bytes of sound. `samples` is what the file states.
+    /// Finds the length of `len` bytes of sound. `samples` is the number that the file states.
     pub(super) fn measure(&self, len: u64, samples: Option<u64>, reading: &mut Reading) {
         if self.is_linear() && self.rate > 0 && self.frame_len() > 0 {
             reading.set_samples(len / self.frame_len(), self.rate);
@@ -64,7 +64,7 @@ impl WaveFormat {
         let packed = self.packed_samples(len).and_then(|samples| seconds(samples, self.rate));
         let estimate = packed.or_else(|| seconds(len, self.byte_rate));
         let stated = samples.and_then(|samples| seconds(samples, self.rate));
-        // Some encoders state the number of bytes there, or a number of another file.
+        // Some encoders state the number of bytes, or a number of another file.
         let stated = stated.filter(|stated| estimate.is_none_or(|estimate| are_close(*stated, estimate)));
         reading.sound.length = stated.or(estimate);
         if stated.is_none() && packed.is_none() && estimate.is_some() {
@@ -108,7 +108,7 @@ impl WaveFormat {
         matches!(self.tag, 0x0001 | 0x0003 | 0x0006 | 0x0007)
     }
 
-    /// Bytes of one sample of all channels; 0 when the format does not tell.
+    /// Returns the bytes of one sample of all channels; 0 if unknown.
     fn frame_len(&self) -> u64 {
         let computed = u64::from(self.channels) * u64::from(self.bits.div_ceil(8));
         let block = u64::from(self.block);
@@ -123,12 +123,12 @@ impl WaveFormat {
     }
 }
 
-/// How long `count` things last at this many of them per second.
+/// Returns the duration of `count` units at a `rate` per second.
 fn seconds(count: u64, rate: u32) -> Option<Duration> {
     Duration::try_from_secs_f64(count as f64 / f64::from(rate)).ok()
 }
 
-/// Whether neither is more than twice the other; a second more or less does not matter.
+/// Reports whether neither is more than twice the other. A second more or less does not matter.
 fn are_close(a: Duration, b: Duration) -> bool {
     let (a, b) = (a.as_secs_f64(), b.as_secs_f64());
     a <= 2.0 * b + 1.0 && b <= 2.0 * a + 1.0

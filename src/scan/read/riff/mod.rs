@@ -1,6 +1,6 @@
-//! WAV and its kin: RIFF, RIFX (big-endian), RF64 and BW64 (sizes of 64 bits in a chunk of
-//! their own) and Sony Wave64 (GUIDs and sizes of 64 bits). Names stand in ID3 chunks and,
-//! with less in them, in the INFO list.
+//! WAV and its kin: RIFF, RIFX (big-endian), RF64 and BW64 (sizes of 64 bits in an extra chunk) and
+//! Sony Wave64 (GUIDs and sizes of 64 bits). Names are in ID3 chunks and, with fewer fields, in the
+//! INFO list.
 
 mod format;
 mod info;
@@ -16,22 +16,22 @@ use super::chunks::{self, Chunk, Chunks, Layout, number, number32};
 use super::source::Source;
 use super::tags::{Reading, Unread};
 
-/// A size of 32 bits that is not known yet, or says that `ds64` holds it.
+/// A size of 32 bits that is not known yet, or that `ds64` holds.
 const UNSET: u64 = 0xffff_ffff;
-/// What a size of 32 bits loses when the sound is longer.
+/// Multiples of this are missing in a size of 32 bits if the sound is longer.
 const WRAP: u64 = 1 << 32;
 /// Bytes of `fmt ` that matter.
 const FORMAT_LEN: u64 = 40;
 /// Most entries of the table in `ds64`.
 const TABLE_MAX: u64 = 64;
-/// How the length was found when the size of the sound is no use.
-const COUNTED: &str = "the file does not state the size of its sound: it is what is there";
+/// Explanation of the length if the size of the sound is unusable.
+const COUNTED: &str = "the file does not state the size of its sound: the bytes that are there count";
 
-/// The chunks of a file that tell what it sounds like.
+/// The chunks of a file that describe its sound.
 #[derive(Debug, Default)]
 struct Wave {
     format: Option<WaveFormat>,
-    /// Samples, where the codec does not tell them.
+    /// Samples, if the codec does not give them.
     fact: Option<u64>,
     data: Option<Data>,
 }
@@ -40,7 +40,7 @@ struct Wave {
 #[derive(Debug, Clone, Copy)]
 struct Data {
     len: u64,
-    /// Whether `len` is not what the file states.
+    /// Whether `len` differs from the stated size.
     counted: bool,
 }
 
@@ -94,7 +94,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
 }
 
 impl Wave {
-    /// The chunk that must still come.
+    /// Returns the name of the chunk that is still missing.
     fn lacks(&self) -> Option<&'static [u8]> {
         match (&self.format, &self.data) {
             (None, _) => Some(b"fmt "),
@@ -122,7 +122,7 @@ impl Sizes {
         Ok(Sizes(sizes))
     }
 
-    /// Puts in the size of 64 bits where the chunk's own says so.
+    /// Replaces the size of a chunk by the one of 64 bits, if the chunk asks for it.
     fn correct(&self, chunk: &mut Chunk, file_len: u64) {
         let size = self.0.iter().find(|(name, _)| name == chunk.name());
         if let (UNSET, Some((_, size))) = (chunk.claimed, size) {
@@ -132,9 +132,9 @@ impl Sizes {
     }
 }
 
-/// How much sound there is. A size that a pipe left open (0 or about the most that fits), one
-/// beyond the file and one that wrapped at 4 GiB count for nothing if no chunk stands where
-/// it says.
+/// Returns the extent of the sound. Some sizes count only if a chunk begins right behind them: those
+/// that a pipe left open (0 or about the maximum), those beyond the file, and those that wrapped at
+/// 4 GiB.
 fn sound(chunk: &Chunk, chunks: &Chunks, source: &mut Source) -> io::Result<Data> {
     let left = source.len() - chunk.from;
     let claimed = chunk.claimed;

@@ -123,12 +123,12 @@ fn sizes_of_the_sound_that_lie_are_cut_and_open_ones_are_counted() {
         assert_eq!((seconds(&reading), reading.guess.is_some()), (due, counted), "{claimed:x}");
         assert_eq!(reading.tags.has(Field::Title), tagged, "{claimed:x}");
     }
-    // Sound of no length at all, and other chunks behind it.
+    // Sound of no length, and other chunks behind it.
     let reading = read_wave(wave(&[fmt(), RIFF.head(b"data", 0), info(&[(b"INAM", b"Title")])]));
     assert_eq!((seconds(&reading), reading.tags.first(Field::Title)), (0.0, Some("Title")));
 }
 
-/// Sound of 7s without memory for it, and what stands around it.
+/// Sound of sevens that takes no memory, and the bytes around it.
 struct Huge {
     front: Vec<u8>,
     behind: Vec<u8>,
@@ -219,7 +219,7 @@ fn the_other_kinds_are_read() {
     }
 }
 
-/// Tag, rate, byte rate, block and samples in it; what `fact` says; the length of 40,000 bytes.
+/// Tag, rate, byte rate, block and samples in it; the number in `fact`; the length of 40,000 bytes.
 #[test]
 fn the_length_of_every_codec_is_found() {
     for (tag, [rate, byte_rate, block, packed], fact, due, codec) in [
