@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::thread;
 
+use crate::documents::sample_server;
 use crate::harness::server::{Setup, collection};
-use crate::readme::sample_server;
 
 fn find(url: &str, words: &[&str]) -> Output {
     Command::new("/usr/bin/python3")

@@ -1,0 +1,257 @@
+//! Settings, flags, metrics, exit codes, files and links in the documents: each exists, and no table lacks one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use super::text::{Page, module, pages};
+use super::{ROOT, run, sample_server};
+use crate::harness::http;
+
+/// Names in capitals that are no settings: variables of the environment, and constants of the kernel.
+const OTHERS: [&str; 12] = [
+    "AVALON_CONFIG",
+    "AVALON_LONG",
+    "AVALON_NO_SKIPS",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "EDITS_SEED",
+    "GUNICORN_CMD_ARGS",
+    "MSG_PEEK",
+    "PACKAGE_ARCHITECTURES",
+    "SO_REUSEPORT",
+    "WEB_CONCURRENCY",
+];
+/// Pages that other branches bring.
+const AWAITED: [&str; 1] = ["docs/database.md"];
+const README_MAX: usize = 7 * 1024;
+const MAP_LINES_MAX: usize = 150;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).expect(path)
+}
+
+/// The settings by subject, in the order of `config/default.toml`.
+fn settings() -> Vec<(String, Vec<String>)> {
+    let mut subjects: Vec<(String, Vec<String>)> = Vec::new();
+    for line in read("config/default.toml").lines() {
+        if let Some(subject) = line.strip_prefix("# ---").filter(|rest| rest.starts_with('-')) {
+            subjects.push((subject.trim_matches(['-', ' ']).to_owned(), Vec::new()));
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| is_name(key)) {
+            subjects.last_mut().expect("a subject").1.push(key.to_owned());
+        }
+    }
+    subjects
+}
+
+fn is_name(word: &str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_uppercase())
+        && word.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
+}
+
+#[test]
+fn settings_in_the_documents_exist() {
+    let known: BTreeSet<String> = settings().into_iter().flat_map(|(_, keys)| keys).collect();
+    assert!(known.len() > 60, "{known:?}");
+    let mut named = BTreeSet::new();
+    for page in pages() {
+        let toml = page.blocks.iter().filter(|block| block.info.as_deref() == Some("toml"));
+        let lines: Vec<&str> = toml.flat_map(|block| block.lines.iter().map(String::as_str)).collect();
+        for code in page.quoted().chain(lines.iter().copied()) {
+            let word = code.split([' ', '=']).next().unwrap_or_default();
+            let is_of_toml = lines.contains(&code) && code.contains(" = ");
+            if !is_name(word) || !(word.contains('_') || is_of_toml) {
+                continue;
+            }
+            let key = word.strip_prefix("AVALON_").filter(|key| known.contains(*key)).unwrap_or(word);
+            let is_known = known.contains(key) || OTHERS.contains(&key) || key == "AVALON_";
+            assert!(is_known, "{}: `{code}` is no setting", page.name);
+            named.insert(key.to_owned());
+        }
+    }
+    let unused: Vec<&&str> = OTHERS.iter().filter(|name| !named.contains(**name)).collect();
+    assert!(unused.is_empty(), "no page names {unused:?}");
+}
+
+#[test]
+fn the_page_on_configuration_lists_exactly_the_settings() {
+    let page = Page::named("docs/configuration.md");
+    let (_, table) = page.prose.split_once("| subject | settings |").expect("the table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let listed: Vec<(String, Vec<String>)> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let keys = cells[2].split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            (cells[1].to_owned(), keys)
+        })
+        .collect();
+    assert_eq!(listed, settings());
+}
+
+/// A page lists the metrics that a server gives, no more and no fewer; and names in other places are among them.
+#[test]
+fn metrics_in_the_documents_exist_and_the_table_has_all() {
+    let server = sample_server();
+    let answer = http::get(&server.address, "/avalon/metrics");
+    let text = answer.text();
+    let families: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let page = Page::named("docs/telemetry.md");
+    let cells = page.first_cells("## Prometheus", "metric");
+    let listed: BTreeSet<&str> = cells.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert_eq!(listed, families);
+    // Tables of the database have the prefix, too.
+    let schema = module(&Path::new(ROOT).join("src"), "database");
+    for page in pages() {
+        for code in page.quoted().filter(|code| code.starts_with("avalon_") && !code.contains('.')) {
+            let name = code.split([' ', '{']).next().unwrap_or_default();
+            let is_known = families.contains(name) || schema.contains(&format!("{name} "));
+            assert!(is_known, "{}: `{code}` is neither a metric nor a table", page.name);
+        }
+    }
+}
+
+#[test]
+fn the_page_on_telemetry_lists_the_metrics_of_statsd() {
+    let page = Page::named("docs/telemetry.md");
+    let cells = page.first_cells("## statsd", "metric").join(" ");
+    let source = read("src/master/operator/metrics.rs");
+    let (source, _) = source.split_once("#[cfg(test)]").expect("its tests");
+    let calls = source.split("statsd.time(").chain(source.split("statsd.count(")).skip(1);
+    let names: BTreeSet<&str> = calls
+        .filter_map(|call| call.trim_start_matches("&format!(").strip_prefix('"')?.split(['"', '{']).next())
+        .collect();
+    assert!(names.len() >= 5, "{names:?}");
+    for name in names {
+        assert!(cells.contains(&format!("`{name}")), "{name} is not in {cells}");
+    }
+}
+
+/// Tables of exit codes have those that the program's help has.
+#[test]
+fn exit_codes_in_the_documents_are_those_of_the_help() {
+    let server = sample_server();
+    for (program, page, heading) in [
+        ("avalon-master", "docs/operating.md", "## Exit codes of `avalon-master`"),
+        ("avalonctl", "docs/operating.md", "## Looking and steering"),
+        ("avalon-scan", "docs/scanning.md", "## Exit codes"),
+    ] {
+        let (_, help) = run(&server, &format!("{program} --help"));
+        let (_, help) = help.split_once("\nExit codes:\n").expect("exit codes");
+        let help: Vec<&str> = help.lines().take_while(|line| line.starts_with("  ")).collect();
+        // The number in front, and those of signals.
+        let mut expected = BTreeSet::new();
+        for line in help {
+            let first: Option<u8> = line.get(2..6).and_then(|start| start.trim().parse().ok());
+            expected.extend(first);
+            let numbers = line.split(|letter: char| !letter.is_ascii_digit());
+            expected.extend(
+                numbers.filter_map(|number| number.parse::<u8>().ok()).filter(|number| *number > 128),
+            );
+        }
+        let page = Page::named(page);
+        let cells = page.first_cells(heading, "code").join(", ");
+        let listed: BTreeSet<u8> = cells.split(", ").map(|code| code.parse().expect("a code")).collect();
+        assert_eq!(listed, expected, "{program}");
+    }
+}
+
+/// Flags that the text names between its lines are flags of the programs that it names with them.
+#[test]
+fn flags_in_the_documents_exist() {
+    let server = sample_server();
+    let programs = ["avalon-scan", "avalon-master", "avalonctl", "avalon-echo-config", "scripts/bench"];
+    let mut helps: BTreeMap<String, String> = BTreeMap::new();
+    let mut count = 0;
+    for page in pages() {
+        for code in page.quoted() {
+            let Some(program) = programs.into_iter().find(|program| code.split(' ').next() == Some(program))
+            else {
+                continue;
+            };
+            // In a table alternatives stand behind `\|`. A subcommand has a help of its own.
+            for part in code[program.len()..].split("\\|").map(str::trim) {
+                let subcommand =
+                    part.split(' ').next().filter(|_| program == "avalonctl").unwrap_or_default();
+                let command = format!("{program} {subcommand} --help");
+                let help = helps.entry(command).or_insert_with_key(|command| run(&server, command).1);
+                let words = part.split_whitespace().map(|word| word.trim_matches(['[', ']', '.']));
+                for flag in words.filter(|word| word.starts_with("--")) {
+                    let flag = flag.split('=').next().unwrap_or_default();
+                    let is_gunicorns = page.name == "docs/migrating.md" || flag == "--preload";
+                    assert!(
+                        help.contains(flag) || is_gunicorns,
+                        "{}: `{code}`: {program} has no {flag}\n{help}",
+                        page.name
+                    );
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count >= 30, "{count}");
+}
+
+#[test]
+fn links_lead_to_pages_and_headings_that_exist() {
+    let all = pages();
+    let mut dead = Vec::new();
+    for page in &all {
+        let folder = Path::new(&page.name).parent().expect("a folder");
+        for link in page.links().filter(|link| !link.contains("://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.name.clone() } else { clean(&folder.join(path)) };
+            let there = all.iter().find(|other| other.name == target);
+            let is_right = match there {
+                Some(there) => anchor.is_empty() || there.anchors().iter().any(|known| known == anchor),
+                None => anchor.is_empty() && Path::new(ROOT).join(&target).exists(),
+            };
+            if !is_right && !AWAITED.contains(&target.as_str()) {
+                dead.push(format!("{}: {link}", page.name));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "{}", dead.join("\n"));
+}
+
+/// The path without `..`.
+fn clean(path: &Path) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.to_str().expect("UTF-8").split('/').filter(|part| !part.is_empty()) {
+        match part {
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[test]
+fn first_pages_are_short() {
+    let readme = read("README.md").len();
+    assert!(readme <= README_MAX, "README.md has {readme} bytes: move something to docs/");
+    let lines = read("ARCHITECTURE.md").lines().count();
+    assert!(lines <= MAP_LINES_MAX, "ARCHITECTURE.md has {lines} lines: move something to docs/internals.md");
+}
+
+/// Each decision has its three parts and a date, and stands in the list.
+#[test]
+fn decisions_have_context_choice_evidence_and_a_date() {
+    let list = Page::named("docs/decisions/README.md");
+    let listed: BTreeSet<&str> = list.links().collect();
+    let decisions: Vec<Page> = pages()
+        .into_iter()
+        .filter(|page| page.name.starts_with("docs/decisions/") && page.name != list.name)
+        .collect();
+    for page in &decisions {
+        let file = page.name.rsplit('/').next().expect("a name");
+        assert!(listed.contains(file), "{file} is not in {}", list.name);
+        let headings: Vec<&str> = page.prose.lines().filter(|line| line.starts_with("## ")).collect();
+        assert_eq!(headings, ["## Context", "## Choice", "## Evidence"], "{file}");
+        let date = page.prose.lines().nth(2).and_then(|line| line.get(..10)).unwrap_or_default();
+        let is_date = jiff::civil::Date::strptime("%Y-%m-%d", date).is_ok();
+        assert!(is_date && list.prose.contains(&format!("({file}) | {date} |")), "{file}: {date}");
+    }
+    assert_eq!(decisions.len(), listed.len());
+}
