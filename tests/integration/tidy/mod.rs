@@ -1,5 +1,6 @@
 //! House rules that a compiler does not check.
 
+mod commits;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
