@@ -23,6 +23,10 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("avalonctl", env!("CARGO_BIN_EXE_avalonctl")),
 ];
 
+/// Pages that other branches bring, as links name them.
+const AWAITED: [&str; 3] =
+    ["docs/database.md", "database.md", "share/doc/avalon-music-server/docs/database.md"];
+
 /// Two versions of the same programs.
 const VERSIONS: [&str; 2] = ["1.0.0", "1.0.1"];
 
@@ -176,6 +180,41 @@ fn the_archive_has_everything_and_says_what_it_needs() {
     for unit in names(&tree.join("lib/systemd/system")) {
         let text = fs::read_to_string(tree.join("lib/systemd/system").join(&unit)).expect("a unit");
         assert!(!text.contains("/usr/bin/avalon"), "{unit}: {text}");
+    }
+}
+
+/// Links in the pages below a folder that lead to no file.
+fn dead_links(folder: &Path) -> Vec<String> {
+    let mut dead = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            dead.extend(dead_links(&path));
+        } else if path.extension().is_some_and(|end| end == "md") {
+            let text = fs::read_to_string(&path).expect("a page");
+            let links =
+                text.split("](").skip(1).filter_map(|rest| rest.split_once([')', '#'])).map(|(link, _)| link);
+            let files = links.filter(|link| !link.is_empty() && !link.contains("://"));
+            let missing = files.filter(|link| !AWAITED.contains(link) && !folder.join(link).exists());
+            dead.extend(missing.map(|link| format!("{}: {link}", path.display())));
+        }
+    }
+    dead
+}
+
+#[test]
+fn links_in_the_packages_lead_to_files() {
+    for (end, unpack) in [(".deb", "dpkg-deb --extract"), (".tar.gz", "tar --strip-components=1 -xzf")] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = file(&FIRST, end);
+        let to = if end == ".deb" { "" } else { "-C" };
+        let command = format!("{unpack} {} {to} {}", archive.display(), folder.path().display());
+        run(Command::new("/bin/sh").args(["-c", &command]));
+        let doc = if end == ".deb" { "usr/share/doc" } else { "" };
+        let doc = folder.path().join(doc);
+        assert!(dead_links(&doc).is_empty(), "{:?}", dead_links(&doc));
+        let pages = run(Command::new("find").arg(&doc).args(["-name", "*.md"]));
+        assert!(pages.lines().count() > 40, "{pages}");
     }
 }
 
