@@ -255,3 +255,32 @@ fn decisions_have_context_choice_evidence_and_a_date() {
     }
     assert_eq!(decisions.len(), listed.len());
 }
+
+/// As keepachangelog.com describes it: versions, newest first, and below them kinds of changes in their order.
+#[test]
+fn the_changelog_keeps_its_form() {
+    const KINDS: [&str; 6] = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
+    let text = read("CHANGELOG.md");
+    let mut versions = text.split("\n## ").skip(1);
+    let unreleased = versions.next().expect("what comes next");
+    assert!(unreleased.starts_with("[Unreleased]\n"), "{}", &unreleased[..20]);
+    for version in versions.clone() {
+        let (title, _) = version.split_once('\n').expect("a title");
+        let (number, date) = title.split_once("] - ").expect("[VERSION] - DATE");
+        assert!(number.starts_with('['), "{title}");
+        assert!(date == "unreleased" || jiff::civil::Date::strptime("%Y-%m-%d", date).is_ok(), "{title}");
+    }
+    for version in [unreleased].into_iter().chain(versions) {
+        let mut parts = version.split("\n### ");
+        let before = parts.next().unwrap_or_default();
+        assert!(!before.contains("\n- "), "a change without a kind: {before}");
+        let kinds: Vec<usize> = parts
+            .map(|part| {
+                let (kind, changes) = part.split_once('\n').expect("changes");
+                assert!(changes.trim_start().starts_with("- "), "nothing below {kind}");
+                KINDS.iter().position(|known| *known == kind).unwrap_or_else(|| panic!("no kind {kind}"))
+            })
+            .collect();
+        assert!(!kinds.is_empty() && kinds.windows(2).all(|two| two[0] < two[1]), "{version}");
+    }
+}
