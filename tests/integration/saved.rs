@@ -45,6 +45,10 @@ impl Home {
         avalon::database::replace(&url, &collection(artists)).expect("a database");
     }
 
+    fn execute(&self, sql: &str) {
+        rusqlite::Connection::open(self.database()).expect("a database").execute_batch(sql).expect("SQL");
+    }
+
     fn start(&self) -> Server {
         Setup::new(&format!("sqlite:///{}", self.database().display()))
             .flag(&format!("--snapshot-path={}", self.file().display()))
@@ -137,6 +141,31 @@ fn saved_snapshot_is_followed_by_what_the_database_has_now() {
     server.assert_clean_shutdown();
     fs::write(home.database(), "no database").expect("a file");
     assert_eq!(artists(&home.start()), 5, "the new one was saved");
+}
+
+/// Rows that are older than those that a former master has served: the saved snapshot has its revision beside it.
+#[test]
+fn older_rows_are_not_served_after_a_start_either() {
+    let home = Home::with(4);
+    home.execute("CREATE TABLE IF NOT EXISTS avalon_revision (one BOOLEAN NOT NULL DEFAULT true PRIMARY KEY CHECK (one),
+            counter BIGINT NOT NULL, scan UUID, changed TIMESTAMPTZ NOT NULL DEFAULT CURRENT_TIMESTAMP);
+        DELETE FROM avalon_revision; INSERT INTO avalon_revision (counter) VALUES (8);");
+    let server = home.start();
+    server.wait_log("snapshot saved");
+    let revision = server.status()["snapshot"]["revision"].clone();
+    server.assert_clean_shutdown();
+    home.fill(3);
+    home.execute("UPDATE avalon_revision SET counter = 7");
+    let server = home.start();
+    server.wait_log("the source is behind: it has revision 7, and revision 8 is served");
+    let status = server.status();
+    assert_eq!((artists(&server), &status["snapshot"]["revision"]), (4, &revision), "{status}");
+    assert_eq!((&status["generation"], &status["snapshot"]["stale"]), (&1.into(), &true.into()));
+    drop(server);
+    // Without the revision nothing is known, and the database is right.
+    fs::remove_file(home.file().with_extension("revision")).expect("a note");
+    let server = home.start();
+    eventually("the rows of the database", || (artists(&server) == 3).then_some(()));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::chain;
 use crate::master::error::{MasterError, Outlook, Reason};
 use crate::master::processes::report::short;
+use crate::snapshot::build::BuildError;
 
 /// Why there is no snapshot.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -27,10 +28,9 @@ impl Failed {
         Failed { outlook: reason.outlook(), reason: short(reason.as_str()), was_read, is_full: false }
     }
 
-    /// Of an error of a write.
-    pub(super) fn unwritten(error: &(dyn Error + 'static), was_read: bool) -> Self {
-        let is_full = [Errno::ENOSPC, Errno::EDQUOT].map(Some).contains(&errno(error));
-        Failed { is_full, ..Failed::new(unwritten(error).into(), was_read) }
+    /// Of an error of a write to a snapshot at `place`.
+    pub(super) fn unwritten(error: &(dyn Error + 'static), place: &str, was_read: bool) -> Self {
+        Failed { is_full: is_full(errno(error)), ..Failed::new(unwritten(error, place).into(), was_read) }
     }
 
     /// The words, with the outlook.
@@ -43,20 +43,30 @@ pub(super) fn failed(error: &(dyn Error + 'static)) -> MasterError {
     MasterError::Failed(chain(error))
 }
 
-/// What the kernel has said.
+/// The kernel's error.
 fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
     let mut causes = std::iter::successors(Some(error), |&error| error.source());
     let errno = causes.find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
     errno.map(Errno::from_raw)
 }
 
+fn is_full(errno: Option<Errno>) -> bool {
+    [Errno::ENOSPC, Errno::EDQUOT].map(Some).contains(&errno)
+}
+
 /// An error of a build, with a remedy where that is not plain. A full disk may have room again.
-fn unwritten(error: &(dyn Error + 'static)) -> MasterError {
+fn unwritten(error: &(dyn Error + 'static), place: &str) -> MasterError {
+    // That of a temporary file names its folder.
+    let is_temporary = matches!(error.downcast_ref(), Some(BuildError::Scratch(_)));
     match errno(error) {
         Some(Errno::EFBIG) => MasterError::Failed(format!(
             "{}: a snapshot is a file, and RLIMIT_FSIZE allows none of its size (ulimit -f, LimitFSIZE=)",
             chain(error)
         )),
+        errno if is_full(errno) && !is_temporary => MasterError::Passing(
+            Outlook::Unreachable,
+            format!("{place}: {}: make room there, or name another folder in SNAPSHOT_DIR", chain(error)),
+        ),
         Some(_) => MasterError::Passing(Outlook::Unreachable, chain(error)),
         None => failed(error),
     }
@@ -69,10 +79,12 @@ mod tests {
     #[test]
     fn file_beyond_the_limit_comes_with_a_remedy() {
         let limit = io::Error::from_raw_os_error(Errno::EFBIG as i32);
-        let limit = Reason::from(unwritten(&limit));
+        let limit = Reason::from(unwritten(&limit, "memory"));
         assert!(limit.as_str().contains("LimitFSIZE=") && limit.outlook() == Outlook::Lasting);
-        assert_eq!(Reason::from(unwritten(&io::Error::other("torn"))), Reason::new("torn"));
+        assert_eq!(Reason::from(unwritten(&io::Error::other("torn"), "memory")), Reason::new("torn"));
         let full = io::Error::from_raw_os_error(Errno::ENOSPC as i32);
-        assert_eq!(Reason::from(unwritten(&full)).outlook(), Outlook::Unreachable);
+        let full = Reason::from(unwritten(&full, "SNAPSHOT_DIR /small"));
+        assert!(full.as_str().starts_with("SNAPSHOT_DIR /small: ") && full.as_str().contains("make room"));
+        assert_eq!(full.outlook(), Outlook::Unreachable);
     }
 }

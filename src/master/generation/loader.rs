@@ -1,33 +1,25 @@
-//! The short-lived child that turns the database into a snapshot, or fetches one that was published. It may start
-//! threads, hang, crash or be killed for memory: the master only waits for its report.
+//! The short-lived child that turns the database into a snapshot, or fetches one that was published (`loading.rs`). It
+//! may start threads, hang, crash or be killed for memory: the master only waits for its report.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::thread;
 use std::time::Instant;
 
-use memmap2::Mmap;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use slog::{error, info, warn};
+use slog::{error, info};
 
-use crate::cli::chain;
-use crate::config::{Config, SnapshotUrl};
+use crate::config::Config;
 use crate::control::Contents;
-use crate::database::{self, DatabaseError};
-use crate::master::error::{MasterError, Outlook, Reason};
+use crate::master::error::{Outlook, Reason};
 use crate::master::exit::ExitCode;
-use crate::master::generation::before::Before;
+use crate::master::generation::before::{Before, Origin};
 use crate::master::generation::drafts::Drafts;
-use crate::master::generation::failed::{Failed, failed};
+use crate::master::generation::failed::Failed;
+use crate::master::generation::loading::{Made, Work, make_in, verify_kept};
 use crate::master::processes::end::Ended;
 use crate::master::processes::fork::{FirstSteps, fork};
 use crate::master::processes::report::{Awaited, ReportTo, report};
-use crate::model::Owner;
-use crate::publication::{self, PublicationError};
-use crate::rows::scratch::Folder;
-use crate::snapshot::storage::{self, Draft};
-use crate::snapshot::{self, Kind, Snapshot, Verify};
 use crate::telemetry::{Log, sentry};
 use crate::title;
 
@@ -75,6 +67,8 @@ pub(crate) enum Source {
     Stored,
     /// The same, in a file.
     Saved,
+    /// Made of the rows of the database, because the store of snapshots has none that is of use.
+    Substitute,
 }
 
 impl Kept {
@@ -91,8 +85,10 @@ pub(crate) struct Loaded {
     pub(crate) snapshot: OwnedFd,
     /// Its contents.
     pub(crate) contents: Contents,
-    /// Whether it was made of the database because the store of snapshots could not be read.
-    pub(crate) is_substitute: bool,
+    /// The work of the loader.
+    pub(crate) work: Work,
+    /// Where the rows are from.
+    pub(crate) origin: Origin,
 }
 
 /// The report of a loader.
@@ -105,24 +101,8 @@ enum Report {
     Failed(Failed),
 }
 
-/// What a loader has made.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Made {
-    contents: Contents,
-    is_substitute: bool,
-    /// Whether it is in the spare draft.
-    is_spare: bool,
-}
-
-impl Made {
-    /// In the first draft, of the source that is set.
-    fn of(contents: Contents) -> Self {
-        Made { contents, is_substitute: false, is_spare: false }
-    }
-}
-
 impl Loader {
-    /// Forks a loader for `generation`; `before` says what is served of its source.
+    /// Forks a loader for `generation`; `before` describes the served rows of its source.
     pub(crate) fn start(
         generation: u64,
         config: &Config,
@@ -174,12 +154,12 @@ impl Loader {
     /// The reason that the loader gives, or that it has ended without one.
     pub(crate) fn finish(self, ended: Ended) -> Result<Loaded, Failed> {
         match (ended, self.report.receive()) {
-            (Ended::Code(0), Some(Report::Loaded(Made { contents, is_substitute, is_spare }))) => {
+            (Ended::Code(0), Some(Report::Loaded(Made { contents, work, origin, is_spare }))) => {
                 let snapshot = match self.material {
                     Material::Drafts(drafts, _) => drafts.finish(is_spare),
                     Material::Kept(Kept::Stored(snapshot) | Kept::Saved(snapshot)) => snapshot,
                 };
-                Ok(Loaded { snapshot, contents, is_substitute })
+                Ok(Loaded { snapshot, contents, work, origin })
             }
             (_, Some(Report::Failed(failed))) => Err(failed),
             (ended, _) => {
@@ -203,10 +183,11 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     let made = match material {
         Material::Drafts(drafts, before) => make_in(config, &log, drafts, *before),
         Material::Kept(kept) => {
-            verify_kept(kept.snapshot()).map(Made::of).map_err(|error| Failed::new(error.into(), false))
+            verify_kept(kept.snapshot()).map(Made::kept).map_err(|error| Failed::new(error.into(), false))
         }
     };
-    made.iter().for_each(|made| tell(&made.contents, &log));
+    let has_rows = made.iter().filter(|made| made.work != Work::Same);
+    has_rows.for_each(|made| tell(&made.contents, &log));
     let (report, code) = match made {
         Ok(made) => (Report::Loaded(made), ExitCode::Stopped),
         Err(failed) => (Report::Failed(failed), ExitCode::Snapshot),
@@ -220,118 +201,6 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     }
 }
 
-/// Makes a snapshot in the draft, or in the spare one if the disk is full.
-fn make_in(config: &Config, log: &Log, drafts: &Drafts, before: Before) -> Result<Made, Failed> {
-    match (make(config, log, &drafts.draft, before), &drafts.spare) {
-        (Err(failed), Some(spare)) if failed.is_full => {
-            warn!(log.logger(), "the snapshot is made again, in memory: {}", failed.reason);
-            // The disk has room again for others; if not, this load needs none of it.
-            let _ = drafts.draft.clear();
-            make(config, log, spare, before).map(|made| Made { is_spare: true, ..made })
-        }
-        (outcome, _) => outcome,
-    }
-}
-
-/// Fetches a snapshot, or makes one of the database.
-fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Made, Failed> {
-    let Some(url) = &config.snapshot_url else {
-        return read(config, log, draft, before).map(Made::of);
-    };
-    let failed = match fetch(url, log, draft, before) {
-        Ok(contents) => return Ok(Made::of(contents)),
-        Err(failed) => failed,
-    };
-    // What serves already is better than other rows.
-    if before.serves || !config.is_database_set {
-        return Err(failed);
-    }
-    warn!(log.logger(), "no snapshot can be fetched, the database is read instead: {}", failed.reason;
-        "url" => %url, "database" => %config.database_url);
-    draft.clear().map_err(|error| Failed::new(error.into(), false))?;
-    read(config, log, draft, before).map(|contents| Made { is_substitute: true, ..Made::of(contents) })
-}
-
-/// Fetches a published snapshot, and verifies it.
-fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<Contents, Failed> {
-    let begin = Instant::now();
-    let pointer = publication::fetch(url, before.counter, draft.writer()).map_err(|error| {
-        if let Some(error) = error.local() {
-            return Failed::unwritten(error, false);
-        }
-        Failed::new(Reason::new(format!("{url}: {error}")).with(outlook_of_store(&error)), false)
-    })?;
-    let contents = sealed(draft).map_err(|error| {
-        let reason = format!("{url}: the published snapshot is of no use: {}", Reason::from(error));
-        Failed::new(Reason::new(reason).with(Outlook::Interrupted), true)
-    })?;
-    info!(log.logger(), "snapshot fetched"; "url" => %url, "counter" => pointer.counter,
-        "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
-    Ok(Contents { revision: Some(pointer.counter), ..contents })
-}
-
-/// What the error of a store lets hope for: a publisher may repair all of it at any moment.
-fn outlook_of_store(error: &PublicationError) -> Outlook {
-    match error {
-        PublicationError::ReadOnly => Outlook::Lasting,
-        PublicationError::Store(_) | PublicationError::Behind { .. } => Outlook::Unreachable,
-        _ => Outlook::Interrupted,
-    }
-}
-
-/// Reads the database.
-fn read(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Contents, Failed> {
-    let begin = Instant::now();
-    let load = if before.had_rows { database::load_again } else { database::load };
-    let folder = Folder::new(config.snapshot_dir.as_deref());
-    let loaded = load(&config.database_url, &folder)
-        .map_err(|error| Failed::new(Reason::new(chain(&error)).with(outlook(&error)), false))?;
-    build(config, log, draft, loaded, begin)
-}
-
-/// What the error of a load lets hope for.
-fn outlook(error: &DatabaseError) -> Outlook {
-    match error {
-        DatabaseError::Failed { .. } => Outlook::Lasting,
-        DatabaseError::Unreachable { .. } => Outlook::Unreachable,
-        DatabaseError::Interrupted { .. }
-        | DatabaseError::Incomplete { .. }
-        | DatabaseError::Locked { .. }
-        | DatabaseError::ScanRunning { .. }
-        | DatabaseError::Overtaken { .. } => Outlook::Interrupted,
-        // A full disk may have room again.
-        DatabaseError::Unkept { .. } => Outlook::Unreachable,
-    }
-}
-
-/// Turns rows that were read since `begin` into a sealed snapshot.
-fn build(
-    config: &Config,
-    log: &Log,
-    draft: &Draft,
-    loaded: database::Loaded,
-    begin: Instant,
-) -> Result<Contents, Failed> {
-    let read = begin.elapsed();
-    if !loaded.left_out.is_empty() {
-        warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
-    }
-    snapshot::build(loaded.rows, draft.writer()).map_err(|error| Failed::unwritten(&error, true))?;
-    let (revision, mark) = (loaded.revision, loaded.mark);
-    let contents = sealed(draft).map_err(|error| Failed::new(error.into(), true))?;
-    let contents = Contents { revision, mark, ..contents };
-    info!(log.logger(), "collection loaded"; "database" => %config.database_url,
-        "read_s" => format!("{:.3}", read.as_secs_f32()),
-        "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
-    Ok(contents)
-}
-
-/// Seals what was written, and verifies all of it.
-fn sealed(draft: &Draft) -> Result<Contents, MasterError> {
-    draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
-    contents(&map(draft.reader())?, Verify::Full)
-}
-
 /// The lines of the original, for readers who look for them.
 fn tell(contents: &Contents, log: &Log) {
     let Contents { albums, artists, bytes, genres, songs, .. } = contents;
@@ -339,38 +208,6 @@ fn tell(contents: &Contents, log: &Log) {
         info!(log.logger(), "Loaded {} {}", count, name);
     }
     info!(log.logger(), "Using {} bytes of index", bytes);
-}
-
-/// Verifies a snapshot of a former master, while nothing is served: a second thread maps the pages ahead of
-/// the hash, as page faults take a third of the time.
-fn verify_kept(sealed: &OwnedFd) -> Result<Contents, MasterError> {
-    let map = map(sealed)?;
-    thread::scope(|scope| {
-        // Without it they are mapped as they are read.
-        let _ = thread::Builder::new().spawn_scoped(scope, || storage::populate(&map));
-        contents(&map, Verify::Hash)
-    })
-}
-
-fn map(sealed: &OwnedFd) -> Result<Mmap, MasterError> {
-    storage::map(sealed)
-        .map_err(|source| MasterError::System { what: "the snapshot cannot be mapped", source })
-}
-
-/// Checks a snapshot that cannot change any more, and lists its contents.
-fn contents(bytes: &[u8], verify: Verify) -> Result<Contents, MasterError> {
-    let snapshot = Snapshot::open(bytes, verify).map_err(|error| failed(&error))?;
-    Ok(Contents {
-        albums: snapshot.count(Kind::Of(Owner::Album)).into(),
-        artists: snapshot.count(Kind::Of(Owner::Artist)).into(),
-        bytes: snapshot.size() as u64,
-        genres: snapshot.count(Kind::Of(Owner::Genre)).into(),
-        hash: format!("{:032x}", snapshot.hash()),
-        songs: snapshot.count(Kind::Song).into(),
-        // A snapshot does not tell it.
-        revision: None,
-        mark: String::new(),
-    })
 }
 
 #[cfg(test)]
@@ -398,7 +235,7 @@ mod tests {
     #[test]
     fn report_counts_only_with_an_orderly_end() {
         let contents = Contents { songs: 3, hash: "00ff".to_owned(), ..Contents::default() };
-        let loaded = Report::Loaded(Made::of(contents.clone()));
+        let loaded = Report::Loaded(Made::of_database(contents.clone(), Work::Made, None));
         assert_eq!(finished(Some(&loaded), Ended::Code(0)), Ok(contents));
         let killed = Ended::Signal(Signal::SIGKILL);
         let without = Reason::new("the loader ended without a result (killed by SIGKILL)");

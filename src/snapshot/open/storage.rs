@@ -65,7 +65,7 @@ impl Draft {
         &self.write
     }
 
-    /// Forgets what was written.
+    /// Empties the draft.
     ///
     /// # Errors
     /// An error of the kernel, for instance because it is sealed.
@@ -152,7 +152,7 @@ pub fn folder_of(path: &Path) -> &Path {
 /// another file system cannot be linked, and a file with a name is left with that one.
 ///
 /// # Errors
-/// What the kernel says of the file.
+/// The kernel's error for the file.
 pub fn link(snapshot: &File, path: &Path) -> io::Result<bool> {
     if nix::sys::stat::fstat(snapshot)?.st_nlink != 0 {
         return Ok(false);

@@ -71,8 +71,9 @@ fn run(server: &Server, command: &str) -> (bool, String) {
         .replace(ADDRESS, &server.address)
         .replace(MUSIC, &music.display().to_string())
         .replace(STAMP, &server.path("avalon.sqlite").display().to_string());
-    let output = Command::new("/bin/sh")
-        .args(["-c", &command])
+    // A command that waits for ever fails.
+    let output = Command::new("timeout")
+        .args(["60", "/bin/sh", "-c", &command])
         .current_dir(ROOT)
         .env("PATH", format!("{}:{path}", programs.display()))
         .env("AVALON_CONTROL", server.path("control"))
