@@ -1,4 +1,4 @@
-# The daily commands; `just` alone lists them. scripts/ does the work, so that nobody needs just.
+# The daily commands; `just` alone lists them. scripts/ does the work, so just is not needed.
 
 # list the commands
 default:
@@ -12,13 +12,18 @@ check:
 test *filter:
     cargo test --locked {{ filter }}
 
+# what can be put right by itself: formatting, and lints of clippy's that know how
+fix:
+    cargo clippy --locked --all-targets --fix --allow-dirty --allow-staged
+    cargo fmt
+
 # fmt, clippy and cargo-deny alone (without GitHub: cargo deny check bans licenses sources)
 lint:
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
     cargo deny check
 
-# the benchmark beside its ceiling, as docs have it
+# the benchmark beside its ceiling (docs/benchmark.md)
 bench *arguments:
     scripts/bench {{ arguments }}
 

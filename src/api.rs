@@ -1,7 +1,7 @@
 //! The vocabulary of the API: endpoints, parameters and fields, each name once.
 //!
 //! The rooms share these types, so that the snapshot, the worker, the scoreboard and telemetry
-//! agree without knowing each other. No logic is here but that of names. A test compares the README's tables
+//! agree without knowing each other. No logic is here but that of names. A test compares the tables of docs/api.md
 //! with them.
 
 use crate::model::{Kind, Owner};
@@ -297,7 +297,7 @@ impl Field {
 mod tests {
     use super::*;
 
-    const README: &str = include_str!("../README.md");
+    const PAGE: &str = include_str!("../docs/api.md");
 
     /// The words in backquotes in a cell.
     fn quoted(cell: &str) -> impl Iterator<Item = &str> {
@@ -338,8 +338,8 @@ mod tests {
     }
 
     #[test]
-    fn readme_names_exactly_the_endpoints_and_the_fields_of_each() {
-        let rows = table(README, "\n| endpoint | answer |\n");
+    fn the_page_names_exactly_the_endpoints_and_the_fields_of_each() {
+        let rows = table(PAGE, "\n| endpoint | answer |\n");
         let named: Vec<&str> = rows.iter().flat_map(|row| quoted(row[0])).collect();
         let expected = Endpoint::ALL.map(|endpoint| format!("/avalon/{}", endpoint.path()));
         assert_eq!(named, expected.each_ref().map(String::as_str));
@@ -350,8 +350,8 @@ mod tests {
     }
 
     #[test]
-    fn readme_names_exactly_the_parameters() {
-        let rows = table(README, "\n| parameter | for | meaning |\n");
+    fn the_page_names_exactly_the_parameters() {
+        let rows = table(PAGE, "\n| parameter | for | meaning |\n");
         let mut named = Vec::new();
         for row in &rows {
             for name in quoted(row[0]) {

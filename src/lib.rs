@@ -21,6 +21,8 @@
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "a test may panic or fail instead"))]
 
 pub mod api;
+#[cfg(test)]
+mod chance;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -240,6 +240,41 @@ fn the_archive_has_everything_and_says_what_it_needs() {
     }
 }
 
+/// Links in the pages below a folder that lead to no file.
+fn dead_links(folder: &Path) -> Vec<String> {
+    let mut dead = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            dead.extend(dead_links(&path));
+        } else if path.extension().is_some_and(|end| end == "md") {
+            let text = fs::read_to_string(&path).expect("a page");
+            let links =
+                text.split("](").skip(1).filter_map(|rest| rest.split_once([')', '#'])).map(|(link, _)| link);
+            let files = links.filter(|link| !link.is_empty() && !link.contains("://"));
+            let missing = files.filter(|link| !folder.join(link).exists());
+            dead.extend(missing.map(|link| format!("{}: {link}", path.display())));
+        }
+    }
+    dead
+}
+
+#[test]
+fn links_in_the_packages_lead_to_files() {
+    for (end, unpack) in [(".deb", "dpkg-deb --extract"), (".tar.gz", "tar --strip-components=1 -xzf")] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = file(&FIRST, end);
+        let to = if end == ".deb" { "" } else { "-C" };
+        let command = format!("{unpack} {} {to} {}", archive.display(), folder.path().display());
+        run(Command::new("/bin/sh").args(["-c", &command]));
+        let doc = if end == ".deb" { "usr/share/doc" } else { "" };
+        let doc = folder.path().join(doc);
+        assert!(dead_links(&doc).is_empty(), "{:?}", dead_links(&doc));
+        let pages = run(Command::new("find").arg(&doc).args(["-name", "*.md"]));
+        assert!(pages.lines().count() > 40, "{pages}");
+    }
+}
+
 /// References to all crates that are built.
 fn crates_of_cargo_tree() -> BTreeSet<String> {
     let mut command = Command::new(env!("CARGO"));

@@ -249,7 +249,7 @@ fn commands_of_the_documentation_work() {
     let page = include_str!("../../docs/machines.md");
     let commands: Vec<Vec<&str>> = page
         .lines()
-        .filter_map(|line| line.strip_prefix("    avalonctl publish"))
+        .filter_map(|line| line.strip_prefix("avalonctl publish"))
         .map(|rest| rest.split('#').next().expect("a part").split_whitespace().collect())
         .collect();
     assert_eq!(commands.len(), 4, "{commands:?}");

@@ -25,7 +25,7 @@ impl Project {
         project.write("Cargo.lock", "[[package]]\nname = \"avalon-music-server\"\nversion = \"1.2.3\"\n");
         let today = project.run("date", &["+%F"]).1;
         let changes = format!(
-            "# Changelog\n\n## 1.2.3 ({})\n\n- New.\n\n## 1.2.2 (2026-01-01)\n\n- Old.\n",
+            "# Changelog\n\n## [1.2.3] - {}\n\n### Added\n\n- New.\n\n## [1.2.2] - 2026-01-01\n\n### Added\n\n- Old.\n",
             today.trim()
         );
         project.write("CHANGELOG.md", &changes);
@@ -117,7 +117,7 @@ fn what_is_not_ready_is_refused_with_the_reason() {
     refused("true", SAME, "not clean");
     fs::remove_file(project.path("new")).expect("removed");
     let changes = fs::read_to_string(project.path("CHANGELOG.md")).expect("changes");
-    project.write("CHANGELOG.md", &changes.replace("## 1.2.3 (", "## 1.2.3 (unreleased "));
+    project.write("CHANGELOG.md", &changes.replace("## [1.2.3] - ", "## [1.2.3] - unreleased "));
     project.commit();
     refused("true", SAME, "unreleased");
     project.write("CHANGELOG.md", &changes.replace("- New.", ""));

@@ -20,7 +20,7 @@ fn answer(snapshot: &Snapshot<'_>, collection: &Collection, question: &Question)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(crate::chance::cases(300))]
 
     #[test]
     fn every_answer_is_a_filter_and_a_sort(

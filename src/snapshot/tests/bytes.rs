@@ -32,7 +32,7 @@ fn reversed(collection: &Collection) -> Collection {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(crate::chance::cases(200))]
 
     #[test]
     fn memory_and_the_order_of_rows_change_no_byte(collection in collection()) {

@@ -12,7 +12,7 @@ use crate::model::Named;
 use crate::snapshot::open::reader;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(crate::chance::cases(300))]
 
     #[test]
     fn any_changed_byte_is_refused(collection in collection(), at in any::<Index>(), mask in 1..=255_u8) {

@@ -224,7 +224,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(crate::chance::cases(64))]
 
         #[test]
         fn bodies_are_the_whole_list_and_as_long_as_announced(

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::{LISTS, assert_error, assert_good_manners};
 use crate::conformance::recorded_sqlite;
+use crate::documents::sample_server;
 use crate::harness::http::Connection;
 use crate::harness::server::{Setup, collection};
-use crate::readme::sample_server;
 
 fn id(entity: &Value) -> &str {
     entity["id"].as_str().expect("an id")

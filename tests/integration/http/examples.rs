@@ -11,8 +11,8 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::documents::sample_server;
 use crate::harness::server::{Setup, collection};
-use crate::readme::sample_server;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::LISTS;
 use crate::conformance::recorded_sqlite;
+use crate::documents::sample_server;
 use crate::harness::http::Connection;
-use crate::readme::sample_server;
 
 #[test]
 fn words_of_several_names_are_found_in_any_order() {

@@ -81,9 +81,9 @@ fn version() -> String {
 /// The commands of the README's section on installing.
 fn readme() -> Vec<&'static str> {
     let text = include_str!("../../../README.md");
-    let section = text.split("\n## ").find(|section| section.starts_with("Install\n")).expect("a section");
+    let (_, block) = text.split_once("```sh run-by=package\n").expect("a block of commands");
     let commands: Vec<&str> =
-        section.lines().filter(|line| line.starts_with("    ")).map(str::trim).collect();
+        block.lines().map(str::trim).take_while(|line| !line.starts_with("```")).collect();
     assert_eq!(commands.len(), 3, "{commands:?}");
     commands
 }

@@ -1,11 +1,13 @@
 //! House rules that a compiler does not check.
 
+mod commits;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::documents::text::pages;
 use source::{Source, Use, files};
 
 /// Each room, and the rooms it may use.
@@ -264,14 +266,36 @@ fn files_are_short() {
     }
 }
 
+/// Pages about the source name files of it in code font.
 #[test]
-fn files_that_the_architecture_names_exist() {
+fn files_that_the_documents_name_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the map");
     let known: Vec<PathBuf> = [files(&src()), files(&root.join("tests"))].concat();
-    let named = text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs") && name.contains('/'));
-    let missing: Vec<&str> = named.filter(|name| !known.iter().any(|file| file.ends_with(name))).collect();
-    assert!(missing.is_empty(), "{missing:?}");
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for page in pages() {
+        for name in page.quoted().filter(|name| name.ends_with(".rs") && name.contains('/')) {
+            count += 1;
+            if !known.iter().any(|file| file.ends_with(name)) {
+                missing.push(format!("{}: {name}", page.name));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    assert!(count > 100, "{count}");
+}
+
+#[test]
+fn the_map_has_all_rooms() {
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).expect("the map");
+    let (_, table) = text.split_once("| room | owns | never |").expect("the rooms");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let listed: BTreeSet<&str> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2))
+        .collect();
+    let rooms = STREET.iter().map(|(room, _)| *room).filter(|room| *room != "bin");
+    assert_eq!(listed, rooms.collect());
 }
 
 #[test]
@@ -290,6 +314,12 @@ fn unsafe_code_stands_only_where_the_architecture_says() {
         if text.contains("allow(unsafe_code)") {
             assert!(allowed.iter().any(|file| path.ends_with(file)), "{}", path.display());
         }
+    }
+    let map =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).expect("the map");
+    let (_, paragraph) = map.split_once("`unsafe` is denied").expect("the paragraph on unsafe");
+    for file in allowed {
+        assert!(paragraph.contains(&format!("`{file}`")), "ARCHITECTURE.md does not allow {file}");
     }
 }
 

@@ -125,7 +125,7 @@ fn small(workers: usize, timeout_s: u64, failures_max: usize) -> Settings {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(crate::chance::cases(600))]
 
     #[test]
     fn it_comes_to_rest_with_all_workers(

@@ -16,7 +16,7 @@ const LOOKUPS: [WordLookup; 3] =
     [WordLookup::Set, WordLookup::Names { own_set: true }, WordLookup::Names { own_set: false }];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(crate::chance::cases(300))]
 
     /// The costs decide which way the planner takes, so this test takes each.
     #[test]

@@ -1,13 +1,13 @@
-"""Writes what was measured into the README, between markers, and the plot beside it."""
+"""Writes the measured tables into docs/, between markers, and the plot beside them."""
 
 from plot import svg
 from servers import ROOT, Failure
 
-README = ROOT / "README.md"
-PLOT = ROOT / "tests" / "bench" / "cost.svg"
+BENCHMARK = ROOT / "docs" / "benchmark.md"
+PLOT = ROOT / "docs" / "cost.svg"
 SCANNING = ROOT / "docs" / "scanning.md"
-BEGIN, END = "<!-- written by scripts/bench --write-readme -->", "<!-- until here -->"
-BEGIN_SCANS = "<!-- written by scripts/bench --scan --write-readme -->"
+BEGIN, END = "<!-- written by scripts/bench --write-docs -->", "<!-- until here -->"
+BEGIN_SCANS = "<!-- written by scripts/bench --scan --write-docs -->"
 CAPTION = "Processor time per request (all workers, kernel included) by songs in the collection"
 
 
@@ -36,12 +36,12 @@ def write(results, measured, further):
         "",
         "What a request costs as the collection grows:",
         "",
-        f"![processor time per request against songs]({PLOT.relative_to(ROOT)})",
+        f"![processor time per request against songs]({PLOT.name})",
         "",
         *(line.replace("## ", "### ") for line in further),
     ]
     write_plot(results, PLOT)
-    replace(README, BEGIN, lines)
+    replace(BENCHMARK, BEGIN, lines)
 
 
 def write_scans(lines):
