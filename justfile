@@ -12,7 +12,7 @@ check:
 test *filter:
     cargo test --locked {{ filter }}
 
-# fmt, clippy and cargo-deny alone (offline: cargo deny --offline check licenses bans sources)
+# fmt, clippy and cargo-deny alone (without GitHub: cargo deny check bans licenses sources)
 lint:
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
@@ -28,4 +28,4 @@ docs:
 
 # man pages and completions into a folder
 manual folder:
-    cargo run --locked --example manual -- {{ folder }}
+    cargo run --locked --example manual -- {{ folder }} $(date --utc +%F)

@@ -5,6 +5,6 @@ use std::process::ExitCode;
 use avalon::config::echo::{self, Arguments};
 use clap::Parser;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     echo::main(&Arguments::parse()).into()
 }

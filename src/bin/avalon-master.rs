@@ -47,7 +47,7 @@ fn long() -> String {
     format!("{SIGNALS}\n\n{}", exit_codes(|code: &Exit| *code as u8))
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Before the configuration is read, which may take its time: an operator who tells a group of processes to
     // reload does not mean to end a server that starts.

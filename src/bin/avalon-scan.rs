@@ -5,6 +5,6 @@ use std::process::ExitCode;
 use avalon::scan::command::{self, Arguments};
 use clap::Parser;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     command::main(&Arguments::parse()).into()
 }

@@ -1,6 +1,7 @@
 //! `avalonctl`: shows how a running `avalon-master` is, and steers it.
 
 use std::error::Error;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use avalon::cli::{chain, exit_codes, print};
+use avalon::config::flags::stands_for;
 use avalon::config::{self, Config, DatabaseUrl, Overrides, SnapshotUrl};
 use avalon::control::{self, Command, ControlError, Reload, Status};
 use avalon::database;
@@ -16,8 +18,8 @@ use avalon::model::Kind;
 use avalon::publication::{self, Outcome, Pointer, PublicationError};
 use avalon::rows::scratch::Folder;
 use avalon::snapshot::storage::Draft;
-use avalon::snapshot::{self, Snapshot, Verify, inspect};
-use clap::{Parser, Subcommand, ValueEnum};
+use avalon::snapshot::{self, Snapshot, VERSION, VERSIONS, Verify, inspect};
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use serde::Deserialize;
 
 /// Tells how a running avalon-master is, and steers it.
@@ -27,14 +29,15 @@ use serde::Deserialize;
     version,
     args_override_self = true,
     after_help = "Exit codes: --help",
-    after_long_help = exit_codes(|exit: &Exit| *exit as u8)
+    after_long_help = exit_codes(|exit: &Exit| *exit as u8),
+    mut_arg("socket", stands_for("CONTROL"))
 )]
 pub(crate) struct Arguments {
     /// Socket of the master; without it CONTROL of the configuration
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long)]
     socket: Option<PathBuf>,
     /// Configuration file [env: AVALON_CONFIG]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
     #[command(subcommand)]
     action: Action,
@@ -54,10 +57,10 @@ enum Action {
         #[arg(long)]
         wait: bool,
         /// Wait until rows of this revision, or a later one, serve; the database is read once it has them
-        #[arg(long, value_name = "N", requires = "wait", conflicts_with = "accept_older")]
+        #[arg(long, value_name = "N", value_hint = ValueHint::Other, requires = "wait", conflicts_with = "accept_older")]
         revision: Option<u64>,
         /// Seconds that the database may lack this revision, as a replica that lags does
-        #[arg(long, value_name = "SECONDS", requires = "revision", default_value_t = Reload::TIMEOUT)]
+        #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, requires = "revision", default_value_t = Reload::TIMEOUT)]
         timeout: u64,
         /// Serve the rows of the database also if their revision is older than that which serves
         #[arg(long)]
@@ -78,6 +81,7 @@ enum Action {
     /// Change the number of workers
     Workers {
         /// How many there are to be, from 1 to 256
+        #[arg(value_hint = ValueHint::Other)]
         count: usize,
     },
     /// Publish a snapshot to the store that servers fetch from
@@ -85,20 +89,25 @@ enum Action {
     /// Puts a snapshot into the store at SNAPSHOT_URL, compressed, and then points to it. A snapshot that is there
     /// already is not sent again, and of a database only rows that are newer than the last ones are published. Removes
     /// snapshots that are older than seven days and none of the last five.
+    #[command(mut_arg("url", stands_for("SNAPSHOT_URL")))]
     Publish {
         /// File of a snapshot; without it the one at SNAPSHOT_PATH
+        #[arg(value_hint = ValueHint::FilePath)]
         snapshot: Option<PathBuf>,
-        /// Store to publish to, instead of SNAPSHOT_URL
-        #[arg(short, long, value_name = "URL")]
+        /// Store to publish to
+        #[arg(short, long)]
         url: Option<String>,
         /// Make the snapshot of the rows of DATABASE_URL
         #[arg(long, conflicts_with = "snapshot")]
         from_database: bool,
+        /// Version of the snapshot format that servers read; may be repeated
+        #[arg(long, value_name = "N", value_parser = format_version, default_values_t = [VERSION])]
+        format: Vec<u32>,
         /// Publish rows although newer ones were published before
         #[arg(long)]
         accept_older: bool,
         /// Point to a former snapshot again: to the last one, or to the one with this hash
-        #[arg(long, value_name = "HASH", num_args = 0..=1, default_missing_value = "",
+        #[arg(long, value_name = "HASH", value_hint = ValueHint::Other, num_args = 0..=1, default_missing_value = "",
             conflicts_with_all = ["snapshot", "from_database", "accept_older"])]
         rollback: Option<String>,
     },
@@ -108,7 +117,7 @@ enum Action {
     /// serve the same rows, and know of nothing newer in the database.
     Fleet {
         /// Servers, as HOST:PORT or http(s)://HOST:PORT/REQUEST_PATH (/avalon without a path)
-        #[arg(required = true, value_name = "URL")]
+        #[arg(required = true, value_name = "URL", value_hint = ValueHint::Url)]
         servers: Vec<NodeUrl>,
         /// As JSON; times in seconds
         #[arg(long)]
@@ -120,9 +129,10 @@ enum Action {
     Inspect {
         /// File of a snapshot; without it the one at SNAPSHOT_PATH, or else one that is made of the
         /// database
+        #[arg(value_hint = ValueHint::FilePath)]
         snapshot: Option<PathBuf>,
         /// Make a snapshot of this database (DATABASE_URL without a value)
-        #[arg(short, long, value_name = "URL", num_args = 0..=1, default_missing_value = "", conflicts_with = "snapshot")]
+        #[arg(short, long, value_name = "URL", value_hint = ValueHint::Url, num_args = 0..=1, default_missing_value = "", conflicts_with = "snapshot")]
         database: Option<String>,
     },
 }
@@ -153,7 +163,7 @@ impl From<Exit> for ExitCode {
 /// Longest wait for an answer that a master gives at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     run(Arguments::parse()).into()
 }
 
@@ -169,11 +179,11 @@ fn run(arguments: Arguments) -> Exit {
         Action::Inspect { snapshot, database } => {
             Some(inspect(&overrides, snapshot.clone(), database.clone()))
         }
-        Action::Publish { snapshot, url, from_database, accept_older, rollback } => {
+        Action::Publish { snapshot, url, from_database, format, accept_older, rollback } => {
             let (url, snapshot) = (url.as_deref(), snapshot.as_deref());
             Some(match rollback {
-                Some(hash) => roll_back(&mut overrides, url, hash),
-                None => publish(&mut overrides, url, snapshot, *from_database, *accept_older),
+                Some(hash) => roll_back(&mut overrides, url, format, hash),
+                None => publish(&mut overrides, url, snapshot, *from_database, format, *accept_older),
             })
         }
         _ => None,
@@ -255,7 +265,7 @@ fn inspect(
     let loaded = database::load(&url, &Folder::default()).map_err(|error| (Exit::Failed, chain(&error)))?;
     let read = begin.elapsed();
     let mut bytes = Cursor::new(Vec::new());
-    snapshot::build(loaded.rows, &mut bytes).map_err(|error| (Exit::Failed, chain(&error)))?;
+    snapshot::build(&loaded.rows, &mut bytes).map_err(|error| (Exit::Failed, chain(&error)))?;
     let built = begin.elapsed() - read;
     let report = inspect::report(bytes.get_ref()).map_err(|error| (Exit::Failed, chain(&error)))?;
     let (read, built) = (read.as_secs_f64(), built.as_secs_f64());
@@ -279,54 +289,90 @@ fn unpublished(url: &SnapshotUrl, error: &PublicationError) -> (Exit, String) {
     (exit, format!("{url}: {}", chain(error)))
 }
 
-/// Publishes a snapshot, and tells what became of it.
+/// Publishes a snapshot in each of these versions of the format, and tells what became of it.
 fn publish(
     overrides: &mut Overrides,
     url: Option<&str>,
     snapshot: Option<&Path>,
     from_database: bool,
+    formats: &[u32],
     accept_older: bool,
 ) -> Result<String, (Exit, String)> {
     let (config, url) = store(overrides, url)?;
     let failed = |error: &dyn Error| (Exit::Failed, chain(error));
-    let draft = Draft::create(config.snapshot_dir.as_deref()).map_err(|error| failed(&error))?;
-    let revision = match (from_database, snapshot.or(config.snapshot_path.as_deref())) {
+    let draft = || Draft::create(config.snapshot_dir.as_deref()).map_err(|error| failed(&error));
+    match (from_database, snapshot.or(config.snapshot_path.as_deref())) {
         (true, _) => {
             let folder = Folder::new(config.snapshot_dir.as_deref());
             let loaded = database::load(&config.database_url, &folder).map_err(|error| {
                 let exit = if error.is_unreachable() { Exit::NoAnswer } else { Exit::Failed };
                 (exit, chain(&error))
             })?;
-            snapshot::build(loaded.rows, draft.writer()).map_err(|error| failed(&error))?;
-            loaded.revision
+            let mut told = String::new();
+            for &format in formats {
+                let draft = draft()?;
+                let built = snapshot::build_as(&loaded.rows, format, draft.writer());
+                built.map_err(|error| failed(&error))?;
+                told += &publish_draft(&url, draft, format, loaded.revision, accept_older)?;
+            }
+            Ok(told)
+        }
+        (false, Some(_)) if *formats != [VERSION] => {
+            let message = format!("the file of a snapshot has format {VERSION}; others need --from-database");
+            Err((Exit::Usage, message))
         }
         (false, Some(path)) => {
+            let draft = draft()?;
             let copied = File::open(path).and_then(|mut file| io::copy(&mut file, &mut draft.writer()));
             copied.map_err(|error| (Exit::Failed, format!("{}: {error}", path.display())))?;
-            None
+            publish_draft(&url, draft, VERSION, None, accept_older)
         }
         (false, None) => {
             let message = "name the file of a snapshot, set SNAPSHOT_PATH, or publish --from-database";
-            return Err((Exit::Usage, message.to_owned()));
+            Err((Exit::Usage, message.to_owned()))
         }
-    };
+    }
+}
+
+/// Checks a snapshot of this version of the format, publishes it, and tells what became of it.
+fn publish_draft(
+    url: &SnapshotUrl,
+    draft: Draft,
+    format: u32,
+    revision: Option<u64>,
+    accept_older: bool,
+) -> Result<String, (Exit, String)> {
+    let failed = |error: &dyn Error| (Exit::Failed, chain(error));
     draft.seal().map_err(|error| failed(&error))?;
     let map = snapshot::storage::map(draft.reader()).map_err(|error| failed(&error))?;
-    let songs = Snapshot::open(&map, Verify::Full).map_err(|error| failed(&error))?.count(Kind::Song);
+    let snapshot = Snapshot::open_as(&map, format, Verify::Full).map_err(|error| failed(&error))?;
+    let songs = snapshot.count(Kind::Song);
     let file = File::from(draft.finish());
-    let outcome = publication::publish(&url, &file, songs.into(), revision, accept_older);
-    Ok(match outcome.map_err(|error| unpublished(&url, &error))? {
-        Outcome::Published(pointer) => format!("{url}: published {}\n", told(&pointer)),
-        Outcome::Unchanged(pointer) => format!("{url}: has it already, {}\n", told(&pointer)),
+    let outcome = publication::publish(url, &file, songs.into(), revision, accept_older);
+    let publication = outcome.map_err(|error| unpublished(url, &error))?;
+    if !publication.keeps_conditions {
+        eprintln!(
+            "avalonctl: {url}: this store keeps no conditions (If-Match, If-None-Match): of several publishers at once \
+             the last one wins, also with older rows; have only one"
+        );
+    }
+    Ok(match publication.outcome {
+        Outcome::Published(pointer) => format!("{url}: published {}\n", told(&pointer, format)),
+        Outcome::Unchanged(pointer) => format!("{url}: has it already, {}\n", told(&pointer, format)),
         Outcome::Newer(pointer) => format!(
             "{url}: keeps rows that are as new or newer, {} (--accept-older replaces them)\n",
-            told(&pointer)
+            told(&pointer, format)
         ),
     })
 }
 
-/// Returns to a former publication, and tells which it is.
-fn roll_back(overrides: &mut Overrides, url: Option<&str>, hash: &str) -> Result<String, (Exit, String)> {
+/// Returns to a former publication in each of these versions of the format, and tells which it is.
+fn roll_back(
+    overrides: &mut Overrides,
+    url: Option<&str>,
+    formats: &[u32],
+    hash: &str,
+) -> Result<String, (Exit, String)> {
     let (_, url) = store(overrides, url)?;
     let hash = match hash {
         "" => None,
@@ -335,16 +381,40 @@ fn roll_back(overrides: &mut Overrides, url: Option<&str>, hash: &str) -> Result
             Err(_) => return Err((Exit::Usage, "a hash has 32 hexadecimal digits".to_owned())),
         },
     };
-    let pointer = publication::roll_back(&url, hash).map_err(|error| unpublished(&url, &error))?;
-    Ok(format!("{url}: returned to {}\n", told(&pointer)))
+    let mut returned = String::new();
+    for &format in formats {
+        let pointer = publication::roll_back(&url, format, hash);
+        let pointer = pointer.map_err(|error| unpublished(&url, &error))?;
+        returned += &format!("{url}: returned to {}\n", told(&pointer, format));
+    }
+    Ok(returned)
+}
+
+/// A version of the snapshot format that this program does not write.
+#[derive(Debug)]
+struct UnknownFormat;
+
+impl fmt::Display for UnknownFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = VERSIONS.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        write!(f, "this program writes format {all}")
+    }
+}
+
+impl Error for UnknownFormat {}
+
+/// A version of the snapshot format that this program writes.
+fn format_version(text: &str) -> Result<u32, UnknownFormat> {
+    text.parse().ok().filter(|version| VERSIONS.contains(version)).ok_or(UnknownFormat)
 }
 
 /// A pointer in a line.
-fn told(pointer: &Pointer) -> String {
+fn told(pointer: &Pointer, format: u32) -> String {
     let (object, counter) = (&pointer.object, pointer.counter);
     let revision = pointer.revision.map_or_else(String::new, |revision| format!(" revision={revision}"));
     let bytes = object.compressed_length;
-    format!("hash={} songs={} compressed={bytes} counter={counter}{revision}", object.name(), object.songs)
+    let (hash, songs) = (object.name(), object.songs);
+    format!("hash={hash} songs={songs} compressed={bytes} counter={counter}{revision} format={format}")
 }
 
 fn fleet(servers: &[NodeUrl], json: bool) -> Exit {

@@ -86,7 +86,44 @@ impl FromArgMatches for Flags {
 const CONFIG: &str = "config";
 const ENV: &str = "env";
 
+/// Makes a flag of another program stand for a setting: its help tells default and variable, and a shell completes its
+/// values, as with the flag of `avalon-master`.
+///
+/// A key that the table lacks changes nothing.
+pub fn stands_for(key: &'static str) -> impl FnOnce(Arg) -> Arg {
+    move |arg| match settings::find(key) {
+        Some(setting) => {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            documented(arg, setting, &help).value_name(setting.value)
+        }
+        None => arg,
+    }
+}
+
 fn argument(setting: &'static Setting) -> Arg {
+    let arg = Arg::new(setting.key)
+        .long(setting.flag())
+        .aliases(setting.aliases)
+        .value_name(setting.value)
+        .hide_short_help(!setting.brief)
+        // A negative number is refused with the range of its setting.
+        .allow_negative_numbers(true);
+    let arg = documented(arg, setting, setting.help);
+    let arg = match setting.short {
+        Some(short) => arg.short(short),
+        None => arg,
+    };
+    match setting.kind {
+        Kind::Text(words) => arg.value_parser(Words(words)),
+        Kind::Repeated => arg.action(ArgAction::Append),
+        Kind::Truth if setting.is_on() => arg.value_parser(Words(TRUTHS)),
+        Kind::Truth => gunicorn::switch(setting.key, arg.value_parser(Words(TRUTHS))),
+        _ => arg,
+    }
+}
+
+/// `arg` with the help, to which range, default and variable are added.
+fn documented(arg: Arg, setting: &Setting, help: &str) -> Arg {
     let default = match setting.default() {
         text if text.is_empty() => String::new(),
         text => format!("[default: {text}] "),
@@ -95,28 +132,9 @@ fn argument(setting: &'static Setting) -> Arg {
         Kind::Integer(least, most) => format!(" ({least} to {most})"),
         _ => String::new(),
     };
-    let arg = Arg::new(setting.key)
-        .long(setting.flag())
-        .aliases(setting.aliases)
-        .value_name(setting.value)
-        .help(format!("{} {}", setting.help, default.trim_end()))
-        .long_help(format!("{}{range}\n{default}[env: {}{}]", setting.help, layers::PREFIX, setting.key))
-        .hide_short_help(!setting.brief)
-        // A negative number is refused with the range of its setting.
-        .allow_negative_numbers(true);
-    let arg = match setting.short {
-        Some(short) => arg.short(short),
-        None => arg,
-    };
-    match setting.kind {
-        Kind::Text(words) => arg.value_parser(Words(words)),
-        Kind::File => arg.value_hint(ValueHint::FilePath),
-        Kind::Folder => arg.value_hint(ValueHint::DirPath),
-        Kind::Repeated => arg.action(ArgAction::Append),
-        Kind::Truth if setting.is_on() => arg.value_parser(Words(TRUTHS)),
-        Kind::Truth => gunicorn::switch(setting.key, arg.value_parser(Words(TRUTHS))),
-        Kind::List | Kind::Integer(..) | Kind::Bytes | Kind::Interval(..) | Kind::Mode => arg,
-    }
+    arg.help(format!("{help} {default}").trim_end().to_owned())
+        .long_help(format!("{help}{range}\n{default}[env: {}{}]", layers::PREFIX, setting.key))
+        .value_hint(setting.hint())
 }
 
 const TRUTHS: &[&str] = &["true", "false"];

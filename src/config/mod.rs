@@ -246,6 +246,25 @@ pub enum SourceUrl {
     Database(DatabaseUrl),
 }
 
+impl std::fmt::Display for SourceUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SourceUrl::Store(url) => url.fmt(f),
+            SourceUrl::Database(url) => url.fmt(f),
+        }
+    }
+}
+
+impl SourceUrl {
+    /// What it is, as messages name it.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            SourceUrl::Store(_) => "store",
+            SourceUrl::Database(_) => "database",
+        }
+    }
+}
+
 fn snapshot_url(layers: &Layers, overrides: &Overrides) -> Result<Option<SnapshotUrl>, ConfigError> {
     let variable = |name: &'static str| overrides.variable(name)?.into_os_string().into_string().ok();
     layers.text("SNAPSHOT_URL", |text| match text.is_empty() {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use clap::ValueHint;
+
 use super::error::ConfigError;
 
 /// The defaults with their documentation, as `avalon-echo-config` prints them.
@@ -84,6 +86,21 @@ impl Setting {
     /// The flag, without the hyphens in front.
     pub(super) fn flag(&self) -> String {
         self.name.map_or_else(|| self.key.to_ascii_lowercase().replace('_', "-"), str::to_owned)
+    }
+
+    /// The hint by which a shell completes the value: `Other` keeps it from files.
+    pub(super) fn hint(&self) -> ValueHint {
+        match (self.kind, self.value) {
+            (Kind::File, _) => ValueHint::FilePath,
+            (Kind::Folder, _) | (Kind::List, "FOLDERS") => ValueHint::DirPath,
+            (Kind::Text(_), "USER") => ValueHint::Username,
+            (Kind::Text(_), "HOST") => ValueHint::Hostname,
+            (Kind::Text(_), "URL") => ValueHint::Url,
+            (Kind::Text([]) | Kind::List | Kind::Repeated, _) => ValueHint::Other,
+            (Kind::Integer(..) | Kind::Bytes | Kind::Interval(..) | Kind::Mode, _) => ValueHint::Other,
+            // The words are all that a shell proposes.
+            (Kind::Text(_) | Kind::Truth, _) => ValueHint::Unknown,
+        }
     }
 
     /// The default as a flag would say it.
@@ -241,6 +258,13 @@ settings! {
             Kind::Interval(1, YEAR),
             "TIME",
             "Time after which rows of an older revision are accepted (0: never)",
+        );
+        /// Time without a new publication after which rows of the database are served beside a store; `None` for never.
+        publish_patience: Option<Duration> = Setting::new(
+            "PUBLISH_PATIENCE",
+            Kind::Interval(1, YEAR),
+            "TIME",
+            "Time without a publication after which the database is asked (0: never)",
         );
     }
     "Logging" {

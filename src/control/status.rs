@@ -107,8 +107,11 @@ pub struct SourceStatus {
     pub stale: bool,
     /// Why they may.
     pub reason: Option<String>,
-    /// Whether the last load or poll that has asked the database could read it; `None` before the first.
+    /// Whether the last load or poll that has asked the source could read it; `None` before the first.
     pub up: Option<bool>,
+    /// Where the rows that serve are from: `database`, `store`, or `kept` for a snapshot of a former master that no load
+    /// has confirmed; `None` before the first generation.
+    pub serves: Option<String>,
     /// The revision that the watcher has seen last; `None` if there is no watcher, or the database does not tell it.
     pub revision: Option<u64>,
     /// When the rows that serve were last read from it, or seen to be those that it holds; `None` if this master never

@@ -19,9 +19,11 @@ use crate::master::exit::ExitCode;
 use crate::master::generation::asking::Asking;
 use crate::master::generation::before::Before;
 use crate::master::generation::freshness::Freshness;
-use crate::master::generation::generations::{Generation, Generations, Served, version};
+use crate::master::generation::generations::{Generation, Generations};
 use crate::master::generation::loader::{Loader, Source};
-use crate::master::generation::restored::{Restored, confirms};
+use crate::master::generation::loading::Work;
+use crate::master::generation::restored::{Restored, again, confirms};
+use crate::master::generation::served::{Served, version};
 use crate::master::generation::watcher::Watcher;
 use crate::master::generation::workers::Workers;
 use crate::master::handover::paths::Name;
@@ -33,6 +35,7 @@ use crate::master::processes::end::{self, Ended};
 use crate::master::processes::errands::{Errand, Errands};
 use crate::master::processes::fork::FirstSteps;
 use crate::master::scans::schedule::{Ending, Scans, Scope};
+use crate::publication::Had;
 use crate::scoreboard::RestartCause;
 use crate::telemetry::sentry;
 
@@ -65,7 +68,7 @@ impl Shell {
                 return begun.err().map(|reason| Event::Configured(Err(reason)));
             }
             Action::StartLoader { generation } => {
-                return Some(Event::LoaderStarted(self.start_loader(generation).map_err(Reason::from)));
+                return Some(Event::LoaderStarted(self.start_loader(generation, now).map_err(Reason::from)));
             }
             Action::Fork { generation, slot } => {
                 // A generation whose turn has not come leaves all connections to the one that serves.
@@ -163,7 +166,7 @@ impl Shell {
         self.generations.add(generation, config, world)
     }
 
-    fn start_loader(&mut self, generation: u64) -> std::io::Result<Pid> {
+    fn start_loader(&mut self, generation: u64, now: Instant) -> std::io::Result<Pid> {
         // While clients wait for the first generation, its loader has all processors; later ones give way to
         // workers.
         let gives_way = self.generations.current().is_some() || self.succession.has_predecessor();
@@ -177,9 +180,11 @@ impl Shell {
                     .current()
                     .map_or_else(Before::default, |current| current.before(&of.config));
                 let before = match self.freshness.accepts_older(generation) {
-                    true => Before { counter: None, ..before },
+                    true => Before { had: Had { hash: before.had.hash, ..Had::default() }, ..before },
                     false => before,
                 };
+                let is_patience_over = self.freshness.is_patience_over(now);
+                let before = Before { is_patience_over, ..before };
                 Loader::start(generation, &of.config, &of.logs.log, first, before)?
             }
         };
@@ -203,8 +208,10 @@ impl Shell {
         }
         self.workers.hand_out(&self.generations);
         let Some(generation) = self.generations.current() else { return };
+        let source = generation.served.as_ref().map(|served| served.source);
+        self.freshness.substitutes(source == Some(Source::Substitute));
         if let Some(version) = generation.served.as_ref().and_then(Served::version) {
-            self.freshness.serves(version);
+            self.freshness.serves(version, now);
         }
         sentry::start_aside(&generation.config.sentry);
         self.desk.metrics.configure(&generation.config);
@@ -400,8 +407,9 @@ impl Shell {
         let killed = ended == Ended::Signal(Signal::SIGKILL);
         let mut events = vec![Event::Exited { pid, orderly, killed, how: ended.to_string() }];
         let of = generation.and_then(|number| self.generations.numbered(number).ok());
-        let from_file =
-            of.and_then(|of| of.served.as_ref()).is_some_and(|served| served.source != Source::Origin);
+        let from_file = of
+            .and_then(|of| of.served.as_ref())
+            .is_some_and(|served| matches!(served.source, Source::Stored | Source::Saved));
         if from_file && ended == Ended::Signal(Signal::SIGBUS) {
             warn!(self.logger(), "the snapshot's file was cut while it was in use");
             events.push(Event::Wished(Wish::Reload));
@@ -421,26 +429,43 @@ impl Shell {
             Err(failed) if source == Source::Origin => return Event::LoaderEnded(Err(failed.reason())),
             Err(failed) => {
                 warn!(self.logger(), "the snapshot that was kept is of no use: {}", failed.reason());
-                return Event::LoaderStarted(self.start_loader(number).map_err(Reason::from));
+                return Event::LoaderStarted(self.start_loader(number, now).map_err(Reason::from));
             }
         };
         let log = self.logger().clone();
-        if source == Source::Origin && !loaded.is_substitute && self.is_of_the_same_source(number) {
+        if source == Source::Origin && loaded.work != Work::Substitute && self.is_of_the_same_source(number) {
             let version = version(&loaded.contents);
             if let Some(refusal) = self.freshness.refusal(&version, number, now) {
                 return Event::LoaderEnded(Err(refusal));
             }
         }
+        let noun = self.generations.numbered(number).map_or("source", |of| of.config.source_url().noun());
         let current = self.generations.current_mut().and_then(|current| current.served.as_mut());
-        if self.freshness.only_asks(number) && confirms(&loaded.contents, current, &log) {
-            self.freshness.serves(version(&loaded.contents));
+        let is_of_source = loaded.work != Work::Substitute;
+        if is_of_source
+            && self.freshness.only_asks(number)
+            && confirms(&loaded.contents, loaded.origin, current, noun, &log)
+        {
+            self.freshness.substitutes(false);
+            self.freshness.serves(version(&loaded.contents), now);
             return Event::Unchanged;
         }
-        info!(log, "snapshot made gen={} {}", number, loaded.contents);
-        if let Some(generation) = self.generations.get_mut(number) {
-            generation.served = Some(self.restored.serve(loaded, source, took, &generation.config));
-        }
-        Event::LoaderEnded(Ok(()))
+        let served = match loaded.work {
+            Work::Same => {
+                let current = self.generations.current().and_then(|current| current.served.as_ref());
+                again(&loaded.contents, loaded.origin, current).map_err(Reason::from)
+            }
+            Work::Made | Work::Substitute => {
+                info!(log, "snapshot made gen={} {}", number, loaded.contents);
+                let config = self.generations.numbered(number).map(|generation| &generation.config);
+                config.map(|config| self.restored.serve(loaded, source, took, config)).map_err(Reason::from)
+            }
+        };
+        Event::LoaderEnded(served.map(|served| {
+            if let Some(generation) = self.generations.get_mut(number) {
+                generation.served = Some(served);
+            }
+        }))
     }
 
     /// Whether a generation has its rows from where those come from that serve.

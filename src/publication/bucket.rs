@@ -11,6 +11,7 @@ use ureq::{Agent, AsSendBody};
 
 use super::error::StoreError;
 use super::http::{agent, reading, refusal, small, text, unanswered};
+use super::object::prefix;
 use super::store::{Listed, Reading, Small, Source, Store, Tag};
 use crate::config::BucketPlace;
 
@@ -20,6 +21,9 @@ pub(super) const SIGNED_FOR: Duration = Duration::from_secs(3600);
 pub(super) const STORED_WITHIN: Duration = Duration::from_secs(120);
 /// Bytes of a part of a larger object (`parts.rs`), which are in memory while they are sent.
 pub(super) const PART_LEN: u64 = 8 << 20;
+/// The object with which conditions are tried, and a tag that it never has.
+const PROBE: &[u8] = b"avalon tries whether this store keeps conditions\n";
+const NO_TAG: &str = "\"00000000000000000000000000000000\"";
 /// The most pages of a list, of a thousand objects each.
 const PAGES_MAX: usize = 100;
 
@@ -69,7 +73,7 @@ impl Bucket {
         let response = request.send(body).map_err(|error| unanswered(&error))?;
         match response.status() {
             status if status.is_success() => Ok(true),
-            // The second is what Amazon says when two writers meet.
+            // Amazon gives the second answer when two writers meet.
             StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT => Ok(false),
             _ => Err(refusal(response)),
         }
@@ -127,6 +131,14 @@ impl Store for Bucket {
             None => (header::IF_NONE_MATCH, "*"),
         };
         self.write(key, content, Some(condition))
+    }
+
+    fn keeps_conditions(&self, format: u32) -> Result<bool, StoreError> {
+        let key = format!("{}conditions", prefix(format));
+        let absent = || self.write(&key, PROBE, Some((header::IF_NONE_MATCH, "*")));
+        // The first one may have created it.
+        let creates_twice = absent()? && absent()?;
+        Ok(!creates_twice && !self.write(&key, PROBE, Some((header::IF_MATCH, NO_TAG)))?)
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {

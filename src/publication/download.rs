@@ -1,7 +1,7 @@
 //! The bytes of one object, from a store that may fail on the way.
 //!
 //! A transfer that is cut goes on where it was, with a growing wait, until too long no bytes have come. The longer it
-//! has lasted, the longer that is: what has come already is worth more patience.
+//! has lasted, the longer that is: the bytes that have come are worth more patience.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
@@ -90,8 +90,8 @@ pub(super) struct Download<'a> {
 
 impl<'a> Download<'a> {
     /// Begins to read an object.
-    pub(super) fn new(source: &'a dyn Source, object: &'a Object) -> Self {
-        let key = key(object.hash);
+    pub(super) fn new(source: &'a dyn Source, format: u32, object: &'a Object) -> Self {
+        let key = key(format, object.hash);
         Download { source, object, key, at: 0, tag: None, body: None, patience: Patience::new() }
     }
 
@@ -185,7 +185,7 @@ mod tests {
 
     fn read(source: &Flaky, object: &Object) -> Result<Vec<u8>, PublicationError> {
         let mut bytes = Vec::new();
-        let read = Download::new(source, object).read_to_end(&mut bytes);
+        let read = Download::new(source, 2, object).read_to_end(&mut bytes);
         read.map(|_| bytes).map_err(PublicationError::of_copy)
     }
 

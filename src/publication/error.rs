@@ -1,14 +1,16 @@
-//! What can go wrong between a program and a store.
+//! The errors between a program and a store.
 
 use std::{fmt, io};
 
-/// Why a store does not do what it is asked.
+/// The reason why a store refuses a request.
 #[derive(Debug)]
 pub enum StoreError {
     /// There is no answer, it is cut short, or it tells of trouble that passes.
     Unreachable(String),
     /// The answer is a no.
     Refused(String),
+    /// The server's certificate is not accepted, for this reason.
+    Certificate(String),
     /// The operating system refuses the store's folder or file.
     File(String, io::Error),
 }
@@ -18,20 +20,27 @@ pub enum StoreError {
 pub enum PublicationError {
     /// The store fails.
     Store(StoreError),
-    /// Nothing was published in the format of this program.
-    Nothing,
+    /// Nothing was published in this version of the format.
+    Nothing(u32),
     /// The pointer cannot be used; the text says why.
     Pointer(String),
     /// The object that the pointer names is missing.
     Missing(String),
-    /// The object with this hash is not what the pointer says; the text says how.
+    /// The object with this hash differs from the pointer's description; the text says how.
     Object(String, String),
-    /// The pointer is older than what is served.
+    /// The pointer is older than that of the served snapshot.
     Behind {
         /// The counter of the pointer.
         found: u64,
-        /// The counter of what is served.
+        /// The counter of the served snapshot.
         served: u64,
+    },
+    /// Rows of the database serve, and nothing was published since that is not older.
+    NotRenewed {
+        /// The revision of the rows that are published, if it is known.
+        published: Option<u64>,
+        /// That of the rows that serve.
+        served: Option<u64>,
     },
     /// The store cannot be written to.
     ReadOnly,
@@ -57,7 +66,7 @@ impl PublicationError {
         }
     }
 
-    /// An error of reading a download or writing what it holds.
+    /// An error of reading a download or of writing its bytes.
     pub(super) fn of_copy(error: io::Error) -> PublicationError {
         match error.downcast::<PublicationError>() {
             Ok(error) => error,
@@ -71,6 +80,12 @@ impl fmt::Display for StoreError {
         match self {
             StoreError::Unreachable(reason) => write!(f, "the store does not answer: {reason}"),
             StoreError::Refused(reason) => write!(f, "the store refuses: {reason}"),
+            StoreError::Certificate(reason) => {
+                write!(f, "the certificate of the store's server is not accepted: {reason}")
+            }
+            StoreError::File(path, error) if error.kind() == io::ErrorKind::StorageFull => {
+                write!(f, "{path}: {error}: make room there, and publish again")
+            }
             StoreError::File(path, error) => write!(f, "{path}: {error}"),
         }
     }
@@ -80,9 +95,11 @@ impl fmt::Display for PublicationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
-            Self::Nothing => {
-                f.write_str("nothing is published there in this format; publish with avalonctl publish")
-            }
+            Self::Nothing(format) => write!(
+                f,
+                "nothing is published there in format {format} (v{format}/current.json), the one that this program \
+                 reads; publish with `avalonctl publish --format {format}`"
+            ),
             Self::Pointer(reason) => write!(f, "the pointer (current.json) is of no use: {reason}"),
             Self::Missing(hash) => {
                 write!(f, "the published snapshot {hash} is missing; publish it again, or roll back")
@@ -95,6 +112,17 @@ impl fmt::Display for PublicationError {
                 f,
                 "the store is behind: its pointer has counter {found}, and {served} is served already"
             ),
+            Self::NotRenewed { published, served } => {
+                let revision =
+                    |of: &Option<u64>| of.map_or("unknown".to_owned(), |revision| revision.to_string());
+                write!(
+                    f,
+                    "nothing new is published: the store has rows of revision {} of the database, and revision {} is \
+                     served; publish with avalonctl publish",
+                    revision(published),
+                    revision(served)
+                )
+            }
             Self::ReadOnly => f.write_str("this store is only read; publish to its file:// or s3:// URL"),
             Self::Busy => f.write_str("other publishers always came first; try again"),
             Self::Unknown(known) => {

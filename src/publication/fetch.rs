@@ -9,7 +9,7 @@ use super::open::source;
 use super::pointer::{POINTER_LEN_MAX, Pointer, pointer_key};
 use super::store::{Source, Tag};
 use crate::config::SnapshotUrl;
-use crate::snapshot::{Identity, Passing};
+use crate::snapshot::{Identity, Passing, VERSION};
 
 /// Log2 of the most bytes that decompression looks back: 16 MB, which also bounds its memory.
 const WINDOW_LOG_MAX: u32 = 24;
@@ -19,46 +19,80 @@ const WINDOW_LOG_MAX: u32 = 24;
 /// # Errors
 /// The store fails, or the pointer is of no use.
 pub fn seen(url: &SnapshotUrl) -> Result<Option<Pointer>, PublicationError> {
-    let found = source(url)?.pointer(&pointer_key(), POINTER_LEN_MAX)?;
+    let found = source(url)?.pointer(&pointer_key(VERSION), POINTER_LEN_MAX)?;
     found.map(|(bytes, _)| Pointer::parse(&bytes)).transpose()
 }
 
 /// The pointer with its state, for a publisher, which also replaces one that it cannot read.
-pub(super) fn state(source: &dyn Source) -> Result<(Option<Pointer>, Option<Tag>), PublicationError> {
-    let found = Patience::new().retry(|| source.pointer(&pointer_key(), POINTER_LEN_MAX))?;
+pub(super) fn state(
+    source: &dyn Source,
+    format: u32,
+) -> Result<(Option<Pointer>, Option<Tag>), PublicationError> {
+    let found = Patience::new().retry(|| source.pointer(&pointer_key(format), POINTER_LEN_MAX))?;
     let Some((bytes, tag)) = found else { return Ok((None, None)) };
     Ok((Pointer::parse(&bytes).ok(), tag))
 }
 
-/// Fetches the snapshot that serves and writes it to `to`, with constant memory and with retries. What is written
-/// has the length, checksum and hash that the pointer says; whether it is a sound snapshot is checked by opening it.
-/// `served` is the counter of the pointer that is served already.
-///
-/// # Errors
-/// The store fails, nothing is published, the pointer is older than what is served, what it names is missing or
-/// damaged, or `to` cannot be written.
-pub fn fetch(url: &SnapshotUrl, served: Option<u64>, to: impl Write) -> Result<Pointer, PublicationError> {
-    let source = source(url)?;
-    let found = Patience::new().retry(|| source.pointer(&pointer_key(), POINTER_LEN_MAX))?;
-    let (bytes, _) = found.ok_or(PublicationError::Nothing)?;
-    let pointer = Pointer::parse(&bytes)?;
-    if let Some(served) = served.filter(|served| pointer.counter < *served) {
-        return Err(PublicationError::Behind { found: pointer.counter, served });
-    }
-    copy(source.as_ref(), &pointer.object, to)?;
-    Ok(pointer)
+/// The snapshot of a store that a server has already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Had {
+    /// The counter of the pointer.
+    pub counter: Option<u64>,
+    /// Rows of the database serve in place of those that a pointer with this counter names: only a newer one counts.
+    pub left: Option<u64>,
+    /// The revision of these rows in the database, if it is known: only rows that are not older count.
+    pub rows: Option<u64>,
+    /// The hash of the content that is served, wherever it came from.
+    pub hash: Option<u128>,
 }
 
-/// Copies an object to `to`, decompressed and compared with what is known of it.
+/// The outcome of a fetch.
+#[derive(Debug)]
+pub enum Fetched {
+    /// The snapshot that this pointer names is written.
+    Snapshot(Pointer),
+    /// This pointer names the content that is served, so nothing is written.
+    Same(Pointer),
+}
+
+/// Fetches the snapshot that serves, unless it is the one that the server `had`, and writes it to `to`, with constant
+/// memory and with retries. The bytes that are written have the length, checksum and hash that the pointer says; whether it is a
+/// sound snapshot is checked by opening it.
+///
+/// # Errors
+/// The store fails, nothing is published, the pointer is older than that of the served snapshot, its object is missing or
+/// damaged, or `to` cannot be written.
+pub fn fetch(url: &SnapshotUrl, had: Had, to: impl Write) -> Result<Fetched, PublicationError> {
+    let source = source(url)?;
+    let found = Patience::new().retry(|| source.pointer(&pointer_key(VERSION), POINTER_LEN_MAX))?;
+    let (bytes, _) = found.ok_or(PublicationError::Nothing(VERSION))?;
+    let pointer = Pointer::parse(&bytes)?;
+    if let Some(served) = had.counter.filter(|served| pointer.counter < *served) {
+        return Err(PublicationError::Behind { found: pointer.counter, served });
+    }
+    let is_renewed = had.left.is_none_or(|left| pointer.counter > left);
+    let is_older = had.rows.zip(pointer.revision).is_some_and(|(rows, published)| published < rows);
+    if !is_renewed || is_older {
+        return Err(PublicationError::NotRenewed { published: pointer.revision, served: had.rows });
+    }
+    if had.hash == Some(pointer.object.hash) {
+        return Ok(Fetched::Same(pointer));
+    }
+    copy(source.as_ref(), VERSION, &pointer.object, to)?;
+    Ok(Fetched::Snapshot(pointer))
+}
+
+/// Copies an object to `to`, decompressed and compared with its description.
 pub(super) fn copy(
     source: &dyn Source,
+    format: u32,
     object: &Object,
     to: impl Write,
 ) -> Result<Identity, PublicationError> {
     let mut to = Checked { to, passing: Passing::default(), object };
-    decompress(Download::new(source, object), object, &mut to)?;
+    decompress(Download::new(source, format, object), object, &mut to)?;
     let identity = to.passing.finish().map_err(|error| object.wrong(error.to_string()))?;
-    match object.is(&identity) {
+    match object.is(&identity) && identity.version == format {
         true => Ok(identity),
         false => Err(object.wrong("it is another snapshot than the pointer says")),
     }
@@ -112,7 +146,7 @@ impl<W: Write> Write for Checked<'_, W> {
 /// The store fails.
 pub(super) fn sound(source: &dyn Source, key: &str) -> Result<Option<(Identity, u64)>, PublicationError> {
     let Some(reading) = Patience::new().retry(|| source.open(key, 0))? else { return Ok(None) };
-    // Read as what it is, without a pointer that says more.
+    // Read as an object alone, without a pointer that says more.
     let object = Object {
         hash: 0,
         checksum: 0,

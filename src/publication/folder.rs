@@ -77,7 +77,7 @@ impl Folder {
         Ok(draft)
     }
 
-    /// Gives a draft its name, in place of what had it.
+    /// Renames a draft over the file that had its name.
     fn name(&self, draft: NamedTempFile, key: &str) -> Result<(), StoreError> {
         let path = self.at(key);
         draft.persist(&path).map_err(|error| failed(&path, error.error))?;
@@ -179,6 +179,11 @@ impl Store for Folder {
             return Ok(false);
         }
         self.name(draft, key)?;
+        Ok(true)
+    }
+
+    /// The lock keeps them.
+    fn keeps_conditions(&self, _: u32) -> Result<bool, StoreError> {
         Ok(true)
     }
 

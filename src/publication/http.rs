@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use rustls::CertificateError;
 use ureq::http::{HeaderMap, StatusCode, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
@@ -17,7 +18,7 @@ const TEXT_LEN_MAX: u64 = 8 << 20;
 /// Characters of a server's own words that a message repeats.
 const WORDS_MAX: usize = 300;
 
-/// A client that trusts the certificates of this machine, and waits for no server for long.
+/// A client that trusts the authorities of this machine, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, and waits for no server for long.
 pub(super) fn agent() -> Agent {
     let found = rustls_native_certs::load_native_certs().certs;
     let certificates: Vec<Certificate<'static>> =
@@ -40,12 +41,40 @@ pub(super) fn agent() -> Agent {
 
 /// A request that has no answer. The text of the error never holds the URL, which may be signed.
 pub(super) fn unanswered(error: &ureq::Error) -> StoreError {
+    if let Some(cause) = certificate(error) {
+        return StoreError::Certificate(cause);
+    }
     match error {
         ureq::Error::Tls(_) | ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl => {
             StoreError::Refused(error.to_string())
         }
         _ => StoreError::Unreachable(error.to_string()),
     }
+}
+
+/// The fault of a server's certificate, if the connection has failed for that.
+fn certificate(error: &ureq::Error) -> Option<String> {
+    let rustls = match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref::<rustls::Error>(),
+        _ => None,
+    };
+    let Some(rustls::Error::InvalidCertificate(fault)) = rustls else { return None };
+    Some(match fault {
+        CertificateError::UnknownIssuer => {
+            "no authority that this machine trusts vouches for it; add that of the \
+             store to the system's, or name a file of authorities in SSL_CERT_FILE"
+                .to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("it is not for this host ({fault})")
+        }
+        other => other.to_string(),
+    })
 }
 
 /// The answer to a question for an object from byte `from` on; `None` if there is none.

@@ -6,6 +6,9 @@
 //! complete snapshot at any moment, and of two publishers at once both are seen. Each pointer has a greater counter
 //! than the one before: a server never goes back.
 //!
+//! Each version of the format has a pointer and objects of its own. A server reads those of its version, and a
+//! publisher writes those of all versions that servers read, so that a fleet can be upgraded server by server.
+//!
 //! All of it may start threads and wait for the network: never call it in the master.
 
 mod bucket;
@@ -24,7 +27,7 @@ mod store;
 mod web;
 
 pub use error::{PublicationError, StoreError};
-pub use fetch::{fetch, seen};
+pub use fetch::{Fetched, Had, fetch, seen};
 pub use object::Object;
 pub use pointer::Pointer;
-pub use publish::{Outcome, publish, roll_back};
+pub use publish::{Outcome, Publication, publish, roll_back};

@@ -4,7 +4,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::PublicationError;
 use crate::snapshot::Identity;
-use crate::snapshot::format::VERSION;
 
 /// Bytes of the smallest snapshot, and of the largest that is fetched.
 const LENGTH: std::ops::RangeInclusive<u64> = 64..=1 << 42;
@@ -42,22 +41,22 @@ fn of_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> 
     number.ok_or_else(|| serde::de::Error::custom("a hash must have 32 hexadecimal digits"))
 }
 
-/// Where the objects of this program's format are.
-pub(super) fn prefix() -> String {
-    format!("v{VERSION}/")
+/// Where the objects of a version of the format are.
+pub(super) fn prefix(format: u32) -> String {
+    format!("v{format}/")
 }
 
 /// The end of the name of an object.
 const SUFFIX: &str = ".snapshot.zst";
 
-/// The name of the object with this hash.
-pub(super) fn key(hash: u128) -> String {
-    format!("{}{hash:032x}{SUFFIX}", prefix())
+/// The name of the object with this hash, in this version of the format.
+pub(super) fn key(format: u32, hash: u128) -> String {
+    format!("{}{hash:032x}{SUFFIX}", prefix(format))
 }
 
 /// The hash in the name of an object; `None` for the name of something else.
 pub(super) fn hash_of(key: &str) -> Option<u128> {
-    let hash = key.strip_prefix(&prefix())?.strip_suffix(SUFFIX)?;
+    let hash = key.rsplit('/').next()?.strip_suffix(SUFFIX)?;
     u128::from_str_radix(hash, 16).ok().filter(|number| format!("{number:032x}") == hash)
 }
 

@@ -29,9 +29,9 @@ pub struct Pointer {
     pub former: Vec<Object>,
 }
 
-/// The name of the pointer.
-pub(super) fn pointer_key() -> String {
-    format!("{}current.json", prefix())
+/// The name of the pointer to snapshots of this version of the format.
+pub(super) fn pointer_key(format: u32) -> String {
+    format!("{}current.json", prefix(format))
 }
 
 /// Seconds since 1970.

@@ -21,7 +21,17 @@ const TRIES: usize = 100;
 /// The age from which on an object is written again before the pointer names it: see `retention.rs`.
 const RENEWED_FROM: Duration = Duration::from_secs(24 * 3600);
 
-/// What became of a publication.
+/// A publication, and whether it was safe beside others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Whether the store keeps conditions: without them the last of several publishers at once wins, also with older
+    /// rows. Not tried where nothing was to be written.
+    pub keeps_conditions: bool,
+}
+
+/// The outcome of a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The pointer names it now.
@@ -32,7 +42,7 @@ pub enum Outcome {
     Newer(Pointer),
 }
 
-/// Publishes a snapshot that holds `songs` songs. `revision` is that of the rows in their database, if it is known: a
+/// Publishes a snapshot that holds `songs` songs, for programs that read its version of the format. `revision` is that of the rows in their database, if it is known: a
 /// publication that is not newer than the last one is dropped, unless `accepts_older`.
 ///
 /// # Errors
@@ -43,18 +53,20 @@ pub fn publish(
     songs: u64,
     revision: Option<u64>,
     accepts_older: bool,
-) -> Result<Outcome, PublicationError> {
+) -> Result<Publication, PublicationError> {
     let store = store(url)?;
     let (compressed, identity) = compress(snapshot).map_err(PublicationError::of_copy)?;
     let compressed_length = compressed.metadata().map_err(PublicationError::Local)?.len();
-    let (pointer, _) = state(store.as_ref())?;
+    let format = identity.version;
+    let (pointer, _) = state(store.as_ref(), format)?;
     let superseded_by = |pointer: Option<&Pointer>| superseded(pointer?, &identity, revision, accepts_older);
     if let Some(outcome) = superseded_by(pointer.as_ref()) {
         if let Outcome::Unchanged(pointer) = &outcome {
             repair(store.as_ref(), &pointer.object, &compressed, &identity)?;
         }
-        return Ok(outcome);
+        return Ok(Publication { outcome, keeps_conditions: true });
     }
+    let keeps_conditions = store.keeps_conditions(format)?;
     let (identity, compressed_length) = upload(store.as_ref(), &compressed, (identity, compressed_length))?;
     let object = Object {
         hash: identity.hash,
@@ -64,30 +76,30 @@ pub fn publish(
         songs,
         created: seconds(SystemTime::now()),
     };
-    let outcome = point(store.as_ref(), |before| {
+    let outcome = point(store.as_ref(), format, |before| {
         let next = || Next::Pointer(Pointer::after(before, object.clone(), revision));
         Ok(superseded_by(before).map_or_else(next, Next::Stay))
     })?;
     // In case that another publisher has just removed it as old.
-    if store.open(&key(identity.hash), 0)?.is_none() {
-        store.put(&key(identity.hash), &compressed)?;
+    if store.open(&key(format, identity.hash), 0)?.is_none() {
+        store.put(&key(format, identity.hash), &compressed)?;
     }
     if let Outcome::Published(pointer) = &outcome {
-        tidy(store.as_ref(), pointer)?;
+        tidy(store.as_ref(), format, pointer)?;
     }
-    Ok(outcome)
+    Ok(Publication { outcome, keeps_conditions })
 }
 
-/// Returns to a former publication: to the last one without a `hash`.
+/// Returns to a former publication in this version of the format: to the last one without a `hash`.
 ///
 /// # Errors
 /// The store fails, there is no such publication, or its snapshot is missing or damaged.
-pub fn roll_back(url: &SnapshotUrl, hash: Option<u128>) -> Result<Pointer, PublicationError> {
+pub fn roll_back(url: &SnapshotUrl, format: u32, hash: Option<u128>) -> Result<Pointer, PublicationError> {
     let store = store(url)?;
-    let outcome = point(store.as_ref(), |before| {
-        let before = before.ok_or(PublicationError::Nothing)?;
+    let outcome = point(store.as_ref(), format, |before| {
+        let before = before.ok_or(PublicationError::Nothing(format))?;
         let back = before.back(hash)?;
-        copy(store.as_ref(), &back.object, io::sink())?;
+        copy(store.as_ref(), format, &back.object, io::sink())?;
         Ok(Next::Pointer(back))
     })?;
     match outcome {
@@ -112,19 +124,28 @@ fn superseded(
     (!is_newer && !accepts_older).then(|| Outcome::Newer(pointer.clone()))
 }
 
-/// The compressed form of a snapshot in a file without a name, and what its header says. Checks length and checksum.
+/// The compressed form of a snapshot in a file without a name, and the values of its header. Checks length and checksum.
 fn compress(snapshot: &File) -> io::Result<(File, Identity)> {
     let mut from = snapshot;
     from.rewind()?;
-    let mut encoder = zstd::stream::write::Encoder::new(tempfile::tempfile()?, LEVEL)?;
     let mut passing = Passing::default();
-    io::copy(&mut Both { from, passing: &mut passing }, &mut encoder)?;
-    let compressed = encoder.finish()?;
+    let mut write = || {
+        let mut encoder = zstd::stream::write::Encoder::new(tempfile::tempfile()?, LEVEL)?;
+        io::copy(&mut Both { from, passing: &mut passing }, &mut encoder)?;
+        encoder.finish()
+    };
+    let compressed = write().map_err(|error| {
+        let folder = std::env::temp_dir();
+        io::Error::new(
+            error.kind(),
+            format!("{} (TMPDIR, for the compressed snapshot): {error}", folder.display()),
+        )
+    })?;
     let identity = passing.finish().map_err(io::Error::other)?;
     Ok((compressed, identity))
 }
 
-/// Reads, and shows what was read to `passing`.
+/// Reads, and shows the bytes to `passing`.
 struct Both<'a> {
     from: &'a File,
     passing: &'a mut Passing,
@@ -140,26 +161,27 @@ impl Read for Both<'_> {
 
 /// Brings an object into the store. One that is there already is read to its end, and replaced if it is damaged or
 /// so old that it might be removed. Another version of this program may have made it: then it has the same content
-/// in other bytes. Returns what is there at the end, and its compressed length.
+/// in other bytes. Returns the object that is there at the end, and its compressed length.
 fn upload(
     store: &dyn Store,
     compressed: &File,
     ours: (Identity, u64),
 ) -> Result<(Identity, u64), PublicationError> {
-    let key = key(ours.0.hash);
+    let key = key(ours.0.version, ours.0.hash);
     if store.create(&key, compressed)? {
         return Ok(ours);
     }
-    let there = sound(store, &key)?.filter(|(identity, _)| identity.hash == ours.0.hash);
-    if let Some(there) = there.filter(|_| is_young(store, &key).unwrap_or(false)) {
+    let there =
+        sound(store, &key)?.filter(|(there, _)| (there.version, there.hash) == (ours.0.version, ours.0.hash));
+    if let Some(there) = there.filter(|_| is_young(store, ours.0.version, &key).unwrap_or(false)) {
         return Ok(there);
     }
     store.put(&key, compressed)?;
     Ok(ours)
 }
 
-fn is_young(store: &dyn Store, key: &str) -> Result<bool, PublicationError> {
-    let listed = store.list(&prefix())?;
+fn is_young(store: &dyn Store, format: u32, key: &str) -> Result<bool, PublicationError> {
+    let listed = store.list(&prefix(format))?;
     let written = listed.iter().find(|listed| listed.key == key).map(|listed| listed.written);
     let age = written.map(|written| SystemTime::now().duration_since(written).unwrap_or_default());
     Ok(age.is_some_and(|age| age < RENEWED_FROM))
@@ -172,13 +194,13 @@ fn repair(
     compressed: &File,
     ours: &Identity,
 ) -> Result<(), PublicationError> {
-    match copy(store, object, io::sink()) {
+    match copy(store, ours.version, object, io::sink()) {
         Err(PublicationError::Missing(_) | PublicationError::Object(..)) => {}
         other => return other.map(|_| ()),
     }
-    store.put(&key(object.hash), compressed)?;
+    store.put(&key(ours.version, object.hash), compressed)?;
     let compressed_length = compressed.metadata().map_err(PublicationError::Local)?.len();
-    // The pointer has to say what is there now, if another version of this program had written it.
+    // The pointer has to name the object that is there now, if another version of this program had written it.
     let object = Object {
         checksum: ours.checksum,
         length: ours.length,
@@ -186,7 +208,7 @@ fn repair(
         created: seconds(SystemTime::now()),
         ..object.clone()
     };
-    point(store, |before| match before {
+    point(store, ours.version, |before| match before {
         Some(before) if before.object.hash == object.hash => {
             Ok(Next::Pointer(Pointer::after(Some(before), object.clone(), None)))
         }
@@ -196,7 +218,7 @@ fn repair(
     .map(|_| ())
 }
 
-/// What is to become of the pointer.
+/// The change to the pointer.
 enum Next {
     Pointer(Pointer),
     Stay(Outcome),
@@ -205,14 +227,15 @@ enum Next {
 /// Replaces the pointer by the one that `next` makes of it, as soon as no other publisher comes between.
 fn point(
     store: &dyn Store,
+    format: u32,
     next: impl Fn(Option<&Pointer>) -> Result<Next, PublicationError>,
 ) -> Result<Outcome, PublicationError> {
     for _ in 0..TRIES {
-        let (before, tag) = state(store)?;
+        let (before, tag) = state(store, format)?;
         match next(before.as_ref())? {
             Next::Stay(outcome) => return Ok(outcome),
             Next::Pointer(pointer) => {
-                if store.swap(&pointer_key(), tag.as_ref(), &pointer.to_bytes())? {
+                if store.swap(&pointer_key(format), tag.as_ref(), &pointer.to_bytes())? {
                     return Ok(Outcome::Published(pointer));
                 }
             }
@@ -221,13 +244,13 @@ fn point(
     Err(PublicationError::Busy)
 }
 
-/// Removes what no server can need any more.
-fn tidy(store: &dyn Store, pointer: &Pointer) -> Result<(), PublicationError> {
-    let listed = store.list(&prefix())?;
+/// Removes the objects that no server can need any more.
+fn tidy(store: &dyn Store, format: u32, pointer: &Pointer) -> Result<(), PublicationError> {
+    let listed = store.list(&prefix(format))?;
     let old = removable(&listed, pointer, SystemTime::now());
     for object in old {
         // Another publisher may have pointed to it since.
-        if let (Some(now), _) = state(store)?
+        if let (Some(now), _) = state(store, format)?
             && removable(&listed, &now, SystemTime::now()).contains(&object)
         {
             store.remove(object)?;
@@ -242,7 +265,7 @@ mod tests {
 
     fn published(hash: u128, revision: Option<u64>) -> (Pointer, Identity) {
         let object = Object { hash, checksum: 7, length: 100, compressed_length: 50, songs: 3, created: 9 };
-        let identity = Identity { hash, checksum: 7, length: 100 };
+        let identity = Identity { version: 2, hash, checksum: 7, length: 100 };
         (Pointer::after(None, object, revision), identity)
     }
 

@@ -48,7 +48,7 @@ mod tests {
             let listed: Vec<Listed> = ages
                 .iter()
                 .enumerate()
-                .map(|(hash, age)| Listed { key: key(hash as u128), written: day(*age) })
+                .map(|(hash, age)| Listed { key: key(2, hash as u128), written: day(*age) })
                 .chain([Listed { key: "v2/notes.txt".to_owned(), written: day(99) }])
                 .collect();
             let mut pointer = Pointer::after(None, object(pointed), None);

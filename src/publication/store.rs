@@ -1,4 +1,4 @@
-//! What this program asks of a store.
+//! The operations that this program asks of a store.
 
 use std::fs::File;
 use std::io::Read;
@@ -51,6 +51,10 @@ pub(super) trait Store: Source {
     /// Replaces a small object if it is still in the state `former` (`None`: it is missing); says whether it did. A
     /// store without conditions always does.
     fn swap(&self, key: &str, former: Option<&Tag>, content: &[u8]) -> Result<bool, StoreError>;
+
+    /// Whether the store keeps the conditions of [`Store::create`] and [`Store::swap`]. Tries it with an object beside
+    /// those of this version of the format.
+    fn keeps_conditions(&self, format: u32) -> Result<bool, StoreError>;
 
     /// The objects whose names begin with `prefix`.
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;

@@ -35,7 +35,7 @@ impl NamesWriter {
     /// # Errors
     /// As for [`Scratch::push`].
     pub fn push(&mut self, id: Uuid, name: &str) -> Result<(), ScratchError> {
-        let (start, len) = (self.texts.len(), len_of(name));
+        let (start, len) = (self.texts.size(), len_of(name));
         self.places.push(Place { id, start, len });
         self.texts.push(&name.as_bytes()[..len as usize])
     }

@@ -52,7 +52,7 @@ impl Default for Folder {
 #[derive(Debug)]
 pub struct ScratchError {
     folder: PathBuf,
-    /// What the kernel said.
+    /// The kernel's error.
     pub source: io::Error,
 }
 
@@ -78,7 +78,7 @@ pub struct Scratch {
     folder: Folder,
     /// A file without a name, once the bytes are many.
     file: Option<File>,
-    /// What follows on the bytes in the file.
+    /// The bytes behind those in the file.
     memory: Vec<u8>,
     len: u64,
 }
@@ -90,7 +90,7 @@ impl Scratch {
     }
 
     /// How many bytes there are.
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.len
     }
 
@@ -108,8 +108,7 @@ impl Scratch {
     fn spill(&mut self) -> Result<(), ScratchError> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none
-                .insert(tempfile::tempfile_in(&self.folder.0).map_err(|error| self.folder.context(error))?),
+            none => none.insert(self.folder.file()?),
         };
         file.write_all(&self.memory).map_err(|error| self.folder.context(error))?;
         self.memory.clear();
@@ -170,7 +169,7 @@ mod tests {
             let mut scratch = Scratch::new(&Folder::new(Some(folder.path())));
             let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
             bytes.chunks(999).for_each(|chunk| scratch.push(chunk).unwrap());
-            assert_eq!(scratch.len(), len as u64);
+            assert_eq!(scratch.size(), len as u64);
             let stored = scratch.finish().unwrap();
             assert!(stored[..] == bytes && matches!(stored, Stored::Mapped(_)) == is_mapped, "{len}");
         }

@@ -32,7 +32,7 @@ impl<'a> SongValues<'a> {
         self.name.map(text)
     }
 
-    /// What decides which of two songs with one id stays.
+    /// The values that decide which of two songs with one id stays.
     fn rest(&self) -> impl Ord + use<'a> {
         let [album, artist, genre] = self.owners.into();
         (self.name, self.length, self.track, self.year, album, artist, genre)
@@ -82,7 +82,7 @@ impl SongsWriter {
         let flag = |is_there: bool, flag: u64| if is_there { flag } else { 0 };
         let record = Record {
             id: song.id.into_bytes(),
-            text: self.texts.len(),
+            text: self.texts.size(),
             length: song.length.unwrap_or_default(),
             track: song.track.unwrap_or_default(),
             year: song.year.unwrap_or_default(),

@@ -119,6 +119,9 @@ pub struct Source {
     pub stale: Number,
     /// Whether the last load or poll that has asked the source could read it: 2 for yes, 1 for no, 0 before the first.
     pub up: Number,
+    /// Where the rows that serve are from: 1 for the database, 2 for the store of snapshots, 3 for a snapshot of a former
+    /// master that no load has confirmed; 0 before the first generation.
+    pub serves: Number,
     /// The revision that the watcher has seen last; 0 if it is not known.
     pub revision: Number,
     /// When the rows that serve were last read from the source, or seen there, in milliseconds since 1970; 0 for never.

@@ -9,8 +9,10 @@ use crate::model::{Kind, Owner};
 
 /// First bytes of every snapshot.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89AVLN\r\n\x1a";
-/// The only version that this program writes and reads.
-pub(crate) const VERSION: u32 = 2;
+/// The version that this program reads, and writes unless it is told otherwise.
+pub const VERSION: u32 = VERSIONS[0];
+/// The versions that it can write, so that it can publish for programs that read a former one; its own comes first.
+pub const VERSIONS: &[u32] = if cfg!(feature = "next-format") { &[3, 2] } else { &[2] };
 /// Bytes of the header; the first section begins here.
 pub(crate) const HEADER_LEN: usize = size_of::<Header>();
 /// Sections begin at multiples of this.
@@ -232,7 +234,8 @@ mod tests {
         assert!(FORMAT.contains(&format!("# Header, {HEADER_LEN} bytes")));
         let version =
             table("\n| offset | size | field | meaning |").find(|row| row[2] == "version").expect("a row");
-        assert!(version[3].starts_with(&format!("{VERSION};")), "{version:?}");
+        let documented = VERSIONS[VERSIONS.len() - 1];
+        assert!(version[3].starts_with(&format!("{documented};")), "{version:?}");
         assert!(FORMAT.contains(&format!("one entry of {} bytes", size_of::<SectionEntry>())));
     }
 

@@ -11,8 +11,8 @@ pub mod merge;
 pub mod open;
 pub mod query;
 
-pub use build::build;
-pub use format::{LIST_HEAD, LIST_TAIL};
+pub use build::{build, build_as};
+pub use format::{LIST_HEAD, LIST_TAIL, VERSION, VERSIONS};
 pub use open::{Identity, OpenError, Packing, Passing, Snapshot, Verify, open_sealed, storage};
 pub use query::{Filter, Page, Query, Selection, SongCounts, beginnings};
 

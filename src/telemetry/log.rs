@@ -17,7 +17,7 @@ use super::log_settings::LogSettings;
 use super::output::{Output, Patience, Stream};
 use super::relay::{Relay, Relayed, write_out};
 use super::values::Values;
-use super::{json, report};
+use super::{json, sentry};
 
 /// Lines longer than this do not keep their buffer.
 const BUFFER_KEPT_MAX: usize = 64 * 1024;
@@ -182,7 +182,7 @@ impl slog::Drain for Lines {
         if self.output.write(&scratch.line) {
             self.tell_lost();
         }
-        report::capture_record(record, &scratch.values);
+        sentry::capture_record(record, &scratch.values);
         if scratch.line.capacity() <= BUFFER_KEPT_MAX {
             // A thread that is ending has no place for it any more; then it is dropped.
             let _ = SCRATCH.try_with(|kept| kept.set(scratch));

@@ -20,7 +20,6 @@ pub mod names;
 mod output;
 mod percent;
 mod relay;
-mod report;
 pub mod sentry;
 pub mod statsd;
 mod values;

@@ -33,7 +33,7 @@ def tools():
 
 
 def build():
-    command = "cargo build --release --bin avalon-master --example generate --example hyper_peer"
+    command = "cargo build --release --bin avalon-master --bin avalonctl --example generate --example hyper_peer"
     run(*command.split(), cwd=ROOT)
 
 

@@ -1,6 +1,7 @@
 //! Rows in and out of both databases, as they really are: files and servers that avalonms
 //! wrote, that are damaged, gone, busy, or not ours to write.
 
+mod contract;
 mod hosts;
 mod parameters;
 mod postgres;

@@ -8,6 +8,7 @@ mod cors;
 mod entities;
 mod entity_tags;
 mod examples;
+mod judges;
 mod limits;
 mod openapi;
 mod refusals;

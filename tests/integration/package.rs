@@ -1,6 +1,7 @@
 //! What `scripts/package` makes, of the programs that the tests have: what is in it, and its life in
 //! a clean Debian under a real systemd, from the installation to the last trace.
 
+mod foreign;
 mod image;
 mod life;
 
@@ -15,13 +16,9 @@ use serde_json::Value;
 
 use crate::harness::systemd_box;
 
-/// The programs, in the order of a sorted list.
-const PROGRAMS: [(&str, &str); 4] = [
-    ("avalon-echo-config", env!("CARGO_BIN_EXE_avalon-echo-config")),
-    ("avalon-master", env!("CARGO_BIN_EXE_avalon-master")),
-    ("avalon-scan", env!("CARGO_BIN_EXE_avalon-scan")),
-    ("avalonctl", env!("CARGO_BIN_EXE_avalonctl")),
-];
+/// The programs, in the order of a sorted list; all are links to this one.
+const PROGRAMS: [&str; 4] = ["avalon-echo-config", PROGRAM, "avalon-scan", "avalonctl"];
+const PROGRAM: &str = "avalon-master";
 
 /// Two versions of the same programs.
 const VERSIONS: [&str; 2] = ["1.0.0", "1.0.1"];
@@ -39,24 +36,28 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// A folder with the programs, without what only a debugger reads, which would take long to pack.
+/// A folder with the file that is all programs.
 static BINARIES: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
     fs::create_dir_all(&folder).expect("a folder");
-    for (name, program) in PROGRAMS {
-        run(Command::new("objcopy").arg("--strip-debug").arg(program).arg(folder.join(name)));
-    }
+    fs::copy(env!("CARGO_BIN_EXE_avalon"), folder.join("avalon")).expect("the programs");
     folder
 });
 
 /// Packages into the folder `name`, by a line of shell that ends in the script.
 fn package(name: &str, version: &str, line: &str) -> PathBuf {
+    package_with(name, version, line, &[])
+}
+
+/// The same, with variables.
+fn package_with(name: &str, version: &str, line: &str, variables: &[(&str, &str)]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &format!("{line} \"$0\"")]).arg(root().join("scripts/package"));
     command.current_dir(root()).env("PACKAGE_BINARIES", BINARIES.as_path());
     // How small they are is of no interest.
     command.env("PACKAGE_FOLDER", &folder).env("PACKAGE_VERSION", version).env("PACKAGE_QUICK", "1");
+    command.envs(variables.iter().copied());
     // What cargo tells a test about its package would have it build dependencies again that look at it.
     for (variable, _) in std::env::vars_os() {
         let own = ["CARGO_MANIFEST", "CARGO_PKG", "CARGO_CRATE", "CARGO_PRIMARY"];
@@ -75,10 +76,10 @@ fn names(folder: &Path) -> BTreeSet<String> {
     fs::read_dir(folder).expect("a folder").map(text).collect()
 }
 
-/// The one file in a folder whose name ends so.
+/// The one file in a folder whose name ends so, but for debug information.
 fn file(folder: &Path, end: &str) -> PathBuf {
     let mut all = names(folder);
-    all.retain(|name| name.ends_with(end));
+    all.retain(|name| name.ends_with(end) && !name.contains("-dbgsym_"));
     assert_eq!(all.len(), 1, "{all:?}");
     folder.join(all.pop_first().expect("a file"))
 }
@@ -89,7 +90,7 @@ fn the_same_programs_give_the_same_bytes() {
     let again = package("again", VERSIONS[0], "cd src && umask 077 && TZ=Asia/Tokyo LC_ALL=C.UTF-8");
     let all = names(&FIRST);
     assert_eq!(all, names(&again));
-    assert_eq!(all.len(), 5, "{all:?}");
+    assert_eq!(all.len(), 8, "{all:?}");
     for name in all {
         assert!(
             fs::read(FIRST.join(&name)).expect("a file") == fs::read(again.join(&name)).expect("a file"),
@@ -102,7 +103,7 @@ fn the_same_programs_give_the_same_bytes() {
 /// Paths below /usr that both packages have.
 fn contents() -> Vec<String> {
     let mut all = Vec::new();
-    for (name, _) in PROGRAMS {
+    for name in PROGRAMS {
         all.push(format!("bin/{name}"));
         all.push(format!("share/bash-completion/completions/{name}"));
         all.push(format!("share/zsh/vendor-completions/_{name}"));
@@ -134,11 +135,18 @@ fn contents() -> Vec<String> {
 fn the_debian_package_has_everything() {
     let deb = file(&FIRST, ".deb");
     let list = run(Command::new("dpkg-deb").arg("--contents").arg(&deb));
-    let has = |path: &str| list.lines().find(|line| line.ends_with(&format!(" ./{path}")));
+    let has = |path: &str| {
+        let ends = [format!(" ./{path}"), format!(" ./{path} -> {PROGRAM}")];
+        list.lines().find(|line| ends.iter().any(|end| line.ends_with(end)))
+    };
     for path in contents() {
         let path = format!("usr/{path}{}", if path.starts_with("share/man") { ".gz" } else { "" });
         let line = has(&path).unwrap_or_else(|| panic!("{path}: {list}"));
-        let mode = if path.contains("/bin/") { "-rwxr-xr-x" } else { "-rw-r--r--" };
+        let mode = match path.strip_prefix("usr/bin/") {
+            Some(PROGRAM) => "-rwxr-xr-x",
+            Some(_) => "lrwxrwxrwx",
+            None => "-rw-r--r--",
+        };
         assert!(line.starts_with(&format!("{mode} root/root")), "{line}");
     }
     assert!(
@@ -152,6 +160,59 @@ fn the_debian_package_has_everything() {
         ("avalon-music-server".to_owned(), VERSIONS[0].to_owned())
     );
     assert!(field("Depends").starts_with("libc6 (>= 2."), "{}", field("Depends"));
+}
+
+/// By each name the one file is the program of this name.
+#[test]
+fn one_file_is_all_programs() {
+    let deb = unpacked_deb(&file(&FIRST, ".deb"));
+    for name in PROGRAMS {
+        let said = run(Command::new(deb.path().join("usr/bin").join(name)).arg("--version"));
+        assert_eq!(said, format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    let program = Command::new(env!("CARGO_BIN_EXE_avalon")).output().expect("a program");
+    let said = String::from_utf8_lossy(&program.stderr);
+    assert!(program.status.code() == Some(2) && PROGRAMS.iter().all(|name| said.contains(name)), "{said}");
+}
+
+/// The contents of a package of Debian's, in a folder.
+fn unpacked_deb(deb: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(Command::new("dpkg-deb").arg("--extract").arg(deb).arg(folder.path()));
+    folder
+}
+
+/// The name of a program's build, by which debuggers find what belongs to it.
+fn build_id(program: &Path) -> String {
+    let notes = run(Command::new("readelf").arg("--notes").arg(program));
+    notes.split_once("Build ID: ").expect("a build id").1.trim().to_owned()
+}
+
+#[test]
+fn debug_information_is_a_package_of_its_own() {
+    let deb = unpacked_deb(&file(&FIRST, ".deb"));
+    let program = deb.path().join("usr/bin").join(PROGRAM);
+    let sections = run(Command::new("readelf").args(["--sections", "--wide"]).arg(&program));
+    // Names of functions stay, for backtraces.
+    assert!(!sections.contains(".debug_line") && sections.contains(".symtab"), "{sections}");
+    let id = build_id(&program);
+    let place = format!("usr/lib/debug/.build-id/{}/{}.debug", &id[..2], &id[2..]);
+    let architecture = run(Command::new("dpkg").arg("--print-architecture"));
+    let name = format!("avalon-music-server-dbgsym_{}_{}.deb", VERSIONS[0], architecture.trim());
+    let dbgsym = FIRST.join(name);
+    let debug = unpacked_deb(&dbgsym);
+    // What the archive has is the same.
+    let all = tempfile::tempdir().expect("a folder");
+    run(Command::new("tar").arg("-xJf").arg(file(&FIRST, "-debug.tar.xz")).arg("-C").arg(all.path()));
+    let (one, other) = (debug.path().join(&place), all.path().join(&place));
+    assert!(fs::read(&one).expect("a file") == fs::read(other).expect("a file"));
+    let symbols = run(Command::new("nm").arg(&one));
+    let main = symbols.lines().find(|line| line.contains("6config4echo4main"));
+    let address = main.expect("a function").split(' ').next().expect("an address");
+    let line = run(Command::new("addr2line").arg("-e").arg(&one).arg(address));
+    assert!(line.contains("src/config/echo.rs:"), "{line}");
+    let depends = run(Command::new("dpkg-deb").arg("--field").arg(&dbgsym).arg("Depends"));
+    assert_eq!(depends.trim(), format!("avalon-music-server (= {})", VERSIONS[0]));
 }
 
 #[test]

@@ -11,12 +11,18 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Plays a scenario with the page of this server.
 fn play(scenario: &str, server: &Server) {
+    play_with(scenario, server, &[]);
+}
+
+/// Plays a scenario in which the page asks these other servers, too.
+fn play_with(scenario: &str, server: &Server, others: &[&Server]) {
     let peers = Path::new(ROOT).join("target/peers");
     let driver = peers.join("node_modules/playwright-core");
     assert!(driver.exists(), "{} is missing: scripts/install-test-deps", driver.display());
     let output = Command::new("node")
         .arg(Path::new(ROOT).join("tests/page/run.mjs"))
         .args([scenario, &server.address])
+        .args(others.iter().map(|other| &other.address))
         .env("AVALON_PEERS", peers)
         .env("AVALON_SHOTS", Path::new(ROOT).join("target/page"))
         .output()
@@ -41,6 +47,7 @@ fn sample() -> Setup {
 fn it_shows_lists_follows_links_and_goes_back() {
     let server = sample().start();
     play("browse", &server);
+    play("owners", &server);
     play("request", &server);
     server.assert_clean_shutdown();
 }
@@ -95,6 +102,21 @@ fn an_empty_collection_a_newer_one_and_silence_are_told() {
     server.reload();
     play("trouble", &server);
     server.assert_clean_shutdown();
+}
+
+#[test]
+fn pages_of_other_origins_read_lists_where_the_setting_names_them() {
+    let rows = collection(3);
+    let other = Setup::with(&rows).start();
+    let allowing = Setup::with(&rows).variable("AVALON_CORS_ALLOW_ORIGINS", &other.address).start();
+    let refusing =
+        Setup::with(&rows).variable("AVALON_CORS_ALLOW_ORIGINS", "https://music.example.org").start();
+    let silent = Setup::with(&rows).start();
+    play_with("origins", &other, &[&allowing, &refusing]);
+    play_with("origins", &other, &[&allowing, &silent]);
+    for server in [other, allowing, refusing, silent] {
+        server.assert_clean_shutdown();
+    }
 }
 
 /// The fields of an answer that a browser keeps the page safe with.

@@ -1,6 +1,11 @@
 //! `avalonctl publish` and `SNAPSHOT_URL`: one program publishes, nodes without a database fetch.
 
+mod conditions;
 mod damage;
+mod formats;
+mod full;
+mod https;
+mod patience;
 mod proxy;
 mod s3;
 mod together;
@@ -177,6 +182,26 @@ fn node_never_goes_back_to_an_older_pointer() {
 }
 
 #[test]
+fn node_that_starts_with_a_kept_snapshot_does_not_go_back_either() {
+    let publisher = Publisher::to_folder();
+    publisher.publish(3);
+    let pointer = publisher.store().join("current.json");
+    let old = fs::read(&pointer).expect("a pointer");
+    publisher.publish(4);
+    let kept = publisher.folder.path().join("kept");
+    let node = || publisher.node().flag(&format!("--snapshot-path={}", kept.display())).start();
+    let first = node();
+    first.wait_log("snapshot saved");
+    first.assert_clean_shutdown();
+    fs::write(&pointer, old).expect("a pointer");
+    let second = node();
+    second.wait_log("the store is behind");
+    assert_eq!(artists(&second), 4);
+    publisher.publish(5);
+    crate::harness::eventually("the published rows", || (artists(&second) == 5).then_some(()));
+}
+
+#[test]
 fn database_is_read_at_the_start_if_nothing_can_be_fetched_and_the_store_later() {
     let publisher = Publisher::to_folder();
     let node = Setup::with(&collection(2)).flag(&format!("--snapshot-url={}", publisher.url())).start();
@@ -186,6 +211,7 @@ fn database_is_read_at_the_start_if_nothing_can_be_fetched_and_the_store_later()
     node.wait_log("snapshot fetched");
     crate::harness::eventually("the published rows", || (artists(&node) == 3).then_some(()));
     // What serves is better than the database.
+    publisher.publish(4);
     fs::remove_file(publisher.object()).expect("an object");
     node.signal(nix::sys::signal::Signal::SIGHUP);
     node.wait_log(" is missing; publish it again");

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// Leaves the same files wherever it is run.
 const SAME: &str = "mkdir -p $CARGO_TARGET_DIR/release && cd $CARGO_TARGET_DIR/release && \
-                    for p in avalon-master avalon-scan avalonctl avalon-echo-config; do echo $p > $p; done";
+                    for p in avalon avalon-master avalon-scan avalonctl avalon-echo-config; do echo $p > $p; done";
 
 /// A repository with what the script looks at.
 struct Project {
@@ -64,8 +64,13 @@ impl Project {
 
     /// The exit code, and what was said.
     fn release(&self, arguments: &[&str], test: &str, build: &str) -> (i32, String) {
+        self.release_with(arguments, "true", test, build)
+    }
+
+    fn release_with(&self, arguments: &[&str], deny: &str, test: &str, build: &str) -> (i32, String) {
         let output = Command::new(self.path("scripts/release"))
             .args(arguments)
+            .env("RELEASE_DENY", deny)
             .env("RELEASE_TEST", test)
             .env("RELEASE_BUILD", build)
             .output()
@@ -102,10 +107,12 @@ fn what_is_not_ready_is_refused_with_the_reason() {
         assert!(code == 1 && said.contains(reason), "{reason}: {said}");
         assert_eq!(project.tags(), "");
     };
+    let (code, said) = project.release_with(&["1.2.3"], "false", "true", SAME);
+    assert!(code == 1 && said.contains("cargo-deny refuses the dependencies"), "{said}");
     refused("false", SAME, "tests have failed");
     refused("true", "false", "build has failed");
     refused("true", &format!("{SAME}; pwd > avalonctl"), "two builds of avalonctl differ");
-    refused("true", "mkdir -p $CARGO_TARGET_DIR/release", "two builds of avalon-master differ");
+    refused("true", "mkdir -p $CARGO_TARGET_DIR/release", "two builds of avalon differ");
     refused("touch new", SAME, "changed meanwhile");
     refused("true", SAME, "not clean");
     fs::remove_file(project.path("new")).expect("removed");

@@ -1,7 +1,7 @@
 //! `SNAPSHOT_PATH`: the snapshot that one master saves and the next one serves.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use avalon::config::DatabaseUrl;
@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use crate::harness::eventually;
 use crate::harness::http::Connection;
 use crate::harness::server::{Server, Setup, collection};
+use crate::harness::skip;
+use crate::harness::small_disk::SmallDisk;
 
 /// A folder that outlives its servers, with database and saved snapshot.
 struct Home(TempDir);
@@ -43,6 +45,10 @@ impl Home {
         avalon::database::replace(&url, &collection(artists)).expect("a database");
     }
 
+    fn execute(&self, sql: &str) {
+        rusqlite::Connection::open(self.database()).expect("a database").execute_batch(sql).expect("SQL");
+    }
+
     fn start(&self) -> Server {
         Setup::new(&format!("sqlite:///{}", self.database().display()))
             .flag(&format!("--snapshot-path={}", self.file().display()))
@@ -73,6 +79,57 @@ fn saved_snapshot_is_served_and_stays_if_the_database_holds_the_same() {
     server.assert_clean_shutdown();
 }
 
+/// The inodes that the workers of a server map and that no process has made in memory.
+fn mapped_inodes(server: &Server) -> Vec<u64> {
+    let maps = server.workers().into_iter().map(|pid| fs::read_to_string(format!("/proc/{pid}/maps")));
+    let mut inodes = Vec::new();
+    for maps in maps.map(|maps| maps.expect("the maps of a worker")) {
+        // Address, permissions, offset, device, inode, path.
+        let columns = maps.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let of_files = columns.filter(|line| line.len() > 5 && !line[5].starts_with("/memfd"));
+        inodes.extend(of_files.map(|line| line[4].parse::<u64>().expect("an inode")));
+    }
+    inodes
+}
+
+#[test]
+fn file_that_is_kept_is_the_one_that_is_served() {
+    let home = Home::with(3);
+    let server = home.start();
+    server.wait_log("snapshot saved");
+    let inode = |home: &Home| fs::metadata(home.file()).expect("a file").ino();
+    let first = inode(&home);
+    assert!(mapped_inodes(&server).contains(&first), "the kernel can evict its pages");
+    home.fill(4);
+    server.reload();
+    server.wait_log_times("snapshot saved", 2);
+    let second = inode(&home);
+    let mapped = mapped_inodes(&server);
+    assert!(second != first && mapped.contains(&second) && !mapped.contains(&first));
+    assert_eq!(artists(&server), 4);
+    let maps = fs::read_to_string(format!("/proc/{}/maps", server.workers()[0])).expect("maps");
+    assert!(!maps.contains("memfd:avalon-snapshot"), "{maps}");
+    server.assert_clean_shutdown();
+}
+
+#[test]
+fn full_disk_keeps_the_snapshot_in_memory() {
+    let home = Home::with(100);
+    let Some(disk) = SmallDisk::mount(home.0.path().join("disk"), "64k") else {
+        return skip("no file system can be mounted here");
+    };
+    let path = disk.path().join("snapshot");
+    let server = Setup::new(&format!("sqlite:///{}", home.database().display()))
+        .flag(&format!("--snapshot-path={}", path.display()))
+        .start();
+    let line = server.wait_log("the snapshot is made again, in memory");
+    assert!(line.contains("WARN") && line.contains("No space left"), "{line}");
+    server.wait_log("the snapshot is not saved");
+    assert_eq!(artists(&server), 100);
+    assert_eq!(fs::read_dir(disk.path()).expect("a folder").count(), 0);
+    server.assert_clean_shutdown();
+}
+
 #[test]
 fn saved_snapshot_is_followed_by_what_the_database_has_now() {
     let home = Home::with_saved(3);
@@ -84,6 +141,31 @@ fn saved_snapshot_is_followed_by_what_the_database_has_now() {
     server.assert_clean_shutdown();
     fs::write(home.database(), "no database").expect("a file");
     assert_eq!(artists(&home.start()), 5, "the new one was saved");
+}
+
+/// Rows that are older than those that a former master has served: the saved snapshot has its revision beside it.
+#[test]
+fn older_rows_are_not_served_after_a_start_either() {
+    let home = Home::with(4);
+    home.execute("CREATE TABLE IF NOT EXISTS avalon_revision (one BOOLEAN NOT NULL DEFAULT true PRIMARY KEY CHECK (one),
+            counter BIGINT NOT NULL, scan UUID, changed TIMESTAMPTZ NOT NULL DEFAULT CURRENT_TIMESTAMP);
+        DELETE FROM avalon_revision; INSERT INTO avalon_revision (counter) VALUES (8);");
+    let server = home.start();
+    server.wait_log("snapshot saved");
+    let revision = server.status()["snapshot"]["revision"].clone();
+    server.assert_clean_shutdown();
+    home.fill(3);
+    home.execute("UPDATE avalon_revision SET counter = 7");
+    let server = home.start();
+    server.wait_log("the source is behind: it has revision 7, and revision 8 is served");
+    let status = server.status();
+    assert_eq!((artists(&server), &status["snapshot"]["revision"]), (4, &revision), "{status}");
+    assert_eq!((&status["generation"], &status["snapshot"]["stale"]), (&1.into(), &true.into()));
+    drop(server);
+    // Without the revision nothing is known, and the database is right.
+    fs::remove_file(home.file().with_extension("revision")).expect("a note");
+    let server = home.start();
+    eventually("the rows of the database", || (artists(&server) == 3).then_some(()));
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn fixture(name: &str) -> PathBuf {
 #[test]
 fn version_2_is_what_it_was() {
     let mut built = Cursor::new(Vec::new());
-    snapshot::build(Rows::of(&collection(3)).expect("rows"), &mut built).expect("a snapshot");
+    snapshot::build(&Rows::of(&collection(3)).expect("rows"), &mut built).expect("a snapshot");
     let built = built.into_inner();
     if env::var_os("WRITE_GOLDEN").is_some() {
         fs::write(golden(), &built).expect("written");

@@ -29,8 +29,12 @@ impl Successor {
         Successor(pid)
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        self.0
+    }
+
     /// Waits until it is gone.
-    fn wait_end(&self) {
+    pub(crate) fn wait_end(&self) {
         eventually("the end of the new master", || is_gone(self.0).then_some(()));
     }
 }

@@ -74,6 +74,69 @@ export async function browse(world) {
   assert.deepEqual(years, [...years].sort((a, b) => a - b));
 }
 
+// From an artist to the albums, from a genre to the artists, with numbers that are right.
+export async function owners(world) {
+  const page = await world.open();
+  const { success: artists } = await (await fetch(at(world, '/avalon/artists?counts=true'))).json();
+  const { id, name, albums, songs } = artists.find((artist) => artist.albums > 1);
+  const filtered = (page) => until(page, (name) => document.getElementById('filters').textContent.includes(`: ${name} `), name);
+  await page.goto(at(world, '/avalon/?list=artists'));
+  await counted(page, `${artists.length} artists`);
+  assert.deepEqual(await rows(page), artists.map((it) => [it.name, `${it.albums}`, `${it.songs}`]));
+  // Lists have no order by numbers.
+  assert.deepEqual(await page.$$eval('#field option', (options) => options.map((option) => option.value)), ['name']);
+  const row = `#rows [aria-rowindex="${artists.findIndex((artist) => artist.id === id) + 2}"]`;
+  await page.click(`${row} .albums a`);
+  await counted(page, `${albums} albums`);
+  await filtered(page);
+  assert.equal(new URL(page.url()).search, `?list=albums&artist_id=${id}`);
+  const { success: expected } = await (await fetch(at(world, `/avalon/albums?artist_id=${id}&counts=true`))).json();
+  assert.deepEqual(await rows(page), expected.map((it) => [it.name, `${it.songs}`]));
+  // An address alone tells the name as well, and the filter stays from list to list where there is one.
+  const other = await world.open();
+  await other.goto(page.url());
+  await filtered(other);
+  await other.click('#lists a:text("Genres")');
+  await until(other, () => /genres?$/.test(document.getElementById('count').textContent));
+  await filtered(other);
+  await other.click('#lists a:text("Songs")');
+  await counted(other, `${songs} songs`);
+  await filtered(other);
+  await other.click('#lists a:text("Albums")');
+  await counted(other, `${albums} albums`);
+  await other.click('#filters a');
+  await counted(other, '6 albums');
+  // By key: the second cell of an artist leads to the albums.
+  await page.goto(at(world, '/avalon/?list=artists'));
+  await counted(page, `${artists.length} artists`);
+  await page.focus('#grid');
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('Enter');
+  await counted(page, artists[0].albums === 1 ? '1 album' : `${artists[0].albums} albums`);
+  // The artists of a genre.
+  const { success: genres } = await (await fetch(at(world, '/avalon/genres'))).json();
+  await page.goto(at(world, `/avalon/?list=artists&genre_id=${genres[0].id}`));
+  await until(page, (name) => document.getElementById('filters').textContent.includes(name), genres[0].name);
+  const { success: few } = await (await fetch(at(world, `/avalon/artists?genre_id=${genres[0].id}`))).json();
+  assert.ok(few.length && few.length < artists.length);
+  assert.deepEqual((await rows(page)).map((cells) => cells[0]), few.map((artist) => artist.name));
+  // Suggestions tell how many songs each has.
+  await page.goto(at(world));
+  await page.fill('#search', name);
+  await until(page, () => document.querySelectorAll('#found [role=option]').length);
+  assert.deepEqual(await page.$$eval('#found [aria-label=Artists] [role=option]', (options) => options.map((it) => it.textContent)),
+    [`${name} ${songs} songs`]);
+  assert.ok(!/songs?$/.test(await page.textContent('#found [aria-label=Songs] [role=option]')));
+  // The API is described for people and for programs; the browser looks for icons of these.
+  world.expect(/status of 404.*favicon\.ico$/);
+  await page.click('footer a:text("OpenAPI")');
+  assert.match(page.url(), /openapi\.json$/);
+  await page.goBack();
+  await page.click('footer a:text("API"):not(:text("OpenAPI"))');
+  await until(page, () => location.pathname.endsWith('/docs') && document.querySelectorAll('h3').length > 10);
+}
+
 // The link to the API gives what the view shows.
 export async function request(world) {
   const page = await world.open();
@@ -86,6 +149,9 @@ export async function request(world) {
     const { success } = await (await fetch(href)).json();
     assert.deepEqual((await rows(page)).map((row) => row[0]), success.slice(0, (await rows(page)).length).map((it) => it.name));
   }
+  await page.fill('#search', 'nothing like this');
+  await until(page, () => !document.getElementById('empty').hidden);
+  assert.equal(await page.$eval('#json', (link) => new URL(link.href).searchParams.get('words')), 'nothing like this');
 }
 
 export async function typing(world) {
@@ -381,20 +447,25 @@ export async function accessible(world) {
   assert.deepEqual([outlineStyle, outlineWidth], ['solid', '2px']);
 }
 
+// Nothing is wider than the screen, and no cell than its row.
+async function fits(page, what) {
+  const wide = await page.evaluate(() => [document.documentElement, document.body, document.getElementById('grid')]
+    .map((it) => it.scrollWidth - it.clientWidth));
+  assert.deepEqual(wide.map((over) => Math.max(over, 0)), [0, 0, 0], `horizontal scroll: ${what}`);
+  const beyond = await page.$$eval('#rows > div:not([hidden]) > *', (cells) => cells
+    .filter((cell) => getComputedStyle(cell).display !== 'none')
+    .map((cell) => [cell.getBoundingClientRect(), cell.parentElement.getBoundingClientRect()])
+    .filter(([cell, row]) => cell.bottom > row.bottom + 1 || cell.top < row.top - 1 || cell.right > row.right + 1).length);
+  assert.equal(beyond, 0, `cells beyond their row: ${what}`);
+}
+
 export async function looks(world) {
   for (const colorScheme of ['light', 'dark']) {
     for (const width of [320, 1280]) {
       const page = await world.open({ colorScheme, width, height: width === 320 ? 640 : 720 });
       await page.goto(at(world));
       await counted(page, '24 songs');
-      const wide = await page.evaluate(() => [document.documentElement, document.body, document.getElementById('grid')]
-        .map((it) => it.scrollWidth - it.clientWidth));
-      assert.deepEqual(wide.map((over) => Math.max(over, 0)), [0, 0, 0], `horizontal scroll at ${width}`);
-      const heights = await page.$$eval('#rows > div:not([hidden]) > *', (cells) => cells
-        .filter((cell) => getComputedStyle(cell).display !== 'none')
-        .map((cell) => [cell.getBoundingClientRect(), cell.parentElement.getBoundingClientRect()])
-        .filter(([cell, row]) => cell.bottom > row.bottom + 1 || cell.top < row.top - 1 || cell.right > row.right + 1).length);
-      assert.equal(heights, 0, 'cells beyond their row');
+      await fits(page, `songs at ${width}`);
       const lines = await page.$$eval('#rows > div:first-child > *', (cells) => new Set(cells
         .filter((cell) => getComputedStyle(cell).display !== 'none').map((cell) => Math.round(cell.getBoundingClientRect().bottom / 10))).size);
       if (width === 320) assert.ok(lines >= 2, 'two lines on a phone');
@@ -403,6 +474,10 @@ export async function looks(world) {
       await until(page, () => document.querySelectorAll('#found [role=option]').length);
       await until(page, () => document.querySelector('#rows mark'));
       await page.screenshot({ path: `${world.shots}/search-${width}-${colorScheme}.png` });
+      await page.goto(at(world, '/avalon/?list=artists'));
+      await counted(page, '4 artists');
+      await fits(page, `artists at ${width}`);
+      await page.screenshot({ path: `${world.shots}/artists-${width}-${colorScheme}.png` });
       await page.close();
     }
   }
@@ -481,4 +556,47 @@ export async function trouble(world) {
   await told('The collection has changed');
   await until(page, () => document.getElementById('snapshot').textContent === 'collection ffffffff');
   assert.ok(asked > 0);
+}
+
+// A page of another origin reads what the first of two servers allows it, and nothing of the second.
+export async function origins(world) {
+  const [allowing, refusing] = world.others;
+  const page = await world.open();
+  // The browser looks for an icon of this page.
+  world.expect(/status of 404.*favicon\.ico$/);
+  await page.goto(at(world, '/avalon/heartbeat'));
+  const read = (url, init = {}) => page.evaluate(async ([url, init]) => {
+    try {
+      const answer = await fetch(url, init);
+      return { status: answer.status, headers: Object.fromEntries(answer.headers), text: await answer.text() };
+    } catch (error) {
+      return { status: 0, headers: {}, text: String(error) };
+    }
+  }, [url, init]);
+  const list = '/avalon/songs?words=song&limit=2&total=true';
+  const direct = await fetch(allowing + list);
+  const answer = await read(allowing + list);
+  assert.deepEqual([answer.status, answer.text], [200, await direct.text()]);
+  assert.equal(answer.headers['x-total-count'], '30');
+  assert.match(answer.headers.link, /offset=2>; rel="next"/);
+  assert.equal(answer.headers['x-avalon-snapshot'], direct.headers.get('x-avalon-snapshot'));
+  assert.ok(answer.headers['x-request-id'] && answer.headers.etag);
+  // The browser asks before it sends such a field.
+  const known = await read(allowing + list, { headers: { 'If-None-Match': answer.headers.etag } });
+  assert.deepEqual([known.status, known.text], [304, '']);
+  // An error can be read as well.
+  world.expect(/status of 400/);
+  const wrong = await read(`${allowing}/avalon/songs?limit=x`);
+  assert.deepEqual([wrong.status, JSON.parse(wrong.text).errors[0].code], [400, 101]);
+  world.expect(/blocked by CORS policy|net::ERR_FAILED/);
+  for (const [url, init] of [
+    [`${refusing}${list}`, {}],
+    [`${refusing}/avalon/openapi.json`, {}],
+    [`${allowing}/avalon/status`, {}],
+    [allowing + list, { method: 'DELETE' }],
+    [allowing + list, { credentials: 'include' }],
+  ]) {
+    const { status, text } = await read(url, init);
+    assert.deepEqual([status, text], [0, 'TypeError: Failed to fetch'], `${url} ${JSON.stringify(init)}`);
+  }
 }

@@ -3,17 +3,18 @@
 
 use std::io;
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_mangen::Man;
 use roff::{Roff, bold, roman};
 
-use super::Title;
+use super::{Date, Title, examples};
 
 /// Headings in the text after the options, and the manual's words for them.
 const HEADINGS: [(&str, &str); 2] = [("Signals:", "SIGNALS"), ("Exit codes:", "EXIT STATUS")];
 
 /// The page in roff.
-pub(crate) fn of_program(command: Command, section: u8, others: &[Title]) -> io::Result<String> {
+pub(crate) fn of_program(command: Command, section: u8, others: &[Title], date: Date) -> io::Result<String> {
+    let command = told(command);
     let after = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
     let actions: Vec<Command> = command.get_subcommands().cloned().collect();
     let name = command.get_name().to_owned();
@@ -21,6 +22,7 @@ pub(crate) fn of_program(command: Command, section: u8, others: &[Title]) -> io:
     let man = Man::new(command.disable_help_subcommand(true))
         .title(name.to_uppercase())
         .section(section.to_string())
+        .date(date)
         .source(source())
         .manual(MANUAL);
     let mut page = Vec::new();
@@ -40,9 +42,19 @@ pub(crate) fn of_program(command: Command, section: u8, others: &[Title]) -> io:
         end.control("SH", [heading]);
         prose(&mut end, &lines, "PP");
     }
+    examples::of_program(&mut end, &name);
     see_also(&mut end, others);
     page.extend(end.render().into_bytes());
     String::from_utf8(page).map_err(io::Error::other)
+}
+
+/// `command`, whose flags all have a long help: clap_mangen shows no other one of a flag that `-h` leaves out.
+fn told(command: Command) -> Command {
+    let long = |argument: Arg| match (argument.get_long_help(), argument.get_help().cloned()) {
+        (None, Some(help)) => argument.long_help(help),
+        _ => argument,
+    };
+    command.mut_args(long).mut_subcommands(told)
 }
 
 /// The manual that all pages are of.

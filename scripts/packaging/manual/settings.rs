@@ -4,13 +4,13 @@
 use roff::{Roff, bold, roman};
 
 use super::page::{MANUAL, prose, see_also, source};
-use super::{SETTINGS, Title};
+use super::{Date, SETTINGS, Title, examples};
 
 /// The page in roff.
-pub(crate) fn page(toml: &str, others: &[Title]) -> String {
+pub(crate) fn page(toml: &str, others: &[Title], date: Date) -> String {
     let mut roff = Roff::new();
     let title = SETTINGS.to_uppercase();
-    roff.control("TH", [title.as_str(), "5", "", source().as_str(), MANUAL]);
+    roff.control("TH", [title.as_str(), "5", date, source().as_str(), MANUAL]);
     roff.control("SH", ["NAME"]);
     roff.text([roman(format!("{SETTINGS} - settings of Avalon Music Server"))]);
     roff.control("SH", ["DESCRIPTION"]);
@@ -38,6 +38,7 @@ pub(crate) fn page(toml: &str, others: &[Title]) -> String {
     roff.control("TP", []);
     roff.text([bold(format!("/etc/avalon/{SETTINGS}"))]);
     roff.text([roman("what the units of the package name in AVALON_CONFIG")]);
+    examples::of_settings(&mut roff);
     see_also(&mut roff, others);
     roff.render()
 }

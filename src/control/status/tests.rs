@@ -17,7 +17,7 @@ fn full() -> Value {
         "last_reload": {"time": 1_700_000_000, "error": "no database"},
         "source": {
             "stale": true, "reason": "no database", "up": false, "checked": 1_600_000_000.5, "age": 42.0,
-            "next_try": null, "revision": 8,
+            "next_try": null, "revision": 8, "serves": "store",
         },
         "scan": {
             "running_since": 100.0, "next": null,

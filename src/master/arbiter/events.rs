@@ -202,11 +202,11 @@ pub struct WorkerStatus {
     pub generation: u64,
     /// When it was forked.
     pub born: Instant,
-    /// What the worker does.
+    /// The state of the worker.
     pub state: WorkerState,
 }
 
-/// What a worker does.
+/// The state of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerState {
     /// It does not accept connections yet.
@@ -227,7 +227,7 @@ impl fmt::Display for WorkerState {
     }
 }
 
-/// What the server does.
+/// The state of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The first generation is being made.

@@ -83,7 +83,7 @@ impl Arbiter {
         self.next.is_some() || self.draining() >= DRAINING_MAX
     }
 
-    /// What the server does.
+    /// The state of the server.
     pub fn state(&self) -> State {
         match (self.stopping, self.current, &self.next) {
             (Some(_), ..) => State::Stopping,

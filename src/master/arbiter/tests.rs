@@ -1,4 +1,4 @@
-//! What the arbiter decides, case by case, in a world in memory: here starts, stops and signals.
+//! The arbiter's decisions, case by case, in a world in memory: here starts, stops and signals.
 
 mod deaths;
 mod numbers;

@@ -1,12 +1,29 @@
-//! What a loader has to know of the generation that serves.
+//! The facts that a loader needs of the generation that serves.
 
-/// What is served of the source of a loader.
+use serde::{Deserialize, Serialize};
+
+use crate::publication::Had;
+
+/// The origin of rows, which their contents do not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// Their revision in the database, also if they were fetched from a store; `None` if it is not known.
+    pub(crate) rows: Option<u64>,
+    /// The last counter that a pointer in the store of snapshots had.
+    pub(crate) counter: Option<u64>,
+}
+
+/// The served rows of the source of a loader.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Before {
     /// Whether the database had rows.
     pub(crate) had_rows: bool,
     /// Whether a generation serves, whatever it serves.
     pub(crate) serves: bool,
-    /// The counter of the pointer in the store of snapshots.
-    pub(crate) counter: Option<u64>,
+    /// Where the rows that serve are from.
+    pub(crate) origin: Origin,
+    /// Whether the store has named nothing new for so long that the database is to be asked.
+    pub(crate) is_patience_over: bool,
+    /// The served snapshot of the store, whose hash is known if the next generation can serve the same bytes.
+    pub(crate) had: Had,
 }

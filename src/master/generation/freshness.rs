@@ -1,4 +1,4 @@
-//! Whether clients get what the source (the database) holds, and when the source is asked again.
+//! Whether clients get what the source (the database, or the store of snapshots) holds, and when the source is asked again.
 //!
 //! This is the one place that decides about retries: of a reload that has failed, and of the first look at the
 //! source while a snapshot of a former master serves (`restored.rs`), and, with a watcher (`watcher.rs`), of a source
@@ -21,9 +21,6 @@ const WAIT_UNREACHABLE: Duration = Duration::from_secs(60);
 /// The longest wait where the source answers but a load was cut short: it is most likely to succeed next time.
 const WAIT_INTERRUPTED: Duration = Duration::from_secs(8);
 
-/// Why clients may get old rows while no reload has failed.
-const KEPT: &str = "the snapshot was kept from a former start, and the database has not been read since";
-
 /// The state of the source, as far as loads and the watcher have shown it.
 #[derive(Debug)]
 pub(crate) struct Freshness {
@@ -31,6 +28,9 @@ pub(crate) struct Freshness {
     failure: Option<Failure>,
     /// A snapshot of a former master serves that no load has confirmed.
     is_kept: bool,
+    /// Rows of the database serve in place of those of the store.
+    is_substitute: bool,
+    patience: Option<Patience>,
     wait: Wait,
     /// When the source is asked again.
     due: Option<Instant>,
@@ -49,6 +49,16 @@ pub(crate) struct Freshness {
     confirmed: Option<SystemTime>,
 }
 
+/// How long a store may name nothing new before the database beside it is asked.
+#[derive(Debug)]
+struct Patience {
+    time: Duration,
+    /// When the store named another snapshot, or this began.
+    renewed: Instant,
+    /// When the database is asked.
+    due: Instant,
+}
+
 /// A reload that has failed.
 #[derive(Debug)]
 struct Failure {
@@ -63,6 +73,8 @@ impl Freshness {
             watched: Watched::new(),
             failure: None,
             is_kept: false,
+            is_substitute: false,
+            patience: None,
             wait: Wait::new(WAIT_FIRST, WAIT_UNREACHABLE),
             due: None,
             asking: None,
@@ -146,7 +158,8 @@ impl Freshness {
 
     /// When the source is to be asked again; `None` if it is not.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.due.into_iter().chain(self.watched.due()).min()
+        let patience = self.patience.as_ref().map(|patience| patience.due);
+        self.due.into_iter().chain(self.watched.due()).chain(patience).min()
     }
 
     /// Whether it is time to ask the source, which is said once. `next` is the generation that a reload makes now.
@@ -154,6 +167,9 @@ impl Freshness {
         let is_due = self.due().is_some_and(|due| now >= due);
         if is_due {
             self.due = None;
+            for patience in self.patience.iter_mut().filter(|patience| now >= patience.due) {
+                patience.due = now + patience.time;
+            }
             self.watched.tries();
             self.asking = Some(next);
         }
@@ -173,7 +189,43 @@ impl Freshness {
     /// Why they may.
     pub(crate) fn reason(&self) -> Option<String> {
         let failure = self.failure.as_ref().map(|failure| failure.reason.to_string());
-        failure.or_else(|| self.watched.reason()).or_else(|| self.is_kept.then(|| KEPT.to_owned()))
+        failure.or_else(|| self.watched.reason()).or_else(|| {
+            self.is_kept.then(|| {
+                if self.is_substitute {
+                    return "the store has nothing new, and rows of the database are served".to_owned();
+                }
+                let noun = self.watched.noun();
+                format!("the snapshot was kept from a former start, and the {noun} has not been read since")
+            })
+        })
+    }
+
+    /// The store may name nothing new for this time before the database is asked; `None` where there are not both.
+    pub(crate) fn be_patient(&mut self, time: Option<Duration>, now: Instant) {
+        if self.patience.as_ref().map(|patience| patience.time) != time {
+            self.patience = time.map(|time| Patience { time, renewed: now, due: now + time });
+        }
+    }
+
+    /// Whether the database is to be asked now: the store has named nothing new for so long.
+    pub(crate) fn is_patience_over(&self, now: Instant) -> bool {
+        self.patience.as_ref().is_some_and(|patience| now >= patience.renewed + patience.time)
+    }
+
+    fn renewed(&mut self, now: Instant) {
+        if let Some(patience) = &mut self.patience {
+            (patience.renewed, patience.due) = (now, now + patience.time);
+        }
+    }
+
+    /// Whether rows of the database serve in place of those of the store.
+    pub(crate) fn substitutes(&mut self, is_substitute: bool) {
+        self.is_substitute = is_substitute;
+    }
+
+    /// The kind of the source, as messages name it.
+    pub(crate) fn name_source(&mut self, noun: &'static str) {
+        self.watched.name(noun);
     }
 
     /// A watcher asks the source this often, or there is none. An older revision is accepted after this time. Answers
@@ -204,7 +256,10 @@ impl Freshness {
     ) -> bool {
         let is_back = self.watched.is_missing();
         self.is_up = Some(true);
-        let is_same = self.watched.seen(version, now, delay);
+        if self.watched.revision().is_some_and(|seen| version.revision > Some(seen)) {
+            self.renewed(now);
+        }
+        let is_same = self.watched.seen(version, now, delay) && !self.is_substitute;
         if is_same {
             self.confirmed = Some(when);
         }
@@ -230,12 +285,16 @@ impl Freshness {
     }
 
     /// Rows of this version serve.
-    pub(crate) fn serves(&mut self, version: Version) {
+    pub(crate) fn serves(&mut self, version: Version, now: Instant) {
+        if self.watched.served() != Some(&version) {
+            self.renewed(now);
+        }
         self.watched.serves(version);
     }
 
     /// The source is another one from now on.
     pub(crate) fn forget_source(&mut self, now: Instant) {
+        self.renewed(now);
         self.watched.forget(now);
     }
 

@@ -2,25 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::unistd::Pid;
 use slog::{Level, Logger, crit, error, info, warn};
 
 use crate::config::{self, BindAddress, Config, Overrides, World};
-use crate::control::Contents;
-use crate::database::Version;
 use crate::master::arbiter::events::Settings;
 use crate::master::error::MasterError;
 use crate::master::generation::before::Before;
 use crate::master::generation::loader::Source;
 use crate::master::generation::logs::{Logs, RELOAD_PATIENCE};
+use crate::master::generation::served::Served;
 use crate::master::handover::listeners::{self, Listener, Manner, open_wanted};
 use crate::master::processes::fork::FirstSteps;
 use crate::master::processes::writers::Writers;
+use crate::publication::Had;
 use crate::telemetry::Log;
 use crate::worker::Role;
 
@@ -37,30 +36,6 @@ pub(crate) struct Generation {
     listeners: Vec<Rc<Listener>>,
     /// Its snapshot, once it is loaded.
     pub(crate) served: Option<Served>,
-}
-
-/// The snapshot of a generation.
-pub(crate) struct Served {
-    pub(crate) snapshot: OwnedFd,
-    pub(crate) contents: Contents,
-    pub(crate) source: Source,
-    pub(crate) made: Instant,
-    /// How long its loader took; zero for a snapshot that was restored.
-    pub(crate) build: Duration,
-    /// Whether a former master has made the snapshot, and this one has not read the same rows from the database.
-    pub(crate) is_unconfirmed: bool,
-}
-
-impl Served {
-    /// The version of its rows in the database; `None` if this master has not read it.
-    pub(crate) fn version(&self) -> Option<Version> {
-        (!self.is_unconfirmed).then(|| version(&self.contents))
-    }
-}
-
-/// The version of the rows that a loader has read.
-pub(crate) fn version(contents: &Contents) -> Version {
-    Version { revision: contents.revision, mark: contents.mark.clone() }
 }
 
 impl Generation {
@@ -90,15 +65,29 @@ impl Generation {
         self.served.as_ref().is_some_and(|served| served.contents.songs == 0)
     }
 
-    /// What it serves of the source that `next` names.
+    /// The rows that it serves of the source that `next` names.
     pub(crate) fn before(&self, next: &Config) -> Before {
         let same_store = next.snapshot_url.is_some() && next.snapshot_url == self.config.snapshot_url;
         // Of a store the revision is the counter of its pointer.
-        let fetched = self.served.as_ref().filter(|served| same_store && !served.is_unconfirmed);
+        let fetched = self.served.as_ref().filter(|served| same_store && served.source != Source::Substitute);
+        let counter = fetched.and_then(|served| served.contents.revision);
+        let served =
+            self.served.as_ref().filter(|_| same_store && self.config.database_url == next.database_url);
+        let left = served.filter(|served| served.source == Source::Substitute).map(|served| served.origin);
+        // Another folder is to have a snapshot of its own.
+        let kept = self.served.as_ref().filter(|_| next.snapshot_dir == self.config.snapshot_dir);
+        let hash = kept.and_then(|served| u128::from_str_radix(&served.contents.hash, 16).ok());
         Before {
             had_rows: !self.is_empty() && self.config.database_url == next.database_url,
             serves: true,
-            counter: fetched.and_then(|served| served.contents.revision),
+            had: Had {
+                counter,
+                hash,
+                left: left.and_then(|left| left.counter),
+                rows: left.and_then(|left| left.rows),
+            },
+            origin: served.map(|served| served.origin).unwrap_or_default(),
+            is_patience_over: false,
         }
     }
 
@@ -367,7 +356,10 @@ pub(crate) fn warn_about(config: &Config, log: &Logger) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::control::Contents;
 
     fn generation(folder: &std::path::Path, addresses: &[&str], open: &[Rc<Listener>]) -> Generation {
         let bind = addresses.iter().map(|name| format!("\"unix:{}\"", folder.join(name).display()));
@@ -442,6 +434,7 @@ mod tests {
             source: Source::Saved,
             made: Instant::now(),
             build: Duration::ZERO,
+            origin: Default::default(),
             is_unconfirmed: true,
         });
         assert!(generation.is_unconfirmed() && generation.is_empty());

@@ -1,33 +1,25 @@
-//! The short-lived child that turns the database into a snapshot, or fetches one that was published. It may start
-//! threads, hang, crash or be killed for memory: the master only waits for its report.
+//! The short-lived child that turns the database into a snapshot, or fetches one that was published (`loading.rs`). It
+//! may start threads, hang, crash or be killed for memory: the master only waits for its report.
 
-use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::thread;
 use std::time::Instant;
 
-use memmap2::Mmap;
-use nix::errno::Errno;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use slog::{error, info, warn};
+use slog::{error, info};
 
-use crate::cli::chain;
-use crate::config::{Config, SnapshotUrl};
+use crate::config::Config;
 use crate::control::Contents;
-use crate::database::{self, DatabaseError};
-use crate::master::error::{MasterError, Outlook, Reason};
+use crate::master::error::{Outlook, Reason};
 use crate::master::exit::ExitCode;
-use crate::master::generation::before::Before;
+use crate::master::generation::before::{Before, Origin};
+use crate::master::generation::drafts::Drafts;
+use crate::master::generation::failed::Failed;
+use crate::master::generation::loading::{Made, Work, make_in, verify_kept};
 use crate::master::processes::end::Ended;
 use crate::master::processes::fork::{FirstSteps, fork};
-use crate::master::processes::report::{Awaited, ReportTo, report, short};
-use crate::model::Owner;
-use crate::publication::{self, PublicationError};
-use crate::rows::scratch::Folder;
-use crate::snapshot::storage::{self, Draft};
-use crate::snapshot::{self, Kind, Snapshot, Verify};
+use crate::master::processes::report::{Awaited, ReportTo, report};
 use crate::telemetry::{Log, sentry};
 use crate::title;
 
@@ -43,7 +35,7 @@ pub(crate) struct Loader {
 /// The material of a loader.
 enum Material {
     /// To be filled from the source, of which this is served so far.
-    Draft(Draft, Before),
+    Drafts(Drafts, Before),
     /// To be verified.
     Kept(Kept),
 }
@@ -52,7 +44,7 @@ impl Material {
     /// The descriptors that the loader keeps.
     fn fds(&self) -> Vec<RawFd> {
         match self {
-            Material::Draft(draft, _) => draft.fds().to_vec(),
+            Material::Drafts(drafts, _) => drafts.fds(),
             Material::Kept(kept) => vec![kept.snapshot().as_raw_fd()],
         }
     }
@@ -75,6 +67,8 @@ pub(crate) enum Source {
     Stored,
     /// The same, in a file.
     Saved,
+    /// Made of the rows of the database, because the store of snapshots has none that is of use.
+    Substitute,
 }
 
 impl Kept {
@@ -91,8 +85,10 @@ pub(crate) struct Loaded {
     pub(crate) snapshot: OwnedFd,
     /// Its contents.
     pub(crate) contents: Contents,
-    /// Whether it was made of the database because the store of snapshots could not be read.
-    pub(crate) is_substitute: bool,
+    /// The work of the loader.
+    pub(crate) work: Work,
+    /// Where the rows are from.
+    pub(crate) origin: Origin,
 }
 
 /// The report of a loader.
@@ -105,35 +101,8 @@ enum Report {
     Failed(Failed),
 }
 
-/// What a loader has made.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Made {
-    contents: Contents,
-    is_substitute: bool,
-}
-
-/// Why there is no snapshot.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Failed {
-    reason: String,
-    outlook: Outlook,
-    /// Whether all rows had been read before.
-    pub(crate) was_read: bool,
-}
-
-impl Failed {
-    fn new(reason: Reason, was_read: bool) -> Self {
-        Failed { outlook: reason.outlook(), reason: short(reason.as_str()), was_read }
-    }
-
-    /// The words, with the outlook.
-    pub(crate) fn reason(&self) -> Reason {
-        Reason::new(self.reason.as_str()).with(self.outlook)
-    }
-}
-
 impl Loader {
-    /// Forks a loader for `generation`; `before` says what is served of its source.
+    /// Forks a loader for `generation`; `before` describes the served rows of its source.
     pub(crate) fn start(
         generation: u64,
         config: &Config,
@@ -141,8 +110,8 @@ impl Loader {
         first: FirstSteps<'_>,
         before: Before,
     ) -> io::Result<Loader> {
-        let draft = Draft::create(config.snapshot_dir.as_deref())?;
-        Loader::fork(generation, config, log, first, Material::Draft(draft, before))
+        let drafts = Drafts::create(config)?;
+        Loader::fork(generation, config, log, first, Material::Drafts(drafts, before))
     }
 
     /// Forks a loader that only verifies a snapshot that was kept from a former master.
@@ -173,7 +142,7 @@ impl Loader {
     /// Where its snapshot comes from.
     pub(crate) fn source(&self) -> Source {
         match self.material {
-            Material::Draft(..) => Source::Origin,
+            Material::Drafts(..) => Source::Origin,
             Material::Kept(Kept::Stored(_)) => Source::Stored,
             Material::Kept(Kept::Saved(_)) => Source::Saved,
         }
@@ -185,12 +154,12 @@ impl Loader {
     /// The reason that the loader gives, or that it has ended without one.
     pub(crate) fn finish(self, ended: Ended) -> Result<Loaded, Failed> {
         match (ended, self.report.receive()) {
-            (Ended::Code(0), Some(Report::Loaded(Made { contents, is_substitute }))) => {
+            (Ended::Code(0), Some(Report::Loaded(Made { contents, work, origin, is_spare }))) => {
                 let snapshot = match self.material {
-                    Material::Draft(draft, _) => draft.finish(),
+                    Material::Drafts(drafts, _) => drafts.finish(is_spare),
                     Material::Kept(Kept::Stored(snapshot) | Kept::Saved(snapshot)) => snapshot,
                 };
-                Ok(Loaded { snapshot, contents, is_substitute })
+                Ok(Loaded { snapshot, contents, work, origin })
             }
             (_, Some(Report::Failed(failed))) => Err(failed),
             (ended, _) => {
@@ -212,12 +181,13 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     let log = log.for_process("loader");
     let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None, sentry::Lookup::Own);
     let made = match material {
-        Material::Draft(draft, before) => make(config, &log, draft, *before),
-        Material::Kept(kept) => verify_kept(kept.snapshot())
-            .map(|contents| Made { contents, is_substitute: false })
-            .map_err(|error| Failed::new(error.into(), false)),
+        Material::Drafts(drafts, before) => make_in(config, &log, drafts, *before),
+        Material::Kept(kept) => {
+            verify_kept(kept.snapshot()).map(Made::kept).map_err(|error| Failed::new(error.into(), false))
+        }
     };
-    made.iter().for_each(|made| tell(&made.contents, &log));
+    let has_rows = made.iter().filter(|made| made.work != Work::Same);
+    has_rows.for_each(|made| tell(&made.contents, &log));
     let (report, code) = match made {
         Ok(made) => (Report::Loaded(made), ExitCode::Stopped),
         Err(failed) => (Report::Failed(failed), ExitCode::Snapshot),
@@ -231,124 +201,6 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     }
 }
 
-/// Fetches a snapshot, or makes one of the database.
-fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Made, Failed> {
-    let Some(url) = &config.snapshot_url else {
-        return read(config, log, draft, before).map(|contents| Made { contents, is_substitute: false });
-    };
-    let failed = match fetch(url, log, draft, before) {
-        Ok(contents) => return Ok(Made { contents, is_substitute: false }),
-        Err(failed) => failed,
-    };
-    // What serves already is better than other rows.
-    if before.serves || !config.is_database_set {
-        return Err(failed);
-    }
-    warn!(log.logger(), "no snapshot can be fetched, the database is read instead: {}", failed.reason;
-        "url" => %url, "database" => %config.database_url);
-    draft.clear().map_err(|error| Failed::new(error.into(), false))?;
-    read(config, log, draft, before).map(|contents| Made { contents, is_substitute: true })
-}
-
-/// Fetches a published snapshot, and verifies it.
-fn fetch(url: &SnapshotUrl, log: &Log, draft: &Draft, before: Before) -> Result<Contents, Failed> {
-    let begin = Instant::now();
-    let pointer = publication::fetch(url, before.counter, draft.writer()).map_err(|error| {
-        let reason = match error.local() {
-            Some(error) => unwritten(error).into(),
-            None => Reason::new(format!("{url}: {error}")).with(outlook_of_store(&error)),
-        };
-        Failed::new(reason, false)
-    })?;
-    let sealed = || {
-        draft
-            .seal()
-            .map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
-        contents(&map(draft.reader())?, Verify::Full)
-    };
-    let contents = sealed().map_err(|error| {
-        let reason = format!("{url}: the published snapshot is of no use: {}", Reason::from(error));
-        Failed::new(Reason::new(reason).with(Outlook::Interrupted), true)
-    })?;
-    info!(log.logger(), "snapshot fetched"; "url" => %url, "counter" => pointer.counter,
-        "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
-    Ok(Contents { revision: Some(pointer.counter), ..contents })
-}
-
-/// What the error of a store lets hope for: a publisher may repair all of it at any moment.
-fn outlook_of_store(error: &PublicationError) -> Outlook {
-    match error {
-        PublicationError::ReadOnly => Outlook::Lasting,
-        PublicationError::Store(_) | PublicationError::Behind { .. } => Outlook::Unreachable,
-        _ => Outlook::Interrupted,
-    }
-}
-
-/// Reads the database.
-fn read(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Contents, Failed> {
-    let begin = Instant::now();
-    let load = if before.had_rows { database::load_again } else { database::load };
-    let folder = Folder::new(config.snapshot_dir.as_deref());
-    let loaded = load(&config.database_url, &folder)
-        .map_err(|error| Failed::new(Reason::new(chain(&error)).with(outlook(&error)), false))?;
-    build(config, log, draft, loaded, begin).map_err(|error| Failed::new(error.into(), true))
-}
-
-/// What the error of a load lets hope for.
-fn outlook(error: &DatabaseError) -> Outlook {
-    match error {
-        DatabaseError::Failed { .. } => Outlook::Lasting,
-        DatabaseError::Unreachable { .. } => Outlook::Unreachable,
-        DatabaseError::Interrupted { .. }
-        | DatabaseError::Incomplete { .. }
-        | DatabaseError::Locked { .. }
-        | DatabaseError::ScanRunning { .. }
-        | DatabaseError::Overtaken { .. } => Outlook::Interrupted,
-        // A full disk may have room again.
-        DatabaseError::Unkept { .. } => Outlook::Unreachable,
-    }
-}
-
-/// Turns rows that were read since `begin` into a sealed snapshot.
-fn build(
-    config: &Config,
-    log: &Log,
-    draft: &Draft,
-    loaded: database::Loaded,
-    begin: Instant,
-) -> Result<Contents, MasterError> {
-    let read = begin.elapsed();
-    if !loaded.left_out.is_empty() {
-        warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
-    }
-    snapshot::build(loaded.rows, draft.writer()).map_err(|error| unwritten(&error))?;
-    let (revision, mark) = (loaded.revision, loaded.mark);
-    draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
-    let contents = Contents { revision, mark, ..contents(&map(draft.reader())?, Verify::Full)? };
-    info!(log.logger(), "collection loaded"; "database" => %config.database_url,
-        "read_s" => format!("{:.3}", read.as_secs_f32()),
-        "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
-    Ok(contents)
-}
-
-fn failed(error: &(dyn Error + 'static)) -> MasterError {
-    MasterError::Failed(chain(error))
-}
-
-/// An error of a build, with a remedy where that is not plain. A full disk may have room again.
-fn unwritten(error: &(dyn Error + 'static)) -> MasterError {
-    let mut causes = std::iter::successors(Some(error), |&error| error.source());
-    let errno = causes.find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
-    match errno.map(Errno::from_raw) {
-        Some(Errno::EFBIG) => MasterError::Failed(format!(
-            "{}: a snapshot is a file, and RLIMIT_FSIZE allows none of its size (ulimit -f, LimitFSIZE=)",
-            chain(error)
-        )),
-        Some(_) => MasterError::Passing(Outlook::Unreachable, chain(error)),
-        None => failed(error),
-    }
-}
-
 /// The lines of the original, for readers who look for them.
 fn tell(contents: &Contents, log: &Log) {
     let Contents { albums, artists, bytes, genres, songs, .. } = contents;
@@ -356,38 +208,6 @@ fn tell(contents: &Contents, log: &Log) {
         info!(log.logger(), "Loaded {} {}", count, name);
     }
     info!(log.logger(), "Using {} bytes of index", bytes);
-}
-
-/// Verifies a snapshot of a former master, while nothing is served: a second thread maps the pages ahead of
-/// the hash, as page faults take a third of the time.
-fn verify_kept(sealed: &OwnedFd) -> Result<Contents, MasterError> {
-    let map = map(sealed)?;
-    thread::scope(|scope| {
-        // Without it they are mapped as they are read.
-        let _ = thread::Builder::new().spawn_scoped(scope, || storage::populate(&map));
-        contents(&map, Verify::Hash)
-    })
-}
-
-fn map(sealed: &OwnedFd) -> Result<Mmap, MasterError> {
-    storage::map(sealed)
-        .map_err(|source| MasterError::System { what: "the snapshot cannot be mapped", source })
-}
-
-/// Checks a snapshot that cannot change any more, and lists its contents.
-fn contents(bytes: &[u8], verify: Verify) -> Result<Contents, MasterError> {
-    let snapshot = Snapshot::open(bytes, verify).map_err(|error| failed(&error))?;
-    Ok(Contents {
-        albums: snapshot.count(Kind::Of(Owner::Album)).into(),
-        artists: snapshot.count(Kind::Of(Owner::Artist)).into(),
-        bytes: snapshot.size() as u64,
-        genres: snapshot.count(Kind::Of(Owner::Genre)).into(),
-        hash: format!("{:032x}", snapshot.hash()),
-        songs: snapshot.count(Kind::Song).into(),
-        // A snapshot does not tell it.
-        revision: None,
-        mark: String::new(),
-    })
 }
 
 #[cfg(test)]
@@ -415,7 +235,7 @@ mod tests {
     #[test]
     fn report_counts_only_with_an_orderly_end() {
         let contents = Contents { songs: 3, hash: "00ff".to_owned(), ..Contents::default() };
-        let loaded = Report::Loaded(Made { contents: contents.clone(), is_substitute: false });
+        let loaded = Report::Loaded(Made::of_database(contents.clone(), Work::Made, None));
         assert_eq!(finished(Some(&loaded), Ended::Code(0)), Ok(contents));
         let killed = Ended::Signal(Signal::SIGKILL);
         let without = Reason::new("the loader ended without a result (killed by SIGKILL)");
@@ -435,15 +255,5 @@ mod tests {
                 assert_eq!(finished(Some(&failed), ended), Err(reason.clone()));
             }
         }
-    }
-
-    #[test]
-    fn file_beyond_the_limit_comes_with_a_remedy() {
-        let limit = io::Error::from_raw_os_error(Errno::EFBIG as i32);
-        let limit = Reason::from(unwritten(&limit));
-        assert!(limit.as_str().contains("LimitFSIZE=") && limit.outlook() == Outlook::Lasting);
-        assert_eq!(Reason::from(unwritten(&io::Error::other("torn"))), Reason::new("torn"));
-        let full = io::Error::from_raw_os_error(Errno::ENOSPC as i32);
-        assert_eq!(Reason::from(unwritten(&full)).outlook(), Outlook::Unreachable);
     }
 }

@@ -7,6 +7,7 @@
 //! generation that serves goes on; if it has others, it takes over as after any reload. A snapshot that is confirmed
 //! is left to the next master as soon as it serves.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,15 +16,21 @@ use slog::{Logger, info, warn};
 
 use crate::config::Config;
 use crate::control::Contents;
-use crate::master::generation::generations::{Generation, Served};
+use crate::master::generation::before::Origin;
+use crate::master::generation::generations::Generation;
 use crate::master::generation::loader::{Kept, Loaded, Source};
+use crate::master::generation::loading::Work;
+use crate::master::generation::note::Note;
 use crate::master::generation::saver::Saver;
+use crate::master::generation::served::Served;
 use crate::snapshot::storage;
 
 /// The snapshot of a former master, and the one that is left to the next.
 pub(crate) struct Restored {
     /// A snapshot of a former master, until a loader takes it.
     from: Option<Kept>,
+    /// Of which source and revision it is, if it was saved with that.
+    note: Option<Note>,
     saver: Saver,
 }
 
@@ -32,7 +39,8 @@ impl Restored {
     /// loader reads the database.
     pub(crate) fn find(stored: Option<std::os::fd::OwnedFd>, config: &Config, log: &Logger) -> Self {
         let from = stored.map(Kept::Stored).or_else(|| saved_snapshot(config, log));
-        Restored { from, saver: Saver::default() }
+        let note = note_of(from.as_ref(), config, log);
+        Restored { from, note, saver: Saver::default() }
     }
 
     /// The snapshot for the first loader, once.
@@ -48,21 +56,28 @@ impl Restored {
         took: Duration,
         config: &Config,
     ) -> Served {
-        let is_fresh = source == Source::Origin && !loaded.is_substitute;
+        let source = if loaded.work == Work::Substitute { Source::Substitute } else { source };
+        let is_fresh = source == Source::Origin;
+        let (mut contents, url) = (loaded.contents, config.source_url());
         if let (Source::Saved, Some(path)) = (source, config.snapshot_path.as_deref()) {
-            self.saver.holds(path, &loaded.contents.hash);
+            contents = match &self.note {
+                Some(note) => note.complete(contents, &url),
+                None => contents,
+            };
+            self.saver.holds(path, Note::of(&contents, &url));
         }
         Served {
             snapshot: loaded.snapshot,
-            contents: loaded.contents,
+            contents,
             source,
             made: Instant::now(),
             build: if is_fresh { took } else { Duration::ZERO },
+            origin: loaded.origin,
             is_unconfirmed: !is_fresh,
         }
     }
 
-    /// Writes what `current` serves to `SNAPSHOT_PATH`, unless it is unconfirmed or stands there already.
+    /// Saves the snapshot of `current` at `SNAPSHOT_PATH`, unless it is unconfirmed or stands there already.
     pub(crate) fn save(&mut self, current: Option<&Generation>) {
         let Some((current, served)) = current.and_then(|current| Some((current, current.served.as_ref()?)))
         else {
@@ -73,7 +88,8 @@ impl Restored {
         };
         let first = current.first_steps().giving_way(true);
         let Served { snapshot, contents, .. } = served;
-        if let Err(error) = self.saver.save(snapshot, &contents.hash, path, &current.logs.log, first) {
+        let note = Note::of(contents, &current.config.source_url());
+        if let Err(error) = self.saver.save(snapshot, note, path, &current.logs.log, first) {
             warn!(current.logs.logger(), "the snapshot cannot be saved: {}", error);
         }
     }
@@ -89,15 +105,58 @@ impl Restored {
     }
 }
 
-/// Whether a load that was made only to ask the database has found what `current` serves. Then that is confirmed,
+/// Whether a load that was made only to ask the source, a `noun`, has found the rows that `current` serves. Then that is confirmed,
 /// and nothing has to change.
-pub(crate) fn confirms(loaded: &Contents, current: Option<&mut Served>, log: &Logger) -> bool {
+pub(crate) fn confirms(
+    loaded: &Contents,
+    origin: Origin,
+    current: Option<&mut Served>,
+    noun: &str,
+    log: &Logger,
+) -> bool {
     let Some(current) = current.filter(|current| current.contents.hash == loaded.hash) else { return false };
+    current.origin = origin;
+    if current.source == Source::Substitute {
+        current.source = Source::Origin;
+    }
     current.is_unconfirmed = false;
     current.contents.revision = loaded.revision;
     current.contents.mark.clone_from(&loaded.mark);
-    info!(log, "the database holds the rows that are served");
+    info!(log, "the {} holds the rows that are served", noun);
     true
+}
+
+/// The snapshot of `current`, for the next generation: a load has found these rows in the source, and the snapshot is not
+/// made once more.
+///
+/// # Errors
+/// Other rows serve by now, or the kernel has no descriptor left.
+pub(crate) fn again(loaded: &Contents, origin: Origin, current: Option<&Served>) -> io::Result<Served> {
+    let current = current.filter(|current| current.contents.hash == loaded.hash);
+    let current =
+        current.ok_or_else(|| io::Error::other("what the loader has found again serves no more"))?;
+    let (revision, mark) = (loaded.revision, loaded.mark.clone());
+    Ok(Served {
+        snapshot: current.snapshot.try_clone()?,
+        contents: Contents { revision, mark, ..current.contents.clone() },
+        source: if current.source == Source::Substitute { Source::Origin } else { current.source },
+        made: current.made,
+        build: current.build,
+        origin,
+        is_unconfirmed: false,
+    })
+}
+
+/// The note of a snapshot that a former master has saved.
+fn note_of(kept: Option<&Kept>, config: &Config, log: &Logger) -> Option<Note> {
+    let (Some(Kept::Saved(snapshot)), Some(path)) = (kept, config.snapshot_path.as_deref()) else {
+        return None;
+    };
+    let unread = |error| {
+        let path = Note::path(path);
+        warn!(log, "the revision of the saved snapshot is not known: {}", error; "path" => %path.display());
+    };
+    Note::read(path, snapshot).map_err(unread).ok()?
 }
 
 /// The snapshot that a former master has saved.
@@ -124,8 +183,12 @@ mod tests {
 
     fn served(hash: &str) -> Served {
         let contents = Contents { hash: hash.to_owned(), ..Contents::default() };
-        let loaded =
-            Loaded { snapshot: tempfile::tempfile().unwrap().into(), contents, is_substitute: false };
+        let loaded = Loaded {
+            snapshot: tempfile::tempfile().unwrap().into(),
+            contents,
+            work: Work::Made,
+            origin: Origin::default(),
+        };
         let config = crate::config::load(&Default::default()).unwrap();
         restored().serve(loaded, Source::Stored, Duration::from_secs(3), &config)
     }
@@ -136,8 +199,8 @@ mod tests {
             let mut current = served("00ff");
             assert!(current.is_unconfirmed && current.build.is_zero());
             let loaded = Contents { hash: hash.to_owned(), ..Contents::default() };
-            assert!(!confirms(&loaded, None, &log()), "nothing serves");
-            assert_eq!(confirms(&loaded, Some(&mut current), &log()), same);
+            assert!(!confirms(&loaded, Origin::default(), None, "database", &log()), "nothing serves");
+            assert_eq!(confirms(&loaded, Origin::default(), Some(&mut current), "store", &log()), same);
             assert_eq!(current.is_unconfirmed, !same);
         }
     }

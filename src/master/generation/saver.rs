@@ -1,12 +1,13 @@
 //! The short-lived child that writes the snapshot to `SNAPSHOT_PATH`, so that the next start
 //! serves before the database has been read.
 //!
-//! The file is replaced as a whole: written beside its place, synced, renamed. No reader ever sees half of it,
-//! and a process that has mapped the former file keeps that one as it was.
+//! The file is replaced as a whole: it gets a name beside its place, is synced, and renamed. No reader ever sees half
+//! of it, and a process that has mapped the former file keeps that one as it was. The file that workers map gets
+//! the name itself if it is in the same file system; another one is copied.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Seek};
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use nix::unistd::Pid;
 use slog::{Logger, info, warn};
 
 use crate::master::exit::ExitCode;
+use crate::master::generation::note::Note;
 use crate::master::processes::fork::{FirstSteps, fork};
 use crate::snapshot::storage;
 use crate::telemetry::Log;
@@ -26,39 +28,41 @@ use crate::title;
 #[derive(Default)]
 pub(crate) struct Saver {
     pid: Option<Pid>,
-    /// File and hash of the snapshot that was saved last, or could not be.
-    last: Option<(PathBuf, String)>,
+    /// File and note of the snapshot that was saved last, or could not be.
+    last: Option<(PathBuf, Note)>,
 }
 
 impl Saver {
-    /// The file at `path` already holds the snapshot with this hash.
-    pub(crate) fn holds(&mut self, path: &Path, hash: &str) {
-        self.last = Some((path.to_owned(), hash.to_owned()));
+    /// The file at `path` already holds the snapshot of this note.
+    pub(crate) fn holds(&mut self, path: &Path, note: Note) {
+        self.last = Some((path.to_owned(), note));
     }
 
-    /// Forks a saver of the sealed `snapshot`, whose hash is `hash`, unless that is saved already
+    /// Forks a saver of the sealed `snapshot`, to which `note` belongs, unless both are saved already
     /// or another saver is still at work: at its end the master asks again.
     ///
     /// # Errors
-    /// What the kernel says about the descriptor or the fork.
+    /// The kernel's error for the descriptor or the fork.
     pub(crate) fn save(
         &mut self,
         snapshot: &OwnedFd,
-        hash: &str,
+        note: Note,
         path: &Path,
         log: &Log,
         first: FirstSteps<'_>,
     ) -> io::Result<()> {
-        let saved = self.last.as_ref().is_some_and(|(file, last)| file == path && last == hash);
-        if saved || self.pid.is_some() {
+        let last = self.last.as_ref().filter(|(file, _)| file == path).map(|(_, last)| last);
+        if last == Some(&note) || self.pid.is_some() {
             return Ok(());
         }
-        self.holds(path, hash);
+        // Of rows that are the same only their revision is new.
+        let has_rows = last.is_some_and(|last| last.hash == note.hash);
+        self.holds(path, note.clone());
         // Opened again, before the change of user, for a position that no other process moves.
         let snapshot = File::open(format!("/proc/self/fd/{}", snapshot.as_raw_fd()))?;
         self.pid = Some(fork(&first.keeping([snapshot.as_fd()]), || {
             title::set("avalon: saver");
-            report(snapshot, path, log.for_process("saver").logger())
+            report((!has_rows).then_some(snapshot), &note, path, log.for_process("saver").logger())
         })?);
         Ok(())
     }
@@ -74,33 +78,52 @@ impl Saver {
     }
 }
 
-fn report(snapshot: File, path: &Path, log: &Logger) -> ExitCode {
+fn report(snapshot: Option<File>, note: &Note, path: &Path, log: &Logger) -> ExitCode {
     let begin = Instant::now();
-    match save(snapshot, path) {
-        Ok(bytes) => {
+    let saved = snapshot.map(|snapshot| save(snapshot, path)).transpose();
+    let noted = || {
+        serde_json::to_vec(note)
+            .map_err(io::Error::from)
+            .and_then(|text| put(&Note::path(path), |draft| copy(&text[..], draft)))
+    };
+    match saved.and_then(|bytes| noted().map(|_| bytes)) {
+        Ok(None) => ExitCode::Stopped,
+        Ok(Some(bytes)) => {
             info!(log, "snapshot saved"; "path" => %path.display(), "bytes" => bytes,
                 "seconds" => format!("{:.3}", begin.elapsed().as_secs_f32()));
             ExitCode::Stopped
         }
         Err(error) => {
-            warn!(log, "the snapshot is not saved, the next start reads the database first: {}", error;
+            warn!(log, "the snapshot is not saved, the next start loads the collection first: {}", error;
                 "path" => %path.display());
             ExitCode::Failure
         }
     }
 }
 
-/// Copies `snapshot` to `path`; returns the number of bytes.
+/// Makes `snapshot` the file at `path`; returns the number of bytes.
 fn save(mut snapshot: File, path: &Path) -> io::Result<u64> {
     if !storage::is_replaceable(path)? {
         let message = "something else than a snapshot is there, and is left alone";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
+    put(path, |draft| {
+        if storage::link(&snapshot, draft)? {
+            complete(&snapshot)?;
+            return Ok(snapshot.metadata()?.len());
+        }
+        snapshot.rewind()?;
+        copy(&mut snapshot, draft)
+    })
+}
+
+/// Replaces the file at `path` as a whole by the draft that `make` puts there; returns the number of bytes.
+fn put(path: &Path, make: impl FnOnce(&Path) -> io::Result<u64>) -> io::Result<u64> {
     let draft = beside(path)?;
-    let saved = write(&mut snapshot, &draft).and_then(|bytes| {
+    let saved = without(&draft).and_then(|()| make(&draft)).and_then(|bytes| {
         fs::rename(&draft, path)?;
         // The new name is on the disk only when its folder is.
-        File::open(folder(path))?.sync_all()?;
+        File::open(storage::folder_of(path))?.sync_all()?;
         Ok(bytes)
     });
     if saved.is_err() {
@@ -110,24 +133,31 @@ fn save(mut snapshot: File, path: &Path) -> io::Result<u64> {
     saved
 }
 
-fn write(snapshot: &mut File, draft: &Path) -> io::Result<u64> {
-    // A saver that was killed may have left one.
+/// Removes the draft that a saver may have left that was killed.
+fn without(draft: &Path) -> io::Result<()> {
     match fs::remove_file(draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
+}
+
+/// Writes `content` to a new file.
+fn copy(mut content: impl Read, draft: &Path) -> io::Result<u64> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(draft)?;
-    snapshot.rewind()?;
-    let bytes = io::copy(snapshot, &mut file)?;
-    // It is complete, and must not change.
-    file.set_permissions(Permissions::from_mode(0o400))?;
-    file.sync_all()?;
+    let bytes = io::copy(&mut content, &mut file)?;
+    complete(&file)?;
     Ok(bytes)
+}
+
+/// The file must not change any more, and be on the disk before it replaces another one.
+fn complete(file: &File) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(0o400))?;
+    file.sync_all()
 }
 
 /// The name under which the file is written.
@@ -136,16 +166,12 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
     let mut draft = OsString::from(".");
     draft.push(name);
     draft.push(".new");
-    Ok(folder(path).join(draft))
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    Ok(storage::folder_of(path).join(draft))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Write;
 
     use super::*;
 

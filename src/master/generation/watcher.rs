@@ -21,6 +21,7 @@ use crate::master::processes::fork::{FirstSteps, fork};
 use crate::master::processes::report::short;
 use crate::master::wait::Wait;
 use crate::publication::{self, PublicationError};
+use crate::snapshot::VERSION;
 use crate::title;
 
 /// Bytes of a line; a reason is short.
@@ -34,7 +35,7 @@ const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 /// Between two times at which a watcher is told to ask at once.
 const HURRY_EVERY: Duration = Duration::from_millis(250);
 
-/// What a watcher says, in a line.
+/// A line of a watcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Said {
@@ -44,7 +45,7 @@ pub(crate) enum Said {
     Fails(String),
 }
 
-/// What is asked, and how often.
+/// The source that is asked, and how often.
 #[derive(Debug, Clone, PartialEq)]
 struct Task {
     source: SourceUrl,
@@ -96,7 +97,7 @@ impl Watcher {
             }
             Err(error) => {
                 self.wait.failed(now, 0);
-                warn!(log, "the watcher of the database cannot be started: {}", error);
+                warn!(log, "the watcher of the {} cannot be started: {}", config.source_url().noun(), error);
             }
         }
     }
@@ -129,7 +130,12 @@ impl Watcher {
         }
         // The first one in a row is replaced at once.
         self.wait.failed(now, 1);
-        warn!(log, "the watcher of the database has ended ({}), and is started again", ended);
+        warn!(
+            log,
+            "the watcher of the {} has ended ({}), and is started again",
+            child.task.source.noun(),
+            ended
+        );
         Some(lines(&child.lines))
     }
 
@@ -193,15 +199,18 @@ impl<'a> Asked<'a> {
 
     fn ask(&mut self) -> Said {
         let failed = |error: &dyn Error| Said::Fails(short(&chain(error)));
+        let of_store = |url: &SnapshotUrl, error: &PublicationError| {
+            Said::Fails(short(&format!("{url}: {}", chain(error))))
+        };
         match self {
             Asked::Database(poll) => poll.ask().map_or_else(|error| failed(&error), Said::Holds),
             Asked::Store(url) => match publication::seen(url) {
-                // The counter of its pointer is the revision of what a store holds.
+                // The counter of its pointer is the revision of the rows in a store.
                 Ok(Some(pointer)) => {
                     Said::Holds(Version { revision: Some(pointer.counter), mark: String::new() })
                 }
-                Ok(None) => failed(&PublicationError::Nothing),
-                Err(error) => failed(&error),
+                Ok(None) => of_store(url, &PublicationError::Nothing(VERSION)),
+                Err(error) => of_store(url, &error),
             },
         }
     }

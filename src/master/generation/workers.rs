@@ -149,7 +149,7 @@ impl Workers {
         }
     }
 
-    /// Hands over what workers are owed, as far as they have taken the things before it. The snapshot is that
+    /// Hands over the things that workers are owed, as far as they have taken the things before it. The snapshot is that
     /// of the generation that serves. All former workers have it before a new one gets its turn: then no client
     /// finds old rows after new ones.
     pub(crate) fn hand_out(&mut self, generations: &Generations) {

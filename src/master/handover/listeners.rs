@@ -214,7 +214,7 @@ pub(crate) fn addresses_wanted(config: &Config) -> impl Iterator<Item = &BindAdd
     config.bind.iter().chain(&config.metrics_bind)
 }
 
-/// Opens what a configuration wants. Listeners that are `activated` take the place of `BIND`, apart from those
+/// Opens the listeners of a configuration. Listeners that are `activated` take the place of `BIND`, apart from those
 /// that `METRICS_BIND` names, and those that are `open` already are used again. Without metrics no address of
 /// `METRICS_BIND` is opened; an activated one stays and answers nothing, as its clients were not meant to reach
 /// the API.

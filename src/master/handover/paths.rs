@@ -17,7 +17,7 @@ pub(crate) struct Identity(u64, u64);
 /// A path of this master, and the file that was given to it.
 pub(crate) type Name = (PathBuf, Identity);
 
-/// What was found at a path.
+/// The file at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// This file.

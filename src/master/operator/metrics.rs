@@ -9,6 +9,7 @@ use crate::master::arbiter::Arbiter;
 use crate::master::clock::{milliseconds, now_ms};
 use crate::master::generation::freshness::Freshness;
 use crate::master::generation::generations::Generations;
+use crate::master::generation::loader::Source as From;
 use crate::scoreboard::{Header, RestartCause, Source};
 use crate::telemetry::Statsd;
 use crate::worker::Memory;
@@ -90,7 +91,7 @@ impl Metrics {
         }
     }
 
-    /// Writes on the scoreboard what loads and the watcher have shown of the source.
+    /// Writes the state of the source, as loads and the watcher have seen it, on the scoreboard.
     pub(crate) fn publish_source(freshness: &Freshness, now: Instant, source: &Source) {
         source.stale.set(freshness.is_stale().into());
         source.up.set(freshness.is_up().map_or(0, |up| 1 + u64::from(up)));
@@ -125,6 +126,12 @@ impl Metrics {
             header.artists.set(served.contents.artists);
             header.genres.set(served.contents.genres);
             header.revision.set(served.contents.revision.unwrap_or_default());
+            header.source.serves.set(match (served.source, generations.current()) {
+                (From::Substitute, _) => 1,
+                _ if served.is_unconfirmed => 3,
+                (_, Some(of)) if of.config.snapshot_url.is_some() => 2,
+                _ => 1,
+            });
             if header.hash.get().as_deref() != Some(&served.contents.hash) {
                 header.hash.set(&served.contents.hash);
             }

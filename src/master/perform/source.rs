@@ -1,4 +1,4 @@
-//! The source of the rows: what the watcher tells of it, and when it is read again.
+//! The source of the rows: the watcher's view of it, and the time of the next read.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +12,7 @@ use crate::master::generation::watcher::Said;
 use crate::master::operator::metrics::Metrics;
 
 impl Shell {
-    /// Has a child watch the source, if it is to, and learns what the child has seen.
+    /// Has a child watch the source, if it is to, and takes its messages.
     pub(crate) fn watch(&mut self, arbiter: &Arbiter, now: Instant) {
         let serves = matches!(arbiter.state(), State::Serving | State::Reloading);
         let is_awaited = self.desk.awaited_revision().is_some();
@@ -20,6 +20,11 @@ impl Shell {
         let watched = current.filter(|config| serves && (config.reload_on_change || is_awaited));
         self.watcher.look_after(watched, self.generations.logger(), now);
         let older = current.and_then(|config| config.accept_older_after);
+        if let Some(config) = current {
+            self.freshness.name_source(config.source_url().noun());
+            let has_both = config.snapshot_url.is_some() && config.is_database_set;
+            self.freshness.be_patient(config.publish_patience.filter(|_| has_both), now);
+        }
         let changes = self.freshness.watch(watched.map(|config| config.watch_every), older, now);
         if is_awaited {
             self.watcher.hurry(now);
@@ -39,7 +44,7 @@ impl Shell {
         }
     }
 
-    /// Learns what the watcher has said.
+    /// Takes the watcher's messages.
     pub(crate) fn hear_of_source(&mut self, said: Vec<Said>, now: Instant) {
         for said in said {
             match said {

@@ -1,4 +1,4 @@
-//! Short-lived children that do what would need a thread in the master or could hold it up: they send the
+//! Short-lived children for work that would need a thread in the master or could hold it up: they send the
 //! master's events to Sentry, and look up the hosts of statsd and Sentry for all workers.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -20,11 +20,11 @@ use crate::master::error::MasterError;
 
 /// Files that the C library and backtraces read; `/proc` for a process's own memory and threads. All are folders or
 /// devices: a rule holds for the file that was there when it was made, and not for the one that replaces it. So
-/// what may be replaced is not read by a worker: the master looks hosts up, and opens logs.
+/// files that may be replaced are not read by a worker: the master looks hosts up, and opens logs.
 const READ: [&str; 7] = ["/dev/null", "/dev/urandom", "/lib", "/lib64", "/proc", "/usr/lib", "/usr/lib64"];
 
 /// System calls with which a process becomes another program, watches or changes others, or
-/// administers the machine. A list of what is allowed would have to follow each new version of
+/// administers the machine. A list of allowed calls would have to follow each new version of
 /// the C library, and take the service down where it does not; systemd's unit has one on top.
 const REFUSED: [libc::c_long; 50] = [
     libc::SYS_acct,

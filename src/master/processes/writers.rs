@@ -30,7 +30,7 @@ use crate::title;
 const END_PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two starts of a process that ends by itself.
 const START_EVERY: Duration = Duration::from_secs(1);
-/// What a process says that has opened its file.
+/// The message of a process that has opened its file.
 const OPEN: &str = "open";
 
 /// All that run. A clone is the same.
@@ -65,7 +65,7 @@ pub(crate) enum LogFile {
     Access(AccessSettings),
 }
 
-/// What a process writes to.
+/// The destination of a process.
 enum Opened {
     Log(Log),
     Access(AccessLog, Log),
@@ -73,7 +73,7 @@ enum Opened {
 
 impl Writers {
     /// The way to the process that writes a file of `config`. It is started if it does not run yet, and opens its
-    /// file again if it does. `log` is for what an access log has to say.
+    /// file again if it does. `log` takes the messages about an access log.
     ///
     /// # Errors
     /// The file cannot be opened while `patience` lasts.
@@ -269,7 +269,7 @@ impl Opened {
     }
 }
 
-/// What a process has said until it closed its end, if it did so in time.
+/// The output of a process until it closed its end, if it did so in time.
 fn heard(said: OwnedFd, until: Instant) -> Option<String> {
     let mut text = String::new();
     fcntl(&said, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).ok()?;

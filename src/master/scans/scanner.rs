@@ -91,7 +91,7 @@ impl Scanner {
     /// Forks a child that scans the COLLECTION of `config`.
     ///
     /// # Errors
-    /// What the kernel says about the pipe or the fork.
+    /// The kernel's error for the pipe or the fork.
     pub(crate) fn start(config: &Config, log: &Log, first: FirstSteps<'_>) -> io::Result<Scanner> {
         let (report, report_to) = report()?;
         let begin = Instant::now();
@@ -139,7 +139,7 @@ fn scan(config: &Config, log: &Log, report_to: ReportTo) -> ExitCode {
     title::set("avalon: scan");
     let log = log.for_process("scan");
     // Before there is another thread, so that all of them leave the signals to one. Signals of a terminal are for
-    // the master, which knows what they mean.
+    // the master, which knows their meaning.
     let terminals: SigSet = [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
     let listening = terminals.thread_block().map_err(io::Error::from);
     let outcome = match listening.and_then(|()| Interrupt::listen_to(&[Signal::SIGTERM])) {

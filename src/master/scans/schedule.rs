@@ -20,7 +20,7 @@ use crate::master::processes::fork::FirstSteps;
 use crate::master::scans::scanner::{Outcome, Scanned, Scanner};
 use crate::scoreboard::Scans as Board;
 
-/// The part of a configuration that says what a scan looks at.
+/// The part of a configuration that names the files of a scan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Scope {
     /// `COLLECTION`.
@@ -92,7 +92,7 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// Whether the scan has stored what it found, or found nothing new.
+    /// Whether the scan has stored its findings, or found nothing new.
     pub(crate) fn is_good(&self) -> bool {
         self.outcome.result.is_ok()
     }

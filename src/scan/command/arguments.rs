@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueHint};
 
 use crate::cli::exit_codes;
+use crate::config::flags::stands_for;
 use crate::config::{Config, Overrides};
 use crate::scan::path_list::{self, PathListError};
 use crate::scan::{Empty, Exit, Expected, Job};
@@ -33,16 +34,25 @@ passed over; EXCLUDE in the configuration and files named .avalonignore name mor
 /// Read the tags of all music below PATH and store them in the database, in place of
 /// everything that was there.
 #[derive(Debug, Parser)]
-#[command(name = "avalon-scan", version, args_override_self = true, after_help = SHORT, after_long_help = after_help())]
+#[command(
+    name = "avalon-scan",
+    version,
+    args_override_self = true,
+    after_help = SHORT,
+    after_long_help = after_help(),
+    mut_arg("database", stands_for("DATABASE_URL")),
+    mut_arg("exclude", stands_for("EXCLUDE")),
+    mut_arg("file_timeout", stands_for("FILE_TIMEOUT"))
+)]
 pub struct Arguments {
     /// Folders that hold the music; none: those of COLLECTION in the configuration
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub(super) paths: Vec<PathBuf>,
-    /// Database to store in, as SQLAlchemy writes it [env: AVALON_DATABASE_URL]
-    #[arg(short, long, visible_alias = "database-url", value_name = "URL")]
+    /// Database to store in, as SQLAlchemy writes it
+    #[arg(short, long, visible_alias = "database-url")]
     pub(super) database: Option<String>,
     /// Configuration file [env: AVALON_CONFIG]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) config: Option<PathBuf>,
     /// Show nothing but errors
     #[arg(short, long)]
@@ -59,7 +69,7 @@ pub struct Arguments {
     pub(super) only: bool,
     /// Look at the paths in FILE alone (-: standard input), one in each line, or with a NUL after
     /// each; as --only does
-    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub(super) files_from: Option<PathBuf>,
     /// Tell what would be stored, and store nothing
     ///
@@ -67,7 +77,7 @@ pub struct Arguments {
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Number of files that are read at the same time; none: as many as make it fast
-    #[arg(short, long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(short, long, value_name = "N", value_hint = ValueHint::Other, hide_short_help = true, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) jobs: Option<u8>,
     /// If the collection has changed, ask the running server to load it (CONTROL in the
     /// configuration), and wait until it serves; that no server runs is no error
@@ -104,12 +114,10 @@ pub struct Arguments {
     #[arg(long, hide_short_help = true)]
     pub(super) replace: bool,
     /// Pass over files and folders that match, as .gitignore writes it; may be repeated
-    /// [env: AVALON_EXCLUDE]
-    #[arg(long, value_name = "PATTERN", hide_short_help = true)]
+    #[arg(long, hide_short_help = true)]
     pub(super) exclude: Vec<String>,
-    /// Seconds after which a file that gives no answer counts as unreachable
-    /// [env: AVALON_FILE_TIMEOUT]
-    #[arg(long, value_name = "SECONDS", hide_short_help = true)]
+    /// Time after which a file that gives no answer counts as unreachable
+    #[arg(long, hide_short_help = true)]
     pub(super) file_timeout: Option<String>,
 }
 

@@ -12,7 +12,7 @@ use crate::snapshot::format::ENTITIES_MAX;
 pub enum BuildError {
     /// The bytes could not be written; memory or disk may be full.
     Write(io::Error),
-    /// What is needed for the build cannot be kept.
+    /// The temporary files of the build cannot be written.
     Scratch(ScratchError),
     /// There are more entities than an index can tell apart.
     TooMany {

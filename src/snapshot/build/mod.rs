@@ -22,7 +22,7 @@ use search::{Postings, write_sets};
 use sections::Sections;
 use songs::SortedSongs;
 
-use super::format::Column;
+use super::format::{Column, VERSION};
 use crate::model::{Kind, PerOwner};
 use crate::rows::Rows;
 use crate::rows::scratch::Folder;
@@ -38,27 +38,35 @@ const RUN_LEAST: usize = 1 << 19;
 ///
 /// # Errors
 /// An error of `out` or of that folder, or a collection beyond the limits of the format.
-pub fn build<W: Write + Seek>(rows: Rows, out: W) -> Result<(), BuildError> {
-    build_with(rows, Levels::default(), RUN_LEAST, out)
+pub fn build<W: Write + Seek>(rows: &Rows, out: W) -> Result<(), BuildError> {
+    build_as(rows, VERSION, out)
+}
+
+/// The same in another version of the format, one of [`super::VERSIONS`]. Equal rows have equal hashes in versions
+/// whose sections are the same.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_as<W: Write + Seek>(rows: &Rows, version: u32, out: W) -> Result<(), BuildError> {
+    build_with(rows, version, Levels::default(), RUN_LEAST, out)
 }
 
 /// The same with other levels of compression, and with `run_least` or more suffixes in memory.
 pub(in crate::snapshot) fn build_with<W: Write + Seek>(
-    rows: Rows,
+    rows: &Rows,
+    version: u32,
     levels: Levels,
     run_least: usize,
     out: W,
 ) -> Result<(), BuildError> {
     let Rows { names, songs, by_id, folder } = rows;
     let names = PerOwner::try_new(|owner| SortedNames::new(owner, &names[owner]))?;
-    let sorted = SortedSongs::new(&songs, &by_id, &names, &folder)?;
-    // The sorted songs have all of them, in an order in which they are read from now on.
-    drop((songs, by_id));
+    let sorted = SortedSongs::new(songs, by_id, &names, folder)?;
     let run_len = run_least.max(sorted.count() as usize);
     // Without songs a list has a warning in its end.
     let with_songs = sorted.count() != 0;
     let pack = || PerOwner::new(|owner| with_songs.then(|| names[owner].pack(levels)).transpose());
-    let (packed, sections) = at_once(pack, || write_all(&sorted, &names, run_len, &folder, out));
+    let (packed, sections) = at_once(pack, || write_all(&sorted, &names, run_len, folder, out));
     let mut sections = sections?;
     for (owner, packed) in packed {
         if let Some(packed) = packed?.flatten() {
@@ -66,7 +74,7 @@ pub(in crate::snapshot) fn build_with<W: Write + Seek>(
             sections.bytes(Kind::Of(owner), Column::Zstd, &packed.zstd)?;
         }
     }
-    sections.finish()
+    sections.finish(version)
 }
 
 /// Writes all sections but the compressed lists.

@@ -1,4 +1,4 @@
-//! Sorting what is larger than memory: runs that are sorted in memory and kept outside of it, and merged.
+//! Sorts more items than memory holds: runs that are sorted in memory and kept outside of it, and merged.
 
 use std::cmp::Ordering;
 use std::io;
@@ -23,7 +23,7 @@ pub(super) enum Sorted<T> {
     Stored(Stored),
 }
 
-/// What can be kept outside of memory.
+/// An item that can be kept outside of memory.
 pub(super) trait Item: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned + Copy {}
 
 impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned + Copy> Item for T {}

@@ -9,7 +9,7 @@ use zerocopy::little_endian::{U32, U64};
 use super::error::BuildError;
 use crate::model::Kind;
 use crate::snapshot::format::{
-    ALIGNMENT, Column, HEADER_LEN, Header, MAGIC, SectionEntry, VERSION, checksum, content_hash, section_id,
+    ALIGNMENT, Column, HEADER_LEN, Header, MAGIC, SectionEntry, checksum, content_hash, section_id,
 };
 
 /// Bytes that are gathered before they are hashed and written.
@@ -21,7 +21,7 @@ pub(in crate::snapshot) struct Sections<W> {
     buffer: Vec<u8>,
     position: u64,
     written: Xxh3,
-    /// What was written of the content.
+    /// The state of the content's hash.
     content: Xxh3,
     table: Vec<SectionEntry>,
 }
@@ -160,7 +160,7 @@ impl<W: Write + Seek> Sections<W> {
     }
 
     /// Writes the table, and last the header: a torn snapshot has none.
-    pub(in crate::snapshot) fn finish(mut self) -> Result<(), BuildError> {
+    pub(in crate::snapshot) fn finish(mut self, version: u32) -> Result<(), BuildError> {
         self.align()?;
         let table = self.position;
         self.table.sort_unstable_by_key(|entry| entry.id.get());
@@ -169,7 +169,7 @@ impl<W: Write + Seek> Sections<W> {
         self.flush()?;
         let mut header = Header {
             magic: MAGIC,
-            version: VERSION.into(),
+            version: version.into(),
             sections: (entries.len() as u32).into(),
             length: self.position.into(),
             checksum: [0; 16],

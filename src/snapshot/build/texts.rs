@@ -19,7 +19,7 @@ impl TextsWriter {
 
     pub(super) fn push(&mut self, text: &[u8]) -> Result<(), BuildError> {
         self.bytes.push(text)?;
-        self.starts.push(self.bytes.len());
+        self.starts.push(self.bytes.size());
         Ok(())
     }
 

@@ -118,7 +118,7 @@ mod tests {
             songs: vec![song(4), song(5)],
         };
         let mut bytes = Cursor::new(Vec::new());
-        crate::snapshot::build(Rows::of(&collection).unwrap(), &mut bytes).unwrap();
+        crate::snapshot::build(&Rows::of(&collection).unwrap(), &mut bytes).unwrap();
         let bytes = bytes.into_inner();
         let text = report(&bytes).unwrap();
         assert!(text.contains("1 albums, 1 artists, 1 genres, 2 songs"), "{text}");
@@ -128,7 +128,7 @@ mod tests {
         assert!(line(" songs?query=lim").contains(" whole by words "), "{text}");
         assert!(line(" songs").contains(" all "), "{text}");
         let mut empty = Cursor::new(Vec::new());
-        crate::snapshot::build(Rows::of(&Collection::default()).unwrap(), &mut empty).unwrap();
+        crate::snapshot::build(&Rows::of(&Collection::default()).unwrap(), &mut empty).unwrap();
         assert!(report(&empty.into_inner()).is_ok());
         assert_eq!(
             report(&bytes[..bytes.len() / 2]).unwrap_err(),

@@ -28,7 +28,7 @@ use super::build::packed::Levels;
 use super::build::search::Postings;
 use super::build::sections::Sections;
 use super::build::songs::OwnedPostings;
-use super::format::Column;
+use super::format::{Column, VERSION};
 use super::open::Snapshot;
 use crate::model::{Kind, PerOwner};
 use crate::rows::delta::Delta;
@@ -116,6 +116,6 @@ impl<'a> Merge<'a> {
                 }
             }
         }
-        Ok(out.finish()?)
+        Ok(out.finish(VERSION)?)
     }
 }

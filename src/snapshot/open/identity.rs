@@ -6,11 +6,13 @@ use xxhash_rust::xxh3::Xxh3;
 use zerocopy::FromBytes;
 
 use super::error::OpenError;
-use crate::snapshot::format::{HEADER_LEN, Header, MAGIC, VERSION, checksum};
+use crate::snapshot::format::{HEADER_LEN, Header, MAGIC, VERSIONS, checksum};
 
-/// What the header of a snapshot says about all of it.
+/// The values in the header of a snapshot that describe all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
+    /// The version of the format.
+    pub version: u32,
     /// The hash of the content.
     pub hash: u128,
     /// The checksum of all bytes.
@@ -22,6 +24,7 @@ pub struct Identity {
 impl From<&Header> for Identity {
     fn from(header: &Header) -> Self {
         Identity {
+            version: header.version.get(),
             hash: u128::from_be_bytes(header.hash),
             checksum: u128::from_be_bytes(header.checksum),
             length: header.length.get(),
@@ -29,15 +32,15 @@ impl From<&Header> for Identity {
     }
 }
 
-/// The header at the beginning of `bytes`, if it is one of this version.
+/// The header at the beginning of `bytes`, if it is of a version that this program writes.
 fn header(bytes: &[u8]) -> Result<Header, OpenError> {
     let Ok((header, _)) = Header::read_from_prefix(bytes) else {
         return Err(OpenError::TooShort { len: bytes.len() });
     };
     match header.magic == MAGIC {
         false => Err(OpenError::Magic),
-        true if header.version.get() != VERSION => Err(OpenError::Version { found: header.version.get() }),
-        true => Ok(header),
+        true if VERSIONS.contains(&header.version.get()) => Ok(header),
+        true => Err(OpenError::Version { found: header.version.get() }),
     }
 }
 
@@ -51,10 +54,10 @@ pub struct Passing {
 }
 
 impl Passing {
-    /// What the header says, as soon as it has passed.
+    /// The values of the header, as soon as it has passed.
     ///
     /// # Errors
-    /// The bytes do not begin as a snapshot of this version.
+    /// The bytes do not begin as a snapshot of a version that this program writes.
     pub fn identity(&self) -> Result<Identity, OpenError> {
         Ok(Identity::from(&header(&self.head)?))
     }
@@ -69,7 +72,7 @@ impl Passing {
         self.len == 0
     }
 
-    /// What the header says, if all that has passed is as it says.
+    /// The values of the header, if all bytes that have passed agree with them.
     ///
     /// # Errors
     /// The first fault.
@@ -113,7 +116,7 @@ mod tests {
     #[test]
     fn snapshot_that_passes_in_pieces_is_checked_as_a_whole_one() {
         let mut made = Cursor::new(Vec::new());
-        build(Rows::of(&Collection::default()).unwrap(), &mut made).unwrap();
+        build(&Rows::of(&Collection::default()).unwrap(), &mut made).unwrap();
         let good = made.into_inner();
         let passed = |bytes: &[u8], step: usize| {
             let mut passing = Passing::default();

@@ -18,7 +18,7 @@ use reader::{Reader, check_header, table};
 pub use tables::Packing;
 pub(crate) use tables::{Entities, Names, Sets, Songs, Texts};
 
-use super::format::SectionEntry;
+use super::format::{SectionEntry, VERSION};
 use crate::model::{Kind, PerOwner};
 
 /// A checked snapshot, borrowed from its bytes.
@@ -46,7 +46,16 @@ impl<'a> Snapshot<'a> {
     /// # Errors
     /// The first fault.
     pub fn open(bytes: &'a [u8], verify: Verify) -> Result<Self, OpenError> {
-        let header = check_header(bytes)?;
+        Self::open_as(bytes, VERSION, verify)
+    }
+
+    /// The same for bytes in another version of the format, one of [`crate::snapshot::VERSIONS`], which a publisher
+    /// makes for programs that read that.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn open_as(bytes: &'a [u8], version: u32, verify: Verify) -> Result<Self, OpenError> {
+        let header = check_header(bytes, version)?;
         let (names, songs) = Reader::new(bytes, &header, verify)?.tables()?;
         Ok(Snapshot { hash: u128::from_be_bytes(header.hash), len: bytes.len(), names, songs })
     }
@@ -63,7 +72,7 @@ impl<'a> Snapshot<'a> {
 
     /// The sections: id, bytes of an item, bytes in all.
     pub(super) fn sections(bytes: &[u8]) -> Result<Vec<(u32, usize, usize)>, OpenError> {
-        let table = table(bytes, &check_header(bytes)?)?;
+        let table = table(bytes, &check_header(bytes, VERSION)?)?;
         let line = |entry: &SectionEntry| {
             (
                 entry.id.get(),

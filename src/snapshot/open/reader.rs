@@ -9,8 +9,8 @@ use super::tables::{Entities, Names, Sets, Songs, Texts};
 use crate::api::Field;
 use crate::model::{Kind, Owner, PerOwner};
 use crate::snapshot::format::{
-    Column, ENTITIES_MAX, HEADER_LEN, Header, MAGIC, SectionEntry, Suffix, VERSION, checksum, content_hash,
-    is_packed, section_id,
+    Column, ENTITIES_MAX, HEADER_LEN, Header, MAGIC, SectionEntry, Suffix, checksum, content_hash, is_packed,
+    section_id,
 };
 
 /// How much of a snapshot to check.
@@ -26,15 +26,15 @@ pub enum Verify {
     Structure,
 }
 
-/// The header, if the bytes look like a snapshot of this version.
-pub(super) fn check_header(bytes: &[u8]) -> Result<Header, OpenError> {
+/// The header, if the bytes look like a snapshot of this version of the format.
+pub(super) fn check_header(bytes: &[u8], version: u32) -> Result<Header, OpenError> {
     let Ok((header, _)) = Header::read_from_prefix(bytes) else {
         return Err(OpenError::TooShort { len: bytes.len() });
     };
     if header.magic != MAGIC {
         return Err(OpenError::Magic);
     }
-    if header.version.get() != VERSION {
+    if header.version.get() != version {
         return Err(OpenError::Version { found: header.version.get() });
     }
     if header.length.get() != bytes.len() as u64 {

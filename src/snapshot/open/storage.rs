@@ -1,9 +1,8 @@
-//! The places of a snapshot's bytes: a sealed memfd, an unlinked file in a folder, or a file
-//! that was saved for the next start.
+//! The places of a snapshot's bytes: a sealed memfd, a file without a name, or a file that is saved for the next
+//! start.
 //!
 //! Processes pass on a descriptor, nothing else. Once sealed, its bytes can neither change nor be cut
-//! short: for a memfd the kernel refuses, and an unlinked file has no name and no open descriptor that
-//! can write. A saved file is only replaced as a whole, and belongs to this user or to root.
+//! short: for a memfd the kernel refuses, and a file without a name has no open descriptor that can write. A saved file is only replaced as a whole, and belongs to this user or to root.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
@@ -12,10 +11,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use memmap2::{Advice, Mmap, MmapOptions};
-use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
+use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::FileStat;
+use nix::unistd::linkat;
 
 use crate::snapshot::format::MAGIC;
 
@@ -40,6 +40,20 @@ impl Draft {
                 io::Error::new(error.kind(), format!("SNAPSHOT_DIR {}: {error}", folder.display()))
             })?,
         };
+        Draft::of(write)
+    }
+
+    /// A new, empty draft in the folder of `path`, which can be linked there when it is sealed.
+    ///
+    /// # Errors
+    /// An error of the kernel; the file system may know no files without names.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
+        Draft::of(options.open(folder_of(path))?)
+    }
+
+    fn of(write: File) -> io::Result<Self> {
         // Opens it now, because a loader that has changed its user may not look into /proc/self/fd.
         let read = format!("/proc/self/fd/{}", write.as_raw_fd());
         let read = File::open(&read).map_err(|error| without_proc(&read, &error))?.into();
@@ -51,7 +65,7 @@ impl Draft {
         &self.write
     }
 
-    /// Forgets what was written.
+    /// Empties the draft.
     ///
     /// # Errors
     /// An error of the kernel, for instance because it is sealed.
@@ -127,6 +141,25 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
         }
         result => result,
     }
+}
+
+/// The folder in which `path` is.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Gives a snapshot without a name this one, which is free. Answers whether it has it now: a memfd and a file on
+/// another file system cannot be linked, and a file with a name is left with that one.
+///
+/// # Errors
+/// The kernel's error for the file.
+pub fn link(snapshot: &File, path: &Path) -> io::Result<bool> {
+    if nix::sys::stat::fstat(snapshot)?.st_nlink != 0 {
+        return Ok(false);
+    }
+    let file = format!("/proc/self/fd/{}", snapshot.as_raw_fd());
+    let linked = linkat(AT_FDCWD, Path::new(&file), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW);
+    Ok(linked.is_ok())
 }
 
 /// Whether a snapshot may replace the file at `path`: it is a snapshot, or empty, or missing.
@@ -289,6 +322,26 @@ mod tests {
         let of_map = smaps.lines().skip_while(|line| !line.starts_with(&begin));
         let resident = of_map.skip(1).find_map(|line| line.strip_prefix("Rss:")).unwrap();
         resident.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    #[test]
+    fn draft_beside_a_path_can_be_linked_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("saved");
+        let draft = Draft::beside(&path).unwrap();
+        draft.writer().write_all(b"0123456789").unwrap();
+        draft.seal().unwrap();
+        let sealed = File::from(draft.finish());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let mapped = map(&sealed).unwrap();
+        assert!(link(&sealed, &path).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"0123456789");
+        // With its name it is still mapped, as only this user may write it.
+        assert_eq!(mapped[..], map(&sealed).unwrap()[..]);
+        assert!(!link(&sealed, &folder.path().join("second")).unwrap(), "it has a name");
+        let memory = Draft::create(None).unwrap();
+        assert!(!link(&File::from(memory.finish()), &folder.path().join("third")).unwrap());
+        assert!(Draft::beside(Path::new("/nowhere/at/all")).is_err());
     }
 
     #[test]

@@ -85,6 +85,22 @@ impl Counts {
         self.others.iter().flatten()
     }
 
+    /// The same, each with how many of `tests` songs are tested for it: those that have passed the tests before.
+    pub(super) fn others_tested(
+        &self,
+        listed: Option<Source>,
+        tests: f64,
+    ) -> impl Iterator<Item = (&WordCounts, f64)> {
+        let share = |words: &WordCounts| (words.songs as f64 / self.songs as f64).min(1.0);
+        let words = self.words.as_ref().filter(|_| listed != Some(Source::Words));
+        let passed = tests * words.map_or(1.0, share);
+        self.others().scan(passed, move |passed, words| {
+            let tested = *passed;
+            *passed *= share(words);
+            Some((words, tested))
+        })
+    }
+
     /// The only part of the question, if it has just one.
     pub(super) fn only_source(&self) -> Option<Source> {
         let mut sources = self.sources();

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use zerocopy::little_endian::U32;
 
 use super::counts::{Counts, OTHERS, OwnerCounts, Source, WordCounts, WordLookup};
-use super::plan::COSTS;
+use super::plan::{COSTS, Costs};
 use super::question::{Filter, Query};
 use super::selection::Selection;
 use super::sets::Lookup;
@@ -135,6 +135,14 @@ impl<'q, 'a> Matching<'q, 'a> {
         self.test(None, Some(WordLookup::Names { own_set: false }), 1).holds(song)
     }
 
+    /// The test of all parts of the question but `listed`, by what costs least for all songs of that.
+    pub(super) fn test_of_all(&self, listed: Source) -> Test<'_, 'a> {
+        let songs = self.counts.len(listed);
+        let words = self.counts.words.filter(|_| listed != Source::Words);
+        let costs = Costs { names: COSTS.names_apart, ..COSTS };
+        self.test(Some(listed), words.map(|words| costs.word_lookup(&words, songs as f64).0), songs)
+    }
+
     /// The test of all parts of the question but `listed`, for about that many songs. `lookup` says how it tests the
     /// rarest words; without it it does not.
     pub(super) fn test(
@@ -151,8 +159,12 @@ impl<'q, 'a> Matching<'q, 'a> {
             let owners = self.owners.get(owner).filter(|_| listed != Some(Source::Owners(owner)))?;
             Some((self.snapshot.songs.owners[owner], owners))
         });
-        let others = self.others.iter().map(|(words, counts)| {
-            let (lookup, _) = COSTS.word_lookup(counts, songs as f64);
+        let costs = COSTS.of(&self.counts);
+        // Words beyond those that are counted have few songs left to test.
+        let tested = self.counts.others_tested(listed, songs as f64).map(|(_, tests)| tests);
+        let others = self.others.iter().zip(tested.chain(std::iter::repeat(0.0)));
+        let others = others.map(|((words, counts), tests)| {
+            let (lookup, _) = costs.word_lookup(counts, tests);
             words.test(self.snapshot, lookup, counts.songs)
         });
         Test { owners, words, others: others.collect() }
@@ -175,6 +187,16 @@ impl Test<'_, '_> {
             Source::Owners(owner) => self.owners[owner] = None,
         }
         self
+    }
+
+    /// Whether it looks at names.
+    pub(super) fn is_by_names(&self) -> bool {
+        matches!(self.words, WordTest::Names(_)) || self.others_are_by_names()
+    }
+
+    /// Whether it looks at names for a word that is not the rarest.
+    pub(super) fn others_are_by_names(&self) -> bool {
+        self.others.iter().any(|words| matches!(words, WordTest::Names(_)))
     }
 
     /// The set that decides everything, if there is one.

@@ -77,6 +77,8 @@ pub(super) struct Costs {
     /// Asking the sets of a song's album, artist and genre about their names, or looking for the words in
     /// its own.
     pub(super) names: f64,
+    /// The same for one of several words, and in a long listing: each test then waits for memory.
+    pub(super) names_apart: f64,
     /// A step to a song that lies anywhere in the tables: in a walk, in a listing out of order, and to the
     /// rank of a match.
     pub(super) scattered: f64,
@@ -103,23 +105,27 @@ pub(super) struct Costs {
 /// A mean below 1 with a larger sum is a change that helps cheap questions and harms dear ones. Limits
 /// of walks (a number of steps, a share of the listing's cost) and a lower limit of shares for songs
 /// that come several times were measured as well. They made nothing faster, and are gone.
-pub(super) const COSTS: Costs = Costs { add: 2.0, names: 24.0, scattered: 4.0, share_max: 0.25 };
+///
+/// `names_apart` is measured with two words at 1,000,000 songs that hardly a song has both of: 28,309 songs of a set,
+/// tested for a word by their names, took 184 ns each; a song is put into a set in 1.4 ns.
+pub(super) const COSTS: Costs =
+    Costs { add: 2.0, names: 24.0, names_apart: 120.0, scattered: 4.0, share_max: 0.25 };
 
 /// The cheapest plan for `page` of the songs that `counts` are of, or for all of them. `is_default` says
 /// whether the answer is in default order.
 pub(super) fn plan(costs: &Costs, counts: &Counts, is_default: bool, page: Option<Page>) -> Plan {
-    Planner { costs, counts, is_default }.plan(page)
+    Planner { costs: costs.of(counts), counts, is_default }.plan(page)
 }
 
 struct Planner<'c> {
-    costs: &'c Costs,
+    costs: Costs,
     counts: &'c Counts,
     is_default: bool,
 }
 
 impl Planner<'_> {
     fn plan(&self, page: Option<Page>) -> Plan {
-        let (costs, counts) = (self.costs, self.counts);
+        let (costs, counts) = (&self.costs, self.counts);
         let Some(page) = page else { return self.whole() };
         if page.limit == 0 {
             return Plan::Nothing;
@@ -139,7 +145,7 @@ impl Planner<'_> {
         };
         let walk_words = self.word_test(None, steps);
         // A walk may cost as much as the listing, which comes on top if the walk fails.
-        let affordable = cost / (steps * costs.scattered + cost_of(walk_words) + self.others(steps));
+        let affordable = cost / (steps * costs.scattered + cost_of(walk_words) + self.others(None, steps));
         if affordable < 1.0 {
             return Plan::List(listing, page);
         }
@@ -179,7 +185,7 @@ impl Planner<'_> {
     fn list_cost(&self, source: Source, share: f64) -> f64 {
         let tests = self.tests(source, share);
         if self.ends_early(source) {
-            return tests + cost_of(self.word_test(Some(source), tests)) + self.others(tests);
+            return tests + cost_of(self.word_test(Some(source), tests)) + self.others(Some(source), tests);
         }
         let matches = self.counts.expected().min(self.counts.len(source) as f64);
         let keys = if self.is_default { 0.0 } else { matches * self.costs.scattered };
@@ -190,7 +196,7 @@ impl Planner<'_> {
     fn whole_cost(&self, source: Source) -> f64 {
         let each = if self.counts.is_ascending(source) { 1.0 } else { self.costs.scattered };
         let listed = self.counts.len(source) as f64;
-        listed * each + cost_of(self.word_test(Some(source), listed)) + self.others(listed)
+        listed * each + cost_of(self.word_test(Some(source), listed)) + self.others(Some(source), listed)
     }
 
     /// The songs of `source` that are tested, if a `share` is needed where they come in order.
@@ -210,13 +216,28 @@ impl Planner<'_> {
         Some(self.costs.word_lookup(&words, tests))
     }
 
-    /// The cost of that many tests for the words that list no songs.
-    fn others(&self, tests: f64) -> f64 {
-        self.counts.others().map(|words| self.costs.word_lookup(words, tests).1).sum()
+    /// The cost of the tests for the words that list no songs, of that many songs that are tested for anything.
+    fn others(&self, listed: Option<Source>, tests: f64) -> f64 {
+        let tested = self.counts.others_tested(listed, tests);
+        tested.map(|(words, tests)| self.costs.word_lookup(words, tests).1).sum()
     }
 }
 
 impl Costs {
+    /// Those for a question with these counts.
+    pub(super) fn of(&self, counts: &Counts) -> Costs {
+        let is_of_several = counts.others().next().is_some();
+        Costs { names: if is_of_several { self.names_apart } else { self.names }, ..*self }
+    }
+
+    /// After how many tests by names of a listing of `source` sets for all of it would have cost less.
+    pub(super) fn patience(&self, counts: &Counts, source: Source) -> usize {
+        let costs = Costs { names: self.names_apart, ..*self };
+        let words = counts.words.as_ref().filter(|_| source != Source::Words);
+        let cost = |words: &WordCounts| costs.word_lookup(words, counts.len(source) as f64).1;
+        (words.into_iter().chain(counts.others()).map(cost).sum::<f64>() / costs.names) as usize
+    }
+
     /// The cheapest way to make that many tests for words, and its cost.
     pub(super) fn word_lookup(&self, words: &WordCounts, tests: f64) -> (WordLookup, f64) {
         if words.is_stored_set {

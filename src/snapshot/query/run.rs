@@ -53,6 +53,8 @@ impl<'a> Matching<'_, 'a> {
         }
         let test = match otherwise.words {
             Some(_) if otherwise.words != words => self.list_test(otherwise, page),
+            // The walk had fewer songs to test than the listing has.
+            _ if test.others_are_by_names() => self.list_test(otherwise, page),
             _ => test.without(otherwise.source),
         };
         self.list_tested(otherwise, order, page, &test)
@@ -79,11 +81,18 @@ impl<'a> Matching<'_, 'a> {
         first.into_page()
     }
 
-    /// Lists the songs of a source that has them in default order, until the page ends.
+    /// Lists the songs of a source that has them in default order, until the page ends. Where parts of the question
+    /// exclude each other, many more songs are tested than was planned; the rest is then tested by sets.
     fn list_in_order(&self, source: Source, page: Page, test: &Test<'_, '_>) -> Vec<u32> {
         let (mut list, mut passed) = (Vec::new(), 0);
+        let mut left = if test.is_by_names() { COSTS.patience(self.counts(), source) } else { usize::MAX };
+        let mut for_rest = None;
         self.each(source, |song| {
-            if test.holds(song) {
+            if left == 0 && for_rest.is_none() {
+                for_rest = Some(self.test_of_all(source));
+            }
+            left = left.saturating_sub(1);
+            if for_rest.as_ref().unwrap_or(test).holds(song) {
                 if passed >= page.offset {
                     list.push(song);
                 }

@@ -56,7 +56,7 @@ impl Selection<'_> {
         }
     }
 
-    /// Drops what stands behind the first `len` entities, but for a whole set in another order than the default.
+    /// Drops all but the first `len` entities, but for a whole set in another order than the default.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.len() {
             return;

@@ -11,6 +11,7 @@ use super::*;
 use crate::model::{Named, Song};
 use crate::rows::Rows;
 use crate::snapshot::build::{Levels, build_with};
+use crate::snapshot::format::VERSION;
 use crate::snapshot::query::Plan;
 
 fn answer(snapshot: &Snapshot<'_>, collection: &Collection, question: &Question) -> Vec<serde_json::Value> {
@@ -207,7 +208,7 @@ fn hash_leaves_out_how_lists_are_compressed() {
     let collection = |count| Collection { genres: genres(count).collect(), ..small() };
     let built = |collection: &Collection, levels| {
         let mut out = Cursor::new(Vec::new());
-        build_with(Rows::of(collection).unwrap(), levels, usize::MAX, &mut out).unwrap();
+        build_with(&Rows::of(collection).unwrap(), VERSION, levels, usize::MAX, &mut out).unwrap();
         let bytes = out.into_inner();
         let snapshot = Snapshot::open(&bytes, Verify::Full).unwrap();
         assert!(snapshot.packed(Kind::Of(Owner::Genre), Packing::Gzip).is_some());

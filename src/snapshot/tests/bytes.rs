@@ -11,7 +11,7 @@ use crate::snapshot::build::{Levels, build_with};
 /// The snapshot of the rows, with this many suffixes or more in memory.
 fn bytes_with(collection: &Collection, run_least: usize) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
-    build_with(Rows::of(collection).unwrap(), Levels::default(), run_least, &mut out).unwrap();
+    build_with(&Rows::of(collection).unwrap(), VERSION, Levels::default(), run_least, &mut out).unwrap();
     out.into_inner()
 }
 

@@ -161,7 +161,7 @@ impl Table {
 
     fn build(&self) -> Vec<u8> {
         let mut out = Cursor::new(Vec::new());
-        build_with(self.rows(), LEVELS, usize::MAX, &mut out).unwrap();
+        build_with(&self.rows(), VERSION, LEVELS, usize::MAX, &mut out).unwrap();
         out.into_inner()
     }
 

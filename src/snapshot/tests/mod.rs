@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 pub(in crate::snapshot) fn snapshot_bytes(collection: &Collection) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
-    build(Rows::of(collection).unwrap(), &mut out).unwrap();
+    build(&Rows::of(collection).unwrap(), &mut out).unwrap();
     out.into_inner()
 }
 

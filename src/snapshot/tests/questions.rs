@@ -27,7 +27,7 @@ pub(in crate::snapshot) enum Wanted {
     NameOf(Index),
 }
 
-/// What the parts of a question look for.
+/// The values of the parts of a question.
 fn words() -> impl Strategy<Value = Option<String>> {
     let some = ["a", "b", "s", "be", "σ", "the b", "\u{1112}"];
     prop::option::of(prop_oneof![3 => name(), 2 => select(some.to_vec()).prop_map(str::to_owned)])

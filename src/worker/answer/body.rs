@@ -209,7 +209,7 @@ mod tests {
 
     fn opened(collection: &Collection) -> &'static Snapshot<'static> {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        snapshot::build(Rows::of(collection).unwrap(), &mut bytes).unwrap();
+        snapshot::build(&Rows::of(collection).unwrap(), &mut bytes).unwrap();
         let bytes: &'static [u8] = bytes.into_inner().leak();
         Box::leak(Box::new(Snapshot::open(bytes, Verify::Full).unwrap()))
     }

@@ -73,6 +73,8 @@ fn describe(request_path: &str, version: &str) -> Value {
         "info": {
             "title": "Avalon Music Server",
             "version": version,
+            // Who that is, the server does not know.
+            "contact": { "name": "The operator of this server" },
             "description": "The songs, albums, artists and genres of a music collection, read only. \
                 Each address takes HEAD as well. Unknown parameters count for nothing, and of a parameter \
                 that is given several times the first value counts.",

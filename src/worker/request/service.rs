@@ -324,10 +324,8 @@ fn target(request: &Request<Incoming>) -> &str {
 fn describe(request: &Request<Incoming>, id: Option<&HeaderValue>) -> sentry::Description {
     let id = id.and_then(|id| id.to_str().ok()).map(|id| ("request_id", id.to_owned()));
     let trace = trace_context::parent(request.headers()).map(|(trace, _)| ("trace_id", trace.to_owned()));
-    sentry::Description {
-        request: sentry::request(request.method().as_str(), target(request), request.headers()),
-        tags: id.into_iter().chain(trace).collect(),
-    }
+    let tags = id.into_iter().chain(trace).collect();
+    sentry::Description::new(request.method().as_str(), target(request), request.headers(), tags)
 }
 
 /// The value that counts of a field that is given several times, as in Gunicorn's access log.

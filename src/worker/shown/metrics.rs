@@ -5,6 +5,7 @@
 
 use super::PROGRAM_VERSION;
 use super::exposition::{Kind, Page, seconds};
+use super::status::served_from;
 use crate::scoreboard::{CODES, Header, RestartCause, Scans, Scoreboard, Source, endpoint_names};
 use crate::worker::watch::clock::CLOCK_TICK;
 
@@ -146,15 +147,20 @@ fn source(page: &mut Page, source: &Source) {
     let mut family = page.family(
         "avalon_source_up",
         Kind::Gauge,
-        "Whether the last load or poll that has asked the database could read it: 1 or 0.",
+        "Whether the last load or poll of the source (the database, or the store of SNAPSHOT_URL) could read it: 1 or 0.",
     );
     if let Some(up) = source.up.get().checked_sub(1) {
         family.sample(&[], up);
     }
+    let help = "Where the rows that are served are from (database, store, kept), as a label of the value 1.";
+    let mut family = page.family("avalon_serves_info", Kind::Gauge, help);
+    if let Some(from) = served_from(source) {
+        family.sample(&[("from", from)], 1);
+    }
     let mut family = page.family(
         "avalon_source_revision",
         Kind::Gauge,
-        "Revision that the watcher has seen in the database; no value where it is not known.",
+        "Revision that the watcher has seen in the source (of a store the counter of its pointer), if it is known.",
     );
     if source.revision.get() > 0 {
         family.sample(&[], source.revision.get());
@@ -162,7 +168,7 @@ fn source(page: &mut Page, source: &Source) {
     let mut family = page.family(
         "avalon_source_checked_timestamp_seconds",
         Kind::Gauge,
-        "When the rows that are served were last read from the database or seen there, since 1970.",
+        "When the rows that are served were last read from the source or seen there, since 1970.",
     );
     if source.checked_ms.get() > 0 {
         family.sample(&[], seconds(&source.checked_ms));

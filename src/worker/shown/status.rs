@@ -86,10 +86,21 @@ pub fn source(source: &Source) -> SourceStatus {
         stale: source.stale.get() > 0,
         reason: source.reason.get(),
         up: source.up.get().checked_sub(1).map(|up| up > 0),
+        serves: served_from(source).map(str::to_owned),
         revision: Some(source.revision.get()).filter(|revision| *revision > 0),
         checked,
         age: checked.map(|checked| ((now - checked).max(0.0) * 1e3).round() / 1e3),
         next_try: time(&source.next_try_ms),
+    }
+}
+
+/// Where the rows that serve are from, in a word.
+pub(in crate::worker) fn served_from(source: &Source) -> Option<&'static str> {
+    match source.serves.get() {
+        1 => Some("database"),
+        2 => Some("store"),
+        3 => Some("kept"),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use super::{LISTS, assert_error, assert_good_manners};
 use crate::conformance::recorded_sqlite;
 use crate::harness::http::Connection;
 use crate::harness::server::{Setup, collection};
+use crate::readme::sample_server;
 
 fn id(entity: &Value) -> &str {
     entity["id"].as_str().expect("an id")
@@ -44,6 +45,32 @@ fn each_entity_has_an_address_and_is_the_one_that_lists_have() {
         assert_eq!((head.status, head.len(), head.body.len()), (200, answer.len(), 0));
         let post = connection.request("POST", &first, &["Content-Length: 0"]).expect("an answer");
         assert_error(&post, 405, 5, "method_not_allowed");
+    }
+}
+
+/// The database of a scan has more columns than `tracks`.
+#[test]
+fn what_else_a_scan_keeps_of_files_is_in_no_answer() {
+    let server = sample_server();
+    let database = rusqlite::Connection::open(server.path("avalon.sqlite")).expect("the database");
+    let kept: Vec<(String, Vec<u8>)> = database
+        .prepare("SELECT facts, path FROM avalon_files JOIN avalon_folders ON id = folder WHERE facts <> ''")
+        .expect("what scans keep")
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .and_then(Iterator::collect)
+        .expect("rows");
+    let songs = server.get("/avalon/songs").success();
+    assert_eq!(kept.len(), songs.len());
+    let fields: Vec<&str> = avalon::api::Field::ALL.map(avalon::api::Field::name).to_vec();
+    for (song, (facts, path)) in songs.iter().zip(kept) {
+        let answer = server.get(&format!("/avalon/songs/{}", id(song)));
+        assert_eq!(answer.json()["success"], *song);
+        let names = song.as_object().expect("an object").keys();
+        assert!(names.eq(fields.iter().collect::<BTreeSet<_>>()), "{song}");
+        let facts: Value = serde_json::from_str(&facts).expect("JSON");
+        assert!(facts["codec"].is_string(), "{facts}");
+        let path = String::from_utf8(path).expect("UTF-8");
+        assert!(!answer.text().contains(&path) && !answer.text().contains("codec"), "{song}");
     }
 }
 

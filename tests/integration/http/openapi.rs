@@ -135,7 +135,7 @@ fn all_recorded_questions_get_the_answers_that_the_document_describes() {
     for (pointer, wrong) in
         [("/success/0/name", json!(7)), ("/success/0/more", json!(1)), ("/warnings", json!([1]))]
     {
-        let mut answer = connection.get("/avalon/songs?limit=1").expect("an answer").json();
+        let mut answer = server.get("/avalon/songs?limit=1").json();
         match answer.pointer_mut(pointer) {
             Some(value) => *value = wrong,
             None => answer["success"][0]["more"] = wrong,

@@ -148,10 +148,10 @@ fn node_serves_on_while_its_store_fails_and_is_fresh_soon_after() {
 }
 
 /// Python's own web server, which knows no parts of files; killed when dropped.
-struct Web(Child);
+pub(super) struct Web(Child);
 
 impl Web {
-    fn serving(folder: &Path, port: u16) -> Web {
+    pub(super) fn serving(folder: &Path, port: u16) -> Web {
         let mut command = Command::new("python3");
         command.args(["-m", "http.server", "--bind=127.0.0.1", &port.to_string()]).current_dir(folder);
         let web = Web(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("python3"));
@@ -165,6 +165,46 @@ impl Drop for Web {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A look at the pointer is all it takes; the configuration is read all the same.
+#[test]
+fn reload_of_what_is_served_fetches_nothing() {
+    let publisher = Publisher::to_folder();
+    publisher.publish(30);
+    let port = free_port();
+    let _web = Web::serving(publisher.store().parent().expect("a folder"), port);
+    let proxy = Proxy::before(&format!("127.0.0.1:{port}"));
+    let setup = Publisher::to(&format!("http://{}/", proxy.address)).node();
+    let kept = setup.path("kept");
+    let setup = setup.flag(&format!("--snapshot-path={}", kept.display()));
+    let again = Publisher::to(&format!("http://{}/", proxy.address)).node();
+    let again = again.flag(&format!("--snapshot-path={}", kept.display()));
+    let node = setup.start();
+    assert_eq!(proxy.requests(), 2, "the pointer and the snapshot");
+    let first = identity(&node);
+    for generation in 2..5 {
+        let before = proxy.requests();
+        node.reload();
+        assert_eq!(proxy.requests() - before, 1, "the pointer");
+        let status = node.status();
+        assert_eq!((identity(&node), &status["generation"]), (first.clone(), &generation.into()), "{status}");
+        assert_eq!(status["snapshot"]["stale"], false);
+        assert_eq!(status["snapshot"]["revision"], publisher.pointer()["counter"]);
+    }
+    // The pointer is another one with the same rows: its counter is taken over.
+    publisher.publish(31);
+    publisher.ok(&["--rollback"]);
+    let before = proxy.requests();
+    node.reload();
+    assert_eq!(proxy.requests() - before, 1, "the pointer");
+    assert_eq!(node.status()["snapshot"]["revision"], publisher.pointer()["counter"]);
+    // A snapshot that was kept is confirmed in the same way.
+    node.wait_log("snapshot saved");
+    let before = proxy.requests();
+    let again = again.start();
+    eventually("fresh rows", || (again.status()["snapshot"]["stale"] == false).then_some(()));
+    assert_eq!((identity(&again), proxy.requests() - before), (first, 1));
 }
 
 #[test]

@@ -292,3 +292,49 @@ fn unsafe_code_stands_only_where_the_architecture_says() {
         }
     }
 }
+
+/// Without its feature nothing of Sentry is built, and one module alone knows that there is a feature.
+#[test]
+fn sentry_can_be_left_out() {
+    let mut command = std::process::Command::new(env!("CARGO"));
+    command.args(["tree", "--locked", "--no-default-features", "--edges=normal,build", "--prefix=none"]);
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let crates = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(crates.contains("hyper v") && !crates.contains("sentry"), "{crates}");
+    let text = |path: &Path| fs::read_to_string(path).expect("a source in UTF-8");
+    let knows = |path: &Path| text(path).contains("feature = \"sentry\"");
+    let knowing: Vec<PathBuf> = files(&src()).into_iter().filter(|path| knows(path)).collect();
+    assert_eq!(knowing, [src().join("telemetry/sentry.rs")]);
+}
+
+/// Nothing is built, installed or started by a question for help.
+#[test]
+fn scripts_tell_their_help_and_do_nothing_else() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let called = folder.path().join("called");
+    for name in ["apt-get", "cargo", "docker", "npm", "rustup", "ssh", "sudo"] {
+        let program = folder.path().join(name);
+        fs::write(&program, format!("#!/bin/sh\necho $0 >>{}\n", called.display())).expect("written");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("permissions");
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entries = ["scripts", "scripts/packaging"].map(|of| fs::read_dir(root.join(of)).expect("a folder"));
+    let entries = entries.into_iter().flatten().map(|entry| entry.expect("an entry").path());
+    let is_program = |path: &Path| {
+        let what = fs::metadata(path).expect("metadata");
+        what.is_file() && what.permissions().mode() & 0o111 != 0
+    };
+    let programs: Vec<PathBuf> = entries.filter(|path| is_program(path)).collect();
+    assert!(programs.len() >= 9, "{programs:?}");
+    let search = std::env::var("PATH").expect("a path");
+    for (program, flag) in programs.iter().flat_map(|program| [(program, "-h"), (program, "--help")]) {
+        let mut command = std::process::Command::new(program);
+        command.arg(flag).env("PATH", format!("{}:{search}", folder.path().display()));
+        let output = command.current_dir(folder.path()).output().expect("a script");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.lines().count() >= 2, "{}: {text}", program.display());
+        assert!(!called.exists(), "{}: {:?}", program.display(), fs::read_to_string(&called));
+    }
+}

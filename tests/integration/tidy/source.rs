@@ -68,6 +68,10 @@ impl Source {
         let mut reader = Reader { module: Module { file: file.to_owned(), ..Module::default() } };
         for item in items.iter().filter(|item| !is_test(attributes(item))) {
             if let Item::Mod(child) = item {
+                // A file that is a program by itself is read as such.
+                if child.attrs.iter().any(|attribute| attribute.path().is_ident("path")) {
+                    continue;
+                }
                 let name = child.ident.to_string();
                 let (path, folder) = (joined(module, &name), children.join(&name));
                 match &child.content {

@@ -1,4 +1,4 @@
-//! Any order of signals, deaths, failures and ticks. What must hold at each step is checked
+//! Any order of signals, deaths, failures and ticks. The invariants of each step are checked
 //! by the world; here, that all comes to rest as it should once events cease.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
 use crate::scoreboard::RestartCause;
 
-/// Something that happens; indices are taken modulo what there is.
+/// Something that happens; indices are taken modulo the number of things.
 #[derive(Debug, Clone)]
 enum Step {
     Wish(Wish),
@@ -101,7 +101,7 @@ fn take(world: &mut World, step: &Step) {
     }
 }
 
-/// Nothing fails any more, and everybody does what is asked of them.
+/// Nothing fails any more, and each process does its task.
 fn come_to_rest(world: &mut World) {
     (world.forks_fail, world.loader_forks_fail) = (0, 0);
     for _ in 0..200 {

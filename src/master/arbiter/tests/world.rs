@@ -1,5 +1,5 @@
-//! A shell in memory: it does what the arbiter says, as `master/perform.rs` does, with
-//! processes that live and die when a test says so, and checks after each event what must
+//! A shell in memory: it carries out the arbiter's commands, as `master/perform.rs` does, with
+//! processes that live and die when a test says so, and checks after each event the invariants that must
 //! always be true.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,7 +13,7 @@ use crate::master::arbiter::{Action, Arbiter, Event, Settings, Wish};
 use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
 
-/// What [`World::new`] starts with.
+/// The settings of [`World::new`].
 pub(super) fn settings(workers: usize) -> Settings {
     Settings {
         workers,
@@ -51,7 +51,7 @@ pub(super) struct World {
     last_pid: i32,
     /// As the shell has it: the loader whose end is news.
     loader: Option<Pid>,
-    /// What the next reload finds.
+    /// The finding of the next reload.
     pub(super) configuration: Result<Settings, Reason>,
     /// So many forks to come fail.
     pub(super) forks_fail: u32,
@@ -60,7 +60,7 @@ pub(super) struct World {
     /// Generations begun.
     pub(super) made: u64,
     pub(super) discarded: BTreeSet<u64>,
-    /// Generations of which was told what has become of them.
+    /// Generations whose fate was told.
     pub(super) told_of: BTreeSet<u64>,
     /// The last generation that turned out to be needless.
     confirmed: Option<u64>,
@@ -223,7 +223,7 @@ impl World {
         self.current = Some(generation);
     }
 
-    /// What is always true.
+    /// The invariants.
     fn check(&self) {
         let loaders =
             self.processes.values().filter(|process| process.slot.is_none() && !process.told_to_end());
@@ -276,7 +276,7 @@ impl World {
         self.loader_ends(Err(Reason::new(reason)));
     }
 
-    /// The loader finds that what is served is up to date, and ends.
+    /// The loader finds that the served rows are up to date, and ends.
     pub(super) fn found_unchanged(&mut self) {
         let pid = self.loader.take().expect("a loader");
         self.processes.remove(&pid);
@@ -304,7 +304,7 @@ impl World {
         self.send(Event::Exited { pid, orderly: false, killed: true, how: "killed".to_owned() });
     }
 
-    /// A worker ends because somebody else told it to.
+    /// A worker ends because another process told it to.
     pub(super) fn end_orderly(&mut self, pid: Pid) {
         self.processes.remove(&pid).expect("a worker");
         self.send(Event::Exited { pid, orderly: true, killed: false, how: "exit code 0".to_owned() });
@@ -341,7 +341,7 @@ impl World {
         assert!(!overdue, "a deadline that has passed would keep the master awake");
     }
 
-    /// Whoever was told to end does.
+    /// Each process that was told to end does.
     pub(super) fn obey(&mut self) {
         while let Some(pid) = self.alive().into_iter().find(|pid| self.processes[pid].told_to_end()) {
             self.die(pid);

@@ -120,7 +120,7 @@ fn failure_before_the_source_was_asked_says_nothing_of_it() {
     assert_eq!((freshness.is_up(), freshness.is_stale()), (Some(true), true));
 }
 
-/// What happens to a reload.
+/// The fate of a reload.
 #[derive(Debug, Clone, Copy)]
 enum Happening {
     Served,
@@ -141,7 +141,7 @@ proptest! {
         happenings in prop::collection::vec((happening(), any::<bool>(), 0.0..=1.0_f64, 0..90_u64), 1..60)
     ) {
         let (mut freshness, mut now, begin) = (Freshness::new(), Instant::now(), SystemTime::now());
-        // Of each reload: whether it was a retry, and what happened.
+        // Of each reload: whether it was a retry, and its fate.
         let mut past: Vec<(bool, Happening)> = Vec::new();
         for (number, (happening, wished, share, later)) in happenings.into_iter().enumerate() {
             let generation = number as u64 + 1;
@@ -188,4 +188,43 @@ proptest! {
             now += Duration::from_secs(later);
         }
     }
+}
+
+#[test]
+fn patience_is_over_once_nothing_new_was_named_for_so_long_and_begins_again_then() {
+    let (mut freshness, now) = (Freshness::new(), Instant::now());
+    assert!(!freshness.is_patience_over(now + 3600 * SECOND) && freshness.due().is_none());
+    freshness.be_patient(Some(60 * SECOND), now);
+    freshness.be_patient(Some(60 * SECOND), now + 59 * SECOND);
+    assert_eq!(freshness.due(), Some(now + 60 * SECOND));
+    assert!(!freshness.is_patience_over(now + 59 * SECOND) && freshness.is_patience_over(now + 60 * SECOND));
+    // Nothing was newer: it is asked again after the same time, and any load before may ask as well.
+    assert!(freshness.asks(2, now + 60 * SECOND) && freshness.only_asks(2));
+    assert_eq!(freshness.due(), Some(now + 120 * SECOND));
+    assert!(freshness.is_patience_over(now + 61 * SECOND));
+    // The store names something new.
+    let version = |revision| Version { revision: Some(revision), mark: String::new() };
+    freshness.serves(version(7), now + 70 * SECOND);
+    freshness.serves(version(7), now + 80 * SECOND);
+    assert!(
+        !freshness.is_patience_over(now + 129 * SECOND) && freshness.is_patience_over(now + 130 * SECOND)
+    );
+    freshness.be_patient(None, now + 130 * SECOND);
+    assert!(!freshness.is_patience_over(now + 3600 * SECOND) && freshness.due().is_none());
+}
+
+#[test]
+fn substitute_is_stale_and_not_confirmed_by_what_it_stands_for() {
+    let (mut freshness, now) = (Freshness::new(), Instant::now());
+    freshness.name_source("store");
+    freshness.watch(Some(SECOND), None, now);
+    let version = Version { revision: Some(7), mark: String::new() };
+    freshness.serves(version.clone(), now);
+    freshness.substitutes(true);
+    freshness.reload_ended(2, Ok(()), true, now, 1.0);
+    assert!(!freshness.seen(version.clone(), SystemTime::now(), now, Some(SECOND)));
+    assert_eq!(freshness.confirmed(), None);
+    assert!(freshness.reason().is_some_and(|reason| reason.contains("rows of the database are served")));
+    freshness.substitutes(false);
+    assert!(freshness.seen(version, SystemTime::now(), now, Some(SECOND)));
 }

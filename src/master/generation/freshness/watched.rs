@@ -1,4 +1,4 @@
-//! What the watcher has seen of the source, beside what is served.
+//! The watcher's view of the source, beside the served rows.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const MISSED_MAX: u32 = 3;
 /// How late a poll may be on a busy machine.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// What the source is to the rows that serve.
+/// The relation of the source to the served rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relation {
     /// One of them has no version.
@@ -61,6 +61,8 @@ pub(super) struct Watched {
     /// The two revisions of which the log tells.
     told: Option<(u64, u64)>,
     accept_after: Option<Duration>,
+    /// Its kind, as messages name it.
+    noun: &'static str,
     /// The first generation of which an operator accepts any revision.
     accepted: Option<u64>,
 }
@@ -88,6 +90,7 @@ impl Watched {
             behind: None,
             told: None,
             accept_after: None,
+            noun: "database",
             accepted: None,
         }
     }
@@ -108,10 +111,20 @@ impl Watched {
         self.accept_after = time;
     }
 
+    /// The kind of the source, as messages name it.
+    pub(super) fn name(&mut self, noun: &'static str) {
+        self.noun = noun;
+    }
+
+    /// The same.
+    pub(super) fn noun(&self) -> &'static str {
+        self.noun
+    }
+
     /// The source is another one: nothing is known of it.
     pub(super) fn forget(&mut self, now: Instant) {
-        let (every, accept_after) = (self.every, self.accept_after);
-        *self = Watched { every, accept_after, answered: every.map(|_| now), ..Watched::new() };
+        let (every, accept_after, noun) = (self.every, self.accept_after, self.noun);
+        *self = Watched { every, accept_after, noun, answered: every.map(|_| now), ..Watched::new() };
     }
 
     /// Rows of this version serve.
@@ -159,7 +172,7 @@ impl Watched {
         relation == Relation::Same
     }
 
-    /// What is seen next is news, although a load was made for it.
+    /// The next sight is news, although a load was made for it.
     pub(super) fn forget_tries(&mut self) {
         self.tried = None;
         self.wait.reset();
@@ -270,6 +283,11 @@ impl Watched {
         Some(self.behind.as_ref()?.since + self.accept_after?)
     }
 
+    /// The version that serves.
+    pub(super) fn served(&self) -> Option<&Version> {
+        self.served.as_ref()
+    }
+
     /// The revision that the watcher has seen last.
     pub(super) fn revision(&self) -> Option<u64> {
         self.seen.as_ref()?.revision
@@ -277,10 +295,11 @@ impl Watched {
 
     /// Why clients may get other rows than the source holds, if they may.
     pub(super) fn reason(&self) -> Option<String> {
+        let noun = self.noun;
         if self.is_late {
             let limit = MISSED_MAX * self.every.unwrap_or_default() + SLACK;
             let silent =
-                || format!("the database has given no answer for {} s", limit.max(POLL_TIMEOUT).as_secs());
+                || format!("the {noun} has given no answer for {} s", limit.max(POLL_TIMEOUT).as_secs());
             return Some(self.missed.clone().unwrap_or_else(silent));
         }
         if self.behind.is_some() {
@@ -288,26 +307,28 @@ impl Watched {
         }
         (self.relation() == Relation::Other).then(|| match self.revisions() {
             Some((has, serves)) if has > serves => {
-                format!("the database has revision {has}, and revision {serves} is served")
+                format!("the {noun} has revision {has}, and revision {serves} is served")
             }
-            _ => "the database holds other rows than are served".to_owned(),
+            _ => format!("the {noun} holds other rows than are served"),
         })
     }
 
     /// Why rows of this revision do not serve.
     pub(super) fn why_not(&self, wanted: u64) -> String {
+        let noun = self.noun;
         match &self.seen {
             _ if self.is_missing() => {
-                self.missed.clone().unwrap_or_else(|| "the database gives no answer".to_owned())
+                self.missed.clone().unwrap_or_else(|| format!("the {noun} gives no answer"))
             }
-            None => "the database has given no answer yet".to_owned(),
+            None => format!("the {noun} has given no answer yet"),
             Some(Version { revision: None, .. }) => {
                 "the database does not tell its revision (see table avalon_revision in docs/machines.md)"
                     .to_owned()
             }
-            Some(Version { revision: Some(has), .. }) if *has < wanted => {
-                format!("the database that this server reads has revision {has}; a replica may lag")
-            }
+            Some(Version { revision: Some(has), .. }) if *has < wanted => match noun {
+                "store" => format!("the pointer in the store has counter {has}"),
+                _ => format!("the database that this server reads has revision {has}; a replica may lag"),
+            },
             Some(_) if self.behind.is_some() => self.behind_in_words().unwrap_or_default(),
             Some(_) => "no load of it has ended well".to_owned(),
         }

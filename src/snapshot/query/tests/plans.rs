@@ -177,3 +177,33 @@ fn plans_are_shown_in_words() {
         "walk 12500, else list genre"
     );
 }
+
+/// Words that must match each for itself: the rarest ones, and others.
+fn several(rarest: WordCounts, other: WordCounts) -> Counts {
+    Counts { words: Some(rarest), others: [Some(other), None, None, None], ..counts() }
+}
+
+#[test]
+fn names_of_a_listing_are_looked_at_no_longer_than_a_set_would_take() {
+    let stored = WordCounts { is_stored_set: true, songs: 2800, own: 0, owners: 0 };
+    let other = WordCounts { is_stored_set: false, songs: 3000, own: 3000, owners: 0 };
+    let set = 3000.0 * COSTS.add + 2800.0;
+    assert_eq!(COSTS.patience(&several(stored, other), Source::Words), (set / COSTS.names_apart) as usize);
+    // A stored set costs the tests alone.
+    assert_eq!(
+        COSTS.patience(&several(stored, stored), Source::Words),
+        (2800.0 / COSTS.names_apart) as usize
+    );
+}
+
+#[test]
+fn of_several_words_the_later_ones_test_what_the_first_ones_leave() {
+    let words = |songs| WordCounts { is_stored_set: false, songs, own: songs, owners: 0 };
+    let counts = several(words(SONGS / 10), words(SONGS / 5));
+    let tests = |listed| counts.others_tested(listed, 1000.0).map(|(_, tests)| tests).collect::<Vec<_>>();
+    assert_eq!(tests(None), [100.0]);
+    assert_eq!(tests(Some(Source::Words)), [1000.0]);
+    // A test by the names of a song and of its owners costs what 120 songs cost in a set.
+    assert_eq!(COSTS.of(&counts).word_lookup(&words(12_000), 100.0).0, WordLookup::Names { own_set: false });
+    assert_eq!(COSTS.of(&counts).word_lookup(&words(11_900), 100.0).0, WordLookup::Set);
+}

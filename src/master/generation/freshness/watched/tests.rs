@@ -17,7 +17,7 @@ fn watched(now: Instant) -> Freshness {
     let mut freshness = Freshness::new();
     freshness.watch(Some(SECOND), Some(10 * MINUTE), now);
     freshness.reload_ended(1, Ok(()), false, now, 1.0);
-    freshness.serves(version(5));
+    freshness.serves(version(5), Instant::now());
     freshness
 }
 
@@ -29,7 +29,7 @@ fn sees(freshness: &mut Freshness, version: Version, now: Instant) -> bool {
 fn loads(freshness: &mut Freshness, generation: u64, loaded: Version, now: Instant) {
     assert!(freshness.asks(generation, now) && freshness.due().is_none());
     assert_eq!(freshness.refusal(&loaded, generation, now), None);
-    freshness.serves(loaded);
+    freshness.serves(loaded, Instant::now());
     freshness.reload_ended(generation, Ok(()), false, now, 1.0);
 }
 
@@ -78,7 +78,7 @@ fn change_during_a_load_is_loaded_after_it() {
     sees(&mut freshness, version(6), now);
     assert!(freshness.asks(2, now + SECOND));
     sees(&mut freshness, version(7), now + SECOND);
-    freshness.serves(version(6));
+    freshness.serves(version(6), Instant::now());
     freshness.reload_ended(2, Ok(()), false, now + 2 * SECOND, 1.0);
     loads(&mut freshness, 3, version(7), now + 2 * SECOND);
     assert_eq!(freshness.due(), None);
@@ -147,7 +147,7 @@ fn newer_rows_end_the_time_of_an_older_revision() {
     sees(&mut freshness, version(4), now + 2 * MINUTE);
     assert_eq!(freshness.due(), Some(now + 12 * MINUTE));
     assert!(freshness.news_of_behind().is_some());
-    // Another server of the source has what serves: that is no reason to tell of this one again.
+    // Another server of the source has the served rows: that is no reason to tell of this one again.
     sees(&mut freshness, version(5), now + 3 * MINUTE);
     sees(&mut freshness, version(4), now + 3 * MINUTE);
     assert_eq!(freshness.news_of_behind(), None);
@@ -162,7 +162,7 @@ fn operator_accepts_an_older_revision_once() {
     freshness.accept_older(3);
     assert!(freshness.refusal(&version(4), 2, now).is_some(), "a load that had begun before");
     assert_eq!(freshness.refusal(&version(4), 3, now), None);
-    freshness.serves(version(4));
+    freshness.serves(version(4), Instant::now());
     freshness.reload_ended(3, Ok(()), false, now, 0.0);
     assert!(!freshness.is_behind());
     assert!(freshness.refusal(&version(3), 4, now).is_some());
@@ -177,7 +177,7 @@ fn unknown_revisions_block_nothing() {
     sees(&mut freshness, unknown(), now);
     assert_eq!((freshness.due(), freshness.is_stale(), freshness.confirmed()), (None, false, None));
     // The first scan makes the table.
-    freshness.serves(unknown());
+    freshness.serves(unknown(), Instant::now());
     assert_eq!(freshness.refusal(&version(1), 2, now), None);
     sees(&mut freshness, version(1), now);
     assert!(freshness.due().is_some());

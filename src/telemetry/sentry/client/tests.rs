@@ -2,6 +2,7 @@
 //! process of its own: the test is the parent where `DSN` is unset and the child where it is set.
 
 use super::*;
+use crate::telemetry::sentry::REPORTED;
 use crate::telemetry::{Log, LogFormat, LogSettings, Statsd};
 use serde_json::Value;
 use slog::{crit, error, info, o};
@@ -193,9 +194,9 @@ fn a_process_without_a_thread_lays_events_aside_for_a_child() {
 fn a_panic_in_a_request_arrives_with_the_request() {
     if let Some(dsn) = dsn() {
         let _guard = start(&settings(Some(&dsn)), "worker", Some(1), Some(0), Lookup::Own);
-        let describe = || Description {
-            request: request("GET", "/avalon/songs?query=x&password=geheim", &hyper::HeaderMap::new()),
-            tags: vec![("request_id", "r-7".to_owned())],
+        let describe = || {
+            let tags = vec![("request_id", "r-7".to_owned())];
+            Description::new("GET", "/avalon/songs?query=x&password=geheim", &hyper::HeaderMap::new(), tags)
         };
         assert!(catch(|| panic!("broken"), describe).is_err());
         assert_eq!(catch(|| 5, describe).ok(), Some(5));

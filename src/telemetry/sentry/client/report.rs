@@ -14,12 +14,9 @@ use sentry::protocol::{Event, Request};
 use sentry::{Breadcrumb, Hub};
 use slog::Record;
 
-use super::values::Values;
 use crate::api::Parameter;
-
-/// A log record with this tag is not made an event, because its cause already is one: the record of a panic
-/// that was caught. As in `error!(log, #REPORTED, "..")`.
-pub const REPORTED: &str = "reported";
+use crate::telemetry::sentry::settings::REPORTED;
+use crate::telemetry::values::Values;
 
 /// The most events that are laid aside, and the most lines that go with one.
 const EVENTS_MAX: usize = 16;
@@ -111,7 +108,7 @@ fn remember(breadcrumb: Breadcrumb) {
 
 /// Makes an event of a log record of ERROR and above, and a breadcrumb of the next event of any other. The
 /// message stays free of the values, because Sentry groups events by it.
-pub(super) fn capture_record(record: &Record<'_>, values: &Values) {
+pub(in crate::telemetry) fn capture_record(record: &Record<'_>, values: &Values) {
     if record.tag() == REPORTED || !(is_enabled() || aside().is_some()) {
         return;
     }
@@ -161,10 +158,16 @@ thread_local! {
 
 /// The description of a request in its events.
 pub struct Description {
-    /// The request itself.
-    pub request: Request,
+    request: Request,
     /// Tags by which its events can be found.
-    pub tags: Vec<(&'static str, String)>,
+    tags: Vec<(&'static str, String)>,
+}
+
+impl Description {
+    /// Of a request for `target`, without likely secrets, with tags by which its events can be found.
+    pub fn new(method: &str, target: &str, headers: &HeaderMap, tags: Vec<(&'static str, String)>) -> Self {
+        Description { request: request(method, target, headers), tags }
+    }
 }
 
 /// Does `work` for a request. A panic in it becomes an event with the request.
@@ -204,7 +207,7 @@ pub(super) fn capture_panic(info: &PanicHookInfo<'_>) {
 
 /// A request as Sentry shows it, without likely secrets: the client's identity, and values of parameters that are
 /// not the API's.
-pub fn request(method: &str, target: &str, headers: &HeaderMap) -> Request {
+fn request(method: &str, target: &str, headers: &HeaderMap) -> Request {
     let header = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     // A target may be a whole URL, with a password in it.

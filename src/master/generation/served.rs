@@ -1,0 +1,36 @@
+//! The snapshot that a generation serves, and the origin of its rows.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use crate::control::Contents;
+use crate::database::Version;
+use crate::master::generation::before::Origin;
+use crate::master::generation::loader::Source;
+
+/// The snapshot of a generation.
+pub(crate) struct Served {
+    pub(crate) snapshot: OwnedFd,
+    pub(crate) contents: Contents,
+    pub(crate) source: Source,
+    pub(crate) made: Instant,
+    /// How long its loader took; zero for a snapshot that was restored.
+    pub(crate) build: Duration,
+    /// Where its rows are from.
+    pub(crate) origin: Origin,
+    /// Whether a former master has made the snapshot, and this one has not read the same rows from the database.
+    pub(crate) is_unconfirmed: bool,
+}
+
+impl Served {
+    /// The version of its rows in the source; `None` if neither this master has read it nor a former one noted it.
+    pub(crate) fn version(&self) -> Option<Version> {
+        let is_known = !self.is_unconfirmed || self.contents.revision.is_some();
+        (is_known && self.source != Source::Substitute).then(|| version(&self.contents))
+    }
+}
+
+/// The version of the rows that a loader has read.
+pub(crate) fn version(contents: &Contents) -> Version {
+    Version { revision: contents.revision, mark: contents.mark.clone() }
+}
