@@ -1,6 +1,7 @@
 //! All rows of a database on their way to a snapshot. Texts and records are in [`scratch`] storage, which the kernel
 //! may evict; memory holds some twenty bytes for each of them.
 
+pub mod delta;
 pub mod names;
 pub mod scratch;
 pub mod songs;

@@ -157,7 +157,12 @@ const SPARSE: usize = 64;
 
 /// Whether a set of `count` out of `all` entities is a bitmap.
 pub(crate) fn is_dense(count: usize, all: u32) -> bool {
-    count > all as usize / SPARSE
+    count >= dense_from(all)
+}
+
+/// The fewest members of a set out of `all` entities that is a bitmap.
+pub(crate) fn dense_from(all: u32) -> usize {
+    all as usize / SPARSE + 1
 }
 
 /// Whether a section is of columns 19 and 20, whose bytes depend on the compressor and not on the rows alone.

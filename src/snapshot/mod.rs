@@ -7,6 +7,7 @@
 pub mod build;
 pub mod format;
 pub mod inspect;
+pub mod merge;
 pub mod open;
 pub mod query;
 

@@ -1,5 +1,7 @@
 //! The facts that a loader needs of the generation that serves.
 
+use std::os::fd::OwnedFd;
+
 use serde::{Deserialize, Serialize};
 
 use crate::publication::Had;
@@ -14,7 +16,7 @@ pub(crate) struct Origin {
 }
 
 /// The served rows of the source of a loader.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Before {
     /// Whether the database had rows.
     pub(crate) had_rows: bool,
@@ -26,4 +28,6 @@ pub(crate) struct Before {
     pub(crate) is_patience_over: bool,
     /// The served snapshot of the store, whose hash is known if the next generation can serve the same bytes.
     pub(crate) had: Had,
+    /// The served snapshot, if this program has made the same bytes of rows that it has read.
+    pub(crate) snapshot: Option<OwnedFd>,
 }

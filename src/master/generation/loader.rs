@@ -44,7 +44,10 @@ impl Material {
     /// The descriptors that the loader keeps.
     fn fds(&self) -> Vec<RawFd> {
         match self {
-            Material::Drafts(drafts, _) => drafts.fds(),
+            Material::Drafts(drafts, before) => {
+                let served = before.snapshot.iter().map(AsRawFd::as_raw_fd);
+                drafts.fds().into_iter().chain(served).collect()
+            }
             Material::Kept(kept) => vec![kept.snapshot().as_raw_fd()],
         }
     }
@@ -181,7 +184,7 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
     let log = log.for_process("loader");
     let _sentry = sentry::start(&config.sentry, "loader", Some(generation), None, sentry::Lookup::Own);
     let made = match material {
-        Material::Drafts(drafts, before) => make_in(config, &log, drafts, *before),
+        Material::Drafts(drafts, before) => make_in(config, &log, drafts, before),
         Material::Kept(kept) => {
             verify_kept(kept.snapshot()).map(Made::kept).map_err(|error| Failed::new(error.into(), false))
         }

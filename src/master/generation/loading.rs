@@ -17,11 +17,12 @@ use crate::master::error::{MasterError, Outlook, Reason};
 use crate::master::generation::before::{Before, Origin};
 use crate::master::generation::drafts::Drafts;
 use crate::master::generation::failed::{Failed, failed};
+use crate::master::generation::merging;
 use crate::model::Owner;
 use crate::publication::{self, Fetched, Pointer, PublicationError};
 use crate::rows::scratch::Folder;
 use crate::snapshot::storage::{self, Draft};
-use crate::snapshot::{self, Kind, Snapshot, VERSION, Verify};
+use crate::snapshot::{Kind, Snapshot, VERSION, Verify};
 use crate::telemetry::Log;
 
 /// The work of a loader.
@@ -65,7 +66,7 @@ impl Made {
 }
 
 /// Makes a snapshot in the draft, or in the spare one if the disk is full.
-pub(super) fn make_in(config: &Config, log: &Log, drafts: &Drafts, before: Before) -> Result<Made, Failed> {
+pub(super) fn make_in(config: &Config, log: &Log, drafts: &Drafts, before: &Before) -> Result<Made, Failed> {
     match (make(config, log, &drafts.draft, before), &drafts.spare) {
         (Err(failed), Some(spare)) if failed.is_full => {
             warn!(log.logger(), "the snapshot is made again, in memory: {}", failed.reason);
@@ -78,7 +79,7 @@ pub(super) fn make_in(config: &Config, log: &Log, drafts: &Drafts, before: Befor
 }
 
 /// Fetches a snapshot, or makes one of the database.
-fn make(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Made, Failed> {
+fn make(config: &Config, log: &Log, draft: &Draft, before: &Before) -> Result<Made, Failed> {
     let Some(url) = &config.snapshot_url else {
         return read(config, log, draft, before)
             .map(|contents| Made::of_database(contents, Work::Made, None));
@@ -113,7 +114,7 @@ fn fetch(
     config: &Config,
     log: &Log,
     draft: &Draft,
-    before: Before,
+    before: &Before,
 ) -> Result<Made, Failed> {
     let begin = Instant::now();
     let fetched = publication::fetch(url, before.had, draft.writer()).map_err(|error| {
@@ -154,13 +155,13 @@ fn outlook_of_store(error: &PublicationError) -> Outlook {
 }
 
 /// Reads the database.
-fn read(config: &Config, log: &Log, draft: &Draft, before: Before) -> Result<Contents, Failed> {
+fn read(config: &Config, log: &Log, draft: &Draft, before: &Before) -> Result<Contents, Failed> {
     let begin = Instant::now();
     let load = if before.had_rows { database::load_again } else { database::load };
     let folder = Folder::new(config.snapshot_dir.as_deref());
     let loaded = load(&config.database_url, &folder)
         .map_err(|error| Failed::new(Reason::new(chain(&error)).with(outlook(&error)), false))?;
-    build(config, log, draft, &loaded, begin)
+    build(config, log, draft, &loaded, before.snapshot.as_ref(), begin)
 }
 
 /// The outlook of a load's error.
@@ -178,25 +179,26 @@ fn outlook(error: &DatabaseError) -> Outlook {
     }
 }
 
-/// Turns rows that were read since `begin` into a sealed snapshot.
+/// Turns rows that were read since `begin` into a sealed snapshot; `served` serves so far.
 fn build(
     config: &Config,
     log: &Log,
     draft: &Draft,
     loaded: &database::Loaded,
+    served: Option<&OwnedFd>,
     begin: Instant,
 ) -> Result<Contents, Failed> {
     let read = begin.elapsed();
     if !loaded.left_out.is_empty() {
         warn!(log.logger(), "rows were left out: {}", loaded.left_out; "database" => %config.database_url);
     }
-    snapshot::build(&loaded.rows, draft.writer())
+    let way = merging::write(&loaded.rows, served, draft)
         .map_err(|error| Failed::unwritten(&error, &place(config), true))?;
     let contents = sealed(draft).map_err(|error| Failed::new(error.into(), true))?;
     let contents = Contents { revision: loaded.revision, mark: loaded.mark.clone(), ..contents };
     info!(log.logger(), "collection loaded"; "database" => %config.database_url,
         "read_s" => format!("{:.3}", read.as_secs_f32()),
-        "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()));
+        "build_s" => format!("{:.3}", (begin.elapsed() - read).as_secs_f32()), "made" => %way);
     Ok(contents)
 }
 

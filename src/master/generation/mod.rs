@@ -10,6 +10,7 @@ pub(crate) mod generations;
 pub(crate) mod loader;
 pub(crate) mod loading;
 pub(crate) mod logs;
+mod merging;
 pub(crate) mod note;
 pub(crate) mod restored;
 pub(crate) mod saver;

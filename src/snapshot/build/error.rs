@@ -30,7 +30,7 @@ pub enum BuildError {
 
 impl BuildError {
     /// Refuses more entities of `kind` than a snapshot holds.
-    pub(super) fn check_count(kind: Kind, count: usize) -> Result<(), BuildError> {
+    pub(in crate::snapshot) fn check_count(kind: Kind, count: usize) -> Result<(), BuildError> {
         if count > ENTITIES_MAX {
             return Err(BuildError::TooMany { kind, count });
         }

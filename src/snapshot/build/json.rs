@@ -1,5 +1,7 @@
 //! The JSON texts of entities, as the API answers them.
 
+use std::io::Write;
+
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
@@ -7,27 +9,37 @@ use crate::model::PerOwner;
 use crate::rows::songs::SongValues;
 
 /// Appends an album, an artist or a genre, and a comma. Names are UTF-8.
-pub(super) fn append_named(text: &mut Vec<u8>, id: Uuid, name: &[u8]) {
+pub(in crate::snapshot) fn append_named(text: &mut Vec<u8>, id: Uuid, name: &[u8]) {
     append_id(text, "{\"id\":", id);
     append_text(text, ",\"name\":", Some(name));
     text.extend_from_slice(b"},");
 }
 
 /// Appends a song with the ids and names of its owners, and a comma.
-pub(super) fn append_song(text: &mut Vec<u8>, song: &SongValues<'_>, owners: PerOwner<(Uuid, &[u8])>) {
+pub(in crate::snapshot) fn append_song(
+    text: &mut Vec<u8>,
+    song: &SongValues<'_>,
+    owners: PerOwner<(Uuid, &[u8])>,
+) {
     let [(album_id, album), (artist_id, artist), (genre_id, genre)] = owners.into();
-    append_id(text, "{\"id\":", song.id);
-    append_text(text, ",\"name\":", song.name);
-    append_number(text, ",\"length\":", song.length);
-    append_number(text, ",\"track\":", song.track);
-    append_number(text, ",\"year\":", song.year);
-    append_text(text, ",\"album\":", Some(album));
+    append_own(text, song);
+    append_text(text, "", Some(album));
     append_id(text, ",\"album_id\":", album_id);
     append_text(text, ",\"artist\":", Some(artist));
     append_id(text, ",\"artist_id\":", artist_id);
     append_text(text, ",\"genre\":", Some(genre));
     append_id(text, ",\"genre_id\":", genre_id);
     text.extend_from_slice(b"},");
+}
+
+/// Appends what a song says of itself, up to the name of its album.
+pub(in crate::snapshot) fn append_own(text: &mut Vec<u8>, song: &SongValues<'_>) {
+    append_id(text, "{\"id\":", song.id);
+    append_text(text, ",\"name\":", song.name);
+    append_number(text, ",\"length\":", song.length);
+    append_number(text, ",\"track\":", song.track);
+    append_number(text, ",\"year\":", song.year);
+    text.extend_from_slice(b",\"album\":");
 }
 
 fn append_id(text: &mut Vec<u8>, before: &str, id: Uuid) {
@@ -42,7 +54,10 @@ fn append_number(text: &mut Vec<u8>, before: &str, number: Option<i64>) {
     text.extend_from_slice(before.as_bytes());
     match number {
         None => text.extend_from_slice(b"null"),
-        Some(number) => text.extend_from_slice(number.to_string().as_bytes()),
+        Some(number) => {
+            // A vector takes everything.
+            let _ = write!(text, "{number}");
+        }
     }
 }
 

@@ -1,15 +1,15 @@
 //! From rows to bytes: sorted, indexed, deterministic. Knows no database and no HTTP.
 
 mod error;
-mod json;
+pub(super) mod json;
 mod names;
-mod order;
-mod packed;
+pub(super) mod order;
+pub(super) mod packed;
 mod parallel;
 mod runs;
-mod search;
-mod sections;
-mod songs;
+pub(super) mod search;
+pub(super) mod sections;
+pub(super) mod songs;
 mod texts;
 
 use std::io::{Seek, Write};

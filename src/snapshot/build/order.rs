@@ -4,16 +4,16 @@
 use std::cmp::Ordering;
 
 /// The order of all indexes by a value, and the rank of each value among all values.
-pub(super) struct Ranked {
+pub(in crate::snapshot) struct Ranked {
     /// Indexes sorted by value, ties by index.
-    pub(super) order: Vec<u32>,
+    pub(in crate::snapshot) order: Vec<u32>,
     /// By index. Ranks are dense, and equal values have equal ranks.
-    pub(super) rank: Vec<u32>,
+    pub(in crate::snapshot) rank: Vec<u32>,
 }
 
 /// Sorts the indexes of `keys`, ties by index. A key says as much about a value as it can; `compare` tells
 /// values of equal keys apart.
-pub(super) fn sorted<K: Ord>(
+pub(in crate::snapshot) fn sorted<K: Ord>(
     keys: impl Iterator<Item = K>,
     compare: impl Fn(u32, u32) -> Ordering,
 ) -> Vec<u32> {
@@ -25,7 +25,7 @@ pub(super) fn sorted<K: Ord>(
 }
 
 /// As [`sorted`], and ranks.
-pub(super) fn ranked<K: Ord>(
+pub(in crate::snapshot) fn ranked<K: Ord>(
     keys: impl Iterator<Item = K>,
     compare: impl Fn(u32, u32) -> Ordering,
 ) -> Ranked {
@@ -42,7 +42,7 @@ pub(super) fn ranked<K: Ord>(
 }
 
 /// Indexes sorted by their ranks, each below `count`, ties by index: counted, not compared.
-pub(super) fn by_rank(count: usize, ranks: impl Iterator<Item = u32> + Clone) -> Vec<u32> {
+pub(in crate::snapshot) fn by_rank(count: usize, ranks: impl Iterator<Item = u32> + Clone) -> Vec<u32> {
     let mut next = vec![0_u32; count + 1];
     ranks.clone().for_each(|rank| next[rank as usize + 1] += 1);
     for at in 1..next.len() {
@@ -59,7 +59,7 @@ pub(super) fn by_rank(count: usize, ranks: impl Iterator<Item = u32> + Clone) ->
 
 /// The first bytes of a text as a number that compares as they do. A shorter text is filled with
 /// zeros, so equal numbers do not tell that texts are equal.
-pub(super) fn text_key(text: &[u8]) -> u128 {
+pub(in crate::snapshot) fn text_key(text: &[u8]) -> u128 {
     let mut key = [0; 16];
     let len = text.len().min(key.len());
     key[..len].copy_from_slice(&text[..len]);
@@ -67,7 +67,7 @@ pub(super) fn text_key(text: &[u8]) -> u128 {
 }
 
 /// Where each index stands in `order`, a permutation.
-pub(super) fn inverse(order: &[u32]) -> Vec<u32> {
+pub(in crate::snapshot) fn inverse(order: &[u32]) -> Vec<u32> {
     let mut places = vec![0; order.len()];
     for (place, &at) in order.iter().enumerate() {
         places[at as usize] = place as u32;

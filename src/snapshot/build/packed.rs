@@ -24,14 +24,14 @@ impl Default for Levels {
 }
 
 /// A list in both codings.
-pub(super) struct Packed {
-    pub(super) gzip: Vec<u8>,
-    pub(super) zstd: Vec<u8>,
+pub(in crate::snapshot) struct Packed {
+    pub(in crate::snapshot) gzip: Vec<u8>,
+    pub(in crate::snapshot) zstd: Vec<u8>,
 }
 
 /// Packs a list of `count` entities, if their texts are long enough. `append` gives the text of each, with
 /// a comma behind it.
-pub(super) fn pack(
+pub(in crate::snapshot) fn pack(
     levels: Levels,
     count: u32,
     append: impl Fn(u32, &mut Vec<u8>),

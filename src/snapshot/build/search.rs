@@ -130,14 +130,14 @@ impl SortedSuffix {
 }
 
 /// The first `chars` characters, if the first text of a form has as many.
-fn beginning(text: &[u8], chars: usize) -> Option<&[u8]> {
+pub(in crate::snapshot) fn beginning(text: &[u8], chars: usize) -> Option<&[u8]> {
     let valid = text.utf8_chunks().next()?.valid();
     let (last, char) = valid.char_indices().nth(chars - 1)?;
     Some(&text[..last + char.len_utf8()])
 }
 
 /// The songs of each entity, for [`write_sets`].
-pub(super) enum Postings<'a> {
+pub(in crate::snapshot) enum Postings<'a> {
     /// The entity is the song.
     Itself,
     /// From one offset to the next, in the list of all songs or in another one.
@@ -145,14 +145,14 @@ pub(super) enum Postings<'a> {
 }
 
 impl Postings<'_> {
-    fn count(&self, entity: u32) -> usize {
+    pub(in crate::snapshot) fn count(&self, entity: u32) -> usize {
         match self {
             Postings::Itself => 1,
             Postings::Lists(offsets, _) => (offsets[entity as usize + 1] - offsets[entity as usize]) as usize,
         }
     }
 
-    fn each(&self, entity: u32, mut visit: impl FnMut(u32)) {
+    pub(in crate::snapshot) fn each(&self, entity: u32, mut visit: impl FnMut(u32)) {
         let range = |offsets: &[u32]| offsets[entity as usize]..offsets[entity as usize + 1];
         match self {
             Postings::Itself => visit(entity),

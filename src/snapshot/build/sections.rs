@@ -16,7 +16,7 @@ use crate::snapshot::format::{
 const BUFFER_LEN: usize = 1 << 20;
 
 /// Writes sections one after the other and remembers where they are.
-pub(super) struct Sections<W> {
+pub(in crate::snapshot) struct Sections<W> {
     out: W,
     buffer: Vec<u8>,
     position: u64,
@@ -27,7 +27,7 @@ pub(super) struct Sections<W> {
 }
 
 impl<W: Write + Seek> Sections<W> {
-    pub(super) fn create(mut out: W) -> Result<Self, BuildError> {
+    pub(in crate::snapshot) fn create(mut out: W) -> Result<Self, BuildError> {
         out.seek(SeekFrom::Start(0))?;
         out.write_all(&[0; HEADER_LEN])?;
         let buffer = Vec::with_capacity(BUFFER_LEN);
@@ -35,10 +35,24 @@ impl<W: Write + Seek> Sections<W> {
         Ok(Sections { out, buffer, position, written: Xxh3::new(), content: Xxh3::new(), table: Vec::new() })
     }
 
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
+    pub(in crate::snapshot) fn append(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
+        if bytes.len() >= BUFFER_LEN {
+            return self.append_run(bytes);
+        }
         self.buffer.extend_from_slice(bytes);
         self.position += bytes.len() as u64;
         if self.buffer.len() >= BUFFER_LEN { self.flush() } else { Ok(()) }
+    }
+
+    /// Many bytes pass the buffer by. They are hashed in parts that the processor still has at hand.
+    fn append_run(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
+        self.flush()?;
+        for part in bytes.chunks(BUFFER_LEN / 4) {
+            self.out.write_all(part)?;
+            self.written.update(part);
+        }
+        self.position += bytes.len() as u64;
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), BuildError> {
@@ -54,7 +68,7 @@ impl<W: Write + Seek> Sections<W> {
     }
 
     /// Begins the section of `column`; it holds the bytes that are appended until [`Sections::end`].
-    pub(super) fn begin(&mut self, kind: Kind, column: Column) -> Result<(), BuildError> {
+    pub(in crate::snapshot) fn begin(&mut self, kind: Kind, column: Column) -> Result<(), BuildError> {
         self.align()?;
         self.table.push(SectionEntry {
             id: section_id(kind, column).into(),
@@ -65,20 +79,25 @@ impl<W: Write + Seek> Sections<W> {
         Ok(())
     }
 
-    pub(super) fn end(&mut self) {
+    pub(in crate::snapshot) fn end(&mut self) {
         if let Some(entry) = self.table.last_mut() {
             entry.size = (self.position - entry.offset.get()).into();
         }
     }
 
-    pub(super) fn bytes(&mut self, kind: Kind, column: Column, bytes: &[u8]) -> Result<(), BuildError> {
+    pub(in crate::snapshot) fn bytes(
+        &mut self,
+        kind: Kind,
+        column: Column,
+        bytes: &[u8],
+    ) -> Result<(), BuildError> {
         self.begin(kind, column)?;
         self.append(bytes)?;
         self.end();
         Ok(())
     }
 
-    pub(super) fn numbers(
+    pub(in crate::snapshot) fn numbers(
         &mut self,
         kind: Kind,
         column: Column,
@@ -92,7 +111,7 @@ impl<W: Write + Seek> Sections<W> {
         Ok(())
     }
 
-    pub(super) fn ids(
+    pub(in crate::snapshot) fn ids(
         &mut self,
         kind: Kind,
         ids: impl Iterator<Item = uuid::Uuid>,
@@ -106,7 +125,7 @@ impl<W: Write + Seek> Sections<W> {
     }
 
     /// `count` texts without gaps, and where each begins.
-    pub(super) fn texts(
+    pub(in crate::snapshot) fn texts(
         &mut self,
         kind: Kind,
         texts: Column,
@@ -133,7 +152,7 @@ impl<W: Write + Seek> Sections<W> {
     }
 
     /// The content is complete: only compressed lists follow, which are not part of its hash.
-    pub(super) fn end_content(&mut self) -> Result<(), BuildError> {
+    pub(in crate::snapshot) fn end_content(&mut self) -> Result<(), BuildError> {
         self.align()?;
         self.flush()?;
         self.content = self.written.clone();
@@ -141,7 +160,7 @@ impl<W: Write + Seek> Sections<W> {
     }
 
     /// Writes the table, and last the header: a torn snapshot has none.
-    pub(super) fn finish(mut self, version: u32) -> Result<(), BuildError> {
+    pub(in crate::snapshot) fn finish(mut self, version: u32) -> Result<(), BuildError> {
         self.align()?;
         let table = self.position;
         self.table.sort_unstable_by_key(|entry| entry.id.get());

@@ -17,14 +17,44 @@ use crate::rows::songs::{SongValues, Songs, SongsWriter};
 use crate::snapshot::format::Column;
 
 /// The songs of each album, artist or genre.
-pub(super) struct OwnedPostings {
+pub(in crate::snapshot) struct OwnedPostings {
     offsets: Vec<u32>,
     /// `None` for artists: their songs are neighbours in default order.
     songs: Option<Vec<u32>>,
 }
 
 impl OwnedPostings {
-    pub(super) fn as_lists(&self) -> Postings<'_> {
+    /// Finds and writes the songs of each of `count` owners of one kind; song *i* is of the owner `of[i]`.
+    pub(in crate::snapshot) fn write<W: Write + Seek>(
+        owner: Owner,
+        count: u32,
+        of: &[u32],
+        out: &mut Sections<W>,
+    ) -> Result<OwnedPostings, BuildError> {
+        let kind = Kind::Of(owner);
+        let mut offsets = vec![0_u32; count as usize + 1];
+        for &entity in of {
+            offsets[entity as usize + 1] += 1;
+        }
+        for at in 1..offsets.len() {
+            offsets[at] += offsets[at - 1];
+        }
+        out.numbers(kind, Column::SongOffsets, offsets.iter().copied())?;
+        if owner == Owner::Artist {
+            return Ok(OwnedPostings { offsets, songs: None });
+        }
+        let mut next = offsets.clone();
+        let mut list = vec![0_u32; of.len()];
+        for (song, &entity) in of.iter().enumerate() {
+            let slot = &mut next[entity as usize];
+            list[*slot as usize] = song as u32;
+            *slot += 1;
+        }
+        out.numbers(kind, Column::Songs, list.iter().copied())?;
+        Ok(OwnedPostings { offsets, songs: Some(list) })
+    }
+
+    pub(in crate::snapshot) fn as_lists(&self) -> Postings<'_> {
         Postings::Lists(&self.offsets, self.songs.as_deref())
     }
 }
@@ -75,27 +105,7 @@ impl<'a> SortedSongs<'a> {
         owner: Owner,
         out: &mut Sections<W>,
     ) -> Result<OwnedPostings, BuildError> {
-        let (kind, of) = (Kind::Of(owner), &self.owners[owner]);
-        let mut offsets = vec![0_u32; self.names[owner].count() as usize + 1];
-        for &entity in of {
-            offsets[entity as usize + 1] += 1;
-        }
-        for at in 1..offsets.len() {
-            offsets[at] += offsets[at - 1];
-        }
-        out.numbers(kind, Column::SongOffsets, offsets.iter().copied())?;
-        if owner == Owner::Artist {
-            return Ok(OwnedPostings { offsets, songs: None });
-        }
-        let mut next = offsets.clone();
-        let mut list = vec![0_u32; of.len()];
-        for (song, &entity) in of.iter().enumerate() {
-            let slot = &mut next[entity as usize];
-            list[*slot as usize] = song as u32;
-            *slot += 1;
-        }
-        out.numbers(kind, Column::Songs, list.iter().copied())?;
-        Ok(OwnedPostings { offsets, songs: Some(list) })
+        OwnedPostings::write(owner, self.names[owner].count(), &self.owners[owner], out)
     }
 
     /// Writes the columns of songs but their sets.
@@ -134,18 +144,11 @@ impl<'a> SortedSongs<'a> {
         write_order(out, Field::Length, &ranked(values().map(|song| song.length), same))?;
         write_order(out, Field::Track, &ranked(values().map(|song| song.track), same))?;
         write_order(out, Field::Year, &ranked(values().map(|song| song.year), same))?;
-        for (owner, names) in self.names.iter() {
-            for (field, rank) in
-                [(Field::name_of(owner), &names.name_rank), (Field::id_of(owner), &names.id_rank)]
-            {
-                // The order by artist is the default order.
-                if field != Field::Artist {
-                    let ranks = self.owners[owner].iter().map(|&at| rank[at as usize]);
-                    out.numbers(Kind::Song, Column::Order(field), by_rank(rank.len(), ranks).into_iter())?;
-                }
-            }
-        }
-        Ok(())
+        let ranks = PerOwner::new(|owner| {
+            let names = &self.names[owner];
+            (names.name_rank.as_slice(), names.id_rank.as_slice())
+        });
+        write_owner_orders(&self.owners, &ranks, out)
     }
 
     fn append_json(&self, at: u32, text: &mut Vec<u8>) {
@@ -153,6 +156,24 @@ impl<'a> SortedSongs<'a> {
         let owners = PerOwner::new(|owner| self.names[owner].named(song.owners[owner]));
         json::append_song(text, &song, owners);
     }
+}
+
+/// Writes the orders of songs by their owners' names and ids; `ranks` has those of the owners, by name and by id.
+pub(in crate::snapshot) fn write_owner_orders<W: Write + Seek>(
+    owners: &PerOwner<Vec<u32>>,
+    ranks: &PerOwner<(&[u32], &[u32])>,
+    out: &mut Sections<W>,
+) -> Result<(), BuildError> {
+    for (owner, (name_rank, id_rank)) in ranks.iter() {
+        for (field, rank) in [(Field::name_of(owner), name_rank), (Field::id_of(owner), id_rank)] {
+            // The order by artist is the default order.
+            if field != Field::Artist {
+                let ranks = owners[owner].iter().map(|&at| rank[at as usize]);
+                out.numbers(Kind::Song, Column::Order(field), by_rank(rank.len(), ranks).into_iter())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes order and ranks by a value of the song itself.

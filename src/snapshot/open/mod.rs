@@ -16,7 +16,7 @@ pub use identity::{Identity, Passing};
 pub use reader::Verify;
 use reader::{Reader, check_header, table};
 pub use tables::Packing;
-pub(crate) use tables::{Entities, Names, Songs};
+pub(crate) use tables::{Entities, Names, Sets, Songs, Texts};
 
 use super::format::{SectionEntry, VERSION};
 use crate::model::{Kind, PerOwner};

@@ -21,6 +21,11 @@ impl<'a> Texts<'a> {
         self.span(at, at + 1)
     }
 
+    /// Where the text of the entity at `at` begins; at the count, where all of them end.
+    pub(crate) fn offset(&self, at: u32) -> u64 {
+        self.offsets[at as usize].get()
+    }
+
     /// The texts from `from` to before `to`, one after the other.
     pub(crate) fn span(&self, from: u32, to: u32) -> &'a [u8] {
         let offset = |at: u32| self.offsets[at as usize].get() as usize;
@@ -65,7 +70,7 @@ pub enum Packing {
 
 impl<'a> Names<'a> {
     /// The compressed list of all entities, if the snapshot has it.
-    pub(super) fn packed(&self, packing: Packing) -> Option<&'a [u8]> {
+    pub(in crate::snapshot) fn packed(&self, packing: Packing) -> Option<&'a [u8]> {
         match packing {
             Packing::Gzip => self.gzip,
             Packing::Zstd => self.zstd,
@@ -107,9 +112,14 @@ pub(crate) struct Sets<'a> {
 }
 
 impl<'a> Sets<'a> {
+    /// The words of the bitmap at `at`.
+    pub(in crate::snapshot) fn words(&self, at: u32) -> &'a [U64] {
+        let begin = at as usize * self.width;
+        &self.words[begin..begin + self.width]
+    }
+
     /// The set of the beginning at `at`.
     pub(crate) fn get(&self, at: u32) -> Bits<'a> {
-        let begin = at as usize * self.width;
-        Bits::mapped(&self.words[begin..begin + self.width], self.counts[at as usize].get())
+        Bits::mapped(self.words(at), self.counts[at as usize].get())
     }
 }

@@ -27,7 +27,7 @@ impl<'a> Entities<'a> {
     }
 
     /// The entity with this id.
-    pub(super) fn index_of(&self, id: &[u8; 16]) -> Option<u32> {
+    pub(in crate::snapshot) fn index_of(&self, id: &[u8; 16]) -> Option<u32> {
         // Ids are hashes, hence uniformly distributed: an id stands within about the square root of their
         // number from the place that a perfectly even distribution would give it. Galloping finds it from there.
         let by_id = self.by_id;

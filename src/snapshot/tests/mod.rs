@@ -3,6 +3,7 @@
 mod answers;
 mod bytes;
 mod damage;
+mod merges;
 pub(super) mod model;
 pub(super) mod questions;
 

@@ -90,7 +90,7 @@ const SUB_ROOMS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("scan", &["command", "watch", "read"]),
-    ("snapshot", &["inspect", "query", "open", "build", "format"]),
+    ("snapshot", &["inspect", "merge", "query", "open", "build", "format"]),
     ("worker", &["life", "connection", "request", "page", "shown", "answer", "watch"]),
 ];
 

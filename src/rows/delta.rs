@@ -1,0 +1,58 @@
+//! The rows that differ from those of an earlier snapshot.
+
+use uuid::Uuid;
+
+use crate::model::{Named, PerOwner};
+
+/// Rows of one table that have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edits<T> {
+    /// Ids that have no row any more.
+    pub gone: Vec<Uuid>,
+    /// Rows that are new or differ, as they are now. No id occurs twice.
+    pub present: Vec<T>,
+}
+
+impl<T> Default for Edits<T> {
+    fn default() -> Self {
+        Edits { gone: Vec::new(), present: Vec::new() }
+    }
+}
+
+impl<T> Edits<T> {
+    /// How many rows have changed.
+    pub fn len(&self) -> usize {
+        self.gone.len() + self.present.len()
+    }
+
+    /// Whether no row has changed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A song with the ids of its owners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SongRow {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name; `None` for NULL.
+    pub name: Option<String>,
+    /// Length in whole seconds.
+    pub length: Option<i64>,
+    /// Number on its record.
+    pub track: Option<i64>,
+    /// Year of release.
+    pub year: Option<i64>,
+    /// Ids of its album, artist and genre.
+    pub owners: PerOwner<Uuid>,
+}
+
+/// What has changed in a database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Albums, artists and genres. The songs of one that has another name need not be listed.
+    pub names: PerOwner<Edits<Named>>,
+    /// Songs.
+    pub songs: Edits<SongRow>,
+}
