@@ -218,7 +218,7 @@ impl Test<'_, '_> {
             match words {
                 WordTest::None => {}
                 WordTest::Set(set) => retain(songs, |song| set.holds(song)),
-                WordTest::Names(names) => retain(songs, |song| names.holds(song)),
+                WordTest::Names(names) => names.retain(songs),
             }
         }
     }

@@ -7,7 +7,7 @@ use zerocopy::little_endian::U32;
 
 use super::counts::{WordCounts, WordLookup};
 use super::sets::{IndexSet, Lookup};
-use crate::model::{Kind, PerOwner};
+use crate::model::{Kind, Owner, PerOwner};
 use crate::snapshot::format::Suffix;
 use crate::snapshot::open::{Bits, Snapshot};
 
@@ -89,10 +89,17 @@ impl<'q, 'a> WordMatches<'q, 'a> {
             return IndexSet::Ready(set.clone());
         }
         let mut set = IndexSet::new(snapshot.count(Kind::Song), songs);
-        let _ = self.each_song(snapshot, |song| {
-            set.add(song);
-            ControlFlow::Continue(())
-        });
+        // One loop for each form of the set: a look at the form for each song would triple the time.
+        let _ = match &mut set {
+            IndexSet::Dense(words) => self.each_song(snapshot, |song| {
+                words[song as usize / 64] |= 1 << (song % 64);
+                ControlFlow::Continue(())
+            }),
+            sparse => self.each_song(snapshot, |song| {
+                sparse.add(song);
+                ControlFlow::Continue(())
+            }),
+        };
         set
     }
 
@@ -107,17 +114,21 @@ impl<'q, 'a> WordMatches<'q, 'a> {
         else {
             return WordTest::Set(self.set(snapshot, songs).lookup());
         };
-        WordTest::Names(Box::new(ByNames {
+        WordTest::Names(ByNames {
             // Looking at names would find blank words everywhere.
             songs: (own_set || own.is_empty())
                 .then(|| IndexSet::of(own, snapshot.count(Kind::Song)).lookup()),
-            owners: PerOwner::new(|owner| {
-                let set = IndexSet::of(&owners[owner], snapshot.count(owner.into()));
-                (snapshot.songs.owners[owner], set.lookup())
-            }),
+            owners: Owner::ALL
+                .into_iter()
+                .filter(|owner| !owners[*owner].is_empty())
+                .map(|owner| {
+                    let set = IndexSet::of(&owners[owner], snapshot.count(owner.into()));
+                    (snapshot.songs.owners[owner], set.lookup())
+                })
+                .collect(),
             words: self.words.as_bytes(),
             snapshot,
-        }))
+        })
     }
 }
 
@@ -128,7 +139,7 @@ pub(super) enum WordTest<'m, 'a> {
     /// By a set of all songs that match.
     Set(Lookup<'a>),
     /// By the names of each song.
-    Names(Box<ByNames<'m, 'a>>),
+    Names(ByNames<'m, 'a>),
 }
 
 impl WordTest<'_, '_> {
@@ -148,8 +159,8 @@ impl WordTest<'_, '_> {
 pub(super) struct ByNames<'m, 'a> {
     /// The songs that match by their own names; without it the test looks at the name.
     songs: Option<Lookup<'a>>,
-    /// The owner of each song, and the owners that match.
-    owners: PerOwner<(&'a [U32], Lookup<'a>)>,
+    /// The owner of each song, and the owners that match, for each kind of which any do.
+    owners: Vec<(&'a [U32], Lookup<'a>)>,
     words: &'m [u8],
     snapshot: &'m Snapshot<'a>,
 }
@@ -158,13 +169,30 @@ impl ByNames<'_, '_> {
     /// Whether the words match `song`.
     #[inline]
     pub(super) fn holds(&self, song: u32) -> bool {
-        // Asks all three, because the tables are large: the processor then waits for them together.
+        // Asks all, because the tables are large: the processor then waits for them together.
         let owner_holds = |held, (of, set): &(&[U32], Lookup<'_>)| held | set.holds(of[song as usize].get());
-        self.owners.values().fold(false, owner_holds)
-            || match &self.songs {
-                Some(set) => set.holds(song),
-                None => self.snapshot.songs.entities.name_holds(song, self.words),
-            }
+        self.owners.iter().fold(false, owner_holds) || self.own_holds(song)
+    }
+
+    /// Whether the words match the name of `song` itself.
+    #[inline]
+    fn own_holds(&self, song: u32) -> bool {
+        match &self.songs {
+            Some(set) => set.holds(song),
+            None => self.snapshot.songs.entities.name_holds(song, self.words),
+        }
+    }
+
+    /// Keeps the songs that the words match. Asks one table about all songs before the next table, because the
+    /// processor then waits for the memory of many songs together.
+    pub(super) fn retain(&self, songs: &mut Vec<u32>) {
+        let mut held = vec![false; songs.len()];
+        for (of, set) in &self.owners {
+            let ask = |(held, song): (&mut bool, &u32)| *held |= set.holds(of[*song as usize].get());
+            held.iter_mut().zip(songs.iter()).for_each(ask);
+        }
+        let mut held = held.into_iter();
+        songs.retain(|song| held.next().unwrap_or_default() || self.own_holds(*song));
     }
 }
 
