@@ -3,12 +3,12 @@
 //! One part of the question, a filter or the words, lists songs; the other parts are tests on each of
 //! them, which the tables answer in a step or two.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use zerocopy::little_endian::U32;
 
 use super::counts::{Counts, OTHERS, OwnerCounts, Source, WordCounts, WordLookup};
-use super::plan::{COSTS, Costs};
+use super::plan::COSTS;
 use super::question::{Filter, Query};
 use super::selection::Selection;
 use super::sets::Lookup;
@@ -20,6 +20,9 @@ use crate::snapshot::open::Snapshot;
 /// Songs that are listed before they are tested, and tested before the next step: each step for many songs
 /// at once, because the processor then waits for all their memory together.
 const CHUNK: usize = 512;
+
+/// Songs of the first chunk, as it may end the page; each has twice as many as the one before.
+const CHUNK_MIN: usize = 32;
 
 /// The parts of a question, looked up.
 pub(super) struct Matching<'q, 'a> {
@@ -99,35 +102,50 @@ impl<'q, 'a> Matching<'q, 'a> {
         }
     }
 
-    /// Lists the songs of `source` that pass a test, chunk by chunk.
-    pub(super) fn each_tested(&self, source: Source, test: &Test<'_, '_>, mut take: impl FnMut(&[u32])) {
-        let mut chunk = Vec::with_capacity(CHUNK);
+    /// Lists the songs of `source` in `window` that pass a test, chunk by chunk, until `take` breaks.
+    pub(super) fn each_tested(
+        &self,
+        source: Source,
+        window: &Range<u32>,
+        test: &Test<'_, '_>,
+        mut take: impl FnMut(&[u32]) -> ControlFlow<()>,
+    ) {
+        let (mut chunk, mut room) = (Vec::with_capacity(CHUNK), CHUNK_MIN);
         let mut pass = |chunk: &mut Vec<u32>| {
             test.retain(chunk);
-            take(chunk);
+            let taken = take(chunk);
             chunk.clear();
+            taken
         };
-        self.each(source, |song| {
+        let listed = self.each(source, window, |song| {
             chunk.push(song);
-            if chunk.len() == CHUNK {
-                pass(&mut chunk);
+            if chunk.len() < room {
+                return ControlFlow::Continue(());
             }
-            ControlFlow::Continue(())
+            room = (room * 2).min(CHUNK);
+            pass(&mut chunk)
         });
-        pass(&mut chunk);
+        if listed.is_continue() {
+            let _ = pass(&mut chunk);
+        }
     }
 
-    /// Lists the songs of `source` until `visit` breaks.
-    pub(super) fn each(&self, source: Source, mut visit: impl FnMut(u32) -> ControlFlow<()>) {
-        let _ = match source {
+    /// Lists the songs of `source` in `window` until `visit` breaks.
+    fn each(
+        &self,
+        source: Source,
+        window: &Range<u32>,
+        mut visit: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        match source {
             Source::Words => {
-                self.words.iter().try_for_each(|words| words.each_song(self.snapshot, &mut visit))
+                self.words.iter().try_for_each(|words| words.each_song(self.snapshot, window, &mut visit))
             }
             Source::Owners(owner) => {
                 let (names, owners) = (&self.snapshot.names[owner], self.owners.get(owner));
-                owners.unwrap_or_default().iter().try_for_each(|&at| names.each_song(at, &mut visit))
+                owners.unwrap_or_default().iter().try_for_each(|&at| names.each_song(at, window, &mut visit))
             }
-        };
+        }
     }
 
     /// Whether a song matches.
@@ -139,7 +157,7 @@ impl<'q, 'a> Matching<'q, 'a> {
     pub(super) fn test_of_all(&self, listed: Source) -> Test<'_, 'a> {
         let songs = self.counts.len(listed);
         let words = self.counts.words.filter(|_| listed != Source::Words);
-        let costs = Costs { names: COSTS.names_apart, ..COSTS };
+        let costs = COSTS.of(&self.counts);
         self.test(Some(listed), words.map(|words| costs.word_lookup(&words, songs as f64).0), songs)
     }
 
@@ -187,11 +205,6 @@ impl Test<'_, '_> {
             Source::Owners(owner) => self.owners[owner] = None,
         }
         self
-    }
-
-    /// Whether it looks at names.
-    pub(super) fn is_by_names(&self) -> bool {
-        matches!(self.words, WordTest::Names(_)) || self.others_are_by_names()
     }
 
     /// Whether it looks at names for a word that is not the rarest.

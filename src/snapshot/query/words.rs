@@ -1,11 +1,12 @@
 //! The songs that some words match, and tests whether they match a song.
 
 use std::borrow::Cow;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use zerocopy::little_endian::U32;
 
 use super::counts::{WordCounts, WordLookup};
+use super::lookup::ALL;
 use super::sets::{IndexSet, Lookup};
 use crate::model::{Kind, Owner, PerOwner};
 use crate::snapshot::format::Suffix;
@@ -65,20 +66,22 @@ impl<'q, 'a> WordMatches<'q, 'a> {
         }
     }
 
-    /// Visits the songs until `visit` breaks. A song that matches by several names comes several times.
+    /// Visits the songs in `window` until `visit` breaks. A song that matches by several names comes several times.
     pub(super) fn each_song(
         &self,
         snapshot: &Snapshot<'a>,
+        window: &Range<u32>,
         mut visit: impl FnMut(u32) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let (songs, owners) = match &self.found {
-            Found::Set(set) => return set.iter().try_for_each(visit),
+            Found::Set(set) => return set.iter_within(window).try_for_each(visit),
             Found::Suffixes { songs, owners } => (songs, owners),
         };
-        songs.iter().try_for_each(|suffix| visit(suffix.entity.get()))?;
+        let mut within = songs.iter().map(|suffix| suffix.entity.get()).filter(|song| window.contains(song));
+        within.try_for_each(&mut visit)?;
         for (owner, found) in owners.iter() {
             let names = &snapshot.names[owner];
-            found.iter().try_for_each(|suffix| names.each_song(suffix.entity.get(), &mut visit))?;
+            found.iter().try_for_each(|suffix| names.each_song(suffix.entity.get(), window, &mut visit))?;
         }
         ControlFlow::Continue(())
     }
@@ -91,11 +94,11 @@ impl<'q, 'a> WordMatches<'q, 'a> {
         let mut set = IndexSet::new(snapshot.count(Kind::Song), songs);
         // One loop for each form of the set: a look at the form for each song would triple the time.
         let _ = match &mut set {
-            IndexSet::Dense(words) => self.each_song(snapshot, |song| {
+            IndexSet::Dense(words) => self.each_song(snapshot, &ALL, |song| {
                 words[song as usize / 64] |= 1 << (song % 64);
                 ControlFlow::Continue(())
             }),
-            sparse => self.each_song(snapshot, |song| {
+            sparse => self.each_song(snapshot, &ALL, |song| {
                 sparse.add(song);
                 ControlFlow::Continue(())
             }),
