@@ -15,7 +15,7 @@ pub(crate) struct Bits<'a> {
 #[derive(Debug, Clone)]
 enum Words<'a> {
     Mapped(&'a [U64]),
-    Made(Arc<[u64]>),
+    Made(Arc<Vec<u64>>),
 }
 
 impl<'a> Bits<'a> {
@@ -27,7 +27,7 @@ impl<'a> Bits<'a> {
     /// A set that a query has made.
     pub(crate) fn made(words: Vec<u64>) -> Self {
         let count = words.iter().map(|word| word.count_ones()).sum();
-        Bits { words: Words::Made(words.into()), count }
+        Bits { words: Words::Made(Arc::new(words)), count }
     }
 
     /// The number of its members.

@@ -12,6 +12,9 @@ use crate::model::{Kind, Owner, PerOwner};
 use crate::snapshot::format::Suffix;
 use crate::snapshot::open::{Bits, Snapshot};
 
+/// Suffixes that are looked at before the songs among them are visited.
+const CHUNK: usize = 256;
+
 /// The part of the collection that some words match.
 pub(super) struct WordMatches<'q, 'a> {
     words: &'q str,
@@ -77,8 +80,10 @@ impl<'q, 'a> WordMatches<'q, 'a> {
             Found::Set(set) => return set.iter_within(window).try_for_each(visit),
             Found::Suffixes { songs, owners } => (songs, owners),
         };
-        let mut within = songs.iter().map(|suffix| suffix.entity.get()).filter(|song| window.contains(song));
-        within.try_for_each(&mut visit)?;
+        match *window == ALL {
+            true => songs.iter().try_for_each(|suffix| visit(suffix.entity.get()))?,
+            false => songs.chunks(CHUNK).try_for_each(|chunk| each_within(chunk, window, &mut visit))?,
+        }
         for (owner, found) in owners.iter() {
             let names = &snapshot.names[owner];
             found.iter().try_for_each(|suffix| names.each_song(suffix.entity.get(), window, &mut visit))?;
@@ -133,6 +138,23 @@ impl<'q, 'a> WordMatches<'q, 'a> {
             snapshot,
         })
     }
+}
+
+/// Visits the entities of a chunk that are in `window`. Gathers them without a branch, because they are few and stand
+/// anywhere.
+fn each_within(
+    chunk: &[Suffix],
+    window: &Range<u32>,
+    visit: impl FnMut(u32) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let (mut list, mut len) = ([0; CHUNK], 0);
+    let width = window.end - window.start;
+    for suffix in chunk {
+        let song = suffix.entity.get();
+        list[len] = song;
+        len += usize::from(song.wrapping_sub(window.start) < width);
+    }
+    list.into_iter().take(len).try_for_each(visit)
 }
 
 /// The test of the words.
