@@ -66,6 +66,8 @@ pub(super) struct WordCounts {
     pub(super) own: usize,
     /// Albums, artists and genres that match and that filters leave.
     pub(super) owners: usize,
+    /// How many of these three kinds match.
+    pub(super) kinds: usize,
 }
 
 /// The counts of the filters by one kind of owner.

@@ -36,26 +36,31 @@ pub(super) struct Matching<'q, 'a> {
 }
 
 impl<'q, 'a> Matching<'q, 'a> {
-    /// `None` if some filter, or some word of [`Query::beginnings`], leaves nothing.
+    /// `None` if some part of the question leaves nothing.
     pub(super) fn of(snapshot: &'q Snapshot<'a>, query: &'q Query) -> Option<Self> {
-        let owners = Filtered::of(snapshot, &query.filters)?;
+        let mut owners = Filtered::of(snapshot, &query.filters)?;
+        let phrases = query.words.iter().chain(query.beginnings.iter().flatten()).map(String::as_str);
+        let mut phrases: Vec<&'q str> = phrases.collect();
+        // The list of words may be empty: blank words match nothing.
+        if query.beginnings.as_ref().is_some_and(Vec::is_empty) {
+            return None;
+        }
+        phrases.retain(|words| !owners.take_over(snapshot, words));
+        if owners.leave_nothing() {
+            return None;
+        }
         let left = PerOwner::new(|owner| owners.get(owner));
         let counted = |words: &'q str| {
             let found = WordMatches::of(snapshot, words, left);
             let counts = found.counts(snapshot);
             (found, counts)
         };
-        let mut words = query.words.as_deref().map(counted);
-        let mut others = Vec::new();
-        if let Some(beginnings) = &query.beginnings {
-            others.extend(words.take());
-            for word in beginnings {
-                others.push(Some(counted(word)).filter(|(_, counts)| counts.songs > 0)?);
-            }
-            others.sort_by_key(|(_, counts)| counts.songs);
-            // The list of words may be empty: blank words match nothing.
-            words = (!beginnings.is_empty()).then(|| others.remove(0)).map(Some)?;
+        let mut others: Vec<_> = phrases.into_iter().map(counted).collect();
+        if others.iter().any(|(_, counts)| counts.songs == 0) {
+            return None;
         }
+        others.sort_by_key(|(_, counts)| counts.songs);
+        let words = (!others.is_empty()).then(|| others.remove(0));
         let mut rarest = others.iter().map(|(_, counts)| *counts);
         let counts = Counts {
             songs: snapshot.count(Kind::Song) as usize,
@@ -157,7 +162,7 @@ impl<'q, 'a> Matching<'q, 'a> {
     pub(super) fn test_of_all(&self, listed: Source) -> Test<'_, 'a> {
         let songs = self.counts.len(listed);
         let words = self.counts.words.filter(|_| listed != Source::Words);
-        let costs = COSTS.of(&self.counts);
+        let costs = COSTS.of(&self.counts, Some(listed));
         self.test(Some(listed), words.map(|words| costs.word_lookup(&words, songs as f64).0), songs)
     }
 
@@ -177,7 +182,7 @@ impl<'q, 'a> Matching<'q, 'a> {
             let owners = self.owners.get(owner).filter(|_| listed != Some(Source::Owners(owner)))?;
             Some((self.snapshot.songs.owners[owner], owners))
         });
-        let costs = COSTS.of(&self.counts);
+        let costs = COSTS.of(&self.counts, listed);
         // Words beyond those that are counted have few songs left to test.
         let tested = self.counts.others_tested(listed, songs as f64).map(|(_, tests)| tests);
         let others = self.others.iter().zip(tested.chain(std::iter::repeat(0.0)));
@@ -282,6 +287,29 @@ impl Filtered {
             *slot = Some(left);
         }
         Some(filtered)
+    }
+
+    /// Makes a filter of words that only names of one kind of owner hold, as it costs less. False if they are no
+    /// such words.
+    fn take_over(&mut self, snapshot: &Snapshot<'_>, words: &str) -> bool {
+        if snapshot.songs.set_of(words).is_some() || !snapshot.songs.entities.suffixes_of(words).is_empty() {
+            return false;
+        }
+        let found = Owner::ALL.map(|owner| (owner, snapshot.names[owner].entities.suffixes_of(words)));
+        let mut found = found.into_iter().filter(|(_, found)| !found.is_empty());
+        let (Some((owner, found)), None) = (found.next(), found.next()) else { return false };
+        let mut owners: Vec<u32> = found.iter().map(|suffix| suffix.entity.get()).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        if let Some(before) = &self.0[owner] {
+            owners.retain(|at| is_among(*at, before));
+        }
+        self.0[owner] = Some(owners);
+        true
+    }
+
+    fn leave_nothing(&self) -> bool {
+        self.0.values().flatten().any(Vec::is_empty)
     }
 
     fn get(&self, owner: Owner) -> Option<&[u32]> {

@@ -87,6 +87,8 @@ pub(super) struct Costs {
     pub(super) scattered: f64,
     /// A step over a song that matches by its own name, and that lies behind the window.
     pub(super) skip: f64,
+    /// A look at the songs of an album, artist or genre that matches, for those in the window.
+    pub(super) skip_owner: f64,
     /// The largest share of the songs that match for which the first ones are kept, and not all.
     pub(super) share_max: f64,
 }
@@ -120,25 +122,26 @@ pub(super) const COSTS: Costs = Costs {
     names_apart: 12.0,
     own_apart: 100.0,
     scattered: 4.0,
-    skip: 0.25,
+    skip: 0.75,
+    skip_owner: 10.0,
     share_max: 0.25,
 };
 
 /// The cheapest plan for `page` of the songs that `counts` are of, or for all of them. `is_default` says
 /// whether the answer is in default order.
 pub(super) fn plan(costs: &Costs, counts: &Counts, is_default: bool, page: Option<Page>) -> Plan {
-    Planner { costs: costs.of(counts), counts, is_default }.plan(page)
+    Planner { costs, counts, is_default }.plan(page)
 }
 
 struct Planner<'c> {
-    costs: Costs,
+    costs: &'c Costs,
     counts: &'c Counts,
     is_default: bool,
 }
 
 impl Planner<'_> {
     fn plan(&self, page: Option<Page>) -> Plan {
-        let (costs, counts) = (&self.costs, self.counts);
+        let (costs, counts) = (self.costs, self.counts);
         let Some(page) = page else { return self.whole() };
         if page.limit == 0 {
             return Plan::Nothing;
@@ -210,7 +213,7 @@ impl Planner<'_> {
     fn skip_cost(&self, source: Source) -> f64 {
         match (source, &self.counts.words) {
             (Source::Words, Some(words)) => {
-                words.own as f64 * self.costs.skip + words.owners as f64 * self.costs.scattered
+                words.own as f64 * self.costs.skip + words.owners as f64 * self.costs.skip_owner
             }
             _ => 0.0,
         }
@@ -242,20 +245,22 @@ impl Planner<'_> {
     /// The cheapest way to test songs for the words, unless these list the songs, and its cost.
     fn word_test(&self, listed: Option<Source>, tests: f64) -> Option<(WordLookup, f64)> {
         let words = self.counts.words.filter(|_| listed != Some(Source::Words))?;
-        Some(self.costs.word_lookup(&words, tests))
+        Some(self.costs.of(self.counts, listed).word_lookup(&words, tests))
     }
 
     /// The cost of the tests for the words that list no songs, of that many songs that are tested for anything.
     fn others(&self, listed: Option<Source>, tests: f64) -> f64 {
         let tested = self.counts.others_tested(listed, tests);
-        tested.map(|(words, tests)| self.costs.word_lookup(words, tests).1).sum()
+        let costs = self.costs.of(self.counts, listed);
+        tested.map(|(words, tests)| costs.word_lookup(words, tests).1).sum()
     }
 }
 
 impl Costs {
-    /// Those for a question with these counts.
-    pub(super) fn of(&self, counts: &Counts) -> Costs {
-        match counts.others().next() {
+    /// Those for a listing of a part of a question with these counts; `None` is for a walk, whose songs stand side
+    /// by side.
+    pub(super) fn of(&self, counts: &Counts, listed: Option<Source>) -> Costs {
+        match counts.others().next().and(listed) {
             None => *self,
             Some(_) => Costs { names: self.names_apart, own: self.own_apart, ..*self },
         }
@@ -268,7 +273,9 @@ impl Costs {
         }
         let (by_own_set, by_own_name) = (words.own as f64 * self.add, tests * self.own);
         let by_owners = words.owners as f64 * self.add;
-        let by_names = by_owners + by_own_set.min(by_own_name) + tests * self.names;
+        // A table for each kind of owner that matches.
+        let by_names =
+            by_owners + by_own_set.min(by_own_name) + tests * self.names * words.kinds as f64 / 3.0;
         let by_set = words.songs as f64 * self.add + tests;
         if by_set <= by_names {
             return (WordLookup::Set, by_set);

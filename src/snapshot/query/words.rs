@@ -66,6 +66,7 @@ impl<'q, 'a> WordMatches<'q, 'a> {
             songs: songs.len() + listed.sum::<usize>(),
             own: songs.len(),
             owners: owners.values().map(|found| found.len()).sum(),
+            kinds: owners.values().filter(|found| !found.is_empty()).count(),
         }
     }
 
