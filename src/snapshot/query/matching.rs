@@ -39,25 +39,33 @@ impl<'q, 'a> Matching<'q, 'a> {
     /// `None` if some part of the question leaves nothing.
     pub(super) fn of(snapshot: &'q Snapshot<'a>, query: &'q Query) -> Option<Self> {
         let mut owners = Filtered::of(snapshot, &query.filters)?;
-        let phrases = query.words.iter().chain(query.beginnings.iter().flatten()).map(String::as_str);
-        let mut phrases: Vec<&'q str> = phrases.collect();
         // The list of words may be empty: blank words match nothing.
         if query.beginnings.as_ref().is_some_and(Vec::is_empty) {
             return None;
         }
-        phrases.retain(|words| !owners.take_over(snapshot, words));
+        let words = query.words.iter().chain(query.beginnings.iter().flatten());
+        let mut found: Vec<_> = words.map(|words| WordMatches::of(snapshot, words)).collect();
+        // The stored set of a single one lists its songs in order.
+        let is_single = found.len() == 1;
+        found.retain(|words| match words.only_owners(snapshot, is_single) {
+            Some((owner, found)) => {
+                owners.narrow(owner, found);
+                false
+            }
+            None => true,
+        });
         if owners.leave_nothing() {
             return None;
         }
         let left = PerOwner::new(|owner| owners.get(owner));
-        let counted = |words: &'q str| {
-            let found = WordMatches::of(snapshot, words, left);
-            let counts = found.counts(snapshot);
-            (found, counts)
-        };
-        let mut others: Vec<_> = phrases.into_iter().map(counted).collect();
-        if others.iter().any(|(_, counts)| counts.songs == 0) {
-            return None;
+        let mut others = Vec::new();
+        for words in found {
+            let words = words.within(&left);
+            let counts = words.counts(snapshot);
+            if counts.songs == 0 {
+                return None;
+            }
+            others.push((words, counts));
         }
         others.sort_by_key(|(_, counts)| counts.songs);
         let words = (!others.is_empty()).then(|| others.remove(0));
@@ -289,25 +297,15 @@ impl Filtered {
         Some(filtered)
     }
 
-    /// Makes a filter of words that only names of one kind of owner hold, as it costs less. False if they are no
-    /// such words.
-    fn take_over(&mut self, snapshot: &Snapshot<'_>, words: &str) -> bool {
-        if snapshot.songs.set_of(words).is_some() || !snapshot.songs.entities.suffixes_of(words).is_empty() {
-            return false;
-        }
-        let found = Owner::ALL.map(|owner| (owner, snapshot.names[owner].entities.suffixes_of(words)));
-        let mut found = found.into_iter().filter(|(_, found)| !found.is_empty());
-        let (Some((owner, found)), None) = (found.next(), found.next()) else { return false };
-        let mut owners: Vec<u32> = found.iter().map(|suffix| suffix.entity.get()).collect();
-        owners.sort_unstable();
-        owners.dedup();
+    /// Adds a filter by the owners in `found`, ascending.
+    fn narrow(&mut self, owner: Owner, mut found: Vec<u32>) {
         if let Some(before) = &self.0[owner] {
-            owners.retain(|at| is_among(*at, before));
+            found.retain(|at| is_among(*at, before));
         }
-        self.0[owner] = Some(owners);
-        true
+        self.0[owner] = Some(found);
     }
 
+    /// Whether some filter leaves nothing.
     fn leave_nothing(&self) -> bool {
         self.0.values().flatten().any(Vec::is_empty)
     }

@@ -33,20 +33,49 @@ enum Found<'a> {
 }
 
 impl<'q, 'a> WordMatches<'q, 'a> {
-    /// Looks the words up. `left` are the albums, artists and genres that filters leave.
-    pub(super) fn of(snapshot: &Snapshot<'a>, words: &'q str, left: PerOwner<Option<&[u32]>>) -> Self {
+    /// Looks the words up.
+    pub(super) fn of(snapshot: &Snapshot<'a>, words: &'q str) -> Self {
         if let Some(set) = snapshot.songs.set_of(words) {
             return WordMatches { words, found: Found::Set(set) };
         }
-        let owners = PerOwner::new(|owner| {
-            let found = snapshot.names[owner].entities.suffixes_of(words);
-            match left[owner] {
-                None => Cow::Borrowed(found),
-                Some(left) => found.iter().filter(|at| is_among(at.entity.get(), left)).copied().collect(),
-            }
-        });
+        let owners = PerOwner::new(|owner| Cow::Borrowed(snapshot.names[owner].entities.suffixes_of(words)));
         let songs = snapshot.songs.entities.suffixes_of(words);
         WordMatches { words, found: Found::Suffixes { songs, owners } }
+    }
+
+    /// Without the albums, artists and genres that are not `left` by filters.
+    pub(super) fn within(mut self, left: &PerOwner<Option<&[u32]>>) -> Self {
+        if let Found::Suffixes { owners, .. } = &mut self.found {
+            for owner in Owner::ALL {
+                if let Some(left) = left[owner] {
+                    owners[owner].to_mut().retain(|at| is_among(at.entity.get(), left));
+                }
+            }
+        }
+        self
+    }
+
+    /// The owners whose names hold the words, ascending, if these are of one kind, and no song's own name does. The
+    /// words are then a filter by these owners, which costs less. `keep_set` makes no filter of a stored
+    /// set.
+    pub(super) fn only_owners(&self, snapshot: &Snapshot<'a>, keep_set: bool) -> Option<(Owner, Vec<u32>)> {
+        let is_own = match &self.found {
+            Found::Set(_) => keep_set || !snapshot.songs.entities.suffixes_of(self.words).is_empty(),
+            Found::Suffixes { songs, .. } => !songs.is_empty(),
+        };
+        if is_own {
+            return None;
+        }
+        let found = Owner::ALL.map(|owner| match &self.found {
+            Found::Set(_) => (owner, snapshot.names[owner].entities.suffixes_of(self.words)),
+            Found::Suffixes { owners, .. } => (owner, &*owners[owner]),
+        });
+        let mut found = found.into_iter().filter(|(_, found)| !found.is_empty());
+        let (Some((owner, found)), None) = (found.next(), found.next()) else { return None };
+        let mut owners: Vec<u32> = found.iter().map(|suffix| suffix.entity.get()).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        Some((owner, owners))
     }
 
     /// The counts for a plan.
