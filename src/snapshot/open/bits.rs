@@ -15,7 +15,7 @@ pub(crate) struct Bits<'a> {
 #[derive(Debug, Clone)]
 enum Words<'a> {
     Mapped(&'a [U64]),
-    Made(Arc<[u64]>),
+    Made(Arc<Vec<u64>>),
 }
 
 impl<'a> Bits<'a> {
@@ -27,7 +27,7 @@ impl<'a> Bits<'a> {
     /// A set that a query has made.
     pub(crate) fn made(words: Vec<u64>) -> Self {
         let count = words.iter().map(|word| word.count_ones()).sum();
-        Bits { words: Words::Made(words.into()), count }
+        Bits { words: Words::Made(Arc::new(words)), count }
     }
 
     /// The number of its members.
@@ -57,8 +57,15 @@ impl<'a> Bits<'a> {
 
     /// All members, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        let mut cursor = self.cursor(0);
-        std::iter::from_fn(move || cursor.next(self))
+        self.iter_within(&(0..u32::MAX))
+    }
+
+    /// The members in `window`, ascending.
+    pub(crate) fn iter_within(&self, window: &Range<u32>) -> impl Iterator<Item = u32> + '_ {
+        let (at, end) = (window.start as usize / 64, window.end);
+        let first = if at < self.words_len() { self.word(at) & (u64::MAX << (window.start % 64)) } else { 0 };
+        let mut cursor = Cursor { at, word: first };
+        std::iter::from_fn(move || cursor.next(self)).take_while(move |member| *member < end)
     }
 
     /// A cursor before the member at `place`, counted from 0 in ascending order.
@@ -131,6 +138,10 @@ mod tests {
                 prop_assert_eq!(bits.len(), members.len());
                 prop_assert_eq!(bits.iter().collect::<Vec<_>>(), members.clone());
                 prop_assert!((0..704).all(|at| bits.holds(at) == members.contains(&at)));
+                let window = place as u32..place as u32 + 100 * most as u32;
+                let within: Vec<u32> = members.iter().copied().filter(|at| window.contains(at)).collect();
+                prop_assert_eq!(bits.iter_within(&window).collect::<Vec<_>>(), within);
+                prop_assert_eq!(bits.iter_within(&(5000..6000)).next(), None);
                 let mut cursor = bits.cursor(place);
                 let runs: Vec<_> = std::iter::from_fn(|| bits.next_run(&mut cursor, most)).collect();
                 prop_assert!(runs.iter().all(|run| !run.is_empty() && run.len() <= most));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::question::Page;
 use crate::model::{Owner, PerOwner};
 
 /// A part of a question by which songs can be listed.
@@ -38,6 +39,9 @@ pub(super) enum WordLookup {
 /// Words beside the rarest ones that a plan reckons with; more of them would change few plans.
 pub(super) const OTHERS: usize = 4;
 
+/// The largest share of the collection that is worth a window of its own.
+const WINDOW_MAX: f64 = 0.25;
+
 /// The counts of a question about songs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -62,6 +66,8 @@ pub(super) struct WordCounts {
     pub(super) own: usize,
     /// Albums, artists and genres that match and that filters leave.
     pub(super) owners: usize,
+    /// How many of these three kinds match.
+    pub(super) kinds: usize,
 }
 
 /// The counts of the filters by one kind of owner.
@@ -123,6 +129,18 @@ impl Counts {
             Source::Owners(Owner::Artist) => true,
             Source::Owners(owner) => self.owners[owner].is_none_or(|counts| counts.owners == 1),
         }
+    }
+
+    /// The first songs of the collection among which twice as many match as `page` needs; all of them if these are
+    /// not far fewer.
+    pub(super) fn window(&self, page: Page) -> usize {
+        (self.window_share(page) * self.songs as f64) as usize
+    }
+
+    /// The same as a share of the collection.
+    pub(super) fn window_share(&self, page: Page) -> f64 {
+        let share = 2.0 * page.end() as f64 / self.expected();
+        if share < WINDOW_MAX { share } else { 1.0 }
     }
 
     /// The number of songs that match, if the parts of the question are independent.

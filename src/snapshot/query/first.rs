@@ -62,6 +62,15 @@ impl First {
         }
     }
 
+    /// Whether it has all keys up to the end of the page, so that larger ones cannot be in the page.
+    pub(super) fn is_full(&mut self) -> bool {
+        let end = self.page.end();
+        if self.repeated && self.keys.len() >= end {
+            self.shorten();
+        }
+        self.keys.len() >= end
+    }
+
     /// The indexes in the page, in order.
     pub(super) fn into_page(mut self) -> Vec<u32> {
         self.shorten();

@@ -8,6 +8,9 @@ use crate::snapshot::format::{PREFIX_CHARS, Suffix};
 use crate::snapshot::open::{Bits, Entities, Names, Songs};
 use crate::text;
 
+/// The window of all songs.
+pub(super) const ALL: Range<u32> = 0..u32::MAX;
+
 impl<'a> Entities<'a> {
     /// The suffixes that begin with `words`, none for blank words.
     pub(super) fn suffixes_of(&self, words: &str) -> &'a [Suffix] {
@@ -57,7 +60,7 @@ impl Names<'_> {
     pub(super) fn songs_of(&self, entities: &[u32]) -> Vec<u32> {
         let mut list = Vec::with_capacity(entities.iter().map(|&at| self.songs_range(at).len()).sum());
         for &at in entities {
-            let _ = self.each_song(at, |song| {
+            let _ = self.each_song(at, &ALL, |song| {
                 list.push(song);
                 ControlFlow::Continue(())
             });
@@ -68,17 +71,25 @@ impl Names<'_> {
         list
     }
 
-    /// Visits the songs of an entity, ascending, until `visit` breaks.
+    /// Visits the songs of an entity that are in `window`, ascending, until `visit` breaks.
     pub(super) fn each_song(
         &self,
         at: u32,
+        window: &Range<u32>,
         mut visit: impl FnMut(u32) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut range = self.songs_range(at);
+        let range = self.songs_range(at);
         match self.songs {
-            None => range.try_for_each(visit),
+            None => (range.start.max(window.start)..range.end.min(window.end)).try_for_each(visit),
             Some(songs) => {
-                songs[range.start as usize..range.end as usize].iter().try_for_each(|song| visit(song.get()))
+                let songs = &songs[range.start as usize..range.end as usize];
+                let before = match window.start {
+                    0 => 0,
+                    start => songs.partition_point(|song| song.get() < start),
+                };
+                let within =
+                    songs[before..].iter().map(|song| song.get()).take_while(|song| *song < window.end);
+                within.into_iter().try_for_each(|song| visit(song))
             }
         }
     }

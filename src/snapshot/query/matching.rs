@@ -3,12 +3,12 @@
 //! One part of the question, a filter or the words, lists songs; the other parts are tests on each of
 //! them, which the tables answer in a step or two.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use zerocopy::little_endian::U32;
 
 use super::counts::{Counts, OTHERS, OwnerCounts, Source, WordCounts, WordLookup};
-use super::plan::{COSTS, Costs};
+use super::plan::COSTS;
 use super::question::{Filter, Query};
 use super::selection::Selection;
 use super::sets::Lookup;
@@ -20,6 +20,9 @@ use crate::snapshot::open::Snapshot;
 /// Songs that are listed before they are tested, and tested before the next step: each step for many songs
 /// at once, because the processor then waits for all their memory together.
 const CHUNK: usize = 512;
+
+/// Songs of the first chunk, as it may end the page; each has twice as many as the one before.
+const CHUNK_MIN: usize = 32;
 
 /// The parts of a question, looked up.
 pub(super) struct Matching<'q, 'a> {
@@ -33,26 +36,39 @@ pub(super) struct Matching<'q, 'a> {
 }
 
 impl<'q, 'a> Matching<'q, 'a> {
-    /// `None` if some filter, or some word of [`Query::beginnings`], leaves nothing.
+    /// `None` if some part of the question leaves nothing.
     pub(super) fn of(snapshot: &'q Snapshot<'a>, query: &'q Query) -> Option<Self> {
-        let owners = Filtered::of(snapshot, &query.filters)?;
-        let left = PerOwner::new(|owner| owners.get(owner));
-        let counted = |words: &'q str| {
-            let found = WordMatches::of(snapshot, words, left);
-            let counts = found.counts(snapshot);
-            (found, counts)
-        };
-        let mut words = query.words.as_deref().map(counted);
-        let mut others = Vec::new();
-        if let Some(beginnings) = &query.beginnings {
-            others.extend(words.take());
-            for word in beginnings {
-                others.push(Some(counted(word)).filter(|(_, counts)| counts.songs > 0)?);
-            }
-            others.sort_by_key(|(_, counts)| counts.songs);
-            // The list of words may be empty: blank words match nothing.
-            words = (!beginnings.is_empty()).then(|| others.remove(0)).map(Some)?;
+        let mut owners = Filtered::of(snapshot, &query.filters)?;
+        // The list of words may be empty: blank words match nothing.
+        if query.beginnings.as_ref().is_some_and(Vec::is_empty) {
+            return None;
         }
+        let words = query.words.iter().chain(query.beginnings.iter().flatten());
+        let mut found: Vec<_> = words.map(|words| WordMatches::of(snapshot, words)).collect();
+        // The stored set of a single one lists its songs in order.
+        let is_single = found.len() == 1;
+        found.retain(|words| match words.only_owners(snapshot, is_single) {
+            Some((owner, found)) => {
+                owners.narrow(owner, found);
+                false
+            }
+            None => true,
+        });
+        if owners.leave_nothing() {
+            return None;
+        }
+        let left = PerOwner::new(|owner| owners.get(owner));
+        let mut others = Vec::new();
+        for words in found {
+            let words = words.within(&left);
+            let counts = words.counts(snapshot);
+            if counts.songs == 0 {
+                return None;
+            }
+            others.push((words, counts));
+        }
+        others.sort_by_key(|(_, counts)| counts.songs);
+        let words = (!others.is_empty()).then(|| others.remove(0));
         let mut rarest = others.iter().map(|(_, counts)| *counts);
         let counts = Counts {
             songs: snapshot.count(Kind::Song) as usize,
@@ -99,35 +115,50 @@ impl<'q, 'a> Matching<'q, 'a> {
         }
     }
 
-    /// Lists the songs of `source` that pass a test, chunk by chunk.
-    pub(super) fn each_tested(&self, source: Source, test: &Test<'_, '_>, mut take: impl FnMut(&[u32])) {
-        let mut chunk = Vec::with_capacity(CHUNK);
+    /// Lists the songs of `source` in `window` that pass a test, chunk by chunk, until `take` breaks.
+    pub(super) fn each_tested(
+        &self,
+        source: Source,
+        window: &Range<u32>,
+        test: &Test<'_, '_>,
+        mut take: impl FnMut(&[u32]) -> ControlFlow<()>,
+    ) {
+        let (mut chunk, mut room) = (Vec::with_capacity(CHUNK), CHUNK_MIN);
         let mut pass = |chunk: &mut Vec<u32>| {
             test.retain(chunk);
-            take(chunk);
+            let taken = take(chunk);
             chunk.clear();
+            taken
         };
-        self.each(source, |song| {
+        let listed = self.each(source, window, |song| {
             chunk.push(song);
-            if chunk.len() == CHUNK {
-                pass(&mut chunk);
+            if chunk.len() < room {
+                return ControlFlow::Continue(());
             }
-            ControlFlow::Continue(())
+            room = (room * 2).min(CHUNK);
+            pass(&mut chunk)
         });
-        pass(&mut chunk);
+        if listed.is_continue() {
+            let _ = pass(&mut chunk);
+        }
     }
 
-    /// Lists the songs of `source` until `visit` breaks.
-    pub(super) fn each(&self, source: Source, mut visit: impl FnMut(u32) -> ControlFlow<()>) {
-        let _ = match source {
+    /// Lists the songs of `source` in `window` until `visit` breaks.
+    fn each(
+        &self,
+        source: Source,
+        window: &Range<u32>,
+        mut visit: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        match source {
             Source::Words => {
-                self.words.iter().try_for_each(|words| words.each_song(self.snapshot, &mut visit))
+                self.words.iter().try_for_each(|words| words.each_song(self.snapshot, window, &mut visit))
             }
             Source::Owners(owner) => {
                 let (names, owners) = (&self.snapshot.names[owner], self.owners.get(owner));
-                owners.unwrap_or_default().iter().try_for_each(|&at| names.each_song(at, &mut visit))
+                owners.unwrap_or_default().iter().try_for_each(|&at| names.each_song(at, window, &mut visit))
             }
-        };
+        }
     }
 
     /// Whether a song matches.
@@ -139,7 +170,7 @@ impl<'q, 'a> Matching<'q, 'a> {
     pub(super) fn test_of_all(&self, listed: Source) -> Test<'_, 'a> {
         let songs = self.counts.len(listed);
         let words = self.counts.words.filter(|_| listed != Source::Words);
-        let costs = Costs { names: COSTS.names_apart, ..COSTS };
+        let costs = COSTS.of(&self.counts, Some(listed));
         self.test(Some(listed), words.map(|words| costs.word_lookup(&words, songs as f64).0), songs)
     }
 
@@ -159,7 +190,7 @@ impl<'q, 'a> Matching<'q, 'a> {
             let owners = self.owners.get(owner).filter(|_| listed != Some(Source::Owners(owner)))?;
             Some((self.snapshot.songs.owners[owner], owners))
         });
-        let costs = COSTS.of(&self.counts);
+        let costs = COSTS.of(&self.counts, listed);
         // Words beyond those that are counted have few songs left to test.
         let tested = self.counts.others_tested(listed, songs as f64).map(|(_, tests)| tests);
         let others = self.others.iter().zip(tested.chain(std::iter::repeat(0.0)));
@@ -189,11 +220,6 @@ impl Test<'_, '_> {
         self
     }
 
-    /// Whether it looks at names.
-    pub(super) fn is_by_names(&self) -> bool {
-        matches!(self.words, WordTest::Names(_)) || self.others_are_by_names()
-    }
-
     /// Whether it looks at names for a word that is not the rarest.
     pub(super) fn others_are_by_names(&self) -> bool {
         self.others.iter().any(|words| matches!(words, WordTest::Names(_)))
@@ -218,7 +244,7 @@ impl Test<'_, '_> {
             match words {
                 WordTest::None => {}
                 WordTest::Set(set) => retain(songs, |song| set.holds(song)),
-                WordTest::Names(names) => retain(songs, |song| names.holds(song)),
+                WordTest::Names(names) => names.retain(songs),
             }
         }
     }
@@ -269,6 +295,19 @@ impl Filtered {
             *slot = Some(left);
         }
         Some(filtered)
+    }
+
+    /// Adds a filter by the owners in `found`, ascending.
+    fn narrow(&mut self, owner: Owner, mut found: Vec<u32>) {
+        if let Some(before) = &self.0[owner] {
+            found.retain(|at| is_among(*at, before));
+        }
+        self.0[owner] = Some(found);
+    }
+
+    /// Whether some filter leaves nothing.
+    fn leave_nothing(&self) -> bool {
+        self.0.values().flatten().any(Vec::is_empty)
     }
 
     fn get(&self, owner: Owner) -> Option<&[u32]> {

@@ -1,5 +1,6 @@
 //! Albums, artists and genres that match, and the songs that each has.
 
+use super::lookup::ALL;
 use super::matching::Matching;
 use super::plan::COSTS;
 use super::question::Query;
@@ -82,7 +83,7 @@ impl<'a> Snapshot<'a> {
         let mut seen = vec![u32::MAX; self.count(Owner::Album.into()) as usize];
         let count = |at: u32| {
             let mut counts = SongCounts::default();
-            let _ = names.each_song(at, |song| {
+            let _ = names.each_song(at, &ALL, |song| {
                 if wanted.as_ref().is_none_or(|wanted| wanted.holds(song)) {
                     counts.songs += 1;
                     let last = &mut seen[albums[song as usize].get() as usize];

@@ -74,14 +74,21 @@ impl fmt::Display for Plan {
 pub(super) struct Costs {
     /// Putting a song or a name into a set.
     pub(super) add: f64,
-    /// Asking the sets of a song's album, artist and genre about their names, or looking for the words in
-    /// its own.
+    /// Asking the sets of a song's album, artist and genre about their names.
     pub(super) names: f64,
-    /// The same for one of several words, and in a long listing: each test then waits for memory.
+    /// Looking for the words in a song's own name.
+    pub(super) own: f64,
+    /// `names` for one of several words, which many songs are tested for together.
     pub(super) names_apart: f64,
+    /// `own` for one of several words: the names of songs that are far apart wait for memory.
+    pub(super) own_apart: f64,
     /// A step to a song that lies anywhere in the tables: in a walk, in a listing out of order, and to the
     /// rank of a match.
     pub(super) scattered: f64,
+    /// A step over a song that matches by its own name, and that lies behind the window.
+    pub(super) skip: f64,
+    /// A look at the songs of an album, artist or genre that matches, for those in the window.
+    pub(super) skip_owner: f64,
     /// The largest share of the songs that match for which the first ones are kept, and not all.
     pub(super) share_max: f64,
 }
@@ -108,24 +115,33 @@ pub(super) struct Costs {
 ///
 /// `names_apart` is measured with two words at 1,000,000 songs that hardly a song has both of: 28,309 songs of a set,
 /// tested for a word by their names, took 184 ns each; a song is put into a set in 1.4 ns.
-pub(super) const COSTS: Costs =
-    Costs { add: 2.0, names: 24.0, names_apart: 120.0, scattered: 4.0, share_max: 0.25 };
+pub(super) const COSTS: Costs = Costs {
+    add: 2.0,
+    names: 24.0,
+    own: 24.0,
+    names_apart: 12.0,
+    own_apart: 100.0,
+    scattered: 4.0,
+    skip: 0.75,
+    skip_owner: 10.0,
+    share_max: 0.25,
+};
 
 /// The cheapest plan for `page` of the songs that `counts` are of, or for all of them. `is_default` says
 /// whether the answer is in default order.
 pub(super) fn plan(costs: &Costs, counts: &Counts, is_default: bool, page: Option<Page>) -> Plan {
-    Planner { costs: costs.of(counts), counts, is_default }.plan(page)
+    Planner { costs, counts, is_default }.plan(page)
 }
 
 struct Planner<'c> {
-    costs: Costs,
+    costs: &'c Costs,
     counts: &'c Counts,
     is_default: bool,
 }
 
 impl Planner<'_> {
     fn plan(&self, page: Option<Page>) -> Plan {
-        let (costs, counts) = (&self.costs, self.counts);
+        let (costs, counts) = (self.costs, self.counts);
         let Some(page) = page else { return self.whole() };
         if page.limit == 0 {
             return Plan::Nothing;
@@ -134,13 +150,13 @@ impl Planner<'_> {
         if share > costs.share_max || self.is_stored() {
             return self.whole();
         }
-        let Some((source, cost)) = self.cheapest(|source| self.list_cost(source, share)) else {
+        let Some((source, cost)) = self.cheapest(|source| self.list_cost(source, page)) else {
             return Plan::All;
         };
         let steps = share * counts.songs as f64;
         let listing = Listing {
             source,
-            words: self.word_test(Some(source), self.tests(source, share)).map(|(lookup, _)| lookup),
+            words: self.word_test(Some(source), self.tests(source, page)).map(|(lookup, _)| lookup),
             in_order: self.ends_early(source),
         };
         let walk_words = self.word_test(None, steps);
@@ -181,15 +197,26 @@ impl Planner<'_> {
         costs.min_by(|(_, a), (_, b)| a.total_cmp(b))
     }
 
-    /// The cost of listing the songs of `source`, of which a `share` is needed if they come in order.
-    fn list_cost(&self, source: Source, share: f64) -> f64 {
-        let tests = self.tests(source, share);
-        if self.ends_early(source) {
-            return tests + cost_of(self.word_test(Some(source), tests)) + self.others(Some(source), tests);
+    /// The cost of listing the songs of `source` for `page`.
+    fn list_cost(&self, source: Source, page: Page) -> f64 {
+        if !self.is_default {
+            let matches = self.counts.expected().min(self.counts.len(source) as f64);
+            return self.whole_cost(source) + matches * self.costs.scattered;
         }
-        let matches = self.counts.expected().min(self.counts.len(source) as f64);
-        let keys = if self.is_default { 0.0 } else { matches * self.costs.scattered };
-        self.whole_cost(source) + keys
+        let tests = self.tests(source, page);
+        let each = if self.counts.is_ascending(source) { 1.0 } else { self.costs.scattered };
+        let tested = cost_of(self.word_test(Some(source), tests)) + self.others(Some(source), tests);
+        self.skip_cost(source) + tests * each + tested
+    }
+
+    /// The cost of passing over the songs of `source` that are not in a window.
+    fn skip_cost(&self, source: Source) -> f64 {
+        match (source, &self.counts.words) {
+            (Source::Words, Some(words)) => {
+                words.own as f64 * self.costs.skip + words.owners as f64 * self.costs.skip_owner
+            }
+            _ => 0.0,
+        }
     }
 
     /// The cost of listing all songs of `source`, each tested for the words.
@@ -199,10 +226,15 @@ impl Planner<'_> {
         listed * each + cost_of(self.word_test(Some(source), listed)) + self.others(Some(source), listed)
     }
 
-    /// The songs of `source` that are tested, if a `share` is needed where they come in order.
-    fn tests(&self, source: Source, share: f64) -> f64 {
-        let listed = self.counts.len(source) as f64;
-        if self.ends_early(source) { listed * share } else { listed }
+    /// The songs of `source` that are tested for `page`: in default order, those in the first window, or those up to
+    /// the end of the page.
+    fn tests(&self, source: Source, page: Page) -> f64 {
+        let share = match self.is_default {
+            false => 1.0,
+            true if self.ends_early(source) => page.end() as f64 / self.counts.expected(),
+            true => self.counts.window_share(page),
+        };
+        self.counts.len(source) as f64 * share
     }
 
     /// Whether a source lists its songs in the order of the answer, so that the page ends the listing.
@@ -213,29 +245,25 @@ impl Planner<'_> {
     /// The cheapest way to test songs for the words, unless these list the songs, and its cost.
     fn word_test(&self, listed: Option<Source>, tests: f64) -> Option<(WordLookup, f64)> {
         let words = self.counts.words.filter(|_| listed != Some(Source::Words))?;
-        Some(self.costs.word_lookup(&words, tests))
+        Some(self.costs.of(self.counts, listed).word_lookup(&words, tests))
     }
 
     /// The cost of the tests for the words that list no songs, of that many songs that are tested for anything.
     fn others(&self, listed: Option<Source>, tests: f64) -> f64 {
         let tested = self.counts.others_tested(listed, tests);
-        tested.map(|(words, tests)| self.costs.word_lookup(words, tests).1).sum()
+        let costs = self.costs.of(self.counts, listed);
+        tested.map(|(words, tests)| costs.word_lookup(words, tests).1).sum()
     }
 }
 
 impl Costs {
-    /// Those for a question with these counts.
-    pub(super) fn of(&self, counts: &Counts) -> Costs {
-        let is_of_several = counts.others().next().is_some();
-        Costs { names: if is_of_several { self.names_apart } else { self.names }, ..*self }
-    }
-
-    /// After how many tests by names of a listing of `source` sets for all of it would have cost less.
-    pub(super) fn patience(&self, counts: &Counts, source: Source) -> usize {
-        let costs = Costs { names: self.names_apart, ..*self };
-        let words = counts.words.as_ref().filter(|_| source != Source::Words);
-        let cost = |words: &WordCounts| costs.word_lookup(words, counts.len(source) as f64).1;
-        (words.into_iter().chain(counts.others()).map(cost).sum::<f64>() / costs.names) as usize
+    /// Those for a listing of a part of a question with these counts; `None` is for a walk, whose songs stand side
+    /// by side.
+    pub(super) fn of(&self, counts: &Counts, listed: Option<Source>) -> Costs {
+        match counts.others().next().and(listed) {
+            None => *self,
+            Some(_) => Costs { names: self.names_apart, own: self.own_apart, ..*self },
+        }
     }
 
     /// The cheapest way to make that many tests for words, and its cost.
@@ -243,9 +271,11 @@ impl Costs {
         if words.is_stored_set {
             return (WordLookup::Set, tests);
         }
-        let (by_own_set, by_own_name) = (words.own as f64 * self.add, tests * self.names);
+        let (by_own_set, by_own_name) = (words.own as f64 * self.add, tests * self.own);
         let by_owners = words.owners as f64 * self.add;
-        let by_names = by_owners + by_own_set.min(by_own_name) + tests * self.names;
+        // A table for each kind of owner that matches.
+        let by_names =
+            by_owners + by_own_set.min(by_own_name) + tests * self.names * words.kinds as f64 / 3.0;
         let by_set = words.songs as f64 * self.add + tests;
         if by_set <= by_names {
             return (WordLookup::Set, by_set);

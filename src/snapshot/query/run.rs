@@ -4,11 +4,15 @@ use std::ops::ControlFlow;
 
 use super::counts::Source;
 use super::first::First;
+use super::lookup::ALL;
 use super::matching::{Matching, Test};
 use super::plan::{COSTS, Listing, Plan, Walk, plan};
 use super::question::Page;
 use super::selection::Selection;
 use super::sorted::{Sorted, SortedWalk};
+
+/// How many times larger the second window of songs is than the first one. The third one has all that are left.
+const WINDOW_GROWTH: usize = 8;
 
 impl<'a> Matching<'_, 'a> {
     /// The number of songs that match.
@@ -31,7 +35,10 @@ impl<'a> Matching<'_, 'a> {
         }
         let mut songs = Vec::new();
         let test = self.test(Some(source), listing.words, self.counts().len(source));
-        self.each_tested(source, &test, |chunk| songs.extend_from_slice(chunk));
+        self.each_tested(source, &ALL, &test, |chunk| {
+            songs.extend_from_slice(chunk);
+            ControlFlow::Continue(())
+        });
         if !self.counts().is_ascending(source) {
             songs.sort_unstable();
             songs.dedup();
@@ -41,7 +48,7 @@ impl<'a> Matching<'_, 'a> {
 
     /// A page in an order, from a listing.
     pub(super) fn list(&self, listing: Listing, order: &Sorted<'_>, page: Page) -> Vec<u32> {
-        self.list_tested(listing, order, page, &self.list_test(listing, page))
+        self.list_tested(listing, order, page, &self.list_test(listing, order.is_default(), page))
     }
 
     /// A page in an order: from a walk through it, or else from a listing.
@@ -52,55 +59,64 @@ impl<'a> Matching<'_, 'a> {
             return page;
         }
         let test = match otherwise.words {
-            Some(_) if otherwise.words != words => self.list_test(otherwise, page),
+            Some(_) if otherwise.words != words => self.list_test(otherwise, order.is_default(), page),
             // The walk had fewer songs to test than the listing has.
-            _ if test.others_are_by_names() => self.list_test(otherwise, page),
+            _ if test.others_are_by_names() => self.list_test(otherwise, order.is_default(), page),
             _ => test.without(otherwise.source),
         };
         self.list_tested(otherwise, order, page, &test)
     }
 
     /// The test for a listing, whose tests are as many as it lists songs until the page ends.
-    fn list_test(&self, listing: Listing, page: Page) -> Test<'_, 'a> {
+    fn list_test(&self, listing: Listing, is_default: bool, page: Page) -> Test<'_, 'a> {
         let listed = self.counts().len(listing.source);
-        let share = if listing.in_order { page.end() as f64 / self.counts().expected() } else { 1.0 };
+        let share = if is_default { self.counts().window_share(page) } else { 1.0 };
         // A float beyond the largest number becomes that number.
-        let tests = (listed as f64 * share.min(1.0)) as usize;
+        let tests = (listed as f64 * share) as usize;
         self.test(Some(listing.source), listing.words, tests)
     }
 
     fn list_tested(&self, listing: Listing, order: &Sorted<'_>, page: Page, test: &Test<'_, '_>) -> Vec<u32> {
-        if listing.in_order {
-            return self.list_in_order(listing.source, page, test);
-        }
         let mut first = First::new(page, !self.counts().is_ascending(listing.source));
-        self.each_tested(listing.source, test, |songs| match order.is_default() {
-            true => first.extend(songs.iter().map(|song| u64::from(*song))),
-            false => first.extend(songs.iter().map(|song| order.key(*song))),
+        if order.is_default() {
+            return self.list_windows(listing, page, test, self.counts().window(page));
+        }
+        self.each_tested(listing.source, &ALL, test, |songs| {
+            first.extend(songs.iter().map(|song| order.key(*song)));
+            ControlFlow::Continue(())
         });
         first.into_page()
     }
 
-    /// Lists the songs of a source that has them in default order, until the page ends. Where parts of the question
-    /// exclude each other, many more songs are tested than was planned; the rest is then tested by sets.
-    fn list_in_order(&self, source: Source, page: Page, test: &Test<'_, '_>) -> Vec<u32> {
-        let (mut list, mut passed) = (Vec::new(), 0);
-        let mut left = if test.is_by_names() { COSTS.patience(self.counts(), source) } else { usize::MAX };
-        let mut for_rest = None;
-        self.each(source, |song| {
-            if left == 0 && for_rest.is_none() {
-                for_rest = Some(self.test_of_all(source));
+    /// A page in default order: lists the first `window` songs of the collection, and where the page does not end
+    /// among them, those behind. Where parts of the question exclude each other, many more songs are tested than
+    /// was planned; tests that cost least for all of them then test the later ones.
+    pub(super) fn list_windows(
+        &self,
+        listing: Listing,
+        page: Page,
+        test: &Test<'_, '_>,
+        window: usize,
+    ) -> Vec<u32> {
+        let source = listing.source;
+        let mut first = First::new(page, !self.counts().is_ascending(source));
+        let (mut for_rest, mut begin) = (None, 0);
+        for end in [window, window.saturating_mul(WINDOW_GROWTH), self.counts().songs] {
+            // A song's index is below their number, which fits.
+            let window = begin..end.min(self.counts().songs) as u32;
+            let test =
+                if begin == 0 { test } else { for_rest.get_or_insert_with(|| self.test_of_all(source)) };
+            self.each_tested(source, &window, test, |songs| {
+                first.extend(songs.iter().map(|song| u64::from(*song)));
+                let is_last = listing.in_order && first.is_full();
+                if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if window.end as usize == self.counts().songs || first.is_full() {
+                break;
             }
-            left = left.saturating_sub(1);
-            if for_rest.as_ref().unwrap_or(test).holds(song) {
-                if passed >= page.offset {
-                    list.push(song);
-                }
-                passed += 1;
-            }
-            if passed < page.end() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        list
+            begin = window.end;
+        }
+        first.into_page()
     }
 
     /// Walks through all songs in the order; `None` if the page does not end within `most`.

@@ -1,15 +1,19 @@
 //! The songs that some words match, and tests whether they match a song.
 
 use std::borrow::Cow;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use zerocopy::little_endian::U32;
 
 use super::counts::{WordCounts, WordLookup};
+use super::lookup::ALL;
 use super::sets::{IndexSet, Lookup};
-use crate::model::{Kind, PerOwner};
+use crate::model::{Kind, Owner, PerOwner};
 use crate::snapshot::format::Suffix;
 use crate::snapshot::open::{Bits, Snapshot};
+
+/// Suffixes that are looked at before the songs among them are visited.
+const CHUNK: usize = 256;
 
 /// The part of the collection that some words match.
 pub(super) struct WordMatches<'q, 'a> {
@@ -29,20 +33,49 @@ enum Found<'a> {
 }
 
 impl<'q, 'a> WordMatches<'q, 'a> {
-    /// Looks the words up. `left` are the albums, artists and genres that filters leave.
-    pub(super) fn of(snapshot: &Snapshot<'a>, words: &'q str, left: PerOwner<Option<&[u32]>>) -> Self {
+    /// Looks the words up.
+    pub(super) fn of(snapshot: &Snapshot<'a>, words: &'q str) -> Self {
         if let Some(set) = snapshot.songs.set_of(words) {
             return WordMatches { words, found: Found::Set(set) };
         }
-        let owners = PerOwner::new(|owner| {
-            let found = snapshot.names[owner].entities.suffixes_of(words);
-            match left[owner] {
-                None => Cow::Borrowed(found),
-                Some(left) => found.iter().filter(|at| is_among(at.entity.get(), left)).copied().collect(),
-            }
-        });
+        let owners = PerOwner::new(|owner| Cow::Borrowed(snapshot.names[owner].entities.suffixes_of(words)));
         let songs = snapshot.songs.entities.suffixes_of(words);
         WordMatches { words, found: Found::Suffixes { songs, owners } }
+    }
+
+    /// Without the albums, artists and genres that are not `left` by filters.
+    pub(super) fn within(mut self, left: &PerOwner<Option<&[u32]>>) -> Self {
+        if let Found::Suffixes { owners, .. } = &mut self.found {
+            for owner in Owner::ALL {
+                if let Some(left) = left[owner] {
+                    owners[owner].to_mut().retain(|at| is_among(at.entity.get(), left));
+                }
+            }
+        }
+        self
+    }
+
+    /// The owners whose names hold the words, ascending, if these are of one kind, and no song's own name does. The
+    /// words are then a filter by these owners, which costs less. `keep_set` makes no filter of a stored
+    /// set.
+    pub(super) fn only_owners(&self, snapshot: &Snapshot<'a>, keep_set: bool) -> Option<(Owner, Vec<u32>)> {
+        let is_own = match &self.found {
+            Found::Set(_) => keep_set || !snapshot.songs.entities.suffixes_of(self.words).is_empty(),
+            Found::Suffixes { songs, .. } => !songs.is_empty(),
+        };
+        if is_own {
+            return None;
+        }
+        let found = Owner::ALL.map(|owner| match &self.found {
+            Found::Set(_) => (owner, snapshot.names[owner].entities.suffixes_of(self.words)),
+            Found::Suffixes { owners, .. } => (owner, &*owners[owner]),
+        });
+        let mut found = found.into_iter().filter(|(_, found)| !found.is_empty());
+        let (Some((owner, found)), None) = (found.next(), found.next()) else { return None };
+        let mut owners: Vec<u32> = found.iter().map(|suffix| suffix.entity.get()).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        Some((owner, owners))
     }
 
     /// The counts for a plan.
@@ -62,23 +95,28 @@ impl<'q, 'a> WordMatches<'q, 'a> {
             songs: songs.len() + listed.sum::<usize>(),
             own: songs.len(),
             owners: owners.values().map(|found| found.len()).sum(),
+            kinds: owners.values().filter(|found| !found.is_empty()).count(),
         }
     }
 
-    /// Visits the songs until `visit` breaks. A song that matches by several names comes several times.
+    /// Visits the songs in `window` until `visit` breaks. A song that matches by several names comes several times.
     pub(super) fn each_song(
         &self,
         snapshot: &Snapshot<'a>,
+        window: &Range<u32>,
         mut visit: impl FnMut(u32) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let (songs, owners) = match &self.found {
-            Found::Set(set) => return set.iter().try_for_each(visit),
+            Found::Set(set) => return set.iter_within(window).try_for_each(visit),
             Found::Suffixes { songs, owners } => (songs, owners),
         };
-        songs.iter().try_for_each(|suffix| visit(suffix.entity.get()))?;
+        match *window == ALL {
+            true => songs.iter().try_for_each(|suffix| visit(suffix.entity.get()))?,
+            false => songs.chunks(CHUNK).try_for_each(|chunk| each_within(chunk, window, &mut visit))?,
+        }
         for (owner, found) in owners.iter() {
             let names = &snapshot.names[owner];
-            found.iter().try_for_each(|suffix| names.each_song(suffix.entity.get(), &mut visit))?;
+            found.iter().try_for_each(|suffix| names.each_song(suffix.entity.get(), window, &mut visit))?;
         }
         ControlFlow::Continue(())
     }
@@ -89,10 +127,17 @@ impl<'q, 'a> WordMatches<'q, 'a> {
             return IndexSet::Ready(set.clone());
         }
         let mut set = IndexSet::new(snapshot.count(Kind::Song), songs);
-        let _ = self.each_song(snapshot, |song| {
-            set.add(song);
-            ControlFlow::Continue(())
-        });
+        // One loop for each form of the set: a look at the form for each song would triple the time.
+        let _ = match &mut set {
+            IndexSet::Dense(words) => self.each_song(snapshot, &ALL, |song| {
+                words[song as usize / 64] |= 1 << (song % 64);
+                ControlFlow::Continue(())
+            }),
+            sparse => self.each_song(snapshot, &ALL, |song| {
+                sparse.add(song);
+                ControlFlow::Continue(())
+            }),
+        };
         set
     }
 
@@ -107,18 +152,39 @@ impl<'q, 'a> WordMatches<'q, 'a> {
         else {
             return WordTest::Set(self.set(snapshot, songs).lookup());
         };
-        WordTest::Names(Box::new(ByNames {
+        WordTest::Names(ByNames {
             // Looking at names would find blank words everywhere.
             songs: (own_set || own.is_empty())
                 .then(|| IndexSet::of(own, snapshot.count(Kind::Song)).lookup()),
-            owners: PerOwner::new(|owner| {
-                let set = IndexSet::of(&owners[owner], snapshot.count(owner.into()));
-                (snapshot.songs.owners[owner], set.lookup())
-            }),
+            owners: Owner::ALL
+                .into_iter()
+                .filter(|owner| !owners[*owner].is_empty())
+                .map(|owner| {
+                    let set = IndexSet::of(&owners[owner], snapshot.count(owner.into()));
+                    (snapshot.songs.owners[owner], set.lookup())
+                })
+                .collect(),
             words: self.words.as_bytes(),
             snapshot,
-        }))
+        })
     }
+}
+
+/// Visits the entities of a chunk that are in `window`. Gathers them without a branch, because they are few and stand
+/// anywhere.
+fn each_within(
+    chunk: &[Suffix],
+    window: &Range<u32>,
+    visit: impl FnMut(u32) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let (mut list, mut len) = ([0; CHUNK], 0);
+    let width = window.end - window.start;
+    for suffix in chunk {
+        let song = suffix.entity.get();
+        list[len] = song;
+        len += usize::from(song.wrapping_sub(window.start) < width);
+    }
+    list.into_iter().take(len).try_for_each(visit)
 }
 
 /// The test of the words.
@@ -128,7 +194,7 @@ pub(super) enum WordTest<'m, 'a> {
     /// By a set of all songs that match.
     Set(Lookup<'a>),
     /// By the names of each song.
-    Names(Box<ByNames<'m, 'a>>),
+    Names(ByNames<'m, 'a>),
 }
 
 impl WordTest<'_, '_> {
@@ -148,8 +214,8 @@ impl WordTest<'_, '_> {
 pub(super) struct ByNames<'m, 'a> {
     /// The songs that match by their own names; without it the test looks at the name.
     songs: Option<Lookup<'a>>,
-    /// The owner of each song, and the owners that match.
-    owners: PerOwner<(&'a [U32], Lookup<'a>)>,
+    /// The owner of each song, and the owners that match, for each kind of which any do.
+    owners: Vec<(&'a [U32], Lookup<'a>)>,
     words: &'m [u8],
     snapshot: &'m Snapshot<'a>,
 }
@@ -158,13 +224,30 @@ impl ByNames<'_, '_> {
     /// Whether the words match `song`.
     #[inline]
     pub(super) fn holds(&self, song: u32) -> bool {
-        // Asks all three, because the tables are large: the processor then waits for them together.
+        // Asks all, because the tables are large: the processor then waits for them together.
         let owner_holds = |held, (of, set): &(&[U32], Lookup<'_>)| held | set.holds(of[song as usize].get());
-        self.owners.values().fold(false, owner_holds)
-            || match &self.songs {
-                Some(set) => set.holds(song),
-                None => self.snapshot.songs.entities.name_holds(song, self.words),
-            }
+        self.owners.iter().fold(false, owner_holds) || self.own_holds(song)
+    }
+
+    /// Whether the words match the name of `song` itself.
+    #[inline]
+    fn own_holds(&self, song: u32) -> bool {
+        match &self.songs {
+            Some(set) => set.holds(song),
+            None => self.snapshot.songs.entities.name_holds(song, self.words),
+        }
+    }
+
+    /// Keeps the songs that the words match. Asks one table about all songs before the next table, because the
+    /// processor then waits for the memory of many songs together.
+    pub(super) fn retain(&self, songs: &mut Vec<u32>) {
+        let mut held = vec![false; songs.len()];
+        for (of, set) in &self.owners {
+            let ask = |(held, song): (&mut bool, &u32)| *held |= set.holds(of[*song as usize].get());
+            held.iter_mut().zip(songs.iter()).for_each(ask);
+        }
+        let mut held = held.into_iter();
+        songs.retain(|song| held.next().unwrap_or_default() || self.own_holds(*song));
     }
 }
 

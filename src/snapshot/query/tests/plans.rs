@@ -30,12 +30,12 @@ impl Counts {
 
     /// With words that match `songs` songs, of which the snapshot has a set.
     fn stored(self, songs: usize) -> Counts {
-        Counts { words: Some(WordCounts { is_stored_set: true, songs, own: 0, owners: 0 }), ..self }
+        Counts { words: Some(WordCounts { is_stored_set: true, songs, own: 0, owners: 0, kinds: 0 }), ..self }
     }
 
     /// With words that match the names of `own` songs and of `owners` owners, and `songs` in all.
     fn words(self, songs: usize, own: usize, owners: usize) -> Counts {
-        Counts { words: Some(WordCounts { is_stored_set: false, songs, own, owners }), ..self }
+        Counts { words: Some(WordCounts { is_stored_set: false, songs, own, owners, kinds: 3 }), ..self }
     }
 
     fn in_default_order(self, limit: usize, offset: usize) -> Plan {
@@ -183,27 +183,34 @@ fn several(rarest: WordCounts, other: WordCounts) -> Counts {
     Counts { words: Some(rarest), others: [Some(other), None, None, None], ..counts() }
 }
 
+/// A window has twice as many matches as the page needs, where parts of the question are independent.
 #[test]
-fn names_of_a_listing_are_looked_at_no_longer_than_a_set_would_take() {
-    let stored = WordCounts { is_stored_set: true, songs: 2800, own: 0, owners: 0 };
-    let other = WordCounts { is_stored_set: false, songs: 3000, own: 3000, owners: 0 };
-    let set = 3000.0 * COSTS.add + 2800.0;
-    assert_eq!(COSTS.patience(&several(stored, other), Source::Words), (set / COSTS.names_apart) as usize);
-    // A stored set costs the tests alone.
-    assert_eq!(
-        COSTS.patience(&several(stored, stored), Source::Words),
-        (2800.0 / COSTS.names_apart) as usize
-    );
+fn pages_in_default_order_come_from_the_first_songs() {
+    let words = |songs| WordCounts { is_stored_set: false, songs, own: songs, owners: 0, kinds: 0 };
+    let counts = several(words(SONGS / 10), words(SONGS / 5));
+    assert_eq!(counts.window(page(20)), SONGS / 50);
+    assert_eq!(counts.window(Page { limit: 20, offset: 20 }), SONGS / 25);
+    // A window of a quarter would save too little.
+    assert!((24_000..25_000).contains(&counts.window(page(249))));
+    assert_eq!(counts.window(page(250)), SONGS);
+    // The listing of the window costs less than a set of the other words, which all songs would be tested by.
+    let names = Some(WordLookup::Names { own_set: false });
+    let few = several(words(2000), words(50_000));
+    assert_eq!(few.in_default_order(20, 0), Plan::List(listing(Source::Words, names), page(20)));
+    assert_eq!(few.all(), Plan::Whole(listing(Source::Words, None)));
 }
 
 #[test]
 fn of_several_words_the_later_ones_test_what_the_first_ones_leave() {
-    let words = |songs| WordCounts { is_stored_set: false, songs, own: songs, owners: 0 };
+    let words = |songs| WordCounts { is_stored_set: false, songs, own: songs, owners: 0, kinds: 0 };
     let counts = several(words(SONGS / 10), words(SONGS / 5));
     let tests = |listed| counts.others_tested(listed, 1000.0).map(|(_, tests)| tests).collect::<Vec<_>>();
     assert_eq!(tests(None), [100.0]);
     assert_eq!(tests(Some(Source::Words)), [1000.0]);
-    // A test by the names of a song and of its owners costs what 120 songs cost in a set.
-    assert_eq!(COSTS.of(&counts).word_lookup(&words(12_000), 100.0).0, WordLookup::Names { own_set: false });
-    assert_eq!(COSTS.of(&counts).word_lookup(&words(11_900), 100.0).0, WordLookup::Set);
+    // A test by the name of a song that stands apart costs what 50 songs cost in a set; in a walk, 12.
+    let lookup = |listed, songs| COSTS.of(&counts, listed).word_lookup(&words(songs), 100.0).0;
+    assert_eq!(lookup(Some(Source::Words), 5100), WordLookup::Names { own_set: false });
+    assert_eq!(lookup(Some(Source::Words), 4900), WordLookup::Names { own_set: true });
+    assert_eq!(lookup(None, 1300), WordLookup::Names { own_set: false });
+    assert_eq!(lookup(None, 1100), WordLookup::Names { own_set: true });
 }

@@ -42,6 +42,11 @@ proptest! {
                 for words in LOOKUPS.map(Some) {
                     for in_order in [false, in_order] {
                         let listing = Listing { source, words, in_order };
+                        if order.is_default() {
+                            let test = matching.test(Some(source), words, most);
+                            let windows = matching.list_windows(listing, page, &test, most / 8);
+                            prop_assert_eq!(shown(windows), model.clone(), "{:?} by {:?}", question, listing);
+                        }
                         let page_listed = matching.list(listing, &order, page);
                         prop_assert_eq!(shown(page_listed), model.clone(), "{:?} by {:?}", question, listing);
                     }
