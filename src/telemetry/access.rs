@@ -27,7 +27,7 @@ const SPARE_BYTES: usize = 4096;
 /// As Apache and Gunicorn write the time.
 const APACHE: &str = "[%d/%b/%Y:%H:%M:%S %z]";
 
-/// The settings of the access log.
+/// What the configuration says about the access log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessSettings {
     /// `ACCESS_LOGFILE`: the file to append to; none for stdout.
@@ -145,7 +145,7 @@ impl AccessLog {
         })
     }
 
-    /// Writes the gathered lines at the end of a process, which waits a moment for the one that writes the file.
+    /// Writes what was gathered at the end of a process, which waits a moment for the one that writes the file.
     pub fn end(&self, log: &Logger) {
         self.flush(log);
         self.output.end();

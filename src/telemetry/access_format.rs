@@ -167,7 +167,7 @@ impl GunicornFormat {
     }
 }
 
-/// A line that has begun: its text, with gaps for the values that are known only at the end.
+/// A line that has begun: its text, with gaps for what is known only at the end.
 #[derive(Debug, Default)]
 pub struct AccessLine {
     text: String,
@@ -284,7 +284,7 @@ impl Field<'_> {
         out.push_str(protocol);
     }
 
-    /// Writes a client's text: nothing in it ends the line or a quoted field, or steers a terminal.
+    /// Writes what a client has sent: nothing in it ends the line or a quoted field, or steers a terminal.
     fn sent(self, bytes: &[u8]) {
         let harmless = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b'"' && *byte != b'\\';
         // The common case: as it is.

@@ -1,4 +1,4 @@
-//! The facts of one request in the access log.
+//! What the access log tells of one request.
 
 use std::net::IpAddr;
 

@@ -103,7 +103,7 @@ mod tests {
         }
     }
 
-    /// Python's results for hundreds of formats; `generate.py` beside the file tells how.
+    /// What Python made of hundreds of formats; `generate.py` beside the file tells how.
     #[test]
     fn dates_are_those_that_python_wrote() {
         let cases = include_str!("../../tests/fixtures/logging/dates.jsonl").lines();

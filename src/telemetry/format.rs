@@ -91,7 +91,7 @@ const ATTRIBUTES: [(&str, Kind, Take); 18] = [
     ("taskName", Kind::None, |_| Value::None),
 ];
 
-/// Python's format in place of an empty one.
+/// What Python uses for an empty format.
 const DEFAULT: &str = "%(message)s";
 
 impl LogFormat {
@@ -226,7 +226,7 @@ mod tests {
         }
     }
 
-    /// Python's results for hundreds of formats, which it may refuse; `generate.py` beside the file tells how.
+    /// What Python made of hundreds of formats, or refused; `generate.py` beside the file tells how.
     #[test]
     fn records_look_as_python_writes_them() {
         let lines = include_str!("../../tests/fixtures/logging/formats.jsonl").lines();

@@ -1,4 +1,4 @@
-//! The faults of a `LOG_FORMAT` or an `ACCESS_LOGFORMAT`, in words.
+//! What is wrong with a `LOG_FORMAT` or an `ACCESS_LOGFORMAT`, in words.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub enum FormatError {
         column: usize,
         /// The name as written.
         name: String,
-        /// The attribute that was probably meant.
+        /// What was probably meant.
         nearest: Option<&'static str>,
         /// The names that there are.
         known: String,
@@ -36,7 +36,7 @@ pub enum FormatError {
         column: usize,
         /// The attribute.
         name: String,
-        /// The character that stands there instead; none at the end of the text.
+        /// What stands there instead; none at the end of the text.
         found: Option<char>,
     },
     /// A conversion that does not fit the attribute.
@@ -47,7 +47,7 @@ pub enum FormatError {
         name: String,
         /// The conversion type as written.
         conversion: char,
-        /// The kind of the attribute.
+        /// What the attribute is.
         got: &'static str,
     },
     /// A width or precision that is too large.

@@ -31,7 +31,7 @@ pub struct Log {
 
 impl Log {
     /// Opens the log of a server, which never waits for a slow reader. `process_name` and `logger_name` are
-    /// the values of `%(processName)s` and `%(name)s`.
+    /// what `%(processName)s` and `%(name)s` print.
     ///
     /// # Errors
     /// The file cannot be opened for appending, or the date format is not one of strftime.
@@ -106,7 +106,7 @@ impl Log {
         self.lines.follow()
     }
 
-    /// Hands on the lines that the process that writes the file has not taken yet, and tells the lost ones once it does.
+    /// Hands on what the process that writes the file has not taken yet, and says what was lost once it does.
     /// Records do so as well; a process that has nothing to say does it here.
     pub fn flush(&self) {
         if self.lines.output.flush() {
@@ -231,7 +231,7 @@ impl Lines {
             asctime: &scratch.asctime,
             created: seconds(now),
             filename: record.file().rsplit('/').next().unwrap_or_default(),
-            // slog leaves it empty; Python prints this when it does not know.
+            // slog leaves it empty; this is what Python prints when it does not know.
             func_name: Some(record.function())
                 .filter(|name| !name.is_empty())
                 .unwrap_or("(unknown function)"),

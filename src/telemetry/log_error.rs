@@ -13,14 +13,14 @@ pub enum LogError {
     Open {
         /// `LOG_PATH`.
         path: PathBuf,
-        /// The system's error.
+        /// What the system said.
         reason: io::Error,
     },
     /// `LOG_DATE_FORMAT` is not understood.
     DateFormat {
         /// `LOG_DATE_FORMAT`.
         format: String,
-        /// Its fault.
+        /// What is wrong with it.
         reason: DateFormatError,
     },
 }

@@ -6,7 +6,7 @@ use slog::Level;
 
 use super::format::LogFormat;
 
-/// The settings of the log.
+/// What the configuration says about the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogSettings {
     /// `LOG_FORMAT`.

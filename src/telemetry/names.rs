@@ -11,13 +11,13 @@ use std::{fmt, io};
 /// A host as it is written in the configuration, and a port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostName {
-    /// The name to look up.
+    /// What is to be looked up.
     pub host: String,
     /// The port that belongs to it.
     pub port: u16,
 }
 
-/// The names that this process knows: those of its master at the time of the fork, and those that it has been told since.
+/// What this process knows: its master's knowledge at the time of the fork, and what it has been told since.
 static KNOWN: Mutex<BTreeMap<HostName, Vec<SocketAddr>>> = Mutex::new(BTreeMap::new());
 static NEWS: Condvar = Condvar::new();
 
@@ -71,7 +71,7 @@ impl HostName {
     /// Looks it up, which may take as long as name servers take.
     ///
     /// # Errors
-    /// The system's error.
+    /// What the system says.
     pub fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
         Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
     }
@@ -89,7 +89,7 @@ pub fn line(name: &HostName, addresses: &[SocketAddr]) -> String {
     format!("{} {} {}", name.port, addresses.join(","), name.host)
 }
 
-/// The name and the addresses in a line of [`line()`].
+/// What [`line()`] has written.
 pub fn parse(line: &str) -> Option<(HostName, Vec<SocketAddr>)> {
     let mut words = line.splitn(3, ' ');
     let port = words.next()?.parse().ok()?;

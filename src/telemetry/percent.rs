@@ -54,7 +54,7 @@ pub(super) struct Spec {
     conversion: u8,
 }
 
-/// The fault of a specification; `format` adds its place.
+/// What is wrong with a specification; `format` adds where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SpecError {
     /// No conversion type follows, or this character, which is none.

@@ -20,11 +20,11 @@ use nix::sys::socket::{
 pub(super) const MESSAGE_MAX: usize = 64 * 1024;
 /// Bytes that the writer gathers for one `write`.
 const GATHERED_MAX: usize = 256 * 1024;
-/// The bytes that the kernel is asked to keep until they are taken; it may grant fewer.
+/// What the kernel is asked to keep of what has not been taken yet; it may grant less.
 const WAITING_MAX: usize = 1024 * 1024;
 /// How often a writer that has nothing to write looks whether its file was moved.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The first byte of a message.
+/// What a message begins with.
 const LINES: u8 = b'L';
 const REOPEN: u8 = b'R';
 
@@ -36,15 +36,15 @@ pub struct Relay(Arc<OwnedFd>);
 #[derive(Debug)]
 pub struct Relayed {
     socket: OwnedFd,
-    /// The message behind lines that is not one of them.
+    /// What has come out behind lines, and is not one.
     pending: Option<Taken>,
 }
 
-/// A message that has come out.
+/// What has come out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     Lines(String),
-    /// The file is to be reopened.
+    /// The file is to be opened again.
     Reopen,
     /// Nothing within the time that was given.
     Nothing,
@@ -69,7 +69,7 @@ impl Relay {
         self.message(LINES, lines)
     }
 
-    /// Has the writer reopen its file, after the lines that were sent before.
+    /// Has the writer open its file again, after what was sent before.
     ///
     /// # Errors
     /// The writer is too far behind; it looks itself when it goes on.
@@ -87,7 +87,7 @@ impl Relay {
         let _ = shutdown(self.0.as_raw_fd(), Shutdown::Write);
     }
 
-    /// Waits until the kernel has room for lines (for most of the bytes that it may keep), but not longer than this.
+    /// Waits until the kernel has room for lines (for most of what it may keep), but not longer than this.
     pub(super) fn wait(&self, patience: Duration) {
         wait(self.0.as_fd(), PollFlags::POLLOUT, patience);
     }
@@ -104,7 +104,7 @@ impl Relay {
 }
 
 impl Relayed {
-    /// The same for another process: each message goes to one of the two.
+    /// The same for another process: what one takes the other does not get.
     ///
     /// # Errors
     /// The system has no more descriptors.
@@ -148,7 +148,7 @@ impl Relayed {
     }
 }
 
-/// Writes the lines that come out until the end, and looks now and then whether the file was moved.
+/// Writes what comes out until the end, and looks now and then whether the file was moved.
 pub(super) fn write_out(mut relayed: Relayed, write: impl Fn(&str), reopen: impl Fn(), look: impl Fn()) {
     loop {
         match relayed.take(LOOK_EVERY) {

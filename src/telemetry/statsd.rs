@@ -2,8 +2,8 @@
 //! fails.
 //!
 //! Metrics are gathered into datagrams below the MTU, so the owner of a [`Statsd`] calls [`Statsd::flush`] from
-//! time to time. Made after the fork: a buffer that crosses one would be sent twice. Metrics that are gathered before
-//! the host is known, or that cannot be sent, are lost and counted.
+//! time to time. Made after the fork: a buffer that crosses one would be sent twice. What is gathered before
+//! the host is known, or cannot be sent, is lost and counted.
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ use cadence::{Counted, Gauged, MetricSink, StatsdClient, Timed};
 
 use super::names::HostName;
 
-/// The most bytes in a datagram: as many as fit an Ethernet frame with IPv6 headers and some tunnel's.
+/// The most bytes in a datagram: what fits an Ethernet frame with IPv6 headers and some tunnel's.
 const DATAGRAM_MAX: usize = 1400;
 /// One more than the highest status that is counted by itself.
 const STATUSES: usize = 600;
@@ -79,7 +79,7 @@ impl Statsd {
         }
     }
 
-    /// Sends the gathered metrics.
+    /// Sends what was gathered.
     pub fn flush(&self) {
         let Some(client) = &self.client else { return };
         for (status, count) in self.answers.iter().enumerate() {

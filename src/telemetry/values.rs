@@ -124,7 +124,7 @@ impl slog::Serializer for Values {
     }
 }
 
-/// A writer that escapes the text that goes through it.
+/// A writer that escapes what goes through it.
 struct Escaped<'a>(&'a mut String);
 
 impl fmt::Write for Escaped<'_> {

@@ -218,7 +218,7 @@ fn a_record_is_one_write_and_a_full_pipe_is_not_waited_for() {
     assert_eq!(log.lost(), 2);
 }
 
-/// A pipe takes the part that fits of a line that is longer than its pages.
+/// A pipe takes what fits of a line that is longer than its pages.
 #[test]
 fn a_line_that_was_cut_off_does_not_run_into_the_next() {
     use nix::fcntl::OFlag;

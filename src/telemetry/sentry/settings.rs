@@ -1,4 +1,4 @@
-//! The settings of Sentry, and their faults.
+//! The settings of Sentry, and what is wrong with them.
 
 use std::fmt;
 

@@ -20,12 +20,12 @@ const DSN: &str = "AVALON_TEST_SENTRY_DSN";
 const LOG: &str = "AVALON_TEST_SENTRY_LOG";
 const KEY: &str = "0123456789abcdefkey";
 
-/// The child's task; none in the parent.
+/// What the child is told; none in the parent.
 fn dsn() -> Option<String> {
     std::env::var(DSN).ok()
 }
 
-/// Runs a test of this module as a child and gives its output and log, in which the key must not
+/// Runs a test of this module as a child and gives what it printed and logged, in which the key must not
 /// be.
 fn run_child(test: &str, dsn: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -305,7 +305,7 @@ fn without_a_dsn_nothing_starts() {
         statsd.flush();
         assert_eq!(threads(), before);
         drop(guard);
-        // The requests that the count above would have seen.
+        // What the count above would have seen.
         let _guard = start(
             &settings(Some(&format!("http://{KEY}@127.0.0.1:9/42"))),
             "worker",
