@@ -1,4 +1,4 @@
-//! Several servers of one collection, seen from outside: the rows that each serves, and whether all serve the same.
+//! Several servers of one collection, seen from outside: what each of them serves, and whether all serve the same.
 //!
 //! Each server is asked for its `status` over HTTP, all at once. There is no other traffic and no list of servers:
 //! the caller names them.
@@ -74,7 +74,7 @@ impl NodeUrl {
     }
 }
 
-/// The status of a server; the values that an older one does not know are missing.
+/// What a server says of itself; what an older one does not say is missing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NodeStatus {
@@ -86,7 +86,7 @@ pub struct NodeStatus {
     pub revision: Option<u64>,
     /// How many songs it serves.
     pub songs: u64,
-    /// The state of its database.
+    /// What it knows of the database.
     pub source: SourceStatus,
 }
 
@@ -95,7 +95,7 @@ pub struct NodeStatus {
 pub struct Node {
     /// As it was named.
     pub url: String,
-    /// The served snapshot.
+    /// What it serves.
     pub status: Option<NodeStatus>,
     /// Why that is not known.
     pub error: Option<String>,

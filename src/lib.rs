@@ -3,7 +3,7 @@
 //!
 //! The rooms, in the order in which data walks through them (ARCHITECTURE.md has the map):
 //!
-//! - [`config`]: the settings of the operator (defaults, file, environment, flags), all of it checked
+//! - [`config`]: what an operator chose (defaults, file, environment, flags), all of it checked
 //! - [`api`], [`model`], [`ids`], [`text`]: names of the API, plain data, stable ids, text as the API compares it
 //! - [`scan`]: finding audio files, reading their tags, making rows of them
 //! - [`database`]: rows in and rows out of SQLite and PostgreSQL
@@ -12,9 +12,9 @@
 //! - [`scoreboard`]: shared memory in which workers say how they are
 //! - [`worker`]: one process that answers HTTP requests from a snapshot
 //! - [`master`]: the process that starts, watches, replaces and stops the others
-//! - [`title`]: the titles of processes in `ps`
+//! - [`title`]: what `ps` shows of a process
 //! - [`control`]: how `avalonctl` talks to a master
-//! - [`fleet`]: the rows that several servers serve, as `avalonctl fleet` sees them over HTTP
+//! - [`fleet`]: what several servers serve, as `avalonctl fleet` sees them over HTTP
 //! - [`telemetry`]: logging, Sentry and statsd; called by all rooms, calls none
 //! - [`cli`]: how all programs print
 

@@ -21,7 +21,7 @@ pub fn is_space(c: char) -> bool {
     c.is_whitespace() || is_separator(c)
 }
 
-/// Whether a character is white space to Python but not to Unicode. Such a one separates words, but is never
+/// What is white space to Python but not to Unicode. It separates words, but is never
 /// taken for a space.
 fn is_separator(c: char) -> bool {
     ('\u{1c}'..='\u{1f}').contains(&c)
@@ -40,7 +40,7 @@ pub fn search_form(text: &str) -> String {
     join_words(&bare.to_lowercase().replace('ς', "σ"), char::is_whitespace)
 }
 
-/// The form of a name in which a query can be looked up: its search form, and, if
+/// What is kept of a name so that a query can be looked up in it: its search form, and, if
 /// that holds separators other than spaces, a second text behind it in which they are
 /// spaces. A query matches at the beginning of the first text, and where a word but the
 /// first begins in the last one, as avalonms joins the words of a name by single spaces
@@ -81,7 +81,7 @@ fn is_nonspacing_mark(c: char) -> bool {
     c.general_category() == GeneralCategory::NonspacingMark
 }
 
-/// The words between gaps, which `is_gap` tells, joined by single spaces, and trimmed as Python does.
+/// The words between what `is_gap` says, joined by single spaces, and trimmed as Python does.
 fn join_words(text: &str, is_gap: impl Fn(char) -> bool) -> String {
     let mut joined = String::with_capacity(text.len());
     for word in text.trim_matches(is_space).split(is_gap).filter(|word| !word.is_empty()) {

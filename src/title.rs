@@ -43,7 +43,7 @@ impl Room {
     /// All bytes of the room, with `title` in it.
     fn filled_with(&self, title: &[u8]) -> Vec<u8> {
         let mut text = vec![0; self.len];
-        // The last byte stays zero: else the kernel would show the bytes behind.
+        // The last byte stays zero: else the kernel would show what lies behind.
         let fits = title.len().min(self.len - 1);
         text[..fits].copy_from_slice(&title[..fits]);
         text

@@ -289,7 +289,7 @@ fn unpublished(url: &SnapshotUrl, error: &PublicationError) -> (Exit, String) {
     (exit, format!("{url}: {}", chain(error)))
 }
 
-/// Publishes a snapshot in each of these versions of the format, and tells the outcome.
+/// Publishes a snapshot in each of these versions of the format, and tells what became of it.
 fn publish(
     overrides: &mut Overrides,
     url: Option<&str>,
@@ -334,7 +334,7 @@ fn publish(
     }
 }
 
-/// Checks a snapshot of this version of the format, publishes it, and tells the outcome.
+/// Checks a snapshot of this version of the format, publishes it, and tells what became of it.
 fn publish_draft(
     url: &SnapshotUrl,
     draft: Draft,

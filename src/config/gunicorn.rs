@@ -210,7 +210,7 @@ pub(super) fn augment(command: Command) -> Command {
     command.args(foreign().map(argument)).args([application, no_control])
 }
 
-/// The reason why a flag or an argument of Gunicorn's is refused; it names the remedy.
+/// Why a flag or an argument of Gunicorn's is refused; the reason says what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The flag, by its name without hyphens, whatever its value, and the reason.
@@ -248,7 +248,7 @@ pub(super) struct Taken {
 /// Reads the flags of Gunicorn on a command line.
 ///
 /// # Errors
-/// The flag or application that is refused, with the reason and the remedy.
+/// The flag or application that is refused, with the reason and what to do instead.
 pub(super) fn take(matches: &ArgMatches) -> Result<Taken, Refusal> {
     let mut taken = Taken { no_control: matches.get_flag(NO_CONTROL), notes: Vec::new() };
     for Foreign { name, takes_value, fate, .. } in foreign() {

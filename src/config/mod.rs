@@ -256,7 +256,7 @@ impl std::fmt::Display for SourceUrl {
 }
 
 impl SourceUrl {
-    /// Its kind, as messages name it.
+    /// What it is, as messages name it.
     pub fn noun(&self) -> &'static str {
         match self {
             SourceUrl::Store(_) => "store",

@@ -8,7 +8,7 @@ use super::error::ConfigError;
 use super::layers::Layers;
 use super::problem::{Expected, Problem};
 
-/// The proxies that are trusted, and the fields that they may send.
+/// The proxies that are trusted, and with what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxies {
     /// The proxies whose header fields are trusted.

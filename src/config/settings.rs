@@ -355,7 +355,7 @@ settings! {
         max_rss: Option<u64> = bytes("MAX_RSS", "Memory of its own with which a worker is replaced (0: never)");
         _ = text("USER", "USER", "User that workers run as").short('u');
         _ = text("GROUP", "GROUP", "Group that workers run as").short('g');
-        /// Whether workers are confined to the files and calls that they need.
+        /// Whether workers are confined to what they need.
         sandbox: bool = truth("SANDBOX", "Whether workers give up what they have no use for");
         /// Mode bits that new files do not get.
         umask: u32 =

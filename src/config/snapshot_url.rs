@@ -50,7 +50,7 @@ pub struct BucketPlace {
     pub keys: Option<Keys>,
 }
 
-/// The keys that sign requests.
+/// What requests are signed with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Keys {
     /// The name of the key.
@@ -196,7 +196,7 @@ impl fmt::Debug for SnapshotUrl {
     }
 }
 
-/// The reason why a text is no URL of a store. No error repeats a part that may hold a secret.
+/// Why a text is no URL of a store. No error repeats what may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SnapshotUrlError {
     /// The scheme is missing or not supported.

@@ -42,7 +42,7 @@ pub struct Status {
     pub metrics_listeners: Option<Vec<String>>,
     /// The last attempt to make a generation.
     pub last_reload: Option<LastReload>,
-    /// The state of the database, as loads have found it.
+    /// What loads have shown of the database.
     pub source: Option<SourceStatus>,
     /// Scans by the server, if there are any.
     pub scan: Option<ScanStatus>,
@@ -68,7 +68,7 @@ pub struct Contents {
     pub songs: u64,
     /// The revision of the rows in the database; `None` if it did not tell it, or a former master has read it.
     pub revision: Option<u64>,
-    /// A second mark of the rows among others of the same database; empty if there is none.
+    /// What else tells the rows from others of the same database; empty if there is nothing.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mark: String,
 }
@@ -145,7 +145,7 @@ pub struct ScanEnd {
     pub ended: f64,
     /// As that of `avalon-scan`.
     pub exit_code: u64,
-    /// Its numbers, if it has stored its findings.
+    /// Its numbers, if it has stored what it found.
     #[serde(flatten)]
     pub found: Option<ScanFound>,
     /// Why it failed, if it did. `None` where that is not known: a worker does not say.
@@ -177,7 +177,7 @@ pub struct ScanFound {
     pub unreachable: u64,
 }
 
-/// A worker, as the scoreboard has it, so that any worker knows it of all.
+/// What the scoreboard says of a worker, so that any worker knows it of all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkerLoad {

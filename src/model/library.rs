@@ -1,4 +1,4 @@
-//! The memory of a scan of the files that it saw, so that the next scan can tell a file
+//! What a scan remembers of the files that it saw, so that the next scan can tell a file
 //! that is gone from one that it cannot see, and a changed file from an unchanged one.
 
 use std::borrow::Cow;
@@ -37,7 +37,7 @@ pub struct Stamps {
     pub ino: i64,
 }
 
-/// The outcome of reading a file.
+/// What reading a file gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// A song.
@@ -73,9 +73,9 @@ pub struct File<Text = String, Name = OsString> {
     pub settled: bool,
     /// Version of the tag reader that read the file.
     pub reader: i64,
-    /// The outcome of reading.
+    /// What reading gave.
     pub outcome: Outcome,
-    /// The reason why there is no song, or the lost part; empty for nothing.
+    /// Why there is no song, or what was lost; empty for nothing.
     pub note: Text,
     /// When the file was first seen, in seconds since 1970.
     pub added: i64,
@@ -93,7 +93,7 @@ pub struct File<Text = String, Name = OsString> {
     pub date: Option<Text>,
     /// Length in milliseconds; `None` where it could not be had.
     pub length_ms: Option<i64>,
-    /// The other facts of the file, as a JSON object; empty for none.
+    /// What else the file says, as a JSON object; empty for nothing.
     pub facts: Text,
 }
 

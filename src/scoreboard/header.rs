@@ -1,4 +1,4 @@
-//! The master's numbers of itself and of all, for workers to pass on.
+//! What the master says of itself and of all, for workers to pass on.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -111,7 +111,7 @@ pub struct Scans {
     pub unreachable: Number,
 }
 
-/// The state of the source of the rows, as loads have found it.
+/// What loads have shown of the source of the rows, the database.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Source {
@@ -157,7 +157,7 @@ pub struct Header {
     /// How long the last snapshot took, from the start of its loader to its end; 0 if it was kept
     /// from a former master.
     pub build_ms: Number,
-    /// The state of the source, as loads have found it.
+    /// What loads have shown of the source.
     pub source: Source,
     /// Bytes of the snapshot that serves.
     pub snapshot_bytes: Number,
@@ -173,7 +173,7 @@ pub struct Header {
     pub revision: Number,
     /// The hash of its rows, in hexadecimal digits; empty before the first generation.
     pub hash: Text,
-    /// The state of scans.
+    /// What there is to say of scans.
     pub scans: Scans,
     /// Memory of the master that is resident, in bytes.
     pub memory_resident: Number,

@@ -9,8 +9,8 @@ const STEPS: usize = 4;
 /// Steps in all: from a microsecond to more than an hour.
 const LATENCIES: usize = 32 * STEPS;
 
-/// Upper ends of Prometheus' buckets, in microseconds: the times of a page (single microseconds to
-/// tens), of a whole collection, and of faults. Two decimals at most in each decade, as
+/// Upper ends of Prometheus' buckets, in microseconds: what a page takes (single microseconds to
+/// tens), what a whole collection does, and what is wrong. Two decimals at most in each decade, as
 /// each costs a series per endpoint and status.
 pub const BOUNDS: [u64; 14] =
     [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 1_000_000, 10_000_000];
@@ -86,7 +86,7 @@ impl Durations {
     }
 }
 
-/// The counts of a histogram with [`BOUNDS`] when it was read.
+/// What a histogram with [`BOUNDS`] held when it was read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Reading {
     counts: [u64; BOUNDS.len() + 1],

@@ -30,12 +30,12 @@ pub use slot::{CODES, Dismissal, Slot};
 /// two that drain (the arbiter asserts it).
 pub const SLOTS: usize = 1024;
 
-/// The shared memory. All zero bytes are a valid value of it, in which no slot is used.
+/// What is shared. All zero bytes are a valid value of it, in which no slot is used.
 #[derive(Debug)]
 #[repr(C)]
 struct Board {
     header: Header,
-    /// One more than the highest slot that was ever used. Slots beyond it are not even read: the
+    /// One more than the highest slot that was ever used. What lies beyond is not even read: the
     /// kernel would give it memory.
     used: AtomicUsize,
     slots: [Slot; SLOTS],
@@ -69,7 +69,7 @@ impl Scoreboard {
         Ok(Scoreboard { board })
     }
 
-    /// The master's numbers of itself and of all.
+    /// What the master says of itself and of all.
     pub fn header(&self) -> &'static Header {
         &self.board.header
     }

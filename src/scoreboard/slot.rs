@@ -1,4 +1,4 @@
-//! One worker's place: its state, and the counts of all workers that have had the place.
+//! One worker's place: what it says of itself, and what is counted there by all who have had it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub struct Slot {
     counted: Counted,
 }
 
-/// The counts of all workers that have had the slot, one after the other; never reset.
+/// What all workers that have had the slot have counted, one after the other; never reset.
 #[derive(Debug)]
 #[repr(C, align(128))]
 struct Counted {
@@ -60,7 +60,7 @@ struct Counted {
 }
 
 impl Slot {
-    /// Forgets the worker that had the slot; the counts stay.
+    /// Forgets the worker that had the slot; what is counted stays.
     pub(super) fn reset(&self) {
         self.beat();
         self.release();

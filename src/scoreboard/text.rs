@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Words of a text: as many as `Default` makes arrays of.
 const WORDS: usize = 32;
-/// The most bytes of a text; a longer one is cut.
+/// Bytes that a text may have; what is longer is cut.
 const TEXT_MAX: usize = WORDS * 8;
 /// How often a reader tries while the text changes, which takes the writer less than a microsecond.
 const TRIES: usize = 100;

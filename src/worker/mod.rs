@@ -1,8 +1,8 @@
 //! One process that answers HTTP requests from a snapshot, from its fork to its end.
 //!
 //! A request passes through the rooms in this order: `connection` takes it from the accept queue to hyper,
-//! `request` reads it and asks the snapshot, `answer` makes and sends the answer. `shown` holds
-//! the endpoints about the server itself, `page` the one for people, `watch` the state of a connection, and `life` the parts of
+//! `request` reads it and asks the snapshot, `answer` makes and sends what the client gets. `shown` holds
+//! the endpoints about the server itself, `page` the one for people, `watch` what is known of a connection, and `life` the parts of
 //! the process itself.
 
 mod answer;
@@ -55,13 +55,13 @@ use crate::scoreboard::{Dismissal, Scoreboard, Slot};
 use crate::snapshot::{Snapshot, open_sealed};
 use crate::telemetry::{AccessLog, Log, Statsd};
 
-/// The things that the master gives to a worker.
+/// What the master gives to a worker.
 pub struct Worker {
     /// The configuration of its generation.
     pub config: Config,
     /// The snapshot of its generation, verified.
     pub snapshot: &'static Snapshot<'static>,
-    /// Its own copies of the listeners, blocking, and the purpose of each.
+    /// Its own copies of the listeners, blocking, and what each is for.
     pub listeners: Vec<(Socket, Role)>,
     /// Where all workers say how they are.
     pub scoreboard: Scoreboard,
@@ -73,7 +73,7 @@ pub struct Worker {
     pub access_log: Option<Arc<AccessLog>>,
     /// The process that must be its parent.
     pub master: Pid,
-    /// The socket on which the master hands over the things that the worker cannot get itself.
+    /// Where the master hands over what the worker cannot get itself.
     pub handouts: Taker,
     /// Whether another generation serves: then the worker proves itself, and accepts no connection before the
     /// master says that it is its turn.
@@ -85,7 +85,7 @@ pub struct Worker {
 /// Tells the master something.
 pub type Notify = Box<dyn Fn(Notice) -> io::Result<()>>;
 
-/// A message of a worker to its master.
+/// What a worker says to its master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// It accepts connections, or will as soon as its generation serves.
@@ -175,7 +175,7 @@ impl Worker {
         Ok(Service { slot, statsd, proxies, access_log: None, ..self.service() })
     }
 
-    /// The state that all connections share.
+    /// What all connections share.
     fn service(&self) -> Service {
         let config = &self.config;
         Service {
@@ -237,7 +237,7 @@ impl Life {
         self.entrance.open(self.limits.connections, &self.service, &self.connections, self.log.logger())
     }
 
-    /// The work of every tick of the clock.
+    /// What a worker does with every tick of its clock.
     fn tick(&mut self) -> io::Result<()> {
         self.slot.beat();
         let (open, in_flight) = self.connections.counts();
@@ -260,7 +260,7 @@ impl Life {
         Ok(())
     }
 
-    /// Tells the master something. A worker whose master is gone answers the requests under way all the same.
+    /// Tells the master something. A worker whose master is gone answers what is under way all the same.
     fn tell(&self, notice: Notice) {
         match (self.notify)(notice) {
             Err(error) if getppid() == self.master => {
@@ -279,7 +279,7 @@ impl Life {
     }
 
     /// Begins to drain. Where no others go on, also a worker whose turn has not come takes its part of the
-    /// connections that wait: it may be the last one to close a listener, and the connections that wait there then are lost.
+    /// connections that wait: it may be the last one to close a listener, and what waits there then is lost.
     fn leave(&mut self) -> io::Result<()> {
         if self.slot.dismissal() != Some(Dismissal::Replaced) {
             self.open()?;

@@ -1,4 +1,4 @@
-//! The reasons why a text is no database URL. No error repeats a part that may hold the password.
+//! Why a text is no database URL. No error repeats what may hold the password.
 
 use std::fmt;
 

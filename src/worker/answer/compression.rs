@@ -150,7 +150,7 @@ impl Packed {
     }
 }
 
-/// The compressed bytes.
+/// What was compressed.
 #[cfg(test)]
 pub(in crate::worker) fn unpacked(coding: Coding, bytes: &[u8]) -> Vec<u8> {
     use std::io::Read;

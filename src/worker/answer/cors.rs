@@ -43,7 +43,7 @@ impl Cors {
         Some(Cors { allowed, exposed: HeaderValue::try_from(names.join(", ")).ok() })
     }
 
-    /// Adds the permissions of the page that asks, if it is one, to an answer.
+    /// Adds to an answer what the page that asks, if it is one, may do with it.
     pub(in crate::worker) fn add(&self, method: &Method, request: &HeaderMap, response: &mut HeaderMap) {
         let origin = match &self.allowed {
             Allowed::All => request.contains_key(ORIGIN).then_some(ANY),

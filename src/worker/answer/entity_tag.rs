@@ -80,7 +80,7 @@ pub(in crate::worker) fn knows(headers: &HeaderMap, selected: &HeaderValue) -> b
     })
 }
 
-/// Whether there is a precondition that does not hold: `If-Match` without this strong tag of the answer.
+/// Whether there is a precondition that does not hold: `If-Match` without this strong tag of what there is.
 pub(in crate::worker) fn is_unmatched(headers: &HeaderMap, selected: Option<&HeaderValue>) -> bool {
     let names_it = |candidate: &[u8]| {
         candidate == b"*" || selected.is_some_and(|selected| selected.as_bytes() == candidate)

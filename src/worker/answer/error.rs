@@ -1,4 +1,4 @@
-//! One table: the faults of requests, each with its HTTP status, code, message and payload.
+//! One table: what is wrong with a request, its HTTP status, code, message and payload.
 //!
 //! Codes and messages are avalonms' own, as recorded from 0.6.0; 4 to 7 are new.
 //! No error tells anything about the inside of the server.

@@ -1,4 +1,4 @@
-//! The hexadecimal digits of each answer: several times quicker than `format!`.
+//! Hexadecimal digits, for what each answer has of them: several times quicker than `format!`.
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 

@@ -10,7 +10,7 @@ use crate::snapshot::Page;
 /// Bytes of the longest field: proxies refuse answers whose heads are larger than their buffers, of 4 KB as a rule.
 const LEN_MAX: usize = 2048;
 
-/// Characters that may stand in a target for hyper, but in no reference (RFC 3986).
+/// What may stand in a target for hyper, but in no reference (RFC 3986).
 pub(super) const NO_REFERENCE: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')

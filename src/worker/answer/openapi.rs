@@ -16,7 +16,7 @@ use super::warning::Warning;
 use crate::api::{Direction, Endpoint, Field, Parameter};
 use crate::model::{Kind, Owner};
 
-/// Characters that may not stand in the path of a URL (RFC 3986).
+/// What may not stand in the path of a URL (RFC 3986).
 const NO_PATH: &AsciiSet = &NO_REFERENCE.add(b'%');
 
 /// The errors that an answer to GET may be, by status.
@@ -90,7 +90,7 @@ fn describe(request_path: &str, version: &str) -> Value {
     })
 }
 
-/// `None` for an endpoint that is not described.
+/// `None` for what is not described.
 fn operation(endpoint: Endpoint) -> Option<Value> {
     let text = |id: &str, description: &str| {
         let content = json!({ "text/html": { "schema": { "type": "string" } } });
@@ -220,7 +220,7 @@ fn parameter(of: Parameter, kind: Kind) -> Value {
         Parameter::Offset => ("After how many; it counts only with `limit`".into(), whole),
         Parameter::Name(owner) => (format!("The exact name of the {}, in any case", owner.singular()), text),
         Parameter::Id(owner) if kind == Kind::Song => (format!("The id of the {}", owner.singular()), uuid),
-        // A text that is no id counts for nothing, as in avalonms: so it is no error.
+        // What is no id counts for nothing, as in avalonms: so it is no error.
         Parameter::Id(owner) => (format!("A UUID: {kinds} with a song of this {}", owner.singular()), text),
         Parameter::OwnId => (format!("A UUID: the {} with this id", kind.singular()), text),
         Parameter::SongQuery => (format!("{kinds} with a song that `query` finds"), text),

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// Parts of a [`Piece`]: the bytes before a long run, the run, and the bytes behind it.
+/// Parts of a [`Piece`]: what stands before a long run, the run, and what follows it.
 const PARTS: usize = 3;
 
 /// Bytes that leave in one write although they do not lie together: a write of a few bytes takes as

@@ -156,7 +156,7 @@ pub(in crate::worker) fn vary(response: &mut Response<Payload>) {
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
 }
 
-/// Tells how long it took to find the listed entities, and to make the beginning of the list.
+/// Tells how long it took to find what is listed, and to make the beginning of the list.
 pub(in crate::worker) fn timing(response: &mut Response<Payload>, query: Duration, render: Duration) {
     let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
     let text = format!("query;dur={:.3}, render;dur={:.3}", milliseconds(query), milliseconds(render));

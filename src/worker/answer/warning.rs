@@ -1,4 +1,4 @@
-//! Warnings in the envelope of a list: facts that the client should know of an answer that is right all the same.
+//! Warnings in the envelope of a list: what the client should know of an answer that is right all the same.
 
 use std::borrow::Cow;
 

@@ -16,7 +16,7 @@ const BYTES_MAX: usize = 64 << 20;
 /// Most bytes that it reads at once.
 const DISCARDED_AT_ONCE: usize = 64 * 1024;
 
-/// Ends the worker's side of a connection, and throws away the bytes that still come, until the client ends its own side
+/// Ends the worker's side of a connection, and throws away what still comes, until the client ends its own side
 /// or a limit is reached. The sweep ends a connection whose client is silent.
 pub(in crate::worker) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, activity: &Activity) {
     if socket.shutdown().await.is_err() {

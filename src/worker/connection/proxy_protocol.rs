@@ -11,12 +11,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::config::Trusted;
 use crate::worker::watch::caller::Peer;
 
-/// Bytes of the longest header of version 1, and the beginning of all of them.
+/// Bytes of the longest header of version 1, and what all of them begin with.
 const LINE_MAX: usize = 107;
 const LINE_BEGIN: &[u8] = b"PROXY ";
 
 /// Reads the header of a connection from `peer`, if it must have one. Gives the client that the proxy names,
-/// or the peer if it speaks for itself, and the bytes that were read behind the header.
+/// or the peer if it speaks for itself, and what was read behind the header.
 ///
 /// # Errors
 /// There is none, or the connection ends before it does.

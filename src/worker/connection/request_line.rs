@@ -26,7 +26,7 @@ enum Place {
     Opaque,
 }
 
-/// The state of the heads that arrive on one connection.
+/// What is known of the heads that arrive on one connection.
 #[derive(Debug)]
 pub(in crate::worker) struct RequestLines {
     place: Place,
@@ -44,7 +44,7 @@ impl RequestLines {
         RequestLines { place: Place::Method, line: [0; PREFIX], line_len: 0, has_body: false }
     }
 
-    /// Takes the next bytes of the connection. Gives the bytes that hyper is to read in their place; `None`: the
+    /// Takes the next bytes of the connection. Gives what hyper is to read in their place; `None`: the
     /// same bytes.
     pub(in crate::worker) fn encoded(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut changed: Option<Vec<u8>> = None;
@@ -84,7 +84,7 @@ impl RequestLines {
             || (self.place == Place::Method && self.line_len > 0)
     }
 
-    /// Goes through header lines that are here as a whole, as nearly all are, and gives their
+    /// Goes through header lines that are here as a whole, which is what nearly all are, and gives their
     /// bytes. The empty line is none of them.
     fn whole_fields(&mut self, bytes: &[u8]) -> usize {
         let mut done = 0;
@@ -155,7 +155,7 @@ fn announces_body(line: &[u8]) -> bool {
         return true;
     }
     let value = line.get("content-length:".len()..).unwrap_or_default();
-    // A value that is longer than the known part of the line may end in other digits.
+    // A value that is longer than what is known of the line may end in other digits.
     let is_zero = value.trim_ascii() == b"0" && value.ends_with(b"\n");
     is("content-length") && !is_zero
 }
@@ -179,7 +179,7 @@ fn encode(target: &[u8], output: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    /// The bytes that hyper reads of `bytes` that arrive in pieces of so many.
+    /// What hyper reads of `bytes` that arrive in pieces of so many.
     fn read(bytes: &[u8], len: usize) -> Vec<u8> {
         let mut lines = RequestLines::new();
         bytes.chunks(len).flat_map(|piece| lines.encoded(piece).unwrap_or_else(|| piece.to_vec())).collect()
@@ -230,7 +230,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// However bytes are cut, hyper reads the same, and that decodes to the bytes that have arrived.
+        /// However bytes are cut, hyper reads the same, and that decodes to what has arrived.
         #[test]
         fn pieces_make_no_difference(
             bytes in "(GET|P| |/|\"|<|\r\n|\n|a|Content-Length: [05]|HTTP/1[.]1){0,60}",

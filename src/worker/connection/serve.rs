@@ -129,7 +129,7 @@ fn builder(service: &Service) -> http1::Builder {
     builder
 }
 
-/// The common parts of a connection's answers.
+/// What the answers of a connection have in common.
 #[derive(Clone, Copy)]
 struct Answering<'c> {
     service: &'c Service,
@@ -140,7 +140,7 @@ struct Answering<'c> {
 impl Answering<'_> {
     async fn to(self, request: Request<Incoming>) -> Result<Response<Payload>, Infallible> {
         // A turn must end before a list is begun, or hyper would send the head meanwhile, by itself. This is
-        // tokio's own way to yield, which looks for bytes that have arrived on other connections; a task that wakes
+        // tokio's own way to yield, which looks for what has arrived on other connections; a task that wakes
         // itself is polled dozens of times before that.
         if self.activity.turn.end() {
             tokio::task::yield_now().await;

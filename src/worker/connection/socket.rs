@@ -1,4 +1,4 @@
-//! The socket below hyper: it notes events in the connection's [`Activity`], encodes the bytes that hyper
+//! The socket below hyper: it notes in the connection's [`Activity`] what happens, encodes what hyper
 //! would refuse in request lines, and completes the answers that hyper gives by itself.
 
 use std::cell::RefCell;
@@ -26,7 +26,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 << 10]);
 }
 
-/// A socket that notes its events, and completes hyper's own answers.
+/// A socket that notes what happens on it, and completes hyper's own answers.
 pub(in crate::worker) struct WatchedSocket<S> {
     io: TokioIo<S>,
     activity: Arc<Activity>,

@@ -29,7 +29,7 @@ const DISMISSAL_WAIT: Duration = Duration::from_secs(1);
 /// handshake has begun get there within a round trip.
 const HANDSHAKE: Duration = Duration::from_millis(100);
 
-/// The end of a worker: accepted connections are served, every answer announces the end
+/// The end of a worker: what has been accepted is served, every answer announces the end
 /// of its connection, idle ones are left until they are used or their time is up.
 pub(in crate::worker) struct Drain {
     timeout: Duration,

@@ -1,4 +1,4 @@
-//! The things that the master hands to its workers while they run: addresses of hosts, to workers of a former generation the
+//! What the master hands to its workers while they run: addresses of hosts, to workers of a former generation the
 //! snapshot of the next one, and to workers of that one the word that it is their turn. A worker cannot get these
 //! things itself: its sandbox is made of the folders and files that were there when it started, but `/etc/hosts`
 //! may be replaced.
@@ -106,7 +106,7 @@ impl AsFd for Taker {
 pub(in crate::worker) struct Handouts(tokio::net::UnixDatagram);
 
 impl Handouts {
-    /// Begins to take them.
+    /// Begins to take what comes.
     ///
     /// # Errors
     /// The runtime cannot watch it.

@@ -48,7 +48,7 @@ pub(in crate::worker) async fn prove(service: &Arc<Service>) -> io::Result<()> {
     Ok(())
 }
 
-/// Targets below `request_path`, and the codings that their client accepts.
+/// Targets below `request_path`, and what their client accepts.
 fn questions(request_path: &str) -> impl Iterator<Item = (String, &'static str)> {
     let path: Vec<String> = request_path
         .split('/')

@@ -38,7 +38,7 @@ impl Retirement {
     }
 
     /// The memory that this process has, if it is time to look; called with each tick of the worker's clock.
-    /// The first look is not at once: a limit below a worker's first memory would give nothing but new
+    /// The first look is not at once: a limit below what a worker begins with would give nothing but new
     /// workers.
     pub(in crate::worker) fn look(&mut self) -> Option<Memory> {
         self.unseen += CLOCK_TICK;

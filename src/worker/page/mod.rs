@@ -75,7 +75,7 @@ pub(in crate::worker) fn answer(
         }
         response
     };
-    // A cache updates its copy with the fields of a 304.
+    // A cache updates what it has with the fields of a 304.
     let fields = response.headers_mut();
     fields.insert(CONTENT_SECURITY_POLICY, page.policy.clone());
     fields.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

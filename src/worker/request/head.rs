@@ -1,4 +1,4 @@
-//! The checks of a request's head that hyper leaves to the service: the limits, the form of the target, and a
+//! What hyper leaves to the service in the head of a request: the limits, the form of the target, and a
 //! `Host` that names one host and nothing else (RFC 9112 3.2), as a proxy in front may have read another one
 //! from the same bytes.
 
@@ -55,7 +55,7 @@ fn refused(status: StatusCode, message: &'static str) -> ApiError {
 }
 
 /// Whether this is `uri-host [ ":" port ]` of RFC 9110 7.2, and not empty. Commas are refused as well: they
-/// may stand in a name, but a value with one is a list that a proxy has made of two fields.
+/// may stand in a name, but what has one is a list that a proxy has made of two fields.
 fn is_valid_host(host: &[u8]) -> bool {
     let (name, port) = match host {
         [b'[', rest @ ..] => {
@@ -72,7 +72,7 @@ fn is_valid_host(host: &[u8]) -> bool {
     !name.is_empty() && is_name(name) && port.is_none_or(is_port)
 }
 
-/// Letters, digits, the other characters of names, and percent-encoded bytes.
+/// Letters, digits, what else a name may hold, and percent-encoded bytes.
 fn is_name(mut name: &[u8]) -> bool {
     while let [first, rest @ ..] = name {
         name = match (first, rest) {

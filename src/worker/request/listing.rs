@@ -29,7 +29,7 @@ pub(in crate::worker) struct Lists {
     pub(in crate::worker) strict: bool,
 }
 
-/// A list, and the facts about it for the head of the answer.
+/// A list, and what its head tells of it.
 struct Listed {
     body: ListBody,
     /// With `total`: the number of entities on all pages together, and this page.
@@ -55,7 +55,7 @@ impl Lists {
         let headers = request.headers();
         let tag = entity_tag::of(snapshot.hash(), kind, query_string, self.settings());
         let coding = self.compress_from.and_then(|least| Acceptable::of(headers, least));
-        // The tag of a client tells whether it has the answer already: nothing need be selected then.
+        // The tag of a client tells whether it has what it would get: nothing need be selected then.
         let known = entity_tag::known(headers, &tag, coding).filter(|_| !headers.contains_key(IF_MATCH));
         let mut response = match known {
             Some(known) => response::not_modified(known),

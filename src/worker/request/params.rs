@@ -184,7 +184,7 @@ pub(super) fn parse_entity(kind: Kind, query_string: &str) -> Result<Question<'_
     })
 }
 
-/// The ids of the owners of songs. Other lists than that of songs ignore a text that is no id, as avalonms ignores all.
+/// The ids of the owners of songs. Other lists than that of songs ignore what is no id, as avalonms ignores all.
 fn lenient_filters(ids: PerOwner<Option<Cow<'_, str>>>) -> Vec<(Owner, Filter)> {
     let ids = ids.into_iter().filter_map(|(owner, id)| Some((owner, Filter::Id(parse_id(&id?)?))));
     ids.collect()

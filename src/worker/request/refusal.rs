@@ -46,7 +46,7 @@ impl Service {
         reason: &hyper::Error,
     ) {
         let text = reason.to_string();
-        // hyper has read the head by then: the body is left, which it cannot measure.
+        // hyper has read the head by then: what is left is the body that it cannot measure.
         let is_past = ["content-length", "transfer-encoding"].iter().any(|field| text.contains(field));
         let (method, target, protocol) = request_line(if is_past { b"" } else { head });
         let (status, id) = (refusal.status.as_u16(), refusal.request_id.as_ref());

@@ -21,7 +21,7 @@ pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
     match name.split_once('/') {
         None => find_fixed(|of| same_segment(name, of)),
         Some((list, rest)) if !rest.contains('/') => match find_fixed(|of| same_segment(list, of)) {
-            // avalonms has nothing there, so a segment that is no id gets its answer.
+            // avalonms has nothing there, so what is no id gets its answer.
             Some(Endpoint::List(kind)) if id(path).is_some() => Some(Endpoint::Entity(kind)),
             _ => None,
         },
@@ -70,7 +70,7 @@ pub(super) fn page_from(request_path: &str, path: &str, query: Option<&str>) -> 
     Some(target)
 }
 
-/// The text that is encoded in a segment of a path.
+/// What is encoded in a segment of a path.
 const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 fn strip_prefix<'p>(mut path: &'p str, request_path: &str) -> Option<&'p str> {

@@ -1,7 +1,7 @@
 //! A request in, an answer out. Touches nothing but the snapshot and counters.
 //!
 //! `answer` tells the whole way: the request gets its id, its head is checked, its path leads to an endpoint,
-//! the endpoint makes the response, and the response gets the fields of all responses.
+//! the endpoint makes the response, and the response gets what all of them have.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::worker::watch::activity::Activity;
 use crate::worker::watch::caller::{Caller, Peer, Role};
 use crate::worker::watch::exchange::Exchange;
 
-/// The state that all connections of a worker share.
+/// What all connections of a worker share.
 pub(in crate::worker) struct Service {
     pub(in crate::worker) snapshots: Snapshots,
     pub(in crate::worker) request_path: String,
@@ -44,7 +44,7 @@ pub(in crate::worker) struct Service {
     /// The description of the API.
     pub(in crate::worker) description: Description,
     pub(in crate::worker) date: Date,
-    /// The `Cache-Control` of lists, if there is one.
+    /// What caches are told of lists, if anything.
     pub(in crate::worker) cache_control: Option<HeaderValue>,
     /// Which pages of other origins may read answers, if any.
     pub(in crate::worker) cors: Option<Cors>,
@@ -67,7 +67,7 @@ pub(in crate::worker) struct Service {
 }
 
 impl Service {
-    /// The snapshot that answers are made from now.
+    /// What answers are made from now.
     fn snapshot(&self) -> Served {
         self.snapshots.newest()
     }
@@ -239,7 +239,7 @@ impl Service {
         }
     }
 
-    /// The fields of all answers: when they were made, and for how long.
+    /// What all answers have: when they were made, and for how long.
     fn add_common_fields(
         &self,
         response: &mut Response<Payload>,
@@ -295,7 +295,7 @@ impl Service {
     }
 }
 
-/// Whether pages of other origins may read the answers: answers for this machine's own users are not for the pages that
+/// Whether pages of other origins may read the answers: what is for this machine's own users is not for the pages that
 /// they visit.
 fn is_public(caller: Caller, endpoint: Option<Endpoint>) -> bool {
     caller.role == Role::Api && !matches!(endpoint, Some(Endpoint::Status | Endpoint::Metrics))

@@ -1,6 +1,6 @@
-//! `metrics`: the scoreboard's numbers of all processes, as Prometheus reads it (text format 0.0.4).
+//! `metrics`: what the scoreboard says of all processes, as Prometheus reads it (text format 0.0.4).
 //!
-//! Everything comes from the scoreboard, even the numbers of the snapshot, which the answering worker has itself: during a reload there
+//! Everything comes from the scoreboard, even what the answering worker knows of its snapshot: during a reload there
 //! are two snapshots, and the page must not depend on the worker that answers.
 
 use super::PROGRAM_VERSION;

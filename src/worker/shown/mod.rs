@@ -1,8 +1,8 @@
-//! A worker's view of the whole server: `status` and `metrics`, read from the scoreboard.
+//! What a worker shows of the whole server: `status` and `metrics`, read from the scoreboard.
 
 mod exposition;
 pub(in crate::worker) mod metrics;
 pub(in crate::worker) mod status;
 
-/// The answer of `version`.
+/// What `version` answers.
 pub(in crate::worker) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -14,7 +14,7 @@ use crate::scoreboard::{Number, Scans, Scoreboard, Source};
 use crate::snapshot::{Kind, Snapshot};
 use crate::worker::watch::caller::Peer;
 
-/// Exit codes of scans that have stored their findings.
+/// Exit codes of scans that have stored what they found.
 const STORED: [u64; 2] = [0, 5];
 
 /// Whether a peer may see the status, or the metrics: it is allowed to, and it asks for itself. A proxy on this
@@ -24,7 +24,7 @@ pub(in crate::worker) fn may_see(peer: Peer, headers: &HeaderMap, allowed: &[IpA
     !proxied && peer.is_none_or(|peer| allowed.contains(&peer.to_canonical()))
 }
 
-/// The state of the server, as any worker knows it.
+/// What any worker knows of the server.
 #[derive(Debug, Serialize)]
 pub(in crate::worker) struct ServerStatus {
     /// Of the program.
@@ -62,7 +62,7 @@ pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>
     }
 }
 
-/// The worker on a slot of the scoreboard.
+/// What the scoreboard says of the worker on a slot.
 pub fn load(scoreboard: &Scoreboard, number: usize) -> WorkerLoad {
     let slot = scoreboard.slot(number);
     let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
@@ -78,7 +78,7 @@ pub fn load(scoreboard: &Scoreboard, number: usize) -> WorkerLoad {
     }
 }
 
-/// The state of the database, as the scoreboard has it; a long reason is cut.
+/// What the scoreboard says of the database; a long reason is cut.
 pub fn source(source: &Source) -> SourceStatus {
     let checked = time(&source.checked_ms);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
@@ -109,7 +109,7 @@ fn time(number: &Number) -> Option<f64> {
     Some(number.get()).filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3)
 }
 
-/// The state of scans, if there are any; not why the last one failed, which only the master knows.
+/// What there is to say of scans, if there are any; not why the last one failed, which only the master knows.
 pub fn scan(scans: &Scans) -> Option<ScanStatus> {
     let (running_since, next) = (time(&scans.running_ms), time(&scans.next_ms));
     let last = time(&scans.ended_ms).map(|ended| {

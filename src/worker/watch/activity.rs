@@ -1,4 +1,4 @@
-//! The state of one connection, and its beginning: the worker measures clients by it.
+//! What one connection is doing, and since when: the worker measures clients by it.
 //!
 //! There is no timer per connection. Whatever happens on a connection stores the time of the worker's
 //! clock here, and the worker looks at all connections with each tick. That clock stands still while the
@@ -24,7 +24,7 @@ const LINGERING: u8 = 3;
 /// How long a client may send nothing after its last answer.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// The state of a connection, and its beginning.
+/// What a connection is doing, and since when.
 pub(in crate::worker) struct Activity {
     clock: Arc<Clock>,
     state: AtomicU8,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 /// The address at the other end of a connection; `None` for a Unix socket.
 pub(in crate::worker) type Peer = Option<IpAddr>;
 
-/// The purpose of an address.
+/// What an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// For all endpoints.
@@ -18,6 +18,6 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::worker) struct Caller {
     pub(in crate::worker) peer: Peer,
-    /// The purpose of the called address.
+    /// What the called address is for.
     pub(in crate::worker) role: Role,
 }

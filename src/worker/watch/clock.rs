@@ -32,7 +32,7 @@ impl Clock {
     }
 
     /// Lets time pass, as much as since the last tick. Says whether connections may be judged: not
-    /// if the tick is late, as the worker sees the bytes that clients have sent and read meanwhile only after it.
+    /// if the tick is late, as the worker sees only after it what clients have sent and read meanwhile.
     /// A second late tick in a row judges, or a machine that is always late would keep every client.
     pub(in crate::worker) fn tick(&self, passed: Duration) -> bool {
         let counted = u32::try_from(passed.min(COUNTED_MAX).as_millis()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A worker's knowledge of its connections while they last: the caller, the state of each connection,
+//! What a worker knows of its connections while they last: who calls, what each connection is doing,
 //! and since when. Answers report here as they leave.
 
 pub(in crate::worker) mod activity;

@@ -36,7 +36,7 @@ fn only_trusted_proxies_are_believed() {
 fn the_last_address_that_is_no_trusted_proxy_counts() {
     let some = proxies(XForwarded, &["127.0.0.1", "10.0.0.1"]);
     for (sent, client) in [
-        // The elements that the client has invented stand before those that the proxy has appended.
+        // What the client has invented stands before what the proxy has appended.
         ("1.1.1.1, 192.0.2.7", "192.0.2.7"),
         ("127.0.0.1, 192.0.2.7", "192.0.2.7"),
         ("1.1.1.1, 192.0.2.7, 10.0.0.1", "192.0.2.7"),
@@ -110,7 +110,7 @@ fn quotes_are_matched_from_the_end() {
     }
 }
 
-/// An element that a proxy may append, and the client that it names.
+/// What a proxy may append: an element and the client that it names.
 fn appended() -> impl Strategy<Value = (String, String)> {
     let address = prop::sample::select(vec!["203.0.113.7", "2001:db8::7", "192.0.2.1"]);
     let extra =
@@ -126,7 +126,7 @@ fn appended() -> impl Strategy<Value = (String, String)> {
 }
 
 proptest! {
-    /// Whatever bytes a client sends, the element that its proxy appends counts: to the same field, or in one of
+    /// Whatever bytes a client sends, what its proxy appends is what counts: to the same field, or in one of
     /// its own.
     #[test]
     fn any_bytes_before_a_trusted_suffix_change_nothing(
@@ -145,7 +145,7 @@ proptest! {
             }
             let mut headers = HeaderMap::new();
             for value in values {
-                // Bytes that are no value of a field never get here.
+                // What is no value of a field never gets here.
                 let value: Vec<u8> = value.into_iter().filter(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 127).collect();
                 headers.append(field.clone(), value.as_slice().try_into().unwrap());
             }
