@@ -1,5 +1,6 @@
-//! Reports to Sentry: events of log records and panics, with the lines before them and the request they
-//! belong to. A process with a client sends them; the master, which has none, lays them aside for a child.
+//! Reports to Sentry: events of log records and panics, with the lines before them and the request
+//! they belong to. A process with a client sends them; the master, which has none, stores them for
+//! a child.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -17,19 +18,19 @@ use slog::Record;
 use super::values::Values;
 use crate::api::Parameter;
 
-/// A log record with this tag is not made an event, because its cause already is one: the record of a panic
-/// that was caught. As in `error!(log, #REPORTED, "..")`.
+/// A log record with this tag does not become an event, because its cause already is one: the
+/// record of a caught panic. As in `error!(log, #REPORTED, "..")`.
 pub const REPORTED: &str = "reported";
 
-/// The most events that are laid aside, and the most lines that go with one.
+/// Most stored events, and most lines with one event.
 const EVENTS_MAX: usize = 16;
 const BREADCRUMBS_MAX: usize = 50;
 
-/// Whether a client was started. Asked before anything of the `sentry` crate is touched.
+/// Whether a client was started. It is checked before any use of the `sentry` crate.
 pub(super) static ENABLED: AtomicBool = AtomicBool::new(false);
 
-/// The events that the master has laid aside; `None` in a process that lays none aside. The master
-/// has one thread, so the lock is free whenever it forks.
+/// The events that the master has stored; `None` in a process that stores none. The master has one
+/// thread, so the lock is free whenever it forks.
 static ASIDE: Mutex<Option<Aside>> = Mutex::new(None);
 
 #[derive(Debug, Default)]
@@ -39,7 +40,7 @@ struct Aside {
     dropped: u64,
 }
 
-/// Events that were laid aside, for another process to send.
+/// Stored events, for another process to send.
 #[derive(Debug, Default)]
 pub struct Laid {
     events: Vec<Event<'static>>,
@@ -55,13 +56,13 @@ impl Laid {
         }
     }
 
-    /// The number of events.
+    /// Returns the number of events.
     pub fn count(&self) -> usize {
         self.events.len()
     }
 }
 
-/// Begins to lay events aside, or stops.
+/// Begins to store events, or stops.
 pub(super) fn lay_aside(wanted: bool) {
     let mut aside = aside();
     if wanted != aside.is_some() {
@@ -69,7 +70,7 @@ pub(super) fn lay_aside(wanted: bool) {
     }
 }
 
-/// Takes the events that were laid aside since the last call.
+/// Takes the events that were stored since the last call.
 pub fn take_laid() -> Laid {
     let mut aside = aside();
     let Some(aside) = aside.as_mut() else { return Laid::default() };
@@ -84,7 +85,7 @@ fn is_enabled() -> bool {
     ENABLED.load(Ordering::Acquire)
 }
 
-/// Sends an event, or lays it aside, or neither.
+/// Sends an event, or stores it, or does neither.
 fn capture(mut event: Event<'static>) {
     if is_enabled() {
         Hub::main().capture_event(event);
@@ -109,8 +110,8 @@ fn remember(breadcrumb: Breadcrumb) {
     }
 }
 
-/// Makes an event of a log record of ERROR and above, and a breadcrumb of the next event of any other. The
-/// message stays free of the values, because Sentry groups events by it.
+/// Makes an event of a log record of ERROR and above, and a breadcrumb of any other, for the next
+/// event. The message does not include the values, because Sentry groups events by it.
 pub(super) fn capture_record(record: &Record<'_>, values: &Values) {
     if record.tag() == REPORTED || !(is_enabled() || aside().is_some()) {
         return;
@@ -129,7 +130,7 @@ pub(super) fn capture_record(record: &Record<'_>, values: &Values) {
     }
 }
 
-/// Adds a key-value in the form that Sentry has for it: worker and generation as tags, a request as a request.
+/// Adds a key-value in Sentry's form: worker and generation as tags, a request as a request.
 fn add(key: &str, value: &str, event: &mut Event<'static>) {
     match key {
         "worker" => drop(event.tags.insert("worker".to_owned(), value.to_owned())),
@@ -155,7 +156,7 @@ fn level(level: slog::Level) -> sentry::Level {
 thread_local! {
     /// Whether this thread answers a request whose panics [`catch`] reports.
     static CATCHES: Cell<bool> = const { Cell::new(false) };
-    /// The panic that it has caught.
+    /// The caught panic.
     static CAUGHT: RefCell<Option<Event<'static>>> = const { RefCell::new(None) };
 }
 
@@ -163,11 +164,11 @@ thread_local! {
 pub struct Description {
     /// The request itself.
     pub request: Request,
-    /// Tags by which its events can be found.
+    /// Tags for finding its events.
     pub tags: Vec<(&'static str, String)>,
 }
 
-/// Does `work` for a request. A panic in it becomes an event with the request.
+/// Runs `work` for a request. A panic in it becomes an event with the request.
 ///
 /// # Errors
 /// The value of the panic.
@@ -189,7 +190,7 @@ pub fn catch<T>(
     done
 }
 
-/// Part of the panic hook.
+/// Captures a panic; a part of the panic hook.
 pub(super) fn capture_panic(info: &PanicHookInfo<'_>) {
     if !is_enabled() && aside().is_none() {
         return;
@@ -202,8 +203,8 @@ pub(super) fn capture_panic(info: &PanicHookInfo<'_>) {
     }
 }
 
-/// A request as Sentry shows it, without likely secrets: the client's identity, and values of parameters that are
-/// not the API's.
+/// Returns a request for Sentry, without likely secrets: the client's identity, and values of
+/// parameters that are not the API's.
 pub fn request(method: &str, target: &str, headers: &HeaderMap) -> Request {
     let header = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));

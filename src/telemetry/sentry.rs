@@ -1,7 +1,7 @@
-//! Errors and panics of one process as events at Sentry; nothing at all without a DSN.
+//! Errors and panics of one process as events at Sentry. Without a DSN this does nothing.
 //!
-//! The client is started in a worker or another child, after the fork, as it has a thread that sends. Nothing
-//! here waits for the network except the end of the process, and that for at most [`FLUSH_MAX`].
+//! The client is started in a worker or another child, after the fork, because it has a thread that
+//! sends. Only the end of the process waits for the network, for at most [`FLUSH_MAX`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -33,34 +33,35 @@ pub struct SentrySettings {
     pub environment: String,
 }
 
-/// How long the end of a process waits for the last events.
+/// Longest wait of an ending process for the last events.
 pub const FLUSH_MAX: Duration = Duration::from_secs(2);
 
-/// How long one event may take on its way; then the next one has its turn.
+/// Longest time for sending one event; then the next one has its turn.
 const SEND_MAX: Duration = Duration::from_secs(10);
 
-/// How long an event waits until the address of its host is known.
+/// Longest wait of an event for the address of its host.
 const LOOK_UP_MAX: Duration = Duration::from_secs(6);
-/// How many addresses of a host ureq tries.
+/// Most addresses of a host that ureq tries.
 const ADDRESSES_MAX: usize = 16;
 
 /// Checks a DSN. The error does not repeat it.
 ///
 /// # Errors
-/// It is no URL of the form `https://KEY@HOST/PROJECT`.
+/// If it is not a URL of the form `https://KEY@HOST/PROJECT`.
 pub fn check_dsn(dsn: &str) -> Result<(), SentryDsnError> {
     parse_dsn(dsn).map(|_| ())
 }
 
-/// The hosts that events are sent to. Their addresses must be known before a process that is started with
-/// [`Lookup::Known`] can send an event: the one of the DSN, and the proxy that the environment names.
+/// Returns the hosts to which events are sent: the one of the DSN, and the proxy that the
+/// environment names. A process with [`Lookup::Known`] can send events only if their addresses are
+/// known.
 pub fn hosts(settings: &SentrySettings) -> Vec<HostName> {
     let Some(dsn) = settings.dsn.as_deref().and_then(|dsn| parse_dsn(dsn).ok()) else { return Vec::new() };
     let proxy = ureq::Proxy::try_from_env().map(|proxy| HostName::new(proxy.host(), proxy.port()));
     [HostName::new(dsn.host(), dsn.port())].into_iter().chain(proxy).collect()
 }
 
-/// How a process finds the addresses of hosts.
+/// The way in which a process finds the addresses of hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
     /// By asking name servers.
@@ -69,11 +70,11 @@ pub enum Lookup {
     Known,
 }
 
-/// Starts reporting from this process, unless there is no DSN. Events carry the process's role and, where
-/// given, its generation and its worker number as tags. Events that the master has laid aside before the fork remain
-/// the master's.
+/// Starts reporting from this process, unless there is no DSN. Events carry the process's role and,
+/// if given, its generation and its worker number as tags. Events that the master has stored before
+/// the fork remain the master's.
 ///
-/// A DSN that [`check_dsn`] refuses counts as none.
+/// A DSN that [`check_dsn`] refuses counts as missing.
 pub fn start(
     settings: &SentrySettings,
     process: &'static str,
@@ -102,8 +103,8 @@ pub fn start(
     SentryGuard { client: Some(client) }
 }
 
-/// Lays events aside in this process, which is to have no thread, if there is a DSN: [`take_laid`] gives them to
-/// a child that sends them.
+/// Stores events in this process, which must not have a thread, if there is a DSN. [`take_laid`]
+/// returns them for a child that sends them.
 pub fn start_aside(settings: &SentrySettings) {
     lay_aside(settings.dsn.is_some());
     if settings.dsn.is_some() {
@@ -134,8 +135,8 @@ impl fmt::Debug for SentryGuard {
     }
 }
 
-/// The crate's defaults read the environment, which is the configuration's business alone, and its panic hook
-/// waits for the network inside the panicking request; so every option is set here.
+/// Sets every option: the crate's defaults read the environment, which only the configuration may
+/// read, and its panic hook waits for the network inside the panicking request.
 fn options(dsn: Dsn, environment: &str, lookup: Lookup) -> ClientOptions {
     let mut options = ClientOptions::default();
     options.dsn = Some(dsn);
@@ -149,21 +150,21 @@ fn options(dsn: Dsn, environment: &str, lookup: Lookup) -> ClientOptions {
     options
 }
 
-/// Makes every panic an event, before the hook that was set so far runs.
+/// Makes every panic an event, before the previous hook runs.
 fn report_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let next = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // Not waited for: a panic that is caught must not hold up the other requests, and one that is
-            // not ends the process, which drops the guard.
+            // This does not wait: a caught panic must not delay the other requests, and any other
+            // panic ends the process, which drops the guard.
             capture_panic(info);
             next(info);
         }));
     });
 }
 
-/// Makes the transport: HTTP in a thread of its own, with a limit to every request.
+/// Makes the transport: HTTP in its own thread, with a time limit for every request.
 struct Courier(Lookup);
 
 impl TransportFactory for Courier {
@@ -178,7 +179,7 @@ impl TransportFactory for Courier {
     }
 }
 
-/// Finds hosts among those that the master has had looked up.
+/// Finds hosts among those that the master has looked up.
 #[derive(Debug)]
 struct KnownHosts;
 
@@ -199,20 +200,21 @@ impl Resolver for KnownHosts {
     }
 }
 
-/// The crate's HTTP transport, which is never waited for beyond the time given. It is leaked because dropping
-/// it waits for the request under way, and there is one client in a process's life.
+/// The crate's HTTP transport with a bounded wait. It is leaked because dropping it waits for the
+/// request under way, and there is one client in a process's life.
 struct BoundedTransport {
     http: &'static UreqHttpTransport,
 }
 
 impl Transport for BoundedTransport {
     fn send_envelope(&self, envelope: Envelope) {
-        // Does not block: an event beyond the queue's end is dropped.
+        // This does not block: the queue drops an event if it is full.
         self.http.send_envelope(envelope);
     }
 
     fn flush(&self, timeout: Duration) -> bool {
-        // Asking the transport to flush blocks without limit while its queue is full, so another thread asks.
+        // A flush of the transport blocks without limit while its queue is full, so another thread
+        // calls it.
         let http = self.http;
         let (done, flushed) = sync_channel(1);
         let asking = thread::Builder::new().name("sentry-flush".to_owned()).spawn(move || {
@@ -232,10 +234,10 @@ fn parse_dsn(dsn: &str) -> Result<Dsn, SentryDsnError> {
     })
 }
 
-/// The missing part of a DSN. It holds no part of the DSN, which contains a key.
+/// The missing part of a DSN. It repeats no part of the DSN, which contains a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SentryDsnError {
-    /// It is no URL.
+    /// It is not a URL.
     Url,
     /// The scheme is neither `http` nor `https`.
     Scheme,

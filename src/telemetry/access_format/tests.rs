@@ -6,7 +6,7 @@ use super::*;
 const DEFAULT: &str = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"";
 const TIME: &str = "[24/Nov/2026:05:46:00 +0000]";
 
-/// What Gunicorn's own `Logger.access` wrote of requests; `generate.py` beside the file tells how.
+/// Lines that Gunicorn's own `Logger.access` wrote; `generate.py` beside the file recorded them.
 #[test]
 fn lines_look_as_gunicorn_writes_them() {
     let lines = include_str!("../../../tests/fixtures/logging/access.jsonl").lines();
