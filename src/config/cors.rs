@@ -13,13 +13,13 @@ const DEFAULT_PORTS: [(&str, u16); 2] = [("http", 80), ("https", 443)];
 /// The origins whose pages may read answers, besides those of the server's own address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigins {
-    /// Any.
+    /// All origins.
     All,
     /// These, as browsers write them; perhaps none.
     Named(Vec<String>),
 }
 
-/// The origins that `CORS_ALLOW_ORIGINS` names.
+/// Returns the origins that `CORS_ALLOW_ORIGINS` names.
 pub(super) fn allowed(layers: &Layers) -> Result<AllowedOrigins, ConfigError> {
     const KEY: &str = "CORS_ALLOW_ORIGINS";
     let convert = |text: &str| match text {
@@ -43,7 +43,7 @@ pub(super) fn allowed(layers: &Layers) -> Result<AllowedOrigins, ConfigError> {
     }
 }
 
-/// An origin as browsers write it (RFC 6454 6.2): in lower case, without the usual port.
+/// Returns an origin as browsers write it (RFC 6454 6.2): in lower case, without the usual port.
 fn origin(text: &str) -> Result<String, Problem> {
     let must = |rule| Problem::must(rule, text);
     let lower = text.to_ascii_lowercase();

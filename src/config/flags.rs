@@ -1,5 +1,5 @@
-//! Settings as flags, made from the table of settings, under Gunicorn's names where it has one;
-//! and Gunicorn's other flags, which are ignored or refused.
+//! Settings as flags, made from the table of settings, under Gunicorn's names if it has one; and
+//! Gunicorn's other flags, which are ignored or refused.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -15,13 +15,13 @@ use super::problem::{Expected, Problem};
 use super::raw::Raw;
 use super::settings::{self, Kind, Setting};
 
-/// The flags of `avalon-master` that stand for settings, and those of Gunicorn's that do not. Each
-/// setting is documented, with its default, in `config/default.toml`.
+/// The flags of `avalon-master` that set a setting, and those of Gunicorn that do not.
+/// `config/default.toml` documents each setting with its default.
 #[derive(Debug, Default)]
 pub struct Flags(Overrides);
 
 impl Flags {
-    /// The settings that these flags set.
+    /// Returns the settings that these flags set.
     pub fn overrides(self) -> Overrides {
         self.0
     }
@@ -102,7 +102,7 @@ fn argument(setting: &'static Setting) -> Arg {
         .help(format!("{} {}", setting.help, default.trim_end()))
         .long_help(format!("{}{range}\n{default}[env: {}{}]", setting.help, layers::PREFIX, setting.key))
         .hide_short_help(!setting.brief)
-        // A negative number is refused with the range of its setting.
+        // A negative number must reach the check of its setting's range.
         .allow_negative_numbers(true);
     let arg = match setting.short {
         Some(short) => arg.short(short),
@@ -121,7 +121,7 @@ fn argument(setting: &'static Setting) -> Arg {
 
 const TRUTHS: &[&str] = &["true", "false"];
 
-/// Any text, and the words that a shell proposes for it.
+/// A parser for any text, with the words that a shell proposes.
 #[derive(Clone)]
 struct Words(&'static [&'static str]);
 
