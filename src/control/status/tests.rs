@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// As it goes over the wire.
+/// Returns a full status in its wire form.
 fn full() -> Value {
     json!({
         "version": "1.0.0", "pid": 4711, "state": "serving", "uptime": 75.4, "generation": 3,
