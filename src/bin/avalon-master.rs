@@ -12,7 +12,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "avalon-master", version, args_override_self = true, after_help = SHORT, after_long_help = long())]
 pub(crate) struct Arguments {
-    /// Check the configuration, try its paths, hosts and addresses, and exit
+    /// Check the configuration, try its values, and exit
     #[arg(long)]
     check_config: bool,
     /// Print the configuration without secrets, and exit

@@ -25,7 +25,7 @@ pub(super) fn control(setting: &str, overrides: &Overrides) -> Result<Option<Pat
             .and_then(|folders| {
                 folders.to_str()?.split(':').next().map(|first| Path::new(first).join("control"))
             })
-            // Root looks in the folder of the service, not of its own session.
+            // Root looks in the folder of the service, not of the session.
             .or_else(|| Uid::effective().is_root().then(|| PathBuf::from("/run/avalon/control")))
             .or_else(|| {
                 folder("XDG_RUNTIME_DIR")

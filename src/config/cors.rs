@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_become_what_browsers_send() {
+    fn origins_become_those_that_browsers_send() {
         for (text, sent) in [
             ("https://music.example.org", "https://music.example.org"),
             ("HTTPS://Music.Example.ORG:443", "https://music.example.org"),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_sends_is_refused_with_the_reason() {
+    fn origins_that_no_browser_sends_are_refused_with_the_reason() {
         for (text, reason) in [
             ("music.example.org", "a scheme"),
             ("null", "a scheme"),

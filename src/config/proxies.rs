@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_networks_and_everybody_are_trusted() {
+    fn addresses_networks_and_all_peers_are_trusted() {
         let of = |items: &[&str]| {
             Trusted::parse(items.iter().map(|item| TrustedItem::parse(item).unwrap()).collect())
         };

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_store_is_refused_without_repeating_it() {
+    fn text_that_is_no_store_is_refused_without_repeating_it() {
         for (text, error) in [
             ("hush", SnapshotUrlError::Scheme),
             ("ftp://hush/", SnapshotUrlError::Scheme),

@@ -158,7 +158,7 @@ mod tests {
 
     /// Workers end, and other workers get their slots.
     #[test]
-    fn what_was_counted_outlives_workers() {
+    fn counts_outlive_workers() {
         let board = Scoreboard::create().unwrap();
         assert_eq!((board.answers(), board.sent()), (0, 0));
         let first = board.assign(0);
@@ -188,7 +188,7 @@ mod tests {
 
     /// A slot takes memory once it is used, and reading takes none: the kernel counts pages.
     #[test]
-    fn what_is_not_used_is_not_touched() {
+    fn unused_slots_are_not_touched() {
         let board = Scoreboard::create().unwrap();
         let resident = || {
             let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();

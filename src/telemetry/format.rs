@@ -257,7 +257,7 @@ mod tests {
     /// Python refuses these too, at start or at the first record, except `%s` without a name, for which it
     /// prints the whole record.
     #[test]
-    fn errors_say_what_and_where() {
+    fn errors_name_the_fault_and_the_place() {
         for (format, expected) in [
             ("plain", "no attribute in it, expected at least one such as %(message)s"),
             ("100%%", "no attribute in it, expected at least one such as %(message)s"),

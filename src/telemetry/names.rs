@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_learned_is_known_to_those_who_wait() {
+    fn learned_addresses_reach_waiting_callers() {
         let name = HostName::new("learned.example", 1);
         let addresses: Vec<SocketAddr> =
             ["[2001:db8::1]:1", "192.0.2.1:1"].map(|text| text.parse().unwrap()).to_vec();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_say_what_was_known() {
+    fn lines_hold_the_known_addresses() {
         let name = HostName::new("a host of words", 65535);
         let addresses: Vec<SocketAddr> =
             ["[2001:db8::1]:1", "192.0.2.1:1"].map(|text| text.parse().unwrap()).to_vec();

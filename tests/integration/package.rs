@@ -1,5 +1,5 @@
-//! What `scripts/package` makes, of the programs that the tests have: what is in it, and its life in
-//! a clean Debian under a real systemd, from the installation to the last trace.
+//! The output of `scripts/package`, for the programs of the tests: its contents, and its life in a
+//! clean Debian under a real systemd, from the installation to the last trace.
 
 mod image;
 mod life;
@@ -39,7 +39,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// A folder with the programs, without what only a debugger reads, which would take long to pack.
+/// A folder with the programs, without debugging symbols, which would take long to pack.
 static BINARIES: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
     fs::create_dir_all(&folder).expect("a folder");
@@ -57,7 +57,8 @@ fn package(name: &str, version: &str, line: &str) -> PathBuf {
     command.current_dir(root()).env("PACKAGE_BINARIES", BINARIES.as_path());
     // How small they are is of no interest.
     command.env("PACKAGE_FOLDER", &folder).env("PACKAGE_VERSION", version).env("PACKAGE_QUICK", "1");
-    // What cargo tells a test about its package would have it build dependencies again that look at it.
+    // With cargo's variables about the package of a test, dependencies that read them would be
+    // built again.
     for (variable, _) in std::env::vars_os() {
         let own = ["CARGO_MANIFEST", "CARGO_PKG", "CARGO_CRATE", "CARGO_PRIMARY"];
         if variable.to_str().is_some_and(|variable| own.iter().any(|prefix| variable.starts_with(prefix))) {
@@ -155,7 +156,7 @@ fn the_debian_package_has_everything() {
 }
 
 #[test]
-fn the_archive_has_everything_and_says_what_it_needs() {
+fn the_archive_is_complete_and_names_its_dependencies() {
     let archive = file(&FIRST, ".tar.gz");
     let folder = tempfile::tempdir().expect("a folder");
     run(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(folder.path()));

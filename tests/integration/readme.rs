@@ -1,4 +1,5 @@
-//! The README does what it says: every command in it is run, and every answer that it shows is given.
+//! The README works as it says: every command in it is run, and every answer that it shows is
+//! given.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,15 +13,15 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Where the README's server is.
 const ADDRESS: &str = "http://127.0.0.1:8000";
 
-/// A command, and what the README shows of its output.
+/// A command, and its output as the README shows it.
 #[derive(Debug)]
 struct Shown {
     command: String,
     output: Vec<String>,
 }
 
-/// Lines of code blocks: those after `$ ` are commands, followed by what they print; in a block
-/// without any, all are commands. Blocks that name a language are no commands.
+/// Returns the lines of code blocks: those after `$ ` are commands, followed by their output; in a
+/// block without any, all are commands. Blocks that name a language hold no commands.
 fn commands(readme: &str) -> Vec<Shown> {
     let mut blocks: Vec<Vec<&str>> = Vec::new();
     let (mut fenced, mut block) = (false, Vec::new());
@@ -92,7 +93,7 @@ fn without_song_ids(text: &str) -> Option<Value> {
 }
 
 #[test]
-fn commands_of_the_readme_work_and_give_what_it_shows() {
+fn commands_of_the_readme_work_and_print_the_shown_output() {
     let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).expect("the README");
     let shown = commands(&readme);
     assert!(shown.iter().filter(|shown| !shown.output.is_empty()).count() >= 6, "{shown:?}");

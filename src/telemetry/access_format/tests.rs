@@ -73,7 +73,7 @@ fn nothing_in_a_request_ends_a_line_or_a_quoted_field() {
 }
 
 #[test]
-fn json_lines_are_objects_without_what_is_not_there() {
+fn json_lines_are_objects_without_missing_values() {
     let header = |name: &str| (name == "user-agent").then_some(&b"curl \"x\"\n\xff"[..]);
     let parsed: Json =
         serde_json::from_str(&line("json", &record("/avalon/songs?query=a", &header))).unwrap();

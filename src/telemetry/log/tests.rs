@@ -160,7 +160,7 @@ fn a_file_that_was_emptied_is_written_from_its_beginning() {
 }
 
 #[test]
-fn json_has_what_the_program_wrote_as_keys() {
+fn json_has_the_key_values_as_keys() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
     let log = log("json", &path);

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn canned_answers_get_a_body_whatever_leaves_with_them() {
+    fn canned_answers_get_a_body_behind_any_bytes() {
         let whole = replaced(&[CANNED]).unwrap();
         let text = String::from_utf8(whole.clone()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn preflight_requests_are_told_what_may_be_asked() {
+    fn preflight_requests_learn_the_allowed_methods_and_fields() {
         let asked = [(ORIGIN, "https://a"), (ACCESS_CONTROL_REQUEST_METHOD, "GET")];
         let response = added(&AllowedOrigins::All, Method::OPTIONS, &asked);
         assert_eq!(response[ACCESS_CONTROL_ALLOW_METHODS], error::ALLOW);

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_compared_weakly_with_what_would_be_sent() {
+    fn tags_are_compared_weakly_with_the_answer_to_be_sent() {
         let ours = of(0xabc, Kind::Song, "limit=1", 0);
         for (accepts, len, coding) in [
             ("gzip", 999, None),

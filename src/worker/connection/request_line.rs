@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_body_is_left_alone() {
+    fn bytes_that_may_be_a_body_are_left_alone() {
         for field in [
             "Content-Length: 12",
             "content-length:9",

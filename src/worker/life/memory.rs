@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_grows_with_what_is_written() {
+    fn memory_grows_with_written_bytes() {
         let before = Memory::own().unwrap();
         assert!(before.resident > before.private);
         let block = vec![1_u8; 64 << 20];

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_told_from_what_only_looks_like_them() {
+    fn hosts_are_told_from_lookalikes() {
         for host in [
             "x",
             "x:80",

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_master_says_is_passed_on() {
+    fn the_header_of_the_master_is_passed_on() {
         let board = Scoreboard::create().unwrap();
         let header = board.header();
         header.songs.set(42);

@@ -1,4 +1,4 @@
-//! The clients in examples/ do what they say.
+//! The clients in examples/ work as they claim.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
