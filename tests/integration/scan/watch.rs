@@ -441,7 +441,7 @@ fn a_server_that_does_not_answer_is_asked_again_later() {
     let listener = UnixListener::bind(&control).expect("a socket");
     let watch = Watch::over(&home, &[], &[("AVALON_CONTROL", &control.display().to_string())]);
     let (client, _) = listener.accept().expect("the watch asks");
-    watch.wait_log("The server could not be asked to read the collection again");
+    watch.wait_log("Could not ask the server to read the collection again");
     drop(client);
     songs.extend(add_album(&home, "second", 1));
     watch.wait_songs(&songs);
