@@ -1,7 +1,8 @@
-//! Several servers of one collection, seen from outside: what each of them serves, and whether all serve the same.
+//! Several servers of one collection, seen from outside: the rows of each, and whether all serve
+//! the same.
 //!
-//! Each server is asked for its `status` over HTTP, all at once. There is no other traffic and no list of servers:
-//! the caller names them.
+//! All servers are asked for their `status` over HTTP at once. There is no other traffic and no
+//! list of servers: the caller names them.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -17,23 +18,24 @@ use crate::control::SourceStatus;
 
 /// Longest time for the answer of one server, from the look-up of its name to the last byte.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A status has a few hundred bytes for each worker.
+/// Upper bound of a status, which has a few hundred bytes for each worker.
 const STATUS_MAX: u64 = 1 << 20;
-/// Where the status is if a URL names no path.
+/// The path of the API if a URL names none.
 const REQUEST_PATH: &str = "/avalon";
 
 /// The URL of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeUrl(Uri);
 
-/// Text that is no URL of a server.
+/// Text that is not the URL of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeUrlError(&'static str);
 
 impl std::str::FromStr for NodeUrl {
     type Err = NodeUrlError;
 
-    /// `HOST[:PORT]`, or a URL with `http` or `https` and perhaps the `REQUEST_PATH` of that server.
+    /// Parses `HOST[:PORT]`, or a URL with `http` or `https` and perhaps the `REQUEST_PATH` of that
+    /// server.
     fn from_str(text: &str) -> Result<NodeUrl, NodeUrlError> {
         let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let uri: Uri =
@@ -58,7 +60,7 @@ impl fmt::Display for NodeUrlError {
 impl Error for NodeUrlError {}
 
 impl fmt::Display for NodeUrl {
-    /// Without the path where it is `/`.
+    /// Writes the URL, without the path if that is `/`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.to_string().trim_end_matches('/'))
     }
@@ -74,44 +76,44 @@ impl NodeUrl {
     }
 }
 
-/// What a server says of itself; what an older one does not say is missing.
+/// The status of a server; fields that an older server lacks are missing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NodeStatus {
-    /// Of the program.
+    /// Version of the program.
     pub version: String,
-    /// Of the rows that it serves, in hexadecimal digits.
+    /// Hash of the served rows, in hexadecimal digits.
     pub hash: String,
-    /// Of these rows in the database, if it is known.
+    /// Revision of these rows in the database, if known.
     pub revision: Option<u64>,
-    /// How many songs it serves.
+    /// Number of served songs.
     pub songs: u64,
-    /// What it knows of the database.
+    /// The server's view of the database.
     pub source: SourceStatus,
 }
 
 /// A server and its answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Node {
-    /// As it was named.
+    /// The URL as the caller wrote it.
     pub url: String,
-    /// What it serves.
+    /// The status of the server.
     pub status: Option<NodeStatus>,
-    /// Why that is not known.
+    /// The reason why the status is unknown.
     pub error: Option<String>,
 }
 
-/// The servers, in the order in which they were named.
+/// The servers, in the order of the caller.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fleet {
     /// Whether all have answered, with the same rows, and none is stale.
     pub is_equal: bool,
-    /// Each of them.
+    /// The servers.
     pub nodes: Vec<Node>,
 }
 
 impl Fleet {
-    /// Asks all of them.
+    /// Asks all servers.
     pub fn ask(urls: &[NodeUrl]) -> Fleet {
         let nodes = thread::scope(|scope| {
             let asking: Vec<_> = urls.iter().map(|url| scope.spawn(|| ask(&url.status()))).collect();
@@ -133,7 +135,7 @@ impl Fleet {
         Fleet { is_equal, nodes }
     }
 
-    /// The last line of the table.
+    /// Returns the last line of the table.
     fn verdict(&self) -> String {
         let count = self.nodes.len();
         let silent = self.nodes.iter().filter(|node| node.status.is_none()).count();
@@ -163,7 +165,7 @@ fn hashes(nodes: &[Node]) -> BTreeSet<&str> {
     nodes.iter().filter_map(|node| node.status.as_ref()).map(|status| status.hash.as_str()).collect()
 }
 
-/// Why a server's status is not known.
+/// The reason why a server's status is unknown.
 #[derive(Debug)]
 enum NodeError {
     NoAnswer(ureq::Error),
@@ -201,9 +203,9 @@ impl Error for NodeError {
     }
 }
 
-/// The status at this URL.
+/// Asks the server at this URL for its status.
 fn ask(url: &str) -> Result<NodeStatus, NodeError> {
-    // Servers are asked as they are, not as a proxy of the environment would answer for them.
+    // This ignores proxies of the environment, which could answer for the servers.
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
         .http_status_as_error(false)

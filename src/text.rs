@@ -1,4 +1,4 @@
-//! Text as the API compares it.
+//! Text comparison of the API.
 //!
 //! Two foldings, never mixed: `lower` for exact, case-insensitive filters and for ids, and
 //! `search_form` for `query`.
@@ -6,28 +6,29 @@
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// Full Unicode lower case, as Python's `str.lower`: final sigma by context, `İ` to
-/// two code points.
+/// Returns the full Unicode lower case, as Python's `str.lower`: final sigma by context, `İ` to two
+/// code points.
 pub fn lower(text: &str) -> String {
     text.to_lowercase()
 }
 
-/// Stands between the two texts of an [`index_form`]; no query holds it, as it is no UTF-8.
+/// Separates the two texts of an [`index_form`]. No query holds this byte, because it is not valid
+/// UTF-8.
 const SECOND_TEXT: u8 = 0xff;
 
-/// White space as Python's `str.split` and `str.strip` see it: Unicode's White_Space
-/// and the four separators U+001C to U+001F.
+/// Reports whether Python's `str.split` and `str.strip` treat a character as white space: Unicode's
+/// White_Space and the four separators U+001C to U+001F.
 pub fn is_space(c: char) -> bool {
     c.is_whitespace() || is_separator(c)
 }
 
-/// What is white space to Python but not to Unicode. It separates words, but is never
-/// taken for a space.
+/// Reports whether a character is white space in Python and not in Unicode. It separates words, but
+/// does not match a space.
 fn is_separator(c: char) -> bool {
     ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// The form in which names and queries are compared: NFD, category Mn removed, lower case,
+/// Returns the form in which names and queries are compared: NFD, category Mn removed, lower case,
 /// final sigma as sigma, trimmed, each run of White_Space one space. Empty for blank text.
 pub fn search_form(text: &str) -> String {
     if is_plain(text) {
@@ -40,11 +41,10 @@ pub fn search_form(text: &str) -> String {
     join_words(&bare.to_lowercase().replace('ς', "σ"), char::is_whitespace)
 }
 
-/// What is kept of a name so that a query can be looked up in it: its search form, and, if
-/// that holds separators other than spaces, a second text behind it in which they are
-/// spaces. A query matches at the beginning of the first text, and where a word but the
-/// first begins in the last one, as avalonms joins the words of a name by single spaces
-/// from the second on.
+/// Returns the form of a name in which a query can be found: its search form, and, if that holds
+/// separators other than spaces, a second text behind it in which they are spaces. A query matches
+/// at the beginning of the first text, and at the beginning of any word but the first in the last
+/// text: avalonms joins the words of a name by single spaces from the second on.
 pub fn index_form(name: &str) -> Vec<u8> {
     let form = search_form(name);
     let spaced = form.bytes().any(|byte| is_separator(byte.into())).then(|| join_words(&form, is_space));
@@ -56,7 +56,8 @@ pub fn index_form(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// Byte offsets in an [`index_form`] at which a query may match; none for the empty one.
+/// Returns the byte offsets in an [`index_form`] at which a query may match; none for the empty
+/// one.
 pub fn word_starts(index_form: &[u8]) -> impl Iterator<Item = usize> + '_ {
     let last_text = index_form.iter().position(|byte| *byte == SECOND_TEXT).map_or(0, |at| at + 1);
     let spaces = (last_text..index_form.len()).filter(|at| index_form[*at] == b' ');
@@ -64,8 +65,8 @@ pub fn word_starts(index_form: &[u8]) -> impl Iterator<Item = usize> + '_ {
     first.into_iter().chain(spaces.map(|at| at + 1))
 }
 
-/// Whether it is ASCII whose search form differs in case only: words with a space between them, as
-/// nearly all names are.
+/// Reports whether it is ASCII text whose search form differs only in case: words with a space
+/// between them, as nearly all names are.
 fn is_plain(text: &str) -> bool {
     let mut before = b' ';
     for &byte in text.as_bytes() {
@@ -81,7 +82,7 @@ fn is_nonspacing_mark(c: char) -> bool {
     c.general_category() == GeneralCategory::NonspacingMark
 }
 
-/// The words between what `is_gap` says, joined by single spaces, and trimmed as Python does.
+/// Joins the words between the gaps by single spaces, and trims as Python does.
 fn join_words(text: &str, is_gap: impl Fn(char) -> bool) -> String {
     let mut joined = String::with_capacity(text.len());
     for word in text.trim_matches(is_space).split(is_gap).filter(|word| !word.is_empty()) {

@@ -1,9 +1,9 @@
-//! The title of a process, as `ps` shows it. It is written over the arguments and the environment that the
-//! process was started with; they disappear from `/proc`, passwords in them included.
+//! The title of a process, as `ps` shows it. It overwrites the arguments and the environment that
+//! the process was started with; they disappear from `/proc`, including passwords.
 //!
-//! There is no other way to a title of any length: the kernel shows the memory into which it has put the
-//! arguments, and goes on into the environment if the last byte of the arguments is in use (proc(5);
-//! setproctitle(3) relies on the same).
+//! There is no other way to set a title of any length: the kernel shows the memory of the
+//! arguments, and continues into the environment if the last byte of the arguments is in use
+//! (proc(5); setproctitle(3) relies on the same).
 
 use std::ffi::{CStr, CString, c_char};
 use std::fs;
@@ -21,12 +21,12 @@ struct Room {
     len: usize,
 }
 
-/// Sets the title of this process, cut to the length of its arguments and environment. The first call has to
-/// be made while the process has one thread. From then on `std::env::args` gives titles: code that needs the
-/// arguments must have read them before.
+/// Sets the title of this process, cut to the length of its arguments and environment. The first
+/// call must come while the process has one thread. From then on `std::env::args` returns titles:
+/// code that needs the arguments must have read them before.
 #[allow(unsafe_code)]
 pub fn set(title: &str) {
-    // Shown by `ps -o comm`, at most 15 bytes.
+    // `ps -o comm` shows it, at most 15 bytes.
     let name: Vec<u8> = title.bytes().filter(|byte| *byte != 0).take(15).collect();
     if let Ok(name) = CString::new(name) {
         let _ = prctl::set_name(&name);
@@ -40,17 +40,17 @@ pub fn set(title: &str) {
 }
 
 impl Room {
-    /// All bytes of the room, with `title` in it.
+    /// Returns all bytes of the room, with `title` in it.
     fn filled_with(&self, title: &[u8]) -> Vec<u8> {
         let mut text = vec![0; self.len];
-        // The last byte stays zero: else the kernel would show what lies behind.
+        // The last byte stays zero: otherwise the kernel would show the bytes behind it.
         let fits = title.len().min(self.len - 1);
         text[..fits].copy_from_slice(&title[..fits]);
         text
     }
 }
 
-/// Finds the arguments, and adds the environment if it lies behind them and can be moved.
+/// Finds the arguments, and adds the environment if it follows them and can be moved.
 fn take_room() -> Option<Room> {
     let [start, end, environment_start, environment_end] = bounds()?;
     if start == 0 || end <= start + 1 {
@@ -61,7 +61,7 @@ fn take_room() -> Option<Room> {
     Some(Room { start, len: end - start })
 }
 
-/// Fields 48 to 51 of /proc/self/stat; the second field may hold spaces and parentheses.
+/// Returns fields 48 to 51 of /proc/self/stat; the second field may hold spaces and parentheses.
 fn bounds() -> Option<[usize; 4]> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(45).map(str::parse);
@@ -70,7 +70,7 @@ fn bounds() -> Option<[usize; 4]> {
 }
 
 /// Copies all variables to the heap, where they stay for good, and makes the C library (and so
-/// `std::env`) look there. Says whether that was possible.
+/// `std::env`) look there. Returns whether that was possible.
 #[allow(unsafe_code)]
 fn move_environment() -> bool {
     unsafe extern "C" {

@@ -1,4 +1,5 @@
-//! `avalon-echo-config`: prints the default configuration, or a former one as one of this program.
+//! `avalon-echo-config`: prints the default configuration, or converts a configuration of avalonms
+//! or Gunicorn.
 
 use std::process::ExitCode;
 

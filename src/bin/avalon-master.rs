@@ -12,7 +12,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "avalon-master", version, args_override_self = true, after_help = SHORT, after_long_help = long())]
 pub(crate) struct Arguments {
-    /// Check the configuration, try what it names, and exit
+    /// Check the configuration, try its values, and exit
     #[arg(long)]
     check_config: bool,
     /// Print the configuration without secrets, and exit
@@ -35,7 +35,7 @@ Signals:
   HUP        reload: configuration, log files, collection; new workers replace the old
              ones when they are ready, and no request is lost. If anything is wrong, the
              old ones go on and the log says why
-  TERM       stop: what is under way is answered first, within GRACEFUL_TIMEOUT
+  TERM       stop: workers answer current requests first, within GRACEFUL_TIMEOUT
   INT, QUIT  stop at once
   TTIN, TTOU one worker more, one worker less
   USR1       reopen log files
@@ -49,8 +49,8 @@ fn long() -> String {
 
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // Before the configuration is read, which may take its time: an operator who tells a group of processes to
-    // reload does not mean to end a server that starts.
+    // This comes before the configuration is read, which may take its time: an operator who tells a
+    // process group to reload does not mean to end a server that starts.
     let dispositions = (!arguments.print_config && !arguments.check_config).then(Dispositions::put_in_order);
     let overrides = arguments.flags.overrides();
     let config = match config::load(&overrides) {
@@ -75,7 +75,7 @@ pub(crate) fn main() -> ExitCode {
     master::run(overrides, config, dispositions.unwrap_or_default()).into()
 }
 
-/// Tells which problems a start with this configuration would meet.
+/// Prints the problems that a start with this configuration would meet.
 fn check(config: &Config) -> ExitCode {
     let lines = config.notes.iter().chain(&config.warnings).map(String::as_str);
     lines.chain(config.unreachable()).for_each(|line| eprintln!("avalon-master: {line}"));

@@ -1,4 +1,4 @@
-//! `avalonctl`: shows how a running `avalon-master` is, and steers it.
+//! `avalonctl`: shows the state of a running `avalon-master`, and controls it.
 
 use std::error::Error;
 use std::fmt;
@@ -111,7 +111,7 @@ enum Action {
             conflicts_with_all = ["snapshot", "from_database", "accept_older"])]
         rollback: Option<String>,
     },
-    /// Show what several servers serve, and whether it is the same
+    /// Compare the collections that several servers serve
     ///
     /// Asks each server for its status over HTTP, so its STATUS_ALLOW must name this machine. Fails unless all answer,
     /// serve the same rows, and know of nothing newer in the database.
@@ -137,7 +137,7 @@ enum Action {
     },
 }
 
-/// How the program ends.
+/// The outcome of the program.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[repr(u8)]
 enum Exit {
@@ -240,7 +240,7 @@ fn run(arguments: Arguments) -> Exit {
     }
 }
 
-/// A report on the snapshot in a file, or on one that is made of a database.
+/// Returns a report on the snapshot in a file, or on one that is made from a database.
 fn inspect(
     overrides: &Overrides,
     snapshot: Option<PathBuf>,
@@ -272,7 +272,7 @@ fn inspect(
     Ok(format!("{url}: read in {read:.3} s, snapshot built in {built:.3} s\n{report}"))
 }
 
-/// The configuration, and the store: that of `url`, or else of SNAPSHOT_URL.
+/// Returns the configuration, and the store: that of `url`, or else of SNAPSHOT_URL.
 fn store(overrides: &mut Overrides, url: Option<&str>) -> Result<(Config, SnapshotUrl), (Exit, String)> {
     if let Some(url) = url {
         overrides.set("SNAPSHOT_URL", url.to_owned());
@@ -283,7 +283,7 @@ fn store(overrides: &mut Overrides, url: Option<&str>) -> Result<(Config, Snapsh
     Ok((config, url))
 }
 
-/// How an error of a store ends the program.
+/// Returns the exit and the message for an error of a store.
 fn unpublished(url: &SnapshotUrl, error: &PublicationError) -> (Exit, String) {
     let exit = if error.is_unreachable() { Exit::NoAnswer } else { Exit::Failed };
     (exit, format!("{url}: {}", chain(error)))

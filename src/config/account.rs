@@ -17,12 +17,12 @@ pub struct Account {
     pub uid: Uid,
     /// Group id.
     pub gid: Gid,
-    /// All groups: of a user without an entry only the one above.
+    /// All groups: of a user without an entry only the primary one above.
     pub groups: Vec<Gid>,
 }
 
-/// User and group that workers and the loader run as, by name where there is one; without an account, those of this
-/// process.
+/// Returns user and group that workers and the loader run as, by name if there is one; without an
+/// account, those of this process.
 pub(super) fn names(account: Option<&Account>, world: &World<'_>) -> (String, String) {
     let own = || (Uid::effective(), Gid::effective());
     let (uid, gid) = account.map_or_else(own, |account| (account.uid, account.gid));
@@ -31,7 +31,7 @@ pub(super) fn names(account: Option<&Account>, world: &World<'_>) -> (String, St
     (user.unwrap_or_else(|| uid.to_string()), group.unwrap_or_else(|| gid.to_string()))
 }
 
-/// Says that a user without GROUP brings its own group, where that is another one than Gunicorn's.
+/// Returns a note if a user without GROUP brings another primary group than under Gunicorn.
 pub(super) fn note(layers: &Layers, account: Option<&Account>) -> Result<Option<String>, ConfigError> {
     let account = account.filter(|account| account.gid != Gid::effective());
     let Some(account) = account else { return Ok(None) };
@@ -41,8 +41,8 @@ pub(super) fn note(layers: &Layers, account: Option<&Account>) -> Result<Option<
     Ok(layers.string("GROUP")?.is_empty().then(told))
 }
 
-/// USER and GROUP looked up. A user without GROUP brings its own group, and a number
-/// needs no entry in the user database.
+/// Looks up USER and GROUP. A user without GROUP brings its own group, and a number needs no entry
+/// in the user database.
 pub(super) fn account(layers: &Layers, world: &World<'_>) -> Result<Option<Account>, ConfigError> {
     let user = layers.string("USER")?;
     let group = layers.string("GROUP")?;

@@ -1,5 +1,6 @@
-//! Flags in the variable `GUNICORN_CMD_ARGS`, as Gunicorn reads them: over the configuration file, under the
-//! command line. Variables of our own name count more, as they are meant for this program.
+//! Flags in the variable `GUNICORN_CMD_ARGS`, as Gunicorn reads them: over the configuration file,
+//! under the command line. Variables named `AVALON_` take precedence, because they are meant for
+//! this program.
 
 use std::env;
 
@@ -11,7 +12,7 @@ use super::gunicorn;
 use super::layers::GUNICORN_ARGUMENTS as VARIABLE;
 use super::overrides::Overrides;
 
-/// The overrides of the command line, with the flags of the variable under them.
+/// Returns the overrides of the command line, with the flags of the variable under them.
 ///
 /// # Errors
 /// If the variable holds flags that cannot be used.
@@ -28,7 +29,7 @@ fn parse(text: &str) -> Result<Overrides, ArgumentsProblem> {
     let command = Flags::augment_args(Command::new("avalon-master").no_binary_name(true));
     let command = command.args_override_self(true).disable_help_flag(true).disable_version_flag(true);
     let parsed = command.try_get_matches_from(words).and_then(|mut matches: ArgMatches| {
-        // Gunicorn passes over the application that stands there.
+        // Gunicorn ignores the application there.
         let _ = matches.remove_many::<String>(gunicorn::APPLICATION);
         Flags::from_arg_matches(&matches)
     });
@@ -50,14 +51,15 @@ fn laid_under(overrides: &Overrides, below: Overrides) -> Overrides {
     both.notes.extend(below.notes);
     both.below = below.flags.into_iter().map(|(key, value, _)| (key, value)).collect();
     both.file_below = below.file;
-    // A list on the command line replaces this one, as with Gunicorn.
+    // A list on the command line replaces this one, as in Gunicorn.
     if both.variables.is_empty() {
         both.variables = below.variables;
     }
     both
 }
 
-/// The words of a text, by the rules of Python's `shlex.split`: quotes, and backslashes outside of single ones.
+/// Splits a text into words by the rules of Python's `shlex.split`: quotes, and backslashes outside
+/// of single quotes.
 fn words(text: &str) -> Result<Vec<String>, ArgumentsProblem> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -100,7 +102,7 @@ fn words(text: &str) -> Result<Vec<String>, ArgumentsProblem> {
 mod tests {
     use super::*;
 
-    /// The words are those of Python 3.11.
+    /// The words are the results of Python 3.11.
     #[test]
     fn words_are_those_of_a_shell() {
         for (text, expected) in [

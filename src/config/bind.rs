@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Gunicorn's port where an address names none.
+/// Gunicorn's port for an address without one.
 const DEFAULT_PORT: u16 = 8000;
 
 /// One address of `BIND`.
@@ -22,30 +22,30 @@ pub enum BindAddress {
     Unix(PathBuf),
 }
 
-/// Why a text is no address to serve on.
+/// The reason why a text is not an address to serve on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddressError {
     /// There is no text.
     Empty,
-    /// The path of a Unix socket counts from the working folder.
+    /// The path of a Unix socket is relative.
     RelativePath,
-    /// A descriptor, as Gunicorn takes them.
+    /// A descriptor, which Gunicorn accepts.
     Descriptor,
-    /// A scheme stands before an address, which is most likely this one.
+    /// A scheme precedes an address, which is most likely this one.
     Scheme(String),
-    /// A number stands where the host belongs: most likely it is the port.
+    /// A number takes the place of the host: most likely it is the port.
     PortAlone(String),
-    /// This is no number from 0 to 65535.
+    /// This is not a number from 0 to 65535.
     Port(String),
-    /// This is no host.
+    /// This is not a host.
     Host(String),
     /// A bracket opens and does not close.
     Bracket,
-    /// This stands in brackets, and is no IPv6 address.
+    /// The text in brackets is not an IPv6 address.
     Ipv6(String),
-    /// This stands behind the brackets, and is no port.
+    /// The text behind the brackets is not a port.
     AfterBracket(String),
-    /// An IPv6 address stands without brackets.
+    /// An IPv6 address lacks its brackets.
     NoBrackets,
 }
 
@@ -76,7 +76,7 @@ impl FromStr for BindAddress {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if let Some(path) = text.strip_prefix("unix:") {
-            // Gunicorn takes unix:///path as well.
+            // Gunicorn also accepts unix:///path.
             let path = path.strip_prefix("//").unwrap_or(path);
             return if path.starts_with('/') {
                 Ok(BindAddress::Unix(path.into()))
@@ -84,7 +84,7 @@ impl FromStr for BindAddress {
                 Err(AddressError::RelativePath)
             };
         }
-        // Gunicorn takes tcp://host:port as well.
+        // Gunicorn also accepts tcp://host:port.
         let text = text.strip_prefix("tcp://").unwrap_or(text);
         if let Some((scheme, rest)) = text.split_once("://") {
             return Err(match scheme {
@@ -108,7 +108,7 @@ impl FromStr for BindAddress {
     }
 }
 
-/// The host without brackets, and the text after the last colon.
+/// Returns the host without brackets, and the text after the last colon.
 fn split_port(text: &str) -> Result<(&str, Option<&str>), AddressError> {
     if text.is_empty() {
         return Err(AddressError::Empty);
@@ -129,14 +129,15 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), AddressError> {
     }
 }
 
-/// The address that a host stands for: its first IPv4 address, if it has one, as with Gunicorn. So where
-/// `localhost` is `::1` as well, clients of 127.0.0.1 are served.
+/// Returns the preferred address of a host: its first IPv4 address, if it has one, as in Gunicorn.
+/// So clients of 127.0.0.1 are served if `localhost` is `::1` as well.
 pub fn preferred(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied()
 }
 
 impl BindAddress {
-    /// The port of an IPv4 address, or of a name, which becomes an IPv4 address where it has one.
+    /// Returns the port of an IPv4 address, or of a name, which becomes an IPv4 address if it has
+    /// one.
     pub fn ipv4_port(&self) -> Option<u16> {
         match self {
             BindAddress::Tcp { host, port } if !host.contains(':') => Some(*port),

@@ -1,4 +1,4 @@
-//! `CONTROL`: where `avalonctl` reaches the master.
+//! `CONTROL`: the socket on which `avalonctl` reaches the master.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,21 +11,21 @@ use super::problem::Problem;
 use super::world::World;
 use super::{arguments, notation};
 
-/// Why `avalonctl` cannot reach a master that has no place for its socket.
+/// The reason why `avalonctl` cannot reach a master without a place for its socket.
 pub(super) const UNREACHABLE: &str = "avalonctl cannot reach this server: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set, and there is no \
      /run/user/UID; set CONTROL to a path, or to none";
 
-/// The control socket: as it is set, or where systemd or the session keeps such things.
+/// Returns the control socket: as it is set, or in the folder that systemd or the session provides.
 pub(super) fn control(setting: &str, overrides: &Overrides) -> Result<Option<PathBuf>, Problem> {
     let folder = |name: &str| overrides.variable(name);
     Ok(match setting {
         "none" => None,
-        // systemd may name several folders; the first is ours.
+        // systemd may name several folders; the first one belongs to this service.
         "" => folder("RUNTIME_DIRECTORY")
             .and_then(|folders| {
                 folders.to_str()?.split(':').next().map(|first| Path::new(first).join("control"))
             })
-            // Root looks where the service is, not in its own session.
+            // Root looks in the folder of the service, not of the session.
             .or_else(|| Uid::effective().is_root().then(|| PathBuf::from("/run/avalon/control")))
             .or_else(|| {
                 folder("XDG_RUNTIME_DIR")
@@ -36,15 +36,16 @@ pub(super) fn control(setting: &str, overrides: &Overrides) -> Result<Option<Pat
     })
 }
 
-/// The folder that XDG_RUNTIME_DIR would name, for users who have a session and come by su, sudo or cron.
+/// Returns the folder that XDG_RUNTIME_DIR would name, for users who have a session and use su,
+/// sudo or cron.
 fn own_runtime_folder() -> Option<PathBuf> {
     let folder = PathBuf::from(format!("/run/user/{}", Uid::effective()));
     let found = std::fs::symlink_metadata(&folder).ok()?;
     (found.is_dir() && found.uid() == Uid::effective().as_raw()).then_some(folder)
 }
 
-/// Where a master of this configuration listens for `avalonctl`, also if the rest of the
-/// configuration is wrong.
+/// Returns the socket on which a master with this configuration listens for `avalonctl`, even if
+/// the rest of the configuration is wrong.
 pub fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
     let layers = arguments::under(overrides).and_then(|overrides| Layers::read(&overrides, &World::live()));
     match layers.and_then(|layers| layers.string("CONTROL")) {

@@ -13,13 +13,13 @@ const DEFAULT_PORTS: [(&str, u16); 2] = [("http", 80), ("https", 443)];
 /// The origins whose pages may read answers, besides those of the server's own address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigins {
-    /// Any.
+    /// All origins.
     All,
     /// These, as browsers write them; perhaps none.
     Named(Vec<String>),
 }
 
-/// The origins that `CORS_ALLOW_ORIGINS` names.
+/// Returns the origins that `CORS_ALLOW_ORIGINS` names.
 pub(super) fn allowed(layers: &Layers) -> Result<AllowedOrigins, ConfigError> {
     const KEY: &str = "CORS_ALLOW_ORIGINS";
     let convert = |text: &str| match text {
@@ -43,7 +43,7 @@ pub(super) fn allowed(layers: &Layers) -> Result<AllowedOrigins, ConfigError> {
     }
 }
 
-/// An origin as browsers write it (RFC 6454 6.2): in lower case, without the usual port.
+/// Returns an origin as browsers write it (RFC 6454 6.2): in lower case, without the usual port.
 fn origin(text: &str) -> Result<String, Problem> {
     let must = |rule| Problem::must(rule, text);
     let lower = text.to_ascii_lowercase();
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_become_what_browsers_send() {
+    fn origins_become_those_that_browsers_send() {
         for (text, sent) in [
             ("https://music.example.org", "https://music.example.org"),
             ("HTTPS://Music.Example.ORG:443", "https://music.example.org"),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_sends_is_refused_with_the_reason() {
+    fn origins_that_no_browser_sends_are_refused_with_the_reason() {
         for (text, reason) in [
             ("music.example.org", "a scheme"),
             ("null", "a scheme"),

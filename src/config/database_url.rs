@@ -27,7 +27,7 @@ pub struct DatabaseUrl {
     backend: Backend,
 }
 
-/// The two kinds of databases there are.
+/// The supported kinds of databases.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Backend {
     /// A SQLite file; a relative path counts from the working directory.
@@ -37,11 +37,11 @@ pub enum Backend {
 }
 
 impl DatabaseUrl {
-    /// Takes a URL apart.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// For a dialect other than SQLite and PostgreSQL, for SQLite in memory, and for an
-    /// unknown parameter or a bad value.
+    /// If the dialect is neither SQLite nor PostgreSQL, the SQLite database is in memory, a
+    /// parameter is unknown, or a value is invalid.
     pub fn parse(text: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
         let (scheme, rest) = text.split_once("://").ok_or(DatabaseUrlError::NoDialect)?;
         let (dialect, driver) = scheme.split_once('+').unwrap_or((scheme, ""));
@@ -55,12 +55,12 @@ impl DatabaseUrl {
         Ok(DatabaseUrl { backend })
     }
 
-    /// The SQLite database in this file.
+    /// Returns the URL of the SQLite database in this file.
     pub fn sqlite(path: PathBuf) -> DatabaseUrl {
         DatabaseUrl { backend: Backend::Sqlite(path) }
     }
 
-    /// The database itself.
+    /// Returns the database itself.
     pub fn backend(&self) -> &Backend {
         &self.backend
     }

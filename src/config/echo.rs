@@ -9,7 +9,7 @@ use super::migration::{Secrets, from_python};
 use super::settings::DEFAULT_TOML;
 use crate::cli::{exit_codes, print};
 
-/// How the program ended. Its help says it in these words.
+/// The outcome of the program. Its help uses these words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[repr(u8)]
 pub enum Exit {

@@ -1,11 +1,11 @@
-//! The faults of a configuration, and where they stand.
+//! The faults of a configuration, and their places.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::problem::Problem;
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// The embedded `config/default.toml`.
@@ -38,21 +38,21 @@ pub enum ConfigError {
         path: PathBuf,
         /// The source of its name.
         named_by: Origin,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     Syntax {
         /// File and line.
         origin: Origin,
         /// The message of the parser.
         message: String,
     },
-    /// The file is Python, as avalonms and Gunicorn read it.
+    /// The file is Python, as for avalonms and Gunicorn.
     Python {
         /// The file.
         path: PathBuf,
-        /// It as TOML, without secrets.
+        /// The file converted to TOML, without secrets.
         toml: String,
     },
     /// Flags in the environment.
@@ -64,7 +64,7 @@ pub enum ConfigError {
     },
     /// A key that does not exist.
     UnknownKey {
-        /// Where it stands.
+        /// The place of the key.
         origin: Origin,
         /// The key.
         key: String,
@@ -73,7 +73,7 @@ pub enum ConfigError {
     },
     /// A value of the wrong type or out of range.
     Value {
-        /// Where it stands.
+        /// The place of the value.
         origin: Origin,
         /// Its key.
         key: &'static str,
@@ -116,7 +116,7 @@ impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ConfigError::Unreadable { source, .. } => Some(source),
-            // The problem is part of the text.
+            // The text of this error already includes the problem.
             ConfigError::Value { problem, .. } => problem.source(),
             ConfigError::Syntax { .. }
             | ConfigError::Python { .. }
@@ -131,9 +131,9 @@ impl std::error::Error for ConfigError {
 pub enum ArgumentsProblem {
     /// The variable is not UTF-8.
     NotUtf8,
-    /// A backslash at the end, which stands for nothing.
+    /// A backslash at the end.
     Backslash,
-    /// This quote has no end.
+    /// This quote is never closed.
     Quote(char),
     /// The message of the command line's parser, in one line.
     Flags(String),

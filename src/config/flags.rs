@@ -1,5 +1,5 @@
-//! Settings as flags, made from the table of settings, under Gunicorn's names where it has one;
-//! and Gunicorn's other flags, which are ignored or refused.
+//! Settings as flags, made from the table of settings, under Gunicorn's names if it has one; and
+//! Gunicorn's other flags, which are ignored or refused.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -15,13 +15,13 @@ use super::problem::{Expected, Problem};
 use super::raw::Raw;
 use super::settings::{self, Kind, Setting};
 
-/// The flags of `avalon-master` that stand for settings, and those of Gunicorn's that do not. Each
-/// setting is documented, with its default, in `config/default.toml`.
+/// The flags of `avalon-master` that set a setting, and those of Gunicorn that do not.
+/// `config/default.toml` documents each setting with its default.
 #[derive(Debug, Default)]
 pub struct Flags(Overrides);
 
 impl Flags {
-    /// The settings that these flags set.
+    /// Returns the settings that these flags set.
     pub fn overrides(self) -> Overrides {
         self.0
     }
@@ -139,7 +139,7 @@ fn documented(arg: Arg, setting: &Setting, help: &str) -> Arg {
 
 const TRUTHS: &[&str] = &["true", "false"];
 
-/// Any text, and the words that a shell proposes for it.
+/// A parser for any text, with the words that a shell proposes.
 #[derive(Clone)]
 struct Words(&'static [&'static str]);
 

@@ -1,4 +1,4 @@
-//! Gunicorn's command line: its flags that are no settings here, each ignored or refused with the
+//! Gunicorn's command line: its flags without a setting here, each ignored or refused with the
 //! reason; its notation of values; and the name of the application.
 
 use std::fmt;
@@ -11,9 +11,9 @@ use super::World;
 /// The treatment of a flag.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    /// Its effect is there without it, or it has none; a line at the start says why.
+    /// Its effect exists without it, or it has none; a line at the start gives the reason.
     Ignored(&'static str),
-    /// It asks for a feature that the server does not have; the message names an alternative.
+    /// It asks for a feature that the server lacks; the message names an alternative.
     Refused(&'static str),
     /// Ignored with one of these values (in any case), refused with any other.
     Only(&'static [&'static str], &'static str),
@@ -21,7 +21,7 @@ enum Fate {
 
 use Fate::{Ignored, Only, Refused};
 
-/// A flag that is no setting.
+/// A flag without a setting.
 #[derive(Debug)]
 struct Foreign {
     name: &'static str,
@@ -62,9 +62,9 @@ const SYSLOG: Fate = Refused(
 const NO_SYSLOG: Fate = Ignored("it concerns --log-syslog; the server logs to standard error or --log-file");
 const STRICT: Fate = Refused("requests that are no valid HTTP are always answered with 400; leave it out");
 const PASTE: Fate =
-    Refused("the server loads no application; leave it out, and give what the file sets as flags");
+    Refused("the server loads no application; leave it out, and give the settings of the file as flags");
 
-/// All flags of Gunicorn 27 that are no settings.
+/// All flags of Gunicorn 27 without a setting here.
 const FOREIGN: [Foreign; 60] = [
     alone("preload", Ignored("the collection is always read before workers are forked")),
     short('k', with_value("worker-class", EVENT_LOOP)),
@@ -135,7 +135,7 @@ const FOREIGN: [Foreign; 60] = [
     with_value("log-syslog-facility", NO_SYSLOG),
     with_value(
         "dogstatsd-tags",
-        Refused("metrics for statsd have no tags; put what tells servers apart into --statsd-prefix"),
+        Refused("metrics for statsd have no tags; put the name of each server into --statsd-prefix"),
     ),
     alone("enable-backlog-metric", Refused("there is no metric of the queues; `ss -ltn` shows them")),
     with_value("keyfile", TLS),
@@ -157,7 +157,7 @@ const FOREIGN: [Foreign; 60] = [
     with_value("http-parser", Ignored("there is one parser (hyper)")),
 ];
 
-/// Flags of ASGI workers, which all mean nothing here.
+/// Flags of ASGI workers, none of which has an effect here.
 const ASGI: [&str; 4] =
     ["asgi-loop", "asgi-lifespan", "asgi-disconnect-grace-period", "websocket-max-message-size"];
 
@@ -170,7 +170,7 @@ fn foreign() -> impl Iterator<Item = Foreign> {
     FOREIGN.into_iter().chain(ASGI.into_iter().map(|name| with_value(name, NO_ASGI)))
 }
 
-/// Settings of Gunicorn's configuration file that have another name here. All others that exist here
+/// Settings of Gunicorn's configuration file with another name here. All others that exist here
 /// have the same name, in capitals.
 const NAMES: [(&str, &str); 5] = [
     ("accesslog", "ACCESS_LOGFILE"),
@@ -180,13 +180,13 @@ const NAMES: [(&str, &str); 5] = [
     ("control_socket", "CONTROL"),
 ];
 
-/// Our key for a setting of Gunicorn's configuration file.
+/// Returns the key of this program for a setting of Gunicorn's configuration file.
 pub(super) fn key(name: &str) -> String {
     let other = NAMES.iter().find(|(theirs, _)| *theirs == name);
     other.map_or_else(|| name.to_ascii_uppercase(), |(_, ours)| (*ours).to_owned())
 }
 
-/// Why a setting of Gunicorn's configuration file is none here.
+/// Returns the reason why a setting of Gunicorn's configuration file does not exist here.
 pub(super) fn reason(name: &str) -> Option<&'static str> {
     let flag = name.strip_suffix("_app").unwrap_or(name).replace('_', "-");
     foreign().find(|foreign| foreign.name == flag).map(|foreign| match foreign.fate {
@@ -210,10 +210,10 @@ pub(super) fn augment(command: Command) -> Command {
     command.args(foreign().map(argument)).args([application, no_control])
 }
 
-/// Why a flag or an argument of Gunicorn's is refused; the reason says what to do instead.
+/// The reason why a flag or an argument of Gunicorn is refused, and the alternative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The flag, by its name without hyphens, whatever its value, and the reason.
+    /// The flag, by its name without hyphens, for any value, and the reason.
     Flag(&'static str, &'static str),
     /// The flag with this value, and the reason.
     Value(&'static str, String, &'static str),
@@ -239,16 +239,16 @@ impl std::error::Error for Refusal {}
 /// The effect of Gunicorn's flags.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// Whether there is to be no control socket.
+    /// Whether the control socket is turned off.
     pub(super) no_control: bool,
-    /// A sentence for each flag that is ignored, with the reason.
+    /// A sentence for each ignored flag, with the reason.
     pub(super) notes: Vec<String>,
 }
 
 /// Reads the flags of Gunicorn on a command line.
 ///
 /// # Errors
-/// The flag or application that is refused, with the reason and what to do instead.
+/// The refused flag or application, with the reason and the alternative.
 pub(super) fn take(matches: &ArgMatches) -> Result<Taken, Refusal> {
     let mut taken = Taken { no_control: matches.get_flag(NO_CONTROL), notes: Vec::new() };
     for Foreign { name, takes_value, fate, .. } in foreign() {
@@ -281,13 +281,13 @@ pub(super) fn take(matches: &ArgMatches) -> Result<Taken, Refusal> {
     Ok(taken)
 }
 
-/// A flag for a setting that is off by default: it needs no value.
+/// Returns a flag for a setting that is off by default: it needs no value.
 pub(super) fn switch(key: &str, arg: Arg) -> Arg {
-    // Gunicorn's has a value of its own since 26, also after a space.
+    // Gunicorn's flag takes a value since 26, also after a space.
     arg.num_args(0..=1).default_missing_value("true").require_equals(key != "PROXY_PROTOCOL")
 }
 
-/// The file that `--config` names.
+/// Returns the file that `--config` names.
 ///
 /// # Errors
 /// If it is a Python module.
@@ -300,7 +300,7 @@ pub(super) fn config_file(named: &Path) -> Result<PathBuf, Refusal> {
     Ok(text.strip_prefix("file:").map_or_else(|| named.to_owned(), PathBuf::from))
 }
 
-/// Says that the file which Gunicorn reads by itself is not read, if it is in `folder`.
+/// Returns a note that the file which Gunicorn reads by default is not read, if it is in `folder`.
 pub(super) fn unread_file(folder: &Path, world: &World<'_>) -> Option<String> {
     const FILE: &str = "gunicorn.conf.py";
     let told = || {
@@ -311,16 +311,17 @@ pub(super) fn unread_file(folder: &Path, world: &World<'_>) -> Option<String> {
     world.exists(&folder.join(FILE)).then(told)
 }
 
-/// A flag's value in the notation of `config/default.toml`, and which settings it is of.
+/// Translates a flag's value to the notation of `config/default.toml`, and returns it with its
+/// settings.
 ///
 /// # Errors
-/// If it is one of Gunicorn's that means nothing here.
+/// If it is one of Gunicorn's values that has no effect here.
 pub(super) fn translated(key: &'static str, value: &str) -> Result<Vec<(&'static str, String)>, Refusal> {
     let same = |value: &str| Ok(vec![(key, value.to_owned())]);
     match key {
         "PROXY_PROTOCOL" => match value.trim().to_ascii_lowercase().as_str() {
             "off" | "0" | "none" => same("false"),
-            // Both versions are always taken.
+            // Both versions are always accepted.
             "auto" | "1" | "v1" | "v2" => same("true"),
             _ => same(value),
         },
@@ -336,7 +337,7 @@ pub(super) fn translated(key: &'static str, value: &str) -> Result<Vec<(&'static
     }
 }
 
-/// `host:port` and `[v6]:port`; `None` where there is no port.
+/// Parses `host:port` and `[v6]:port`; `None` without a port.
 fn host_and_port(text: &str) -> Option<(&str, &str)> {
     let (host, port) = text.rsplit_once(':')?;
     match host.strip_prefix('[').map(|host| host.strip_suffix(']')) {

@@ -1,5 +1,5 @@
-//! Values before they are typed: the defaults, then the file, the environment and the
-//! flags laid over them, each value with where it came from.
+//! Values before they are typed: the defaults, then the file, the environment and the flags laid
+//! over them. Each value has its origin.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -29,12 +29,12 @@ pub(super) struct Value {
     pub(super) origin: Origin,
 }
 
-/// The values that count, by key.
+/// The values in effect, by key.
 #[derive(Debug)]
 pub(super) struct Layers {
     values: HashMap<&'static str, Value>,
     defaults: HashMap<&'static str, Value>,
-    /// Variables of the environment that look like settings but are none.
+    /// Variables of the environment that look like settings and are not.
     pub(super) unknown_variables: Vec<(String, Option<&'static str>)>,
 }
 
@@ -60,17 +60,17 @@ impl Layers {
         Ok(layers)
     }
 
-    /// The value of `key`, which is one of the table's: the defaults name every key.
+    /// Returns the value of `key`, which is in the table: the defaults name every key.
     pub(super) fn get(&self, key: &'static str) -> &Value {
         &self.values[key]
     }
 
-    /// The default of `key`, which shows its type.
+    /// Returns the default of `key`, which shows its type.
     pub(super) fn default(&self, key: &'static str) -> &Raw {
         &self.defaults[key].value
     }
 
-    /// Whether no source sets `key`.
+    /// Reports whether no source sets `key`.
     pub(super) fn is_default(&self, key: &'static str) -> bool {
         self.get(key).origin == Origin::Default
     }
@@ -122,8 +122,8 @@ impl Layers {
         Ok(())
     }
 
-    /// Defaults that Gunicorn takes from variables that many platforms set; not from those of `-e`, which
-    /// are for the application there.
+    /// Lays the defaults that Gunicorn takes from variables that many platforms set. The variables
+    /// of `-e` do not count: in Gunicorn they are for the application.
     fn lay_platform(&mut self) -> Result<(), ConfigError> {
         for (name, key, prefix) in PLATFORM {
             let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { continue };
@@ -134,7 +134,7 @@ impl Layers {
         Ok(())
     }
 
-    /// The settings that these variables set, in a sentence each.
+    /// Returns the settings that these variables set, in a sentence each.
     pub(super) fn platform_notes(&self) -> impl Iterator<Item = String> {
         PLATFORM.iter().filter_map(|(variable, key, _)| {
             let Value { value: Raw::Untyped(text), origin } = self.get(key) else { return None };
@@ -143,7 +143,7 @@ impl Layers {
         })
     }
 
-    /// Likely mistakes in the environment, in a sentence each.
+    /// Returns likely mistakes in the environment, in a sentence each.
     pub(super) fn warnings(&self) -> Vec<String> {
         let unknown = self.unknown_variables.iter().map(|(name, nearest)| match nearest {
             Some(key) => format!("environment variable {name} is no setting; did you mean {PREFIX}{key}?"),
@@ -172,7 +172,7 @@ fn known(name: &str) -> Option<&'static str> {
     settings::find(name).map(|setting| setting.key)
 }
 
-/// The key that `name` was probably meant to be.
+/// Returns the key that `name` most likely means.
 fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_uppercase();
     let likeness = |key: &&str| strsim::jaro_winkler(key, &name);
@@ -180,7 +180,7 @@ fn nearest(name: &str) -> Option<&'static str> {
     keys.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
-/// The configuration file, if one is named, and where its name stands.
+/// Returns the configuration file, if one is named, and the place of its name.
 fn file(overrides: &Overrides) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
     if let Some(path) = &overrides.file {
         return Ok(Some((path.clone(), Origin::Flag("--config".to_owned()))));
@@ -196,7 +196,7 @@ fn file(overrides: &Overrides) -> Result<Option<(PathBuf, Origin)>, ConfigError>
     Ok(named.or_else(below))
 }
 
-/// The process's environment with the variables of `-e` over it.
+/// Returns the process's environment with the variables of `-e` over it.
 fn environment(overrides: &Overrides) -> impl Iterator<Item = (String, OsString)> + '_ {
     let replaced = |name: &str| overrides.variables.iter().any(|(other, _)| other == name);
     let inherited = std::env::vars_os()

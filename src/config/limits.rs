@@ -9,25 +9,25 @@ use super::layers::Layers;
 /// Limits of one connection and its requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// How long an idle connection is kept; zero closes after each answer.
+    /// Time for which an idle connection is kept; zero closes after each answer.
     pub keepalive: Duration,
-    /// How long the head of a request may take.
+    /// Longest time for the head of a request.
     pub header_timeout: Duration,
-    /// How long a client may read nothing while an answer waits.
+    /// Longest time for which a client may read nothing while an answer waits.
     pub write_timeout: Duration,
-    /// Connections of one worker at the same time.
+    /// Most connections of one worker at the same time.
     pub connections: usize,
-    /// Bytes of a request line.
+    /// Most bytes of a request line.
     pub request_line: usize,
-    /// Number of header fields.
+    /// Most header fields.
     pub request_fields: usize,
-    /// Bytes of one header field.
+    /// Most bytes of one header field.
     pub request_field_size: usize,
-    /// Bytes of a whole head.
+    /// Most bytes of a whole head.
     pub request_head: usize,
 }
 
-/// After how many requests a worker is replaced.
+/// Number of requests after which a worker is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxRequests {
     least: u64,
@@ -35,9 +35,10 @@ pub struct MaxRequests {
 }
 
 impl MaxRequests {
-    /// A number for one worker, so that not all are replaced at the same time.
+    /// Returns the number for one worker. It varies, so that not all workers are replaced at the
+    /// same time.
     pub fn with_jitter(self) -> u64 {
-        // A fresh hasher has random keys, which is random enough here.
+        // A new hasher has random keys, which is random enough here.
         let random = RandomState::new().hash_one(std::process::id());
         self.least + random % (self.jitter + 1)
     }

@@ -6,15 +6,15 @@ use super::notation::parse_mode;
 use super::python::{self, Assigned, Literal, Statement};
 use super::settings::{self, Kind, Setting};
 
-/// Settings of avalonms that concern its own innards.
+/// Settings of avalonms that only concern its internals.
 const NEEDLESS: [&str; 2] = ["JSONIFY_PRETTYPRINT_REGULAR", "LOGGER_NAME"];
 
 /// Whether the output holds passwords and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
-    /// As they are.
+    /// With secrets.
     Shown,
-    /// Without, for a message that a log may hold.
+    /// Without secrets, for a message that a log may hold.
     Hidden,
 }
 
@@ -27,7 +27,7 @@ pub struct Converted {
     pub open: usize,
 }
 
-/// Converts the literals that a Python file assigns; nothing of it is executed.
+/// Converts the literals that a Python file assigns, without executing the file.
 pub fn from_python(text: &str, secrets: Secrets) -> Converted {
     let mut lines: Vec<Line> = Vec::new();
     for statement in python::read(text) {
@@ -48,7 +48,7 @@ pub fn from_python(text: &str, secrets: Secrets) -> Converted {
 
 struct Line {
     text: String,
-    /// The setting that it is about.
+    /// The setting of the line.
     key: Option<&'static str>,
     open: bool,
 }
@@ -78,7 +78,7 @@ fn assignment(line: usize, name: &str, value: Assigned, secrets: Secrets) -> Vec
     let about = |line: Line| vec![Line { key: Some(setting.key), ..line }];
     let value = match value {
         Assigned::Literal(value) => value,
-        // The line of avalonms' own settings file.
+        // This line is in avalonms' own settings file.
         Assigned::Computed(source) if key == "DATABASE_URL" && source.contains("gettempdir()") => {
             return about(Line::comment(format!("# {key} (line {line}) is the default here as well")));
         }
@@ -121,7 +121,7 @@ fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// A value in TOML; `None` if the setting has no such values.
+/// Returns a value in TOML; `None` if the setting has no such values.
 fn toml(setting: &Setting, value: &Literal) -> Option<String> {
     match (setting.kind, value) {
         (Kind::Text(_) | Kind::File | Kind::Folder, Literal::None) => Some(quoted("")),

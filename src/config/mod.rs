@@ -59,51 +59,53 @@ use crate::telemetry::{AccessSettings, LogSettings};
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the collection is kept.
+    /// The database that holds the collection.
     pub database_url: DatabaseUrl,
-    /// Whether `DATABASE_URL` is set, and not only a default.
+    /// Whether `DATABASE_URL` is set; otherwise it is a default.
     pub is_database_set: bool,
     /// Patterns of files and folders that a scan passes over, as `.gitignore` writes them.
     pub exclude: Vec<String>,
-    /// How often the master has the folders of the collection scanned; `None` for never.
+    /// Time between two scans of the collection by the master; `None` for never.
     pub scan_every: Option<Duration>,
-    /// How log lines look and where they go.
+    /// The format and destination of the log.
     pub log: LogSettings,
-    /// How requests are logged; `None` if they are not.
+    /// The format and destination of the access log; `None` without one.
     pub access_log: Option<AccessSettings>,
-    /// Name of the field that identifies requests, in lower case; `None` if they are not.
+    /// Name of the field that identifies requests, in lower case; `None` without ids.
     pub request_id_header: Option<String>,
     /// Prefix of all endpoints, such as `/avalon`, or `/`.
     pub request_path: String,
-    /// Where errors are reported.
+    /// The reporting of errors.
     pub sentry: SentrySettings,
-    /// Addresses for them alone; none: they stand beside the other endpoints.
+    /// Addresses for the metrics alone; empty if they are among the other endpoints.
     pub metrics_bind: Vec<BindAddress>,
     /// Addresses to serve on, at least one.
     pub bind: Vec<BindAddress>,
-    /// After how many requests a worker is replaced; `None` for never.
+    /// Number of requests after which a worker is replaced; `None` for never.
     pub max_requests: Option<MaxRequests>,
-    /// Where `avalonctl` reaches the master; `None` if there is no place for it, or if none is wanted.
+    /// The socket on which `avalonctl` reaches the master; `None` if there is no place for it, or
+    /// it is turned off.
     pub control: Option<PathBuf>,
-    /// Whether `avalonctl` is to reach the master.
+    /// Whether the configuration asks for the control socket.
     control_wanted: bool,
     /// The account that workers and the loader run as; `None` for the master's.
     pub account: Option<Account>,
-    /// Where snapshots are published to and fetched from; `None` if servers read the database themselves.
+    /// The store to publish snapshots to and fetch them from; `None` if servers read the database
+    /// themselves.
     pub snapshot_url: Option<SnapshotUrl>,
-    /// `Cache-Control` of lists; `None` for no such field.
+    /// `Cache-Control` of lists; `None` without the field.
     pub cache_control: Option<String>,
     /// The origins whose pages may read answers.
     pub cors: AllowedOrigins,
-    /// The proxies that are trusted to name the client, and how they do it.
+    /// The proxies that are trusted to name the client, and their way to do it.
     pub proxies: Proxies,
     /// Limits of connections.
     pub limits: Limits,
-    /// Sentences about likely mistakes that stop nothing.
+    /// Sentences about likely mistakes that do not prevent the start.
     pub warnings: Vec<String>,
     /// Sentences about differences that a user of Gunicorn may not expect, and about absent features.
     pub notes: Vec<String>,
-    /// Settings that stand for themselves; they are read as fields of this configuration.
+    /// Settings without further processing; they are read as fields of this configuration.
     plain: PlainSettings,
     shown: Vec<(&'static str, String)>,
 }
@@ -125,12 +127,13 @@ impl DerefMut for Config {
 /// Reads and checks the whole configuration.
 ///
 /// # Errors
-/// The first thing that is wrong, with where it stands.
+/// The first fault, with its place.
 pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     load_in(overrides, &World::live())
 }
 
-/// The same for a process that must not wait for the rest of the machine, which `world` stands for.
+/// Does the same for a process that must not wait for the rest of the machine, which `world`
+/// represents.
 ///
 /// # Errors
 /// As with [`load`].
@@ -175,22 +178,22 @@ pub fn load_in(overrides: &Overrides, world: &World<'_>) -> Result<Config, Confi
 }
 
 impl Config {
-    /// Ports of IPv4 addresses to serve on, which an IPv6 address must not take.
+    /// Returns the ports of IPv4 addresses to serve on, which an IPv6 address must not take.
     pub fn ipv4_ports(&self) -> Vec<u16> {
         self.bind.iter().chain(&self.metrics_bind).filter_map(BindAddress::ipv4_port).collect()
     }
 
-    /// User and group that workers and the loader run as, by name where there is one.
+    /// Returns user and group that workers and the loader run as, by name if there is one.
     pub fn account_names(&self, world: &World<'_>) -> (String, String) {
         account::names(self.account.as_ref(), world)
     }
 
-    /// The reason why `avalonctl` cannot reach the master, if it should.
+    /// Returns the reason why `avalonctl` cannot reach the master, if it should.
     pub fn unreachable(&self) -> Option<&'static str> {
         (self.control.is_none() && self.control_wanted).then_some(control::UNREACHABLE)
     }
 
-    /// Every key with its effective value, as TOML comments and lines; the database
+    /// Returns every key with its effective value, as TOML comments and lines; the database
     /// password and the Sentry key are hidden.
     pub fn print(&self) -> String {
         self.shown.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
@@ -212,7 +215,7 @@ fn notes(
     Ok(notes)
 }
 
-/// The URL; its default lies in TMPDIR, as Python's `tempfile.gettempdir` has it.
+/// Returns the URL; its default is in TMPDIR, as in Python's `tempfile.gettempdir`.
 fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, ConfigError> {
     if layers.is_default("DATABASE_URL")
         && let Some(folder) = overrides.variable("TMPDIR")
@@ -228,7 +231,7 @@ fn database_url(layers: &Layers, overrides: &Overrides) -> Result<DatabaseUrl, C
 }
 
 impl Config {
-    /// Where the rows come from.
+    /// Returns the source of the rows.
     pub fn source_url(&self) -> SourceUrl {
         match &self.snapshot_url {
             Some(url) => SourceUrl::Store(Box::new(url.clone())),
@@ -237,10 +240,10 @@ impl Config {
     }
 }
 
-/// Where rows come from.
+/// The source of the rows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceUrl {
-    /// A store, as a snapshot that another server has published.
+    /// A store, with a snapshot that another server has published.
     Store(Box<SnapshotUrl>),
     /// A database.
     Database(DatabaseUrl),
@@ -282,7 +285,7 @@ fn exclude(layers: &Layers) -> Result<Vec<String>, ConfigError> {
     Ok(layers.list("EXCLUDE", pattern)?.into_iter().flatten().collect())
 }
 
-/// Without a folder each of these scans would fail.
+/// Refuses scans without a folder: each of them would fail.
 fn scan_every(layers: &Layers, collection: &[PathBuf]) -> Result<Option<Duration>, ConfigError> {
     let every = layers.interval("SCAN_EVERY")?;
     if every.is_some() && collection.is_empty() {

@@ -1,10 +1,10 @@
-//! Values as texts write them: paths, mode bits, numbers of bytes and times.
+//! Values in the notation of texts: paths, mode bits, numbers of bytes and times.
 
 use std::path::PathBuf;
 
 use super::problem::Problem;
 
-/// A path, in which `~` is the home folder as in a shell; `None` for the empty text.
+/// Parses a path, in which `~` is the home folder as in a shell; `None` for the empty text.
 pub(super) fn path(text: &str) -> Result<Option<PathBuf>, Problem> {
     let Some(rest) = text.strip_prefix('~') else {
         return Ok(Some(PathBuf::from(text)).filter(|_| !text.is_empty()));
@@ -17,7 +17,8 @@ pub(super) fn path(text: &str) -> Result<Option<PathBuf>, Problem> {
     Ok(Some(PathBuf::from(home).join(rest.trim_start_matches('/'))))
 }
 
-/// Mode bits as Gunicorn reads them: octal after a `0` or `0o`, hexadecimal after `0x`, else decimal.
+/// Parses mode bits as Gunicorn does: octal after a `0` or `0o`, hexadecimal after `0x`, else
+/// decimal.
 pub(super) fn parse_mode(text: &str) -> Option<u32> {
     let text = text.trim().to_ascii_lowercase();
     let (digits, radix) = match text.strip_prefix('0') {
@@ -27,12 +28,12 @@ pub(super) fn parse_mode(text: &str) -> Option<u32> {
             None => (rest.strip_prefix('o').unwrap_or(rest), 8),
         },
     };
-    // A sign is no digit.
+    // A sign is not a digit.
     let is_number = digits.chars().all(|c| c.is_digit(radix));
     is_number.then(|| u32::from_str_radix(digits, radix).ok())?
 }
 
-/// A number of bytes; K, M and G are powers of 1024.
+/// Parses a number of bytes; K, M and G are powers of 1024.
 pub(super) fn parse_bytes(text: &str) -> Option<u64> {
     let units = [('K', 10), ('M', 20), ('G', 30)];
     let unit = units.iter().find(|(letter, _)| text.ends_with([*letter, letter.to_ascii_lowercase()]));
@@ -41,7 +42,7 @@ pub(super) fn parse_bytes(text: &str) -> Option<u64> {
     number.checked_mul(1 << unit.map_or(0, |(_, bits)| *bits))
 }
 
-/// A time in seconds: one number, or several with their units, as `1h30m`.
+/// Parses a time in seconds: one number, or several with their units, as `1h30m`.
 pub(super) fn parse_interval(text: &str) -> Option<i64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().ok();

@@ -13,7 +13,7 @@ pub struct Overrides {
     /// Flags of GUNICORN_CMD_ARGS, between the file and the environment, and the file that they name.
     pub(super) below: Vec<(&'static str, Raw)>,
     pub(super) file_below: Option<PathBuf>,
-    /// Sentences about flags that mean nothing here.
+    /// Sentences about flags that have no effect here.
     pub(super) notes: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl Overrides {
         self.variables.push((name, value));
     }
 
-    /// A path in the environment, `-e` included; `None` if it is empty.
+    /// Returns a path in the environment, `-e` included; `None` if it is empty.
     pub(super) fn variable(&self, name: &str) -> Option<PathBuf> {
         let given = self.variables.iter().rev().find(|(other, _)| other == name);
         let value = given.map(|(_, value)| value.into()).or_else(|| std::env::var_os(name));

@@ -1,10 +1,10 @@
-//! A configuration as it is printed.
+//! The printed form of a configuration.
 
 use super::layers::Layers;
 use super::raw::Raw;
 use super::{DatabaseUrl, SnapshotUrl, notation, settings};
 
-/// The keys, and their values as TOML writes them; secrets are hidden.
+/// Returns the keys, and their values in TOML; secrets are hidden.
 pub(super) fn shown(
     layers: &Layers,
     database_url: &DatabaseUrl,

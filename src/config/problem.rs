@@ -1,4 +1,4 @@
-//! The faults of one value; `ConfigError` adds where it stands.
+//! The faults of one value; `ConfigError` adds the place.
 
 use std::error::Error;
 use std::{fmt, io};
@@ -16,8 +16,8 @@ pub enum Problem {
     Unexpected {
         /// The values that the setting takes.
         expected: Expected,
-        /// The value as a message may show it: of a list only that it is one, as it may hold a secret. `None`
-        /// where the message names the value already.
+        /// The value in a form for messages: of a list only its type, as it may hold a secret.
+        /// `None` if the message names the value already.
         got: Option<String>,
     },
     /// A text breaks a rule of its setting.
@@ -46,13 +46,13 @@ pub enum Problem {
     SnapshotUrl(SnapshotUrlError),
     /// The path in a database URL begins with `~`.
     TildeInUrl,
-    /// A pattern has not the syntax of `.gitignore`.
+    /// A pattern does not follow the syntax of `.gitignore`.
     Pattern(ignore::Error),
     /// An address to serve on is not understood.
     Address(AddressError),
-    /// An address for metrics is one to serve on as well.
+    /// An address for metrics is also an address to serve on.
     AlsoInBind,
-    /// Scans are wanted, and no folder is named.
+    /// The configuration asks for scans and names no folder.
     NothingToScan,
     /// A format of log lines is not understood.
     Format(FormatError),
@@ -68,12 +68,12 @@ pub enum Problem {
         principal: Principal,
         /// The name or number.
         name: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// The groups of a user could not be looked up.
     Groups(io::Error),
-    /// Workers are to run as another user or group, and the master may not change them.
+    /// Workers should run as another user or group, and the master may not change to it.
     NotRoot,
 }
 
@@ -120,17 +120,18 @@ pub enum Expected {
 }
 
 impl Problem {
-    /// The setting does not take `value`, which the message repeats in quotes.
+    /// Returns the fault that the setting does not take `value`, which the message repeats in
+    /// quotes.
     pub(super) fn not(expected: Expected, value: &str) -> Problem {
         Problem::Unexpected { expected, got: Some(format!("{value:?}")) }
     }
 
-    /// The same where the message names the value already.
+    /// Returns the same fault for a message that names the value already.
     pub(super) fn no(expected: Expected) -> Problem {
         Problem::Unexpected { expected, got: None }
     }
 
-    /// `value` breaks the rule that it must ...
+    /// Returns the fault that `value` breaks the rule that it must ...
     pub(super) fn must(rule: &'static str, value: &str) -> Problem {
         Problem::Rule { rule, got: value.to_owned() }
     }
@@ -164,7 +165,7 @@ impl fmt::Display for Expected {
             Expected::HeaderName => "the name of a header field",
             Expected::ForwardedHeaders => "\"x-forwarded\" or \"forwarded\"",
             Expected::IpAddress => "an IP address",
-            Expected::Proxy => "an IP address, a network such as 10.0.0.0/8, or \"*\" for everybody",
+            Expected::Proxy => "an IP address, a network such as 10.0.0.0/8, or \"*\" for all addresses",
             Expected::Addresses => "at least one address",
             Expected::Variable => "NAME=VALUE",
         })
@@ -209,7 +210,7 @@ impl Error for Problem {
             Problem::Item { problem, .. } => problem.source(),
             Problem::Pattern(error) => Some(error),
             Problem::LookUp { source, .. } => Some(source),
-            // Their texts are those of the problem, so only their own sources are causes.
+            // The text of the problem includes theirs, so only their own sources are causes.
             Problem::DatabaseUrl(error) => error.source(),
             Problem::SnapshotUrl(error) => error.source(),
             Problem::Address(error) => error.source(),

@@ -8,7 +8,7 @@ use super::error::ConfigError;
 use super::layers::Layers;
 use super::problem::{Expected, Problem};
 
-/// The proxies that are trusted, and with what.
+/// The trusted proxies, and the kinds of trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxies {
     /// The proxies whose header fields are trusted.
@@ -54,7 +54,7 @@ pub enum Trusted {
 }
 
 impl Trusted {
-    /// Reads a list of addresses and networks, or one `*`; empty texts count for nothing.
+    /// Parses a list of addresses and networks, or one `*`; empty texts are ignored.
     fn parse(items: Vec<TrustedItem>) -> Trusted {
         if items.contains(&TrustedItem::All) {
             return Trusted::All;
@@ -62,7 +62,7 @@ impl Trusted {
         Trusted::Networks(items.into_iter().filter_map(TrustedItem::network).collect())
     }
 
-    /// Whether the set holds a peer. It holds all clients of a Unix socket, as with Gunicorn.
+    /// Reports whether the set holds a peer. It holds all clients of a Unix socket, as in Gunicorn.
     pub fn contains(&self, peer: Option<IpAddr>) -> bool {
         match (self, peer) {
             (Trusted::All, _) | (_, None) => true,
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_networks_and_everybody_are_trusted() {
+    fn addresses_networks_and_all_peers_are_trusted() {
         let of = |items: &[&str]| {
             Trusted::parse(items.iter().map(|item| TrustedItem::parse(item).unwrap()).collect())
         };

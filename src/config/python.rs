@@ -1,5 +1,5 @@
-//! Assignments of literals in a Python file, such as avalonms' settings or Gunicorn's configuration.
-//! Nothing is executed: an expression that is no literal is only shown.
+//! Assignments of literals in a Python file, such as avalonms' settings or Gunicorn's
+//! configuration. No code is executed: an expression that is not a literal is only shown.
 
 mod literal;
 mod scanner;
@@ -12,12 +12,12 @@ use scanner::Scanner;
 pub(super) enum Statement {
     /// `NAME = value` at the top level.
     Assignment {
-        /// Counted from 1.
+        /// Number of the line, from 1.
         line: usize,
         name: String,
         value: Assigned,
     },
-    /// Any other, by its first line; a comment, a docstring or an import is none.
+    /// Any other statement, by its first line. Comments, docstrings and imports do not count.
     Other { line: usize, text: String },
 }
 
@@ -30,7 +30,7 @@ pub(super) enum Assigned {
     Computed(String),
 }
 
-/// The statements of a file.
+/// Returns the statements of a file.
 pub(super) fn read(text: &str) -> Vec<Statement> {
     let text = text.trim_start_matches('\u{feff}');
     let mut statements = Vec::new();
@@ -46,7 +46,8 @@ pub(super) fn read(text: &str) -> Vec<Statement> {
     statements
 }
 
-/// Whether a text is Python more likely than TOML: it imports, or gives a value that only Python has.
+/// Reports whether a text is Python rather than TOML: it imports, or holds a value that only Python
+/// has.
 pub(super) fn is_likely(text: &str) -> bool {
     const VALUES: [&str; 9] = ["None", "True", "False", "logging.", "(", "u'", "u\"", "r'", "r\""];
     text.lines().any(|line| {
@@ -72,7 +73,7 @@ fn statement(whole: &str, line: usize) -> Option<Statement> {
     }
     let mut scanner = Scanner { rest: text };
     let Some(name) = scanner.name() else {
-        // A docstring does nothing.
+        // A docstring has no effect.
         return (!matches!(scanner.literal(), Some(Literal::Text(_)))).then_some(other);
     };
     scanner.skip_space();
@@ -95,7 +96,8 @@ fn statement(whole: &str, line: usize) -> Option<Statement> {
     Some(Statement::Assignment { line, name: name.to_owned(), value })
 }
 
-/// Bytes of the first statement of `text`: to the end of a line, or to `;`, outside of brackets and strings.
+/// Returns the length in bytes of the first statement of `text`: to the end of a line, or to `;`,
+/// outside of brackets and strings.
 fn end_of_statement(text: &str) -> usize {
     let mut scanner = Scanner { rest: text };
     let mut depth = 0_usize;

@@ -1,4 +1,4 @@
-//! Values as a file, the environment or a flag writes them.
+//! Values in the form of a file, the environment or a flag.
 
 /// A value as it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +13,6 @@ pub(super) enum Raw {
     List(Vec<String>),
     /// Text of the environment or a flag, whose type its key decides.
     Untyped(String),
-    /// Anything else, by the name of its type.
+    /// Any other value, by the name of its type.
     Other(&'static str),
 }

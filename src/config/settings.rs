@@ -1,5 +1,6 @@
-//! The table of all settings. Flags, ranges, `--help`, the man page, the fields of [`PlainSettings`] and the checks
-//! of `config/default.toml` follow from it; that file has the defaults and the documentation.
+//! The table of all settings. Flags, ranges, `--help`, the man page, the fields of
+//! [`PlainSettings`] and the checks of `config/default.toml` follow from it; that file has the
+//! defaults and the documentation.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -48,7 +49,7 @@ pub(super) enum Kind {
     Folder,
     /// Texts, separated by commas outside a file.
     List,
-    /// The same, but the flag is repeated instead.
+    /// Like `List`, but the flag is repeated instead.
     Repeated,
     /// A whole number from the first to the second.
     Integer(i64, i64),
@@ -83,7 +84,7 @@ impl Setting {
         self
     }
 
-    /// The flag, without the hyphens in front.
+    /// Returns the flag, without the hyphens in front.
     pub(super) fn flag(&self) -> String {
         self.name.map_or_else(|| self.key.to_ascii_lowercase().replace('_', "-"), str::to_owned)
     }
@@ -116,18 +117,18 @@ impl Setting {
         }
     }
 
-    /// Whether the default is `true`, so that a flag without a value would say nothing.
+    /// Reports whether the default is `true`, so that a flag without a value would have no effect.
     pub(super) fn is_on(&self) -> bool {
         DEFAULTS.get(self.key).and_then(toml::Value::as_bool) == Some(true)
     }
 }
 
-/// The setting of a key.
+/// Returns the setting of a key.
 pub(super) fn find(key: &str) -> Option<&'static Setting> {
     all().find(|setting| setting.key == key)
 }
 
-/// All settings, in the order of `config/default.toml`.
+/// Returns all settings, in the order of `config/default.toml`.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
     GROUPS.iter().flat_map(|group| group.settings)
 }
@@ -176,9 +177,9 @@ const DAY: i64 = 86_400;
 const YEAR: i64 = 365 * DAY;
 const MANY: i64 = 1_000_000_000;
 
-/// Where the table's values are read from: the layers of the configuration, which know the table.
+/// The source of the table's values: the layers of the configuration, which know the table.
 pub(super) trait Read<T> {
-    /// The checked value of `key`.
+    /// Returns the checked value of `key`.
     fn read(&self, key: &'static str) -> Result<T, ConfigError>;
 }
 
@@ -227,11 +228,11 @@ settings! {
         /// Folders of music that are scanned when the command line names no others.
         collection: Vec<PathBuf> =
             list("COLLECTION", "FOLDERS", "Folders that avalon-scan reads, separated by commas");
-        _ = list("EXCLUDE", "PATTERNS", "What avalon-scan passes over, as .gitignore writes it, with commas");
-        /// How long a file may give no answer before it counts as unreachable.
+        _ = list("EXCLUDE", "PATTERNS", "Patterns that avalon-scan passes over, as in .gitignore, with commas");
+        /// Longest time for a file to answer before it counts as unreachable.
         file_timeout: Duration =
             seconds("FILE_TIMEOUT", (1, 86_400), "Time after which avalon-scan takes a file for unreachable");
-        /// Time between two looks of a watch at folders whose changes the kernel does not report.
+        /// Time between two checks of folders whose changes the kernel does not report.
         poll: Duration = seconds(
             "POLL",
             (1, 86_400),
@@ -243,16 +244,17 @@ settings! {
             "TIME",
             "How often the server itself scans COLLECTION, as in 30m, 1h (0: never)",
         );
-        /// Whether the server reloads by itself when the database holds other rows than it serves.
+        /// Whether the server reloads by itself when the rows in the database differ from the
+        /// served ones.
         reload_on_change: bool =
             truth("RELOAD_ON_CHANGE", "Whether the server watches the database and reloads after a change");
-        /// Time between two looks at the revision of the rows.
+        /// Time between two checks of the revision of the rows.
         watch_every: Duration =
             seconds("WATCH_EVERY", (1, HOUR), "Time between two looks at the revision of the rows");
-        /// The longest time by which such a reload is put off by chance.
+        /// Longest random delay of such a reload.
         reload_jitter: Duration =
             seconds("RELOAD_JITTER", (0, HOUR), "Longest time by which chance puts off such a reload");
-        /// Time after which rows of an older revision are served all the same; `None` for never.
+        /// Time after which rows of an older revision are served nevertheless; `None` for never.
         accept_older_after: Option<Duration> = Setting::new(
             "ACCEPT_OLDER_AFTER",
             Kind::Interval(1, YEAR),
@@ -276,7 +278,7 @@ settings! {
         _ = file("ACCESS_LOGFILE", "File that a line is appended to for each request (`-`: standard output)");
         _ = text("ACCESS_LOGFORMAT", "FORMAT", "Format of these lines: Gunicorn's atoms, or `json`");
         _ = text("REQUEST_ID_HEADER", "NAME", "Header field that identifies a request (empty: none)");
-        /// Whether answers tell how long the server worked on them.
+        /// Whether answers state how long the server worked on them.
         debug_headers: bool = truth("DEBUG_HEADERS", "Tell in Server-Timing how long lists took");
     }
     "Telemetry" {
@@ -317,7 +319,7 @@ settings! {
             truth("REUSE_PORT", "Let other servers of the same user listen on the same TCP addresses");
     }
     "API" {
-        /// Entities of the longest list; `None` for any.
+        /// Most entities in a list; `None` for no limit.
         list_max: Option<usize> = number("LIST_MAX", (0, MANY), "Entities of the longest list (0: any)");
         /// Whether lists warn of parameters that they ignore.
         strict_parameters: bool =
@@ -330,33 +332,33 @@ settings! {
         /// Silence after which the master kills a worker; `None` for never.
         timeout: Option<Duration> =
             seconds("TIMEOUT", (0, DAY), "Silence after which a worker is replaced (0: never)").short('t');
-        /// How long requests may go on in a worker that is to end.
+        /// Longest time for the requests of a worker that must end.
         graceful_timeout: Duration =
             seconds("GRACEFUL_TIMEOUT", (1, DAY), "Time that requests may take when a worker is to end");
-        /// How long a worker may take to begin to accept.
+        /// Longest time for a worker to begin to accept.
         boot_timeout: Duration = seconds(
             "BOOT_TIMEOUT",
             (1, HOUR),
             "Time that a new worker may take until it accepts connections",
         );
-        /// How long the loader may take.
+        /// Longest time for the loader.
         load_timeout: Duration = seconds("LOAD_TIMEOUT", (1, DAY), "Time that reading the database may take");
-        /// How many workers may die young before the master ends; 0 for any number.
+        /// Number of early deaths of workers after which the master ends; 0 for no limit.
         failures_max: usize = number(
             "MAX_FAILURES",
             (0, 1_000),
             "Workers that may die young before the server ends (0: any number)",
         );
-        /// How long such a death counts.
+        /// Time for which such a death counts.
         failure_window: Duration = seconds("FAILURE_WINDOW", (1, DAY), "Time for which such a death counts");
         _ = number("MAX_REQUESTS", (0, MANY), "Requests after which a worker is replaced (0: never)");
         _ = number("MAX_REQUESTS_JITTER", (0, MANY), "Largest number that is added to it by chance");
-        /// Bytes of memory of its own with which a worker is replaced; `None` for any.
+        /// Bytes of private memory at which a worker is replaced; `None` for no limit.
         max_rss: Option<u64> = bytes("MAX_RSS", "Memory of its own with which a worker is replaced (0: never)");
         _ = text("USER", "USER", "User that workers run as").short('u');
         _ = text("GROUP", "GROUP", "Group that workers run as").short('g');
-        /// Whether workers are confined to what they need.
-        sandbox: bool = truth("SANDBOX", "Whether workers give up what they have no use for");
+        /// Whether a sandbox confines workers to the rights that they need.
+        sandbox: bool = truth("SANDBOX", "Whether workers give up the rights that they do not need");
         /// Mode bits that new files do not get.
         umask: u32 =
             Setting::new("UMASK", Kind::Mode, "BITS", "Mode bits removed from Unix sockets and new files")
@@ -378,7 +380,7 @@ settings! {
             file("SNAPSHOT_PATH", "File that keeps the snapshot for the next start (empty: none)");
         _ = text("SNAPSHOT_URL", "URL", "Store that snapshots are published to and fetched from (empty: none)");
         _ = text("CACHE_CONTROL", "VALUE", "Cache-Control of lists (empty: none)");
-        /// Bytes from which on answers are compressed; `None` for never.
+        /// Smallest answer that is compressed, in bytes; `None` for never.
         compress_from: Option<u64> =
             bytes("COMPRESS_FROM", "Size from which on lists are compressed (0: never)");
     }
@@ -412,7 +414,7 @@ settings! {
 mod tests {
     use super::*;
 
-    /// The contents of `config/default.toml`: titles of sections, and keys with the comment above them.
+    /// Parses `config/default.toml`: titles of sections, and keys with the comment above them.
     fn documented() -> Vec<(String, Vec<(String, String)>)> {
         let mut sections: Vec<(String, Vec<(String, String)>)> = Vec::new();
         let (mut comment, mut among_keys) = (String::new(), false);

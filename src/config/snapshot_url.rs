@@ -50,7 +50,7 @@ pub struct BucketPlace {
     pub keys: Option<Keys>,
 }
 
-/// What requests are signed with.
+/// The keys for signing requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Keys {
     /// The name of the key.
@@ -62,10 +62,11 @@ pub struct Keys {
 }
 
 impl SnapshotUrl {
-    /// Takes a URL apart. `variable` is asked for the variables of Amazon's tools, which complete an s3 URL.
+    /// Parses a URL. `variable` returns the variables of Amazon's tools, which complete an s3 URL.
     ///
     /// # Errors
-    /// For another scheme than file, s3, https and http, and for a part that the scheme does not have.
+    /// If the scheme is not one of file, s3, https and http, or a part is not allowed in the
+    /// scheme.
     pub fn parse(
         text: &str,
         variable: impl Fn(&'static str) -> Option<String>,
@@ -81,12 +82,12 @@ impl SnapshotUrl {
         Ok(SnapshotUrl { place })
     }
 
-    /// The store itself.
+    /// Returns the store itself.
     pub fn place(&self) -> &StorePlace {
         &self.place
     }
 
-    /// The folder, if it is one.
+    /// Returns the folder, if the store is one.
     pub fn folder(&self) -> Option<&Path> {
         match &self.place {
             StorePlace::Folder(path) => Some(path),
@@ -111,7 +112,7 @@ fn web(mut url: Url) -> Result<WebPlace, SnapshotUrlError> {
         return Err(SnapshotUrlError::Web);
     }
     let login = login(&url)?;
-    // Neither fails where there is a host, and an http URL has one.
+    // Neither fails if there is a host, and an http URL has one.
     let _ = (url.set_username(""), url.set_password(None));
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
@@ -119,7 +120,7 @@ fn web(mut url: Url) -> Result<WebPlace, SnapshotUrlError> {
     Ok(WebPlace { base: url, login })
 }
 
-/// The two parts before the `@`; both or none.
+/// Returns the two parts before the `@`; both or none.
 fn login(url: &Url) -> Result<Option<(Secret, Secret)>, SnapshotUrlError> {
     let decoded = |text: &str| {
         let text = percent_decode_str(text).decode_utf8().map_err(|_| SnapshotUrlError::Unreadable);
@@ -137,7 +138,7 @@ fn bucket(
     variable: impl Fn(&'static str) -> Option<String>,
 ) -> Result<BucketPlace, SnapshotUrlError> {
     let bucket = url.host_str().filter(|name| !name.is_empty()).ok_or(SnapshotUrlError::Bucket)?;
-    // A secret that holds a slash ends up there.
+    // A secret with a slash ends up there.
     if url.port().is_some() || url.path().contains('@') {
         return Err(SnapshotUrlError::Unreadable);
     }
@@ -196,24 +197,24 @@ impl fmt::Debug for SnapshotUrl {
     }
 }
 
-/// Why a text is no URL of a store. No error repeats what may hold a secret.
+/// The reason why a text is not the URL of a store. No error repeats a part that may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SnapshotUrlError {
     /// The scheme is missing or not supported.
     Scheme,
-    /// It is no URL at all.
+    /// The text is not a URL.
     Unreadable,
     /// A file URL without an absolute path.
     Folder,
     /// A web URL with a query.
     Web,
-    /// A user without a password, or the other way around.
+    /// A user without a password, or a password without a user.
     Login,
     /// An s3 URL without a bucket.
     Bucket,
-    /// The address of the S3 server is no http URL.
+    /// The address of the S3 server is not an http URL.
     Endpoint,
-    /// The region is no name.
+    /// The region is not a name.
     Region,
     /// A parameter after `?` that is not known.
     Parameter(String),
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_store_is_refused_without_repeating_it() {
+    fn text_that_is_no_store_is_refused_without_repeating_it() {
         for (text, error) in [
             ("hush", SnapshotUrlError::Scheme),
             ("ftp://hush/", SnapshotUrlError::Scheme),

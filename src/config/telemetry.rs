@@ -21,7 +21,7 @@ pub(super) fn log_settings(layers: &Layers) -> Result<LogSettings, ConfigError> 
     })
 }
 
-/// By name or by Python's number.
+/// Parses a level by name or by Python's number.
 fn log_level(layers: &Layers) -> Result<slog::Level, ConfigError> {
     let parse = |text: &str| telemetry::parse_level(text).ok_or_else(|| Problem::not(Expected::Level, text));
     match &layers.get("LOG_LEVEL").value {
@@ -31,14 +31,14 @@ fn log_level(layers: &Layers) -> Result<slog::Level, ConfigError> {
     }
 }
 
-/// The access log, if there is to be one; its format is checked in any case.
+/// Returns the settings of the access log, if it is turned on; its format is checked in any case.
 pub(super) fn access_log(layers: &Layers) -> Result<Option<AccessSettings>, ConfigError> {
     let format = layers.text("ACCESS_LOGFORMAT", AccessFormat::parse)?;
     let path = layers.path("ACCESS_LOGFILE")?;
     Ok(path.map(|path| AccessSettings { path: Some(path).filter(|path| *path != Path::new("-")), format }))
 }
 
-/// The name of a header field, in lower case; `None` for the empty text.
+/// Returns the name of a header field, in lower case; `None` for the empty text.
 pub(super) fn header_name(text: &str) -> Result<Option<String>, Problem> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     match text.bytes().all(is_token) {

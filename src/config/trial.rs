@@ -1,5 +1,6 @@
-//! The trial of `--check-config`, beyond reading: whether the addresses, folders and hosts that the
-//! configuration names can be used. It opens, creates and connects nothing that other processes could see.
+//! The trial of `--check-config`, beyond reading: whether the addresses, folders and hosts in the
+//! configuration can be used. It opens, creates and connects nothing that other processes could
+//! see.
 
 mod finding;
 
@@ -22,14 +23,14 @@ pub use finding::{Finding, HostObstacle, Obstacle};
 /// Longest wait for a host name.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Tries the parts of `config` that can be tried; all is well if nothing is found.
+/// Tries all parts of `config` that can be tried. No findings mean that all is well.
 pub fn try_out(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for (key, addresses) in [("BIND", &config.bind), ("METRICS_BIND", &config.metrics_bind)] {
         let tried = addresses.iter().filter_map(|address| try_address(key, address, &config.ipv4_ports()));
         findings.extend(tried);
     }
-    // A server that fetches snapshots reads a database only if one is named.
+    // A server that fetches snapshots reads a database only if one is configured.
     if config.snapshot_url.is_none() || config.is_database_set {
         findings.extend(try_database(config));
     }
@@ -49,7 +50,7 @@ pub fn try_out(config: &Config) -> Vec<Finding> {
         findings.extend(wrong("SNAPSHOT_DIR", folder, writable_folder(folder, account)));
     }
     for folder in &config.collection {
-        // It concerns avalon-scan, which may run elsewhere.
+        // The folder concerns avalon-scan, which may run elsewhere.
         let listed =
             wrong("COLLECTION", folder, fs::read_dir(folder).map(drop).map_err(Obstacle::Unreadable));
         findings.extend(listed.map(|finding| Finding { is_certain: false, ..finding }));
@@ -71,7 +72,7 @@ fn found(key: &'static str, obstacle: Obstacle, is_certain: bool) -> Finding {
     Finding { key, path: None, obstacle, is_certain }
 }
 
-/// The addresses of a host, in the time that a check may take.
+/// Returns the addresses of a host, within the time limit of a check.
 fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, HostObstacle> {
     let (tell, told) = mpsc::channel();
     let name = host.to_owned();
@@ -125,7 +126,7 @@ fn try_unix(path: &Path) -> Result<(), Obstacle> {
     if fs::symlink_metadata(path).is_ok_and(is_other) {
         return Err(Obstacle::NoSocket);
     }
-    // The kernel's limit, with the zero at the end.
+    // The kernel's limit, including the zero at the end.
     const PATH_MAX: usize = 108;
     if path.as_os_str().len() >= PATH_MAX {
         return Err(Obstacle::LongPath(PATH_MAX));
@@ -133,7 +134,7 @@ fn try_unix(path: &Path) -> Result<(), Obstacle> {
     writable_folder(&parent(path), None)
 }
 
-/// The master makes the folder, if the one above is there.
+/// Tries the control socket. The master makes its folder, if the one above exists.
 fn try_control(path: &Path) -> Option<Finding> {
     let parent = parent(path);
     let nearest = parent.ancestors().find(|folder| folder.exists())?;
@@ -172,7 +173,7 @@ fn is_folder(path: &Path) -> Result<(), Obstacle> {
     }
 }
 
-/// Whether this process, or else `account`, may write to `path`.
+/// Checks that this process, or else `account`, may write to `path`.
 fn writable(path: &Path, account: Option<&Account>) -> Result<(), Obstacle> {
     let Some(account) = account else {
         let tried = access(path, AccessFlags::W_OK);
@@ -197,7 +198,7 @@ fn try_database(config: &Config) -> Vec<Finding> {
         Backend::Sqlite(path) => path,
         Backend::Postgres(settings) => {
             let findings: Vec<_> = settings.servers.iter().filter_map(try_server).collect();
-            // One server that is right is enough.
+            // One working server is enough.
             let is_certain = findings.len() == settings.servers.len();
             return findings.into_iter().map(|finding| Finding { is_certain, ..finding }).collect();
         }
@@ -205,7 +206,7 @@ fn try_database(config: &Config) -> Vec<Finding> {
     let found = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => wrong(key, path, Err(Obstacle::IsFolder)),
         Ok(_) => wrong(key, path, fs::File::open(path).map(drop).map_err(Obstacle::Unreadable)),
-        // Before the first scan there is none.
+        // Before the first scan the file is missing.
         Err(_) => wrong(key, path, is_folder(&parent(path))),
     };
     found.into_iter().collect()

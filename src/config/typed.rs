@@ -12,7 +12,7 @@ use super::raw::Raw;
 use super::settings::{self, Kind, Read};
 
 impl Layers {
-    /// Text, checked and converted by `convert`.
+    /// Returns text, checked and converted by `convert`.
     pub(super) fn text<T, E: Into<Problem>>(
         &self,
         key: &'static str,
@@ -27,17 +27,17 @@ impl Layers {
         }
     }
 
-    /// Text as it is.
+    /// Returns text unchanged.
     pub(super) fn string(&self, key: &'static str) -> Result<String, ConfigError> {
         self.text(key, |text| Ok::<_, Problem>(text.to_owned()))
     }
 
-    /// A path; `None` for the empty text.
+    /// Returns a path; `None` for the empty text.
     pub(super) fn path(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
         self.text(key, path)
     }
 
-    /// A list of texts, each converted by `convert`; commas separate them outside a file.
+    /// Returns a list of texts, each converted by `convert`; commas separate them outside a file.
     pub(super) fn list<T, E: Into<Problem>>(
         &self,
         key: &'static str,
@@ -58,7 +58,7 @@ impl Layers {
         items.into_iter().map(convert).collect()
     }
 
-    /// A whole number within the range that the table of settings gives.
+    /// Returns a whole number within the range in the table of settings.
     pub(super) fn integer(&self, key: &'static str) -> Result<i64, ConfigError> {
         let Some(Kind::Integer(least, most)) = settings::find(key).map(|setting| setting.kind) else {
             unreachable!("{key} is no number in the table of settings");
@@ -74,12 +74,13 @@ impl Layers {
             .ok_or_else(|| unexpected(key, setting, Expected::Integer(least, most)))
     }
 
-    /// A number of things or bytes, as [`Layers::integer`]; the table allows none below zero.
+    /// Returns a count or a number of bytes, as [`Layers::integer`]; the table allows no negative
+    /// ones.
     pub(super) fn count(&self, key: &'static str) -> Result<usize, ConfigError> {
         self.integer(key).map(|number| usize::try_from(number).unwrap_or_default())
     }
 
-    /// True or false, in any case outside a file, where Python's words are usual.
+    /// Returns true or false, in any case outside a file, where Python's words are usual.
     pub(super) fn truth(&self, key: &'static str) -> Result<bool, ConfigError> {
         let setting = self.get(key);
         let truth = match &setting.value {
@@ -90,7 +91,7 @@ impl Layers {
         truth.ok_or_else(|| unexpected(key, setting, Expected::Truth))
     }
 
-    /// A number of bytes, as a number or as text with K, M or G for powers of 1024.
+    /// Returns a number of bytes, from a number or from text with K, M or G for powers of 1024.
     pub(super) fn bytes(&self, key: &'static str) -> Result<u64, ConfigError> {
         let setting = self.get(key);
         let bytes = match &setting.value {
@@ -101,13 +102,13 @@ impl Layers {
         bytes.ok_or_else(|| unexpected(key, setting, Expected::Bytes))
     }
 
-    /// Whole seconds, as [`Layers::integer`].
+    /// Returns whole seconds, as [`Layers::integer`].
     pub(super) fn seconds(&self, key: &'static str) -> Result<Duration, ConfigError> {
         self.integer(key).map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
     }
 
-    /// A time between two repetitions, as a number of seconds or as text with s, m, h or d; `None` for 0 and the
-    /// empty text.
+    /// Returns a time between two repetitions, from a number of seconds or from text with s, m, h
+    /// or d; `None` for 0 and the empty text.
     pub(super) fn interval(&self, key: &'static str) -> Result<Option<Duration>, ConfigError> {
         let Some(Kind::Interval(least, most)) = settings::find(key).map(|setting| setting.kind) else {
             unreachable!("{key} is no interval in the table of settings");
@@ -128,7 +129,7 @@ impl Layers {
         }
     }
 
-    /// File mode bits; in text as Gunicorn reads them, [`parse_mode`].
+    /// Returns file mode bits; text is parsed as in Gunicorn, [`parse_mode`].
     pub(super) fn mode(&self, key: &'static str) -> Result<u32, ConfigError> {
         let setting = self.get(key);
         let bits = match &setting.value {
@@ -232,7 +233,7 @@ impl Read<Vec<IpAddr>> for Layers {
     }
 }
 
-/// An error about the value of `key`.
+/// Returns an error about the value of `key`.
 pub(super) fn wrong(key: &'static str, setting: &Value, problem: impl Into<Problem>) -> ConfigError {
     ConfigError::Value { origin: setting.origin.clone(), key, problem: Box::new(problem.into()) }
 }

@@ -1,9 +1,9 @@
-//! The questions that a configuration asks the rest of the machine: the text of its file, the ids of a user, the
-//! addresses of a host.
+//! The questions of a configuration to the rest of the machine: the text of its file, the ids of a
+//! user, the addresses of a host.
 //!
-//! Each of these may take long, or for ever: a file on a network, a directory service, a resolver that is
-//! gone. So a process that must not wait has a child ask, by [`World::recording`], and then reads its
-//! configuration with the answers, by [`World::replaying`].
+//! Each of these may take long, or for ever: a file on a network, a directory service, a dead
+//! resolver. So a process that must not wait has a child ask, by [`World::recording`], and then
+//! reads its configuration with the answers, by [`World::replaying`].
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ enum Source<'a> {
     Live,
     /// The machine; a function gets each question and its answer.
     Recording(RefCell<Tell<'a>>),
-    /// Those that were recorded.
+    /// The recorded answers.
     Replaying(Answers),
 }
 
@@ -45,17 +45,18 @@ pub(super) struct UserEntry {
 }
 
 impl<'a> World<'a> {
-    /// Asks the machine.
+    /// Creates a world that asks the machine.
     pub fn live() -> World<'static> {
         World { source: Source::Live }
     }
 
-    /// Asks the machine, and calls `tell` with each question, and again with its answer.
+    /// Creates a world that asks the machine, and calls `tell` with each question, and again with
+    /// its answer.
     pub fn recording(tell: impl FnMut(&str, Option<&Value>) + 'a) -> World<'a> {
         World { source: Source::Recording(RefCell::new(Box::new(tell))) }
     }
 
-    /// Answers as was recorded.
+    /// Creates a world that gives the recorded answers.
     pub fn replaying(answers: Answers) -> World<'static> {
         World { source: Source::Replaying(answers) }
     }
@@ -76,7 +77,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The text of a file.
+    /// Returns the text of a file.
     pub(super) fn text(&self, path: &Path) -> io::Result<String> {
         let answer = self.ask(&format!("file {}", path.display()), || match fs::read_to_string(path) {
             Ok(text) => json!({ "text": text }),
@@ -90,17 +91,17 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Whether there is something at a path.
+    /// Reports whether a file exists at a path.
     pub(super) fn exists(&self, path: &Path) -> bool {
         let answer = self.ask(&format!("path {}", path.display()), || Value::Bool(path.exists()));
         answer == Value::Bool(true)
     }
 
-    /// Asks whether a path can be reached at all. Nothing is changed, and the answer is not used: the process that
-    /// opens the path later reports the error.
+    /// Checks whether a path can be reached. This changes nothing, and the answer is not used: the
+    /// process that opens the path later reports the error.
     pub fn touch(&self, path: &Path) {
         let touch = || {
-            // As logs are opened, which a folder refuses after it was looked up.
+            // Logs are opened in this way, which fails for a folder after the look-up.
             let file = fs::OpenOptions::new().append(true).open(path).or_else(|_| fs::File::open(path));
             Value::Bool(file.is_ok())
         };
@@ -136,7 +137,7 @@ impl<'a> World<'a> {
         answer["name"].as_str().map(str::to_owned)
     }
 
-    /// All groups of a user, with `gid` among them.
+    /// Returns all groups of a user, with `gid` among them.
     pub(super) fn groups(&self, user: &str, gid: Gid) -> io::Result<Vec<Gid>> {
         let answer = self.ask(&format!("groups of user {user:?}"), || {
             let groups = CString::new(user)
@@ -153,7 +154,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The addresses of a host, which may be an address itself, in the resolver's order.
+    /// Returns the addresses of a host, which may be an address itself, in the resolver's order.
     ///
     /// # Errors
     /// The error of the resolver.
@@ -181,7 +182,7 @@ fn failed(error: impl std::fmt::Display) -> Value {
     json!({ "error": error.to_string() })
 }
 
-/// The error in an answer that has no value.
+/// Returns the error in an answer that has no value.
 fn failure(answer: &Value) -> io::Error {
     io::Error::other(answer["error"].as_str().unwrap_or("there was no answer"))
 }
@@ -218,7 +219,7 @@ fn user(answer: &Value) -> io::Result<Option<UserEntry>> {
 mod tests {
     use super::*;
 
-    /// The answers that a live world gives to `ask`.
+    /// Returns the answers of a live world to `ask`.
     fn recorded(ask: impl Fn(&World<'_>)) -> Answers {
         let answers = RefCell::new(Answers::new());
         let world = World::recording(|question, answer| {

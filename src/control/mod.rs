@@ -1,4 +1,5 @@
-//! How `avalonctl` talks to a master: one line of JSON to its Unix socket, one line back.
+//! The protocol between `avalonctl` and a master: one line of JSON to its Unix socket, one line
+//! back.
 //!
 //! A request is `{"command": NAME, ...}` with the names of [`Command`]; the answer is
 //! `{"ok": VALUE}` or `{"error": TEXT}`.
@@ -29,7 +30,7 @@ pub use status::{
 /// Longest line that a master reads.
 pub const REQUEST_MAX: usize = 4096;
 
-/// How many workers there can be, as in the configuration.
+/// The allowed numbers of workers, as in the configuration.
 pub const WORKERS: RangeInclusive<usize> = 1..=256;
 
 /// Longest time that a master may take to end once it has closed its socket.
@@ -42,7 +43,7 @@ const REAPING: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase")]
 pub enum Command {
-    /// How the master and its workers are.
+    /// Show the state of the master and its workers.
     Status,
     /// Make a new generation, as SIGHUP does.
     Reload(Reload),
@@ -57,34 +58,35 @@ pub enum Command {
         /// How many there are to be, from 1 to 256.
         count: usize,
     },
-    /// Start the program again, which takes over; answered when it serves, or has failed.
+    /// Start the program again. The new one takes over; the answer comes when it serves, or has
+    /// failed.
     Upgrade,
 }
 
-/// How to reload.
+/// The options of a reload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reload {
-    /// Whether to answer only when it serves, or has failed.
+    /// Whether the answer comes only when the new generation serves, or has failed.
     #[serde(deserialize_with = "is_true")]
     pub wait: bool,
     /// With `wait`: answer when rows of this revision or a later one serve. The database is read when it has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
-    /// For how many seconds the database may lack them; [`Reload::TIMEOUT`] if it is not said. It does not cut a load
-    /// that is under way.
+    /// Seconds for which the database may lack them; [`Reload::TIMEOUT`] if missing. The limit does
+    /// not interrupt a running load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
-    /// Whether rows of an older revision than that which is served may serve.
+    /// Whether rows of an older revision than the served one may serve.
     #[serde(skip_serializing_if = "is_false", deserialize_with = "is_true")]
     pub accept_older: bool,
 }
 
 impl Reload {
-    /// Seconds that the database may lack the revision that is waited for.
+    /// Seconds for which the database may lack the requested revision.
     pub const TIMEOUT: u64 = 60;
 
-    /// Answered when the new generation serves, or has failed.
+    /// Creates a reload that is answered when the new generation serves, or has failed.
     pub fn waiting() -> Self {
         Reload { wait: true, ..Reload::default() }
     }
@@ -95,24 +97,24 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// Whether a field is true; anything else is no wish to wait.
+/// Reports whether a field is true; any other value means not to wait.
 fn is_true<'de, D: Deserializer<'de>>(field: D) -> Result<bool, D::Error> {
     Ok(Value::deserialize(field)?.as_bool().unwrap_or(false))
 }
 
 impl Command {
-    /// As a line of the protocol.
+    /// Encodes the command as a line of the protocol.
     ///
     /// # Errors
-    /// None that is known: a command holds numbers only.
+    /// None is known: a command holds only numbers.
     pub fn to_line(self) -> io::Result<String> {
         Ok(serde_json::to_string(&self)? + "\n")
     }
 
-    /// From a line of the protocol.
+    /// Parses a line of the protocol.
     ///
     /// # Errors
-    /// Why it is none.
+    /// The reason why the line is not a command.
     pub fn parse(line: &str) -> Result<Command, Unreadable> {
         let request: Value =
             serde_json::from_str(line).map_err(|error| Unreadable::NotJson(error.to_string()))?;
@@ -126,12 +128,12 @@ impl Command {
     }
 }
 
-/// Why a line is no command.
+/// The reason why a line is not a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
     /// It is longer than [`REQUEST_MAX`].
     TooLong,
-    /// It is no JSON; the text says where.
+    /// It is not JSON; the text names the place.
     NotJson(String),
     /// The number of workers is missing or out of range.
     Count,
@@ -161,12 +163,12 @@ pub struct Answer {
     ok: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-    /// Whether the error is that time was over.
+    /// Whether the time limit was reached.
     #[serde(default, skip_serializing_if = "is_false")]
     late: bool,
 }
 
-/// The result of a command that was followed.
+/// The result of an obeyed command.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     /// The generation that a reload has made.
@@ -175,7 +177,7 @@ pub struct Done {
 }
 
 impl Answer {
-    /// The command was followed.
+    /// Creates the answer to an obeyed command.
     pub fn ok(result: &impl Serialize) -> Self {
         match serde_json::to_value(result) {
             Ok(value) => Answer { ok: Some(value), ..Answer::default() },
@@ -183,43 +185,43 @@ impl Answer {
         }
     }
 
-    /// It was refused, or has failed.
+    /// Creates the answer to a command that was refused, or has failed.
     pub fn error(reason: &impl fmt::Display) -> Self {
         Answer { error: Some(reason.to_string()), ..Answer::default() }
     }
 
-    /// Its time was over before it had an effect.
+    /// Creates the answer to a command that reached its time limit before it had an effect.
     pub fn late(reason: &impl fmt::Display) -> Self {
         Answer { late: true, ..Answer::error(reason) }
     }
 
-    /// As a line of the protocol.
+    /// Encodes the answer as a line of the protocol.
     ///
     /// # Errors
-    /// None that is known: it holds a text or a value.
+    /// None is known: it holds a text or a value.
     pub fn to_line(&self) -> io::Result<String> {
         Ok(serde_json::to_string(self)? + "\n")
     }
 }
 
-/// Why there is no good answer.
+/// The reason why a call has no result.
 #[derive(Debug)]
 pub enum ControlError {
     /// No master listens there, or it has gone.
     Connection {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The master refuses, or has failed.
+    /// The master refuses the command, or it has failed.
     Refused(String),
-    /// The rows that were waited for did not come in time.
+    /// The requested rows did not come in time.
     Late(String),
 }
 
 impl ControlError {
-    /// Whether no master listens: there is no socket, or one that a master left behind.
+    /// Reports whether no master listens: there is no socket, or a master left one behind.
     pub fn is_absent(&self) -> bool {
         let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
         matches!(self, ControlError::Connection { source, .. } if absent.contains(&source.kind()))
@@ -249,7 +251,7 @@ impl std::error::Error for ControlError {
 /// Asks the master whose socket is at `path`, and waits for its answer, at most `timeout`.
 ///
 /// # Errors
-/// If there is none, or the master says no.
+/// If there is no answer, or the master refuses.
 pub fn call(path: &Path, command: Command, timeout: Option<Duration>) -> Result<Value, ControlError> {
     let answer = exchange(path, command, timeout)
         .map_err(|source| ControlError::Connection { path: path.to_owned(), source })?;
@@ -277,14 +279,14 @@ fn exchange(path: &Path, command: Command, timeout: Option<Duration>) -> io::Res
     Ok(serde_json::from_str(&line)?)
 }
 
-/// A process that has closed all its descriptors needs another moment to end, and so does the parent that reaps
-/// it; it may be that no parent does. (Below /proc the process may be hidden.)
+/// Waits for the end of a process. It has closed all its descriptors and needs another moment to
+/// end, and so does the parent that reaps it; some parents never do. (/proc may hide the process.)
 fn wait_for_end(pid: i32) {
     let begin = Instant::now();
     let mut dead = None;
     while pid > 0 && begin.elapsed() < LAST_MOMENT && kill(Pid::from_raw(pid), None).is_ok() {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // After the name, which may hold anything, comes the state.
+        // The state comes after the name, which may hold any bytes.
         if stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"))
             && dead.get_or_insert_with(Instant::now).elapsed() > REAPING
         {

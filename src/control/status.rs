@@ -1,7 +1,7 @@
 //! The status of a server, for masters, workers and `avalonctl`.
 //!
-//! A reader takes a status of another release: fields that it lacks have their default, and further ones are
-//! passed over. Times are in seconds, points in time in seconds since 1970, memory in bytes.
+//! A reader accepts a status of another release: missing fields have their default, and unknown
+//! ones are ignored. Times are in seconds, points in time in seconds since 1970, memory in bytes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,29 +12,29 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The state of a server that makes a generation beside the one that serves.
 const RELOADING: &str = "reloading";
 
-/// How a server is: the answer to `avalonctl status`, which prints it as a table.
+/// The state of a server: the answer to `avalonctl status`, which prints it as a table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// The release that the master is of.
+    /// The release of the master.
     pub version: String,
-    /// The master.
+    /// The master's process id.
     pub pid: u32,
-    /// The state of the server, in a word. Releases may know other words.
+    /// The state of the server, in a word. Other releases may use other words.
     pub state: String,
-    /// Since the start of the master.
+    /// Time since the start of the master.
     pub uptime: f64,
     /// The generation that serves.
     pub generation: Option<u64>,
-    /// How many workers there should be.
+    /// The number of workers that there should be.
     pub workers_wanted: usize,
-    /// Answers of all workers there have been.
+    /// Answers of all workers, past and present.
     pub requests: u64,
-    /// How often a worker was replaced, by cause.
+    /// Number of replaced workers, by cause.
     pub restarts: BTreeMap<String, u64>,
-    /// Why workers die again and again, if they do.
+    /// The reason why workers die repeatedly, if they do.
     pub trouble: Option<String>,
-    /// The snapshot that is served.
+    /// The served snapshot.
     pub snapshot: Option<SnapshotStatus>,
     /// Addresses of the API.
     pub listeners: Option<Vec<String>>,
@@ -42,7 +42,7 @@ pub struct Status {
     pub metrics_listeners: Option<Vec<String>>,
     /// The last attempt to make a generation.
     pub last_reload: Option<LastReload>,
-    /// What loads have shown of the database.
+    /// The state of the database, as loads have shown it.
     pub source: Option<SourceStatus>,
     /// Scans by the server, if there are any.
     pub scan: Option<ScanStatus>,
@@ -54,33 +54,34 @@ pub struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Contents {
-    /// How many albums.
+    /// Number of albums.
     pub albums: u64,
-    /// How many artists.
+    /// Number of artists.
     pub artists: u64,
     /// Its size.
     pub bytes: u64,
-    /// How many genres.
+    /// Number of genres.
     pub genres: u64,
     /// The name of its content.
     pub hash: String,
-    /// How many songs.
+    /// Number of songs.
     pub songs: u64,
-    /// The revision of the rows in the database; `None` if it did not tell it, or a former master has read it.
+    /// The revision of the rows in the database; `None` if the database has none, or a former
+    /// master has read it.
     pub revision: Option<u64>,
-    /// What else tells the rows from others of the same database; empty if there is nothing.
+    /// Further identification of the rows in the same database; empty if there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mark: String,
 }
 
-/// The snapshot that is served.
+/// The served snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SnapshotStatus {
     /// Its contents.
     #[serde(flatten)]
     pub contents: Contents,
-    /// Since it was made or restored.
+    /// Time since it was made or restored.
     pub age: f64,
     /// Whether the database may hold other rows, as [`SourceStatus`] says.
     pub stale: bool,
@@ -88,13 +89,13 @@ pub struct SnapshotStatus {
     pub empty: bool,
 }
 
-/// How an attempt to make a generation went.
+/// The result of an attempt to make a generation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LastReload {
     /// Its end.
     pub time: u64,
-    /// Why it failed, if it did.
+    /// The reason of a failure.
     pub error: Option<String>,
 }
 
@@ -102,10 +103,11 @@ pub struct LastReload {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceStatus {
-    /// Whether clients may get other rows than it holds: a reload has failed, a snapshot of a former master serves that
-    /// no load has confirmed, or the watcher has seen other rows or has had no answer.
+    /// Whether clients may get other rows than it holds: a reload has failed, a snapshot of a
+    /// former master serves that no load has confirmed, or the watcher has seen other rows or has
+    /// had no answer.
     pub stale: bool,
-    /// Why they may.
+    /// The reason for that.
     pub reason: Option<String>,
     /// Whether the last load or poll that has asked the source could read it; `None` before the first.
     pub up: Option<bool>,
@@ -114,12 +116,12 @@ pub struct SourceStatus {
     pub serves: Option<String>,
     /// The revision that the watcher has seen last; `None` if there is no watcher, or the database does not tell it.
     pub revision: Option<u64>,
-    /// When the rows that serve were last read from it, or seen to be those that it holds; `None` if this master never
-    /// has.
+    /// Time at which the served rows were last read from it, or seen to be its present rows; `None`
+    /// if this master never has.
     pub checked: Option<f64>,
     /// Seconds since then.
     pub age: Option<f64>,
-    /// When it is read again by itself, if no operator asks for it.
+    /// Time of the next automatic read.
     pub next_try: Option<f64>,
 }
 
@@ -127,9 +129,9 @@ pub struct SourceStatus {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ScanStatus {
-    /// The begin of the scan at work.
+    /// The start of the current scan.
     pub running_since: Option<f64>,
-    /// When the next one begins.
+    /// Time of the next scan.
     pub next: Option<f64>,
     /// The last one that has ended.
     pub last: Option<ScanEnd>,
@@ -139,45 +141,45 @@ pub struct ScanStatus {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ScanEnd {
-    /// Its begin.
+    /// Its start.
     pub started: Option<f64>,
     /// Its end.
     pub ended: f64,
-    /// As that of `avalon-scan`.
+    /// Its exit code, as that of `avalon-scan`.
     pub exit_code: u64,
-    /// Its numbers, if it has stored what it found.
+    /// Its numbers, if it has stored a collection.
     #[serde(flatten)]
     pub found: Option<ScanFound>,
-    /// Why it failed, if it did. `None` where that is not known: a worker does not say.
+    /// The reason of a failure; missing if unknown, as in the status by a worker.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub error: Option<Option<String>>,
 }
 
-/// A field that is there, be it null.
+/// Parses a field that is present, even if it is null.
 fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(field).map(Some)
 }
 
-/// The numbers of a scan, of songs where nothing else is said.
+/// The numbers of a scan. They count songs unless stated otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanFound {
     /// All of the collection.
     pub songs: u64,
-    /// Those that are new.
+    /// New songs.
     pub added: u64,
-    /// Those with other tags than before.
+    /// Songs with changed tags.
     pub changed: u64,
-    /// Those that have left.
+    /// Songs that have left.
     pub removed: u64,
-    /// Those in another place than before.
+    /// Songs in another place than before.
     pub moved: u64,
-    /// Those that could not be reached, and stay.
+    /// Songs that could not be reached, and stay.
     pub kept: u64,
     /// Files, folders and roots that could not be reached.
     pub unreachable: u64,
 }
 
-/// What the scoreboard says of a worker, so that any worker knows it of all.
+/// The entries of a worker on the scoreboard, so that any worker can report them for all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkerLoad {
@@ -187,11 +189,11 @@ pub struct WorkerLoad {
     pub pid: u32,
     /// Its generation.
     pub generation: u64,
-    /// Since its last sign of life.
+    /// Time since its last sign of life.
     pub silent: f64,
-    /// Its answers.
+    /// Number of its answers.
     pub requests: u64,
-    /// Its open connections.
+    /// Number of its open connections.
     pub connections: u64,
     /// Half of its last answers took at most this long.
     pub p50: Option<f64>,
@@ -199,24 +201,24 @@ pub struct WorkerLoad {
     pub p99: Option<f64>,
 }
 
-/// How a worker is.
+/// The state of a worker.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkerStatus {
-    /// The part that any worker knows.
+    /// The part that any worker can report.
     #[serde(flatten)]
     pub load: WorkerLoad,
     /// Its state, in a word.
     pub state: String,
-    /// Since it was forked.
+    /// Time since it was forked.
     pub age: f64,
     /// Its answers per second of its life.
     pub requests_per_second: f64,
-    /// The request that it is working on, if it says so.
+    /// The request that it is working on, if known.
     pub request: Option<String>,
-    /// Memory that no other process has.
+    /// Memory that no other process shares.
     pub memory_private: Option<u64>,
-    /// Memory that other processes have too.
+    /// Memory that other processes share.
     pub memory_shared: Option<u64>,
 }
 
@@ -315,7 +317,7 @@ impl fmt::Display for WorkerStatus {
 }
 
 impl SourceStatus {
-    /// Some lines for a person who reads them at `now`, perhaps while a reload is under way.
+    /// Describes the server to a person who reads it at `now`, perhaps while a reload is under way.
     fn in_words(&self, now: f64, is_reloading: bool) -> String {
         let mut lines = String::new();
         if let (true, Some(reason)) = (self.stale, &self.reason) {
@@ -334,7 +336,7 @@ impl SourceStatus {
 }
 
 impl ScanStatus {
-    /// Some lines for a person who reads them at `now`.
+    /// Describes the scans to a person who reads it at `now`.
     fn in_words(&self, now: f64) -> String {
         let mut lines = self.last.as_ref().map(|last| last.in_words(now)).unwrap_or_default();
         if let Some(since) = self.running_since {

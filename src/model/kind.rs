@@ -16,10 +16,10 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// All of them, in the order in which a [`PerOwner`] holds its values.
+    /// All owners, in the order in which a [`PerOwner`] holds its values.
     pub const ALL: [Owner; 3] = [Owner::Album, Owner::Artist, Owner::Genre];
 
-    /// One of this kind, in lower case: `album`.
+    /// Returns the singular in lower case: `album`.
     pub const fn singular(self) -> &'static str {
         match self {
             Owner::Album => "album",
@@ -28,7 +28,7 @@ impl Owner {
         }
     }
 
-    /// Several of this kind, in lower case: `albums`. The database calls the tables so.
+    /// Returns the plural in lower case: `albums`. The tables in the database have these names.
     pub const fn plural(self) -> &'static str {
         match self {
             Owner::Album => "albums",
@@ -37,7 +37,7 @@ impl Owner {
         }
     }
 
-    /// All owners of this kind in `collection`.
+    /// Returns all owners of this kind in `collection`.
     pub fn of(self, collection: &Collection) -> &[Named] {
         match self {
             Owner::Album => &collection.albums,
@@ -46,7 +46,7 @@ impl Owner {
         }
     }
 
-    /// The owner of `song`, as an index into [`Owner::of`].
+    /// Returns the owner of `song`, as an index into [`Owner::of`].
     pub fn index_in(self, song: &Song) -> u32 {
         match self {
             Owner::Album => song.album,
@@ -66,11 +66,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them. The place of a kind in this list is its [`Kind::number`].
+    /// All kinds. The place of a kind in this list is its [`Kind::number`].
     pub const ALL: [Kind; 4] =
         [Kind::Of(Owner::Album), Kind::Of(Owner::Artist), Kind::Of(Owner::Genre), Kind::Song];
 
-    /// From 0 for albums to 3 for songs. Entity tags and the snapshot format are made with it.
+    /// Returns its number, from 0 for albums to 3 for songs. Entity tags and the snapshot format
+    /// contain it.
     pub const fn number(self) -> u8 {
         match self {
             Kind::Of(owner) => owner as u8,
@@ -78,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// One of this kind, in lower case: `song`.
+    /// Returns the singular in lower case: `song`.
     pub const fn singular(self) -> &'static str {
         match self {
             Kind::Of(owner) => owner.singular(),
@@ -86,7 +87,7 @@ impl Kind {
         }
     }
 
-    /// Several of this kind, in lower case: `songs`.
+    /// Returns the plural in lower case: `songs`.
     pub const fn plural(self) -> &'static str {
         match self {
             Kind::Of(owner) => owner.plural(),
@@ -106,12 +107,12 @@ impl From<Owner> for Kind {
 pub struct PerOwner<T>([T; Owner::ALL.len()]);
 
 impl<T> PerOwner<T> {
-    /// The values that `make` gives.
+    /// Creates the values with `make`.
     pub fn new(make: impl FnMut(Owner) -> T) -> Self {
         PerOwner(Owner::ALL.map(make))
     }
 
-    /// The values that `make` gives.
+    /// Creates the values with `make`.
     ///
     /// # Errors
     /// The first error of `make`.
@@ -119,31 +120,31 @@ impl<T> PerOwner<T> {
         Ok(PerOwner([make(Owner::Album)?, make(Owner::Artist)?, make(Owner::Genre)?]))
     }
 
-    /// The values, each with its owner.
+    /// Returns the values, each with its owner.
     pub fn iter(&self) -> impl Iterator<Item = (Owner, &T)> {
         Owner::ALL.into_iter().zip(&self.0)
     }
 
-    /// The values.
+    /// Returns the values.
     pub fn values(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
     }
 
-    /// The values that `change` makes of these.
+    /// Converts the values with `change`.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> PerOwner<U> {
         PerOwner(self.0.map(change))
     }
 }
 
 impl<T> From<[T; 3]> for PerOwner<T> {
-    /// From the values of album, artist and genre.
+    /// Takes the values of album, artist and genre.
     fn from(values: [T; 3]) -> Self {
         PerOwner(values)
     }
 }
 
 impl<T> From<PerOwner<T>> for [T; 3] {
-    /// The values of album, artist and genre.
+    /// Returns the values of album, artist and genre.
     fn from(values: PerOwner<T>) -> Self {
         values.0
     }

@@ -1,5 +1,5 @@
-//! What a scan remembers of the files that it saw, so that the next scan can tell a file
-//! that is gone from one that it cannot see, and a changed file from an unchanged one.
+//! The record that a scan keeps of the files that it saw. With it the next scan can tell a removed
+//! file from an unreachable one, and a changed file from an unchanged one.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -15,19 +15,19 @@ pub struct Folder {
     pub id: i64,
     /// Absolute path, any bytes. Shared: of a large collection they are many megabytes.
     pub path: Arc<Path>,
-    /// The number of the root that the folder lies below; a root names itself.
+    /// The number of the root that the folder lies below; a root has its own number.
     pub root: i64,
     /// Whether another file system began here when the folder was listed.
     pub is_mount: bool,
-    /// Kind of the file system (`f_type` of statfs), 0 where it is unknown.
+    /// Kind of the file system (`f_type` of statfs); 0 if unknown.
     pub fs_type: i64,
 }
 
-/// How a file looked when it was read. Two files with equal stamps hold the same bytes,
-/// if they are settled.
+/// The state of a file when it was read. Two files with equal stamps hold the same bytes, if the
+/// stamps are settled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamps {
-    /// Bytes.
+    /// Size in bytes.
     pub size: i64,
     /// Time of the last change of the content, in nanoseconds since 1970.
     pub mtime_ns: i64,
@@ -37,12 +37,12 @@ pub struct Stamps {
     pub ino: i64,
 }
 
-/// What reading a file gave.
+/// The result of reading a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// A song.
     Song = 0,
-    /// The file is no audio, by content and by name.
+    /// The file is not audio, by content and by name.
     NotAudio = 1,
     /// The file is audio in a format that is not supported.
     Unsupported = 2,
@@ -51,7 +51,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The outcome with this number.
+    /// Returns the outcome with this number.
     pub fn from_number(number: i64) -> Option<Outcome> {
         [Outcome::Song, Outcome::NotAudio, Outcome::Unsupported, Outcome::Broken]
             .into_iter()
@@ -59,25 +59,25 @@ impl Outcome {
     }
 }
 
-/// A file as the last scan that could see it left it. The texts are as they stand in the
-/// file, before the rules for years, tracks and genres; `None` means that no tag says it.
+/// The record of a file from the last scan that could see it. The texts are unchanged from the
+/// file, before the rules for years, tracks and genres; `None` means that no tag holds the field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File<Text = String, Name = OsString> {
     /// Number of the folder that holds the file.
     pub folder: i64,
     /// Name in that folder, any bytes.
     pub name: Name,
-    /// How the file looked.
+    /// The stamps of the file when it was read.
     pub stamps: Stamps,
-    /// Whether the stamps were old enough to be believed when the file was read.
+    /// Whether the stamps were old enough to be reliable when the file was read.
     pub settled: bool,
     /// Version of the tag reader that read the file.
     pub reader: i64,
-    /// What reading gave.
+    /// The result of reading.
     pub outcome: Outcome,
-    /// Why there is no song, or what was lost; empty for nothing.
+    /// The reason for no song, or the losses; empty without any.
     pub note: Text,
-    /// When the file was first seen, in seconds since 1970.
+    /// Time at which the file was first seen, in seconds since 1970.
     pub added: i64,
     /// Title.
     pub title: Option<Text>,
@@ -91,18 +91,18 @@ pub struct File<Text = String, Name = OsString> {
     pub track: Option<Text>,
     /// Date or year of release.
     pub date: Option<Text>,
-    /// Length in milliseconds; `None` where it could not be had.
+    /// Length in milliseconds; `None` if unknown.
     pub length_ms: Option<i64>,
-    /// What else the file says, as a JSON object; empty for nothing.
+    /// Further fields of the file, as a JSON object; empty without any.
     pub facts: Text,
 }
 
-/// A [`File`] whose texts stand in the row that a database gives, so that a million of them
-/// are read without a copy.
+/// A [`File`] whose texts are borrowed from a database row, so that a million of them are read
+/// without a copy.
 pub type FileRow<'a> = File<Cow<'a, str>, &'a OsStr>;
 
 impl FileRow<'_> {
-    /// The same with texts of its own.
+    /// Copies the borrowed texts.
     pub fn into_owned(self) -> File {
         let own = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
         File {

@@ -1,5 +1,5 @@
-//! Plain data, as a scan makes it, a database keeps it and a snapshot is built
-//! from it. No I/O, no order, no checks beyond those of the types.
+//! Plain data: a scan makes it, a database keeps it, and a snapshot is built from it. No I/O, no
+//! order, no checks beyond those of the types.
 
 mod kind;
 pub mod library;
@@ -21,13 +21,13 @@ pub struct Named {
 pub struct Song {
     /// Its id.
     pub id: Uuid,
-    /// Its title; `None` where the database holds NULL.
+    /// Its title; `None` if the database holds NULL.
     pub name: Option<String>,
     /// Length in whole seconds, truncated.
     pub length: Option<i64>,
-    /// Number on its record, 0 when unknown.
+    /// Number on its record; 0 if unknown.
     pub track: Option<i64>,
-    /// Year of release, 0 when unknown.
+    /// Year of release; 0 if unknown.
     pub year: Option<i64>,
     /// Index into [`Collection::albums`].
     pub album: u32,
@@ -37,8 +37,8 @@ pub struct Song {
     pub genre: u32,
 }
 
-/// Everything there is to serve. In no list does an id occur twice, and every
-/// index of a song is valid: the code that makes a collection ensures it.
+/// The whole collection. Ids are unique in each list, and every index of a song is valid: the code
+/// that makes a collection ensures it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Collection {
     /// Albums, in any order.

@@ -95,7 +95,7 @@ impl fmt::Display for ScanError {
             ScanError::Unreadable { path, .. } => write!(f, "folder {} cannot be read", path.display()),
             ScanError::InsideCollection { path, folder } => write_inside(f, path, folder),
             ScanError::OutsideRoots { path, roots } => write_outside(f, path, roots),
-            ScanError::Pattern(problem) => write!(f, "EXCLUDE holds a pattern that is none: {problem}"),
+            ScanError::Pattern(problem) => write!(f, "EXCLUDE holds an invalid pattern: {problem}"),
             ScanError::NothingReadable { skipped } => write!(
                 f,
                 "no audio was found, files skipped: {skipped}; is the folder mounted? To store an empty \
@@ -120,7 +120,7 @@ impl fmt::Display for ScanError {
             ScanError::Threads(_) => f.write_str("cannot start a thread"),
             ScanError::Spool(_) => write!(
                 f,
-                "cannot store the state of files in {}; TMPDIR names another folder",
+                "cannot keep the records of scanned files in {}; set TMPDIR to another folder",
                 std::env::temp_dir().display()
             ),
         }

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_holds_no_patterns() {
+    fn folders_and_pipes_hold_no_patterns() {
         let home = tempfile::tempdir().expect("folder");
         let [folder, pipe] = ["folder", "pipe"].map(|name| home.path().join(name));
         std::fs::create_dir_all(folder.join(IGNORE_FILE)).expect("folder");

@@ -81,7 +81,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_served_stands_there_only_where_there_is_more_of_it() {
+    fn served_fields_are_there_only_with_further_values() {
         let mut reading = Reading { has_cover: true, ..Reading::default() };
         for (field, value) in [
             (Field::Title, "Title"),

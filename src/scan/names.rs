@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_counts_no_more_and_what_is_absorbed_does() {
+    fn forgotten_names_no_longer_count_and_absorbed_ones_do() {
         let mut names = Names::default();
         let numbers = ["NoFX", "NoFX", "nofx", "x"].map(|name| names.add(["a", name, "g"].into()));
         assert_eq!(names.ids(numbers[0]), [ids::album("a"), ids::artist("nofx"), ids::genre("g")].into());

@@ -1,4 +1,4 @@
-//! The folders that a scan is told to read, made absolute, and whether they are there.
+//! The folders of a scan, made absolute, and the check that they exist.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +11,7 @@ use super::error::ScanError;
 use super::pool::{Event, LOOK_EVERY, Limits, Patience, Pool, Threads, Work};
 use super::shown::shown;
 
-/// The folders, absolute and tidy, each once, in the order in which they are named.
+/// Returns the folders, absolute and tidy, each once, in the order in which they are named.
 ///
 /// # Errors
 /// If a path cannot be made absolute.
@@ -26,9 +26,9 @@ pub(super) fn absolute_all(folders: &[PathBuf]) -> Result<Vec<PathBuf>, ScanErro
     Ok(roots)
 }
 
-/// The path as Python's `os.path.abspath` has it: below the working directory unless it
-/// begins with `/`, then without `.`, `..` and empty parts, by its text alone. Song ids
-/// are made of it, so links in it stay.
+/// Returns the path as Python's `os.path.abspath` does: below the working directory unless it
+/// begins with `/`, then without `.`, `..` and empty parts, by its text alone. Song ids contain it,
+/// so links in it stay.
 ///
 /// # Errors
 /// If the path is empty, or the working directory is gone.
@@ -45,8 +45,8 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, ScanError> {
     Ok(tidy)
 }
 
-/// Checks that each root is a folder that can be listed. One that gives no answer for as
-/// long as a file may take counts as unreadable.
+/// Checks that each root is a folder that can be listed. A root that does not answer within the
+/// time for a file counts as unreadable.
 ///
 /// # Errors
 /// If no thread can be started.
@@ -112,8 +112,8 @@ fn check(root: &Path) -> Result<(), ScanError> {
 mod tests {
     use super::*;
 
-    /// As `os.path.abspath` of Python has it, but for `//` at the start, which is no
-    /// other place than `/` on Linux.
+    /// As Python's `os.path.abspath`, except for `//` at the start, which is the same place as `/`
+    /// on Linux.
     #[test]
     fn paths_are_made_absolute_by_their_text() {
         let here = std::env::current_dir().expect("working directory");

@@ -300,7 +300,7 @@ fn overlapping_folders_give_every_song_once() {
 }
 
 #[test]
-fn what_is_no_music_is_counted_by_reason() {
+fn files_without_music_are_counted_by_reason() {
     let folder = good();
     let path = |name: &str| folder.path().join(name);
     fs::write(path("cover.jpg"), "no music").expect("file");

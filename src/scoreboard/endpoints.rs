@@ -2,18 +2,18 @@
 
 use crate::api::Endpoint;
 
-/// How many numbers there are.
+/// The number of endpoint numbers.
 pub const ENDPOINTS: usize = Endpoint::ALL.len() + 1;
 /// The name, in metrics, of paths without an endpoint.
 const NONE: &str = "none";
 
-/// The number of an endpoint, or of paths without one.
+/// Returns the number of an endpoint, or of paths without one.
 pub fn endpoint_number(endpoint: Option<Endpoint>) -> usize {
     let position = endpoint.and_then(|endpoint| Endpoint::ALL.iter().position(|other| *other == endpoint));
     position.unwrap_or(Endpoint::ALL.len())
 }
 
-/// All numbers with their names, in order.
+/// Returns all numbers with their names, in order.
 pub fn endpoint_names() -> impl Iterator<Item = (usize, &'static str)> {
     Endpoint::ALL.iter().map(|endpoint| endpoint.name()).chain([NONE]).enumerate()
 }

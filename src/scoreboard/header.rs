@@ -1,4 +1,4 @@
-//! What the master says of itself and of all, for workers to pass on.
+//! The master's report about itself and the whole server, for workers to show.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,45 +10,45 @@ use super::text::Text;
 pub struct Number(AtomicU64);
 
 impl Number {
-    /// Writes it.
+    /// Sets the number.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// Adds to it.
+    /// Adds to the number.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Reads it.
+    /// Returns the number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Why a worker was replaced.
+/// The reason why a worker was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RestartCause {
-    /// It died, by a signal or with an exit code, and no process had told it to.
+    /// It died, by a signal or with an exit code, without an order to end.
     Died,
-    /// Another process than the master had told it to end, and it did so in good order.
+    /// Another process than the master told it to end, and it ended in good order.
     Terminated,
     /// It was silent for `TIMEOUT`.
     Timeout,
-    /// It did not come up within `BOOT_TIMEOUT`.
+    /// It did not become ready within `BOOT_TIMEOUT`.
     BootTimeout,
     /// It did not end in time.
     EndTimeout,
-    /// It had answered `MAX_REQUESTS`.
+    /// It had answered `MAX_REQUESTS` requests.
     MaxRequests,
-    /// It had more memory than `MAX_RSS`.
+    /// It had more private memory than `MAX_RSS`.
     MaxRss,
     /// The path of a Unix socket was removed, and another socket has it.
     Rebound,
 }
 
 impl RestartCause {
-    /// All of them, each at its own number.
+    /// All causes, in the order of their numbers.
     pub const ALL: [RestartCause; 8] = [
         RestartCause::Died,
         RestartCause::Terminated,
@@ -60,7 +60,7 @@ impl RestartCause {
         RestartCause::Rebound,
     ];
 
-    /// Its name in metrics and in the status.
+    /// Returns its name in metrics and in the status.
     pub fn name(self) -> &'static str {
         match self {
             RestartCause::Died => "died",
@@ -75,27 +75,27 @@ impl RestartCause {
     }
 }
 
-/// Scans that the master has done. Times are milliseconds since 1970, or 0.
+/// The scans by the master. Times are milliseconds since 1970, or 0.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Scans {
-    /// When the one at work was started.
+    /// Start of the current scan.
     pub running_ms: Number,
-    /// When the next one is due.
+    /// Time of the next scan.
     pub next_ms: Number,
-    /// When the last one was started.
+    /// Start of the last scan.
     pub started_ms: Number,
-    /// When it ended.
+    /// End of the last scan.
     pub ended_ms: Number,
     /// Its exit code, as that of `avalon-scan`.
     pub exit_code: Number,
-    /// Scans that have reached everything.
+    /// Scans that have reached all files.
     pub complete: Number,
-    /// Scans that could not reach some of it.
+    /// Scans that could not reach some files.
     pub partial: Number,
-    /// Scans that have stored nothing, as something was wrong.
+    /// Scans that have failed and stored nothing.
     pub failed: Number,
-    /// Songs of the collection; like all below of the last scan that has not failed.
+    /// Songs of the collection; like all numbers below from the last scan that has not failed.
     pub songs: Number,
     /// Songs that were new.
     pub added: Number,
@@ -111,55 +111,57 @@ pub struct Scans {
     pub unreachable: Number,
 }
 
-/// What loads have shown of the source of the rows, the database.
+/// The state of the source of the rows, the database, as loads have shown it.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Source {
     /// Whether clients may get other rows than the source holds: 1 or 0.
     pub stale: Number,
-    /// Whether the last load or poll that has asked the source could read it: 2 for yes, 1 for no, 0 before the first.
+    /// Whether the last load or poll of the source could read it: 2 for yes, 1 for no, 0 before the
+    /// first.
     pub up: Number,
     /// Where the rows that serve are from: 1 for the database, 2 for the store of snapshots, 3 for a snapshot of a former
     /// master that no load has confirmed; 0 before the first generation.
     pub serves: Number,
     /// The revision that the watcher has seen last; 0 if it is not known.
     pub revision: Number,
-    /// When the rows that serve were last read from the source, or seen there, in milliseconds since 1970; 0 for never.
+    /// Time at which the served rows were last read from the source, or seen there, in milliseconds
+    /// since 1970; 0 for never.
     pub checked_ms: Number,
-    /// When the source is asked again, in milliseconds since 1970; 0 if no retry is due.
+    /// Time of the next try to read the source, in milliseconds since 1970; 0 if no retry is due.
     pub next_try_ms: Number,
-    /// Why clients may get other rows.
+    /// The reason why clients may get other rows.
     pub reason: Text,
 }
 
-/// Written by the master. Times are milliseconds since 1970, or how many of them.
+/// The master's part. Times are milliseconds since 1970, durations are milliseconds.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
 pub struct Header {
-    /// When the master was started.
+    /// Start of the master.
     pub started_ms: Number,
-    /// The generation that serves; 0 before the first.
+    /// The serving generation; 0 before the first.
     pub generation: Number,
-    /// Workers of it that accept connections.
+    /// Its workers that accept connections.
     pub workers: Number,
-    /// How many there should be.
+    /// The number of workers that it should have.
     pub workers_wanted: Number,
     /// Workers that were replaced, by cause.
     pub restarts: [Number; RestartCause::ALL.len()],
     /// Reloads after which a new generation served.
     pub reloads_made: Number,
-    /// Reloads that changed nothing, as something was wrong.
+    /// Reloads that failed and changed nothing.
     pub reloads_failed: Number,
-    /// When the last generation was made, or was found to be wrong; the first one included.
+    /// Time at which the last generation was made, or found to be wrong; the first one included.
     pub last_made_ms: Number,
     /// Whether it serves: 1 or 0.
     pub last_made_serves: Number,
-    /// How long the last snapshot took, from the start of its loader to its end; 0 if it was kept
-    /// from a former master.
+    /// Time for the last snapshot, from the start of its loader to its end; 0 if a former master
+    /// made it.
     pub build_ms: Number,
-    /// What loads have shown of the source.
+    /// The state of the source, as loads have shown it.
     pub source: Source,
-    /// Bytes of the snapshot that serves.
+    /// Bytes of the served snapshot.
     pub snapshot_bytes: Number,
     /// Songs in it.
     pub songs: Number,
@@ -169,13 +171,13 @@ pub struct Header {
     pub artists: Number,
     /// Genres in it.
     pub genres: Number,
-    /// The revision of its rows in the database; 0 if it is not known.
+    /// The revision of its rows in the database; 0 if unknown.
     pub revision: Number,
     /// The hash of its rows, in hexadecimal digits; empty before the first generation.
     pub hash: Text,
-    /// What there is to say of scans.
+    /// The scans by the master.
     pub scans: Scans,
-    /// Memory of the master that is resident, in bytes.
+    /// Resident memory of the master, in bytes.
     pub memory_resident: Number,
     /// The part of it that no process shares with the master.
     pub memory_private: Number,

@@ -1,5 +1,5 @@
-//! How long things took, in two histograms of atomics: a fine one for percentiles, and one with
-//! the bounds that Prometheus is told.
+//! Durations in two histograms of atomics: a fine one for percentiles, and one with Prometheus'
+//! bounds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,13 +9,13 @@ const STEPS: usize = 4;
 /// Steps in all: from a microsecond to more than an hour.
 const LATENCIES: usize = 32 * STEPS;
 
-/// Upper ends of Prometheus' buckets, in microseconds: what a page takes (single microseconds to
-/// tens), what a whole collection does, and what is wrong. Two decimals at most in each decade, as
-/// each costs a series per endpoint and status.
+/// Upper ends of Prometheus' buckets, in microseconds. They cover the time of a page (single
+/// microseconds to tens), of a whole collection, and of faults. Two decimals at most in each
+/// decade, as each costs a series per endpoint and status.
 pub const BOUNDS: [u64; 14] =
     [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 1_000_000, 10_000_000];
 
-/// Numbers of things by how long they took, exact to a fifth.
+/// Counts of events by their duration, exact to a fifth.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(super) struct Latencies([AtomicU64; LATENCIES]);
@@ -29,7 +29,8 @@ impl Latencies {
         self.0[latency_step(took)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The longest that one of the fastest `share` (0 to 1) took; `None` before the first.
+    /// Returns the longest duration of the fastest `share` (0 to 1) of events; `None` before the
+    /// first.
     #[allow(
         clippy::cast_possible_truncation,
         reason = "a cast of a float stops at the limits of the integer"
@@ -46,7 +47,8 @@ impl Latencies {
     }
 }
 
-/// Four steps for each doubling of a microsecond, evenly spaced within it.
+/// Returns the step of a duration: four steps for each doubling of a microsecond, evenly spaced
+/// within it.
 fn latency_step(took: Duration) -> usize {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
     let doubling = micros.ilog2() as usize;
@@ -55,20 +57,21 @@ fn latency_step(took: Duration) -> usize {
     (doubling * STEPS + within).min(LATENCIES - 1)
 }
 
-/// The upper end of a step, in microseconds.
+/// Returns the upper end of a step, in microseconds.
 fn latency_of_step(step: usize) -> u64 {
     let (doubling, within) = (step / STEPS, (step % STEPS) as u64);
     ((STEPS as u64 + within + 1) << doubling >> 2).max(1)
 }
 
-/// Numbers of things by the first of the [`BOUNDS`] that they did not take longer than, and how long
-/// all took together. Two cache lines.
+/// Counts of events by the first of the [`BOUNDS`] that their duration did not exceed, and the sum
+/// of the durations. Two cache lines.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Durations {
-    /// The last one: longer than any bound.
+    /// The last count is for durations above all bounds.
     counts: [AtomicU64; BOUNDS.len() + 1],
-    /// In nanoseconds, as an answer may take less than a microsecond; enough for five centuries.
+    /// The sum in nanoseconds, as an answer may take less than a microsecond; enough for five
+    /// centuries.
     sum_ns: AtomicU64,
 }
 
@@ -80,13 +83,13 @@ impl Durations {
         self.sum_ns.fetch_add(took_ns, Ordering::Relaxed);
     }
 
-    /// How many were counted.
+    /// Returns the number of counted events.
     pub(super) fn total(&self) -> u64 {
         self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }
 
-/// What a histogram with [`BOUNDS`] held when it was read.
+/// The contents of a histogram with [`BOUNDS`] at the time of reading.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Reading {
     counts: [u64; BOUNDS.len() + 1],
@@ -101,7 +104,7 @@ impl Reading {
         self.sum_ns += durations.sum_ns.load(Ordering::Relaxed);
     }
 
-    /// How many took no longer than each of the [`BOUNDS`].
+    /// Returns, for each of the [`BOUNDS`], the number of events that took no longer.
     pub fn cumulative(&self) -> [u64; BOUNDS.len()] {
         let mut seen = 0;
         std::array::from_fn(|bucket| {
@@ -110,12 +113,12 @@ impl Reading {
         })
     }
 
-    /// How many there were.
+    /// Returns the number of events.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How long all took together.
+    /// Returns the sum of the durations.
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.sum_ns)
     }

@@ -1,10 +1,10 @@
 //! Shared memory in which every worker has a slot, and the master a header: plain atomics, no
 //! pointers, no locks. Each process writes its own part, and all read all parts.
 //!
-//! The state of a worker starts afresh with each worker that gets the slot. The counts for the metrics do
-//! not: a slot goes on where its last worker has ended, so that the sum over all slots never goes back,
-//! however a worker ends. Moving the counts of dead workers elsewhere could not give that without a lock: a
-//! reader in between would miss them, or see them twice.
+//! The state of a worker starts empty for each worker that gets the slot. The counts for the
+//! metrics do not: a slot continues the counts of its last worker, so that the sum over all slots
+//! never decreases, however a worker ends. Moving the counts of dead workers elsewhere would need a
+//! lock: a reader in between would miss them, or see them twice.
 
 mod clock;
 mod endpoints;
@@ -26,17 +26,17 @@ pub use header::{Header, Number, RestartCause, Scans, Source};
 pub use histogram::{BOUNDS, Reading};
 pub use slot::{CODES, Dismissal, Slot};
 
-/// Slots of workers: enough for the largest WORKERS in the generation that serves, in one that is being made and in
-/// two that drain (the arbiter asserts it).
+/// Slots of workers: enough for the largest WORKERS in the serving generation, in one that is being
+/// made and in two that drain (the arbiter asserts it).
 pub const SLOTS: usize = 1024;
 
-/// What is shared. All zero bytes are a valid value of it, in which no slot is used.
+/// The shared memory. All zero bytes are a valid value, in which no slot is used.
 #[derive(Debug)]
 #[repr(C)]
 struct Board {
     header: Header,
-    /// One more than the highest slot that was ever used. What lies beyond is not even read: the
-    /// kernel would give it memory.
+    /// One more than the highest slot that was ever used. Higher slots are not even read: the
+    /// kernel would give them memory.
     used: AtomicUsize,
     slots: [Slot; SLOTS],
 }
@@ -59,7 +59,7 @@ impl Scoreboard {
         let bytes = NonZeroUsize::new(len).ok_or(Errno::EINVAL)?;
         let (rights, kind) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
         // Not a memfd: that would be a file, and so within RLIMIT_FSIZE.
-        // SAFETY: the kernel chooses the place, so nothing that is mapped is replaced.
+        // SAFETY: the kernel chooses the place, so the mapping replaces no other.
         let first = unsafe { mmap_anonymous(None, bytes, rights, kind) }?.cast::<Board>();
         // SAFETY: the mapping has exactly the bytes of a board, is page-aligned, writable and never
         // unmapped. It is zeroed by the kernel, which is a valid value of the atomics a board is made
@@ -69,12 +69,12 @@ impl Scoreboard {
         Ok(Scoreboard { board })
     }
 
-    /// What the master says of itself and of all.
+    /// Returns the master's report about itself and the whole server.
     pub fn header(&self) -> &'static Header {
         &self.board.header
     }
 
-    /// The slot of this number.
+    /// Returns the slot of this number.
     ///
     /// # Panics
     /// If `number` is not below [`SLOTS`].
@@ -82,7 +82,7 @@ impl Scoreboard {
         &self.board.slots[number]
     }
 
-    /// Makes the slot of this number that of a new worker, which counts as alive from now on.
+    /// Gives the slot of this number to a new worker, which counts as alive from now on.
     ///
     /// # Panics
     /// If `number` is not below [`SLOTS`].
@@ -93,28 +93,28 @@ impl Scoreboard {
         slot
     }
 
-    /// How long the slot's worker has given no sign of life.
+    /// Returns the time since the last sign of life of the slot's worker.
     pub fn silence(&self, number: usize) -> Duration {
         Duration::from_millis(clock::now_ms().saturating_sub(self.slot(number).beat_ms()))
     }
 
-    /// Slots of living workers, with their numbers.
+    /// Returns the slots of living workers, with their numbers.
     pub fn living(&self) -> impl Iterator<Item = (usize, &'static Slot)> {
         self.used().iter().enumerate().filter(|(_, slot)| slot.pid() != 0)
     }
 
-    /// Answers of all workers there have been.
+    /// Returns the number of answers of all workers, past and present.
     pub fn answers(&self) -> u64 {
         self.used().iter().map(Slot::counted).sum()
     }
 
-    /// Bytes of bodies that all workers there have been have sent.
+    /// Returns the number of body bytes that all workers, past and present, have sent.
     pub fn sent(&self) -> u64 {
         self.used().iter().map(Slot::bytes_sent).sum()
     }
 
-    /// How long the answers of all workers there have been took to make, of one endpoint by its
-    /// number (below [`ENDPOINTS`]) and one of the [`CODES`], by its index.
+    /// Returns the times that answers took to make, over all workers, past and present: of one
+    /// endpoint by its number (below [`ENDPOINTS`]) and one of the [`CODES`], by its index.
     pub fn durations(&self, endpoint: usize, code: usize) -> Reading {
         let mut sum = Reading::default();
         self.used().iter().for_each(|slot| sum.add(slot.durations(endpoint, code)));
@@ -158,7 +158,7 @@ mod tests {
 
     /// Workers end, and other workers get their slots.
     #[test]
-    fn what_was_counted_outlives_workers() {
+    fn counts_outlive_workers() {
         let board = Scoreboard::create().unwrap();
         assert_eq!((board.answers(), board.sent()), (0, 0));
         let first = board.assign(0);
@@ -173,7 +173,7 @@ mod tests {
         let not_found = |board: &Scoreboard| board.durations(2, slot::code(404));
         let before = not_found(&board);
         assert_eq!((before.count(), before.sum()), (2, micros(50)));
-        // One ends and is replaced, the other ends for good, as after TTOU.
+        // One worker ends and is replaced, the other ends for good, as after TTOU.
         first.release();
         second.release();
         assert_eq!((board.answers(), board.sent()), (3, 111));
@@ -186,9 +186,9 @@ mod tests {
         assert_eq!(board.durations(2, slot::code(200)).count(), 0);
     }
 
-    /// A slot costs memory once it is used, and reading costs none: the kernel counts pages.
+    /// A slot takes memory once it is used, and reading takes none: the kernel counts pages.
     #[test]
-    fn what_is_not_used_is_not_touched() {
+    fn unused_slots_are_not_touched() {
         let board = Scoreboard::create().unwrap();
         let resident = || {
             let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();

@@ -1,4 +1,4 @@
-//! One worker's place: what it says of itself, and what is counted there by all who have had it.
+//! The slot of one worker: its state, and the counts of all workers that have had the slot.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,31 +8,31 @@ use super::endpoints::ENDPOINTS;
 use super::header::Number;
 use super::histogram::{Durations, Latencies};
 
-/// Status codes that are counted by themselves: all that a worker answers with. The last stands for
-/// any other.
+/// Status codes with their own count: all that a worker answers with. The last one stands for any
+/// other.
 pub const CODES: [&str; 12] =
     ["200", "304", "400", "404", "405", "409", "412", "413", "414", "431", "500", "other"];
 
 /// Bytes of a request line that are kept for the log.
 const SHOWN_REQUEST_MAX: usize = 128;
 
-/// How a worker is told to leave by its master, who is the only one to know who else serves.
+/// The master's order to a worker to leave. Only the master knows which other workers serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dismissal {
-    /// Others serve its addresses.
+    /// Other workers serve its addresses.
     Replaced = 1,
-    /// Its addresses are being closed, and callers turned away.
+    /// Its addresses are being closed, and clients turned away.
     Last = 2,
 }
 
-/// One worker's place. All zero bytes are a valid, unused slot.
+/// The slot of one worker. All zero bytes are a valid, unused slot.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub struct Slot {
     /// Milliseconds from the scoreboard's beginning to the last sign of life.
     beat_ms: AtomicU64,
     generation: AtomicU64,
-    /// Zero: the slot is not used.
+    /// Process id; zero if the slot is not used.
     pid: AtomicU32,
     connections: AtomicU32,
     in_flight: AtomicU32,
@@ -42,25 +42,25 @@ pub struct Slot {
     memory_resident: Number,
     memory_private: Number,
     answers: Number,
-    /// Beginning of the request that is being answered.
+    /// First bytes of the request that is being answered.
     request: [AtomicU64; SHOWN_REQUEST_MAX / 8],
-    /// Numbers of answers by how long they took to make.
+    /// Numbers of answers by the time that they took to make.
     latencies: Latencies,
     counted: Counted,
 }
 
-/// What all workers that have had the slot have counted, one after the other; never reset.
+/// The counts of all workers that have had the slot, one after the other; never reset.
 #[derive(Debug)]
 #[repr(C, align(128))]
 struct Counted {
     /// By endpoint and code.
     durations: [[Durations; CODES.len()]; ENDPOINTS],
-    /// Bytes of bodies.
+    /// Bytes of bodies that were sent.
     sent: Number,
 }
 
 impl Slot {
-    /// Forgets the worker that had the slot; what is counted stays.
+    /// Clears the state of the former worker; the counts stay.
     pub(super) fn reset(&self) {
         self.beat();
         self.release();
@@ -72,24 +72,24 @@ impl Slot {
         self.latencies.reset();
     }
 
-    /// Says who has taken the slot.
+    /// Records the worker that has taken the slot.
     pub fn claim(&self, pid: u32, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
         self.pid.store(pid, Ordering::Relaxed);
     }
 
-    /// Says that its worker has ended.
+    /// Records that its worker has ended.
     pub fn release(&self) {
         self.pid.store(0, Ordering::Relaxed);
     }
 
-    /// Says that the signal that follows is its master's, and why it is sent.
+    /// Announces that the signal that follows comes from the master, and the reason.
     pub fn dismiss(&self, dismissal: Dismissal) {
-        // Before the signal, which synchronises nothing by itself.
+        // This comes before the signal, which does not synchronise memory.
         self.dismissal.store(dismissal as u32, Ordering::Release);
     }
 
-    /// Whether its master has told it to leave.
+    /// Returns the master's order to leave, if there is one.
     pub fn dismissal(&self) -> Option<Dismissal> {
         match self.dismissal.load(Ordering::Acquire) {
             1 => Some(Dismissal::Replaced),
@@ -98,17 +98,17 @@ impl Slot {
         }
     }
 
-    /// The process that has the slot; zero for none.
+    /// Returns the process that has the slot; zero for none.
     pub fn pid(&self) -> u32 {
         self.pid.load(Ordering::Relaxed)
     }
 
-    /// The generation of the worker.
+    /// Returns the generation of the worker.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// A sign of life.
+    /// Records a sign of life.
     pub fn beat(&self) {
         self.beat_ms.store(now_ms(), Ordering::Relaxed);
     }
@@ -117,8 +117,8 @@ impl Slot {
         self.beat_ms.load(Ordering::Relaxed)
     }
 
-    /// Says which request is being answered, so that the master can name it should the worker
-    /// get stuck in it.
+    /// Records the request that is being answered, so that the master can name it if the worker
+    /// gets stuck in it.
     pub fn begin_request(&self, method: &str, target: &str) {
         let mut text = [0; SHOWN_REQUEST_MAX];
         let mut len = 0;
@@ -135,7 +135,7 @@ impl Slot {
         self.request_len.store(u32::try_from(len).unwrap_or_default(), Ordering::Relaxed);
     }
 
-    /// Counts the answer to the request that was begun, at the endpoint of this number (below
+    /// Counts the answer to the current request, at the endpoint of this number (below
     /// [`ENDPOINTS`]).
     pub fn end_request(&self, endpoint: usize, status: u16, took: Duration) {
         self.request_len.store(0, Ordering::Relaxed);
@@ -149,7 +149,7 @@ impl Slot {
         self.counted.sent.add(bytes);
     }
 
-    /// The request that is being answered, cut to 128 bytes.
+    /// Returns the request that is being answered, cut to 128 bytes.
     pub fn request(&self) -> Option<String> {
         let len = (self.request_len.load(Ordering::Relaxed) as usize).min(SHOWN_REQUEST_MAX);
         let words = self.request.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
@@ -157,40 +157,41 @@ impl Slot {
         (len > 0).then(|| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Says how many connections are open, and how many of them wait for an answer or read it.
+    /// Records how many connections are open, and how many of them wait for an answer or read it.
     pub fn set_connections(&self, open: usize, in_flight: usize) {
         for (number, count) in [(&self.connections, open), (&self.in_flight, in_flight)] {
             number.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
         }
     }
 
-    /// Says how many bytes of memory are resident, and how many of them no other process shares.
+    /// Records how many bytes of memory are resident, and how many of them no other process shares.
     pub fn set_memory(&self, resident: u64, private: u64) {
         self.memory_resident.set(resident);
         self.memory_private.set(private);
     }
 
-    /// Answers that its worker has given so far.
+    /// Returns the number of answers of its worker so far.
     pub fn answers(&self) -> u64 {
         self.answers.get()
     }
 
-    /// Connections open at the last tick.
+    /// Returns the number of connections open at the last tick.
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Requests whose answer was not all handed over at the last tick.
+    /// Returns the number of requests whose answer was not all handed over at the last tick.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Resident bytes, and those of them that no other process shares; zero before the first look.
+    /// Returns the resident bytes, and those of them that no other process shares; zero before the
+    /// first check.
     pub fn memory(&self) -> (u64, u64) {
         (self.memory_resident.get(), self.memory_private.get())
     }
 
-    /// How long it took to make an answer, for the fastest `share` (0 to 1) of them; `None`
+    /// Returns the longest time to make one of the fastest `share` (0 to 1) of answers; `None`
     /// before the first. Exact to a fifth.
     pub fn latency(&self, share: f64) -> Option<Duration> {
         self.latencies.percentile(share)
@@ -209,7 +210,7 @@ impl Slot {
     }
 }
 
-/// The index of a status in [`CODES`].
+/// Returns the index of a status in [`CODES`].
 pub(super) fn code(status: u16) -> usize {
     match status {
         200 => 0,

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Words of a text: as many as `Default` makes arrays of.
+/// Words of a text. `Default` exists for arrays up to this size.
 const WORDS: usize = 32;
-/// Bytes that a text may have; what is longer is cut.
+/// Most bytes of a text; a longer one is cut.
 const TEXT_MAX: usize = WORDS * 8;
-/// How often a reader tries while the text changes, which takes the writer less than a microsecond.
+/// Most tries of a reader while the text changes, which takes the writer less than a microsecond.
 const TRIES: usize = 100;
 
 /// A text. A reader sees it whole, or not at all. All zero bytes are an empty text.
@@ -20,7 +20,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// Writes it, cut to [`TEXT_MAX`] bytes between two characters. One process alone may do so.
+    /// Sets the text, cut to [`TEXT_MAX`] bytes between two characters. Only one process may do so.
     pub fn set(&self, text: &str) {
         let fits = (0..=text.len().min(TEXT_MAX)).rev().find(|at| text.is_char_boundary(*at));
         let text = &text[..fits.unwrap_or_default()];
@@ -36,7 +36,7 @@ impl Text {
         self.version.store((version | 1).wrapping_add(1), Ordering::Release);
     }
 
-    /// Reads it; `None` if it is empty, or its writer was killed while it wrote.
+    /// Returns the text; `None` if it is empty, or its writer was killed while it wrote.
     pub fn get(&self) -> Option<String> {
         (0..TRIES).find_map(|_| self.try_get()).filter(|text| !text.is_empty())
     }

@@ -1,7 +1,8 @@
 //! The access log: a line for each request, gathered in memory and written a few times a second.
 //!
-//! Workers gather lines and hand them to the process that writes the file. No line may be gathered when a
-//! process forks, or both would write it. A line that cannot be written is counted and lost.
+//! Workers gather lines and hand them to the process that writes the file. A process must not fork
+//! while it holds gathered lines, or both processes would write them. A line that cannot be written
+//! is counted and lost.
 
 use std::fmt::{self, Write};
 use std::os::fd::RawFd;
@@ -19,15 +20,15 @@ use super::log_error::LogError;
 use super::output::{Output, Patience, Stream};
 use super::relay::{Relay, Relayed, write_out};
 
-/// Bytes that are gathered before they are written without waiting for the next flush.
+/// Bytes of gathered lines that are written without waiting for the next flush.
 const GATHERED_MAX: usize = 32 * 1024;
-/// Finished lines that are kept for their buffers, and the size of those at most.
+/// Most finished lines that are kept for their buffers, and the largest size of each.
 const SPARE: usize = 16;
 const SPARE_BYTES: usize = 4096;
-/// As Apache and Gunicorn write the time.
+/// The time in the form of Apache and Gunicorn.
 const APACHE: &str = "[%d/%b/%Y:%H:%M:%S %z]";
 
-/// What the configuration says about the access log.
+/// The settings of the access log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessSettings {
     /// `ACCESS_LOGFILE`: the file to append to; none for stdout.
@@ -47,7 +48,7 @@ pub struct AccessLog {
 #[derive(Default)]
 struct State {
     lines: String,
-    /// The time as the last line has it, and its second: to format it costs more than all the rest.
+    /// The time in the last line, and its second: formatting it costs more than all the rest.
     time: String,
     second: i64,
     /// Finished lines, for their buffers.
@@ -58,13 +59,13 @@ impl AccessLog {
     /// Opens an access log.
     ///
     /// # Errors
-    /// The file cannot be opened for appending.
+    /// If the file cannot be opened for appending.
     pub fn open(settings: &AccessSettings) -> Result<AccessLog, LogError> {
         let output = Output::open(settings.path.as_deref(), Stream::Stdout, Patience::Never)?;
         Ok(AccessLog::to(output, settings))
     }
 
-    /// An access log of which another process writes the file ([`AccessLog::write_relayed`]).
+    /// Creates an access log whose file another process writes ([`AccessLog::write_relayed`]).
     pub fn relayed(settings: &AccessSettings, relay: Relay) -> AccessLog {
         AccessLog::to(Output::relayed(relay), settings)
     }
@@ -105,8 +106,8 @@ impl AccessLog {
         }
     }
 
-    /// Ends a line when the body has left, or its connection has ended before. `bytes` of the body were sent,
-    /// and it `took` this time since the request had arrived.
+    /// Ends a line when the body has been sent, or its connection has ended before. `bytes` of the
+    /// body were sent, and the request `took` this time since its arrival.
     pub fn finish(&self, line: AccessLine, bytes: u64, took: Duration) {
         let mut state = self.state();
         let spare = line.finish(bytes, took, &mut state.lines);
@@ -118,8 +119,8 @@ impl AccessLog {
         }
     }
 
-    /// Writes the gathered lines, to a new file if the old one was moved. Says in `log` how many lines were lost
-    /// once lines can be written again.
+    /// Writes the gathered lines, to a new file if the old one was moved. Reports the number of
+    /// lost lines in `log` once lines can be written again.
     pub fn flush(&self, log: &Logger) {
         self.follow(log);
         let mut state = self.state();
@@ -129,15 +130,16 @@ impl AccessLog {
         }
     }
 
-    /// Reopens its file, after that was moved or removed.
+    /// Reopens its file after that file was moved or removed.
     ///
     /// # Errors
-    /// The file cannot be opened; the old one stays in use.
+    /// If the file cannot be opened; the old one stays in use.
     pub fn reopen(&self) -> Result<(), LogError> {
         self.output.reopen()
     }
 
-    /// Reopens its file if that was moved or removed; looks once a second at most. Says whether it did.
+    /// Reopens its file if that file was moved or removed; checks once a second at most. Returns
+    /// whether it did.
     pub fn follow(&self, log: &Logger) -> bool {
         self.output.follow().unwrap_or_else(|error| {
             warn!(log, "the access log could not be reopened: {}", error);
@@ -145,19 +147,20 @@ impl AccessLog {
         })
     }
 
-    /// Writes what was gathered at the end of a process, which waits a moment for the one that writes the file.
+    /// Writes the gathered lines at the end of a process. The process waits a moment for the one
+    /// that writes the file.
     pub fn end(&self, log: &Logger) {
         self.flush(log);
         self.output.end();
     }
 
-    /// Drops the lines that wait, in a child that was just forked: its parent writes them.
+    /// Drops the waiting lines in a forked child: its parent writes them.
     pub fn forked(&self) {
         self.output.forked();
     }
 
-    /// The life of the process that writes the file. It ends when no process can send lines any more. `reopened`
-    /// is called when another file has been opened.
+    /// Runs the process that writes the file, until no process can send lines any more. Calls
+    /// `reopened` when another file has been opened.
     pub fn write_relayed(&self, relayed: Relayed, log: &Logger, reopened: impl Fn()) {
         let reopen = || match self.reopen() {
             Ok(()) => reopened(),
@@ -175,7 +178,7 @@ impl AccessLog {
         });
     }
 
-    /// The descriptor of its file, if it has a file.
+    /// Returns the descriptor of its file, if it has a file.
     pub fn fd(&self) -> Option<RawFd> {
         self.output.fd()
     }

@@ -1,7 +1,7 @@
 //! `ACCESS_LOGFORMAT`: the atoms of Gunicorn's access log in Python's `%(name)s` language, or JSON.
 //!
-//! A line is begun when the answer is made, from the request and the answer's head, and finished when the
-//! body has left: only then are its length and the time that it took known, for which the line has gaps.
+//! A line begins when the answer is made, from the request and the answer's head. It ends when the
+//! body has been sent: only then are its length and its time known, for which the line has gaps.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -20,23 +20,23 @@ use super::values::is_unsafe;
 pub enum AccessFormat {
     /// A line is a JSON object.
     Json,
-    /// A line is made of Gunicorn's atoms.
+    /// A line consists of Gunicorn's atoms.
     Gunicorn(GunicornFormat),
 }
 
-/// A format of Gunicorn's.
+/// A format in Gunicorn's language.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GunicornFormat(Vec<Piece<Atom>>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Atom {
-    /// The one at this place in [`ATOMS`].
+    /// The atom at this place in [`ATOMS`].
     Listed(usize),
     RequestHeader(String),
     ResponseHeader(String),
 }
 
-/// An atom that Gunicorn gives a name.
+/// An atom with a name in Gunicorn.
 struct Listed {
     name: &'static str,
     /// The type of its value in Python.
@@ -44,7 +44,7 @@ struct Listed {
     known: Known,
 }
 
-/// When the value of an atom is known, and how it is written.
+/// The time when the value of an atom is known, and the way to write it.
 #[derive(Clone, Copy)]
 enum Known {
     AtBegin(fn(&Request<'_, '_>, Field<'_>)),
@@ -57,7 +57,7 @@ struct Request<'a, 'r> {
     time: &'a dyn fmt::Display,
 }
 
-/// How much of a body has left, and how long the request has taken.
+/// The number of sent bytes of a body, and the time of the request.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     bytes: u64,
@@ -72,7 +72,7 @@ const fn late(name: &'static str, kind: Kind, write: fn(Sent, Field<'_>)) -> Lis
     Listed { name, kind, known: Known::AtEnd(write) }
 }
 
-/// Gunicorn's atoms. An atom that a request has no value for is a dash.
+/// Gunicorn's atoms. An atom without a value in a request is a dash.
 const ATOMS: [Listed; 19] = [
     early("h", |request, field| match request.record.client {
         Some(client) => field.shown(&client),
@@ -114,19 +114,20 @@ impl AccessFormat {
     /// Compiles a format; `json` means a JSON object for each request.
     ///
     /// # Errors
-    /// Whatever Python would refuse at the first request, with the column; a name that is none of the
-    /// atoms, of which Gunicorn would make a dash; and a width or a precision above 1000.
+    /// For each format that Python would refuse at the first request, with the column; for a name
+    /// that is not an atom, of which Gunicorn would make a dash; and for a width or a precision
+    /// above 1000.
     pub fn parse(text: &str) -> Result<AccessFormat, FormatError> {
         if text.eq_ignore_ascii_case("json") {
             return Ok(AccessFormat::Json);
         }
-        // A line holds no control character, not even one of its format.
+        // A line holds no control character, not even one from its format.
         let pieces = compile(&text.replace('\0', "\\x00"), find)?;
         Ok(AccessFormat::Gunicorn(GunicornFormat(pieces)))
     }
 
-    /// Begins a line in an empty one. `time` is the beginning of the request, in Apache's form or, for
-    /// JSON, in RFC 3339's.
+    /// Begins a line in an empty one. `time` is the beginning of the request, in Apache's form or,
+    /// for JSON, in the form of RFC 3339.
     pub(super) fn begin(
         &self,
         record: &AccessRecord<'_>,
@@ -167,7 +168,7 @@ impl GunicornFormat {
     }
 }
 
-/// A line that has begun: its text, with gaps for what is known only at the end.
+/// A line that has begun: its text, with gaps for the values that are known only at the end.
 #[derive(Debug, Default)]
 pub struct AccessLine {
     text: String,
@@ -176,7 +177,7 @@ pub struct AccessLine {
 
 #[derive(Debug)]
 struct Gap {
-    /// Where in the text.
+    /// Offset in the text.
     at: usize,
     write: fn(Sent, Field<'_>),
     spec: Spec,
@@ -187,8 +188,8 @@ impl AccessLine {
         self.gaps.push(Gap { at: self.text.len(), write, spec: spec.cloned().unwrap_or_default() });
     }
 
-    /// Appends the whole line to `out`, with its newline. Gives an empty line back, which has the buffers of
-    /// this one.
+    /// Appends the whole line to `out`, with its newline. Returns an empty line, which reuses the
+    /// buffers of this one.
     pub(super) fn finish(mut self, bytes: u64, took: Duration, out: &mut String) -> AccessLine {
         let mut written = 0;
         for gap in &self.gaps {
@@ -203,7 +204,7 @@ impl AccessLine {
         self
     }
 
-    /// Bytes of memory that it holds.
+    /// Returns the bytes of memory that it holds.
     pub(super) fn capacity(&self) -> usize {
         self.text.capacity()
     }
@@ -224,7 +225,7 @@ fn find(name: &str, column: usize) -> Result<(Atom, Kind), FormatError> {
     Err(FormatError::Unknown { column, name: name.to_owned(), nearest: None, known })
 }
 
-/// The name in the credentials of HTTP's basic scheme, which a proxy may have checked.
+/// Returns the user in the credentials of HTTP's basic scheme, which a proxy may have checked.
 fn user(record: &AccessRecord<'_>) -> Option<Vec<u8>> {
     use base64::prelude::{BASE64_STANDARD, Engine};
 
@@ -238,7 +239,7 @@ fn user(record: &AccessRecord<'_>) -> Option<Vec<u8>> {
     Some(decoded).filter(|user| !user.is_empty())
 }
 
-/// Where a value is written, and how.
+/// The place and the form of a value.
 struct Field<'a> {
     spec: &'a Spec,
     out: &'a mut String,
@@ -257,7 +258,7 @@ impl Field<'_> {
         self.spec.write(Value::Int(i64::try_from(number).unwrap_or(i64::MAX)), self.out);
     }
 
-    /// Writes a value of the server's own, mostly without making a text of it first.
+    /// Writes a value of the server itself, mostly without making a text of it first.
     fn shown(self, value: &dyn fmt::Display) {
         if self.spec.is_plain() {
             // Writing to a String cannot fail.
@@ -284,10 +285,10 @@ impl Field<'_> {
         out.push_str(protocol);
     }
 
-    /// Writes what a client has sent: nothing in it ends the line or a quoted field, or steers a terminal.
+    /// Writes bytes of a client. They cannot end the line or a quoted field, or control a terminal.
     fn sent(self, bytes: &[u8]) {
         let harmless = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b'"' && *byte != b'\\';
-        // The common case: as it is.
+        // The common case: unchanged.
         if bytes.iter().all(harmless)
             && let Ok(text) = std::str::from_utf8(bytes)
         {

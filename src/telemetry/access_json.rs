@@ -43,7 +43,7 @@ fn push(key: &str, text: Option<&str>, out: &mut String) {
     out.push_str(",\"");
     out.push_str(key);
     out.push_str("\":");
-    // Nearly all are of characters that JSON has as they are.
+    // Nearly all texts consist of characters that JSON does not escape.
     if text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\') {
         out.push('"');
         out.push_str(text);

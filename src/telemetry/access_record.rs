@@ -1,12 +1,12 @@
-//! What the access log tells of one request.
+//! The data of one request for the access log.
 
 use std::net::IpAddr;
 
-/// A request and its answer. Texts are as they were sent; the line escapes them.
+/// A request and its answer. Texts are raw; the line escapes them.
 pub struct AccessRecord<'a> {
-    /// The client, also one behind a trusted proxy; none for a Unix socket.
+    /// The client, also one behind a trusted proxy; `None` for a Unix socket.
     pub client: Option<IpAddr>,
-    /// `http` or `https`, as the client has asked.
+    /// `http` or `https`, from the client's view.
     pub scheme: &'static str,
     /// The method.
     pub method: &'a str,

@@ -10,7 +10,7 @@ use jiff::{Timestamp, ZonedDateTime};
 /// Python's default, to which it appends a comma and the milliseconds.
 const PYTHON: &str = "%Y-%m-%d %H:%M:%S";
 
-/// Why a text is no date format.
+/// The reason why a text is not a date format.
 #[derive(Debug, Clone)]
 pub struct DateFormatError(jiff::Error);
 
@@ -22,7 +22,7 @@ impl fmt::Display for DateFormatError {
 
 impl std::error::Error for DateFormatError {}
 
-/// Checks a date format; an empty one is right.
+/// Checks a date format; an empty one is valid.
 ///
 /// # Errors
 /// The first conversion that strftime does not know.
@@ -33,9 +33,9 @@ pub fn check_date_format(format: &str) -> Result<(), DateFormatError> {
 
 /// Writes times in one format and one time zone.
 ///
-/// The zone is looked up once: a record must not depend on files being readable, and a master that runs for
-/// months should not change its hour because `/etc/localtime` was replaced. Daylight saving is part of
-/// the zone.
+/// The zone is looked up once: a record must not depend on readable files, and a master that runs
+/// for months should not change its hour because `/etc/localtime` was replaced. Daylight saving is
+/// part of the zone.
 #[derive(Debug, Clone)]
 pub(super) struct Clock {
     format: String,
@@ -43,7 +43,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// A clock in the zone of `TZ`, else of `/etc/localtime`, else in UTC.
+    /// Returns a clock in the zone of `TZ`, else of `/etc/localtime`, else in UTC.
     pub(super) fn local(format: &str) -> Clock {
         Clock::in_zone(format, TimeZone::try_system().unwrap_or(TimeZone::UTC))
     }
@@ -60,10 +60,11 @@ impl Clock {
             if strftime(&self.format, &local, out).is_ok() {
                 return;
             }
-            // It was checked at start; should it still fail, a date in another form is better than none.
+            // The format was checked at start; should it still fail, a date in another form is
+            // better than none.
             out.truncate(start);
         }
-        // Neither the format nor writing to a String can fail.
+        // Neither the format nor a write to a String can fail.
         let _ = strftime(PYTHON, &local, out);
         let _ = write!(out, ",{:03}", time.subsec_nanosecond().max(0) / 1_000_000);
     }
@@ -103,7 +104,8 @@ mod tests {
         }
     }
 
-    /// What Python made of hundreds of formats; `generate.py` beside the file tells how.
+    /// Hundreds of formats and their results in Python; `generate.py` beside the file recorded
+    /// them.
     #[test]
     fn dates_are_those_that_python_wrote() {
         let cases = include_str!("../../tests/fixtures/logging/dates.jsonl").lines();

@@ -11,10 +11,11 @@ pub(super) enum Piece<F> {
     Field(F, Spec),
 }
 
-/// Compiles a text whose names `find` knows; it is given each with its column.
+/// Compiles a text. `find` looks up each name, with its column.
 ///
 /// # Errors
-/// Whatever Python would refuse, with the column; and a width or a precision above 1000.
+/// For each format that Python would refuse, with the column; and for a width or a precision above
+/// 1000.
 pub(super) fn compile<F>(
     source: &str,
     find: impl Fn(&str, usize) -> Result<(F, Kind), FormatError>,

@@ -1,5 +1,6 @@
-//! `LOG_FORMAT`: Python's `%(name)s` language over the attributes of Python's LogRecord, compiled once and
-//! rendered without looking at the text again. `percent` knows the conversions, `log` has the values.
+//! `LOG_FORMAT`: Python's `%(name)s` language over the attributes of Python's LogRecord, compiled
+//! once and rendered without parsing the text again. `percent` knows the conversions, `log` has the
+//! values.
 
 use super::FormatError;
 use super::fields::{Piece, compile};
@@ -10,18 +11,18 @@ use super::percent::{Kind, Value};
 pub enum LogFormat {
     /// A line is a JSON object.
     Json,
-    /// A line is made of the attributes of Python's LogRecord.
+    /// A line consists of the attributes of Python's LogRecord.
     Python(PythonFormat),
 }
 
-/// A format of Python's.
+/// A format in Python's language.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PythonFormat(Vec<Piece<Attribute>>);
 
 /// The values of one record, as plain data. Names and meanings are those of Python's LogRecord.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct LogRecord<'a> {
-    /// The time as `LOG_DATE_FORMAT` writes it. May be empty if the format does not print it.
+    /// The time in `LOG_DATE_FORMAT`. May be empty if the format does not print it.
     pub(super) asctime: &'a str,
     /// Seconds since 1970-01-01 00:00 UTC.
     pub(super) created: f64,
@@ -65,7 +66,7 @@ impl Attribute {
     const ASCTIME: Attribute = Attribute(0);
 }
 
-/// Takes the value of an attribute out of a record.
+/// A function that takes the value of an attribute out of a record.
 type Take = for<'a> fn(&LogRecord<'a>) -> Value<'a>;
 
 /// Every attribute with its name and the type of its value.
@@ -87,11 +88,11 @@ const ATTRIBUTES: [(&str, Kind, Take); 18] = [
     ("relativeCreated", Kind::Float, |record| Value::Float(record.relative_created)),
     ("thread", Kind::Int, |record| Value::Int(record.thread)),
     ("threadName", Kind::Text, |record| Value::Text(record.thread_name)),
-    // There are no asyncio tasks here; Python prints None outside of one.
+    // This program has no asyncio tasks; Python prints None outside of one.
     ("taskName", Kind::None, |_| Value::None),
 ];
 
-/// What Python uses for an empty format.
+/// Python's format in place of an empty one.
 const DEFAULT: &str = "%(message)s";
 
 impl LogFormat {
@@ -100,8 +101,8 @@ impl LogFormat {
     /// An empty text means `%(message)s`, as in Python; `json` means a JSON object for each record.
     ///
     /// # Errors
-    /// Whatever Python would refuse at start or at the first record, with the column; and a width or a
-    /// precision above 1000.
+    /// For each format that Python would refuse at start or at the first record, with the column;
+    /// and for a width or a precision above 1000.
     pub fn parse(text: &str) -> Result<LogFormat, FormatError> {
         if text.eq_ignore_ascii_case("json") {
             return Ok(LogFormat::Json);
@@ -115,7 +116,7 @@ impl LogFormat {
 }
 
 impl PythonFormat {
-    /// Whether `asctime` is printed, so that the time need not be written out otherwise.
+    /// Reports whether the format prints `asctime`; otherwise there is no need to format the time.
     pub(super) fn uses_time(&self) -> bool {
         self.0.iter().any(|piece| matches!(piece, Piece::Field(Attribute::ASCTIME, _)))
     }
@@ -144,8 +145,8 @@ fn find(name: &str, column: usize) -> Result<(Attribute, Kind), FormatError> {
     }
 }
 
-/// The attribute that was most likely meant: one that contains the name (`time`), or is spelled like it; none
-/// when nothing is near.
+/// Returns the attribute that was most likely meant: one that contains the name (`time`), or has a
+/// similar spelling; `None` if there is none.
 fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_lowercase();
     let likeness = |known: &str| {
@@ -226,7 +227,8 @@ mod tests {
         }
     }
 
-    /// What Python made of hundreds of formats, or refused; `generate.py` beside the file tells how.
+    /// Hundreds of formats and their results or refusals in Python; `generate.py` beside the file
+    /// recorded them.
     #[test]
     fn records_look_as_python_writes_them() {
         let lines = include_str!("../../tests/fixtures/logging/formats.jsonl").lines();
@@ -255,7 +257,7 @@ mod tests {
     /// Python refuses these too, at start or at the first record, except `%s` without a name, for which it
     /// prints the whole record.
     #[test]
-    fn errors_say_what_and_where() {
+    fn errors_name_the_fault_and_the_place() {
         for (format, expected) in [
             ("plain", "no attribute in it, expected at least one such as %(message)s"),
             ("100%%", "no attribute in it, expected at least one such as %(message)s"),

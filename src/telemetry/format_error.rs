@@ -1,58 +1,59 @@
-//! What is wrong with a `LOG_FORMAT` or an `ACCESS_LOGFORMAT`, in words.
+//! The faults of a `LOG_FORMAT` or an `ACCESS_LOGFORMAT`, in words.
 
 use std::fmt;
 
 use super::percent::SIZE_MAX;
 
-/// Why a format is refused. `column` counts characters from 1 and is that of the percent sign.
+/// The reason why a format is refused. `column` counts characters from 1 and is that of the percent
+/// sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FormatError {
-    /// The text has no field at all.
+    /// The text has no field.
     NoAttribute,
     /// A percent sign followed by neither a name in parentheses nor another percent sign.
     NoName {
-        /// Where.
+        /// The column.
         column: usize,
     },
     /// A name without its closing parenthesis.
     Unclosed {
-        /// Where.
+        /// The column.
         column: usize,
     },
-    /// A name that is no attribute.
+    /// A name that is not an attribute.
     Unknown {
-        /// Where.
+        /// The column.
         column: usize,
         /// The name as written.
         name: String,
-        /// What was probably meant.
+        /// The likely intended name.
         nearest: Option<&'static str>,
-        /// The names that there are.
+        /// The valid names.
         known: String,
     },
     /// A field without a conversion type.
     Conversion {
-        /// Where.
+        /// The column.
         column: usize,
         /// The attribute.
         name: String,
-        /// What stands there instead; none at the end of the text.
+        /// The character in its place; `None` at the end of the text.
         found: Option<char>,
     },
     /// A conversion that does not fit the attribute.
     Type {
-        /// Where.
+        /// The column.
         column: usize,
         /// The attribute.
         name: String,
         /// The conversion type as written.
         conversion: char,
-        /// What the attribute is.
+        /// The type of the attribute.
         got: &'static str,
     },
     /// A width or precision that is too large.
     Size {
-        /// Where.
+        /// The column.
         column: usize,
         /// The attribute.
         name: String,

@@ -1,4 +1,4 @@
-//! `LOG_FORMAT = "json"`: a record as one line of JSON, in which the key-values of slog are keys.
+//! `LOG_FORMAT = "json"`: a record as one line of JSON, with the key-values of slog as keys.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::format::LogRecord;
 use super::values::{Values, is_unsafe};
 
-/// The keys that every record has. A key-value of one of these names gets an underscore.
+/// The keys of every record. A key-value with one of these names gets an underscore.
 const OWN: [&str; 9] =
     ["ts", "level", "msg", "name", "process", "processName", "threadName", "module", "lineno"];
 
@@ -25,7 +25,7 @@ pub(super) fn write(time: Timestamp, record: &LogRecord<'_>, values: &Values, ou
     push_text("module", record.module, out);
     let _ = write!(out, ",\"lineno\":{}", record.lineno);
     for (at, (key, value, literal)) in values.typed().enumerate() {
-        // A key that is given again, as by a logger and by its record, counts once: the last time.
+        // Of a repeated key, as from a logger and its record, the last value counts.
         if values.typed().skip(at + 1).any(|(other, ..)| other == key) {
             continue;
         }
@@ -51,7 +51,7 @@ fn push_text(key: &str, text: &str, out: &mut String) {
     push_string(text, out);
 }
 
-/// A JSON string in which also those characters are escaped that JSON lets pass and terminals obey.
+/// Appends a JSON string. It also escapes characters that JSON allows and terminals obey.
 pub(super) fn push_string(text: &str, out: &mut String) {
     for character in Json::from(text).to_string().chars() {
         if is_unsafe(character) {

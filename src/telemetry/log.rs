@@ -1,7 +1,8 @@
 //! The log: one record, one line, one `write`, to stderr or to the file at `LOG_PATH`.
 //!
-//! It is used in the master before and after every fork, so there is no thread. A line that cannot be written is
-//! counted and forgotten: logging never stops a request, and no file system stops it either (`relay.rs`).
+//! The master uses it before and after every fork, so there is no thread. A line that cannot be
+//! written is counted and dropped: logging never stops a request, and no file system stops it
+//! either (`relay.rs`).
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -30,11 +31,11 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log of a server, which never waits for a slow reader. `process_name` and `logger_name` are
-    /// what `%(processName)s` and `%(name)s` print.
+    /// Opens the log of a server, which never waits for a slow reader. `%(processName)s` and
+    /// `%(name)s` print `process_name` and `logger_name`.
     ///
     /// # Errors
-    /// The file cannot be opened for appending, or the date format is not one of strftime.
+    /// If the file cannot be opened for appending, or the date format is not valid for strftime.
     pub fn start(settings: &LogSettings, process_name: &str, logger_name: &str) -> Result<Log, LogError> {
         Log::open(settings, process_name, logger_name, Patience::Never)
     }
@@ -63,7 +64,7 @@ impl Log {
         Ok(Log::to(output, settings, process_name, logger_name))
     }
 
-    /// The log of a server, of which another process writes the file ([`Log::write_relayed`]).
+    /// Creates the log of a server whose file another process writes ([`Log::write_relayed`]).
     pub fn relayed(settings: &LogSettings, relay: Relay, process_name: &str, logger_name: &str) -> Log {
         Log::to(Output::relayed(relay), settings, process_name, logger_name)
     }
@@ -80,47 +81,49 @@ impl Log {
         })
     }
 
-    /// The same log, file and settings for this process, which was just forked and has another name.
+    /// Returns the same log, file and settings for this process, which was just forked and has
+    /// another name.
     pub fn for_process(&self, process_name: &str) -> Log {
         self.lines.output.forked();
         Log::over(Lines { process_name: process_name.to_owned(), ..self.lines.clone() })
     }
 
-    /// Where to send records.
+    /// Returns the logger for records.
     pub fn logger(&self) -> &Logger {
         &self.logger
     }
 
-    /// Reopens the file at `LOG_PATH`, after it was moved or removed. Nothing happens without a path.
+    /// Reopens the file at `LOG_PATH` after it was moved or removed. Has no effect without a path.
     ///
     /// # Errors
-    /// The file cannot be opened; the old one stays in use.
+    /// If the file cannot be opened; the old one stays in use.
     pub fn reopen(&self) -> Result<(), LogError> {
         self.lines.output.reopen()
     }
 
-    /// Reopens the file at `LOG_PATH` if it was moved or removed. A record does so before it is written; a process
-    /// that has nothing to log does it here, or it would hold a file for ever that was removed to make room. May
-    /// be called often: it looks once a second at most. Says whether it has reopened the file.
+    /// Reopens the file at `LOG_PATH` if it was moved or removed. Each record does so before it is
+    /// written. A silent process must call this, or it would hold a file for ever that was removed
+    /// to free space. It may be called often: it checks once a second at most. Returns whether it
+    /// has reopened the file.
     pub fn follow(&self) -> bool {
         self.lines.follow()
     }
 
-    /// Hands on what the process that writes the file has not taken yet, and says what was lost once it does.
-    /// Records do so as well; a process that has nothing to say does it here.
+    /// Sends the waiting lines to the process that writes the file, and reports the lost lines once
+    /// it takes them. Each record does so as well; a silent process must call this.
     pub fn flush(&self) {
         if self.lines.output.flush() {
             self.lines.tell_lost();
         }
     }
 
-    /// The same at the end of a process, which waits a moment for that other one.
+    /// Does the same at the end of a process, which waits a moment for the writing process.
     pub fn end(&self) {
         self.lines.output.end();
     }
 
-    /// The life of the process that writes the file: this is its log. It ends when no process can send lines
-    /// any more. `reopened` is called when another file has been opened.
+    /// Runs the process that writes the file: this is its log. It ends when no process can send
+    /// lines any more. Calls `reopened` when another file has been opened.
     pub fn write_relayed(&self, relayed: Relayed, reopened: impl Fn()) {
         let reopen = || match self.reopen() {
             Ok(()) => reopened(),
@@ -138,12 +141,12 @@ impl Log {
         });
     }
 
-    /// The descriptor of its file, if it has a file.
+    /// Returns the descriptor of its file, if it has a file.
     pub fn fd(&self) -> Option<RawFd> {
         self.lines.output.fd()
     }
 
-    /// How many lines this process could not write.
+    /// Returns the number of lines that this process could not write.
     pub fn lost(&self) -> u64 {
         self.lines.output.lost()
     }
@@ -153,7 +156,7 @@ impl Log {
     }
 }
 
-/// The drain: records in, lines out; errors also to Sentry where a client was started.
+/// The drain: records in, lines out; errors also to Sentry if a client was started.
 #[derive(Debug, Clone)]
 struct Lines {
     output: Arc<Output>,
@@ -184,7 +187,7 @@ impl slog::Drain for Lines {
         }
         sentry::capture_record(record, &scratch.values);
         if scratch.line.capacity() <= BUFFER_KEPT_MAX {
-            // A thread that is ending has no place for it any more; then it is dropped.
+            // A thread that is ending cannot keep it; then it is dropped.
             let _ = SCRATCH.try_with(|kept| kept.set(scratch));
         }
         Ok(())
@@ -203,7 +206,7 @@ impl Lines {
         })
     }
 
-    /// Says how many lines were lost, once lines can be written again.
+    /// Reports the number of lost lines, once lines can be written again.
     fn tell_lost(&self) {
         let lost = self.output.take_lost();
         if lost > 0 {
@@ -231,20 +234,20 @@ impl Lines {
             asctime: &scratch.asctime,
             created: seconds(now),
             filename: record.file().rsplit('/').next().unwrap_or_default(),
-            // slog leaves it empty; this is what Python prints when it does not know.
+            // slog leaves it empty; Python prints this if it does not know the function.
             func_name: Some(record.function())
                 .filter(|name| !name.is_empty())
                 .unwrap_or("(unknown function)"),
             levelname: level_name(record.level()),
             levelno: level_number(record.level()),
             lineno: record.line().into(),
-            // Python's is the file without its suffix; here the file may be called mod.rs.
+            // Python prints the file without its suffix; here the file may be called mod.rs.
             module: record.module().rsplit("::").next().unwrap_or_default(),
             msecs: f64::from(now.subsec_nanosecond() / 1_000_000),
             message: &scratch.message,
             name: &self.logger_name,
             pathname: record.file(),
-            // Asked for with each record: it changes with a fork.
+            // Read with each record, because it changes with a fork.
             process: std::process::id().into(),
             process_name: &self.process_name,
             relative_created: (seconds(now) - seconds(self.started)) * 1000.0,
@@ -267,7 +270,7 @@ fn seconds(time: Timestamp) -> f64 {
     time.as_microsecond() as f64 / 1e6
 }
 
-/// Python's name of a level.
+/// Returns Python's name of a level.
 fn level_name(level: Level) -> &'static str {
     match level {
         Level::Critical => "CRITICAL",
@@ -278,7 +281,7 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
-/// Python's number of a level.
+/// Returns Python's number of a level.
 fn level_number(level: Level) -> i64 {
     match level {
         Level::Critical => 50,
@@ -293,7 +296,7 @@ thread_local! {
     static SCRATCH: Cell<Scratch> = Cell::default();
 }
 
-/// The texts a record needs on its way to a line, kept from record to record.
+/// The buffers for a record on its way to a line, reused from record to record.
 #[derive(Debug, Default)]
 struct Scratch {
     line: String,

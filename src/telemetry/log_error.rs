@@ -1,26 +1,26 @@
-//! Why a log cannot be written.
+//! The reasons why a log cannot be written.
 
 use std::path::PathBuf;
 use std::{fmt, io};
 
 use super::date::DateFormatError;
 
-/// Why a log cannot be started or reopened. The reason is part of the text, not a source: after a USR1 it is
-/// the text alone that reaches the log.
+/// The reason why a log cannot be started or reopened. The system's error is part of the text, not
+/// a source: after a USR1 only the text reaches the log.
 #[derive(Debug)]
 pub enum LogError {
     /// The file cannot be opened for appending.
     Open {
         /// `LOG_PATH`.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: io::Error,
     },
     /// `LOG_DATE_FORMAT` is not understood.
     DateFormat {
         /// `LOG_DATE_FORMAT`.
         format: String,
-        /// What is wrong with it.
+        /// The fault of the format.
         reason: DateFormatError,
     },
 }

@@ -6,7 +6,7 @@ use slog::Level;
 
 use super::format::LogFormat;
 
-/// What the configuration says about the log.
+/// The settings of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogSettings {
     /// `LOG_FORMAT`.

@@ -1,8 +1,8 @@
-//! Logging, Sentry and statsd: one `start` each; called by all rooms, calls none.
+//! Logging, Sentry and statsd: one `start` each. All rooms call this one; it calls none.
 //!
-//! `log` may be started anywhere, also in the master: it has no thread and nothing that a fork could double.
-//! `sentry` (one thread, with a DSN) is started in a worker or another child, after the fork, and so is `statsd`
-//! (a buffer). `names` has the addresses of their hosts.
+//! `log` may be started anywhere, also in the master: it has no thread and no state that a fork
+//! could duplicate. `sentry` (one thread, with a DSN) is started in a worker or another child,
+//! after the fork, and so is `statsd` (a buffer). `names` has the addresses of their hosts.
 
 mod access;
 mod access_format;

@@ -1,6 +1,6 @@
-//! Addresses of hosts that are known by name, as the master has had them looked up. A worker must not ask name
-//! servers itself: the files that it would need, such as `/etc/hosts`, are replaced while it runs, and its
-//! sandbox holds on to the old ones.
+//! Addresses of named hosts, which the master has looked up. A worker must not ask name servers
+//! itself: the files that it would need, such as `/etc/hosts`, are replaced while it runs, and its
+//! sandbox keeps the old ones.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -8,27 +8,27 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
-/// A host as it is written in the configuration, and a port.
+/// A host as the configuration names it, and a port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostName {
-    /// What is to be looked up.
+    /// The host to look up.
     pub host: String,
-    /// The port that belongs to it.
+    /// Its port.
     pub port: u16,
 }
 
-/// What this process knows: its master's knowledge at the time of the fork, and what it has been told since.
+/// The known addresses: those of the master at the time of the fork, and later updates.
 static KNOWN: Mutex<BTreeMap<HostName, Vec<SocketAddr>>> = Mutex::new(BTreeMap::new());
 static NEWS: Condvar = Condvar::new();
 
 impl HostName {
-    /// A host and a port.
+    /// Creates a name of a host and a port.
     pub fn new(host: &str, port: u16) -> HostName {
         HostName { host: host.to_owned(), port }
     }
 
-    /// The address that is written in the configuration: `localhost` is one too (RFC 6761, 6.3), and on the
-    /// machine itself servers listen on IPv4 unless told otherwise.
+    /// Returns the address that the configuration holds. `localhost` is one too (RFC 6761, 6.3),
+    /// and on the machine itself servers listen on IPv4 by default.
     pub fn literal(&self) -> Option<SocketAddr> {
         if self.host.eq_ignore_ascii_case("localhost") {
             return Some((Ipv4Addr::LOCALHOST, self.port).into());
@@ -39,7 +39,7 @@ impl HostName {
         Some((address, self.port).into())
     }
 
-    /// Its address, as far as it is known; of several one of IPv4, as the original has it.
+    /// Returns its address, if known; of several an IPv4 address, as in avalonms.
     pub fn address(&self) -> Option<SocketAddr> {
         self.literal().or_else(|| {
             let known = known();
@@ -48,7 +48,7 @@ impl HostName {
         })
     }
 
-    /// All its addresses; waits as long as this for them to become known.
+    /// Returns all its addresses; waits up to `patience` until they are known.
     pub fn addresses_within(&self, patience: Duration) -> Vec<SocketAddr> {
         if let Some(literal) = self.literal() {
             return vec![literal];
@@ -57,8 +57,8 @@ impl HostName {
         waited.unwrap_or_else(PoisonError::into_inner).0.get(self).cloned().unwrap_or_default()
     }
 
-    /// Makes its addresses known in this process, and says whether they are others than before. No addresses
-    /// are no news: the last ones are better than none.
+    /// Sets its addresses in this process, and returns whether they have changed. An empty list has
+    /// no effect: the last addresses are better than none.
     pub fn learn(self, addresses: Vec<SocketAddr>) -> bool {
         if addresses.is_empty() {
             return false;
@@ -71,7 +71,7 @@ impl HostName {
     /// Looks it up, which may take as long as name servers take.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
         Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
     }
@@ -83,13 +83,14 @@ impl fmt::Display for HostName {
     }
 }
 
-/// A name with its addresses as a line, without the newline, for [`parse`] in another process.
+/// Formats a name with its addresses as a line, without the newline, for [`parse`] in another
+/// process.
 pub fn line(name: &HostName, addresses: &[SocketAddr]) -> String {
     let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
     format!("{} {} {}", name.port, addresses.join(","), name.host)
 }
 
-/// What [`line()`] has written.
+/// Parses a line of [`line()`].
 pub fn parse(line: &str) -> Option<(HostName, Vec<SocketAddr>)> {
     let mut words = line.splitn(3, ' ');
     let port = words.next()?.parse().ok()?;
@@ -97,7 +98,7 @@ pub fn parse(line: &str) -> Option<(HostName, Vec<SocketAddr>)> {
     Some((HostName::new(words.next()?, port), addresses))
 }
 
-/// All that is known.
+/// Returns all known names.
 pub fn all() -> Vec<(HostName, Vec<SocketAddr>)> {
     known().iter().map(|(name, addresses)| (name.clone(), addresses.clone())).collect()
 }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_learned_is_known_to_those_who_wait() {
+    fn learned_addresses_reach_waiting_callers() {
         let name = HostName::new("learned.example", 1);
         let addresses: Vec<SocketAddr> =
             ["[2001:db8::1]:1", "192.0.2.1:1"].map(|text| text.parse().unwrap()).to_vec();
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_say_what_was_known() {
+    fn lines_hold_the_known_addresses() {
         let name = HostName::new("a host of words", 65535);
         let addresses: Vec<SocketAddr> =
             ["[2001:db8::1]:1", "192.0.2.1:1"].map(|text| text.parse().unwrap()).to_vec();

@@ -1,8 +1,8 @@
-//! Where log lines go: stderr or stdout, or a file, which is followed when it is moved.
+//! The destination of log lines: stderr or stdout, or a file, which is followed when it is moved.
 //!
-//! A server waits for no line: lines that a full pipe or a full disk does not take are lost and counted. Each file
-//! has a process that writes it (`relay.rs`) and that may hang with the file system; the other processes keep up to
-//! a megabyte of lines for it, and lose and count the rest.
+//! A server waits for no line: it loses and counts lines that a full pipe or a full disk does not
+//! take. Each file has a process that writes it (`relay.rs`) and that may hang with the file
+//! system. The other processes keep up to a megabyte of lines for it, and lose and count the rest.
 
 use std::fs::{File, Metadata, OpenOptions, metadata};
 use std::io;
@@ -20,41 +20,42 @@ use nix::sys::socket::{MsgFlags, send as send_to};
 use super::log_error::LogError;
 use super::relay::{MESSAGE_MAX, Relay};
 
-/// How often a process looks at most whether its log was moved.
+/// Shortest time between two checks whether the log was moved.
 const LOOK_MS: u64 = 1000;
-/// The most bytes that a pipe takes as a whole while other processes write to it (Linux's PIPE_BUF).
+/// The most bytes that a pipe takes in one piece while other processes write to it (Linux's
+/// PIPE_BUF).
 const PIPE_WHOLE: usize = 4096;
-/// Bytes of lines that wait for the process that writes the file.
+/// Most bytes of lines that wait for the process that writes the file.
 const WAITING_MAX: usize = 1024 * 1024;
-/// How long a process that ends waits for that process.
+/// Longest wait of an ending process for that process.
 const END_PATIENCE: Duration = Duration::from_millis(500);
 /// Flags for a write to a socket that does not wait for its reader.
 const AT_ONCE: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
-/// The destination of a process's lines. It is made in the master and used after every fork; the lock is taken
-/// around one `write`, so it is free whenever a process of one thread forks.
+/// The destination of a process's lines. The master makes it, and it is used after every fork; the
+/// lock is held around one `write`, so it is free whenever a process of one thread forks.
 #[derive(Debug)]
 pub(super) struct Output {
     target: RwLock<Target>,
-    /// The file to append to, if it is one.
+    /// The file to append to, if there is one.
     path: Option<PathBuf>,
     patience: Patience,
     begin: Instant,
-    /// Milliseconds from the beginning to the last look.
+    /// Milliseconds from the beginning to the last check.
     looked_ms: AtomicU64,
-    /// At the last look there was nothing at the path.
+    /// Whether there was no file at the path at the last check.
     missing: AtomicBool,
-    /// How often in a row the file that is there now could not be opened.
+    /// Number of failures in a row to open the present file.
     failures: AtomicU64,
     lost: AtomicU64,
     lost_untold: AtomicU64,
-    /// The last line was cut off in the middle.
+    /// Whether the last line was cut off in the middle.
     torn: AtomicBool,
-    /// Lines that wait to be handed on.
+    /// Lines that wait for the writing process.
     waiting: Mutex<String>,
 }
 
-/// Whether a write waits for a reader that does not read.
+/// Whether a write waits for a slow reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
     /// In a command, whose lines may be its only output.
@@ -63,7 +64,7 @@ pub(super) enum Patience {
     Never,
 }
 
-/// One of the streams that a process is started with.
+/// One of the streams that a process starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     Stdout,
@@ -72,23 +73,23 @@ pub(super) enum Stream {
 
 #[derive(Debug)]
 enum Target {
-    /// As it was inherited.
+    /// The inherited stream.
     Inherited(Stream),
-    /// The same, if it is a socket: under systemd that of the journal.
+    /// The inherited stream if it is a socket: under systemd that of the journal.
     Socket(Stream),
-    /// A file with its identity, by which another file at its path is noticed; or a stream that was opened again,
+    /// A file with its identity, which tells it from a new file at its path; or a reopened stream,
     /// because all processes that share a descriptor share its O_NONBLOCK.
     File(File, Identity),
     /// The process that writes the file.
     Relay(Relay),
 }
 
-/// Device and inode: a file keeps them when it is moved, and no other gets them while it is open. A stream
-/// that was opened again has none.
+/// Device and inode: a file keeps them when it is moved, and no other file gets them while it is
+/// open. A reopened stream has none.
 type Identity = Option<(u64, u64)>;
 
 impl Output {
-    /// The file at `path`, else the stream.
+    /// Opens the file at `path`, else the stream.
     pub(super) fn open(path: Option<&Path>, stream: Stream, patience: Patience) -> Result<Output, LogError> {
         let target = match path {
             Some(path) => Target::open(path, patience)?,
@@ -97,7 +98,7 @@ impl Output {
         Ok(Output::over(target, path, patience))
     }
 
-    /// A file that another process writes.
+    /// Creates an output to a file that another process writes.
     pub(super) fn relayed(relay: Relay) -> Output {
         Output::over(Target::Relay(relay), None, Patience::Never)
     }
@@ -118,13 +119,13 @@ impl Output {
         }
     }
 
-    /// Writes lines that each end with a newline, in pieces that no other process's lines get into. Says whether
-    /// all were written.
+    /// Writes lines that each end with a newline, in pieces that stay together among the lines of
+    /// other processes. Returns whether all were written.
     pub(super) fn write_lines(&self, lines: &str) -> bool {
         if let Target::Relay(relay) = &*self.target() {
             return self.hand_on(relay, lines);
         }
-        // Only an append to a file stays together at any size.
+        // Only an append to a file stays in one piece at any size.
         let whole = matches!(&*self.target(), Target::File(_, Some(_)));
         let mut rest = lines;
         let mut written = true;
@@ -137,13 +138,13 @@ impl Output {
         written
     }
 
-    /// Writes a line, or several, with their newlines, or counts those that were not written. Says whether
-    /// all were.
+    /// Writes one or several lines with their newlines, or counts those that were not written.
+    /// Returns whether all were.
     pub(super) fn write(&self, line: &str) -> bool {
         if let Target::Relay(relay) = &*self.target() {
             return self.hand_on(relay, line);
         }
-        // The torn end of the line before stays a separate line.
+        // The torn end of the line before becomes a separate line.
         let mended = self.torn.swap(false, Ordering::Relaxed).then(|| format!("\n{line}"));
         let bytes = mended.as_deref().unwrap_or(line).as_bytes();
         let written = self.target().write(bytes);
@@ -160,8 +161,8 @@ impl Output {
         self.lost_untold.fetch_add(lost, Ordering::Relaxed);
     }
 
-    /// Hands lines to the process that writes them, after those that wait already. Lines that it does not
-    /// take wait, if there is room. Says whether it has taken all.
+    /// Sends lines to the process that writes them, after those that wait already. Lines that it
+    /// does not take wait, if there is room. Returns whether it has taken all.
     fn hand_on(&self, relay: &Relay, lines: &str) -> bool {
         let mut waiting = self.waiting();
         let handed = send(relay, &waiting);
@@ -176,7 +177,7 @@ impl Output {
         waiting.is_empty() && rest.is_empty()
     }
 
-    /// Hands on the lines that wait. Says whether another process writes the file and has taken all.
+    /// Sends the waiting lines. Returns whether another process writes the file and has taken all.
     pub(super) fn flush(&self) -> bool {
         match &*self.target() {
             Target::Relay(relay) => self.hand_on(relay, ""),
@@ -184,7 +185,7 @@ impl Output {
         }
     }
 
-    /// The same at the end of a process, which waits a moment for the process that writes.
+    /// Does the same at the end of a process, which waits a moment for the process that writes.
     pub(super) fn end(&self) {
         let Target::Relay(relay) = &*self.target() else { return };
         let begin = Instant::now();
@@ -193,7 +194,7 @@ impl Output {
         }
     }
 
-    /// Drops the lines that wait and the count of lost lines, in a child that was just forked: its parent has both.
+    /// Drops the waiting lines and the count of lost lines in a forked child: its parent has both.
     pub(super) fn forked(&self) {
         self.waiting().clear();
         self.lost.store(0, Ordering::Relaxed);
@@ -216,7 +217,7 @@ impl Output {
         }
     }
 
-    /// How many lines were lost.
+    /// Returns the number of lost lines.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
@@ -226,7 +227,7 @@ impl Output {
         self.lost_untold.swap(0, Ordering::Relaxed)
     }
 
-    /// Opens the file again, whether it is another one now or not. The old one stays in use if that fails.
+    /// Reopens the file, even if it is still the same. The old one stays in use if that fails.
     pub(super) fn reopen(&self) -> Result<(), LogError> {
         let Some(path) = &self.path else { return Ok(()) };
         let target = Target::open(path, self.patience)?;
@@ -236,21 +237,22 @@ impl Output {
         Ok(())
     }
 
-    /// Opens the file again if another one has its name, or none, and says whether it did; looks once a second
-    /// at most. That it cannot be opened is said once, at the second time: a file that was just made may not
-    /// have been given to this user yet.
+    /// Reopens the file if another file, or none, is at its path, and returns whether it did;
+    /// checks once a second at most. A failure is reported once, at the second time: a new file may
+    /// not belong to this user yet.
     pub(super) fn follow(&self) -> Result<bool, LogError> {
         let Some(path) = self.path.as_deref().filter(|_| self.is_time_to_look()) else {
             return Ok(false);
         };
         let moved = match metadata(path) {
             Ok(found) => self.is_another(&found),
-            // logrotate makes the new file a moment after it has moved the old one, and would put away one
-            // that was there before. So a name is taken only if it is free twice in a row.
+            // logrotate makes the new file a moment after it has moved the old one, and would move
+            // away a file that was there before. So a missing file is made only if it is missing
+            // twice in a row.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.missing.swap(true, Ordering::Relaxed)
             }
-            // A folder that cannot be looked into at the moment moves no file.
+            // An unreadable folder does not mean a moved file.
             Err(_) => false,
         };
         if !moved {
@@ -280,7 +282,7 @@ fn identity(file: &Metadata) -> Identity {
     Some((file.dev(), file.ino()))
 }
 
-/// Bytes of as many lines as the process that writes them takes now.
+/// Returns the length in bytes of the lines that the writing process takes now.
 fn send(relay: &Relay, lines: &str) -> usize {
     let mut handed = 0;
     while handed < lines.len() {
@@ -297,7 +299,7 @@ fn send(relay: &Relay, lines: &str) -> usize {
     handed
 }
 
-/// Bytes of as many whole lines as fit into so many bytes, at least one line.
+/// Returns the length in bytes of the whole lines that fit into `most` bytes, at least one line.
 fn whole_lines(lines: &str, most: usize) -> usize {
     let within = &lines.as_bytes()[..lines.len().min(most)];
     let last = within.iter().rposition(|byte| *byte == b'\n');
@@ -330,14 +332,14 @@ impl Target {
             Ok(kind) if kind.is_fifo() || kind.is_char_device() => {
                 let mut options = OpenOptions::new();
                 options.write(true).custom_flags(O_NONBLOCK | O_NOCTTY);
-                // Another user's terminal may be written to, but not be opened.
+                // This process may write to another user's terminal, but not open it.
                 options.open(path).map_or(Target::Inherited(stream), |file| Target::File(file, None))
             }
             _ => Target::Inherited(stream),
         }
     }
 
-    /// Or how many bytes were written.
+    /// Writes lines; an error holds the number of bytes written.
     fn write(&self, lines: &[u8]) -> Result<(), usize> {
         match self {
             Target::Inherited(stream) => {
@@ -347,7 +349,7 @@ impl Target {
                 stream.borrowed(|fd| write_all(lines, |rest| send_to(fd.as_raw_fd(), rest, AT_ONCE)))
             }
             Target::File(file, _) => write_all(lines, |rest| nix::unistd::write(file.as_fd(), rest)),
-            // Lines are handed on instead.
+            // Lines go to the writing process instead.
             Target::Relay(relay) => relay.send(lines).map_err(|_| 0),
         }
     }
@@ -362,7 +364,7 @@ impl Stream {
     }
 }
 
-/// One `write`; more only when the kernel took a part.
+/// Does one `write`; more only if the kernel took a part.
 fn write_all(line: &[u8], write: impl Fn(&[u8]) -> Result<usize, Errno>) -> Result<(), usize> {
     let mut written = 0;
     while written < line.len() {
@@ -378,14 +380,14 @@ fn write_all(line: &[u8], write: impl Fn(&[u8]) -> Result<usize, Errno>) -> Resu
 
 #[cfg(test)]
 impl Output {
-    /// Lines into a descriptor that a test reads.
+    /// Creates an output into a descriptor that a test reads.
     pub(super) fn into_file(file: File) -> Output {
         let output = Output::open(None, Stream::Stderr, Patience::Never).unwrap();
         *output.target.write().unwrap() = Target::File(file, None);
         output
     }
 
-    /// As if the last look were long ago.
+    /// Makes the next check due.
     pub(super) fn forget_looking(&self) {
         self.looked_ms.store(0, Ordering::Relaxed);
         while self.begin.elapsed().as_millis() < u128::from(LOOK_MS) {

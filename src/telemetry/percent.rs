@@ -1,16 +1,16 @@
-//! Python's `%` operator for one value: flags, width, precision and conversion type, as CPython's
-//! `unicode_format_arg` (Objects/unicodeobject.c) does them. Which values there are is `format`'s business.
+//! Python's `%` operator for one value: flags, width, precision and conversion type, as in
+//! CPython's `unicode_format_arg` (Objects/unicodeobject.c). The values are defined in `format`.
 
 use std::fmt::Write;
 use std::iter::repeat_n;
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// The widest field and the longest precision a format may ask for, in characters. Python has no such
-/// limit; a typing error there can ask for gigabytes per record.
+/// The widest field and the longest precision of a format, in characters. Python has no such limit;
+/// a typing error there can produce gigabytes per record.
 pub(super) const SIZE_MAX: usize = 1000;
 
-/// One value to be converted.
+/// A value to be converted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Value<'a> {
     Text(&'a str),
@@ -20,7 +20,7 @@ pub(super) enum Value<'a> {
     None,
 }
 
-/// The type of a value, known before there is one.
+/// The type of a value, known before the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
@@ -30,7 +30,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// How an error message names the type.
+    /// Returns the name of the type in error messages.
     pub(super) fn noun(self) -> &'static str {
         match self {
             Kind::Text => "text",
@@ -41,7 +41,7 @@ impl Kind {
     }
 }
 
-/// Everything between the name and the end of a field: `-8s`, `03d`, `.3f`.
+/// The part of a field between the name and its end: `-8s`, `03d`, `.3f`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Spec {
     left: bool,
@@ -54,17 +54,17 @@ pub(super) struct Spec {
     conversion: u8,
 }
 
-/// What is wrong with a specification; `format` adds where.
+/// The fault of a specification; `format` adds the column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SpecError {
-    /// No conversion type follows, or this character, which is none.
+    /// No conversion type follows, or this invalid character.
     Conversion(Option<char>),
     /// A width or precision above [`SIZE_MAX`].
     Size,
 }
 
 impl Spec {
-    /// Reads a specification from the start of `text` and says how many bytes it has.
+    /// Parses a specification at the start of `text`, and returns its length in bytes.
     pub(super) fn parse(text: &str) -> Result<(Spec, usize), SpecError> {
         let bytes = text.as_bytes();
         let mut spec = Spec::default();
@@ -76,10 +76,10 @@ impl Spec {
         spec.width = number(bytes, &mut at)?;
         if bytes.get(at) == Some(&b'.') {
             at += 1;
-            // A bare point is one with 0.
+            // A bare point means 0.
             spec.precision = Some(number(bytes, &mut at)?);
         }
-        // C's length of a number means nothing here.
+        // C's length of a number has no effect here.
         if bytes.get(at).is_some_and(|byte| b"hlL".contains(byte)) {
             at += 1;
         }
@@ -103,17 +103,17 @@ impl Spec {
         }
     }
 
-    /// Whether a text is written as it is.
+    /// Reports whether a text is written unchanged.
     pub(super) fn is_plain(&self) -> bool {
         self.conversion == b's' && self.width == 0 && self.precision.is_none()
     }
 
-    /// The conversion type as written.
+    /// Returns the conversion type as written.
     pub(super) fn conversion(&self) -> char {
         self.conversion.into()
     }
 
-    /// Whether Python converts a value of this type so, rather than raising a TypeError.
+    /// Reports whether Python converts a value of this type, rather than raising a TypeError.
     pub(super) fn accepts(&self, kind: Kind) -> bool {
         match self.conversion {
             b's' | b'r' | b'a' => true,
@@ -225,7 +225,7 @@ impl Spec {
     }
 }
 
-/// Decimal digits from `at` on, which may be none (0).
+/// Parses decimal digits from `at` on, possibly none (0).
 fn number(bytes: &[u8], at: &mut usize) -> Result<usize, SpecError> {
     let mut number = 0;
     while let Some(digit) = bytes.get(*at).filter(|byte| byte.is_ascii_digit()) {

@@ -1,5 +1,6 @@
-//! The way of log lines to the process that writes a file. No file system can then stop a process that logs: one
-//! that does not answer blocks each `write`, and the `close` of each descriptor when a process ends.
+//! The relay of log lines to the process that writes a file. A hanging file system then cannot stop
+//! a process that logs: such a file system blocks each `write`, and the `close` of each descriptor
+//! when a process ends.
 //!
 //! The socket keeps the messages of all senders apart and in order. It holds some hundred kilobytes; further
 //! lines wait in the sender (`output.rs`).
@@ -16,68 +17,69 @@ use nix::sys::socket::{
     sockopt,
 };
 
-/// Bytes of lines in a message. A line that is longer takes several, and other lines may get between them.
+/// Most bytes of lines in a message. A longer line takes several, and other lines may come between
+/// them.
 pub(super) const MESSAGE_MAX: usize = 64 * 1024;
-/// Bytes that the writer gathers for one `write`.
+/// Most bytes that the writer gathers for one `write`.
 const GATHERED_MAX: usize = 256 * 1024;
-/// What the kernel is asked to keep of what has not been taken yet; it may grant less.
+/// Size of the queue that the program requests of the kernel, which may grant less.
 const WAITING_MAX: usize = 1024 * 1024;
-/// How often a writer that has nothing to write looks whether its file was moved.
+/// Time between two checks of an idle writer whether its file was moved.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// What a message begins with.
+/// First byte of a message.
 const LINES: u8 = b'L';
 const REOPEN: u8 = b'R';
 
-/// Where lines go in, in the master and all its children.
+/// The sending end, in the master and all its children.
 #[derive(Debug, Clone)]
 pub struct Relay(Arc<OwnedFd>);
 
-/// Where they come out, in the process that writes them.
+/// The receiving end, in the process that writes the file.
 #[derive(Debug)]
 pub struct Relayed {
     socket: OwnedFd,
-    /// What has come out behind lines, and is not one.
+    /// A received message that is not lines, and comes after received lines.
     pending: Option<Taken>,
 }
 
-/// What has come out.
+/// A received message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     Lines(String),
-    /// The file is to be opened again.
+    /// The request to reopen the file.
     Reopen,
-    /// Nothing within the time that was given.
+    /// No message within the given time.
     Nothing,
     /// No process can send any more.
     End,
 }
 
-/// Both ends.
+/// Creates both ends.
 ///
 /// # Errors
-/// The system has no more descriptors.
+/// If the system has no descriptors left.
 pub fn relay() -> io::Result<(Relay, Relayed)> {
     let (sends, takes) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    // With less of it lines wait with their senders a little earlier.
+    // With a smaller queue the senders keep lines a little earlier.
     let _ = setsockopt(&sends, sockopt::SndBuf, &WAITING_MAX);
     Ok((Relay(Arc::new(sends)), Relayed { socket: takes, pending: None }))
 }
 
 impl Relay {
-    /// Hands lines on if the kernel takes them at once.
+    /// Sends lines if the kernel takes them at once.
     pub(super) fn send(&self, lines: &[u8]) -> Result<(), Errno> {
         self.message(LINES, lines)
     }
 
-    /// Has the writer open its file again, after what was sent before.
+    /// Asks the writer to reopen its file, after the lines that were sent before.
     ///
     /// # Errors
-    /// The writer is too far behind; it looks itself when it goes on.
+    /// If the writer is too far behind. It checks the file itself when it continues.
     pub fn reopen(&self) -> io::Result<()> {
         Ok(self.message(REOPEN, &[])?)
     }
 
-    /// Whether a log of this process still uses it.
+    /// Reports whether a log of this process still uses it.
     pub fn is_used(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
@@ -87,7 +89,7 @@ impl Relay {
         let _ = shutdown(self.0.as_raw_fd(), Shutdown::Write);
     }
 
-    /// Waits until the kernel has room for lines (for most of what it may keep), but not longer than this.
+    /// Waits until the kernel has room for lines (for most of its queue), for `patience` at most.
     pub(super) fn wait(&self, patience: Duration) {
         wait(self.0.as_fd(), PollFlags::POLLOUT, patience);
     }
@@ -104,15 +106,15 @@ impl Relay {
 }
 
 impl Relayed {
-    /// The same for another process: what one takes the other does not get.
+    /// Clones the end for another process. Each message reaches only one of them.
     ///
     /// # Errors
-    /// The system has no more descriptors.
+    /// If the system has no descriptors left.
     pub fn try_clone(&self) -> io::Result<Relayed> {
         Ok(Relayed { socket: self.socket.try_clone()?, pending: None })
     }
 
-    /// The next lines, of as many messages as are there.
+    /// Returns the next lines, from all messages that have arrived.
     pub(super) fn take(&mut self, patience: Duration) -> Taken {
         if let Some(taken) = self.pending.take() {
             return taken;
@@ -140,7 +142,7 @@ impl Relayed {
         match recv(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => Taken::End,
             Ok(_) if bytes[0] == REOPEN => Taken::Reopen,
-            // Pieces are cut between characters.
+            // Lines are split between characters.
             Ok(len) => Taken::Lines(String::from_utf8_lossy(&bytes[1..len]).into_owned()),
             Err(Errno::EAGAIN | Errno::EINTR) => Taken::Nothing,
             Err(_) => Taken::End,
@@ -148,7 +150,7 @@ impl Relayed {
     }
 }
 
-/// Writes what comes out until the end, and looks now and then whether the file was moved.
+/// Writes the received lines until the end, and regularly checks whether the file was moved.
 pub(super) fn write_out(mut relayed: Relayed, write: impl Fn(&str), reopen: impl Fn(), look: impl Fn()) {
     loop {
         match relayed.take(LOOK_EVERY) {
@@ -169,7 +171,7 @@ impl AsFd for Relayed {
     }
 }
 
-/// Says whether something has happened.
+/// Waits for an event, and returns whether there is one.
 fn wait(fd: BorrowedFd<'_>, what: PollFlags, patience: Duration) -> bool {
     let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
     poll(&mut [PollFd::new(fd, what)], patience).is_ok_and(|count| count > 0)

@@ -1,4 +1,4 @@
-//! Errors and panics of one process as events at Sentry; nothing at all without a DSN.
+//! Errors and panics of one process as events at Sentry. Without a DSN this does nothing.
 //!
 //! `client` has two bodies: the one with the crate `sentry`, and `absent` without the feature of this name.
 

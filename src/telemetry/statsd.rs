@@ -1,9 +1,10 @@
-//! Statsd over UDP: the timers of the original and counters, timers and gauges of our own. Never blocks, never
-//! fails.
+//! Statsd over UDP: the timers of avalonms, and counters, timers and gauges of this program. Never
+//! blocks, never fails.
 //!
-//! Metrics are gathered into datagrams below the MTU, so the owner of a [`Statsd`] calls [`Statsd::flush`] from
-//! time to time. Made after the fork: a buffer that crosses one would be sent twice. What is gathered before
-//! the host is known, or cannot be sent, is lost and counted.
+//! Metrics are gathered into datagrams below the MTU, so the owner of a [`Statsd`] calls
+//! [`Statsd::flush`] regularly. Create it after the fork: a buffer that crosses a fork would be
+//! sent twice. Metrics that are gathered before the host is known, or that cannot be sent, are lost
+//! and counted.
 
 use std::fmt;
 use std::io;
@@ -17,12 +18,12 @@ use cadence::{Counted, Gauged, MetricSink, StatsdClient, Timed};
 
 use super::names::HostName;
 
-/// The most bytes in a datagram: what fits an Ethernet frame with IPv6 headers and some tunnel's.
+/// Most bytes in a datagram: it fits an Ethernet frame with IPv6 headers and some tunnel's.
 const DATAGRAM_MAX: usize = 1400;
-/// One more than the highest status that is counted by itself.
+/// One more than the highest status that has its own counter.
 const STATUSES: usize = 600;
 
-/// A sender of metrics, or nothing where none are wanted.
+/// A sender of metrics, or a silent one without a host.
 pub struct Statsd {
     client: Option<StatsdClient>,
     lost: Arc<AtomicU64>,
@@ -31,8 +32,8 @@ pub struct Statsd {
 }
 
 impl Statsd {
-    /// A sender to this host. One that is no address must have been made known ([`names`](super::names)) before
-    /// anything arrives. An empty host means that no metrics are wanted.
+    /// Creates a sender to this host. The address of a named host must be known
+    /// ([`names`](super::names)) before metrics arrive there. An empty host turns metrics off.
     pub fn start(host: &str, port: u16, prefix: &str) -> Statsd {
         let lost = Arc::new(AtomicU64::new(0));
         let sink = (!host.is_empty()).then(|| Datagrams::new(HostName::new(host, port), Arc::clone(&lost)));
@@ -72,18 +73,18 @@ impl Statsd {
         }
     }
 
-    /// Records how long something took.
+    /// Records a duration.
     pub fn time(&self, name: &str, elapsed: Duration) {
         if let Some(client) = &self.client {
             let _ = client.time(name, elapsed);
         }
     }
 
-    /// Sends what was gathered.
+    /// Sends the gathered metrics.
     pub fn flush(&self) {
         let Some(client) = &self.client else { return };
         for (status, count) in self.answers.iter().enumerate() {
-            // Read first: nearly all are zero for ever, and a swap writes.
+            // The load comes first: nearly all counters stay zero, and a swap writes.
             if count.load(Ordering::Relaxed) > 0 {
                 self.count(&format!("response.{status}"), count.swap(0, Ordering::Relaxed));
             }
@@ -91,7 +92,7 @@ impl Statsd {
         let _ = client.flush();
     }
 
-    /// How many datagrams could not be sent.
+    /// Returns the number of datagrams that could not be sent.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
@@ -111,14 +112,14 @@ struct Datagrams {
     lost: Arc<AtomicU64>,
 }
 
-/// A panic leaves nothing half done here.
+/// A panic leaves no partial state here.
 impl RefUnwindSafe for Datagrams {}
 
 impl Datagrams {
     fn new(host: HostName, lost: Arc<AtomicU64>) -> Datagrams {
         let unspecified: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
         let sockets = unspecified.map(|address| {
-            // One of the two kinds of address may not be there at all.
+            // The machine may lack one of the two kinds of address.
             let socket = UdpSocket::bind((address, 0)).ok()?;
             socket.set_nonblocking(true).ok().map(|()| socket)
         });
@@ -131,7 +132,7 @@ impl Datagrams {
         }
         let sent = self.host.address().and_then(|address| {
             let socket = self.sockets[usize::from(address.is_ipv6())].as_ref()?;
-            // A full queue or a network that is down loses it, as UDP has it.
+            // A full queue or a network that is down loses the datagram, as usual with UDP.
             socket.send_to(lines.as_bytes(), address).ok()
         });
         if sent.is_none() {

@@ -1,5 +1,5 @@
-//! The message of a record and its key-values as one line of text, without anything that could end the line
-//! early or steer the terminal that shows it.
+//! The message of a record and its key-values as one line of text. The line holds no character that
+//! could end it early or control the terminal that shows it.
 
 use std::fmt::{self, Write};
 use std::ops::Range;
@@ -8,11 +8,11 @@ use slog::{KV, OwnedKVList, Record};
 
 use super::percent::push_escaped;
 
-/// The key-values of a record: the logger's own first, each as they were written in the program.
+/// The key-values of a record: those of the logger first, in the order of the program.
 #[derive(Debug, Default)]
 pub(super) struct Values {
     text: String,
-    /// slog hands them over last first.
+    /// slog passes them last first.
     pairs: Vec<Pair>,
 }
 
@@ -40,14 +40,14 @@ impl Values {
 
     /// Adds the key-values of a record and of its logger.
     pub(super) fn collect(&mut self, record: &Record<'_>, context: &OwnedKVList) {
-        // A value that refuses to be printed is printed as far as it went.
+        // A value whose output fails appears as far as it was written.
         let _ = record.kv().serialize(record, self);
         let _ = context.serialize(record, self);
     }
 
     /// Appends the message alone, not escaped.
     pub(super) fn write_bare_message(message: &fmt::Arguments<'_>, out: &mut String) {
-        // A value that refuses to be printed is printed as far as it went.
+        // A value whose output fails appears as far as it was written.
         let _ = write!(out, "{message}");
     }
 
@@ -64,12 +64,12 @@ impl Values {
         }
     }
 
-    /// The pairs as they were written, not escaped.
+    /// Returns the pairs as they were written, not escaped.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().rev().map(|pair| (pair.key(), &self.text[pair.value.clone()]))
     }
 
-    /// The pairs, and whether the value is JSON as it is.
+    /// Returns the pairs, and whether the value is valid JSON.
     pub(super) fn typed(&self) -> impl Iterator<Item = (&str, &str, bool)> {
         self.pairs.iter().rev().map(|pair| match pair.kind {
             Kind::Text => (pair.key(), &self.text[pair.value.clone()], false),
@@ -124,7 +124,7 @@ impl slog::Serializer for Values {
     }
 }
 
-/// A writer that escapes what goes through it.
+/// A writer that escapes its input.
 struct Escaped<'a>(&'a mut String);
 
 impl fmt::Write for Escaped<'_> {
@@ -134,8 +134,8 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
-/// Whether a character could end the line early, steer the terminal that shows it, or turn the order of what
-/// stands around it.
+/// Reports whether a character could end the line early, control the terminal that shows it, or
+/// reorder the text around it.
 pub(super) fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -153,7 +153,7 @@ fn escape(text: &str, out: &mut String) {
     }
 }
 
-/// A value bare, or in quotes when it could not be told from its neighbours.
+/// Appends a value bare, or in quotes if it could be mistaken for its neighbours.
 fn push_value(value: &str, out: &mut String) {
     let ambiguous =
         |character: char| character.is_whitespace() || is_unsafe(character) || "\"=".contains(character);

@@ -1,9 +1,9 @@
 //! One process that answers HTTP requests from a snapshot, from its fork to its end.
 //!
-//! A request passes through the rooms in this order: `connection` takes it from the accept queue to hyper,
-//! `request` reads it and asks the snapshot, `answer` makes and sends what the client gets. `shown` holds
-//! the endpoints about the server itself, `page` the one for people, `watch` what is known of a connection, and `life` the parts of
-//! the process itself.
+//! A request passes through the rooms in this order: `connection` takes it from the accept queue to
+//! hyper, `request` reads it and asks the snapshot, `answer` makes and sends the answer. `shown`
+//! holds the endpoints about the server itself, `page` the one for people, `watch` the state of
+//! connections, and `life` the parts of the process itself.
 
 mod answer;
 mod connection;
@@ -55,44 +55,44 @@ use crate::scoreboard::{Dismissal, Scoreboard, Slot};
 use crate::snapshot::{Snapshot, open_sealed};
 use crate::telemetry::{AccessLog, Log, Statsd};
 
-/// What the master gives to a worker.
+/// The resources that the master gives to a worker.
 pub struct Worker {
     /// The configuration of its generation.
     pub config: Config,
     /// The snapshot of its generation, verified.
     pub snapshot: &'static Snapshot<'static>,
-    /// Its own copies of the listeners, blocking, and what each is for.
+    /// The worker's copies of the listeners, blocking, and the role of each.
     pub listeners: Vec<(Socket, Role)>,
-    /// Where all workers say how they are.
+    /// The shared table in which all workers report.
     pub scoreboard: Scoreboard,
-    /// Its own place there.
+    /// The worker's slot in that table.
     pub slot: &'static Slot,
-    /// Where it logs.
+    /// The log.
     pub log: Log,
-    /// Where it logs requests, if it does.
+    /// The access log, if there is one.
     pub access_log: Option<Arc<AccessLog>>,
     /// The process that must be its parent.
     pub master: Pid,
-    /// Where the master hands over what the worker cannot get itself.
+    /// The channel on which the master hands over data that the worker cannot get itself.
     pub handouts: Taker,
-    /// Whether another generation serves: then the worker proves itself, and accepts no connection before the
-    /// master says that it is its turn.
+    /// Whether another generation serves. Then the worker proves itself, and accepts no connection
+    /// before the master orders it.
     pub waits: bool,
-    /// Tells the master something.
+    /// Sends a message to the master.
     pub notify: Notify,
 }
 
-/// Tells the master something.
+/// A function that sends a message to the master.
 pub type Notify = Box<dyn Fn(Notice) -> io::Result<()>>;
 
-/// What a worker says to its master.
+/// A message from a worker to its master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// It accepts connections, or will as soon as its generation serves.
+    /// The worker accepts connections, or will as soon as its generation serves.
     Ready,
-    /// It wishes to be replaced, and goes on until it is.
+    /// The worker asks for its replacement, and serves until then.
     Retires(Cause),
-    /// It accepts no connections any more.
+    /// The worker does not accept connections any more.
     Deaf,
 }
 
@@ -106,8 +106,8 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (access_log, log) = (self.access_log.clone(), self.log.clone());
         let ending = runtime.block_on(self.serve());
-        // Threads that still block in accept end with the process. Connections that are left end here, and
-        // their requests with them.
+        // Threads that still block in accept end with the process. The remaining connections end
+        // here, and their requests with them.
         runtime.shutdown_background();
         access_log.iter().for_each(|access_log| access_log.end(log.logger()));
         log.end();
@@ -140,12 +140,12 @@ impl Worker {
         }
         (life.notify)(Notice::Ready)?;
         let mut tick = tokio::time::interval(CLOCK_TICK);
-        // A worker that was stopped does not make up for the ticks that it has missed.
+        // A worker that was stopped skips the ticks that it has missed.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = tick.tick() => life.tick()?,
-                // Each ends when its listener is closed and all that came from there is served.
+                // Each ends when its listener is closed and all its connections are served.
                 Some(()) = life.entrance.next_end() => if life.entrance.is_deaf() {
                     life.tell(Notice::Deaf);
                 },
@@ -167,15 +167,15 @@ impl Worker {
         }
     }
 
-    /// The service for the worker's own questions, which are none of clients: they stand in no log and no metrics,
-    /// and no proxy passes them on.
+    /// Returns the service for the worker's own questions. They do not come from clients, so they
+    /// appear in no log and no metrics, and no proxy header applies.
     fn uncounted_service(&self) -> io::Result<Service> {
         let proxies = Proxies { proxy_protocol: None, ..self.config.proxies.clone() };
         let (slot, statsd) = (Scoreboard::create()?.assign(0), Statsd::start("", 0, ""));
         Ok(Service { slot, statsd, proxies, access_log: None, ..self.service() })
     }
 
-    /// What all connections share.
+    /// Returns the state that all connections share.
     fn service(&self) -> Service {
         let config = &self.config;
         Service {
@@ -211,7 +211,7 @@ impl Worker {
     }
 }
 
-/// A worker that serves.
+/// The state of a serving worker.
 struct Life {
     limits: Limits,
     slot: &'static Slot,
@@ -237,7 +237,7 @@ impl Life {
         self.entrance.open(self.limits.connections, &self.service, &self.connections, self.log.logger())
     }
 
-    /// What a worker does with every tick of its clock.
+    /// Does the periodic work of a worker, with every tick of its clock.
     fn tick(&mut self) -> io::Result<()> {
         self.slot.beat();
         let (open, in_flight) = self.connections.counts();
@@ -260,7 +260,8 @@ impl Life {
         Ok(())
     }
 
-    /// Tells the master something. A worker whose master is gone answers what is under way all the same.
+    /// Sends a message to the master. Without a master the worker still answers its current
+    /// requests.
     fn tell(&self, notice: Notice) {
         match (self.notify)(notice) {
             Err(error) if getppid() == self.master => {
@@ -270,7 +271,7 @@ impl Life {
         }
     }
 
-    /// Begins to drain, with everything that the master has handed over before.
+    /// Begins to drain, after it has handled all pending messages of the master.
     fn begin_drain(&mut self, handouts: Option<&Handouts>) -> io::Result<()> {
         while let Some(handout) = handouts.and_then(Handouts::next_here) {
             self.take(handout)?;
@@ -278,8 +279,9 @@ impl Life {
         self.leave()
     }
 
-    /// Begins to drain. Where no others go on, also a worker whose turn has not come takes its part of the
-    /// connections that wait: it may be the last one to close a listener, and what waits there then is lost.
+    /// Begins to drain. If no other worker remains, a worker whose turn has not come also takes its
+    /// share of the waiting connections: it may be the last to close a listener, and a connection
+    /// in that queue would be lost.
     fn leave(&mut self) -> io::Result<()> {
         if self.slot.dismissal() != Some(Dismissal::Replaced) {
             self.open()?;
@@ -288,7 +290,7 @@ impl Life {
         Ok(())
     }
 
-    /// Drains further, and says whether the life is over.
+    /// Continues to drain, and returns the outcome when the life is over.
     fn proceed(&mut self) -> Option<Ending> {
         self.drain.proceed(&mut self.entrance, self.slot, self.master, self.connections.clock());
         let ending = self.drain.ending(self.entrance.is_deaf(), &self.connections, self.logger())?;
@@ -316,7 +318,7 @@ impl Life {
     }
 }
 
-/// The next handout; none comes where they have ended.
+/// Waits for the next message; never returns if the channel has ended.
 async fn next_of(handouts: &Option<Handouts>) -> io::Result<Handout> {
     match handouts {
         Some(handouts) => handouts.next().await,
@@ -324,12 +326,13 @@ async fn next_of(handouts: &Option<Handouts>) -> io::Result<Handout> {
     }
 }
 
-/// A value of a field, which the configuration has checked.
+/// Returns a field value, which the configuration has checked.
 fn header_value(text: Option<&str>) -> Option<HeaderValue> {
     text.and_then(|text| HeaderValue::from_str(text).ok())
 }
 
-/// Tells clients how long an idle connection is kept, so that they do not use it when it is about to end.
+/// Returns the field that tells clients how long an idle connection is kept, so that they do not
+/// use one that is about to end.
 fn keep_alive(keepalive: Duration) -> Option<HeaderValue> {
     header_value((!keepalive.is_zero()).then(|| format!("timeout={}", keepalive.as_secs())).as_deref())
 }

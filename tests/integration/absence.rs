@@ -152,7 +152,7 @@ fn an_absence_while_it_drains_cuts_no_answer() {
         .collect();
     server.signal(Signal::SIGTERM);
     server.wait_log("stopping");
-    // More than that and what the master adds before it kills.
+    // More than the timeout and the time that the master adds before it kills.
     Means::Signals(&all).absent(Duration::from_secs(6), || {});
     let reading: Vec<_> = downloads
         .into_iter()

@@ -1,5 +1,6 @@
-//! Reloads that wait for what does not answer: a file, a resolver, a directory of users. The master shows life,
-//! answers, and replaces workers all the while. So it does where a log cannot be written ([`logs`]).
+//! Reloads that wait for a file, a resolver or a directory of users that does not answer. The
+//! master sends signs of life, answers, and replaces workers all the while. It also does so if a
+//! log cannot be written ([`logs`]).
 
 mod logs;
 
@@ -43,7 +44,7 @@ fn asks(server: &Server) -> bool {
     server.workers().iter().any(is_asking)
 }
 
-/// Reloads, which must hang for three seconds and more, and looks at what the master does meanwhile.
+/// Reloads, which must hang for three seconds and more, and checks the master meanwhile.
 fn assert_lives_while_it_hangs(server: &Server, notified: &Notified) {
     server.signal(Signal::SIGHUP);
     eventually("a child that asks", || asks(server).then_some(()));
@@ -56,7 +57,7 @@ fn assert_lives_while_it_hangs(server: &Server, notified: &Notified) {
 
 /// For three seconds.
 fn assert_shows_life(notified: &Notified) {
-    // What was said before.
+    // Skips the earlier messages.
     while notified.next_within(Duration::from_millis(1)).is_some() {}
     let begin = Instant::now();
     let (mut last, mut longest) = (begin, Duration::ZERO);
@@ -161,7 +162,7 @@ fn names_on_a_file_system_that_is_gone_hold_nothing_up() {
 }
 
 #[test]
-fn reload_is_given_up_with_what_it_waits_for() {
+fn reload_is_given_up_and_names_the_obstacle() {
     let setup = Setup::with(&collection(2));
     let file = setup.path("settings.toml");
     fs::write(&file, "").expect("a file");

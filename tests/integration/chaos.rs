@@ -40,7 +40,7 @@ fn check(answer: &Answer) -> Verdict {
     }
 }
 
-/// A server, and what chance has done to it.
+/// A server, and the random events that it went through.
 struct Chaos {
     server: Server,
     chance: Chance,
@@ -75,7 +75,7 @@ impl Chaos {
         }
     }
 
-    /// Does one thing, and says what.
+    /// Causes one random event, and returns its name.
     fn strike(&mut self) -> &'static str {
         match self.chance.below(14) {
             0..=3 => self.server.signal(Signal::SIGHUP),
@@ -140,7 +140,7 @@ fn assert_explained(report: &Report, kills: u64, clients: u64) {
     assert!(report.count(Outcome::Ok) > 100, "{report:?}");
 }
 
-/// What may be said while such things happen.
+/// Log lines that are allowed during such events.
 const EXPECTED: [&str; 9] = [
     "workers die soon after their start",
     "reload failed, generation",

@@ -1,5 +1,5 @@
-//! The configuration as a user meets it: what is said about mistakes, which layer wins, and
-//! what the programs print.
+//! The configuration as a user meets it: the messages about mistakes, the order of layers, and the
+//! output of the programs.
 
 mod log;
 mod mistakes;
@@ -20,7 +20,7 @@ const CTL: &str = env!("CARGO_BIN_EXE_avalonctl");
 /// A folder with everything that a program would make there if it started.
 struct Home(TempDir);
 
-/// What a started master leaves in its home.
+/// The files that a started master leaves in its home.
 const TRACES: [&str; 5] = ["avalon.sqlite", "pid", "socket", "control", "log"];
 
 impl Home {

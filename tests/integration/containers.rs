@@ -1,5 +1,5 @@
-//! `config/kubernetes.yaml` and `config/compose.yaml`: that their readers accept them, that their numbers follow
-//! the defaults, and that what they say of the end of a pod loses no request.
+//! `config/kubernetes.yaml` and `config/compose.yaml`: their readers accept them, their numbers
+//! follow the defaults, and a pod that ends as they describe loses no request.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ fn object(kind: &str) -> Value {
     all.into_iter().find(|object| object["kind"] == kind).expect(kind)
 }
 
-/// What a pod of the servers, and one of the scan, is made of.
+/// The containers of a pod of the servers, and of one of the scan.
 fn pods() -> [Value; 2] {
     [
         object("Deployment")["spec"]["template"].clone(),
@@ -123,7 +123,7 @@ fn pre_stop() -> Duration {
     Duration::from_secs(seconds.expect("seconds"))
 }
 
-/// The memory of servers is computed from what the comment says of the collection.
+/// The memory of servers is computed from the size of the collection in the comment.
 #[test]
 fn memory_of_servers_follows_the_snapshot() {
     let manifest = text("config/kubernetes.yaml");
@@ -326,7 +326,7 @@ fn a_pod_that_stops_loses_no_request() {
     stop_a_pod(pre_stop()).assert_nothing_lost(1000);
 }
 
-/// The other order shows that the test would see a loss, and what the hook is for.
+/// The other order shows that the test would see a loss, and the purpose of the hook.
 #[test]
 fn without_its_hook_a_pod_that_stops_loses_requests() {
     let report = stop_a_pod(Duration::ZERO);

@@ -98,7 +98,7 @@ fn both_databases_hold_the_equal_collection() {
     assert_eq!(from_sqlite.songs.len(), 3170);
     assert!(from_sqlite == from_postgres);
 
-    // And what one holds can be put into the other.
+    // And the contents of one can be copied to the other.
     let copy = Postgres::shared().create_database();
     replace(&copy.url(), &from_sqlite).unwrap();
     assert!(load_all(&copy.url()) == from_sqlite);

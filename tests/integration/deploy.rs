@@ -60,7 +60,7 @@ fn releases_follow_each_other_and_go_back_without_losing_a_request() {
     let first = serve(&hosts, 1);
     NAMES.iter().for_each(|name| assert_runs(&hosts, name, &first));
     let loads = loads(&hosts);
-    // What is installed does not serve before it is told to.
+    // An installed release does not serve before the order to do so.
     let programs = binaries(&hosts.path(""), 2);
     hosts.deploy_ok(&[["install"].as_slice(), &BOTH].concat(), &programs);
     let second = hosts.host("two").link("next").expect("a release");
@@ -107,7 +107,7 @@ fn release_that_does_not_start_stays_on_no_host() {
     assert_eq!(hosts.host("two").snapshot(), before);
     NAMES.iter().for_each(|name| assert_runs(&hosts, name, &first));
     assert_eq!(hosts.host("one").link("next"), None);
-    // A release that never served is not what a rollback goes to.
+    // A rollback does not return to a release that never served.
     let third = serve(&hosts, 3);
     hosts.deploy_ok(&[["rollback"].as_slice(), &BOTH].concat(), &programs);
     NAMES.iter().for_each(|name| assert_runs(&hosts, name, &first));
@@ -115,7 +115,8 @@ fn release_that_does_not_start_stays_on_no_host() {
     loads.into_iter().for_each(Load::assert_nothing_lost);
 }
 
-/// A release that takes over and is then not what answers has ended the former master already.
+/// A release may take over and then not be the one that answers. It has ended the former master
+/// already.
 #[test]
 fn release_that_took_over_is_replaced_by_the_former_one() {
     let Some(hosts) = hosts() else { return };
@@ -176,7 +177,7 @@ fn full_disk_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_arrives_cut_or_does_not_run_is_not_installed() {
+fn a_release_that_arrives_cut_or_does_not_run_is_not_installed() {
     let Some(hosts) = hosts() else { return };
     let nothing_installed = |said: &str| {
         assert!(said.contains("nothing was installed"), "{said}");
@@ -220,7 +221,7 @@ fn steps_can_be_repeated_and_five_releases_are_kept() {
     let host = hosts.host("one");
     let served = serve(&hosts, 1);
     let before = host.snapshot();
-    // What serves already is not sent, and not chosen.
+    // The serving release is not sent, and not chosen.
     let programs = hosts.path("build-1");
     let said = hosts.deploy_ok(&["install", "-H", "one"], &programs);
     assert!(said.contains(&format!("one: {served} is there already")), "{said}");
@@ -235,7 +236,7 @@ fn steps_can_be_repeated_and_five_releases_are_kept() {
     let before = host.snapshot();
     hosts.deploy_ok(&["install", "-H", "one"], &hosts.path("build-8"));
     assert_eq!(host.snapshot().len(), before.len());
-    // To choose what serves already takes back the choice of another.
+    // Choosing the serving release revokes the choice of another.
     hosts.deploy_ok(&["install", "-H", "one"], &programs);
     assert_eq!(host.link("next"), None);
     assert_runs(&hosts, "one", &served);

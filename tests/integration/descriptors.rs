@@ -1,5 +1,5 @@
-//! Exactly which descriptors each process of a server holds, however it was started and whatever has
-//! happened since.
+//! The exact descriptors of each process of a server, for every way of starting it and after all
+//! events.
 
 use std::fs;
 use std::net::TcpListener;
@@ -15,9 +15,10 @@ use crate::harness::{before_deadline, eventually};
 /// Two that belong to the process that starts the server.
 const STRAY: &str = "exec 7</etc/passwd 9>/dev/zero; exec \"$@\"";
 
-/// What a worker has: standard input, output and error; its listener, the snapshot, the pipe to its
-/// master, and its end of the socket by which that hands over logs and names; and what it makes itself: for its runtime, with a pair of sockets for signals of which it has
-/// one side twice, and two to send metrics from.
+/// The descriptors of a worker: standard input, output and error; its listener, the snapshot, the
+/// pipe to its master, and its end of the socket on which the master hands over logs and names; and
+/// its own: for its runtime, with a pair of sockets for signals of which it has one side twice, and
+/// two for sending metrics.
 const WORKER: [&str; 15] = [
     "/dev/null",
     "/dev/null",
@@ -36,8 +37,9 @@ const WORKER: [&str; 15] = [
     "stderr",
 ];
 
-/// What a loader has: what it fills, to write and to read, its database, and the pipe for its report. Where the
-/// database is locked it has that twice: once to see whether the file system has locks at all.
+/// The descriptors of a loader: the snapshot that it fills, for writing and for reading, its
+/// database, and the pipe for its report. If the database is locked it has that twice: once to find
+/// out whether the file system has locks at all.
 const LOADER: [&str; 8] = [
     "/dev/null",
     "/dev/null",
@@ -49,7 +51,7 @@ const LOADER: [&str; 8] = [
     "stderr",
 ];
 
-/// What a reporter has: the connection to Sentry.
+/// The descriptors of a reporter, with the connection to Sentry.
 const REPORTER: [&str; 4] = ["/dev/null", "/dev/null", "socket", "stderr"];
 
 /// The kinds of a process's descriptors, in order.
@@ -99,7 +101,7 @@ fn assert_workers(server: &Server, master: Pid) {
 }
 
 #[test]
-fn children_hold_what_they_need_and_nothing_else() {
+fn children_hold_the_descriptors_they_need_and_no_others() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let dsn = format!("http://key@{}/1", silent.local_addr().expect("an address"));
     let setup = Setup::with(&collection(2)).variable("AVALON_SENTRY_DSN", &dsn).flag("--pid=pid");

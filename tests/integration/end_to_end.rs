@@ -148,7 +148,7 @@ fn a_changed_file_is_served_after_a_scan_and_a_hangup() {
     });
 }
 
-/// What the database says its tables are.
+/// Returns the tables according to the database.
 fn schema(home: &Home, database: Option<&Database<'_>>) -> Vec<String> {
     if let Some(database) = database {
         let columns = "SELECT table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable \
@@ -226,7 +226,7 @@ fn a_file_that_may_only_be_read_is_served() {
 }
 
 #[test]
-fn a_scan_of_nothing_leaves_what_is_served() {
+fn a_scan_of_nothing_leaves_the_served_collection() {
     over_both(|home, url| {
         home.add("a.ogg", "Slack.ogg");
         scan(url, &home.music(), 0);

@@ -1,5 +1,4 @@
-//! What goes wrong at the start, or while the collection is loaded: exit codes, words, and
-//! nothing left behind.
+//! Failures at the start, and while the collection is loaded: exit codes, messages, and no remains.
 
 use std::fs;
 use std::net::TcpListener;
@@ -155,7 +154,7 @@ fn limit_of_processes_is_named() {
     assert_fails(setup.spawn(), 4, &["CRITICAL", "fork: ", "pids.max", "RLIMIT_NPROC"]);
 }
 
-/// In a container or a unit (TasksMax=): nothing can be forked, and what is there goes on.
+/// In a container or a unit (TasksMax=) no process can be forked, and the present ones go on.
 #[test]
 fn limit_of_a_control_group_is_named_and_ends_nothing() {
     let Some(group) = Group::that_counts() else {
@@ -352,7 +351,7 @@ fn loader_gives_way_only_to_workers_that_serve() {
     let server = setup.spawn();
     let loader = server.wait_workers(1)[0];
     let master = nice(server.pid());
-    // What it is called is the first it says of itself, after its first steps.
+    // The title is the loader's first sign, after its first steps.
     let title = || fs::read(format!("/proc/{loader}/cmdline")).expect("a process");
     eventually("the loader reads", || String::from_utf8_lossy(&title()).contains("loader").then_some(()));
     assert_eq!(nice(loader), master);

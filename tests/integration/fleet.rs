@@ -1,4 +1,5 @@
-//! Nodes and the services that they share: what breaks between them, and that it heals by itself.
+//! Nodes and the services that they share: the failures between them, and their recovery without
+//! help.
 
 mod behind;
 mod changes;

@@ -39,7 +39,7 @@ fn behind_nginx() -> (Server, Front) {
     (server, front)
 }
 
-/// What the access log of a server says of the request to `path`.
+/// Returns the lines about the request to `path` in the access logs of the servers.
 fn logged(servers: &[&Server], path: &str) -> String {
     eventually("a line of the access log", || {
         let text: String = servers
@@ -50,7 +50,7 @@ fn logged(servers: &[&Server], path: &str) -> String {
     })
 }
 
-/// What must be the same through a proxy as without it.
+/// Checks that answers through a proxy equal those without it.
 fn assert_passes_all(front: &Front, servers: &[&Server]) {
     let direct = servers[0].get("/avalon/songs");
     let through = front.ask("/avalon/songs", &[]);
@@ -108,7 +108,7 @@ fn reload_by_signal(server: &Server, generation: u32) {
 }
 
 #[test]
-fn nginx_passes_what_avalon_says() {
+fn nginx_passes_the_answers_of_avalon() {
     let (server, front) = behind_nginx();
     assert_passes_all(&front, &[&server]);
     // It keeps a few connections for all clients.
@@ -153,7 +153,7 @@ fn state(front: &Front, name: &str) -> String {
 }
 
 #[test]
-fn haproxy_passes_what_avalon_says() {
+fn haproxy_passes_the_answers_of_avalon() {
     let (one, two, front) = behind_haproxy();
     assert_passes_all(&front, &[&one, &two]);
     assert_limits_one_client(&front, 2000);
@@ -175,7 +175,7 @@ fn reloads_and_upgrades_behind_haproxy_lose_nothing() {
     drop(new);
 }
 
-/// As the comment in the configuration says; and what becomes of one that is simply gone.
+/// As the comment in the configuration says; and the fate of a server that is simply gone.
 #[test]
 fn haproxy_leaves_out_who_is_drained_or_gone() {
     let (one, mut two, front) = behind_haproxy();
@@ -191,7 +191,7 @@ fn haproxy_leaves_out_who_is_drained_or_gone() {
     one.assert_clean_shutdown();
     load.wait_answers(100);
     load.assert_nothing_lost();
-    // Killed, without a word: that is what the checks are for.
+    // This kills it without notice: the checks are for this case.
     two.signal(Signal::SIGQUIT);
     two.wait_exit();
     eventually("the checks to notice", || state(&front, "two").starts_with("DOWN").then_some(()));
@@ -262,7 +262,7 @@ fn clients_may_rest_for_longer_than_servers() {
         let mut client = Connection::open_narrow(&front.address).expect("a connection");
         client.send(b"GET /avalon/songs HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
         client.first_byte().expect("the answer has begun");
-        // Longer than `timeout server` and `proxy_read_timeout`: this time is what is tested.
+        // Longer than `timeout server` and `proxy_read_timeout`: this time is under test.
         std::thread::sleep(Duration::from_secs(5));
         let answer = client.answer("GET").expect("the whole answer");
         assert!(answer.success().len() == 400, "{}", answer.body.len());

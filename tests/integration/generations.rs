@@ -1,5 +1,5 @@
-//! Generations that follow each other, and what they leave behind. What clients see of them is in
-//! the acceptance scenarios.
+//! Generations that follow each other, and their remains. The acceptance scenarios cover the view
+//! of clients.
 
 use std::fs;
 use std::path::Path;

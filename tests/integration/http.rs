@@ -1,5 +1,5 @@
-//! The API over HTTP, as a client sees it: heads and bodies byte by byte. What the lists
-//! hold is told by the recorded cases.
+//! The API over HTTP, as a client sees it: heads and bodies byte by byte. The recorded cases cover
+//! the contents of lists.
 
 mod caches;
 mod compression;
@@ -29,7 +29,7 @@ use crate::harness::server::{Setup, collection};
 const LISTS: [&str; 4] = ["/avalon/albums", "/avalon/artists", "/avalon/genres", "/avalon/songs"];
 const TEXTS: [&str; 2] = ["/avalon/version", "/avalon/heartbeat"];
 
-/// What every answer must have, and the one thing that it must not tell.
+/// Checks the fields of every answer, and the one thing that it must not reveal.
 #[track_caller]
 fn assert_good_manners(answer: &Answer) {
     let date = answer.header("date").expect("a Date");
@@ -65,7 +65,7 @@ fn lasting(answer: &Answer) -> Vec<(String, String)> {
 }
 
 #[test]
-fn lists_and_texts_are_what_they_are() {
+fn lists_and_texts_have_their_recorded_bytes() {
     let server = Setup::with(&collection(1)).start();
     let genres = server.get("/avalon/genres");
     let [rock, ska] = ["Rock", "Ska"].map(avalon::ids::genre);
@@ -177,7 +177,7 @@ fn targets_may_be_absolute_or_percent_encoded() {
 }
 
 #[test]
-fn errors_quote_what_was_sent_and_nothing_else() {
+fn errors_quote_the_request_and_nothing_else() {
     let server = Setup::with(&collection(1)).start();
     for (target, code, key, message, payload) in [
         (

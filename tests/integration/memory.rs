@@ -1,4 +1,4 @@
-//! How much memory and disk the build of a snapshot needs, and what becomes of one that does not get it.
+//! The memory and disk space for the build of a snapshot, and the fate of a build without them.
 
 use nix::sys::signal::Signal;
 use rusqlite::Connection;

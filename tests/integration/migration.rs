@@ -1,4 +1,4 @@
-//! What worked with avalonms under Gunicorn goes on to work, or says why not: compared with Gunicorn
+//! Uses of avalonms under Gunicorn still work, or a message says why not: compared with Gunicorn
 //! itself (scripts/install-test-deps).
 
 mod files;

@@ -1,4 +1,4 @@
-//! What systemd is told and what it passes on, seen without systemd.
+//! The messages to systemd and the descriptors from it, without systemd.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -119,7 +119,7 @@ fn signs_of_life_come_in_time_and_end_with_those_of_all_workers() {
     for _ in 0..4 {
         let begin = Instant::now();
         notified.until("WATCHDOG=1", sign);
-        // Half of what is allowed, plus what a busy machine takes.
+        // Half of the allowed time, and a margin for a busy machine.
         assert!(begin.elapsed() < Duration::from_millis(950), "{:?}", begin.elapsed());
     }
     let workers = server.wait_workers(2);
@@ -172,7 +172,7 @@ fn passed_sockets_take_the_place_of_bind_and_are_left_alone() {
 }
 
 #[test]
-fn wrong_descriptors_are_refused_with_what_is_wrong() {
+fn wrong_descriptors_are_refused_with_the_reason() {
     let file = || OwnedFd::from(fs::File::open("/dev/null").expect("a file"));
     let check = |setup: Setup, expected: &str| {
         let mut server = setup.spawn();
@@ -228,7 +228,7 @@ fn stored_snapshot_is_served_at_once_when_the_database_is_gone() {
 }
 
 #[test]
-fn stored_snapshot_is_followed_by_what_the_database_has() {
+fn stored_snapshot_is_followed_by_the_rows_of_the_database() {
     let (setup, notified) = notifying(Setup::with(&collection(5)));
     let server = setup.passing(vec![("snapshot", stored_snapshot())]).start();
     assert!(last(&notified.until_ready()).status().ends_with("2 workers, stale data"));
@@ -236,7 +236,7 @@ fn stored_snapshot_is_followed_by_what_the_database_has() {
         said.get("READY").is_some() && said.status() == "generation 2: 50 songs, 2 workers"
     });
     assert_eq!(count(&heard, "RELOADING"), 1);
-    // Workers of the generation before may still take what waits.
+    // Workers of the generation before may still take waiting connections.
     eventually("new rows", || (server.get("/avalon/artists").success().len() == 5).then_some(()));
     notified.until_stored();
     server.assert_clean_shutdown();
@@ -280,8 +280,8 @@ fn stored_snapshot_of_no_use_is_refused_and_the_database_read() {
 #[test]
 fn upgrade_hands_the_line_over() {
     let (setup, notified) = notifying(Setup::with(&collection(2)));
-    // So long that a sign of life comes at a change only: systemd's patience goes on meanwhile, and
-    // what is left of it may be as short as can be.
+    // So long that a sign of life comes only at a change: systemd's timeout runs meanwhile, and its
+    // rest may be as short as can be.
     let setup = setup.variable("WATCHDOG_USEC", "3600000000");
     let server = setup.start();
     notified.until_stored();

@@ -1,5 +1,5 @@
-//! What `scripts/package` makes, of the programs that the tests have: what is in it, and its life in
-//! a clean Debian under a real systemd, from the installation to the last trace.
+//! The output of `scripts/package`, for the programs of the tests: its contents, and its life in a
+//! clean Debian under a real systemd, from the installation to the last trace.
 
 mod foreign;
 mod image;
@@ -216,7 +216,7 @@ fn debug_information_is_a_package_of_its_own() {
 }
 
 #[test]
-fn the_archive_has_everything_and_says_what_it_needs() {
+fn the_archive_is_complete_and_names_its_dependencies() {
     let archive = file(&FIRST, ".tar.gz");
     let folder = tempfile::tempdir().expect("a folder");
     run(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(folder.path()));

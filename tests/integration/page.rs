@@ -1,4 +1,4 @@
-//! The page, in a real Chromium: tests/page/ has what it does there.
+//! The page, in a real Chromium: tests/page/ has the steps there.
 
 use std::path::Path;
 use std::process::Command;
@@ -87,7 +87,7 @@ fn hostile_names_are_text() {
 }
 
 #[test]
-fn everybody_can_use_it_in_light_dark_and_on_a_phone() {
+fn all_users_can_use_it_in_light_dark_and_on_a_phone() {
     let server = sample().start();
     play("accessible", &server);
     play("looks", &server);
@@ -186,7 +186,7 @@ fn paths_beside_it_lead_to_it_and_methods_are_those_of_all_endpoints() {
                 assert_eq!((answer.status, answer.header("location")), (308, Some(*location)), "{target}");
             }
         }
-        // What is quoted in the address stays encoded.
+        // Encoded bytes of the address stay encoded.
         for (target, location) in beside.iter().filter(|(target, _)| !target.contains('?')) {
             let hostile = format!("{target}?%0d%0aX-Injected:%201");
             let answer = connection.request("GET", &hostile, &[]).expect(target);

@@ -36,10 +36,10 @@ fn header_fields_of_trusted_proxies_name_the_client() {
     assert_eq!(client_of(&log, "/one"), "192.0.2.7");
     ask(&server, "/two", &["Forwarded: for=1.1.1.1"]);
     assert_eq!(client_of(&log, "/two"), "127.0.0.1");
-    // Only the end of such a list is the proxy's, whatever its client has sent.
+    // Only the end of such a list is the proxy's; its client may have sent the rest.
     ask(&server, "/three", &["X-Forwarded-For: \u{e9}, 192.0.2.7"]);
     assert_eq!(client_of(&log, "/three"), "192.0.2.7");
-    // The status is for those who ask for themselves, whatever a proxy says.
+    // The status is for clients that ask for themselves; a proxy cannot change that.
     assert_eq!(ask(&server, "/avalon/status", &["X-Forwarded-For: 127.0.0.1"]), 404);
     assert_eq!(ask(&server, "/avalon/status", &[]), 200);
 }
@@ -86,14 +86,14 @@ fn proxy_headers_are_believed_of_those_who_must_send_them() {
     assert_eq!(client_of(&log, "/avalon/heartbeat"), "192.0.2.7");
     // The client of a proxy on this machine is not of this machine.
     assert!(raw(&server, format!("{header}{status}").as_bytes()).starts_with("HTTP/1.1 404 "));
-    // A proxy that passes on what it is sent cannot be mistaken for its client.
+    // A proxy that passes on bytes of its client cannot be mistaken for that client.
     assert_eq!(raw(&server, request.as_bytes()), "");
     for wrong in ["PROXY TCP4 x y 1 2\r\n", "PROXY ", "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x01x", ""] {
         assert_eq!(raw(&server, format!("{wrong}{request}").as_bytes()), "", "{wrong:?}");
     }
     // A second one is no HTTP.
     assert!(raw(&server, format!("{header}{header}{request}").as_bytes()).starts_with("HTTP/1.1 400 "));
-    // What comes after it in the same packet, in pieces, and pipelined, is served.
+    // Requests after it in the same packet, in pieces, and pipelined, are served.
     let twice = format!("{header}GET /avalon/version HTTP/1.1\r\nHost: x\r\n\r\n{request}");
     let (first, rest) = twice.as_bytes().split_at(20);
     let mut connection = Connection::open(&server.address).expect("a connection");

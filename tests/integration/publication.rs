@@ -103,7 +103,7 @@ pub(super) fn artists(server: &Server) -> u32 {
     u32::try_from(server.get("/avalon/artists").success().len()).expect("few")
 }
 
-/// What a node says of its collection: hash, and the ETag of a list.
+/// Returns a node's identity of its collection: hash, and the ETag of a list.
 pub(super) fn identity(server: &Server) -> (String, String) {
     let answer = server.get("/avalon/songs?limit=3");
     let header = |name: &str| answer.header(name).expect("a header field").to_owned();
@@ -119,7 +119,7 @@ pub(super) fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn three_nodes_without_a_database_serve_what_was_published() {
+fn three_nodes_without_a_database_serve_the_published_snapshot() {
     let publisher = Publisher::to_folder();
     assert!(publisher.publish(3).contains("published hash="));
     let nodes = [publisher.node().start(), publisher.node().start(), publisher.node().start()];
@@ -176,7 +176,7 @@ fn node_never_goes_back_to_an_older_pointer() {
     node.signal(nix::sys::signal::Signal::SIGHUP);
     node.wait_log("the store is behind");
     assert_eq!(artists(&node), 4);
-    // A publication is newer again, whatever the pointer has lost.
+    // A publication is newer again, even after a loss of the pointer.
     publisher.publish(5);
     crate::harness::eventually("the published rows", || (artists(&node) == 5).then_some(()));
 }

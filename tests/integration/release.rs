@@ -1,4 +1,4 @@
-//! `scripts/release` makes a tag of what is ready, and refuses the rest.
+//! `scripts/release` makes a tag of a project that is ready, and refuses any other.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 const SAME: &str = "mkdir -p $CARGO_TARGET_DIR/release && cd $CARGO_TARGET_DIR/release && \
                     for p in avalon avalon-master avalon-scan avalonctl avalon-echo-config; do echo $p > $p; done";
 
-/// A repository with what the script looks at.
+/// A repository with the files that the script checks.
 struct Project {
     folder: TempDir,
 }
@@ -62,7 +62,7 @@ impl Project {
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// The exit code, and what was said.
+    /// Returns the exit code, and the output.
     fn release(&self, arguments: &[&str], test: &str, build: &str) -> (i32, String) {
         self.release_with(arguments, "true", test, build)
     }
@@ -84,7 +84,7 @@ impl Project {
 }
 
 #[test]
-fn what_is_ready_becomes_a_tag_with_its_changes() {
+fn a_ready_project_becomes_a_tag_with_its_changes() {
     let project = Project::new();
     let (code, said) = project.release(&["--dry-run", "1.2.3"], "true", SAME);
     assert_eq!((code, project.tags().as_str()), (0, ""), "{said}");
@@ -97,7 +97,7 @@ fn what_is_ready_becomes_a_tag_with_its_changes() {
 }
 
 #[test]
-fn what_is_not_ready_is_refused_with_the_reason() {
+fn a_project_that_is_not_ready_is_refused_with_the_reason() {
     let project = Project::new();
     for (arguments, code) in [(&["x"][..], 2), (&[], 2), (&["--dry-run"], 2), (&["1.2.4"], 1)] {
         assert_eq!(project.release(arguments, "true", SAME).0, code, "{arguments:?}");

@@ -26,7 +26,7 @@ fn start_load(server: &Server) -> Load {
     Load::start(&plan.clients(12, 4, Duration::from_millis(20)))
 }
 
-/// Whole answers of whatever generation: a list whose length is one that was ever right.
+/// Accepts whole answers of any generation: the length of a list is one that was ever right.
 fn check(answer: &Answer) -> Verdict {
     status_200(answer)?;
     if answer.text() == "OKOKOK" {
@@ -55,7 +55,7 @@ fn reloads_under_load_lose_nothing_and_serve_the_new_rows() {
     for artists in 11..=20 {
         store(&server, artists);
         server.reload();
-        // Workers of the generation before may still take what waits; soon none is left.
+        // Workers of the generation before may still take waiting connections; soon none is left.
         eventually("the new rows", || (songs(&server) == artists as usize * 10).then_some(()));
     }
     load.assert_nothing_lost();
@@ -88,7 +88,8 @@ fn kept_connections_show_no_row_of_before_a_reload() {
     server.assert_clean_shutdown();
 }
 
-/// What a client that connects for each request has seen: when each answer had come, and its collection.
+/// The observations of a client that connects for each request: when each answer had come, and its
+/// collection.
 type Seen = Vec<(Instant, Instant, String)>;
 
 fn ask_until(address: &str, over: &AtomicBool) -> Seen {

@@ -1,4 +1,4 @@
-//! What is replaced while workers run: the same comes of it with SANDBOX on and off.
+//! Files that are replaced while workers run: the effect is the same with SANDBOX on and off.
 
 use std::fs;
 use std::net::UdpSocket;

@@ -131,7 +131,7 @@ fn full_disk_keeps_the_snapshot_in_memory() {
 }
 
 #[test]
-fn saved_snapshot_is_followed_by_what_the_database_has_now() {
+fn saved_snapshot_is_followed_by_the_rows_of_the_database() {
     let home = Home::with_saved(3);
     home.fill(5);
     let server = home.start();
@@ -227,7 +227,7 @@ fn file_that_is_cut_while_it_is_served_is_replaced_by_the_database() {
     let home = Home::with_saved(300);
     let server = home.start();
     server.wait_log("nothing has changed");
-    // What our own programs never do.
+    // The programs themselves never do this.
     fs::set_permissions(home.file(), Permissions::from_mode(0o600)).expect("a mode");
     fs::OpenOptions::new().write(true).open(home.file()).expect("a file").set_len(0).expect("a cut file");
     // Dies of it.
@@ -236,7 +236,7 @@ fn file_that_is_cut_while_it_is_served_is_replaced_by_the_database() {
     }
     server.wait_log("the snapshot's file was cut while it was in use");
     server.wait_log("generation 3 serves");
-    // Workers of the first generation may still die of what they are asked.
+    // Workers of the first generation may still die of requests.
     let rows = |mut connection: Connection| connection.get("/avalon/artists").map(|answer| answer.success());
     let asked = || Connection::open(&server.address).and_then(rows).ok();
     assert_eq!(eventually("rows", asked).len(), 300);

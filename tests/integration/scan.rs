@@ -1,4 +1,4 @@
-//! `avalon-scan` as its users meet it: exit codes, messages, and what is in the database
+//! `avalon-scan` as its users meet it: exit codes, messages, and the contents of the database
 //! afterwards.
 
 mod edits;
@@ -245,7 +245,7 @@ fn links_to_files_are_songs_and_loops_are_named() {
     assert_eq!(home.songs().len(), 2);
 }
 
-/// Whatever is wrong with a path, the songs of the scan before stay.
+/// For every fault of a path, the songs of the scan before stay.
 #[test]
 fn paths_that_cannot_be_scanned_change_nothing() {
     let home = Home::new();
@@ -377,7 +377,7 @@ fn a_line_break_in_a_name_breaks_no_log_line() {
 
 /// As an ordinary user, because root may read everything.
 #[test]
-fn what_is_closed_to_the_user_is_named_and_passed_over() {
+fn folders_closed_to_the_user_are_named_and_passed_over() {
     let home = Home::new();
     let song = home.add("good.mp3");
     let closed = home.add("closed/inside.mp3").parent().expect("a parent").to_owned();

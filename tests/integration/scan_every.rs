@@ -224,7 +224,7 @@ fn reload_changes_the_interval() {
     });
 }
 
-/// An hour is left until the next scan, but it would not look at what is wanted now.
+/// An hour is left until the next scan, but that scan would not look at the new folders.
 #[test]
 fn reload_with_other_folders_scans_at_once() {
     let setup = setup();
@@ -265,7 +265,7 @@ fn postgresql_is_scanned_into_as_well() {
     assert_eq!(server.status()["generation"], generation);
     add(&server.path("music"), "b.mp3");
     wait_songs(&server, 2);
-    // What another program stores is set right, and served.
+    // The scan corrects rows of another program, and the server serves the corrected ones.
     let generation = wait_settled(&server);
     database.execute("DELETE FROM tracks");
     eventually("the rows again", || {

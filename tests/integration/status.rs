@@ -1,4 +1,4 @@
-//! What a running server shows of itself: its status, and its processes in `ps`.
+//! The state of a running server: its status, and its processes in `ps`.
 
 use std::fs;
 

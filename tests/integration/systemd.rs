@@ -94,7 +94,7 @@ fn scan_in_place_of_the_rows() {
     ));
 }
 
-/// It may be reading the database after it has begun with what was kept.
+/// It may be reading the database after it has begun with a kept snapshot.
 fn assert_active() {
     let state = show("ActiveState");
     assert!(["active", "reloading"].contains(&state.as_str()), "{state}");
@@ -146,7 +146,7 @@ impl Machine {
         http::get(&self.address, "/avalon/artists").success().len()
     }
 
-    /// Workers of the generation before may still take what waits for a moment.
+    /// Workers of the generation before may still take waiting connections for a moment.
     fn wait_artists(&self, count: usize) {
         eventually(&format!("{count} artists"), || (self.artists() == count).then_some(()));
     }
@@ -263,7 +263,7 @@ impl Machine {
         eventually("a song on a disk that was mounted", || (songs() == 3).then_some(()));
         sh_ok("cp /srv/music/song.mp3 /srv/music/disk/fourth.mp3");
         eventually("a change on it", || (songs() == 4).then_some(()));
-        // The watch does not hold it, and what is on it stays in the collection.
+        // The watch does not keep the disk busy, and its songs stay in the collection.
         sh_ok("umount /srv/music/disk && rm /srv/music/more/another.mp3");
         eventually("one song less", || (songs() == 3).then_some(()));
         sh_ok("systemctl stop avalon-watch.service");
@@ -301,7 +301,7 @@ impl Machine {
             assert_ne!(main_pid(), before);
         }
         loads.into_iter().for_each(Load::assert_nothing_lost);
-        // The database was read again, and holds what systemd has kept.
+        // The database was read again, and holds the rows that systemd has kept.
         eventually("fresh data", || {
             (show("StatusText") == "generation 1: 40 songs, 3 workers").then_some(())
         });
@@ -340,7 +340,7 @@ impl Machine {
     }
 
     fn restart_without_database(&self) {
-        // What the upgraded master has, and not what one before it had stored.
+        // The rows of the upgraded master, and not those of an earlier one.
         store(5);
         sh_ok("systemctl reload avalon.service");
         fs::write(DATABASE, "no database any more").expect("a file");

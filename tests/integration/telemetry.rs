@@ -1,4 +1,4 @@
-//! What leaves the processes beside answers: metrics, errors, log lines.
+//! The output of the processes beside answers: metrics, errors, log lines.
 
 mod access;
 mod alerts;

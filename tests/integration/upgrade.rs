@@ -84,14 +84,14 @@ fn setup() -> Setup {
     setup.flag("--pid=pid").flag("--keep-alive=1").wrapped(&["/bin/sh", "-c", "exec ./program \"$@\""])
 }
 
-/// A link, so that nothing is copied and a former program stays what it was.
+/// Makes a link, so that no copy is needed and a former program stays unchanged.
 fn install(path: &Path) {
     let _ = fs::remove_file(path);
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_avalon-master"), path).expect("a link");
 }
 
-/// Written by a shell: a child that another test forks could hold a file of ours open, and what
-/// is open for writing cannot be executed.
+/// Writes a file through a shell: a child that another test forks could hold an open file of this
+/// process, and a file that is open for writing cannot be executed.
 fn replace(path: &Path, content: &str) {
     const SCRIPT: &str = "rm -f \"$1\" && printf %s \"$2\" >\"$1\" && chmod 755 \"$1\"";
     let status =

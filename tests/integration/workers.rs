@@ -39,7 +39,7 @@ fn killed_workers_are_replaced() {
     for worker in &workers {
         kill(*worker, Signal::SIGKILL).expect("a worker");
     }
-    // What they had accepted is lost with them.
+    // Their accepted connections are lost with them.
     workers.iter().copied().for_each(wait_gone);
     // A connection made now waits in the queue, which outlives all workers.
     assert_eq!(server.get("/avalon/songs").success().len(), 20);

@@ -1,11 +1,11 @@
-//! Why a text is no database URL. No error repeats what may hold the password.
+//! The faults of database URLs. No error repeats a part that may hold the password.
 
 use std::fmt;
 
-/// Why a text is no database URL that this program can use.
+/// The reason why a text is not a database URL for this program.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DatabaseUrlError {
-    /// There is no `dialect://` or `dialect+driver://` in front.
+    /// `dialect://` or `dialect+driver://` is missing at the start.
     NoDialect,
     /// A dialect of SQLAlchemy that is not supported, or no dialect at all.
     Dialect(String),
@@ -13,13 +13,13 @@ pub enum DatabaseUrlError {
     Encrypted,
     /// A host between the slashes of a SQLite URL.
     SqliteHost,
-    /// A SQLite database that would live in the memory of one process.
+    /// A SQLite database in the memory of one process.
     InMemory,
     /// No port number from 1 to 65535 after the host.
     Port,
     /// An opening bracket without a closing one, or text behind it.
     Host,
-    /// As many of the first kind as of the second one are needed, and are not there.
+    /// The second list must have as many items as the first.
     Count(&'static str, &'static str),
     /// An `@` or `:` in the name of the database: most likely the user's name holds a `/`,
     /// and the text in the place of the database holds the password.

@@ -1,7 +1,7 @@
-//! Ports and names as they stand in a URL and in its parameters.
+//! Ports and names in a URL and in its parameters.
 
-/// A name that a message may repeat. Text that does not look like a name becomes `...`, so that no
-/// part of a password in a wrong place gets into a log.
+/// Returns a name that a message may repeat. Text that does not look like a name becomes `...`, so
+/// that no part of a misplaced password gets into a log.
 pub(super) fn printable_name(text: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "_+-".contains(c);
     if text.len() <= 30 && text.chars().all(is_name) { text.to_owned() } else { "...".to_owned() }

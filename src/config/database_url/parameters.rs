@@ -1,5 +1,5 @@
-//! The text after the `?` of a PostgreSQL URL: libpq's parameters. Each one takes effect, or is passed
-//! over because it changes nothing here, or is refused by name.
+//! The text after the `?` of a PostgreSQL URL: libpq's parameters. Each one takes effect, or is
+//! ignored because it has none here, or is refused by name.
 
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use super::postgres::{
 };
 use super::servers::Lists;
 
-/// There is no GSSAPI and no compression: so these parameters change nothing.
+/// This program has no GSSAPI and no compression, so these parameters have no effect.
 const WITHOUT_EFFECT: [&str; 6] =
     ["gsslib", "gssdelegation", "krbsrvname", "min_protocol_version", "sslcompression", "sslkeylogfile"];
 
-/// libpq knows these; a client that passes them over would do less than they ask for.
+/// libpq's parameters that this program must refuse: without them it would do less than the user
+/// asks for.
 const UNSUPPORTED: [&str; 12] = [
     "max_protocol_version",
     "oauth_client_id",
@@ -30,7 +31,8 @@ const UNSUPPORTED: [&str; 12] = [
     "sslpassword",
 ];
 
-/// Parameters override the text before the `?`, as with psycopg2; empty ones are passed over.
+/// Applies the parameters. They override the text before the `?`, as in psycopg2; empty ones are
+/// ignored.
 pub(super) fn apply(
     settings: &mut PostgresSettings,
     lists: &mut Lists,
@@ -57,7 +59,8 @@ pub(super) fn apply(
             "fallback_application_name" => fallback_name = Some(value),
             "options" => settings.options = Some(value),
             "passfile" => settings.password_file = Some(value.into()),
-            // Ours is always UTF-8, and GSSAPI is never tried: these ask for nothing else.
+            // The encoding is always UTF-8 and GSSAPI is never tried: these values ask for the
+            // same.
             "client_encoding" if ["utf8", "utf-8"].contains(&value.to_ascii_lowercase().as_str()) => {}
             "client_encoding" => return Err(DatabaseUrlError::Value("client_encoding", "utf8")),
             "gssencmode" if value != "require" => {}
@@ -75,7 +78,7 @@ pub(super) fn apply(
     settle_ssl_mode(settings, ssl_mode)
 }
 
-/// Time limits, and the kinds of server that the client accepts.
+/// Applies time limits, and the kinds of server that the client accepts.
 fn apply_limits(settings: &mut PostgresSettings, name: &str, value: &str) -> Result<bool, DatabaseUrlError> {
     let liveness = &mut settings.liveness;
     match name {
@@ -84,7 +87,7 @@ fn apply_limits(settings: &mut PostgresSettings, name: &str, value: &str) -> Res
             settings.connect_timeout = limit.map_or(ConnectTimeout::Never, ConnectTimeout::Each);
         }
         "keepalives" => liveness.keepalives = flag("keepalives", value)?,
-        // 0 is the default of the system for libpq, and ours here.
+        // 0 means the default of the system for libpq, and the program's own here.
         "keepalives_idle" => {
             let idle = limit("keepalives_idle", value, Duration::from_secs)?;
             liveness.idle = idle.unwrap_or(liveness.idle);
@@ -114,7 +117,7 @@ fn apply_limits(settings: &mut PostgresSettings, name: &str, value: &str) -> Res
     Ok(true)
 }
 
-/// Certificates and authentication.
+/// Applies certificates and authentication.
 fn apply_security(
     settings: &mut PostgresSettings,
     name: &str,
@@ -136,7 +139,7 @@ fn apply_security(
             "direct" => settings.tls.direct = true,
             _ => return Err(DatabaseUrlError::Value("sslnegotiation", "postgres or direct")),
         },
-        // Older versions than 1.2 are never spoken, and 1.3 is the newest there is.
+        // Versions before 1.2 are never used, and 1.3 is the newest.
         "ssl_min_protocol_version" => match value {
             "TLSv1" | "TLSv1.1" | "TLSv1.2" => settings.tls.only_version_1_3 = false,
             "TLSv1.3" => settings.tls.only_version_1_3 = true,
@@ -164,7 +167,7 @@ fn settle_ssl_mode(settings: &mut PostgresSettings, given: Option<SslMode>) -> R
     settings.ssl_mode = given.unwrap_or(settings.ssl_mode);
     if settings.root_certificates == RootCertificates::System {
         if given.is_some_and(|mode| mode != SslMode::VerifyFull) {
-            // A public authority gives anyone a certificate for their own name.
+            // A public authority gives all applicants a certificate for their own name.
             return Err(DatabaseUrlError::Value("sslmode", "verify-full with sslrootcert=system"));
         }
         settings.ssl_mode = SslMode::VerifyFull;
@@ -205,7 +208,7 @@ fn parse_target(value: &str) -> Result<Target, DatabaseUrlError> {
     }
 }
 
-/// The methods that a list allows: those it names, or all but those it names behind a `!`.
+/// Returns the methods that a list allows: those it names, or all but those it names behind a `!`.
 fn parse_auth_methods(value: &str) -> Result<Vec<AuthMethod>, DatabaseUrlError> {
     const EXPECTED: DatabaseUrlError = DatabaseUrlError::Value(
         "require_auth",
@@ -224,7 +227,7 @@ fn parse_auth_methods(value: &str) -> Result<Vec<AuthMethod>, DatabaseUrlError> 
             "md5" => named.push(AuthMethod::Md5),
             "scram-sha-256" => named.push(AuthMethod::Scram),
             "none" => named.push(AuthMethod::None),
-            // This program never does these.
+            // This program never uses these.
             "gss" | "sspi" | "oauth" => {}
             _ => return Err(EXPECTED),
         }
@@ -232,7 +235,7 @@ fn parse_auth_methods(value: &str) -> Result<Vec<AuthMethod>, DatabaseUrlError> 
     Ok(AuthMethod::ALL.into_iter().filter(|method| named.contains(method) != forbids).collect())
 }
 
-/// Whole units; zero and below mean no limit, as in libpq.
+/// Parses whole units; zero and below mean no limit, as in libpq.
 fn limit(
     name: &'static str,
     value: &str,

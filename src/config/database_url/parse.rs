@@ -13,8 +13,8 @@ use super::postgres::{
 };
 use super::servers::Lists;
 
-/// `rest` is the text after `sqlite://`. The path is taken as it is, without
-/// percent-decoding, as SQLAlchemy 1.3 does it.
+/// Returns the path of a SQLite file. `rest` is the text after `sqlite://`. The path is not
+/// percent-decoded, as in SQLAlchemy 1.3.
 pub(super) fn sqlite(driver: &str, rest: &str) -> Result<PathBuf, DatabaseUrlError> {
     if driver == "pysqlcipher" {
         return Err(DatabaseUrlError::Encrypted);
@@ -26,7 +26,7 @@ pub(super) fn sqlite(driver: &str, rest: &str) -> Result<PathBuf, DatabaseUrlErr
     };
     let (path, query) = location.split_once('?').unwrap_or((location, ""));
     for (name, _) in form_urlencoded::parse(query.as_bytes()) {
-        // These steer Python's sqlite3 module and mean nothing here.
+        // These control Python's sqlite3 module and have no effect here.
         let steers_python =
             ["cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout"];
         if !steers_python.contains(&name.as_ref()) {
@@ -40,7 +40,7 @@ pub(super) fn sqlite(driver: &str, rest: &str) -> Result<PathBuf, DatabaseUrlErr
     Ok(PathBuf::from(path))
 }
 
-/// `rest` is the text after `postgresql://`.
+/// Parses the settings of a server. `rest` is the text after `postgresql://`.
 pub(super) fn postgres(rest: &str) -> Result<PostgresSettings, DatabaseUrlError> {
     let (user, password, place) = split_credentials(rest);
     let authority_len = place.find(['/', '?']).unwrap_or(place.len());
@@ -79,8 +79,8 @@ pub(super) fn postgres(rest: &str) -> Result<PostgresSettings, DatabaseUrlError>
     Ok(settings)
 }
 
-/// User, password and the rest, split at the last `@` that can end them, as SQLAlchemy does:
-/// so a password may hold `@`, `/` and `:` as they are.
+/// Splits into user, password and the rest, at the last `@` that can end them, as SQLAlchemy does:
+/// so a password may hold `@`, `/` and `:` unencoded.
 fn split_credentials(text: &str) -> (Option<&str>, Option<&str>, &str) {
     for (at, _) in text.rmatch_indices('@') {
         let (before, after) = (&text[..at], &text[at + 1..]);

@@ -1,11 +1,11 @@
-//! How to reach a PostgreSQL server, in the words of libpq.
+//! The settings for a connection to a PostgreSQL server, in libpq's terms.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How to reach a PostgreSQL server; names and meanings are libpq's.
+/// The settings for a connection to a PostgreSQL server; names and meanings are libpq's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PostgresSettings {
     /// The servers, in the order in which they are tried; at least one.
@@ -22,11 +22,11 @@ pub struct PostgresSettings {
     pub ssl_mode: SslMode,
     /// The certificates that may vouch for the server.
     pub root_certificates: RootCertificates,
-    /// PEM file with our own certificate; `None`: `~/.postgresql/postgresql.crt` if it exists.
+    /// PEM file with the client certificate; `None`: `~/.postgresql/postgresql.crt` if it exists.
     pub client_certificate: Option<PathBuf>,
     /// PEM file with the key of that certificate; `None`: `~/.postgresql/postgresql.key`.
     pub client_key: Option<PathBuf>,
-    /// For all of connecting to an address, authentication included.
+    /// The limit for connecting to an address, authentication included.
     pub connect_timeout: ConnectTimeout,
     /// Shown in `pg_stat_activity`.
     pub application_name: String,
@@ -34,28 +34,28 @@ pub struct PostgresSettings {
     pub options: Option<String>,
     /// `None`: PGPASSFILE or `~/.pgpass`.
     pub password_file: Option<PathBuf>,
-    /// How a server that has gone is noticed.
+    /// The rules for detecting a dead server.
     pub liveness: Liveness,
     /// Whether a login must be bound to the TLS connection.
     pub channel_binding: ChannelBinding,
-    /// How the server may ask for a proof; `None`: any way.
+    /// The methods by which the server may authenticate the client; `None`: any.
     pub required_auth: Option<Vec<AuthMethod>>,
-    /// The rest about TLS.
+    /// Further settings of TLS.
     pub tls: TlsDetails,
     /// The kinds of server that the client accepts.
     pub target: Target,
-    /// Names of parameters that change nothing here.
+    /// Names of parameters that have no effect here.
     pub passed_over: Vec<String>,
 }
 
 /// One of the servers that a URL names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Server {
-    /// Where the server listens.
+    /// The place where the server listens.
     pub host: Host,
     /// TCP port, or the number in the name of the Unix socket.
     pub port: u16,
-    /// The address to connect to; `None`: those that a look-up of the host finds.
+    /// The address to connect to; `None`: the addresses of the host.
     pub address: Option<IpAddr>,
 }
 
@@ -71,11 +71,12 @@ pub enum ConnectTimeout {
 }
 
 impl ConnectTimeout {
-    /// The limit for an address that is the only one, or one of several; `None` waits for ever.
+    /// Returns the limit for an address that is the only one, or one of several; `None` waits for
+    /// ever.
     pub fn limit(self, is_only_one: bool) -> Option<Duration> {
         match self {
             ConnectTimeout::Default if is_only_one => Some(Duration::from_secs(10)),
-            // A server that gives no answer must leave time for the next one.
+            // A silent server must leave time for the next one.
             ConnectTimeout::Default => Some(Duration::from_secs(3)),
             ConnectTimeout::Never => None,
             ConnectTimeout::Each(limit) => Some(limit),
@@ -83,23 +84,23 @@ impl ConnectTimeout {
     }
 }
 
-/// How a server that has gone is noticed, over TCP.
+/// The rules for detecting a dead server, over TCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Liveness {
-    /// Whether to ask when nothing comes.
+    /// Whether to probe a silent connection.
     pub keepalives: bool,
-    /// After this time without anything.
+    /// Silence after which probing begins.
     pub idle: Duration,
-    /// Between two questions.
+    /// Time between two probes.
     pub interval: Duration,
-    /// Questions without an answer after which the server has gone.
+    /// Number of unanswered probes after which the server counts as dead.
     pub count: u32,
-    /// How long sent data may stay unacknowledged.
+    /// Longest time for which sent data may stay unacknowledged.
     pub user_timeout: Duration,
 }
 
 impl Liveness {
-    /// 25 seconds, either way.
+    /// Detects a dead server within 25 seconds.
     pub const BRISK: Liveness = Liveness {
         keepalives: true,
         idle: Duration::from_secs(10),
@@ -110,7 +111,7 @@ impl Liveness {
 }
 
 impl Default for Liveness {
-    /// A minute, either way.
+    /// Detects a dead server within a minute.
     fn default() -> Liveness {
         Liveness {
             keepalives: true,
@@ -127,22 +128,22 @@ impl Default for Liveness {
 pub enum ChannelBinding {
     /// Never.
     Disable,
-    /// Where the server offers it. The default.
+    /// If the server offers it. The default.
     Prefer,
-    /// Or no login at all.
+    /// Otherwise the login fails.
     Require,
 }
 
-/// How a server asks for a proof.
+/// A method by which a server authenticates the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMethod {
-    /// The password as it is.
+    /// The password in plain text.
     Password,
     /// A hash of it.
     Md5,
     /// SCRAM-SHA-256, with or without channel binding.
     Scram,
-    /// Not at all; a client certificate may have been asked for before.
+    /// None; but the server may have asked for a client certificate before.
     None,
 }
 
@@ -159,7 +160,7 @@ pub struct TlsDetails {
     pub direct: bool,
     /// Whether to refuse TLS 1.2.
     pub only_version_1_3: bool,
-    /// Whether to tell the server the name it was called by.
+    /// Whether to tell the server the name by which the client calls it.
     pub sni: bool,
     /// Whether to show a client certificate, if there is one.
     pub client_certificate: bool,
@@ -188,7 +189,7 @@ pub enum Target {
     PreferStandby,
 }
 
-/// Where a PostgreSQL server listens.
+/// The place where a PostgreSQL server listens.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Host {
     /// A host name or an address (IPv6 without brackets).
@@ -206,11 +207,11 @@ pub enum SslMode {
     Allow,
     /// TLS first; plain if the server does not offer it or it fails. The default.
     Prefer,
-    /// TLS. Verified like `VerifyCa` if there is a root certificate file, else not at all.
+    /// TLS. Verified like `VerifyCa` if there is a root certificate file, else not verified.
     Require,
     /// TLS, and a trusted root must vouch for the server's certificate.
     VerifyCa,
-    /// The same, and the certificate must be for this host.
+    /// Like `VerifyCa`, and the certificate must be for this host.
     VerifyFull,
 }
 
@@ -221,7 +222,7 @@ pub enum RootCertificates {
     Default,
     /// A PEM file.
     File(PathBuf),
-    /// Those the machine trusts; only together with `VerifyFull`.
+    /// The certificates that the machine trusts; only together with `VerifyFull`.
     System,
 }
 
@@ -230,12 +231,12 @@ pub enum RootCertificates {
 pub struct Secret(pub(super) String);
 
 impl Secret {
-    /// This text.
+    /// Wraps a text.
     pub(in crate::config) fn new(text: String) -> Secret {
         Secret(text)
     }
 
-    /// The text itself, for the one place that sends it.
+    /// Returns the text itself, for the one place that sends it.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -9,10 +9,10 @@ use super::postgres::{Host, Server};
 
 const DEFAULT_PORT: u16 = 5432;
 
-/// Debian's; a server on another machine or elsewhere is named anyway.
+/// Debian's folder; a URL names any other place.
 const DEFAULT_FOLDER: &str = "/var/run/postgresql";
 
-/// The lists as they are written. Each is a text with commas, so that a parameter replaces the whole list.
+/// The lists as written. Each is a text with commas, so that a parameter replaces the whole list.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     pub(super) hosts: String,
@@ -21,7 +21,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// Takes `host:port,[::1]:port` apart.
+    /// Parses `host:port,[::1]:port`.
     pub(super) fn of_authority(authority: &str) -> Result<Lists, DatabaseUrlError> {
         let (mut hosts, mut ports) = (Vec::new(), Vec::new());
         let mut rest = authority;
@@ -48,7 +48,7 @@ impl Lists {
         Ok(Lists { hosts: hosts.join(","), ports: ports.join(","), addresses: String::new() })
     }
 
-    /// Puts the lists together. One port is for all servers; an empty item stands for the default.
+    /// Combines the lists. One port is for all servers; an empty item means the default.
     pub(super) fn servers(&self) -> Result<Vec<Server>, DatabaseUrlError> {
         let hosts: Vec<&str> = self.hosts.split(',').collect();
         let ports: Vec<&str> = self.ports.split(',').collect();
@@ -82,7 +82,7 @@ fn server(host: &str, port: &str, address: &str) -> Result<Server, DatabaseUrlEr
         }
     };
     let host = match (host, address) {
-        // With an address libpq does not look whether the host is a folder.
+        // With an address libpq does not check whether the host is a folder.
         (host, Some(address)) if host.is_empty() || host.starts_with('/') => Host::Tcp(address.to_string()),
         ("", _) => Host::Unix(PathBuf::from(DEFAULT_FOLDER)),
         (host, _) if host.starts_with('/') => Host::Unix(PathBuf::from(host)),

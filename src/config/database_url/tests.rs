@@ -238,7 +238,7 @@ fn display_hides_the_password() {
     }
 }
 
-/// Everything a program could print about the outcome of a parse.
+/// Returns all texts that a program could print about the result of a parse.
 fn said(text: &str) -> String {
     match DatabaseUrl::parse(text) {
         Ok(url) => format!("{url} {url:?} {:?}", url.backend()),
@@ -265,7 +265,7 @@ proptest! {
         rest in "(/d)?(\\?(sslmode=x|foo=bar|connect_timeout=x|port=q))?",
     ) {
         let text = format!("{scheme}{user}:{before}SeCrEt{after}@{host}{rest}");
-        // Anything may be in the path of a file, but no password.
+        // The path of a file may hold any text, but no password.
         let is_path = text.starts_with("sqlite:///");
         prop_assert!(is_path || !said(&text).contains("SeCrEt"), "{} says {}", text, said(&text));
     }

@@ -1,4 +1,4 @@
-//! Values that Python writes without computing anything.
+//! Python values that need no computation.
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,7 +13,7 @@ const LEVELS: [(&str, i64); 7] = [
     ("DEBUG", 10),
 ];
 
-/// The rest of a text that is read from the front.
+/// A scanner for a text, from the front.
 pub(super) struct Scanner<'t> {
     pub(super) rest: &'t str,
 }
@@ -44,7 +44,7 @@ impl<'t> Scanner<'t> {
         rest.is_some()
     }
 
-    /// A name with dots, which is no prefix of a string.
+    /// Scans a name with dots that is not the prefix of a string.
     pub(super) fn name(&mut self) -> Option<&'t str> {
         let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
         let end = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());
@@ -57,7 +57,7 @@ impl<'t> Scanner<'t> {
         Some(name)
     }
 
-    /// A literal; a tuple needs no brackets here.
+    /// Scans a literal; a tuple needs no brackets here.
     pub(super) fn expression(&mut self) -> Option<Literal> {
         let first = self.literal()?;
         if !self.take(",") {
@@ -73,7 +73,7 @@ impl<'t> Scanner<'t> {
         Some(Literal::List(items))
     }
 
-    /// A literal; texts may stand behind each other, or be added.
+    /// Scans a literal; texts may follow each other, or be added.
     pub(super) fn literal(&mut self) -> Option<Literal> {
         let mut value = self.atom()?;
         while let Literal::Text(text) = &mut value {
@@ -119,7 +119,7 @@ impl<'t> Scanner<'t> {
             comma = self.take(",");
         }
         match items.len() {
-            // Brackets around a value are no tuple.
+            // Brackets around a single value do not make a tuple.
             1 if open == '(' && !comma => items.pop(),
             _ => Some(Literal::List(items)),
         }
@@ -137,7 +137,7 @@ impl<'t> Scanner<'t> {
         let digits = digits.replace('_', "").to_ascii_lowercase();
         let (digits, radix) = match digits.get(..2) {
             Some("0x") => (&digits[2..], 16),
-            // 022 is how Python 2 wrote it.
+            // Python 2 wrote it as 022.
             Some("0o") => (&digits[2..], 8),
             Some(start) if start.starts_with('0') => (&digits[1..], 8),
             _ => (digits.as_str(), 10),
@@ -148,7 +148,7 @@ impl<'t> Scanner<'t> {
     fn text(&mut self) -> Option<Literal> {
         let quote = self.rest.find(['\'', '"'])?;
         let prefix = self.rest[..quote].to_ascii_lowercase();
-        // A formatted text is computed.
+        // A formatted text needs computation.
         if !["", "r", "u", "b", "br", "rb"].contains(&prefix.as_str()) {
             return None;
         }
@@ -158,7 +158,7 @@ impl<'t> Scanner<'t> {
         if raw { Some(Literal::Text(inner.to_owned())) } else { unescaped(inner).map(Literal::Text) }
     }
 
-    /// The text between the next quotes, as it is written.
+    /// Returns the text between the next quotes, unchanged.
     pub(super) fn quoted(&mut self) -> Option<&'t str> {
         let quote = self.rest.get(..1)?;
         let triple = quote.repeat(3);
@@ -190,7 +190,7 @@ fn named(name: &str) -> Option<Literal> {
     }
 }
 
-/// Python's escapes; `None` for those that are wrong or name a character.
+/// Decodes Python's escapes; `None` for invalid ones and for names of characters.
 fn unescaped(text: &str) -> Option<String> {
     let mut result = String::new();
     let mut chars = text.chars();

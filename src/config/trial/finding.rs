@@ -9,17 +9,17 @@ use nix::unistd::{Gid, Uid};
 use crate::cli::chain;
 use crate::config::BindAddress;
 
-/// Something that a trial has found. `Display` says it, `source` has the system's reason.
+/// A finding of a trial. `Display` describes it, `source` has the system's reason.
 #[derive(Debug)]
 pub struct Finding {
-    /// The setting that it is about.
+    /// The setting concerned.
     pub key: &'static str,
-    /// The file or folder that the setting names, unless the obstacle says what it names.
+    /// The file or folder that the setting names, unless the obstacle names it.
     pub path: Option<PathBuf>,
     /// The obstacle.
     pub obstacle: Obstacle,
-    /// Whether a server with this configuration would certainly not start, or not do its work. Otherwise the
-    /// configuration may be right, or another program than the server would stumble.
+    /// Whether a server with this configuration would certainly not start, or not do its work.
+    /// Otherwise the configuration may be right, or the fault may concern another program.
     pub is_certain: bool,
 }
 
@@ -42,31 +42,32 @@ impl Error for Finding {
 /// The reason why a setting cannot take effect.
 #[derive(Debug)]
 pub enum Obstacle {
-    /// A folder stands where a file belongs.
+    /// A folder is in the place of a file.
     IsFolder,
-    /// Something else than a folder stands where a folder belongs.
+    /// A file of another kind is in the place of a folder.
     NoFolder(PathBuf),
-    /// A folder cannot be looked at.
+    /// A folder cannot be examined.
     Folder(PathBuf, io::Error),
-    /// Something else than a socket stands where a Unix socket belongs.
+    /// A file of another kind is in the place of a Unix socket.
     NoSocket,
-    /// The path of a Unix socket is too long; the number is the first length in bytes that is.
+    /// The path of a Unix socket is too long; the number is the first length in bytes that is not
+    /// allowed.
     LongPath(usize),
     /// The file or folder cannot be opened or listed.
     Unreadable(io::Error),
-    /// This cannot be looked at.
+    /// This path cannot be examined.
     Unseen(PathBuf, io::Error),
-    /// This process cannot write this.
+    /// This process cannot write to this path.
     Unwritable(PathBuf, nix::Error),
-    /// The account of the workers cannot write this.
+    /// The account of the workers cannot write to this path.
     UnwritableBy(PathBuf, Uid, Gid),
-    /// The address is used already.
+    /// The address is in use already.
     InUse(BindAddress),
     /// The address cannot be listened on.
     Listen(BindAddress, io::Error),
     /// The host has no address.
     Unresolved(HostObstacle),
-    /// The same of the host that metrics are sent to.
+    /// The host for metrics has no address.
     NoMetrics(HostObstacle),
 }
 
@@ -104,7 +105,7 @@ impl Error for Obstacle {
                 Some(error)
             }
             Obstacle::Unresolved(host) => host.source(),
-            // The reason is the text, or in the middle of it.
+            // The text includes the reason.
             Obstacle::Unreadable(_)
             | Obstacle::Unwritable(..)
             | Obstacle::NoMetrics(_)
@@ -118,19 +119,19 @@ impl Error for Obstacle {
     }
 }
 
-/// Why a host has no address.
+/// The reason why a host has no address.
 #[derive(Debug)]
 pub enum HostObstacle {
-    /// No thread could look the host up.
+    /// No thread could be started for the look-up.
     NoThread(String, io::Error),
-    /// The resolver says so.
+    /// The resolver returned an error.
     NoAddress(String, io::Error),
-    /// The resolver said nothing in this number of seconds.
+    /// The resolver did not answer within this number of seconds.
     Silence(String, u64),
 }
 
 impl HostObstacle {
-    /// Whether it is certain that the host has none.
+    /// Reports whether it is certain that the host has none.
     pub(super) fn is_certain(&self) -> bool {
         matches!(self, HostObstacle::NoAddress(..))
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// As it goes over the wire.
+/// Returns a full status in its wire form.
 fn full() -> Value {
     json!({
         "version": "1.0.0", "pid": 4711, "state": "serving", "uptime": 75.4, "generation": 3,
@@ -75,7 +75,7 @@ fn status_of_another_release_is_read() {
 }
 
 #[test]
-fn table_names_what_is_wrong() {
+fn table_names_faults() {
     let mut status = read(full());
     status.scan = None;
     assert_eq!(
@@ -121,7 +121,7 @@ fn scans_are_told_by_their_age() {
 }
 
 #[test]
-fn database_is_told_with_what_comes_next() {
+fn database_is_shown_with_the_next_try() {
     let mut source = read(full()).source.unwrap();
     source.next_try = Some(107.25);
     assert_eq!(

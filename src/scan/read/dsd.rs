@@ -237,7 +237,8 @@ mod tests {
     const DFF: Layout = Layout::DSDIFF;
     const RATE: u32 = 2_822_400;
 
-    /// DSF in stereo with so many samples stated and bytes there; `pointer` is that of the tag.
+    /// DSF in stereo with a stated number of samples and a real number of bytes; `pointer` is that
+    /// of the tag.
     fn dsf(rate: u32, channels: u32, samples: u64, bytes: usize, pointer: u64) -> Vec<u8> {
         let head = DSF.chunk(b"DSD ", &[0_u64, pointer].map(u64::to_le_bytes).concat());
         let numbers = [1, 0, 2, channels, rate, 1].map(u32::to_le_bytes).concat();

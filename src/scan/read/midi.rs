@@ -289,7 +289,7 @@ mod tests {
     fn the_length_is_that_of_the_longest_track() {
         let note = track(&[NOTE, END]);
         assert_eq!(seconds(&[head(0, 1, 96), note.clone()]), (Some(1.0), 0));
-        // A second tempo in the middle, stated in a track of its own.
+        // A second tempo in the middle, stated in a separate track.
         let tempi = track(&[&tempo(0, 1_000_000), &tempo(96, 250_000), END]);
         assert_eq!(seconds(&[head(1, 2, 96), tempi.clone(), note.clone()]), (Some(1.25), 0));
         assert_eq!(seconds(&[head(1, 2, 96), note.clone(), tempi]), (Some(1.25), 0));
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_a_fault_counts() {
+    fn events_before_a_fault_count() {
         for fault in [&b"\0\x90\x40"[..], b"\0\xf4", b"\0\xff\x03\x60x", b"\0\xff\x51\x03\x01", b"\0"] {
             assert_eq!(seconds(&[head(0, 1, 96), track(&[NOTE, fault])]), (Some(1.0), 1), "{fault:x?}");
         }

@@ -50,7 +50,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
             read_index(&index, first, reading);
             Ok(())
         }
-        // The frame of an index is no sound, and has a bit rate of its own.
+        // The frame of an index is not sound, and has another bit rate.
         Some(_) => read_unindexed(source, reading, first.at + first.frame.len as u64),
         None => Ok(frames::guess(source, reading, first, parse)?),
     }

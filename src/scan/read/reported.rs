@@ -27,7 +27,7 @@ fn files() -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn every_reported_file_gives_what_is_right() {
+fn every_reported_file_gives_the_right_values() {
     let text = fs::read_to_string(fixtures().join("field.tsv")).expect("a table");
     let mut due: BTreeMap<&str, &str> = text
         .lines()

@@ -290,7 +290,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_view_holds_what_the_file_holds(
+        fn any_view_holds_the_bytes_of_the_file(
             len in 0..3 * WINDOW,
             asks in prop::collection::vec((0..4 * WINDOW as u64, 0..2 * WINDOW), 1..20),
             from in 0..WINDOW as u64,

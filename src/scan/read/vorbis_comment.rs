@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_a_size_that_lies_is_kept() {
+    fn items_before_a_wrong_size_are_kept() {
         let whole = comments(&[b"TITLE=T", b"ARTIST=A"]);
         let second = whole.len() - 12;
         for size in [9_u32, 0x7fff_ffff, u32::MAX] {

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_told_from_what_is_there() {
+    fn missing_paths_are_split_from_existing_ones() {
         let home = tempfile::tempdir().expect("folder");
         let (there, gone) = (home.path().to_owned(), home.path().join("gone"));
         let batch = |paths: &[&PathBuf]| {

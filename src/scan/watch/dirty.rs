@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_cannot_tell_in_full_means_everything() {
+    fn events_that_the_kernel_lost_mean_everything() {
         let wd = watch(1)[0];
         let now = Instant::now();
         for mask in [AddWatchFlags::IN_Q_OVERFLOW, AddWatchFlags::IN_UNMOUNT] {

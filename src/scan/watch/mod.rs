@@ -133,7 +133,7 @@ impl<'a> Watcher<'a> {
             let poll = watching.poll.as_secs();
             warn!(
                 log,
-                "The kernel gives no events ({errno}){remedy}; everything is looked at every {poll} s"
+                "The kernel gives no events ({errno}){remedy}; the watch scans everything every {poll} s"
             );
         }
         let now = Instant::now();
@@ -182,7 +182,7 @@ impl<'a> Watcher<'a> {
             let batch = std::mem::take(&mut self.next);
             self.pass(batch)?;
         }
-        // In a pass of its own, so that refused paths do not block the others.
+        // In a separate pass, so that refused paths do not block the others.
         if is_poll && !is_whole && !self.again.is_empty() && self.trouble.retry.is_none() {
             let batch = std::mem::take(&mut self.again);
             self.pass(batch)?;
@@ -286,7 +286,7 @@ impl<'a> Watcher<'a> {
         let was_refused = self.again.is_empty() && self.trouble.refusal.take().is_some();
         if was_failing || was_refused {
             info!(self.log, "The scan can store the collection again");
-            // The same trouble is told when it comes back.
+            // The log names the same trouble again when it comes back.
             self.told.forget();
         }
     }
@@ -439,7 +439,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_pass_writes_is_known_by_its_name() {
+    fn files_that_a_pass_writes_are_known_by_their_names() {
         let own = [PathBuf::from("/music/avalon.sqlite")];
         for (path, expected) in [
             ("/music/avalon.sqlite", true),

@@ -59,7 +59,7 @@ impl Reload {
                 let source = std::error::Error::source(error).map(|source| format!(": {source}"));
                 warn!(
                     log,
-                    "The server could not be asked to read the collection again: {error}{}; it is asked again every {} s",
+                    "Could not ask the server to read the collection again: {error}{}; the watch asks every {} s",
                     source.unwrap_or_default(),
                     RETRY.as_secs()
                 );

@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_moves_is_watched_under_its_new_path_whatever_is_looked_at_first() {
+    fn a_folder_that_moves_is_watched_under_its_new_path_in_any_order() {
         for order in [["a/x", "b/y"], ["b/y", "a/x"]] {
             let mut home = Home::new(&["a/x/deep", "b"]);
             fs::rename(home.music("a/x"), home.music("b/y")).expect("rename");

@@ -48,7 +48,7 @@ fn lines_are_gathered_and_follow_a_file_that_is_moved() {
     answer(&log, "/c");
     log.flush(&discard());
     assert_eq!(fs::read_to_string(&path).unwrap(), "/c 7\n");
-    // More than is gathered is written without being asked for.
+    // Lines beyond the limit are written without a flush.
     (0..GATHERED_MAX).for_each(|_| answer(&log, "/d"));
     assert!(fs::metadata(&path).unwrap().len() > GATHERED_MAX as u64);
 }
@@ -72,7 +72,7 @@ fn lost_lines_are_counted_and_told_when_lines_can_be_written_again() {
     assert_eq!(log.output.take_lost(), 2);
 }
 
-/// A reader that is slow at a pipe loses whole lines, and gets no halves.
+/// A slow reader of a pipe loses whole lines, and gets no partial ones.
 #[test]
 fn lines_in_a_pipe_are_whole() {
     let (mut reader, writer) = UnixStream::pair().unwrap();

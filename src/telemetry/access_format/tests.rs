@@ -6,7 +6,7 @@ use super::*;
 const DEFAULT: &str = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"";
 const TIME: &str = "[24/Nov/2026:05:46:00 +0000]";
 
-/// What Gunicorn's own `Logger.access` wrote of requests; `generate.py` beside the file tells how.
+/// Lines that Gunicorn's own `Logger.access` wrote; `generate.py` beside the file recorded them.
 #[test]
 fn lines_look_as_gunicorn_writes_them() {
     let lines = include_str!("../../../tests/fixtures/logging/access.jsonl").lines();
@@ -73,7 +73,7 @@ fn nothing_in_a_request_ends_a_line_or_a_quoted_field() {
 }
 
 #[test]
-fn json_lines_are_objects_without_what_is_not_there() {
+fn json_lines_are_objects_without_missing_values() {
     let header = |name: &str| (name == "user-agent").then_some(&b"curl \"x\"\n\xff"[..]);
     let parsed: Json =
         serde_json::from_str(&line("json", &record("/avalon/songs?query=a", &header))).unwrap();

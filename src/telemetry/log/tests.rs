@@ -114,7 +114,7 @@ fn a_file_that_was_moved_is_left_as_soon_as_another_has_its_name() {
     std::fs::rename(&path, &moved).unwrap();
     look();
     info!(log.logger(), "two");
-    // The program that moved it may be about to make the new one.
+    // The program that moved the file may be about to make the new one.
     assert!(!path.exists());
     File::create(&path).unwrap();
     log.lines.output.forget_looking();
@@ -147,7 +147,7 @@ fn a_file_that_cannot_be_followed_is_named_once() {
     assert_eq!(lines[1..], ["INFO goes on"]);
 }
 
-/// `copytruncate`: the same file, which is appended to wherever its end is.
+/// `copytruncate`: the same file, to whose end the log appends.
 #[test]
 fn a_file_that_was_emptied_is_written_from_its_beginning() {
     let folder = tempfile::tempdir().unwrap();
@@ -160,7 +160,7 @@ fn a_file_that_was_emptied_is_written_from_its_beginning() {
 }
 
 #[test]
-fn json_has_what_the_program_wrote_as_keys() {
+fn json_has_the_key_values_as_keys() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
     let log = log("json", &path);
@@ -191,7 +191,7 @@ fn lines_that_cannot_be_written_are_counted() {
     assert_eq!(log.lost(), 2);
 }
 
-/// A pipe with O_DIRECT keeps writes apart: a read gives what one write wrote.
+/// A pipe with O_DIRECT keeps writes apart: each read returns one write.
 #[test]
 fn a_record_is_one_write_and_a_full_pipe_is_not_waited_for() {
     use nix::fcntl::OFlag;
@@ -218,7 +218,7 @@ fn a_record_is_one_write_and_a_full_pipe_is_not_waited_for() {
     assert_eq!(log.lost(), 2);
 }
 
-/// A pipe takes what fits of a line that is longer than its pages.
+/// A pipe takes a part of a line that is longer than its pages.
 #[test]
 fn a_line_that_was_cut_off_does_not_run_into_the_next() {
     use nix::fcntl::OFlag;

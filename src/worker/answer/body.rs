@@ -13,8 +13,8 @@ use super::piece::Piece;
 use crate::worker::watch::exchange::Exchange;
 use crate::worker::watch::turn::{self, Turn};
 
-/// How many bytes are copied in the time that compressing one takes, or gathering one from all over the
-/// collection and copying it then.
+/// Bytes that are copied in the time in which one byte is compressed, or in which one byte is
+/// collected from scattered entities and copied.
 const COMPRESSING: usize = turn::LEN / PIECE;
 const GATHERING: usize = 8;
 
@@ -34,7 +34,8 @@ impl Payload {
         Payload { kind: PayloadKind::Whole(bytes), exchange: None }
     }
 
-    /// Short lists are gathered at once, so that head and body leave in one write.
+    /// Creates the body of a list. It gathers a short list at once, so that head and body leave in
+    /// one write.
     pub(in crate::worker) fn of(mut list: ListBody, coding: Option<Coding>) -> Self {
         let short = list.len() <= PIECE as u64;
         let stored = coding.and_then(|coding| list.stored(coding));
@@ -105,18 +106,18 @@ impl PayloadKind {
 /// A long list, sent piece by piece.
 struct Stream {
     source: Source,
-    /// Set while it waits until the other connections of the worker have had their turn: hyper asks for
-    /// one piece after the other as long as the client is quick enough.
+    /// Set while it waits for the turns of the worker's other connections: hyper asks for one piece
+    /// after the other as long as the client reads fast enough.
     rest: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-/// Where its bytes come from.
+/// The source of the bytes.
 enum Source {
     Plain(ListBody),
     Compressed {
         list: ListBody,
         packed: Box<Packed>,
-        /// Taken from the list, and still to be compressed.
+        /// A piece of the list that is still to be compressed.
         taken: Piece,
     },
     /// The rest of a list that the snapshot holds compressed.
@@ -141,18 +142,18 @@ impl Stream {
         }
     }
 
-    /// Bytes that are still to come, if that is known.
+    /// Returns the number of bytes still to come, if known.
     fn len(&self) -> Option<u64> {
         match &self.source {
             Source::Plain(list) => Some(list.len()),
-            // The head of an answer does not tell where its bytes come from.
+            // The head of an answer does not show which source follows.
             Source::Compressed { .. } | Source::Stored(_) => None,
         }
     }
 }
 
 impl Source {
-    /// The next piece; an empty one is not the end.
+    /// Returns the next piece. An empty piece does not mean the end.
     fn next(&mut self, turn: Option<&Turn>) -> Option<Piece> {
         match self {
             Source::Plain(list) => {
@@ -197,7 +198,7 @@ mod tests {
     use crate::snapshot::query::Runs;
     use crate::snapshot::{self, LIST_HEAD, Owner, Selection, Snapshot, Verify};
 
-    /// Albums whose names are short, long enough to be borrowed in runs, or by themselves.
+    /// Albums with short names, long enough to be borrowed in runs, or only by themselves.
     fn snapshot(lengths: &[usize]) -> &'static Snapshot<'static> {
         let named = |(at, len): (usize, &usize)| Named {
             id: Uuid::from_u128(at as u128),
@@ -250,7 +251,7 @@ mod tests {
             let mut context = Context::from_waker(Waker::noop());
             loop {
                 match Pin::new(&mut payload).poll_frame(&mut context) {
-                    // Others have their turn.
+                    // The other connections have their turn.
                     Poll::Pending => continue,
                     Poll::Ready(Some(Ok(frame))) => sent.put(frame.into_data().unwrap()),
                     Poll::Ready(_) => break,

@@ -1,5 +1,5 @@
-//! Reused buffers in which bodies are gathered: malloc is slow with blocks of some kilobytes, as it tidies up
-//! its lists for each that is freed.
+//! Reused buffers in which bodies are gathered: malloc is slow with blocks of some kilobytes,
+//! because it tidies its lists with every freed block.
 
 use std::cell::RefCell;
 
@@ -7,21 +7,22 @@ use bytes::Bytes;
 
 /// Buffers that a thread keeps.
 const KEPT: usize = 8;
-/// Larger ones are not kept. Together with their number: half a megabyte of a worker at most.
+/// Larger buffers are not kept. Together the kept ones take half a megabyte of a worker at most.
 const KEPT_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// An empty buffer for `len` bytes.
+/// Returns an empty buffer for `len` bytes.
 pub(in crate::worker) fn take(len: usize) -> Vec<u8> {
     let mut buffer = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
     buffer.reserve(len);
     buffer
 }
 
-/// The content of a buffer. The buffer is reused when the last reference to the content is dropped.
+/// Returns the content of a buffer. The buffer is reused when the last reference to the content is
+/// dropped.
 pub(in crate::worker) fn freeze(buffer: Vec<u8>) -> Bytes {
     Bytes::from_owner(Buffer(buffer))
 }
@@ -41,7 +42,7 @@ impl Drop for Buffer {
             return;
         }
         buffer.clear();
-        // A thread that is ending has no place for it any more.
+        // A thread that is ending cannot keep it.
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
             if free.len() < KEPT {

@@ -1,8 +1,8 @@
-//! Answers that hyper gives by itself to bytes that are not HTTP: hyper leaves their bodies empty, and this
-//! module puts the envelope of all other errors into them, with the fields that all answers have.
+//! The answers that hyper itself gives to bytes that are not HTTP. hyper leaves their bodies empty;
+//! this module adds the envelope of all other errors, with the fields that all answers have.
 //!
-//! They are found where they leave: the last bytes before a connection closes, a head of status 400, 414 or
-//! 431 that announces no body. No answer of the service looks like that.
+//! The module finds them on their way out: the last bytes before a connection closes, a head of
+//! status 400, 414 or 431 that announces no body. No answer of the service looks like that.
 
 use std::ops::Deref;
 
@@ -10,25 +10,25 @@ use hyper::StatusCode;
 
 use super::error::ApiError;
 
-/// More bytes than such a head has.
+/// Upper bound of the bytes of such a head.
 const HEAD_MAX: usize = 256;
 const NO_BODY: &str = "content-length: 0\r\n";
-/// Where in a head the status stands, behind `HTTP/1.1 `.
+/// Offset of the status in a head, behind `HTTP/1.1 `.
 const STATUS_AT: usize = 9;
 
-/// A canned answer in the last of some pieces that are to be sent.
+/// A canned answer in the last of some pieces to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::worker) struct Canned {
     pub(in crate::worker) status: StatusCode,
-    /// Bytes of its head, which is the end of them.
+    /// Bytes of its head, which ends the pieces.
     head_len: usize,
-    /// Where in the head it says that there is no body.
+    /// Offset in the head of the statement that there is no body.
     no_body_at: usize,
-    /// Whether the head is to have another status than hyper's: 414.
+    /// Whether the status changes from hyper's to 414.
     is_corrected: bool,
 }
 
-/// The canned answer that these pieces end with.
+/// Returns the canned answer at the end of these pieces.
 pub(in crate::worker) fn find<P: Deref<Target = [u8]>>(pieces: &[P]) -> Option<Canned> {
     let last = pieces.iter().rev().find(|piece| !piece.is_empty())?;
     // A quick look that nearly all answers fail: they end with a body.
@@ -36,7 +36,7 @@ pub(in crate::worker) fn find<P: Deref<Target = [u8]>>(pieces: &[P]) -> Option<C
         return None;
     }
     let begin = last.len().saturating_sub(HEAD_MAX);
-    // In the version of the request before.
+    // hyper uses the version of the request before.
     let begin = begin + find_last(&last[begin..], b"HTTP/1.")?;
     let head = std::str::from_utf8(&last[begin..]).ok()?;
     let status = match head.get(9..12)? {
@@ -49,8 +49,8 @@ pub(in crate::worker) fn find<P: Deref<Target = [u8]>>(pieces: &[P]) -> Option<C
 }
 
 impl Canned {
-    /// The answer to a request line that did not end before hyper's buffer was full. hyper calls that
-    /// 431 or 414, as the bytes happened to arrive.
+    /// Turns this into the answer to a request line that did not end before hyper's buffer was
+    /// full. hyper answers 431 or 414, depending on how the bytes arrived.
     pub(in crate::worker) fn to_endless_line(self) -> Canned {
         let too_long = StatusCode::URI_TOO_LONG;
         match self.status {
@@ -61,8 +61,8 @@ impl Canned {
         }
     }
 
-    /// The pieces in which it was found, with a body and with these fields (lines that each end with CR and
-    /// LF); and the length of that body.
+    /// Returns the pieces with a body and with these fields (lines that each end with CR and LF),
+    /// and the length of that body.
     pub(in crate::worker) fn completed<P: Deref<Target = [u8]>>(
         &self,
         pieces: &[P],
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn canned_answers_get_a_body_whatever_leaves_with_them() {
+    fn canned_answers_get_a_body_behind_any_bytes() {
         let whole = replaced(&[CANNED]).unwrap();
         let text = String::from_utf8(whole.clone()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

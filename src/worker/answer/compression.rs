@@ -24,7 +24,7 @@ pub(in crate::worker) enum Coding {
 }
 
 impl Coding {
-    /// As HTTP and our entity tags call it.
+    /// Returns its name in HTTP and in this server's entity tags.
     pub(in crate::worker) fn name(self) -> &'static str {
         match self {
             Coding::Gzip => "gzip",
@@ -32,7 +32,7 @@ impl Coding {
         }
     }
 
-    /// As the snapshot calls it.
+    /// Returns its name in the snapshot.
     pub(in crate::worker) fn packing(self) -> Packing {
         match self {
             Coding::Gzip => Packing::Gzip,
@@ -53,13 +53,14 @@ impl Coding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::worker) struct Acceptable {
     coding: Coding,
-    /// Least size of a body that is compressed, in bytes.
+    /// Smallest body that is compressed, in bytes.
     least: u64,
 }
 
 impl Acceptable {
-    /// The coding that `Accept-Encoding` prefers (RFC 9110 12.5.3), zstd among equals; `None` for no coding.
-    /// Bodies of less than `least` bytes are not compressed, unless the client forbids plain ones.
+    /// Returns the coding that `Accept-Encoding` prefers (RFC 9110 12.5.3), zstd among equals;
+    /// `None` for no coding. Bodies of less than `least` bytes are not compressed, unless the
+    /// client forbids plain ones.
     pub(in crate::worker) fn of(headers: &HeaderMap, least: u64) -> Option<Acceptable> {
         let (mut zstd, mut gzip, mut identity, mut any) = (None, None, None, None);
         for value in headers.get_all(ACCEPT_ENCODING) {
@@ -79,7 +80,7 @@ impl Acceptable {
         }
         let codings = [(Coding::Gzip, gzip), (Coding::Zstd, zstd)];
         let weighed = codings.map(|(coding, weight)| (coding, weight.or(any).unwrap_or(0)));
-        // The last of those that weigh the same.
+        // The last of equal weights wins.
         let (coding, weight) = weighed.into_iter().max_by_key(|(_, weight)| *weight)?;
         let forbidden = identity.or(any) == Some(0);
         if weight == 0 || (weight < identity.unwrap_or(0) && !forbidden) {
@@ -93,7 +94,7 @@ impl Acceptable {
     }
 }
 
-/// A quality value in thousandths; a malformed one is none.
+/// Returns a quality value in thousandths; `None` if it is malformed.
 #[allow(clippy::cast_possible_truncation, reason = "the value is 0 to 1")]
 fn weight(parameter: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(parameter).ok()?;
@@ -130,8 +131,9 @@ impl Packed {
         Packed(encoder.ok())
     }
 
-    /// Takes a piece, and gives the bytes that are ready to be sent, perhaps none. `None` if the encoder has
-    /// failed, as when memory has run out: the end of the coding is missing then, and the client notices.
+    /// Compresses a piece, and returns the bytes that are ready to be sent, perhaps none. `None` if
+    /// the encoder has failed, for example for lack of memory: the body then lacks the end of the
+    /// coding, and the client notices.
     pub(in crate::worker) fn push(&mut self, piece: &[u8]) -> Option<Bytes> {
         let pushed = match self.0.as_mut()? {
             Encoder::Gzip(encoder) => encoder.write_all(piece).map(|()| std::mem::take(encoder.get_mut())),
@@ -140,7 +142,7 @@ impl Packed {
         pushed.ok().map(Bytes::from)
     }
 
-    /// The last bytes; then `None`.
+    /// Returns the last bytes; then `None`.
     pub(in crate::worker) fn finish(&mut self) -> Option<Bytes> {
         let finished: io::Result<Vec<u8>> = match self.0.take()? {
             Encoder::Gzip(encoder) => encoder.finish(),
@@ -150,7 +152,7 @@ impl Packed {
     }
 }
 
-/// What was compressed.
+/// Decompresses the bytes.
 #[cfg(test)]
 pub(in crate::worker) fn unpacked(coding: Coding, bytes: &[u8]) -> Vec<u8> {
     use std::io::Read;

@@ -1,6 +1,7 @@
 //! The fields that let pages of other origins read answers (CORS, as the Fetch standard has it).
 //!
-//! No answer allows credentials: the API knows none, so a page learns no more than its own server could.
+//! No answer allows credentials: the API has none, so a page learns no more than its own server
+//! could.
 
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -13,11 +14,12 @@ use super::error;
 use super::response::{SNAPSHOT, TIMING, TOTAL_COUNT};
 use crate::config::AllowedOrigins;
 
-/// Seconds for which browsers remember an answer to a preflight request; they limit it to about as much.
+/// Seconds for which browsers remember an answer to a preflight request; their own limit is
+/// similar.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
-/// Which pages may read answers, and which fields of them.
+/// The pages that may read answers, and the fields that they may read.
 pub(in crate::worker) struct Cors {
     allowed: Allowed,
     exposed: Option<HeaderValue>,
@@ -29,7 +31,8 @@ enum Allowed {
 }
 
 impl Cors {
-    /// `None` where only pages of the server's own address may. `request_id` is the field of ids of requests.
+    /// Returns `None` if only pages of the server's own address may read. `request_id` is the field
+    /// of request ids.
     pub(in crate::worker) fn of(origins: &AllowedOrigins, request_id: Option<&str>) -> Option<Self> {
         let allowed = match origins {
             AllowedOrigins::All => Allowed::All,
@@ -43,12 +46,13 @@ impl Cors {
         Some(Cors { allowed, exposed: HeaderValue::try_from(names.join(", ")).ok() })
     }
 
-    /// Adds to an answer what the page that asks, if it is one, may do with it.
+    /// Adds the permissions of the requesting page to an answer, if a page requests it.
     pub(in crate::worker) fn add(&self, method: &Method, request: &HeaderMap, response: &mut HeaderMap) {
         let origin = match &self.allowed {
             Allowed::All => request.contains_key(ORIGIN).then_some(ANY),
             Allowed::Named(names) => {
-                // Caches must not give one origin the answer for another, or for none.
+                // A cache must not give an answer for one origin to another, or to a request
+                // without origin.
                 vary(response);
                 request.get(ORIGIN).filter(|origin| names.contains(origin)).cloned()
             }
@@ -65,7 +69,7 @@ impl Cors {
     }
 }
 
-/// Names the origin among the request fields by which an answer is chosen.
+/// Lists the origin among the request fields that select an answer.
 fn vary(response: &mut HeaderMap) {
     let others = response.get(VARY).and_then(|value| value.to_str().ok());
     let value = others.and_then(|others| HeaderValue::try_from(format!("{others}, origin")).ok());
@@ -121,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn preflight_requests_are_told_what_may_be_asked() {
+    fn preflight_requests_learn_the_allowed_methods_and_fields() {
         let asked = [(ORIGIN, "https://a"), (ACCESS_CONTROL_REQUEST_METHOD, "GET")];
         let response = added(&AllowedOrigins::All, Method::OPTIONS, &asked);
         assert_eq!(response[ACCESS_CONTROL_ALLOW_METHODS], error::ALLOW);

@@ -1,4 +1,5 @@
-//! The field `Date`, written out once a second. hyper's own stays in the future after the clock was set back.
+//! The field `Date`, written once a second. hyper's own stays in the future after the clock was set
+//! back.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,7 +16,7 @@ impl Date {
         Date(Mutex::new((now.as_second(), written(now))))
     }
 
-    /// The value for an answer that is made now.
+    /// Returns the value for an answer that is made now.
     pub(in crate::worker) fn now(&self) -> HeaderValue {
         self.at(Timestamp::now())
     }
@@ -29,7 +30,8 @@ impl Date {
     }
 }
 
-/// As RFC 9110 5.6.7 prefers it, which has no years before 0 and after 9999.
+/// Formats a time in the form that RFC 9110 5.6.7 prefers. The form lacks years before 0 and after
+/// 9999.
 fn written(now: Timestamp) -> HeaderValue {
     let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok();
     let value = text.and_then(|text| HeaderValue::try_from(text).ok());

@@ -1,7 +1,7 @@
 //! Entity tags of lists, and the conditions that name them (RFC 9110 13).
 //!
-//! A tag tells the snapshot, the question, the length of the list and its coding: so the worker knows whether a
-//! client has the current list without making that list.
+//! A tag identifies the snapshot, the question, the length of the list and its coding: so the
+//! worker knows whether a client has the current list without making that list.
 
 use bytes::Bytes;
 use hyper::HeaderMap;
@@ -13,16 +13,16 @@ use super::compression::{Acceptable, Coding};
 use super::hex;
 use crate::snapshot::Kind;
 
-/// Snapshot and question: the same on every server that has the same rows.
+/// Snapshot and question. Servers with the same rows have the same tag.
 pub(in crate::worker) type Tag = [u8; 50];
 
-/// The tag of a list of `kind` that is asked for by `query_string`. `settings` is another number where the same
-/// question has another answer.
+/// Returns the tag of the list of `kind` for `query_string`. `settings` is a number that differs if
+/// the settings change the answer.
 pub(in crate::worker) fn of(snapshot_hash: u128, kind: Kind, query_string: &str, settings: u64) -> Tag {
     tag(snapshot_hash, b'0' + kind.number(), xxh3_64_with_seed(query_string.as_bytes(), settings))
 }
 
-/// The tag of one entity, at its own address.
+/// Returns the tag of one entity, at its own address.
 pub(in crate::worker) fn of_entity(snapshot_hash: u128, kind: Kind, id: Uuid, query_string: &str) -> Tag {
     let (high, low) = id.as_u64_pair();
     tag(snapshot_hash, b'a' + kind.number(), xxh3_64_with_seed(query_string.as_bytes(), high ^ low))
@@ -36,7 +36,7 @@ fn tag(snapshot_hash: u128, resource: u8, question: u64) -> Tag {
     tag
 }
 
-/// The strong entity tag of one representation, which has `len` bytes before it is coded.
+/// Returns the strong entity tag of one representation, which has `len` bytes before it is coded.
 pub(in crate::worker) fn value(tag: &Tag, len: u64, coding: Option<Coding>) -> HeaderValue {
     let mut text = Vec::with_capacity(80);
     text.push(b'"');
@@ -54,15 +54,16 @@ pub(in crate::worker) fn value(tag: &Tag, len: u64, coding: Option<Coding>) -> H
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// The tag of the representation that a client would get, if `If-None-Match` says that the client has it. The
-/// coding is that which the request accepts, as a cache asks for clients that accept others.
+/// Returns the tag of the representation that a client would get, if `If-None-Match` says that the
+/// client has it. The coding is one that the request accepts, because a cache asks for clients that
+/// accept others.
 pub(in crate::worker) fn known(
     headers: &HeaderMap,
     tag: &Tag,
     accepted: Option<Acceptable>,
 ) -> Option<HeaderValue> {
     candidates(headers, &IF_NONE_MATCH).find_map(|candidate| {
-        // A weak comparison.
+        // The comparison is weak.
         let strong = candidate.strip_prefix(b"W/").unwrap_or(candidate);
         let rest =
             strong.strip_prefix(b"\"")?.strip_suffix(b"\"")?.strip_prefix(&tag[..])?.strip_prefix(b"-")?;
@@ -73,14 +74,15 @@ pub(in crate::worker) fn known(
     })
 }
 
-/// Whether `If-None-Match` names this representation, or any.
+/// Reports whether `If-None-Match` names this representation, or any.
 pub(in crate::worker) fn knows(headers: &HeaderMap, selected: &HeaderValue) -> bool {
     candidates(headers, &IF_NONE_MATCH).any(|candidate| {
         candidate == b"*" || candidate.strip_prefix(b"W/").unwrap_or(candidate) == selected.as_bytes()
     })
 }
 
-/// Whether there is a precondition that does not hold: `If-Match` without this strong tag of what there is.
+/// Reports whether a precondition fails: `If-Match` without the strong tag of the present
+/// representation.
 pub(in crate::worker) fn is_unmatched(headers: &HeaderMap, selected: Option<&HeaderValue>) -> bool {
     let names_it = |candidate: &[u8]| {
         candidate == b"*" || selected.is_some_and(|selected| selected.as_bytes() == candidate)
@@ -88,7 +90,7 @@ pub(in crate::worker) fn is_unmatched(headers: &HeaderMap, selected: Option<&Hea
     headers.contains_key(IF_MATCH) && !candidates(headers, &IF_MATCH).any(names_it)
 }
 
-/// The members of a list of tags. None of ours has a comma.
+/// Returns the members of a list of tags. This server's tags hold no comma.
 fn candidates<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> + use<'h> {
     let values = headers.get_all(name).iter();
     values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii))
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_compared_weakly_with_what_would_be_sent() {
+    fn tags_are_compared_weakly_with_the_answer_to_be_sent() {
         let ours = of(0xabc, Kind::Song, "limit=1", 0);
         for (accepts, len, coding) in [
             ("gzip", 999, None),

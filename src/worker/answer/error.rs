@@ -1,7 +1,7 @@
-//! One table: what is wrong with a request, its HTTP status, code, message and payload.
+//! The table of errors: for each kind of bad request its HTTP status, code, message and payload.
 //!
-//! Codes and messages are avalonms' own, as recorded from 0.6.0; 4 to 7 are new.
-//! No error tells anything about the inside of the server.
+//! Codes and messages are avalonms' own, as recorded from 0.6.0; 4 to 7 are new. No error reveals
+//! the inside of the server.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ pub(in crate::worker) enum ApiError {
     NotFound,
     /// An endpoint that exists, but not for this method.
     MethodNotAllowed,
-    /// `order` by something that is no field of the kind.
+    /// `order` by a field that the kind lacks.
     InvalidOrder(String),
     /// `direction` that is neither `asc` nor `desc`.
     InvalidDirection(String),
@@ -123,7 +123,7 @@ impl ApiError {
         }
     }
 
-    /// The payload as JSON text: a number in it may be larger than any type of ours.
+    /// Returns the payload as JSON text: a number in it may be larger than any Rust integer.
     fn payload(&self) -> String {
         match self {
             ApiError::InvalidOrder(field) => json!({ "field": field }).to_string(),

@@ -1,5 +1,5 @@
-//! Links from one page of a list to others (RFC 8288), as references relative to the request's own address: so they
-//! are right also where a proxy has changed its path or host.
+//! Links from one page of a list to others (RFC 8288), as references relative to the request's own
+//! address: so they stay right if a proxy has changed its path or host.
 
 use hyper::header::HeaderValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -10,7 +10,7 @@ use crate::snapshot::Page;
 /// Bytes of the longest field: proxies refuse answers whose heads are larger than their buffers, of 4 KB as a rule.
 const LEN_MAX: usize = 2048;
 
-/// What may stand in a target for hyper, but in no reference (RFC 3986).
+/// Bytes that hyper allows in a target and RFC 3986 forbids in a reference.
 pub(super) const NO_REFERENCE: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -26,9 +26,9 @@ pub(super) const NO_REFERENCE: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// The field `Link` of the page of a list of `total` entities that `query_string` asks for: the first page, the one
-/// before, the next and the last, as far as there are such. `None` where pages hold nothing, or where the question is
-/// so long that the field would be too long.
+/// Returns the field `Link` of the page of a list of `total` entities that `query_string` asks for:
+/// the first page, the previous, the next and the last, as far as they exist. `None` if pages are
+/// empty, or if the question is too long for the field.
 pub(in crate::worker) fn links(query_string: &str, page: Page, total: usize) -> Option<HeaderValue> {
     let Page { limit, offset } = page;
     if limit == 0 {
@@ -53,7 +53,7 @@ pub(in crate::worker) fn links(query_string: &str, page: Page, total: usize) -> 
     HeaderValue::try_from(text).ok()
 }
 
-/// All parameters but limit and offset, as the client has written them, each with `&` behind it.
+/// Returns all parameters but limit and offset, as the client wrote them, each followed by `&`.
 fn others(query_string: &str) -> String {
     let mut kept = String::with_capacity(query_string.len());
     for pair in query_string.split('&').filter(|pair| !pair.is_empty()) {
@@ -71,7 +71,7 @@ fn others(query_string: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Relation and offset of each link.
+    /// Returns relation and offset of each link.
     fn of(limit: usize, offset: usize, total: usize) -> Vec<(String, usize)> {
         let Some(links) = links("", Page { limit, offset }, total) else { return Vec::new() };
         let of = |link: &str| {

@@ -14,33 +14,33 @@ use crate::snapshot::query::Runs;
 use crate::snapshot::{Kind, LIST_HEAD, Owner, Selection, Snapshot, SongCounts};
 use crate::worker::watch::turn;
 
-/// Bytes that are gathered into one piece of a body.
+/// Most bytes that are gathered into one piece of a body.
 pub(in crate::worker) const PIECE: usize = 64 * 1024;
 /// Runs of at least this length are sent from the mapping, not copied.
 const BORROWED_LEAST: usize = 16 * 1024;
-/// Bytes of such a run that are handed to the kernel at once.
+/// Most bytes of such a run that are handed to the kernel at once.
 pub(in crate::worker) const SLICE: usize = turn::LEN;
 
-/// A list envelope on its way out.
+/// A list envelope that is being sent.
 pub(in crate::worker) struct ListBody {
     snapshot: &'static Snapshot<'static>,
     kind: Kind,
     tail: Cow<'static, [u8]>,
     runs: Runs<'static>,
-    /// The numbers of songs of each entity that is still to come, if they are told.
+    /// The numbers of songs of each entity still to come, if requested.
     counts: Option<Counts>,
     /// Whether it lists all of the kind, in default order, and nothing else.
     whole: bool,
     /// The rest of a long run that is sent from the mapping; empty for none.
     borrowed: &'static [u8],
-    /// Whether the head has been given out, and whether any entity has.
+    /// Whether the head has been sent, and whether any entity has.
     begun: bool,
     listed_some: bool,
     /// Bytes that are still to come.
     left: u64,
 }
 
-/// Numbers of songs, which stand behind the fields of each entity.
+/// The numbers of songs, which follow the fields of each entity.
 struct Counts {
     of_each: std::vec::IntoIter<SongCounts>,
     /// The rest of a run, whose entities are copied one by one.
@@ -72,7 +72,7 @@ impl ListBody {
         }
     }
 
-    /// The same list with warnings at its end.
+    /// Adds warnings to the end of the list.
     pub(in crate::worker) fn warning(mut self, warnings: &[Warning]) -> Self {
         if !warnings.is_empty() {
             let tail = tail(self.snapshot.count(Kind::Song) == 0, warnings);
@@ -82,7 +82,7 @@ impl ListBody {
         self
     }
 
-    /// The same list with the numbers of songs of each of its entities.
+    /// Adds the numbers of songs of each entity to the list.
     pub(in crate::worker) fn counting(mut self, counts: Vec<SongCounts>) -> Self {
         let mut text = Vec::new();
         for counts in &counts {
@@ -95,7 +95,7 @@ impl ListBody {
         self
     }
 
-    /// The next run of neighbours; where each is followed by its numbers, the next entity.
+    /// Returns the next run of neighbours; with counts, the next entity.
     fn next_run(&mut self) -> Option<Range<u32>> {
         let Some(counts) = &mut self.counts else { return self.runs.next() };
         if counts.run.is_empty() {
@@ -104,18 +104,19 @@ impl ListBody {
         counts.run.next().map(|at| at..at + 1)
     }
 
-    /// Bytes that are still to come.
+    /// Returns the number of bytes still to come.
     pub(in crate::worker) fn len(&self) -> u64 {
         self.left
     }
 
-    /// The same list as the snapshot holds it compressed, if it does.
+    /// Returns the same list as the snapshot holds it compressed, if it does.
     pub(in crate::worker) fn stored(&self, coding: Coding) -> Option<&'static [u8]> {
         self.whole.then(|| self.snapshot.packed(self.kind, coding.packing())).flatten()
     }
 
-    /// The bytes gathered up to the next long run, as much of that run as leaves at once and, where the run
-    /// ends, the bytes that follow it: a list without gaps leaves in one write if it is short enough.
+    /// Returns the bytes up to the next long run, as much of that run as leaves at once and, if the
+    /// run ends, the bytes that follow it. So a list without gaps leaves in one write if it is
+    /// short enough.
     pub(in crate::worker) fn next_piece(&mut self) -> Option<Piece> {
         if self.left == 0 {
             return None;
@@ -130,7 +131,8 @@ impl ListBody {
         Some(piece)
     }
 
-    /// The next runs in one piece, up to one of `borrowed_least` bytes, which is borrowed.
+    /// Gathers the next runs into one piece, up to a run of `borrowed_least` bytes, which is
+    /// borrowed.
     pub(in crate::worker) fn gather(&mut self, borrowed_least: usize) -> Bytes {
         let mut piece = buffers::take(PIECE.min(usize::try_from(self.left).unwrap_or(PIECE)));
         if !self.begun {
@@ -164,10 +166,11 @@ impl ListBody {
     }
 }
 
-/// The fields with the numbers of songs, which follow the others. An album has one album, which is not told.
+/// Appends the fields with the numbers of songs, which follow the others. The number of albums of
+/// an album is always one and left out.
 pub(in crate::worker) fn append_counts(text: &mut Vec<u8>, kind: Kind, counts: SongCounts) {
     let SongCounts { songs, albums } = counts;
-    // Writing to a vector does not fail.
+    // A write to a vector cannot fail.
     let _ = match kind {
         Kind::Of(Owner::Album) | Kind::Song => write!(text, ",\"songs\":{songs}"),
         Kind::Of(_) => write!(text, ",\"songs\":{songs},\"albums\":{albums}"),

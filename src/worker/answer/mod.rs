@@ -1,4 +1,4 @@
-//! Answers: their heads, their bodies, and how these leave.
+//! Answers: their heads, their bodies, and the way they are sent.
 
 pub(in crate::worker) mod body;
 mod buffers;

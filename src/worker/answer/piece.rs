@@ -4,21 +4,21 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// Parts of a [`Piece`]: what stands before a long run, the run, and what follows it.
+/// Parts of a [`Piece`]: the bytes before a long run, the run, and the bytes after it.
 const PARTS: usize = 3;
 
-/// Bytes that leave in one write although they do not lie together: a write of a few bytes takes as
-/// long as copying some ten thousand, and wakes the client up for nothing.
+/// Bytes that leave in one write although they are not contiguous. A write of a few bytes takes as
+/// long as copying some ten thousand, and wakes the client up in vain.
 #[derive(Debug, Default)]
 pub(in crate::worker) struct Piece([Bytes; PARTS]);
 
 impl Piece {
-    /// In this order; any of them may be empty.
+    /// Creates a piece of these parts in this order; any of them may be empty.
     pub(in crate::worker) fn new(before: Bytes, run: Bytes, after: Bytes) -> Self {
         Piece([before, run, after])
     }
 
-    /// Bytes that are left before and after the run.
+    /// Returns the number of bytes left before and after the run.
     pub(in crate::worker) fn around(&self) -> usize {
         self.0[0].len() + self.0[2].len()
     }

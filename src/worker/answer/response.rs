@@ -19,7 +19,7 @@ use super::hex;
 use super::list::ListBody;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
-/// As recorded from the original, whose documentation calls it plain text.
+/// The type of avalonms, whose documentation calls it plain text.
 const TEXT: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// Prometheus' text format.
@@ -30,60 +30,60 @@ pub(in crate::worker) const SNAPSHOT: HeaderName = HeaderName::from_static("x-av
 /// The number of entities that match a list's question.
 pub(in crate::worker) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
-/// How long it took to make an answer.
+/// The time that it took to make an answer.
 pub(in crate::worker) const TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Browsers are to believe the type.
+/// Forbids browsers to guess another type.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// Most fields that an answer usually has.
 const FIELDS: usize = 12;
 
-/// A plain text.
+/// Returns a plain text.
 pub(in crate::worker) fn text(body: &'static str) -> Response<Payload> {
     whole(StatusCode::OK, TEXT, Bytes::from_static(body.as_bytes()))
 }
 
-/// A JSON text that was made for this request.
+/// Returns a JSON text that was made for this request.
 pub(in crate::worker) fn json(body: String) -> Response<Payload> {
     whole(StatusCode::OK, JSON, body.into())
 }
 
-/// A document for browsers.
+/// Returns a document for browsers.
 pub(in crate::worker) fn document(content_type: HeaderValue, body: Bytes) -> Response<Payload> {
     whole(StatusCode::OK, content_type, body)
 }
 
-/// Sends the client to this target for good.
+/// Redirects the client permanently to this target.
 pub(in crate::worker) fn moved(target: String) -> Response<Payload> {
     let mut response = whole(StatusCode::PERMANENT_REDIRECT, TEXT, Bytes::new());
-    // Of encoded segments and a query string that came in a request line: valid in a field.
+    // Encoded segments and a query string from a request line are valid in a field.
     if let Ok(target) = HeaderValue::try_from(target) {
         response.headers_mut().insert(LOCATION, target);
     }
     response
 }
 
-/// Metrics as Prometheus reads them.
+/// Returns metrics in Prometheus' format.
 pub(in crate::worker) fn metrics(body: String) -> Response<Payload> {
     whole(StatusCode::OK, METRICS, body.into())
 }
 
-/// The answer to OPTIONS.
+/// Returns the answer to OPTIONS.
 pub(in crate::worker) fn options() -> Response<Payload> {
     let mut response = whole(StatusCode::OK, TEXT, Bytes::new());
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(error::ALLOW));
     response
 }
 
-/// An error in the envelope.
+/// Returns an error in the envelope.
 pub(in crate::worker) fn error(error: &ApiError) -> Response<Payload> {
     let mut response = whole(error.status(), JSON, error.envelope().into());
     match error {
         ApiError::MethodNotAllowed => {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(error::ALLOW));
         }
-        // The worker does not read the rest of the request, such as its body.
+        // The worker does not read the rest of the request, for example its body.
         ApiError::Refused { .. } => close(&mut response),
         ApiError::CollectionChanged { served, .. } => name_snapshot(&mut response, snapshot_name(*served)),
         _ => {}
@@ -91,7 +91,7 @@ pub(in crate::worker) fn error(error: &ApiError) -> Response<Payload> {
     response
 }
 
-/// A list in the envelope.
+/// Returns a list in the envelope.
 pub(in crate::worker) fn list(body: ListBody, tag: &Tag, coding: Option<Acceptable>) -> Response<Payload> {
     let len = body.len();
     let coding = coding.and_then(|accepted| accepted.for_body_of(len));
@@ -110,7 +110,7 @@ pub(in crate::worker) fn list(body: ListBody, tag: &Tag, coding: Option<Acceptab
     response
 }
 
-/// Tells how many entities all pages have together, and where the other pages are.
+/// Adds the number of entities on all pages together, and the links to the other pages.
 pub(in crate::worker) fn total(response: &mut Response<Payload>, total: usize, links: Option<HeaderValue>) {
     response.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(total));
     if let Some(links) = links {
@@ -118,14 +118,14 @@ pub(in crate::worker) fn total(response: &mut Response<Payload>, total: usize, l
     }
 }
 
-/// A whole JSON text with a strong entity tag.
+/// Returns a whole JSON text with a strong entity tag.
 pub(in crate::worker) fn tagged(body: Bytes, tag: Option<HeaderValue>) -> Response<Payload> {
     let mut response = whole(StatusCode::OK, JSON, body);
     tag.into_iter().for_each(|tag| drop(response.headers_mut().insert(ETAG, tag)));
     response
 }
 
-/// A whole page with a strong entity tag, which may load nothing.
+/// Returns a whole page with a strong entity tag. Its policy forbids it to load anything.
 pub(in crate::worker) fn page(body: Bytes, tag: Option<HeaderValue>) -> Response<Payload> {
     let mut response = tagged(body, tag);
     for (name, value) in [
@@ -139,24 +139,25 @@ pub(in crate::worker) fn page(body: Bytes, tag: Option<HeaderValue>) -> Response
     response
 }
 
-/// Names the collection that an answer is made from: pages with the same name belong together.
+/// Names the collection of an answer: pages with the same name belong together.
 pub(in crate::worker) fn name_snapshot(response: &mut Response<Payload>, name: Option<HeaderValue>) {
     if let Some(name) = name {
         response.headers_mut().insert(SNAPSHOT, name);
     }
 }
 
-/// The name of the collection with this hash. There always is one: hexadecimal digits are a valid field value.
+/// Returns the name of the collection with this hash. It is always valid: hexadecimal digits may
+/// stand in a field value.
 pub(in crate::worker) fn snapshot_name(hash: u128) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&hex::hash(hash)).ok()
 }
 
-/// Names the request field by which an answer is chosen.
+/// Names the request field that selects an answer.
 pub(in crate::worker) fn vary(response: &mut Response<Payload>) {
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
 }
 
-/// Tells how long it took to find what is listed, and to make the beginning of the list.
+/// Adds the times of the query and of making the beginning of the list.
 pub(in crate::worker) fn timing(response: &mut Response<Payload>, query: Duration, render: Duration) {
     let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
     let text = format!("query;dur={:.3}, render;dur={:.3}", milliseconds(query), milliseconds(render));
@@ -165,7 +166,7 @@ pub(in crate::worker) fn timing(response: &mut Response<Payload>, query: Duratio
     }
 }
 
-/// The answer to a client that has the list already: the tag of that list.
+/// Returns the answer to a client that has the list already: the tag of that list.
 pub(in crate::worker) fn not_modified(tag: HeaderValue) -> Response<Payload> {
     let mut response = bare(Payload::whole(Bytes::new()));
     *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -178,12 +179,12 @@ pub(in crate::worker) fn close(response: &mut Response<Payload>) {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
-/// The answer to HEAD: as for GET, without the body.
+/// Returns the answer to HEAD: the answer to GET without the body.
 pub(in crate::worker) fn without_body(response: Response<Payload>) -> Response<Payload> {
     response.map(|_| Payload::whole(Bytes::new()))
 }
 
-/// An answer that has room for all its fields, as a map that grows is filled twice.
+/// Returns an answer with room for all its fields: a map that grows is filled twice.
 fn bare(body: Payload) -> Response<Payload> {
     let mut response = Response::new(body);
     *response.headers_mut() = HeaderMap::with_capacity(FIELDS);

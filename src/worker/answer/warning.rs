@@ -1,4 +1,4 @@
-//! Warnings in the envelope of a list: what the client should know of an answer that is right all the same.
+//! Warnings in the envelope of a list: notes for the client about a valid answer.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::api::Parameter;
 use crate::snapshot::LIST_TAIL;
 
-/// The end of a list while nothing has been scanned yet: it tells an empty collection from a question without
-/// matches.
+/// The end of a list while the collection has not been scanned yet: it tells an empty collection
+/// from a question without matches.
 pub(in crate::worker) const EMPTY_TAIL: &[u8] =
     b"],\"warnings\":[{\"code\":200,\"message\":\"The collection is empty; \
     nothing has been scanned yet\",\"message_key\":\"avalon.service.warning.empty_collection\",\
@@ -17,21 +17,21 @@ pub(in crate::worker) const EMPTY_TAIL: &[u8] =
 /// One warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::worker) enum Warning {
-    /// Nothing has been scanned yet.
+    /// The collection has not been scanned yet.
     EmptyCollection,
     /// More entities match than the server puts into one list.
     ListCut {
-        /// Entities of the longest list.
+        /// Limit of entities in one list.
         most: usize,
     },
     /// The list has no parameter of this name.
     UnknownParameter {
         /// The name.
         name: String,
-        /// The parameter that may be meant.
+        /// The likely intended parameter.
         nearest: Option<&'static str>,
     },
-    /// The value of a parameter is no id, and ignored.
+    /// The value of a parameter is not an id, and is ignored.
     NoId {
         /// The parameter.
         field: &'static str,
@@ -83,7 +83,7 @@ impl Warning {
         }
     }
 
-    /// JSON, with its keys in the order of errors.
+    /// Appends JSON, with the same order of keys as errors.
     fn append(&self, text: &mut String) {
         let ((code, key), message, payload) = (self.code(), Value::from(self.message()), self.payload());
         text.push_str(&format!(
@@ -93,8 +93,8 @@ impl Warning {
     }
 }
 
-/// The end of a list with these warnings, and with that of an empty collection before them. The usual ones are
-/// constants.
+/// Returns the end of a list with these warnings, after the warning of an empty collection. The
+/// common ones are constants.
 pub(in crate::worker) fn tail(is_empty: bool, warnings: &[Warning]) -> Cow<'static, [u8]> {
     if warnings.is_empty() {
         return Cow::Borrowed(if is_empty { EMPTY_TAIL } else { LIST_TAIL });

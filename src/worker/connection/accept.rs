@@ -1,9 +1,9 @@
-//! Connections out of the shared accept queues, one blocking thread per listener.
+//! Accepts connections from the shared queues, with one blocking thread per listener.
 //!
-//! A thread that blocks in `accept` stands in the kernel's queue of waiters: each connection wakes
-//! one worker, in turn, which epoll on a shared listener does not do. The thread only accepts a
-//! connection that the runtime is ready to take and that the worker has room for; all others stay in
-//! the queue, where another worker, or the next generation, finds them.
+//! A thread that blocks in `accept` waits in the kernel's queue. Each connection wakes one worker,
+//! in turn, which epoll on a shared listener does not do. The thread only accepts a connection that
+//! the runtime is ready to take and that the worker has room for. All others stay in the queue, and
+//! another worker, or the next generation, takes them.
 
 use std::io;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::interrupt;
 use crate::worker::watch::caller::{Caller, Role};
 
-/// How long to wait before the next try when descriptors or memory have run out.
+/// Pause before the next try after descriptors or memory have run out.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 /// Pause between two attempts to wake a thread: one signal may come just before it blocks.
 const WAKE_PAUSE: Duration = Duration::from_millis(2);
 
-/// A connection, and the permit that it holds as long as it lasts.
+/// A connection, and the permit that it holds until its end.
 pub(in crate::worker) struct AcceptedSocket {
-    /// Non-blocking.
+    /// The socket, which is non-blocking.
     pub(in crate::worker) socket: Socket,
     pub(in crate::worker) caller: Caller,
     pub(in crate::worker) permit: OwnedSemaphorePermit,
@@ -45,11 +45,11 @@ pub(in crate::worker) struct Acceptors {
 }
 
 impl Acceptors {
-    /// Starts one thread per listener. Each has a channel, out of which its connections come: an address
-    /// without clients holds no other one back.
+    /// Starts one thread per listener. Each has its own channel, so that an address without clients
+    /// does not block the others.
     ///
     /// # Errors
-    /// If a thread or the handler of the waking signal cannot be had.
+    /// If a thread cannot be started, or the handler of the waking signal not be installed.
     pub(in crate::worker) fn start(
         listeners: Vec<(Socket, Role)>,
         connections_max: usize,
@@ -89,7 +89,7 @@ impl Acceptors {
     }
 }
 
-/// Threads count as processes do.
+/// The limit of threads is the limit of processes.
 fn no_thread(error: io::Error) -> io::Error {
     let message = format!(
         "a thread cannot be started: {error}; raise TasksMax= of the unit, pids.max of the cgroup or \
@@ -113,8 +113,8 @@ impl Acceptor {
         let mut short_before = false;
         loop {
             let Ok(permit) = self.runtime.block_on(Arc::clone(&self.room).acquire_owned()) else { return };
-            // The runtime must have taken the last connection before the next one is accepted,
-            // so that a stuck worker holds back at most one.
+            // The runtime must have taken the last connection before the thread accepts the next
+            // one, so that a stuck worker holds back at most one.
             let Ok(slot) = self.runtime.block_on(self.hand_over.reserve()) else { return };
             if self.stop.load(Ordering::Acquire) && !self.queue_holds_some() {
                 return;
@@ -133,9 +133,9 @@ impl Acceptor {
                     short_before = true;
                     thread::sleep(SHORTAGE_PAUSE);
                 }
-                // The queue of a Unix socket that is closed for good is empty.
+                // The queue of a closed Unix socket is empty.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
-                // Interrupted, or a connection that was gone before it was accepted.
+                // The call was interrupted, or the connection had gone before it was accepted.
                 Err(_) => {}
             }
         }
@@ -147,7 +147,7 @@ impl Acceptor {
     }
 }
 
-/// Errors of `accept` that waiting may mend (accept(2)).
+/// Reports whether an error of `accept` may pass with time (accept(2)).
 fn is_shortage(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))

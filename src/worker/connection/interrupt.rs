@@ -7,7 +7,8 @@ use nix::libc::c_int;
 use nix::sys::pthread::{Pthread, pthread_kill};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// The signal that wakes accept threads; nothing else uses it, and it is ignored elsewhere.
+/// The signal that wakes accept threads. It has no other use here, and processes ignore it by
+/// default.
 const WAKE: Signal = Signal::SIGURG;
 
 /// Makes [`WAKE`] interrupt system calls: a handler that does nothing, installed without
@@ -21,10 +22,10 @@ pub(in crate::worker) fn prepare() -> io::Result<()> {
     Ok(())
 }
 
-/// Interrupts what `thread`, which has not been joined, waits for. A thread that has ended
-/// is no error.
+/// Interrupts the system call that blocks `thread`, which has not been joined. It is not an error
+/// if the thread has ended.
 pub(in crate::worker) fn wake(thread: RawPthread) {
-    // The same number for std and for the C library, which with musl calls it a pointer.
+    // std and the C library use the same number; musl calls it a pointer.
     let _ = pthread_kill(thread as Pthread, WAKE);
 }
 

@@ -1,7 +1,7 @@
-//! Lingering close: the client may still be sending a body that is refused, or requests after the last one that
-//! is answered. If the worker closed such a socket, the kernel would reset the connection, and the client, which
-//! still writes, would never read the answer (RFC 9112 9.6). So the worker ends its own side, and reads on for a
-//! while.
+//! Lingering close: the client may still send a refused body, or requests after the last answered
+//! one. If the worker closed such a socket, the kernel would reset the connection, and the client,
+//! which still writes, would never read the answer (RFC 9112 9.6). So the worker ends its own side,
+//! and continues to read for a while.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::worker::watch::activity::Activity;
 
-/// Longest time for which the worker reads on.
+/// Longest time for which the worker continues to read.
 const TIME_MAX: Duration = Duration::from_secs(30);
-/// Most bytes that it throws away.
+/// Most bytes that it discards.
 const BYTES_MAX: usize = 64 << 20;
 /// Most bytes that it reads at once.
 const DISCARDED_AT_ONCE: usize = 64 * 1024;
 
-/// Ends the worker's side of a connection, and throws away what still comes, until the client ends its own side
-/// or a limit is reached. The sweep ends a connection whose client is silent.
+/// Ends the worker's side of a connection, and discards incoming bytes until the client ends its
+/// own side or a limit is reached. The sweep ends a connection whose client is silent.
 pub(in crate::worker) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, activity: &Activity) {
     if socket.shutdown().await.is_err() {
         return;

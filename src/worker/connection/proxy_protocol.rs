@@ -1,7 +1,8 @@
-//! HAProxy's PROXY protocol: the client of a proxy, named before anything else.
+//! HAProxy's PROXY protocol: the proxy names its client before all other bytes.
 //!
-//! Trusted proxies must begin with it, so that no client can speak through a proxy that passes bytes on and
-//! pretend to be it; from all other peers it is not HTTP. (Gunicorn takes a connection without it as well.)
+//! A trusted proxy must begin with it. Otherwise a client behind a proxy that forwards bytes could
+//! send a header itself. From all other peers the header is not HTTP. (Gunicorn also accepts a
+//! connection without it.)
 
 use std::io;
 
@@ -11,15 +12,16 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::config::Trusted;
 use crate::worker::watch::caller::Peer;
 
-/// Bytes of the longest header of version 1, and what all of them begin with.
+/// Bytes of the longest header of version 1, and the first bytes of every header.
 const LINE_MAX: usize = 107;
 const LINE_BEGIN: &[u8] = b"PROXY ";
 
-/// Reads the header of a connection from `peer`, if it must have one. Gives the client that the proxy names,
-/// or the peer if it speaks for itself, and what was read behind the header.
+/// Reads the header of a connection from `peer`, if it must have one. Returns the client that the
+/// proxy names, or the peer if it speaks for itself, and the bytes that were read behind the
+/// header.
 ///
 /// # Errors
-/// There is none, or the connection ends before it does.
+/// If there is no header, or the connection ends before the header does.
 pub(in crate::worker) async fn client<S: AsyncRead + Unpin>(
     socket: &mut S,
     peer: Peer,
@@ -45,7 +47,7 @@ pub(in crate::worker) async fn client<S: AsyncRead + Unpin>(
 
 #[derive(Debug, PartialEq)]
 enum Parsed {
-    /// So many bytes; the client, unless the proxy speaks for itself or does not know.
+    /// A header of this length; the client, unless the proxy speaks for itself or does not know it.
     Whole { len: usize, client: Option<Peer> },
     /// The begin of a header.
     Part,
@@ -53,7 +55,7 @@ enum Parsed {
     Wrong,
 }
 
-/// A header of version 2 announces its length, one of version 1 is a line.
+/// Parses a header. One of version 2 announces its length, one of version 1 is a line.
 fn parse(bytes: &[u8]) -> Parsed {
     let common = bytes.len().min(LINE_BEGIN.len());
     if bytes[..common] == LINE_BEGIN[..common] {

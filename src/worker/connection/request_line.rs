@@ -1,14 +1,14 @@
-//! Request lines with characters that browsers, curl and scripts send as they are, and that hyper
-//! refuses: `?album="Heroes"`, `?artist=<unknown>`. Gunicorn and nginx serve them. They are
-//! percent-encoded before hyper reads them, which means the same.
+//! Request lines with unencoded characters that browsers, curl and scripts send and hyper refuses:
+//! `?album="Heroes"`, `?artist=<unknown>`. Gunicorn and nginx serve them. This module
+//! percent-encodes them before hyper reads them, which does not change their meaning.
 //!
-//! This follows heads by their lines only, and changes nothing but request targets. A head that may
-//! have a body is the last one that is followed: where that body ends is hyper's to say, and a byte of
-//! it must never be changed.
+//! The module follows heads by their lines only, and changes only request targets. It stops at a
+//! head that may have a body: only hyper knows where that body ends, and a byte of a body must
+//! never change.
 
 use memchr::{memchr, memchr2};
 
-/// Bytes of a header line that are looked at.
+/// Bytes of a header line that are examined.
 const PREFIX: usize = 32;
 
 /// The place of the next byte of a connection.
@@ -22,11 +22,11 @@ enum Place {
     Version,
     /// In a header line.
     Field,
-    /// Where nothing is changed any more.
+    /// In bytes that must not change.
     Opaque,
 }
 
-/// What is known of the heads that arrive on one connection.
+/// The state of the heads on one connection.
 #[derive(Debug)]
 pub(in crate::worker) struct RequestLines {
     place: Place,
@@ -39,13 +39,13 @@ pub(in crate::worker) struct RequestLines {
 }
 
 impl RequestLines {
-    /// At the beginning of a connection.
+    /// Begins at the start of a connection.
     pub(in crate::worker) fn new() -> Self {
         RequestLines { place: Place::Method, line: [0; PREFIX], line_len: 0, has_body: false }
     }
 
-    /// Takes the next bytes of the connection. Gives what hyper is to read in their place; `None`: the
-    /// same bytes.
+    /// Takes the next bytes of the connection. Returns the bytes that hyper reads in their place;
+    /// `None` means the same bytes.
     pub(in crate::worker) fn encoded(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut changed: Option<Vec<u8>> = None;
         let mut rest = bytes;
@@ -78,14 +78,14 @@ impl RequestLines {
         changed
     }
 
-    /// Whether a request line has begun and not ended.
+    /// Reports whether a request line has begun and not ended.
     pub(in crate::worker) fn is_in_line(&self) -> bool {
         matches!(self.place, Place::Target | Place::Version)
             || (self.place == Place::Method && self.line_len > 0)
     }
 
-    /// Goes through header lines that are here as a whole, which is what nearly all are, and gives their
-    /// bytes. The empty line is none of them.
+    /// Passes over complete header lines, the usual case, and returns their length in bytes. The
+    /// empty line does not count.
     fn whole_fields(&mut self, bytes: &[u8]) -> usize {
         let mut done = 0;
         if self.place != Place::Field || self.line_len > 0 {
@@ -103,7 +103,8 @@ impl RequestLines {
         done
     }
 
-    /// The bytes up to the end of the current place, that end included, and whether there is one.
+    /// Returns the bytes up to the end of the current place, that end included, and whether there
+    /// is one.
     fn piece<'b>(&self, bytes: &'b [u8]) -> (&'b [u8], bool) {
         let end = match self.place {
             Place::Method | Place::Target => memchr2(b' ', b'\n', bytes),
@@ -120,13 +121,13 @@ impl RequestLines {
         self.line_len += piece.len();
     }
 
-    /// The current place ends with the byte `last`.
+    /// Ends the current place with the byte `last`.
     fn advance(&mut self, last: Option<u8>) {
         self.place = match (self.place, last) {
             (Place::Method, Some(b' ')) => Place::Target,
             (Place::Target, Some(b' ')) => Place::Version,
             (Place::Method, _) if self.is_empty_line() => Place::Method,
-            // No request line: hyper answers 400 and closes.
+            // This is not a request line: hyper answers 400 and closes.
             (Place::Method | Place::Target | Place::Opaque, _) => Place::Opaque,
             (Place::Version, _) => Place::Field,
             (Place::Field, _) if !self.is_empty_line() => {
@@ -148,19 +149,19 @@ impl RequestLines {
     }
 }
 
-/// Whether a header line, or the first `PREFIX` bytes of one, says that a body follows.
+/// Reports whether a header line, or its first `PREFIX` bytes, announces a body.
 fn announces_body(line: &[u8]) -> bool {
     let is = |name: &str| line.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()));
     if is("transfer-encoding") {
         return true;
     }
     let value = line.get("content-length:".len()..).unwrap_or_default();
-    // A value that is longer than what is known of the line may end in other digits.
+    // A value longer than the stored part of the line may end in other digits.
     let is_zero = value.trim_ascii() == b"0" && value.ends_with(b"\n");
     is("content-length") && !is_zero
 }
 
-/// Whether hyper's URIs refuse this byte, and Gunicorn and nginx take it.
+/// Reports whether hyper's URIs refuse this byte, and Gunicorn and nginx take it.
 fn is_refused(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>' | b'`')
 }
@@ -179,7 +180,7 @@ fn encode(target: &[u8], output: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    /// What hyper reads of `bytes` that arrive in pieces of so many.
+    /// Returns the bytes that hyper reads if `bytes` arrive in pieces of `len` bytes.
     fn read(bytes: &[u8], len: usize) -> Vec<u8> {
         let mut lines = RequestLines::new();
         bytes.chunks(len).flat_map(|piece| lines.encoded(piece).unwrap_or_else(|| piece.to_vec())).collect()
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_body_is_left_alone() {
+    fn bytes_that_may_be_a_body_are_left_alone() {
         for field in [
             "Content-Length: 12",
             "content-length:9",
@@ -230,7 +231,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// However bytes are cut, hyper reads the same, and that decodes to what has arrived.
+        /// hyper reads the same bytes for all divisions into pieces, and they decode to the sent
+        /// ones.
         #[test]
         fn pieces_make_no_difference(
             bytes in "(GET|P| |/|\"|<|\r\n|\n|a|Content-Length: [05]|HTTP/1[.]1){0,60}",

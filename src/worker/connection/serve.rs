@@ -23,8 +23,8 @@ use crate::worker::watch::activity::Activity;
 use crate::worker::watch::caller::{Caller, Role};
 use crate::worker::watch::connections::{Connections, Registration};
 
-/// Hyper's own limit of header fields, up to which it parses them on the stack: any other costs each
-/// request an allocation. It answers more of them with 431 as well.
+/// Hyper's own limit of header fields, up to which it parses them on the stack: any other limit
+/// costs an allocation per request. It answers more fields with 431 as well.
 const FIELDS_ON_STACK: usize = 100;
 
 /// Serves the connections of one address until its listener is closed.
@@ -74,7 +74,7 @@ fn spawn<S>(
     let service = Arc::clone(service);
     let task = tokio::spawn(async move {
         serve(socket, caller, &service, &registration).await;
-        // Both end with the connection, also when its task is aborted.
+        // Both end with the connection, also if its task is aborted.
         drop((permit, registration));
     });
     connections.attach(id, task.abort_handle());
@@ -99,7 +99,8 @@ where
     let io = WatchedSocket::new(socket, Arc::clone(activity), Arc::clone(service), early);
     let answering = Answering { service, caller, activity };
     let mut connection = builder(service).serve_connection(io, service_fn(|request| answering.to(request)));
-    // An error here is a client that broke off or sent something other than HTTP, which hyper has answered.
+    // An error here means that the client broke off or sent bytes that are not HTTP, which hyper
+    // has answered.
     let result = (&mut connection).await;
     let parts = connection.into_parts();
     let mut io = parts.io;
@@ -113,15 +114,15 @@ where
     }
 }
 
-/// How hyper serves a connection.
+/// Returns hyper's settings for a connection.
 fn builder(service: &Service) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(service.limits.request_head).header_read_timeout(None);
-    // The service's own date is right also when the clock was set back.
+    // The service's own date stays right if the clock is set back.
     builder.auto_date_header(false);
-    // Not `pipeline_flush`: it keeps the last answer back when anything follows its request,
-    // and buffers the answers to pipelined requests without limit.
-    // Clients may end their side before they read (`nc -N`); the answer goes out all the same.
+    // Not `pipeline_flush`: it withholds the last answer if any bytes follow its request, and
+    // buffers the answers to pipelined requests without limit. Clients may end their side before
+    // they read (`nc -N`); they still get the answer.
     builder.half_close(true);
     if service.limits.request_fields > FIELDS_ON_STACK {
         builder.max_headers(service.limits.request_fields + 1);
@@ -129,7 +130,7 @@ fn builder(service: &Service) -> http1::Builder {
     builder
 }
 
-/// What the answers of a connection have in common.
+/// The settings that all answers of a connection share.
 #[derive(Clone, Copy)]
 struct Answering<'c> {
     service: &'c Service,
@@ -139,8 +140,8 @@ struct Answering<'c> {
 
 impl Answering<'_> {
     async fn to(self, request: Request<Incoming>) -> Result<Response<Payload>, Infallible> {
-        // A turn must end before a list is begun, or hyper would send the head meanwhile, by itself. This is
-        // tokio's own way to yield, which looks for what has arrived on other connections; a task that wakes
+        // A turn must end before a list begins, or hyper would send the head meanwhile, by itself.
+        // This is tokio's own way to yield, which polls the other connections. A task that wakes
         // itself is polled dozens of times before that.
         if self.activity.turn.end() {
             tokio::task::yield_now().await;

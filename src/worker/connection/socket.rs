@@ -1,5 +1,6 @@
-//! The socket below hyper: it notes in the connection's [`Activity`] what happens, encodes what hyper
-//! would refuse in request lines, and completes the answers that hyper gives by itself.
+//! The socket below hyper: it records the events of the connection in its [`Activity`], encodes
+//! characters in request lines that hyper would refuse, and completes the answers that hyper itself
+//! gives.
 
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -22,11 +23,11 @@ use crate::worker::watch::activity::Activity;
 use crate::worker::watch::connections::has_bytes;
 
 thread_local! {
-    /// Where bytes of a socket arrive before hyper reads them: one for all connections of a worker.
+    /// Buffer for arriving bytes before hyper reads them: one for all connections of a worker.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 << 10]);
 }
 
-/// A socket that notes what happens on it, and completes hyper's own answers.
+/// A socket that records its events, and completes hyper's own answers.
 pub(in crate::worker) struct WatchedSocket<S> {
     io: TokioIo<S>,
     activity: Arc<Activity>,
@@ -38,16 +39,16 @@ pub(in crate::worker) struct WatchedSocket<S> {
     refusal: Option<Refusal>,
 }
 
-/// Bytes that are sent in place of others; those count as sent when all of these are.
+/// Bytes that are sent in place of others. The replaced bytes count as sent when all of these are.
 struct Replacement {
     bytes: Vec<u8>,
     sent: usize,
-    /// How many bytes hyper takes them for.
+    /// Number of bytes that this replaces.
     in_place_of: usize,
 }
 
 impl<S> WatchedSocket<S> {
-    /// A socket from which `early` was read already.
+    /// Wraps a socket from which `early` was read already.
     pub(in crate::worker) fn new(
         socket: S,
         activity: Arc<Activity>,
@@ -60,7 +61,7 @@ impl<S> WatchedSocket<S> {
         WatchedSocket { io: TokioIo::new(socket), activity, service, early, requests, replacement, refusal }
     }
 
-    /// The answer that hyper has given by itself, with which the connection ends.
+    /// Returns the answer that hyper itself has given, with which the connection ends.
     pub(in crate::worker) fn refusal(&mut self) -> Option<Refusal> {
         self.refusal.take()
     }
@@ -86,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + AsRawFd + Unpin> WatchedSocket<S> {
 }
 
 impl<S: AsyncWrite + Unpin> WatchedSocket<S> {
-    /// Sends a replacement for `pieces`, if there is to be one.
+    /// Sends a replacement for `pieces`, if one is needed.
     fn poll_replace<P: Deref<Target = [u8]>>(
         &mut self,
         context: &mut Context<'_>,
@@ -185,7 +186,7 @@ impl<S: AsyncWrite + Unpin> Write for WatchedSocket<S> {
         Pin::new(&mut self.io).poll_flush(context)
     }
 
-    /// Leaves it to [`WatchedSocket::end`].
+    /// Does nothing: [`WatchedSocket::end`] ends the socket.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
     }

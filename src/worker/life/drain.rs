@@ -13,27 +13,27 @@ use crate::worker::request::service::Service;
 use crate::worker::watch::clock::Clock;
 use crate::worker::watch::connections::Connections;
 
-/// How a worker's life ended.
+/// The outcome of a worker's life.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It drained, and nothing was lost.
+    /// It drained, and no connection was lost.
     Drained,
     /// It was told to stop at once, or its drain took too long.
     Stopped,
 }
 
-/// How long a worker goes on accepting after a SIGTERM that its master has not announced. When a whole group
-/// is told to end, the master may yet be about to turn clients away.
+/// Time for which a worker still accepts after a SIGTERM that its master has not announced. If a
+/// whole process group is told to end, the master may be about to turn clients away.
 const DISMISSAL_WAIT: Duration = Duration::from_secs(1);
-/// How long a worker goes on accepting when no new connection is let into the queues: connections whose
-/// handshake has begun get there within a round trip.
+/// Time for which a worker still accepts after new connections stopped entering the queues:
+/// connections whose handshake has begun get there within a round trip.
 const HANDSHAKE: Duration = Duration::from_millis(100);
 
-/// The end of a worker: what has been accepted is served, every answer announces the end
-/// of its connection, idle ones are left until they are used or their time is up.
+/// The end of a worker. It serves the accepted connections, and every answer announces the end of
+/// its connection. Idle connections stay until a client uses them or their time is up.
 pub(in crate::worker) struct Drain {
     timeout: Duration,
-    /// When, in the clock's milliseconds.
+    /// Time of its begin, in the clock's milliseconds.
     pub(in crate::worker) begun: Option<u32>,
 }
 
@@ -42,14 +42,14 @@ impl Drain {
         Drain { timeout, begun: None }
     }
 
-    /// Begins to drain, unless the worker does.
+    /// Begins to drain, unless the worker already drains.
     pub(in crate::worker) fn begin(&mut self, service: &Service, clock: &Clock) {
         service.draining.store(true, Ordering::Relaxed);
         title::set("avalon: worker [draining]");
         self.begun.get_or_insert_with(|| clock.now_ms());
     }
 
-    /// Stops accepting, once that loses no connection.
+    /// Stops accepting, as soon as that loses no connection.
     pub(in crate::worker) fn proceed(
         &self,
         entrance: &mut Entrance,
@@ -72,7 +72,8 @@ impl Drain {
         });
     }
 
-    /// Whether it is over: `deaf` when everything that was accepted is among the connections.
+    /// Reports whether it is over. `deaf` means that all accepted connections are among the counted
+    /// ones.
     pub(in crate::worker) fn ending(
         &self,
         deaf: bool,

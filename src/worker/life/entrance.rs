@@ -1,4 +1,4 @@
-//! Where connections come in: closed until it is the worker's turn, open until it drains.
+//! The entrance for connections: closed until it is the worker's turn, open until it drains.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::worker::watch::connections::Connections;
 /// The listeners of a worker.
 pub(in crate::worker) struct Entrance {
     state: State,
-    /// A task for each listener from which connections come, or may wait to be served.
+    /// A task for each listener that still provides connections, or whose connections wait.
     tasks: JoinSet<()>,
 }
 
@@ -28,7 +28,8 @@ enum State {
 }
 
 impl Entrance {
-    /// One that is closed: connections wait in the queues of these listeners, for other workers too.
+    /// Creates a closed entrance: connections wait in the queues of these listeners, for other
+    /// workers too.
     pub(in crate::worker) fn closed(listeners: Vec<(Socket, Role)>) -> Self {
         Entrance { state: State::Closed(listeners), tasks: JoinSet::new() }
     }
@@ -36,7 +37,7 @@ impl Entrance {
     /// Begins to accept connections, unless that has begun.
     ///
     /// # Errors
-    /// If a thread or the handler of the waking signal cannot be had.
+    /// If a thread cannot be started, or the handler of the waking signal not be installed.
     pub(in crate::worker) fn open(
         &mut self,
         connections_max: usize,
@@ -57,7 +58,8 @@ impl Entrance {
         Ok(())
     }
 
-    /// Leaves the listeners. Gives the threads that accept, which are to be stopped, if there are any.
+    /// Leaves the listeners. Returns the threads that accept, which the caller must stop, if there
+    /// are any.
     pub(in crate::worker) fn leave(&mut self) -> Option<Acceptors> {
         match std::mem::replace(&mut self.state, State::Left) {
             State::Open(acceptors) => Some(acceptors),
@@ -65,17 +67,18 @@ impl Entrance {
         }
     }
 
-    /// Whether there are listeners that have not been left.
+    /// Reports whether there are listeners that have not been left.
     pub(in crate::worker) fn is_there(&self) -> bool {
         !matches!(self.state, State::Left)
     }
 
-    /// Waits until all that came from one more listener is served; `None` if there is no other one.
+    /// Waits until all connections of one more listener are served; `None` if there is no other
+    /// listener.
     pub(in crate::worker) async fn next_end(&mut self) -> Option<()> {
         self.tasks.join_next().await.map(drop)
     }
 
-    /// Whether no connection can come any more.
+    /// Reports whether no connection can come any more.
     pub(in crate::worker) fn is_deaf(&self) -> bool {
         !matches!(self.state, State::Closed(_)) && self.tasks.is_empty()
     }

@@ -1,7 +1,7 @@
-//! What the master hands to its workers while they run: addresses of hosts, to workers of a former generation the
-//! snapshot of the next one, and to workers of that one the word that it is their turn. A worker cannot get these
-//! things itself: its sandbox is made of the folders and files that were there when it started, but `/etc/hosts`
-//! may be replaced.
+//! The data that the master hands to its running workers: addresses of hosts; the snapshot of the
+//! next generation, to workers of a former one; and the order to begin, to workers of the next one.
+//! A worker cannot get these itself: its sandbox holds the folders and files that existed when it
+//! started, while `/etc/hosts` may be replaced.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -22,18 +22,18 @@ const MESSAGE_LEN_MAX: usize = 16 * 1024;
 const SNAPSHOT: &[u8] = b"snapshot";
 const TURN: &[u8] = b"turn";
 
-/// Something handed over.
+/// A message from the master.
 #[derive(Debug)]
 pub(in crate::worker) enum Handout {
     /// The snapshot from which a worker of a former generation answers from now on.
     Snapshot(OwnedFd),
-    /// The worker is to accept connections.
+    /// The order to accept connections.
     Turn,
     /// Hosts and their addresses.
     Names(Vec<(HostName, Vec<SocketAddr>)>),
 }
 
-/// The master's end of the way to one worker.
+/// The master's end of the channel to one worker.
 #[derive(Debug)]
 pub struct Giver(UnixDatagram);
 
@@ -41,10 +41,10 @@ pub struct Giver(UnixDatagram);
 #[derive(Debug)]
 pub struct Taker(UnixDatagram);
 
-/// Both ends.
+/// Creates both ends.
 ///
 /// # Errors
-/// The system has no more descriptors.
+/// If the system has no descriptors left.
 pub fn way() -> io::Result<(Giver, Taker)> {
     let (giver, taker) = UnixDatagram::pair()?;
     taker.set_nonblocking(true)?;
@@ -52,15 +52,16 @@ pub fn way() -> io::Result<(Giver, Taker)> {
 }
 
 impl Giver {
-    /// Hands over a snapshot, which a loader has verified. Never waits.
+    /// Hands over a snapshot, which a loader has verified. Never blocks.
     ///
     /// # Errors
-    /// `WouldBlock` if the worker has not taken the last ones yet; anything else if it has gone.
+    /// `WouldBlock` if the worker has not taken the last messages yet; any other error if it has
+    /// gone.
     pub fn snapshot(&self, sealed: BorrowedFd<'_>) -> io::Result<()> {
         self.give(SNAPSHOT, Some(sealed))
     }
 
-    /// Says that the worker is to accept connections.
+    /// Orders the worker to accept connections.
     ///
     /// # Errors
     /// The same.
@@ -68,7 +69,7 @@ impl Giver {
         self.give(TURN, None)
     }
 
-    /// Hands over all that this process knows of hosts.
+    /// Hands over all addresses of hosts that this process knows.
     ///
     /// # Errors
     /// The same.
@@ -106,20 +107,20 @@ impl AsFd for Taker {
 pub(in crate::worker) struct Handouts(tokio::net::UnixDatagram);
 
 impl Handouts {
-    /// Begins to take what comes.
+    /// Begins to receive.
     ///
     /// # Errors
-    /// The runtime cannot watch it.
+    /// If the runtime cannot watch the socket.
     pub(in crate::worker) fn of(taker: Taker) -> io::Result<Self> {
         Ok(Handouts(tokio::net::UnixDatagram::from_std(taker.0)?))
     }
 
-    /// The next one that is here already.
+    /// Returns the next message that has arrived already.
     pub(in crate::worker) fn next_here(&self) -> Option<Handout> {
         receive(self.0.as_fd()).ok()
     }
 
-    /// The next one. Nothing is lost if the caller stops waiting for it.
+    /// Waits for the next message. A caller that stops waiting loses no message.
     pub(in crate::worker) async fn next(&self) -> io::Result<Handout> {
         loop {
             self.0.readable().await?;

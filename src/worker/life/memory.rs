@@ -1,10 +1,10 @@
-//! The memory of this process, as it can see it itself, cheaply enough for once a second.
+//! The memory of this process, measured cheaply enough for once a second.
 
 use std::fs;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-/// In bytes.
+/// Amounts of memory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// Resident memory, the parts of the snapshot that were read included.
@@ -14,7 +14,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// That of this process (proc(5), statm), as far as the kernel tells.
+    /// Returns the memory of this process (proc(5), statm), if the kernel reports it.
     pub fn own() -> Option<Memory> {
         let statm = fs::read_to_string("/proc/self/statm").ok()?;
         let page = u64::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()?;
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_grows_with_what_is_written() {
+    fn memory_grows_with_written_bytes() {
         let before = Memory::own().unwrap();
         assert!(before.resident > before.private);
         let block = vec![1_u8; 64 << 20];

@@ -1,4 +1,4 @@
-//! The parts of a worker's life: what ends it, what the master hands to it, what it has of memory.
+//! The parts of a worker's life: its end, the messages of the master, its memory.
 
 pub(in crate::worker) mod drain;
 pub(in crate::worker) mod entrance;

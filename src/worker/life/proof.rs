@@ -1,6 +1,6 @@
-//! A worker that is to take the place of one that serves proves itself first: it asks itself, before any client
-//! can. So a program, a configuration or a collection with which workers crash at their first requests fails the
-//! reload and costs no client an answer.
+//! The proof of a worker: before it takes the place of a serving worker, it asks itself questions,
+//! before any client can. If the program, the configuration or the collection crashes workers at
+//! their first requests, the reload fails and no client loses an answer.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::worker::connection::serve::serve_own;
 use crate::worker::request::service::Service;
 use crate::worker::watch::connections::Connections;
 
-/// Questions about each kind of entity. None is answered with more than a few pages.
+/// Questions about each kind of entity. Each answer takes only a few pages of memory.
 const QUESTIONS: [&str; 4] = [
     "limit=100",
     "query=a&limit=100",
@@ -23,14 +23,15 @@ const QUESTIONS: [&str; 4] = [
 ];
 /// The codings that clients accept.
 const CODINGS: [&str; 3] = ["identity", "gzip", "zstd"];
-/// How each answer begins, unless it tells of a fault of the server's.
+/// The start of each answer that does not report a server error.
 const ANSWERED: [&[u8]; 2] = [b"HTTP/1.1 2", b"HTTP/1.1 4"];
 
-/// Asks `service` as clients will, each question over a connection of its own. Its requests count nowhere.
+/// Sends the questions of clients to `service`, each over another connection. No counter includes
+/// these requests.
 ///
 /// # Errors
-/// A question without an answer, or one that says that the worker has failed. A worker that crashes or hangs does
-/// not come back from here.
+/// If a question gets no answer, or one that reports a failure of the worker. If the worker crashes
+/// or hangs, this does not return.
 pub(in crate::worker) async fn prove(service: &Arc<Service>) -> io::Result<()> {
     let connections = Arc::new(Connections::default());
     for (target, coding) in questions(&service.request_path) {
@@ -48,7 +49,7 @@ pub(in crate::worker) async fn prove(service: &Arc<Service>) -> io::Result<()> {
     Ok(())
 }
 
-/// Targets below `request_path`, and what their client accepts.
+/// Returns targets below `request_path`, and the coding that their client accepts.
 fn questions(request_path: &str) -> impl Iterator<Item = (String, &'static str)> {
     let path: Vec<String> = request_path
         .split('/')
@@ -62,7 +63,7 @@ fn questions(request_path: &str) -> impl Iterator<Item = (String, &'static str)>
     asked.map(move |question| format!("{path}/{question}")).zip(CODINGS.into_iter().cycle())
 }
 
-/// The whole answer.
+/// Returns the whole answer.
 async fn ask(client: &mut UnixStream, target: &str, coding: &str) -> io::Result<Vec<u8>> {
     let head = format!(
         "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {coding}\r\nConnection: close\r\n\r\n"

@@ -1,4 +1,5 @@
-//! The end of a worker that has served enough: it wishes to be replaced before anything goes wrong.
+//! The retirement of a worker that has reached a limit: it asks for its replacement before a
+//! problem occurs.
 
 use std::time::Duration;
 
@@ -6,15 +7,15 @@ use super::memory::Memory;
 use crate::config::{Config, MaxRequests};
 use crate::worker::watch::clock::CLOCK_TICK;
 
-/// Time between two looks at the memory.
+/// Time between two checks of the memory.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Why a worker retires.
+/// The reason for retirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// It has answered as many requests as `MAX_REQUESTS` says.
+    /// It has answered as many requests as `MAX_REQUESTS` allows.
     Requests,
-    /// It has more memory for itself than `MAX_RSS` says.
+    /// It has more private memory than `MAX_RSS` allows.
     Memory,
 }
 
@@ -22,7 +23,7 @@ pub enum Cause {
 pub(in crate::worker) struct Retirement {
     requests_max: Option<u64>,
     memory_max: Option<u64>,
-    /// Time in which the worker has run since the last look.
+    /// Running time of the worker since the last check.
     unseen: Duration,
     wished: bool,
 }
@@ -37,9 +38,9 @@ impl Retirement {
         }
     }
 
-    /// The memory that this process has, if it is time to look; called with each tick of the worker's clock.
-    /// The first look is not at once: a limit below what a worker begins with would give nothing but new
-    /// workers.
+    /// Returns the memory of this process, if it is time to check; called with each tick of the
+    /// worker's clock. The first check is not immediate: a limit below the initial memory of a
+    /// worker would make every worker retire at once.
     pub(in crate::worker) fn look(&mut self) -> Option<Memory> {
         self.unseen += CLOCK_TICK;
         if self.unseen < LOOK_EVERY {
@@ -49,7 +50,8 @@ impl Retirement {
         Memory::own()
     }
 
-    /// Whether it is time to retire, after this number of answers and with this memory, if that is known.
+    /// Reports whether it is time to retire, after this number of answers and with this memory, if
+    /// known.
     pub(in crate::worker) fn is_due(&mut self, answers: u64, memory: Option<Memory>) -> Option<Cause> {
         if self.wished {
             return None;

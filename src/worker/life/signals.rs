@@ -5,17 +5,18 @@ use std::io;
 use nix::sys::signal::{SigSet, Signal as Number};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How a worker is to end.
+/// The way a worker should end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::worker) enum Wish {
-    /// After everything under way is answered: SIGTERM.
+    /// After all current requests are answered: SIGTERM.
     Drain,
     /// At once: SIGINT or SIGQUIT.
     Stop,
 }
 
-/// The signals that end a worker. They stay blocked from its fork until it can handle them: tokio's registry
-/// drops a signal that arrives between the change of the handler and the entry in the registry's own table.
+/// Returns the signals that end a worker. They stay blocked from its fork until it can handle them:
+/// tokio's registry drops a signal that arrives between the change of the handler and the entry in
+/// the registry's own table.
 pub fn ending_signals() -> SigSet {
     [Number::SIGTERM, Number::SIGINT, Number::SIGQUIT].into_iter().collect()
 }
@@ -25,16 +26,17 @@ pub(in crate::worker) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
-    /// A worker has no log file open. A whole process group may get this signal all the same, and it must not
-    /// end a worker.
+    /// A worker has no log file open. But the signal may go to a whole process group, and it must
+    /// not end a worker.
     _reopen: Signal,
 }
 
 impl Signals {
-    /// Installs the handlers, and unblocks the [`ending_signals`]: those that have come since the fork count.
+    /// Installs the handlers, and unblocks the [`ending_signals`]. Signals since the fork are
+    /// delivered.
     ///
     /// # Errors
-    /// The runtime cannot install the handlers.
+    /// If the runtime cannot install the handlers.
     pub(in crate::worker) fn install() -> io::Result<Self> {
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
@@ -46,7 +48,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// The next wish. None is lost if the caller stops waiting for it.
+    /// Waits for the next signal. A caller that stops waiting loses no signal.
     pub(in crate::worker) async fn next(&mut self) -> Wish {
         tokio::select! {
             _ = self.terminate.recv() => Wish::Drain,

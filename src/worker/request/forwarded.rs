@@ -1,7 +1,7 @@
 //! The client behind a proxy: `X-Forwarded-For` and `-Proto`, or `Forwarded` (RFC 7239), from trusted proxies.
 //!
-//! Each proxy appends the address that it was asked from. So the list is read from its end, as long as the
-//! writer of an entry is trusted: the entries before that may be invented.
+//! Each proxy appends the address of its own client. So the list is read from its end, as long as
+//! the writer of an entry is trusted. A client may have invented the entries before that.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -15,16 +15,16 @@ use crate::worker::watch::caller::Peer;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The client at the far end.
+/// The original client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::worker) struct Client {
-    /// Its address, as far as it is known.
+    /// Its address, if known.
     pub(in crate::worker) address: Peer,
     /// `http` or `https`.
     pub(in crate::worker) scheme: &'static str,
 }
 
-/// The client of a request that has come from `peer`.
+/// Returns the client of a request from `peer`.
 pub(in crate::worker) fn client(peer: Peer, headers: &HeaderMap, proxies: &Proxies) -> Client {
     let itself = Client { address: peer.map(|peer| peer.to_canonical()), scheme: "http" };
     if !proxies.forwarded_by.contains(peer) {
@@ -49,7 +49,7 @@ pub(in crate::worker) fn client(peer: Peer, headers: &HeaderMap, proxies: &Proxi
     }
 }
 
-/// The last hop that a trusted proxy has written, with the data that belongs to it.
+/// Returns the last hop that a trusted proxy has written, with its data.
 fn walk<T>(
     peer: Peer,
     hops: impl Iterator<Item = (Option<IpAddr>, T)>,
@@ -61,7 +61,7 @@ fn walk<T>(
         if !trusted.contains(writer) {
             break;
         }
-        // A hidden address ends the way.
+        // A hidden address ends the chain.
         let Some(address) = hop else { break };
         found = Some((address, with));
         writer = Some(address);
@@ -69,11 +69,12 @@ fn walk<T>(
     found
 }
 
-/// Splits a text at its last separator: the text before it, if there is one, and the part behind it.
+/// A function that splits a text at its last separator: the text before it, if there is one, and
+/// the part behind it.
 type Split = fn(&[u8], u8) -> (Option<&[u8]>, &[u8]);
 
-/// The parts of a list in fields of this name, the last one first. The iterator is lazy: the writer of earlier
-/// parts is not known.
+/// Returns the parts of a list in fields of this name, the last one first. The iterator is lazy,
+/// because the writers of earlier parts are unknown.
 fn from_the_end<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
@@ -89,7 +90,7 @@ fn from_the_end<'h>(
     })
 }
 
-/// The text before the last separator, if there is one, and the part behind it.
+/// Returns the text before the last separator, if there is one, and the part behind it.
 fn last_part(text: &[u8], separator: u8) -> (Option<&[u8]>, &[u8]) {
     match text.iter().rposition(|byte| *byte == separator) {
         Some(at) => (Some(&text[..at]), &text[at + 1..]),
@@ -97,29 +98,30 @@ fn last_part(text: &[u8], separator: u8) -> (Option<&[u8]>, &[u8]) {
     }
 }
 
-/// The same, where a separator in a quoted string is none. Quotes are matched from the end: one that stands
-/// open before the last part must not reach into it.
+/// Does the same, but ignores separators in quoted strings. Quotes are matched from the end: an
+/// open quote before the last part must not reach into it.
 fn last_element(text: &[u8], separator: u8) -> (Option<&[u8]>, &[u8]) {
     let mut end = text.len();
     while let Some(at) = text[..end].iter().rposition(|byte| *byte == separator || *byte == b'"') {
         if text[at] == separator {
             return (Some(&text[..at]), &text[at + 1..]);
         }
-        // To the quote that opens it; without one there is nothing but this part.
+        // Up to the opening quote; without one only this part is left.
         let Some(opening) = opening_quote(&text[..at]) else { break };
         end = opening;
     }
     (None, text)
 }
 
-/// Where the quoted string begins whose content ends with `text`. Quotes within are escaped.
+/// Returns the offset of the quoted string whose content ends with `text`. Quotes within are
+/// escaped.
 fn opening_quote(text: &[u8]) -> Option<usize> {
     let is_escaped = |at: usize| text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
     let mut quotes = text.iter().enumerate().rev().filter(|(_, byte)| **byte == b'"');
     quotes.find(|(at, _)| !is_escaped(*at)).map(|(at, _)| at)
 }
 
-/// Address and scheme of an element of `Forwarded`.
+/// Returns address and scheme of an element of `Forwarded`.
 fn element(element: &[u8]) -> (Option<IpAddr>, &'static str) {
     let (mut client, mut protocol) = (None, "http");
     let mut rest = Some(element);
@@ -137,7 +139,7 @@ fn element(element: &[u8]) -> (Option<IpAddr>, &'static str) {
     (client, protocol)
 }
 
-/// An address, with or without a port, IPv6 in brackets or not.
+/// Returns an address, with or without a port, IPv6 in brackets or not.
 fn node(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -150,7 +152,7 @@ fn scheme(text: &[u8]) -> &'static str {
     if text.eq_ignore_ascii_case(b"https") { "https" } else { "http" }
 }
 
-/// The text of a token or of a quoted string.
+/// Returns the text of a token or of a quoted string.
 fn unquoted(text: &[u8]) -> Cow<'_, [u8]> {
     let Some(inner) = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")) else {
         return text.into();

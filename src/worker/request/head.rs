@@ -1,6 +1,6 @@
-//! What hyper leaves to the service in the head of a request: the limits, the form of the target, and a
-//! `Host` that names one host and nothing else (RFC 9112 3.2), as a proxy in front may have read another one
-//! from the same bytes.
+//! The checks of a request head that hyper leaves to the service: the limits, the form of the
+//! target, and a `Host` that names exactly one host (RFC 9112 3.2). A proxy in front might read
+//! another host from the same bytes.
 
 use std::net::Ipv6Addr;
 
@@ -10,7 +10,7 @@ use hyper::{Method, Request, StatusCode, Version};
 use crate::config::Limits;
 use crate::worker::answer::error::ApiError;
 
-/// Why the head of a request is refused, if it is.
+/// Returns the reason to refuse the head of a request, if there is one.
 pub(super) fn refusal<B>(request: &Request<B>, limits: &Limits) -> Option<ApiError> {
     let target = request.uri();
     let target_len = target.path_and_query().map_or(0, |target| target.as_str().len())
@@ -31,7 +31,7 @@ pub(super) fn refusal<B>(request: &Request<B>, limits: &Limits) -> Option<ApiErr
     if odd {
         return Some(refused(StatusCode::BAD_REQUEST, "The target of the request is no path"));
     }
-    // RFC 9112 3.2. There is one or none in HTTP/1.0.
+    // RFC 9112 3.2. HTTP/1.0 allows none.
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => is_valid_host(host.as_bytes()),
@@ -54,8 +54,8 @@ fn refused(status: StatusCode, message: &'static str) -> ApiError {
     ApiError::Refused { status, message }
 }
 
-/// Whether this is `uri-host [ ":" port ]` of RFC 9110 7.2, and not empty. Commas are refused as well: they
-/// may stand in a name, but what has one is a list that a proxy has made of two fields.
+/// Reports whether this is `uri-host [ ":" port ]` of RFC 9110 7.2, and not empty. It also refuses
+/// commas: a name may hold one, but in practice a proxy has joined two fields.
 fn is_valid_host(host: &[u8]) -> bool {
     let (name, port) = match host {
         [b'[', rest @ ..] => {
@@ -72,7 +72,8 @@ fn is_valid_host(host: &[u8]) -> bool {
     !name.is_empty() && is_name(name) && port.is_none_or(is_port)
 }
 
-/// Letters, digits, what else a name may hold, and percent-encoded bytes.
+/// Reports whether this holds only letters, digits, other bytes of names, and percent-encoded
+/// bytes.
 fn is_name(mut name: &[u8]) -> bool {
     while let [first, rest @ ..] = name {
         name = match (first, rest) {
@@ -84,7 +85,7 @@ fn is_name(mut name: &[u8]) -> bool {
     true
 }
 
-/// Digits of a port; none are the default one.
+/// Reports whether these are digits of a port; an empty port is the default one.
 fn is_port(port: &[u8]) -> bool {
     let all_digits = port.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(port).ok().and_then(|text| text.parse::<u16>().ok());
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_told_from_what_only_looks_like_them() {
+    fn hosts_are_told_from_lookalikes() {
         for host in [
             "x",
             "x:80",

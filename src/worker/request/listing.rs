@@ -1,5 +1,5 @@
-//! The endpoints that list entities: the parameters become a question, the snapshot's selection a response. And the
-//! addresses of single entities.
+//! The endpoints that list entities: the parameters become a question, the snapshot's selection a
+//! response. Also the addresses of single entities.
 
 use std::time::Instant;
 
@@ -17,19 +17,19 @@ use crate::worker::answer::list::{ListBody, append_counts};
 use crate::worker::answer::warning::Warning;
 use crate::worker::answer::{entity_tag, links, response};
 
-/// How lists are answered.
+/// The settings of lists.
 pub(in crate::worker) struct Lists {
-    /// Bytes from which on bodies are compressed for clients that accept it.
+    /// Smallest body that is compressed for clients that accept it, in bytes.
     pub(in crate::worker) compress_from: Option<u64>,
-    /// Whether responses tell how long they took to make.
+    /// Whether responses state the time that they took to make.
     pub(in crate::worker) debug_headers: bool,
-    /// Entities of the longest list.
+    /// Limit of entities in one list.
     pub(in crate::worker) list_max: Option<usize>,
     /// Whether lists warn of parameters that they ignore.
     pub(in crate::worker) strict: bool,
 }
 
-/// A list, and what its head tells of it.
+/// A list, and the facts about it in its head.
 struct Listed {
     body: ListBody,
     /// With `total`: the number of entities on all pages together, and this page.
@@ -37,10 +37,10 @@ struct Listed {
 }
 
 impl Lists {
-    /// The list of `kind` that a request asks for.
+    /// Returns the list of `kind` that a request asks for.
     ///
     /// # Errors
-    /// A parameter is wrong, or a precondition of the request does not hold.
+    /// If a parameter is wrong, or a precondition of the request does not hold.
     pub(super) fn answer<B>(
         &self,
         served: Served,
@@ -55,7 +55,8 @@ impl Lists {
         let headers = request.headers();
         let tag = entity_tag::of(snapshot.hash(), kind, query_string, self.settings());
         let coding = self.compress_from.and_then(|least| Acceptable::of(headers, least));
-        // The tag of a client tells whether it has what it would get: nothing need be selected then.
+        // The client's tag tells whether the client has the current answer. Then there is no need
+        // to select.
         let known = entity_tag::known(headers, &tag, coding).filter(|_| !headers.contains_key(IF_MATCH));
         let mut response = match known {
             Some(known) => response::not_modified(known),
@@ -80,7 +81,7 @@ impl Lists {
         Ok(response)
     }
 
-    /// A number for the settings with which the same question has another answer.
+    /// Returns a number for the settings that influence the answer to a question.
     fn settings(&self) -> u64 {
         let most = self.list_max.map_or(0, |most| most as u64);
         most << 1 | u64::from(self.strict)
@@ -95,7 +96,7 @@ impl Lists {
     ) -> Listed {
         let (counts, total) = (question.counts, question.total);
         let mut query = question.query();
-        // One entity more tells whether the list is cut.
+        // A request for one entity more shows whether the list is cut.
         let most = self.list_max.filter(|most| query.page.is_none_or(|page| page.limit > *most));
         if let Some(most) = most {
             query.page = Some(Page { limit: most + 1, offset: query.page.map_or(0, |page| page.offset) });
@@ -132,10 +133,10 @@ impl Lists {
         Listed { body, total: total.map(|total| (total, query.page)) }
     }
 
-    /// The entity of `kind` with this id.
+    /// Returns the entity of `kind` with this id.
     ///
     /// # Errors
-    /// There is none, a parameter is wrong, or a precondition of the request does not hold.
+    /// If there is none, a parameter is wrong, or a precondition of the request does not hold.
     pub(super) fn entity<B>(
         &self,
         served: Served,
@@ -176,7 +177,7 @@ fn check_hash(question: &Question<'_>, snapshot: &Snapshot<'_>) -> Result<(), Ap
     }
 }
 
-/// An answer under the conditions of a request (RFC 9110 13.2.2).
+/// Returns an answer under the conditions of a request (RFC 9110 13.2.2).
 pub(super) fn conditional(
     response: Response<Payload>,
     headers: &HeaderMap,

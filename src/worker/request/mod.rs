@@ -1,4 +1,4 @@
-//! A request in, an answer out.
+//! The way from a request to its answer.
 
 pub(in crate::worker) mod forwarded;
 mod head;
@@ -14,7 +14,7 @@ mod trace_context;
 use super::answer::error;
 use crate::snapshot::Kind;
 
-/// Whether a query string is answered with entities of `kind`, and not with an error.
+/// Reports whether a query string is answered with entities of `kind`, and not with an error.
 pub fn accepts(kind: Kind, query_string: &str) -> bool {
     params::parse(kind, query_string).map(params::Question::query).is_ok()
 }

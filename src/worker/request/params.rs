@@ -1,7 +1,7 @@
-//! From the query string to a question for the snapshot.
+//! Turns the query string into a question for the snapshot.
 //!
-//! The first value of a repeated parameter counts and unknown parameters are ignored, as
-//! with avalonms; so is the order in which errors are found.
+//! The first value of a repeated parameter counts, and unknown parameters are ignored, as in
+//! avalonms. Errors are found in the same order too.
 
 use std::borrow::Cow;
 
@@ -63,24 +63,24 @@ impl<'q> Parameters<'q> {
     }
 }
 
-/// A valid question, whose words are still as the client wrote them: a client that has the answer
-/// already needs no more than that.
+/// A valid question. Its words are still as the client wrote them, because a client that has the
+/// answer already needs only that.
 pub(super) struct Question<'q> {
     words: Words<'q>,
-    /// The words of songs of which an album, artist or genre must have one.
+    /// Words of songs; an album, artist or genre must have a song with one of them.
     song_words: Words<'q>,
     /// Everything but the words.
     query: Query,
-    /// Whether to tell how many songs and albums each has.
+    /// Whether the answer includes the numbers of songs and albums of each entity.
     pub(super) counts: bool,
-    /// Whether to tell how many there are on all pages together.
+    /// Whether the answer includes the number of entities on all pages together.
     pub(super) total: bool,
     /// The hash of the only collection that may answer.
     pub(super) snapshot: Option<u128>,
 }
 
 impl Question<'_> {
-    /// The question for the snapshot.
+    /// Returns the question for the snapshot.
     pub(super) fn query(self) -> Query {
         let Query { filters, order, page, id, with_songs, .. } = self.query;
         let with_songs = with_songs.map(|songs| Box::new(self.song_words.added_to(*songs)));
@@ -108,7 +108,7 @@ impl Words<'_> {
     }
 }
 
-/// The question of `query_string` about entities of `kind`.
+/// Returns the question of `query_string` about entities of `kind`.
 pub(super) fn parse(kind: Kind, query_string: &str) -> Result<Question<'_>, ApiError> {
     let asked = Parameters::read(query_string);
     let song_words = Words { query: asked.song_query, beginnings: asked.song_words };
@@ -122,7 +122,7 @@ pub(super) fn parse(kind: Kind, query_string: &str) -> Result<Question<'_>, ApiE
     };
     let order = order(kind, asked.order, asked.direction)?;
     let page = page(asked.limit, asked.offset)?;
-    // avalonms has no such parameters: errors of the others come first.
+    // avalonms lacks these parameters: errors of the others come first.
     let counts = truth(Parameter::Counts, asked.counts.filter(|_| Parameter::Counts.is_of(kind)))?;
     let total = truth(Parameter::Total, asked.total)?;
     let snapshot = asked.snapshot.map(parse_hash).transpose()?;
@@ -132,8 +132,9 @@ pub(super) fn parse(kind: Kind, query_string: &str) -> Result<Question<'_>, ApiE
     Ok(Question { words, song_words, query, counts, total, snapshot })
 }
 
-/// The parameters of `query_string` that count for nothing in a list of `kind`: names that it does not have, and the
-/// ids that avalonms ignores and that are none. Each once, and only the first ones of very many.
+/// Returns the ignored parameters of `query_string` in a list of `kind`: unknown names, and
+/// malformed ids that avalonms ignores. Each appears once, and only the first [`WARNINGS_MAX`]
+/// appear.
 pub(super) fn ignored(kind: Kind, query_string: &str) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();
     let mut seen: Vec<Parameter> = Vec::new();
@@ -168,7 +169,8 @@ pub(super) fn ignored(kind: Kind, query_string: &str) -> Vec<Warning> {
     warnings
 }
 
-/// The question about the entity of `kind` at its own address: its parameters are `counts` and `snapshot`.
+/// Returns the question about the entity of `kind` at its own address: its parameters are `counts`
+/// and `snapshot`.
 pub(super) fn parse_entity(kind: Kind, query_string: &str) -> Result<Question<'_>, ApiError> {
     let Parameters { counts, snapshot, .. } = Parameters::read(query_string);
     let counts = truth(Parameter::Counts, counts.filter(|_| Parameter::Counts.is_of(kind)))?;
@@ -184,13 +186,14 @@ pub(super) fn parse_entity(kind: Kind, query_string: &str) -> Result<Question<'_
     })
 }
 
-/// The ids of the owners of songs. Other lists than that of songs ignore what is no id, as avalonms ignores all.
+/// Returns the ids of the owners of songs. Lists other than that of songs ignore malformed ids,
+/// while avalonms ignores all ids.
 fn lenient_filters(ids: PerOwner<Option<Cow<'_, str>>>) -> Vec<(Owner, Filter)> {
     let ids = ids.into_iter().filter_map(|(owner, id)| Some((owner, Filter::Id(parse_id(&id?)?))));
     ids.collect()
 }
 
-/// True or false, in any case; false without a value.
+/// Parses true or false, in any case; false without a value.
 fn truth(parameter: Parameter, text: Option<Cow<'_, str>>) -> Result<bool, ApiError> {
     let Some(text) = text else { return Ok(false) };
     let truths = [("true", true), ("false", false)].into_iter();
@@ -198,7 +201,7 @@ fn truth(parameter: Parameter, text: Option<Cow<'_, str>>) -> Result<bool, ApiEr
     found.ok_or_else(|| ApiError::InvalidTruth { field: parameter.name(), value: text.into_owned() })
 }
 
-/// The filters, and the first error in the order in which avalonms finds them: by album, artist, genre.
+/// Returns the filters, or the first error in the order of avalonms: album, artist, genre.
 fn filters(
     ids: PerOwner<Option<Cow<'_, str>>>,
     names: PerOwner<Option<Cow<'_, str>>>,
@@ -219,13 +222,13 @@ fn filters(
     Ok(filters)
 }
 
-/// Hyphenated or plain, in braces or as a URN, in any case; nothing looser.
+/// Parses an id: hyphenated or plain, in braces or as a URN, in any case. Looser forms are refused.
 pub(super) fn parse_id(text: &str) -> Option<Uuid> {
-    // The crate takes upper-case digits, but the prefix of a URN in lower case only.
+    // The crate takes upper-case digits, but only a lower-case prefix of a URN.
     Uuid::try_parse(text).ok()
 }
 
-/// A hash as `X-Avalon-Snapshot` shows it, in any case.
+/// Parses a hash in the form of `X-Avalon-Snapshot`, in any case.
 fn parse_hash(text: Cow<'_, str>) -> Result<u128, ApiError> {
     let is_hash = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let hash = is_hash.then(|| u128::from_str_radix(&text, 16).ok()).flatten();
@@ -258,12 +261,12 @@ fn page(limit: Option<Cow<'_, str>>, offset: Option<Cow<'_, str>>) -> Result<Opt
 /// An integer of any size.
 struct Integer<'a> {
     negative: bool,
-    /// Without leading zeros; empty for zero.
+    /// The digits without leading zeros; empty for zero.
     digits: &'a str,
 }
 
-/// As Python's `int()` reads ASCII digits: a sign, leading zeros and white space around are
-/// taken. (Python takes underscores, other digits and a negative zero as well; we do not.)
+/// Parses ASCII digits as Python's `int()` does, with a sign, leading zeros and white space around.
+/// (Python also takes underscores, other digits and a negative zero; this parser does not.)
 fn parse_integer(parameter: Parameter, text: &str) -> Result<Integer<'_>, ApiError> {
     let trimmed = text.trim();
     let (negative, digits) = match trimmed.strip_prefix('-') {
@@ -279,7 +282,7 @@ fn parse_integer(parameter: Parameter, text: &str) -> Result<Integer<'_>, ApiErr
 }
 
 impl Integer<'_> {
-    /// The value, or the largest `usize` if it is larger.
+    /// Returns the value, or the largest `usize` if it is larger.
     fn not_negative(&self, parameter: Parameter) -> Result<usize, ApiError> {
         if self.negative {
             let digits = format!("-{}", self.digits);

@@ -1,5 +1,5 @@
-//! Answers that hyper gives by itself to bytes that are not HTTP: they are counted, logged and identified as
-//! all answers are.
+//! The answers that hyper itself gives to bytes that are not HTTP: the worker counts, logs and
+//! identifies them like all answers.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::scoreboard::endpoint_number;
 use crate::telemetry::AccessRecord;
 use crate::worker::watch::caller::Peer;
 
-/// Bytes of a request line that are worth logging.
+/// Most bytes of a request line that the log shows.
 const LOGGED_LINE_MAX: usize = 2048;
 
-/// An answer that hyper has given by itself.
+/// An answer that hyper itself has given.
 pub(in crate::worker) struct Refusal {
     pub(in crate::worker) status: StatusCode,
     pub(in crate::worker) request_id: Option<HeaderValue>,
@@ -24,7 +24,7 @@ pub(in crate::worker) struct Refusal {
 }
 
 impl Service {
-    /// An id for such an answer, and the fields that it has, as lines.
+    /// Returns an id for such an answer, and its fields as lines.
     pub(in crate::worker) fn refusal_fields(&self) -> (Option<HeaderValue>, String) {
         let id = self.request_ids.as_ref().map(|ids| (ids.header(), ids.make()));
         let (date, no_store) = (self.date.now(), NO_STORE);
@@ -46,7 +46,7 @@ impl Service {
         reason: &hyper::Error,
     ) {
         let text = reason.to_string();
-        // hyper has read the head by then: what is left is the body that it cannot measure.
+        // hyper has read the head by then. The remaining bytes are the body that it cannot measure.
         let is_past = ["content-length", "transfer-encoding"].iter().any(|field| text.contains(field));
         let (method, target, protocol) = request_line(if is_past { b"" } else { head });
         let (status, id) = (refusal.status.as_u16(), refusal.request_id.as_ref());
@@ -75,7 +75,7 @@ impl Service {
     }
 }
 
-/// Method, target and protocol, as far as the bytes that came in place of a request line show them.
+/// Returns method, target and protocol, as far as the bytes in place of a request line show them.
 fn request_line(head: &[u8]) -> (String, String, &'static str) {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.trim_ascii_end();

@@ -1,4 +1,4 @@
-//! The id of a request: the client's own if it is sane, else one that the worker makes.
+//! The id of a request: the client's own id if it is well-formed, else a new one.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::worker::answer::hex;
 
-/// The longest id that is taken from a client.
+/// The longest id that the worker takes from a client.
 const ID_LEN_MAX: usize = 128;
 
 /// Makes ids: random digits of the worker, and a number.
@@ -20,7 +20,7 @@ pub(in crate::worker) struct RequestIds {
 }
 
 impl RequestIds {
-    /// Ids in the field `header`; `None` if that is no name of one.
+    /// Creates ids in the field `header`; `None` if that is not a valid field name.
     pub(in crate::worker) fn new(header: &str) -> Option<Self> {
         let header = HeaderName::from_bytes(header.as_bytes()).ok()?;
         // The keys of the hasher are random, but all workers inherit them from the master.
@@ -28,12 +28,12 @@ impl RequestIds {
         Some(RequestIds { header, worker, made: AtomicU64::new(0) })
     }
 
-    /// The header field of ids.
+    /// Returns the header field of ids.
     pub(in crate::worker) fn header(&self) -> &HeaderName {
         &self.header
     }
 
-    /// The id of a request.
+    /// Returns the id of a request.
     pub(in crate::worker) fn of(&self, headers: &HeaderMap) -> HeaderValue {
         match headers.get(&self.header) {
             Some(given) if is_sane(given.as_bytes()) => given.clone(),
@@ -41,7 +41,7 @@ impl RequestIds {
         }
     }
 
-    /// A new id.
+    /// Makes a new id.
     pub(in crate::worker) fn make(&self) -> HeaderValue {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let mut text = [0; 32];
@@ -52,7 +52,7 @@ impl RequestIds {
     }
 }
 
-/// Whether a log, a header and a shell take an id for a word.
+/// Reports whether a log, a header and a shell treat an id as one word.
 fn is_sane(id: &[u8]) -> bool {
     let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"._~+/=:-".contains(byte);
     (1..=ID_LEN_MAX).contains(&id.len()) && id.iter().all(sane)

@@ -1,4 +1,4 @@
-//! From a request's path to an endpoint.
+//! Finds the endpoint for a request's path.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,11 @@ use uuid::Uuid;
 use super::params::parse_id;
 use crate::api::Endpoint;
 
-/// The endpoint at `path`, under `request_path`. Percent-encoded letters are the letters;
-/// an encoded slash separates nothing.
+/// Returns the endpoint at `path`, under `request_path`. Percent-encoded letters count as letters;
+/// an encoded slash is not a separator.
 pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
-    // Nearly all clients write it plainly. With a request path of "/" nothing stands before the slash.
+    // Nearly all clients write it plainly. With the request path "/" the part before the slash is
+    // empty.
     let plain = path.strip_prefix(request_path.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
     if let Some(endpoint) = plain.and_then(|name| find_fixed(|of| of == name)) {
         return Some(endpoint);
@@ -21,7 +22,7 @@ pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
     match name.split_once('/') {
         None => find_fixed(|of| same_segment(name, of)),
         Some((list, rest)) if !rest.contains('/') => match find_fixed(|of| same_segment(list, of)) {
-            // avalonms has nothing there, so what is no id gets its answer.
+            // avalonms has no endpoint there, so a path without an id gets its answer.
             Some(Endpoint::List(kind)) if id(path).is_some() => Some(Endpoint::Entity(kind)),
             _ => None,
         },
@@ -29,28 +30,29 @@ pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
     }
 }
 
-/// The endpoint with this path that is not of an entity.
+/// Returns the endpoint with this path that is not of an entity.
 fn find_fixed(is_its: impl Fn(&str) -> bool) -> Option<Endpoint> {
     let fixed = Endpoint::ALL.into_iter().filter(|endpoint| !matches!(endpoint, Endpoint::Entity(_)));
     { fixed }.find(|endpoint| is_its(endpoint.path()))
 }
 
-/// The id of the entity at `path`: its last segment.
+/// Returns the id of the entity at `path`: its last segment.
 pub(super) fn id(path: &str) -> Option<Uuid> {
     let (before, segment) = path.rsplit_once('/')?;
     let id = percent_decode_str(segment).decode_utf8().ok()?;
     parse_id(&id).filter(|_| !before.is_empty())
 }
 
-/// The endpoint at `path` on an address of `METRICS_BIND`: the metrics alone, also at `/metrics`, where
-/// scrapers expect them.
+/// Returns the endpoint at `path` on an address of `METRICS_BIND`: only the metrics, also at
+/// `/metrics`, where scrapers expect them.
 pub(super) fn find_metrics(request_path: &str, path: &str) -> Option<Endpoint> {
     let at = |request_path| find(request_path, path).filter(|endpoint| *endpoint == Endpoint::Metrics);
     at("/").or_else(|| at(request_path))
 }
 
-/// Where the page is, for a path that leads to it: the request path without the slash behind it, or `/`. Relative to
-/// that path, as proxies may put others before it; with the query string.
+/// Returns the address of the page, for a path that leads to it: the request path without the slash
+/// behind it, or `/`. The address is relative to that path, as proxies may add other segments, and
+/// keeps the query string.
 pub(super) fn page_from(request_path: &str, path: &str, query: Option<&str>) -> Option<String> {
     let segments = || request_path.split('/').filter(|segment| !segment.is_empty());
     let last = segments().next_back()?;
@@ -70,7 +72,7 @@ pub(super) fn page_from(request_path: &str, path: &str, query: Option<&str>) -> 
     Some(target)
 }
 
-/// What is encoded in a segment of a path.
+/// The bytes that are encoded in a segment of a path.
 const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 fn strip_prefix<'p>(mut path: &'p str, request_path: &str) -> Option<&'p str> {

@@ -1,7 +1,8 @@
-//! A request in, an answer out. Touches nothing but the snapshot and counters.
+//! The service of a worker: it turns a request into an answer, and uses only the snapshot and
+//! counters.
 //!
-//! `answer` tells the whole way: the request gets its id, its head is checked, its path leads to an endpoint,
-//! the endpoint makes the response, and the response gets what all of them have.
+//! `answer` shows the whole way: the request gets its id, the head is checked, the path leads to an
+//! endpoint, the endpoint makes the response, and the response gets the common fields.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use crate::worker::watch::activity::Activity;
 use crate::worker::watch::caller::{Caller, Peer, Role};
 use crate::worker::watch::exchange::Exchange;
 
-/// What all connections of a worker share.
+/// The state that all connections of a worker share.
 pub(in crate::worker) struct Service {
     pub(in crate::worker) snapshots: Snapshots,
     pub(in crate::worker) request_path: String,
@@ -44,11 +45,11 @@ pub(in crate::worker) struct Service {
     /// The description of the API.
     pub(in crate::worker) description: Description,
     pub(in crate::worker) date: Date,
-    /// What caches are told of lists, if anything.
+    /// The field `Cache-Control` of lists, if set.
     pub(in crate::worker) cache_control: Option<HeaderValue>,
-    /// Which pages of other origins may read answers, if any.
+    /// The pages of other origins that may read answers, if any.
     pub(in crate::worker) cors: Option<Cors>,
-    /// How long connections are kept, for clients; `None` if they are not.
+    /// The field that tells clients how long connections are kept; `None` if they are not.
     pub(in crate::worker) keep_alive: Option<HeaderValue>,
     pub(in crate::worker) request_ids: Option<RequestIds>,
     pub(in crate::worker) proxies: Proxies,
@@ -56,10 +57,10 @@ pub(in crate::worker) struct Service {
     pub(in crate::worker) draining: AtomicBool,
     pub(in crate::worker) scoreboard: Scoreboard,
     pub(in crate::worker) status_allow: Vec<IpAddr>,
-    /// At which addresses there are metrics: among the other endpoints only for those who may see
-    /// the status.
+    /// The addresses that serve metrics. Among the other endpoints only peers that may see the
+    /// status get them.
     pub(in crate::worker) metrics: Option<Role>,
-    /// Whether the page is there.
+    /// Whether the page is served.
     pub(in crate::worker) has_page: bool,
     pub(in crate::worker) slot: &'static Slot,
     pub(in crate::worker) statsd: Statsd,
@@ -67,7 +68,7 @@ pub(in crate::worker) struct Service {
 }
 
 impl Service {
-    /// What answers are made from now.
+    /// Returns the snapshot for new answers.
     fn snapshot(&self) -> Served {
         self.snapshots.newest()
     }
@@ -134,7 +135,7 @@ impl Service {
         (response, Some(endpoint))
     }
 
-    /// The answer at a path without an endpoint: some lead to the page.
+    /// Returns the answer at a path without an endpoint: some lead to the page.
     fn beside_the_endpoints(
         &self,
         request: &Request<Incoming>,
@@ -155,7 +156,7 @@ impl Service {
         (response, Some(Endpoint::Page))
     }
 
-    /// To those who may not see it, an endpoint is not there.
+    /// Reports whether an endpoint exists for this peer. A hidden endpoint counts as missing.
     fn exists(&self, endpoint: Endpoint, peer: Peer, request: &Request<Incoming>) -> bool {
         let may_see = || status::may_see(peer, request.headers(), &self.status_allow);
         match endpoint {
@@ -189,7 +190,7 @@ impl Service {
             Endpoint::Version => response::text(PROGRAM_VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
             Endpoint::Status => {
-                // Its types have no value that is none in JSON.
+                // All values of its types exist in JSON.
                 let status =
                     serde_json::to_string(&status::status(&self.scoreboard, self.snapshot().snapshot));
                 response::json(status.map_err(|_| ApiError::Unknown)?)
@@ -203,7 +204,7 @@ impl Service {
         }
     }
 
-    /// The page, which names the collection that it would show: so one that is open learns of a newer one.
+    /// Returns the page, which names its collection: so an open page learns of a newer one.
     fn page(&self, headers: &HeaderMap) -> Result<Response<Payload>, ApiError> {
         let compress_from = self.lists.compress_from;
         let accepted = compress_from.and_then(|least| Acceptable::of(headers, least));
@@ -215,14 +216,14 @@ impl Service {
         Ok(response)
     }
 
-    /// Tells the client whether the connection goes on, and how long.
+    /// Tells the client whether the connection continues, and how long.
     fn keep_or_end(
         &self,
         request: &Request<Incoming>,
         response: &mut Response<Payload>,
         activity: &Activity,
     ) {
-        // The worker reads no body.
+        // The worker does not read bodies.
         let has_body = !request.body().is_end_stream();
         if has_body {
             activity.refuses_body();
@@ -239,7 +240,7 @@ impl Service {
         }
     }
 
-    /// What all answers have: when they were made, and for how long.
+    /// Adds the fields that all answers have: their date, and how long the connection is kept.
     fn add_common_fields(
         &self,
         response: &mut Response<Payload>,
@@ -262,7 +263,7 @@ impl Service {
         cache_control.into_iter().for_each(|value| drop(headers.insert(CACHE_CONTROL, value)));
     }
 
-    /// The answer to a request that has panicked, which Sentry has been told of.
+    /// Returns the answer to a request that has panicked. Sentry has the report already.
     fn panicked(&self, request: &Request<Incoming>, id: Option<&HeaderValue>) -> Response<Payload> {
         let trace = trace_context::parent(request.headers()).map(|(trace, _)| trace);
         error!(self.log, #sentry::REPORTED, "a request panicked"; "method" => %request.method(),
@@ -270,7 +271,8 @@ impl Service {
         response::error(&ApiError::Unknown)
     }
 
-    /// The line of a request in the access log, as far as it can be written before the body is sent.
+    /// Begins the line of a request in the access log, as far as it can be written before the body
+    /// is sent.
     fn begin_line(
         &self,
         log: &AccessLog,
@@ -295,13 +297,13 @@ impl Service {
     }
 }
 
-/// Whether pages of other origins may read the answers: what is for this machine's own users is not for the pages that
-/// they visit.
+/// Reports whether pages of other origins may read the answers. Endpoints for this machine's own
+/// users are closed to the pages that they visit.
 fn is_public(caller: Caller, endpoint: Option<Endpoint>) -> bool {
     caller.role == Role::Api && !matches!(endpoint, Some(Endpoint::Status | Endpoint::Metrics))
 }
 
-/// Whether the client wants to go on with its connection.
+/// Reports whether the client wants to keep its connection.
 fn keeps(request: &Request<Incoming>) -> bool {
     match request.version() {
         Version::HTTP_11 => !names_option(request.headers(), "close"),
@@ -309,14 +311,14 @@ fn keeps(request: &Request<Incoming>) -> bool {
     }
 }
 
-/// Whether the field `Connection` names this option.
+/// Reports whether the field `Connection` names this option.
 fn names_option(headers: &HeaderMap, option: &str) -> bool {
     let options =
         headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     options.map(<[u8]>::trim_ascii).any(|named| named.eq_ignore_ascii_case(option.as_bytes()))
 }
 
-/// Path and query string.
+/// Returns path and query string.
 fn target(request: &Request<Incoming>) -> &str {
     request.uri().path_and_query().map_or("", |target| target.as_str())
 }
@@ -328,7 +330,7 @@ fn describe(request: &Request<Incoming>, id: Option<&HeaderValue>) -> sentry::De
     sentry::Description::new(request.method().as_str(), target(request), request.headers(), tags)
 }
 
-/// The value that counts of a field that is given several times, as in Gunicorn's access log.
+/// Returns the last value of a repeated field, as Gunicorn's access log does.
 fn last_value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     headers.get_all(name).iter().next_back().map(HeaderValue::as_bytes)
 }

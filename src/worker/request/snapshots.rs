@@ -1,4 +1,4 @@
-//! The snapshots that a worker answers from, one after the other.
+//! The snapshots from which a worker answers, one after the other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -21,14 +21,15 @@ impl Served {
     }
 }
 
-/// The snapshots that answers are made from: that of the worker's generation, until the master hands over a newer
-/// one. It does so before it lets the next generation accept connections, and before it tells the worker to drain:
-/// so no client finds old rows after new ones, and one that has waited for a reload finds the new rows on an old
-/// connection as well.
+/// The snapshots for answers: that of the worker's generation, until the master hands over a newer
+/// one. The master does so before it lets the next generation accept connections, and before it
+/// tells the worker to drain. So no client sees old rows after new ones, and a client that has
+/// waited for a reload sees the new rows on an old connection as well.
 pub(in crate::worker) struct Snapshots {
     own: Served,
     newer: RwLock<Option<Served>>,
-    /// Whether there is a newer one: most workers never have one, and their requests take no lock.
+    /// Whether there is a newer snapshot. Most workers never get one, and their requests take no
+    /// lock.
     is_succeeded: AtomicBool,
 }
 
@@ -37,13 +38,13 @@ impl Snapshots {
         Snapshots { own: Served::new(own), newer: RwLock::new(None), is_succeeded: AtomicBool::new(false) }
     }
 
-    /// Another generation serves from this one now.
+    /// Switches to the snapshot from which another generation now serves.
     pub(in crate::worker) fn succeed(&self, newer: &'static Snapshot<'static>) {
         *self.newer.write().unwrap_or_else(PoisonError::into_inner) = Some(Served::new(newer));
         self.is_succeeded.store(true, Ordering::Release);
     }
 
-    /// The last one.
+    /// Returns the newest snapshot.
     pub(in crate::worker) fn newest(&self) -> Served {
         let newer = || self.newer.read().unwrap_or_else(PoisonError::into_inner).clone();
         let is_succeeded = self.is_succeeded.load(Ordering::Acquire);

@@ -1,8 +1,8 @@
-//! W3C's trace context: the trace that a request belongs to, and the span that calls.
+//! W3C's trace context: the trace that a request belongs to, and the calling span.
 
 use hyper::HeaderMap;
 
-/// Trace and calling span as `traceparent` gives them, if it is valid (W3C Trace Context, 3.2).
+/// Returns trace and calling span from `traceparent`, if it is valid (W3C Trace Context, 3.2).
 pub(in crate::worker) fn parent(headers: &HeaderMap) -> Option<(&str, &str)> {
     let mut given = headers.get_all("traceparent").iter();
     let text = given.next()?.to_str().ok()?;
@@ -16,7 +16,7 @@ pub(in crate::worker) fn parent(headers: &HeaderMap) -> Option<(&str, &str)> {
         text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
     let is_id = |text: &str, len: usize| is_hex(text, len) && text.bytes().any(|byte| byte != b'0');
-    // Later versions may add parts; there is none of number ff.
+    // Later versions may add parts; version ff does not exist.
     let whole = version != "00" || parts.next().is_none();
     let valid = is_hex(version, 2) && version != "ff" && is_hex(flags, 2) && whole;
     (valid && is_id(trace, 32) && is_id(parent, 16)).then_some((trace, parent))

@@ -1,17 +1,17 @@
-//! Prometheus' text format 0.0.4. Written by hand: the client libraries count values of one process, and these are
-//! sums over shared memory, for which the format takes a few lines.
+//! Prometheus' text format 0.0.4, written by hand: the client libraries count values of one
+//! process, while these are sums over shared memory. The format takes a few lines.
 
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use crate::scoreboard::{BOUNDS, Number, Reading};
 
-/// A time in milliseconds.
+/// Returns a time in milliseconds.
 pub(super) fn seconds(number: &Number) -> Seconds {
     Seconds(Duration::from_millis(number.get()))
 }
 
-/// Shown in full, with a point.
+/// Seconds, written in full, with a point.
 pub(super) struct Seconds(Duration);
 
 impl Display for Seconds {
@@ -31,17 +31,17 @@ pub(super) enum Kind {
 pub(super) struct Page(String);
 
 impl Page {
-    /// An empty page with room for this many bytes.
+    /// Creates an empty page with room for this many bytes.
     pub(super) fn with_capacity(bytes: usize) -> Page {
         Page(String::with_capacity(bytes))
     }
 
-    /// The text.
+    /// Returns the text.
     pub(super) fn finish(self) -> String {
         self.0
     }
 
-    /// Begins a family, which is there also without samples.
+    /// Begins a family, which appears even without samples.
     pub(super) fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
         let kind = match kind {
             Kind::Counter => "counter",
@@ -55,7 +55,7 @@ impl Page {
         Family { text, name }
     }
 
-    /// A family of one sample.
+    /// Adds a family of one sample.
     pub(super) fn gauge(&mut self, name: &'static str, help: &str, number: &Number) {
         self.family(name, Kind::Gauge, help).sample(&[], number.get());
     }
@@ -68,12 +68,12 @@ pub(super) struct Family<'p> {
 }
 
 impl Family<'_> {
-    /// A value under these labels.
+    /// Adds a value under these labels.
     pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
         self.line("", labels, value);
     }
 
-    /// How long answers took, under two labels.
+    /// Adds a histogram of the times of answers, under two labels.
     pub(super) fn histogram(&mut self, [endpoint, code]: [(&str, &str); 2], reading: &Reading) {
         for (bound, count) in BOUNDS.iter().zip(reading.cumulative()) {
             let bound = (*bound as f64 / 1e6).to_string();
@@ -92,12 +92,12 @@ impl Family<'_> {
             self.text.push('"');
         }
         let end = if labels.is_empty() { "" } else { "}" };
-        // A String takes whatever is written.
+        // A write to a String cannot fail.
         let _ = writeln!(self.text, "{end} {value}");
     }
 }
 
-/// Backslashes and line feeds, in values of labels also quotation marks.
+/// Escapes backslashes and line feeds, in values of labels also quotation marks.
 fn escape(to: &mut String, text: &str, quotes: bool) {
     for c in text.chars() {
         match c {

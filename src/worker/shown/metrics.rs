@@ -1,7 +1,7 @@
-//! `metrics`: what the scoreboard says of all processes, as Prometheus reads it (text format 0.0.4).
+//! `metrics`: the state of all processes from the scoreboard, in Prometheus' text format 0.0.4.
 //!
-//! Everything comes from the scoreboard, even what the answering worker knows of its snapshot: during a reload there
-//! are two snapshots, and the page must not depend on the worker that answers.
+//! All values come from the scoreboard, even those that the answering worker has itself: during a
+//! reload there are two snapshots, and the page must not depend on the worker that answers.
 
 use super::PROGRAM_VERSION;
 use super::exposition::{Kind, Page, seconds};
@@ -9,13 +9,13 @@ use super::status::served_from;
 use crate::scoreboard::{CODES, Header, RestartCause, Scans, Scoreboard, Source, endpoint_names};
 use crate::worker::watch::clock::CLOCK_TICK;
 
-// The help of connections and of requests in flight says so.
+// The help texts of connections and of requests in flight state this rate.
 const _: () = assert!(CLOCK_TICK.as_millis() * 4 == 1000, "looked at four times a second");
 
-/// More than a page has with a handful of endpoints in use.
+/// More than the bytes of a page with a handful of endpoints in use.
 const PAGE: usize = 16 * 1024;
 
-/// The whole page.
+/// Returns the whole page.
 pub(in crate::worker) fn render(scoreboard: &Scoreboard) -> String {
     let mut page = Page::with_capacity(PAGE);
     let header = scoreboard.header();
@@ -132,7 +132,7 @@ fn snapshot(page: &mut Page, header: &Header) {
     }
 }
 
-/// Without a sample before the first generation serves.
+/// Adds the collection; no sample before the first generation serves.
 fn collection(page: &mut Page, header: &Header) {
     let help =
         "The hash of the rows that are served, as a label of the value 1: equal rows have equal hashes.";
@@ -142,7 +142,7 @@ fn collection(page: &mut Page, header: &Header) {
     }
 }
 
-/// Without samples before the first load that asks the database.
+/// Adds the source; no samples before the first load that asks the database.
 fn source(page: &mut Page, source: &Source) {
     let mut family = page.family(
         "avalon_source_up",
@@ -175,7 +175,7 @@ fn source(page: &mut Page, source: &Source) {
     }
 }
 
-/// Without samples where there is nothing to say.
+/// Adds the scans; no samples without scans.
 fn scans(page: &mut Page, scans: &Scans) {
     let mut family = page.family("avalon_scans_total", Kind::Counter, "Scans by the master, by outcome.");
     for (outcome, number) in
@@ -200,7 +200,7 @@ fn scans(page: &mut Page, scans: &Scans) {
     let mut family = page.family(
         "avalon_last_scan_exit_code",
         Kind::Gauge,
-        "Exit code of the last scan, as avalon-scan has it; 0 and 5 have stored what was found.",
+        "Exit code of the last scan, as avalon-scan returns it; 0 and 5 mean that the collection was stored.",
     );
     if scans.ended_ms.get() > 0 {
         family.sample(&[], scans.exit_code.get());
@@ -208,7 +208,7 @@ fn scans(page: &mut Page, scans: &Scans) {
     let mut family = page.family(
         "avalon_last_scan_songs",
         Kind::Gauge,
-        "Songs by what became of them in the last scan that has not failed; total: of the collection.",
+        "Songs by their fate in the last scan that has not failed; total: of the collection.",
     );
     for (fate, number) in [
         ("total", &scans.songs),
@@ -232,13 +232,13 @@ fn scans(page: &mut Page, scans: &Scans) {
     }
 }
 
-/// By slot, not by pid: slots are used again, so that there are no more series than processes at the
-/// same time.
+/// Adds the memory by slot, not by pid. Slots are reused, so that there are no more series than
+/// processes at the same time.
 fn memory(page: &mut Page, scoreboard: &Scoreboard) {
     let header = scoreboard.header();
     let master = (header.memory_resident.get(), header.memory_private.get());
     let workers = scoreboard.living().map(|(number, slot)| (number.to_string(), slot.memory()));
-    // None before its first look, a second after its start.
+    // A worker has no value before its first check, a second after its start.
     let workers: Vec<_> = workers.filter(|(_, (resident, _))| *resident > 0).collect();
     type Which = fn(&(u64, u64)) -> u64;
     let families: [(_, _, Which); 2] = [
@@ -278,7 +278,7 @@ mod tests {
         for took in [Duration::from_micros(10), Duration::from_micros(11), Duration::from_secs(20)] {
             board.assign(1).end_request(genres, 404, took);
         }
-        // Another slot, and a worker that is gone.
+        // Another slot, and a worker that has ended.
         board.assign(0).end_request(genres, 404, Duration::from_millis(2));
         let page = render(&board);
         let name = "avalon_http_request_duration_seconds";
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_master_says_is_passed_on() {
+    fn the_header_of_the_master_is_passed_on() {
         let board = Scoreboard::create().unwrap();
         let header = board.header();
         header.songs.set(42);

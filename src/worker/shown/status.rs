@@ -1,4 +1,4 @@
-//! `status`: how the server is, read from the scoreboard, so that any worker knows of all.
+//! `status`: the state of the server, read from the scoreboard, so that any worker can report all.
 
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,24 +14,24 @@ use crate::scoreboard::{Number, Scans, Scoreboard, Source};
 use crate::snapshot::{Kind, Snapshot};
 use crate::worker::watch::caller::Peer;
 
-/// Exit codes of scans that have stored what they found.
+/// Exit codes of scans that have stored a collection.
 const STORED: [u64; 2] = [0, 5];
 
-/// Whether a peer may see the status, or the metrics: it is allowed to, and it asks for itself. A proxy on this
-/// machine asks for others, and its header fields show it.
+/// Reports whether a peer may see the status, or the metrics: it is allowed to, and it asks for
+/// itself. A proxy on this machine asks for others, and its header fields show it.
 pub(in crate::worker) fn may_see(peer: Peer, headers: &HeaderMap, allowed: &[IpAddr]) -> bool {
     let proxied = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
     !proxied && peer.is_none_or(|peer| allowed.contains(&peer.to_canonical()))
 }
 
-/// What any worker knows of the server.
+/// The state of the server, as any worker can report it.
 #[derive(Debug, Serialize)]
 pub(in crate::worker) struct ServerStatus {
-    /// Of the program.
+    /// Version of the program.
     version: &'static str,
-    /// Of the collection that this worker answers from, in hexadecimal digits.
+    /// Hash of the collection from which this worker answers, in hexadecimal digits.
     hash: String,
-    /// Of the rows of the generation that serves, if it is known.
+    /// Revision of the rows of the serving generation, if known.
     revision: Option<u64>,
     songs: u32,
     albums: u32,
@@ -44,7 +44,7 @@ pub(in crate::worker) struct ServerStatus {
     workers: Vec<WorkerLoad>,
 }
 
-/// The status of the server that has this scoreboard.
+/// Returns the status of the server with this scoreboard.
 pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>) -> ServerStatus {
     let owners = |owner| snapshot.count(Kind::Of(owner));
     ServerStatus {
@@ -62,7 +62,7 @@ pub(in crate::worker) fn status(scoreboard: &Scoreboard, snapshot: &Snapshot<'_>
     }
 }
 
-/// What the scoreboard says of the worker on a slot.
+/// Returns the entries of the worker on a slot of the scoreboard.
 pub fn load(scoreboard: &Scoreboard, number: usize) -> WorkerLoad {
     let slot = scoreboard.slot(number);
     let latency = |share| slot.latency(share).map(|latency| latency.as_secs_f64());
@@ -78,7 +78,7 @@ pub fn load(scoreboard: &Scoreboard, number: usize) -> WorkerLoad {
     }
 }
 
-/// What the scoreboard says of the database; a long reason is cut.
+/// Returns the entries about the database; a long reason is cut.
 pub fn source(source: &Source) -> SourceStatus {
     let checked = time(&source.checked_ms);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
@@ -109,7 +109,8 @@ fn time(number: &Number) -> Option<f64> {
     Some(number.get()).filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3)
 }
 
-/// What there is to say of scans, if there are any; not why the last one failed, which only the master knows.
+/// Returns the entries about scans, if there are any. Only the master knows why the last one
+/// failed.
 pub fn scan(scans: &Scans) -> Option<ScanStatus> {
     let (running_since, next) = (time(&scans.running_ms), time(&scans.next_ms));
     let last = time(&scans.ended_ms).map(|ended| {
@@ -123,7 +124,7 @@ pub fn scan(scans: &Scans) -> Option<ScanStatus> {
             kept: scans.kept.get(),
             unreachable: scans.unreachable.get(),
         };
-        // The numbers belong to an earlier scan if this one has failed.
+        // After a failed scan the numbers belong to an earlier one.
         let found = STORED.contains(&exit_code).then_some(found);
         ScanEnd { started: time(&scans.started_ms), ended, exit_code, found, error: None }
     });

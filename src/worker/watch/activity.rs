@@ -1,8 +1,8 @@
-//! What one connection is doing, and since when: the worker measures clients by it.
+//! The state of one connection, and since when: the worker measures clients by it.
 //!
-//! There is no timer per connection. Whatever happens on a connection stores the time of the worker's
-//! clock here, and the worker looks at all connections with each tick. That clock stands still while the
-//! worker is stopped, by a freezer or a paused machine: the client cannot know of that.
+//! There is no timer per connection. Every event on a connection stores the time of the worker's
+//! clock here, and the worker checks all connections with each tick. That clock stands still while
+//! the worker is stopped, by a freezer or a paused machine: the client cannot know of that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -14,39 +14,40 @@ use crate::config::Limits;
 
 /// The connection waits for a request.
 const IDLE: u8 = 0;
-/// The client has sent a part of a request, or nothing yet on a new connection.
+/// The client has sent a part of a request, or no byte yet on a new connection.
 const ASKING: u8 = 1;
 /// The client waits for the answer, or reads it.
 const ANSWERING: u8 = 2;
 /// The last answer has left, and the client may still be sending.
 const LINGERING: u8 = 3;
 
-/// How long a client may send nothing after its last answer.
+/// Longest silence of a client after its last answer.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// What a connection is doing, and since when.
+/// The state of a connection, and since when.
 pub(in crate::worker) struct Activity {
     clock: Arc<Clock>,
     state: AtomicU8,
-    /// When that began, in the clock's milliseconds.
+    /// Time of the last change of state, in the clock's milliseconds.
     since: AtomicU32,
-    /// Since when a write has waited for the client, to an odd millisecond; zero: none waits.
+    /// Time since which a write has waited for the client, to an odd millisecond; zero if no write
+    /// waits.
     write_waits: AtomicU32,
-    /// Whether the time to ask was over once already while bytes waited.
+    /// Whether the connection was spared once already: its time to ask was over while bytes waited.
     spared: AtomicBool,
     /// Whether a request has a body, which the worker does not read.
     refused_body: AtomicBool,
     pub(in crate::worker) turn: Turn,
 }
 
-/// Whether a connection may go on.
+/// The judgement of a connection.
 pub(super) enum Verdict {
     Fine,
     /// Its keep-alive time is up.
     Idle,
     AsksTooSlowly,
     ReadsTooSlowly,
-    /// It has had its last answer, and sends nothing more.
+    /// It has had its last answer, and its client is silent.
     Silent,
 }
 
@@ -68,37 +69,37 @@ impl Activity {
         self.state.store(state, Ordering::Relaxed);
     }
 
-    /// The worker's clock.
+    /// Returns the worker's clock.
     pub(in crate::worker) fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// A request has a body that the worker does not read.
+    /// Records a request with a body that the worker does not read.
     pub(in crate::worker) fn refuses_body(&self) {
         self.refused_body.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a request had such a body.
+    /// Reports whether a request had such a body.
     pub(in crate::worker) fn has_refused_body(&self) -> bool {
         self.refused_body.load(Ordering::Relaxed)
     }
 
-    /// The worker's side has ended just now, or the client has sent something since.
+    /// Records the end of the worker's side, or bytes of the client since then.
     pub(in crate::worker) fn lingers(&self) {
         self.enter(LINGERING);
     }
 
-    /// A request has arrived.
+    /// Records the arrival of a request.
     pub(in crate::worker) fn asked(&self) {
         self.enter(ANSWERING);
     }
 
-    /// Its answer has been handed over.
+    /// Records that the answer has been handed over.
     pub(in crate::worker) fn answered(&self) {
         self.enter(IDLE);
     }
 
-    /// Bytes have arrived.
+    /// Records the arrival of bytes.
     pub(in crate::worker) fn read_some(&self) {
         if self.state.load(Ordering::Relaxed) == IDLE {
             self.spared.store(false, Ordering::Relaxed);
@@ -106,31 +107,32 @@ impl Activity {
         }
     }
 
-    /// A write waits for the client.
+    /// Records that a write waits for the client.
     pub(in crate::worker) fn write_waits(&self) {
         if self.write_waits.load(Ordering::Relaxed) == 0 {
             self.write_waits.store(self.clock.now_ms() | 1, Ordering::Relaxed);
         }
     }
 
-    /// A write has ended.
+    /// Records the end of a write.
     pub(in crate::worker) fn wrote(&self) {
         if self.write_waits.load(Ordering::Relaxed) != 0 {
             self.write_waits.store(0, Ordering::Relaxed);
         }
-        // The last bytes of an answer leave after it was handed over: only now the connection is idle.
+        // The last bytes of an answer leave after it was handed over: only now is the connection
+        // idle.
         if self.state.load(Ordering::Relaxed) == IDLE {
             self.since.store(self.clock.now_ms(), Ordering::Relaxed);
         }
     }
 
-    /// Whether a request is being answered.
+    /// Reports whether a request is being answered.
     pub(super) fn is_answering(&self) -> bool {
         self.state.load(Ordering::Relaxed) == ANSWERING
     }
 
-    /// Spares a connection that asks too slowly, once per request: a client that sends a byte at a time
-    /// has always just sent one.
+    /// Spares a connection that asks too slowly, once per request. A client that sends one byte at
+    /// a time always has just sent one, so it is not spared again.
     pub(super) fn spare(&self) -> bool {
         !self.spared.swap(true, Ordering::Relaxed)
     }
@@ -138,7 +140,7 @@ impl Activity {
     pub(super) fn verdict(&self, limits: &Limits) -> Verdict {
         let write_waits = self.write_waits.load(Ordering::Relaxed);
         if write_waits != 0 {
-            // Less than a millisecond may be missing.
+            // The odd bit may take less than a millisecond.
             let late = self.clock.since(write_waits & !1) > limits.write_timeout;
             return if late { Verdict::ReadsTooSlowly } else { Verdict::Fine };
         }

@@ -1,16 +1,16 @@
-//! Who calls, and which address they have called.
+//! The client of a connection, and the address that it has called.
 
 use std::net::IpAddr;
 
 /// The address at the other end of a connection; `None` for a Unix socket.
 pub(in crate::worker) type Peer = Option<IpAddr>;
 
-/// What an address is for.
+/// The role of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// For all endpoints.
     Api,
-    /// For `METRICS_BIND`: for metrics, and nothing else.
+    /// For `METRICS_BIND`: only for metrics.
     Metrics,
 }
 
@@ -18,6 +18,6 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::worker) struct Caller {
     pub(in crate::worker) peer: Peer,
-    /// What the called address is for.
+    /// The role of the called address.
     pub(in crate::worker) role: Role,
 }

@@ -1,17 +1,17 @@
-//! The time in which a worker ran: its clients are measured by it.
+//! The running time of a worker, by which it measures its clients.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Time between two ticks; the resolution of all time-outs of connections.
 pub(in crate::worker) const CLOCK_TICK: Duration = Duration::from_millis(250);
-/// The most that one tick counts: anything beyond it is an absence.
+/// Most time that one tick counts: the worker was absent for the rest.
 const COUNTED_MAX: Duration = Duration::from_millis(500);
-/// How late a tick may be before things may have happened that the worker has not seen yet.
+/// Delay of a tick beyond which events may have occurred that the worker has not seen yet.
 const LATE_MAX: Duration = Duration::from_millis(100);
 
-/// A clock that is moved by the worker's ticks, in milliseconds, and stands still while the worker
-/// is stopped: by SIGSTOP, a freezer, a paused machine.
+/// A clock that the worker's ticks advance, in milliseconds. It stands still while the worker is
+/// stopped: by SIGSTOP, a freezer, a paused machine.
 #[derive(Debug, Default)]
 pub(in crate::worker) struct Clock {
     now_ms: AtomicU32,
@@ -20,20 +20,21 @@ pub(in crate::worker) struct Clock {
 }
 
 impl Clock {
-    /// Milliseconds in which the worker has run so far. They begin at zero again after 49 days, so
-    /// only differences mean something.
+    /// Returns the milliseconds for which the worker has run so far. They wrap to zero after 49
+    /// days, so only differences count.
     pub(in crate::worker) fn now_ms(&self) -> u32 {
         self.now_ms.load(Ordering::Relaxed)
     }
 
-    /// How long ago `then_ms` was.
+    /// Returns the time since `then_ms`.
     pub(in crate::worker) fn since(&self, then_ms: u32) -> Duration {
         Duration::from_millis(self.now_ms().wrapping_sub(then_ms).into())
     }
 
-    /// Lets time pass, as much as since the last tick. Says whether connections may be judged: not
-    /// if the tick is late, as the worker sees only after it what clients have sent and read meanwhile.
-    /// A second late tick in a row judges, or a machine that is always late would keep every client.
+    /// Advances the clock by the time since the last tick. Returns whether connections may be
+    /// judged. They may not if the tick is late, because the worker sees only after it the bytes
+    /// that clients have sent and read meanwhile. A second late tick in a row judges, or a machine
+    /// that is always late would keep every client.
     pub(in crate::worker) fn tick(&self, passed: Duration) -> bool {
         let counted = u32::try_from(passed.min(COUNTED_MAX).as_millis()).unwrap_or_default();
         self.now_ms.store(self.now_ms().wrapping_add(counted), Ordering::Relaxed);
@@ -43,7 +44,7 @@ impl Clock {
     }
 }
 
-/// When the worker has ticked last.
+/// The time of the worker's last tick.
 pub(in crate::worker) struct Ticks(Instant);
 
 impl Ticks {
@@ -51,7 +52,7 @@ impl Ticks {
         Ticks(Instant::now())
     }
 
-    /// The time since the tick before.
+    /// Returns the time since the tick before.
     pub(in crate::worker) fn next(&mut self) -> Duration {
         let before = std::mem::replace(&mut self.0, Instant::now());
         self.0.saturating_duration_since(before)

@@ -1,7 +1,7 @@
 //! The connections of a worker, and the sweep that ends those whose clients send, read or stay too slowly.
 //!
-//! A client does not answer for bytes that wait in its socket, so the sweep looks at the socket before it
-//! ends a connection.
+//! A client is not to blame for bytes that wait in its socket, so the sweep checks the socket
+//! before it ends a connection.
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, RawFd};
@@ -47,14 +47,14 @@ impl Connections {
         Registration { connections: Arc::clone(self), id, activity }
     }
 
-    /// Says which task serves a connection.
+    /// Sets the task that serves a connection.
     pub(in crate::worker) fn attach(&self, id: u64, task: AbortHandle) {
         if let Some(entry) = self.list().get_mut(&id) {
             entry.task = Some(task);
         }
     }
 
-    /// The clock by which they are measured.
+    /// Returns the clock that measures them.
     pub(in crate::worker) fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -64,7 +64,7 @@ impl Connections {
         for entry in self.list().values() {
             let ends = match entry.activity.verdict(limits) {
                 Verdict::Fine => false,
-                // A request that is already here is served; the next sweep looks again.
+                // A request that has arrived is served; the next sweep checks again.
                 Verdict::Idle => !has_bytes(entry.socket),
                 Verdict::AsksTooSlowly => !entry.activity.spare() || !has_bytes(entry.socket),
                 Verdict::ReadsTooSlowly | Verdict::Silent => true,
@@ -75,7 +75,8 @@ impl Connections {
         }
     }
 
-    /// Ends all that are left, and says how many of them were in the middle of a request.
+    /// Ends all remaining connections, and returns how many of them were in the middle of a
+    /// request.
     pub(in crate::worker) fn abort(&self) -> usize {
         let list = self.list();
         for task in list.values().filter_map(|entry| entry.task.as_ref()) {
@@ -84,13 +85,13 @@ impl Connections {
         list.values().filter(|entry| entry.activity.is_answering()).count()
     }
 
-    /// How many there are, and how many of them are in the middle of a request.
+    /// Returns the number of connections, and how many of them are in the middle of a request.
     pub(in crate::worker) fn counts(&self) -> (usize, usize) {
         let list = self.list();
         (list.len(), list.values().filter(|entry| entry.activity.is_answering()).count())
     }
 
-    /// How many there are.
+    /// Returns the number of connections.
     pub(in crate::worker) fn count(&self) -> usize {
         self.list().len()
     }
@@ -112,7 +113,7 @@ impl Drop for Registration {
     }
 }
 
-/// Whether bytes have arrived on a socket and were not read yet.
+/// Reports whether a socket holds bytes that were not read yet.
 pub(in crate::worker) fn has_bytes(socket: RawFd) -> bool {
     recv(socket, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT).is_ok_and(|len| len > 0)
 }

@@ -1,4 +1,4 @@
-//! A request whose answer is on its way: it counts the bytes that leave, and notes the end.
+//! A request whose answer is being sent: it counts the sent bytes, and records the end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use super::turn::Turn;
 use crate::scoreboard::Slot;
 use crate::telemetry::{AccessLine, AccessLog};
 
-/// Belongs to the body of an answer, and ends with it, whether the body was handed over whole or cut.
+/// Belongs to the body of an answer, and ends with it, even if the body is cut.
 pub(in crate::worker) struct Exchange {
     activity: Arc<Activity>,
     slot: &'static Slot,
@@ -19,7 +19,7 @@ pub(in crate::worker) struct Exchange {
 }
 
 impl Exchange {
-    /// Of a request that has arrived at `begin`, and its line in the access log.
+    /// Creates the exchange of a request that arrived at `begin`, with its line in the access log.
     pub(in crate::worker) fn new(
         activity: Arc<Activity>,
         slot: &'static Slot,
@@ -29,14 +29,14 @@ impl Exchange {
         Exchange { activity, slot, begin, sent: 0, line }
     }
 
-    /// A piece of the body is handed over.
+    /// Records that a piece of the body is handed over.
     pub(in crate::worker) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
         self.slot.sent(bytes as u64);
         self.activity.turn.add(bytes);
     }
 
-    /// The turn of its connection.
+    /// Returns the turn of its connection.
     pub(in crate::worker) fn turn(&self) -> &Turn {
         &self.activity.turn
     }

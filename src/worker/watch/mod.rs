@@ -1,5 +1,5 @@
-//! What a worker knows of its connections while they last: who calls, what each connection is doing,
-//! and since when. Answers report here as they leave.
+//! The state of a worker's connections: the client, the activity of each connection, and its times.
+//! Answers report here as they leave.
 
 pub(in crate::worker) mod activity;
 pub(in crate::worker) mod caller;

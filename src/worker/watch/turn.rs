@@ -1,13 +1,14 @@
-//! How long a worker is busy with one connection before the others have their turn.
+//! The time for which a worker serves one connection before the others have their turn.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that are copied to a client in one turn: some hundred microseconds. A quarter of that took a
-/// tenth off the rate of lists of that size.
+/// Bytes that are copied to a client in one turn: some hundred microseconds. A quarter of that
+/// reduced the rate of lists of that size by a tenth.
 pub(in crate::worker) const LEN: usize = 1024 * 1024;
 
-/// The work done for a connection since the others had their turn, in bytes that could be copied in that time.
-/// It belongs to the connection and not to a request: a client that pipelines requests gets no more at once.
+/// The work for a connection since the others had their turn, as the number of bytes that could be
+/// copied in that time. It belongs to the connection and not to a request: a client that pipelines
+/// requests gets no longer turn.
 #[derive(Default)]
 pub(in crate::worker) struct Turn(AtomicUsize);
 
@@ -17,7 +18,8 @@ impl Turn {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Ends the turn if it is over, and says so: the other connections come before the next one.
+    /// Ends the turn if it is over, and returns whether it is: the other connections then come
+    /// first.
     pub(in crate::worker) fn end(&self) -> bool {
         let over = self.0.load(Ordering::Relaxed) >= LEN;
         if over {

@@ -1,4 +1,4 @@
-//! The acceptance scenarios: what a server must do under a standard load of 20 kept connections with
+//! The acceptance scenarios: the duties of a server under a standard load of 20 kept connections with
 //! 200 requests/s in all and 50 new connections/s ([`crate::harness::load::Plan::standard`]), and how
 //! each ends: INV, which is [`crate::harness::invariants::Baseline::assert_holds`].
 //!
@@ -30,11 +30,11 @@
 //! | 20 | `workers::s20_suspended_master_kills_no_worker` | stopped for 3 x TIMEOUT under load: same pids, 0 lost (the clock is monotonic: nothing to step) |
 //! | 21 | `stops::s21_workers_of_a_killed_master_answer_and_go`, `killed_master_takes_...` in `workers.rs` | nothing but answers and refusals, no process left; pid file and Unix socket taken over |
 //! | 22 | `workers_that_never_live_end_the_server_with_3`, `status_tells_of_workers_that_die_...` in `workers.rs`, `master::arbiter` tests | <= 20 forks a minute, exit 3 after MAX_FAILURES, never while others serve |
-//! | 23 | `workers::s23_all_share_one_snapshot` | 128 MiB, 8 workers: PSS <= 1.05 x what was read + 8 x 15 MiB, no private dirty page, <= 2.1 snapshots during a reload and 1 after it; source overwritten and cut: all serve |
+//! | 23 | `workers::s23_all_share_one_snapshot` | 128 MiB, 8 workers: PSS <= 1.05 x the pages read + 8 x 15 MiB, no private dirty page, <= 2.1 snapshots during a reload and 1 after it; source overwritten and cut: all serve |
 //! | 24 | `workers::s24_connections_are_shared_out_evenly` | most/least <= 1.3 (4 workers, 200) and <= 1.6 (16 workers, 1000); <= 2.2 waits of accept threads per connection |
 //! | 24 | `workers::s24_saturated_worker_holds_no_client_up` | of 100 connections at most 1 meets a stopped worker |
 //! | 25 | `workers::s25_recycled_workers_...` | 8 recycled at 90 to 110 requests: 0 lost, always 4 to 5 workers, totals exact |
-//! | 25 | `workers::s25_workers_with_too_much_memory_...` | MAX_RSS below what any worker has: 3 recycled, 0 lost, always 2 workers |
+//! | 25 | `workers::s25_workers_with_too_much_memory_...` | MAX_RSS below the memory of any worker: 3 recycled, 0 lost, always 2 workers |
 //! | 26 | `generations::signals_that_come_together_...` | 101 HUPs: 2 generations |
 //! | 27 | `reloads::s27_hundred_reloads_leave_the_master_as_it_was` | memory +- 256 KiB, descriptors, threads; INV |
 //! | 28 | `system::s28_rotated_log_loses_no_line` | 5 rotations, 2 of them after a reload, 200 lines: each once and whole; no process keeps the old file |
@@ -43,7 +43,7 @@
 //! | 31 | `system::s31_half_open_connections_hold_no_client_up`, `hostile::slow` | 2000 half-open heads: all cut after HEADER_TIMEOUT, 0 others lost |
 //! | 32 | `http::limits`, `hostile::bytes` | no worker dies |
 //! | 33 | `control::status_is_quick_whatever_...` | median <= 50 ms |
-//! | 34 | `failure::workers_and_loader_become_another_user_for_good` | ids, groups, NoNewPrivs, Seccomp; what landlock refuses: `master::processes::sandbox` |
+//! | 34 | `failure::workers_and_loader_become_another_user_for_good` | ids, groups, NoNewPrivs, Seccomp; the refusals of landlock: `master::processes::sandbox` |
 //! | 35 | `system::s35_process_1_buries_strangers` | four strangers buried, no worker counted as dead |
 
 mod reloads;

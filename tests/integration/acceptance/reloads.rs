@@ -1,4 +1,4 @@
-//! Reloads under load: what each client sees of the generations that follow each other.
+//! Reloads under load: the generations that each client sees, one after the other.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ fn twenty_reloads(setup: Setup) {
         // The pace of the scenario, not a wait for anything.
         thread::sleep((begin + at * Duration::from_millis(500)).saturating_duration_since(Instant::now()));
     }
-    // Signals that came together may have been one; what the last of them found is served.
+    // Signals that came together may have become one; the rows that the last one found are served.
     baseline.wait_quiet(&server);
     load.announce(21);
     load.wait_answers(100);
@@ -169,7 +169,7 @@ fn s17_long_request_holds_no_signal_up() {
     server.assert_clean_shutdown();
 }
 
-/// Memory of the master's own and what it shares, in KiB.
+/// Private and shared memory of the master, in KiB.
 fn resident(server: &Server) -> i64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
@@ -181,7 +181,7 @@ fn s27_hundred_reloads_leave_the_master_as_it_was() {
     let server = Setup::with(&collection(1)).start();
     let baseline = Baseline::of(&server, 2);
     let reload = |times: u32| (0..times).for_each(|_| server.reload());
-    // What is allocated once has been allocated then.
+    // One-time allocations have been made then.
     reload(20);
     baseline.wait_quiet(&server);
     let before = resident(&server);

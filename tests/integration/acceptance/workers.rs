@@ -172,7 +172,7 @@ fn s23_all_share_one_snapshot() {
     server.assert_clean_shutdown();
 }
 
-/// All processes together have what has been read of the snapshot once, and little besides.
+/// All processes together hold the pages of the snapshot that were read once, and little besides.
 fn assert_shared(server: &Server) {
     let workers = server.workers();
     let all: usize = workers.iter().chain([&server.pid()]).map(|pid| mapped(*pid, "Pss", false)).sum();
@@ -184,7 +184,7 @@ fn assert_shared(server: &Server) {
     }
 }
 
-/// What the snapshots of all generations take, also those that no process has mapped.
+/// The size of the snapshots of all generations, also those that no process has mapped.
 fn server_snapshots(server: &Server) -> usize {
     let pids = server.workers().into_iter().chain([server.pid()]);
     let mut by_inode = BTreeMap::new();
@@ -226,8 +226,8 @@ fn shares(server: &Server, all: u64) -> Vec<u64> {
 }
 
 /// Beside other processes a worker that has just been woken may wait for a processor, and the next
-/// connection goes to another; so the best of three counts. What wakes all, or always the same, never
-/// comes near.
+/// connection goes to another one; so the best of three counts. A server that wakes all workers, or
+/// always the same, never comes near.
 fn assert_balanced(workers: usize, connections: u64, ratio: f64) {
     let balances = (0..3).map(|_| balance(workers, connections));
     // One wake-up for the connection, and one when the runtime has taken it: before that the thread does

@@ -1,5 +1,5 @@
-//! Logs on a file system that hangs: requests are answered, workers replaced, and the server stops. What was written
-//! meanwhile is there afterwards, or counted.
+//! Logs on a file system that hangs: requests are answered, workers replaced, and the server stops.
+//! Afterwards the lines written meanwhile are in the log, or counted.
 
 use std::path::PathBuf;
 use std::thread;
@@ -112,7 +112,7 @@ impl Hanging {
 }
 
 #[test]
-fn logs_that_hang_stop_nothing_and_tell_what_they_lost() {
+fn logs_that_hang_stop_nothing_and_count_lost_lines() {
     let _alone = alone();
     let Some(mut hanging) = Hanging::start() else { return };
     hanging.hang();
@@ -154,7 +154,7 @@ fn a_server_whose_logs_hang_can_be_stopped() {
     assert!(hanging.server.log().contains("does not answer; its last lines may be missing"));
 }
 
-/// A process that writes a log may be killed as any other; the next one writes what waits.
+/// A process that writes a log may be killed like any other; the next one writes the waiting lines.
 #[test]
 fn a_process_that_writes_a_log_is_replaced() {
     let setup = Setup::with(&collection(1)).flag("--access-logformat=%(q)s");

@@ -46,7 +46,7 @@ fn the_file_is_appended_to_in_the_configured_form() {
 }
 
 #[test]
-fn what_is_below_the_level_is_not_logged() {
+fn records_below_the_level_are_not_logged() {
     for (level, count) in [("ERROR", 0..=0), ("warn", 0..=0), ("INFO", 3..=20)] {
         let (server, socket) = start(Setup::with(&collection(1)).variable("AVALON_LOG_LEVEL", level));
         assert_eq!(http::get(&socket, HEARTBEAT).text(), "OKOKOK");

@@ -1,4 +1,4 @@
-//! What the programs print about the configuration and themselves, and which layer wins.
+//! The output of the programs about the configuration and themselves, and the order of layers.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ const SECRETS: [(&str, &str); 2] = [
     ("AVALON_SENTRY_DSN", "https://0123456789abcdef@sentry.example/7"),
 ];
 
-/// What `--print-config` says, by key.
+/// Returns the output of `--print-config`, by key.
 fn printed(home: &Home, arguments: &[&str], variables: &[(&str, &str)]) -> BTreeMap<String, String> {
     let arguments = [&["--print-config"], arguments].concat();
     let (code, stdout, stderr) = home.run(MASTER, &arguments, variables);
@@ -224,7 +224,7 @@ fn a_configuration_that_cannot_serve_is_refused_by_the_check() {
 }
 
 #[test]
-fn help_and_version_are_printed_whatever_the_configuration() {
+fn help_and_version_are_printed_with_any_configuration() {
     let home = Home::new();
     let variables = [("AVALON_CONFIG", "/missing"), ("AVALON_WORKERS", "x")];
     for program in [MASTER, SCAN, ECHO_CONFIG, CTL] {

@@ -66,7 +66,7 @@ impl Rows {
     }
 }
 
-/// What differs; nothing if the answer is the recorded one.
+/// Returns the differences; none if the answer is the recorded one.
 pub(super) fn differences(case: &Json, answer: &Answer, rows: &Rows) -> Vec<String> {
     let Json::Object(members) = case else { return vec!["the case is no object".to_owned()] };
     let mut found = Found(Vec::new());

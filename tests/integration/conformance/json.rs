@@ -26,7 +26,7 @@ impl Json {
         if reader.at < text.len() { Err(reader.wrong("something after the value")) } else { Ok(value) }
     }
 
-    /// The member of this name; `None` also for what is no object.
+    /// Returns the member of this name; `None` also if the value is not an object.
     pub(super) fn get(&self, name: &str) -> Option<&Json> {
         match self {
             Json::Object(members) => members.get(name),
@@ -55,7 +55,8 @@ impl Json {
         }
     }
 
-    /// Sorted keys, no white space, ASCII: what the recorded digests were made of.
+    /// Returns the canonical form (sorted keys, no white space, ASCII), from which the recorded
+    /// digests were made.
     pub(super) fn canonical(&self) -> String {
         let mut text = String::new();
         self.write(&mut text);
@@ -290,7 +291,7 @@ fn values_are_read_and_written() {
 }
 
 #[test]
-fn what_is_no_json_is_refused() {
+fn text_that_is_no_json_is_refused() {
     for text in [
         "",
         "nul",

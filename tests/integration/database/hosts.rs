@@ -143,7 +143,7 @@ fn port_of(socket: &Socket) -> u16 {
     socket.local_addr().unwrap().as_socket().unwrap().port()
 }
 
-/// The kernel drops what knocks at a listener whose queue is full.
+/// The kernel drops handshakes at a listener whose queue is full.
 fn hole(address: SocketAddr, held: &mut Vec<Socket>) -> std::io::Result<u16> {
     let listener = bound(address)?;
     listener.listen(0)?;
@@ -176,7 +176,7 @@ fn fake(code: Option<&'static str>) -> u16 {
 
 fn refuse(stream: &mut TcpStream, code: Option<&str>) -> std::io::Result<()> {
     let Some(code) = code else {
-        // What is left unread would make the end a reset.
+        // Unread bytes would make the end a reset.
         return stream.read(&mut [0; 1024]).map(drop);
     };
     loop {

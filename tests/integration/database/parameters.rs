@@ -1,4 +1,4 @@
-//! libpq's parameters in a URL: what they ask for is done, or it is an error that says why.
+//! libpq's parameters in a URL: each takes effect, or gives an error with the reason.
 
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,4 +1,4 @@
-//! The session that a scan has with its database: what is true of both kinds.
+//! The session of a scan with its database: the facts that hold for both kinds.
 
 mod differences;
 mod killed;
@@ -82,7 +82,7 @@ fn me() -> Holder {
 const SHORT: Patience =
     Patience { announce: Duration::from_millis(200), give_up: Duration::from_millis(1200) };
 
-/// What a session has told.
+/// The notices of a session.
 type Told = Arc<Mutex<Vec<Notice>>>;
 
 fn open_telling(url: &str) -> (Result<Session, DatabaseError>, Told) {
@@ -139,7 +139,7 @@ fn changes<'a>(seen_scan: i64, rows: RowChanges<'a>, state: StateChanges<'a>) ->
     Changes { seen_scan, scan, rows, state, moved: &[] }
 }
 
-/// Stores the differences to what is there, as a scan does.
+/// Stores the differences to the present rows, as a scan does.
 fn store(url: &str, rows: &Collection, files: &[File]) -> Result<Option<i64>, DatabaseError> {
     let mut session = open(url);
     let (previous, seen) = previous(&mut session);
@@ -216,7 +216,7 @@ fn a_second_scan_is_told_who_runs() {
 }
 
 #[test]
-fn what_was_stored_is_read_again() {
+fn stored_rows_are_read_again() {
     for place in Place::both() {
         let mut session = open(&place.url);
         let (first, seen) = previous(&mut session);
@@ -330,7 +330,7 @@ fn a_database_of_avalonms_is_taken_over() {
         assert_eq!(store(&place.url, &rows, &files()), Ok(Some(1)));
         assert_eq!(load_all(&place.url).songs, rows.songs);
         assert_eq!(previous(&mut open(&place.url)).1.files, files());
-        // What avalonms does when it scans: it knows of no other tables.
+        // This is the work of an avalonms scan: it knows no other tables.
         place.execute("DELETE FROM tracks; DELETE FROM albums; DELETE FROM artists; DELETE FROM genres");
         let (after, seen) = previous(&mut open(&place.url));
         assert_eq!((after.state, after.is_clean), (State::Whole, true));

@@ -37,7 +37,7 @@ impl File {
         url_of(&self.path)
     }
 
-    /// What `sqlite3 FILE .schema` prints.
+    /// Returns the output of `sqlite3 FILE .schema`.
     fn schema(&self) -> String {
         let connection = Connection::open(&self.path).unwrap();
         let mut statement =
@@ -276,7 +276,7 @@ fn a_file_that_may_not_be_read_is_an_error() {
 }
 
 #[test]
-fn what_is_no_database_is_said_so() {
+fn a_file_that_is_no_database_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::write(path("text"), "This is no database. ".repeat(100)).unwrap();

@@ -50,7 +50,7 @@ fn modes_choose_encryption_as_the_server_lets_them() {
 }
 
 #[test]
-fn modes_verify_what_they_promise() {
+fn modes_verify_as_they_promise() {
     let database = database();
     let right = Postgres::shared().root_certificate();
     let wrong = Postgres::shared().other_root_certificate();
@@ -99,7 +99,7 @@ fn a_server_without_tls_is_refused_only_where_it_must_be() {
         let url = database.url_of("avalon", &format!("sslmode={mode}"));
         check(&database, &url, refusal);
     }
-    // Over a Unix socket there is nothing to encrypt, whatever the mode.
+    // Over a Unix socket there is no encryption, in any mode.
     check(&database, &format!("{}&sslmode=require", database.socket_url()), None);
     // One answer, not one per try, when both tries say the same.
     let error = load(&database.url().replace(&database.name, "absent")).unwrap_err().to_string();

@@ -64,7 +64,7 @@ fn scans_of_a_file_are_noticed_and_not_hindered() {
 }
 
 #[test]
-fn file_that_is_replaced_is_noticed_whatever_its_revision() {
+fn file_that_is_replaced_is_noticed_with_any_revision() {
     let mut music = Music::new();
     let server = start(&mut music, 3, &[]);
     wait_songs(&server, 3);
@@ -105,8 +105,8 @@ fn file_that_is_away_is_a_source_that_is_down() {
     server.assert_clean_shutdown();
 }
 
-/// Rows of revision 1 in the place of those of revision 3, as a replica has them that is not reached by what came
-/// after.
+/// Rows of revision 1 in the place of those of revision 3, as in a replica that has not received
+/// the later changes.
 const OLDER: &str = "DELETE FROM tracks WHERE id = (SELECT min(id) FROM tracks);
      UPDATE avalon_revision SET counter = 1";
 

@@ -57,7 +57,7 @@ fn ten_scans_reach_nodes_on_primary_replica_and_pooler() {
     println!("from a scan to all nodes: {times:?}");
     assert!(times[times.len() / 2] <= MEDIAN && times[times.len() - 1] <= SLOWEST, "{times:?}");
     for node in nodes {
-        // They have confirmed what they serve, and told what they have seen.
+        // They have confirmed the served rows, and reported their view.
         let status = node.status();
         assert_eq!(status["source"]["revision"], status["snapshot"]["revision"]);
         let metrics = node.get("/avalon/metrics").text().to_owned();

@@ -17,7 +17,7 @@ use crate::harness::server::Setup;
 
 const FOLLOW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/litestream-follow");
 
-/// A program that runs until the test ends, with what it starts.
+/// A program that runs until the test ends, with its child processes.
 struct Running(Child);
 
 impl Running {

@@ -1,4 +1,5 @@
-//! Nodes that watch one database, music that real scans store there, and a look at what a node serves over time.
+//! Nodes that watch one database, music that real scans store there, and a check of a node's rows
+//! over time.
 
 use std::fs;
 use std::sync::Arc;

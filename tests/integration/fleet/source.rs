@@ -8,11 +8,11 @@ use crate::harness::eventually;
 use crate::harness::postgres::{Database, Postgres};
 use crate::harness::server::{Server, collection};
 
-/// The promise: so long after the cause has passed, clients get what the database holds, and no human has done
-/// anything.
+/// The promise: within this time after the cause has passed, clients get the rows of the database,
+/// without any action of a person.
 pub(super) const HEALED_WITHIN: Duration = Duration::from_secs(10);
 
-/// What reading a row does.
+/// The result of reading a row.
 #[derive(Clone, Copy)]
 pub(super) enum Mode {
     Works,

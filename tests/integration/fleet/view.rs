@@ -1,4 +1,4 @@
-//! `avalonctl fleet`: what several servers serve, and whether it is the same.
+//! `avalonctl fleet`: a comparison of the collections that several servers serve.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

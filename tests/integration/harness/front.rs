@@ -84,8 +84,8 @@ impl Front {
         Front::start(folder, &command, |port| replaced(config, "bind :80", &format!("bind 127.0.0.1:{port}")))
     }
 
-    /// Runs a command, followed by a file with the configuration for a free port, and waits until it
-    /// passes on what Avalon answers.
+    /// Runs a command, followed by a file with the configuration for a free port, and waits until
+    /// it passes on Avalon's answers.
     fn start(folder: TempDir, command: &[&str], config: impl Fn(u16) -> String) -> Front {
         let (file, log) = (folder.path().join("config"), folder.path().join("log"));
         // Another process may be quicker to use the port.
@@ -173,7 +173,7 @@ fn before(config: &str, servers: &[&Server]) -> String {
 }
 
 /// # Panics
-/// If there is nothing to replace: the configuration is not what the test thinks.
+/// If there is nothing to replace: the configuration differs from the one that the test expects.
 fn replaced(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from}");
     text.replace(from, to)

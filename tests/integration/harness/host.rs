@@ -89,14 +89,14 @@ impl Hosts {
         (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Runs it, which must go well, and gives what it says.
+    /// Runs it, which must succeed, and returns its output.
     pub(crate) fn deploy_ok(&self, words: &[&str], binaries: &Path) -> String {
         let (code, text) = self.deploy(words, binaries);
         assert_eq!(code, 0, "{words:?}:\n{text}{}", self.logs());
         text
     }
 
-    /// Has a host run something, which must go well, and gives what that says.
+    /// Runs a command on a host, which must succeed, and returns its output.
     pub(crate) fn on(&self, name: &str, command: &str) -> String {
         let mut ssh = Command::new("ssh");
         ssh.arg("-F").arg(self.path("ssh_config")).args([name, command]);
@@ -111,7 +111,7 @@ impl Hosts {
     }
 }
 
-/// One of them. What it sees as /opt and /run are folders here.
+/// One host. Its /opt and /run are folders here.
 pub(crate) struct Host {
     name: &'static str,
     folder: PathBuf,
@@ -202,8 +202,8 @@ impl Host {
         Some(to.file_name()?.to_str()?.to_owned())
     }
 
-    /// The releases of which a process runs, by the files themselves: the script's own word is not
-    /// what is asked.
+    /// Returns the releases of which a process runs, from the files themselves: the script's own
+    /// report is not trusted.
     pub(crate) fn running(&self) -> Vec<String> {
         let programs = fs::read_dir("/proc").expect("/proc").flatten();
         let programs: Vec<(u64, u64)> = programs
@@ -217,7 +217,7 @@ impl Host {
         self.releases().into_iter().filter(runs).collect()
     }
 
-    /// Everything in the host's folder: names, what links lead to, and when files were changed.
+    /// Returns the contents of the host's folder: names, targets of links, and times of change.
     pub(crate) fn snapshot(&self) -> Vec<String> {
         let entries = walkdir::WalkDir::new(self.path("opt")).sort_by_file_name().into_iter().flatten();
         let entries = entries.filter(|entry| entry.path() != self.path("opt/log"));
@@ -280,7 +280,8 @@ pub(crate) fn binaries(folder: &Path, second: u32) -> PathBuf {
     binaries
 }
 
-/// The same with programs that only know their version, and what else the script says.
+/// Does the same with programs that only know their version; `rest` is the further text of the
+/// script.
 pub(crate) fn scripts(folder: &Path, second: u32, rest: &str) -> PathBuf {
     let binaries = folder.join(format!("build-{second}"));
     fs::create_dir(&binaries).expect("a folder");

@@ -1,4 +1,4 @@
-//! A client that sees every byte: what a connection got, and how it ended.
+//! A client that sees every byte: the answers on a connection, and the way in which it ended.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -210,7 +210,7 @@ impl Connection {
         }
     }
 
-    /// Reads some of what has come, at most `len_max` bytes; nothing at the end.
+    /// Reads some of the received bytes, at most `len_max`; none at the end.
     pub(crate) fn read(&mut self, len_max: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len_max];
         let len = self.reader.read(&mut bytes)?;
@@ -226,8 +226,8 @@ impl Connection {
         }
     }
 
-    /// What comes until the server closes the connection. A reset is an end too: the kernel
-    /// sends one when the server has not read all that came.
+    /// Returns the bytes up to the end of the connection. A reset counts as an end: the kernel
+    /// sends one if the server has not read all bytes.
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();
         match self.reader.read_to_end(&mut rest) {

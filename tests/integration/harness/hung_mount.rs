@@ -71,12 +71,12 @@ impl HungMount {
         self.hangs.store(true, Ordering::SeqCst);
     }
 
-    /// Answers again, also what was asked meanwhile.
+    /// Answers again, including the pending requests.
     pub(crate) fn go_on(&self) {
         self.hangs.store(false, Ordering::SeqCst);
     }
 
-    /// What the file holds now.
+    /// Returns the present text of the file.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.text.lock().expect("a text")).into_owned()
     }

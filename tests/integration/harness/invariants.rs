@@ -1,4 +1,4 @@
-//! What must be so whenever a server has come to rest, whatever has happened to it before.
+//! The invariants of a server at rest, after any event.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -63,7 +63,7 @@ impl Baseline {
         self.assert_log(&server.log());
     }
 
-    /// Waits until nothing is under way any more, and what is left is as it was.
+    /// Waits until no work is under way, and the rest is as before.
     pub(crate) fn wait_quiet(&self, server: &Server) {
         let mut last = Vec::new();
         let rest = before_deadline(|| {
@@ -82,7 +82,7 @@ impl Baseline {
         assert!(unexpected.is_empty(), "unexpected in the log: {unexpected:#?}");
     }
 
-    /// What is not as it should be, yet or for good.
+    /// Returns the differences from the baseline, temporary or lasting.
     fn differences(&self, server: &Server) -> Vec<String> {
         let mut found = Vec::new();
         let mut compare = |what: &str, is: &dyn Debug, right: bool| {
@@ -112,7 +112,7 @@ impl Baseline {
     }
 }
 
-/// What a process has open, without the numbers that differ from time to time.
+/// Returns the open descriptors of a process, without the numbers that vary.
 pub(crate) fn descriptors(pid: Pid) -> Vec<String> {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").flatten();
     let links = links.filter_map(|fd| fs::read_link(fd.path()).ok());

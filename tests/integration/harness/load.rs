@@ -1,8 +1,9 @@
-//! The one load generator: many connections, every answer looked at; what is lost, and how, is
-//! counted, and how long answers take.
+//! The one load generator: many connections, and every answer is checked. It counts losses by kind,
+//! and measures the times of answers.
 //!
-//! The product does not say which worker answers. What is served tells the generation (see
-//! [`artists`]), and `avalonctl status` how many requests and connections each worker has had.
+//! The product does not name the worker that answers. The served rows identify the generation (see
+//! [`artists`]), and `avalonctl status` gives the numbers of requests and connections of each
+//! worker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +19,7 @@ use super::http::{Answer, Connection};
 /// How long a connect, and each read of an answer, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
     Ok,
@@ -28,8 +29,8 @@ pub(crate) enum Outcome {
     ResetMidBody,
     ResponseTimeout,
     WrongBody,
-    /// Of a generation whose end was announced before this connection was made, or older than
-    /// what the same client has seen by more than the generation that drains: another lies between.
+    /// Of a generation whose end was announced before this connection was made, or older than the
+    /// same client's last answer by more than the generation that drains: another lies between.
     Stale,
     /// A kept connection was closed before its time was up, and no answer had announced it.
     UnannouncedClose,
@@ -44,11 +45,11 @@ pub(crate) enum On {
     Reused,
 }
 
-/// The version of the collection that an answer shows, if it shows one, or what is wrong with it.
+/// The version of the collection that an answer shows, if it shows one, or the fault of the answer.
 pub(crate) type Verdict = Result<Option<u64>, String>;
 type Check = Arc<dyn Fn(&Answer) -> Verdict + Send + Sync>;
 
-/// What to do to a server.
+/// The plan of a load on a server.
 #[derive(Clone)]
 pub(crate) struct Plan {
     /// As in [`super::server::Server::address`].
@@ -113,7 +114,7 @@ pub(crate) fn artists(answer: &Answer) -> Verdict {
     Ok(Some(artists.len() as u64))
 }
 
-/// Whatever is no error.
+/// Accepts any status 200.
 pub(crate) fn status_200(answer: &Answer) -> Verdict {
     match answer.status {
         200 => Ok(None),
@@ -121,11 +122,11 @@ pub(crate) fn status_200(answer: &Answer) -> Verdict {
     }
 }
 
-/// What came of it.
+/// The results of a load.
 #[derive(Default)]
 pub(crate) struct Report {
     counts: BTreeMap<(On, Outcome), u64>,
-    /// What was wrong with bodies, and how often.
+    /// The faults of bodies, and their numbers.
     wrong: BTreeMap<String, u64>,
     /// Versions seen.
     pub(crate) versions: BTreeSet<u64>,
@@ -216,7 +217,7 @@ impl fmt::Debug for Report {
     }
 }
 
-/// What the clients of a load have in common.
+/// The state that the clients of a load share.
 #[derive(Default)]
 struct Shared {
     stopped: Mutex<bool>,
@@ -279,7 +280,7 @@ impl Load {
         self.shared.oldest.store(version, Ordering::SeqCst);
     }
 
-    /// Lets what is under way come to its end.
+    /// Lets current requests end.
     pub(crate) fn stop(self) -> Report {
         *self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.shared.stop.notify_all();
@@ -319,7 +320,7 @@ impl Client {
                 self.report.took.entry(on).or_default().push(took);
                 shared.answered.fetch_add(1, Ordering::Relaxed);
             }
-            // At a rate, but what was missed is not made up for.
+            // The rate does not make up for missed requests.
             next = (next + pause).max(Instant::now());
         }
         self.report
@@ -403,7 +404,7 @@ fn exchange(connection: &mut Connection, target: &str, keeps: bool) -> Result<An
 fn lost(error: &io::Error, reset: Outcome) -> Outcome {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => Outcome::ResponseTimeout,
-        // What came is no answer.
+        // The bytes are not an answer.
         ErrorKind::Other => Outcome::WrongBody,
         _ => reset,
     }

@@ -1,4 +1,5 @@
-//! What the black-box tests share: servers, clients, databases and waiting with a deadline.
+//! The tools that the black-box tests share: servers, clients, databases and waiting with a
+//! deadline.
 
 pub(crate) mod cgroup;
 pub(crate) mod chance;

@@ -23,7 +23,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    /// What it says of `name`.
+    /// Returns the value of `name`.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.states.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }

@@ -275,7 +275,7 @@ impl Database<'_> {
         self.url_of("avalon", "")
     }
 
-    /// As another role; `query` is what follows the `?`.
+    /// Returns a URL for another role; `query` is the text after the `?`.
     pub(crate) fn url_of(&self, credentials: &str, query: &str) -> String {
         format!("postgresql://{credentials}@127.0.0.1:{}/{}?{query}", self.cluster.port, self.name)
     }

@@ -114,7 +114,7 @@ impl Setup {
         &self.database_url
     }
 
-    /// Starts it, whatever comes of it.
+    /// Starts it, even if the start fails later.
     pub(crate) fn spawn(mut self) -> Server {
         let stderr = self.path("stderr");
         let words = self.wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_avalon-master")]);
@@ -261,7 +261,7 @@ impl Server {
         answer.unwrap_or_else(|error| panic!("reload: {error}\n{}", self.log()));
     }
 
-    /// What the master says of itself to avalonctl.
+    /// Returns the master's answer to `avalonctl status`.
     pub(crate) fn status(&self) -> serde_json::Value {
         let answer = control::call(&self.path("control"), control::Command::Status, Some(DEADLINE));
         answer.unwrap_or_else(|error| panic!("status: {error}\n{}", self.log()))

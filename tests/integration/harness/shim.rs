@@ -1,4 +1,5 @@
-//! Libraries of `tests/fixtures/shim`, which change what a program's calls do when `LD_PRELOAD` names them.
+//! Libraries of `tests/fixtures/shim`, which change the system calls of a program when `LD_PRELOAD`
+//! names them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ const SCRIPT: &str = include_str!("systemd_box.sh");
 /// Set inside: the folder that is shared with the outside.
 const VARIABLE: &str = "AVALON_SYSTEMD_BOX";
 
-/// A scenario, and what it shows.
+/// A scenario, and the fact that it shows.
 pub(crate) type Scenario<M> = (&'static str, fn(&M));
 
 /// Why there can be no box on `root` on this machine, if so.
@@ -23,7 +23,7 @@ fn obstacle(root: &Path) -> Option<String> {
     if !root.exists() {
         return Some(format!("there is no {} (scripts/install-test-deps makes it)", root.display()));
     }
-    // What the box does first: namespaces, an overlay and control groups.
+    // The first steps of the box: namespaces, an overlay and control groups.
     const TRY: &str = "mount --make-rprivate / && mount -t tmpfs tmpfs /mnt && \
         mkdir /mnt/up /mnt/work /mnt/root /mnt/groups && \
         mount -t overlay overlay -o lowerdir=/usr,upperdir=/mnt/up,workdir=/mnt/work /mnt/root && \
@@ -91,7 +91,7 @@ pub(crate) fn is_rebooted() -> bool {
 /// Plays scenarios inside, one after the other.
 ///
 /// # Panics
-/// With the name of the first that fails; what the units have said is printed before.
+/// With the name of the first that fails; the output of the units is printed before.
 pub(crate) fn play<M>(machine: &M, scenarios: &[Scenario<M>]) {
     for (name, scenario) in scenarios {
         let begin = Instant::now();

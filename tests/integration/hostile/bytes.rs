@@ -110,8 +110,8 @@ fn very_long_targets_and_fields_are_refused() {
     watched.assert_unharmed();
 }
 
-/// What comes after the head of each is meant to be taken for a second request by one of
-/// two servers in a row. There may be one answer, an error, and then the end.
+/// The bytes after each head could pass for a second request at one of two servers in a row. There
+/// may be one answer, an error, and then the end.
 #[test]
 fn requests_whose_length_is_in_doubt_are_refused_and_end_the_connection() {
     let watched = watched();
@@ -160,7 +160,7 @@ fn requests_whose_length_is_in_doubt_are_refused_and_end_the_connection() {
                 let refused = match method {
                     "GET" => matches!(statuses[..], [400 | 413]),
                     "POST" => matches!(statuses[..], [400 | 405]),
-                    // Allowed, whatever body it has; the connection ends all the same.
+                    // Allowed with any body; the connection ends nevertheless.
                     _ => statuses == [400] || (statuses == [200] && answers[0].body.is_empty()),
                 };
                 assert!(refused, "{statuses:?} for {request:?}");
@@ -211,7 +211,7 @@ fn nothing_that_is_quoted_back_becomes_a_header() {
                 assert!(known.contains(&name.as_str()), "{name}: {value}");
                 assert!(!value.contains("Injected") && !value.contains("evil"), "{name}: {value}");
             }
-            // It is JSON, whatever was quoted.
+            // It is JSON for any quoted text.
             let _ = answers[0].json();
         }
     }

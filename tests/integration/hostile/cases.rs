@@ -1,10 +1,10 @@
-//! A table of requests at the edge of HTTP/1.1 (RFC 9110, RFC 9112), and what is answered to each. What is
-//! stricter or more lenient than the RFC says why.
+//! A table of requests at the edge of HTTP/1.1 (RFC 9110, RFC 9112), and the answer to each. A
+//! comment gives the reason for each case that is stricter or more lenient than the RFC.
 
 use super::Watched;
 use crate::harness::server::{Setup, collection};
 
-/// What is sent, and the statuses of all answers; after the last one the connection ends.
+/// The bytes of a client, and the statuses of all answers; after the last one the connection ends.
 type Case = (&'static [u8], &'static [u16]);
 
 /// `Connection: close` stands in most, so that the end is not waited for.
@@ -29,7 +29,7 @@ const REQUEST_LINES: &[Case] = &[
     (b"G@T /avalon/version HTTP/1.1\r\nHost: h\r\n\r\n", &[400]),
     (b"G\xc3\x89T /avalon/version HTTP/1.1\r\nHost: h\r\n\r\n", &[400]),
     (b" /avalon/version HTTP/1.1\r\nHost: h\r\n\r\n", &[400]),
-    // Any token is a method (9110 9.1), whatever its case.
+    // Any token is a method (9110 9.1), in any case.
     (b"get /avalon/version HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", &[405]),
     (b"M-SEARCH /avalon/version HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", &[405]),
     (b"!#$%&'*+-.^_`|~ /avalon/version HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", &[405]),
@@ -111,8 +111,8 @@ const FIELDS: &[Case] = &[
     (b"GET /avalon/version HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nConnection: TE, close\r\n\r\n", &[200]),
 ];
 
-/// What follows is meant to be taken for a second request. A body is never read: whatever it is said to be,
-/// the connection ends behind the answer, or the body has been skipped as a whole.
+/// The bytes after the head could pass for a second request. A body is never read: the connection
+/// ends behind the answer, or the whole body has been skipped.
 const BODIES: &[Case] = &[
     (b"GET /avalon/version HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET /avalon/genres HTTP/1.1\r\n\r\n", &[413]),
     (b"POST /avalon/version HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\nGET /avalon/version HTTP/1.0\r\n\r\n", &[405, 200]),

@@ -1,4 +1,4 @@
-//! What caches are told, and what one does with it.
+//! The cache fields of answers, and their effect in a cache.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -56,7 +56,7 @@ fn lists_may_be_kept_and_nothing_else() {
     assert!(code == 2 && error.contains("CACHE_CONTROL") && error.contains("ASCII"), "{code} {error}");
 }
 
-/// Debian's Varnish with its defaults, which keeps for two minutes what says nothing.
+/// Debian's Varnish with its defaults, which keeps answers without cache fields for two minutes.
 struct Varnish {
     _folder: tempfile::TempDir,
     process: Child,

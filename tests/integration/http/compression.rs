@@ -71,9 +71,9 @@ fn head_tells_of_the_coding_and_connections_go_on_after_it() {
     }
 }
 
-/// A cache asks for clients that accept something else than what it has.
+/// A cache asks for clients that accept another coding than the cached one.
 #[test]
-fn tags_are_those_of_what_would_be_sent() {
+fn tags_are_those_of_the_answer_that_would_be_sent() {
     let server = Setup::with(&collection(300)).start();
     for (target, is_long) in [("/avalon/songs", true), ("/avalon/songs?limit=1", false)] {
         for had in ["identity", "gzip", "zstd"] {

@@ -93,7 +93,7 @@ fn without_keep_alive_each_answer_is_the_last() {
 /// An answer that ends its connection must leave before the end, also when the client has
 /// sent more already (with hyper's `pipeline_flush` it did not).
 #[test]
-fn the_last_answer_is_sent_whatever_follows_its_request() {
+fn the_last_answer_is_sent_for_any_bytes_after_its_request() {
     let server = Setup::with(&collection(1)).start();
     let closing = Setup::with(&collection(1)).flag("--keep-alive=0").start();
     let next = format!("GET {HEARTBEAT} HTTP/1.1\r\nHost: x\r\n\r\n");

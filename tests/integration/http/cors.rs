@@ -1,4 +1,4 @@
-//! Pages of other origins: which may read answers, and what of them.
+//! Pages of other origins: which may read answers, and which parts of them.
 
 use super::{LISTS, TEXTS, assert_good_manners};
 use crate::harness::http::{Answer, Connection};
@@ -80,7 +80,7 @@ fn preflight_requests_are_answered() {
 }
 
 #[test]
-fn what_is_for_this_machine_alone_is_for_no_page_of_another_origin() {
+fn endpoints_for_this_machine_are_closed_to_pages_of_other_origins() {
     let server = Setup::with(&collection(1)).variable("AVALON_CORS_ALLOW_ORIGINS", "*").start();
     let mut connection = Connection::open(&server.address).expect("a connection");
     let mut ask =

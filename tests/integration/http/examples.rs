@@ -1,4 +1,4 @@
-//! The clients in examples/ do what they say.
+//! The clients in examples/ work as they claim.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

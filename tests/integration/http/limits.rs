@@ -1,4 +1,4 @@
-//! What a request may be made of, and how long it may be.
+//! The allowed parts of a request, and their limits.
 
 use super::{assert_error, assert_good_manners};
 use crate::harness::http::{Answer, Connection};

@@ -1,4 +1,4 @@
-//! The description of the API: what the server answers is what it says.
+//! The description of the API matches the answers of the server.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -67,7 +67,7 @@ fn schema(document: &Value, target: &str, answer: &Answer) -> Option<String> {
         _ => path.to_owned(),
     };
     let Some(operation) = document["paths"].get(&path) else {
-        // What is not there has the error that all have.
+        // A missing entity has the common error.
         assert_eq!(answer.status, 404, "{target} is not described");
         return Some("#/components/schemas/Failure".to_owned());
     };

@@ -1,4 +1,4 @@
-//! What hyper refuses by itself is counted, logged and identified like everything else.
+//! Requests that hyper itself refuses are counted, logged and identified like all others.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn ask(server: &Server, bytes: &[u8]) -> Answer {
 }
 
 #[test]
-fn what_is_no_request_leaves_the_traces_of_one() {
+fn bytes_that_are_no_request_leave_the_traces_of_one() {
     let setup = Setup::with(&collection(1)).flag("--log-level=DEBUG");
     let log = setup.path("access.log");
     let setup = setup.flag(&format!("--access-logfile={}", log.display()));

@@ -1,4 +1,4 @@
-//! What is answered when the rows are odd.
+//! Answers from odd rows.
 
 use avalon::model::Collection;
 use rusqlite::Connection;

@@ -90,7 +90,7 @@ fn links_lead_through_all_pages_and_keep_the_other_parameters() {
 }
 
 #[test]
-fn what_is_no_truth_is_an_error() {
+fn a_value_that_is_no_truth_is_an_error() {
     let server = Setup::with(&collection(1)).start();
     for list in LISTS {
         for wrong in ["", "1", "yes", "tru%00e"] {

@@ -98,7 +98,7 @@ fn no_client_is_listened_to_for_ever() {
     let (begin, piece, mut sent) = (Instant::now(), [b'f'; 64 * 1024], 0);
     while endless.send(&piece).is_ok() {
         sent += piece.len();
-        // The limit, and what buffers on the way hold.
+        // The limit, and the buffers on the way.
         assert!(sent < 128 << 20 && begin.elapsed() < Duration::from_secs(60), "{sent} bytes");
     }
     assert!(sent > LEN, "{sent}");

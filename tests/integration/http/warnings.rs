@@ -1,4 +1,4 @@
-//! What lists warn of: that they are cut, and parameters that they ignore.
+//! The warnings of lists: a cut list, and ignored parameters.
 
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ fn lists_are_cut_at_the_maximum_and_say_so() {
 }
 
 #[test]
-fn strict_lists_name_what_they_ignore() {
+fn strict_lists_name_ignored_parameters() {
     let rows = collection(3);
     let server = Setup::with(&rows).variable("AVALON_STRICT_PARAMETERS", "true").start();
     let unknown = |name: &str, nearest: Option<&str>| {

@@ -68,7 +68,7 @@ fn a_server_that_is_given_python_says_so_with_the_toml_and_no_secret() {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text, part) in [
         ("settings.py", SETTINGS, "REQUEST_PATH = \"/music\"\n"),
-        // By what it says, whatever it is called.
+        // By its contents, under any name.
         ("settings.cfg", "REQUEST_PATH = '/music'\nLOG_PATH = None\n", "LOG_PATH = \"\"\n"),
         (
             "gunicorn.conf.py",

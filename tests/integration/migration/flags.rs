@@ -81,7 +81,7 @@ fn every_flag_of_gunicorn_is_taken_ignored_or_refused_with_the_reason() {
                         refused += 1;
                     }
                 }
-                // In the variable it is judged the same, but for what is no setting.
+                // The variable is judged the same, except for words that are not settings.
                 let alone = ["--check-config", "--control=none", "--bind=127.0.0.1:0"];
                 let words: Vec<String> = form.iter().map(|word| format!("'{word}'")).collect();
                 let variables = [("TMPDIR", "/tmp"), ("HOME", "/"), (ARGUMENTS, &words.join(" "))];
@@ -91,7 +91,7 @@ fn every_flag_of_gunicorn_is_taken_ignored_or_refused_with_the_reason() {
             }
         }
     }
-    // So many are settings here, so many are of no use, and so many ask for what is not there.
+    // These are the numbers of settings, of useless flags, and of flags for missing features.
     assert!(taken > 45 && ignored > 50 && refused > 20, "{taken} {ignored} {refused}");
 }
 
@@ -155,7 +155,7 @@ fn flags_in_the_variable_are_split_as_python_splits_them() {
 
 /// The lines that avalonms' documentation told, and others that are common.
 #[test]
-fn documented_command_lines_start_and_say_once_what_is_ignored() {
+fn documented_command_lines_start_and_name_ignored_flags_once() {
     for (line, ignored) in [
         (
             "--preload --workers 3 avalon.app.wsgi:application",
@@ -186,7 +186,7 @@ fn documented_command_lines_start_and_say_once_what_is_ignored() {
 }
 
 #[test]
-fn what_means_something_else_is_refused_with_what_to_do() {
+fn flags_with_another_meaning_are_refused_with_advice() {
     for (arguments, part) in [
         (&["music.wsgi:app"][..], "'music.wsgi:app': avalon-master loads no application"),
         (&["--certfile", "x"], "config/nginx.conf"),
@@ -215,9 +215,10 @@ fn what_means_something_else_is_refused_with_what_to_do() {
     }
 }
 
-/// What Gunicorn reads from the working folder, and a control socket that cannot be, are told of.
+/// The program reports files that Gunicorn reads from the working folder, and a control socket
+/// without a place.
 #[test]
-fn what_is_not_there_is_told() {
+fn missing_features_are_reported() {
     let setup = Setup::with(&collection(1)).variable("AVALON_CONTROL", "");
     fs::write(setup.path("gunicorn.conf.py"), "workers = 9\n").expect("a file");
     let mut words = vec!["env", "-u", "AVALON_CONTROL"];

@@ -11,7 +11,7 @@ use super::{Gunicorn, open_to_all};
 use crate::harness::eventually;
 use crate::harness::server::{Server, Setup, collection, workers_of};
 
-/// What is done in the namespaces of both servers before they start. HERE is a folder of the case's.
+/// Commands in the namespaces of both servers before they start. HERE is a folder of the case.
 const PLAIN: &str = "";
 const ONLY_V6: &str = "echo 1 > /proc/sys/net/ipv6/bindv6only;";
 const LOCALHOST_IS_V6_FIRST: &str =
@@ -85,7 +85,7 @@ fn brings_group((_, flags, _): Case) -> bool {
     has(["-u", "--user"]) && !has(["-g", "--group"])
 }
 
-/// What stands before a command for it to run in namespaces of its own.
+/// Returns the words before a command that run it in new namespaces.
 fn wrapper(here: &Path, prelude: &str) -> Vec<String> {
     let script = format!("ip link set lo up && {prelude} exec \"$0\" \"$@\"")
         .replace("HERE", &here.display().to_string());

@@ -46,12 +46,12 @@ const RAW: &str = "/avalon/songs?query=\"heroes\"+<live>+`77`";
 const ENCODED: &str = "/avalon/songs?query=%22heroes%22+%3Clive%3E+%6077%60";
 
 #[test]
-fn raw_characters_mean_what_the_encoded_ones_mean() {
+fn raw_characters_mean_the_same_as_encoded_ones() {
     let server = server();
     let mut connection = Connection::open(&server.address).expect("a connection");
     let encoded = connection.get(ENCODED).expect("an answer");
     assert_eq!(encoded.success().len(), 1);
-    // Over and over on one connection, whatever came before.
+    // Repeatedly on one connection, after any other request.
     for target in [RAW, "/avalon/heartbeat", RAW, RAW] {
         let answer = connection.get(target).expect("an answer");
         if target == RAW {
@@ -100,7 +100,7 @@ fn long_targets_are_encoded_whole() {
     server.assert_clean_shutdown();
 }
 
-/// What looks like a request in a body is none, and not a byte of it changes.
+/// Bytes in a body that look like a request are not one, and none of them changes.
 #[test]
 fn bodies_are_never_taken_for_requests() {
     let server = server();

@@ -1,5 +1,5 @@
-//! The container image: what skopeo and umoci read in it, and its life as process 1 of a container, without root,
-//! on a root that is read-only.
+//! The container image: its contents according to skopeo and umoci, and its life as process 1 of a
+//! container, without root, on a read-only root.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::harness::{eventually, skip};
 /// The account of the image.
 const USER: &str = "65532";
 
-/// A command of an account without rights: this one's, or where that is root, nobody's.
+/// Returns a command for an account without rights: this one, or for root the account `nobody`.
 fn unprivileged(program: &str) -> Command {
     if !nix::unistd::geteuid().is_root() {
         return Command::new(program);
@@ -44,7 +44,7 @@ fn unpacked(folder: &Path) -> (PathBuf, PathBuf) {
     (archive, layout)
 }
 
-/// The root of a container, and what umoci makes of the image's settings for a runtime.
+/// Returns the root of a container, and umoci's translation of the image's settings for a runtime.
 fn bundle(folder: &Path) -> (PathBuf, Value) {
     let (_, layout) = unpacked(folder);
     let image = format!("{}:{}", layout.display(), VERSIONS[0]);
@@ -77,7 +77,7 @@ fn skopeo_reads_the_image() {
     ] {
         assert_eq!(labels[format!("org.opencontainers.image.{label}")], value, "{labels}");
     }
-    // What Docker loads is the same.
+    // Docker loads the same image.
     assert_eq!(skopeo(&["inspect", "--config", &oci]), skopeo(&["inspect", "--config", &docker]));
     assert_eq!(image["Layers"].as_array().map(Vec::len), Some(1));
     // Every blob has the hash that it is called by, or skopeo would not copy it.
@@ -133,12 +133,13 @@ fn umoci_unpacks_the_image_without_root() {
     assert!((200_000..1_000_000).contains(&others.filter_map(size).sum::<u64>()), "{listed}");
 }
 
-/// What is in all layers, with owners.
+/// Lists the contents of all layers, with owners.
 const LIST_LAYERS: &str = r#"for blob in $(tar -tf "$1" | grep blobs/sha256/.); do
     tar -xOf "$1" "$blob" | tar -tzv --numeric-owner -f - 2>/dev/null
 done; true"#;
 
-/// Exactly the certificates of Debian's package: what this machine trusts beside them is its own affair.
+/// Checks for exactly the certificates of Debian's package; others that this machine trusts do not
+/// count.
 fn assert_certificates(bundle: &Path) {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     let bundle = fs::read_to_string(bundle).expect("certificates");
@@ -215,7 +216,7 @@ impl Container {
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// What it answers to a client on its loopback; it has no other network.
+    /// Returns the answer to a client on its loopback; it has no other network.
     fn get(&self, target: &str) -> Option<String> {
         let url = format!("http://127.0.0.1:8000{target}");
         let (done, body) = self.enter(&["--net"], &["curl", "--silent", "--fail", &url]);

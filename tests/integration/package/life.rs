@@ -1,5 +1,5 @@
 //! The life of both packages on a machine, inside the box: two boots, in an order in which each
-//! scenario finds what the one before has left.
+//! scenario starts from the state after the one before.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -48,7 +48,7 @@ pub(super) fn play() {
     systemd_box::play(&machine, &all);
 }
 
-/// All files but the system's own accounts of what was done, and the users.
+/// Returns all files but the system's own logs, and the users.
 fn state() -> (BTreeSet<String>, String) {
     const BOOKS: [&str; 6] = [
         "/etc/passwd-",
@@ -159,7 +159,7 @@ impl Machine {
         // Before the first scan there is nothing, and that is said.
         let nothing = http::get(&self.address, "/avalon/songs").json();
         assert_eq!(nothing["warnings"][0]["message_key"], "avalon.service.warning.empty_collection");
-        // The server may answer before systemd has read what it says of itself.
+        // The server may answer before systemd has read its status message.
         eventually("the status of an empty server", || {
             show("StatusText").contains("nothing has been scanned").then_some(())
         });
@@ -168,7 +168,7 @@ impl Machine {
         assert_eq!(program(), "/usr/bin/avalon-master");
     }
 
-    /// Leaves for the next boot what it has to know.
+    /// Leaves the facts for the next boot.
     fn remembered(&self) {
         let (files, accounts) = &self.before;
         let memory = serde_json::json!({"address": self.address, "files": files, "accounts": accounts});
@@ -213,7 +213,7 @@ impl Machine {
             (!Path::new("/proc").join(&before).exists()).then_some(())
         });
         load.assert_nothing_lost();
-        // What dpkg has just put there, and not what it has deleted.
+        // The file that dpkg has just installed, and not the deleted one.
         assert_eq!(program(), "/usr/bin/avalon-master");
         // It was never stopped, not even for a moment.
         assert_eq!(show("InvocationID"), invocation);

@@ -31,7 +31,7 @@ fn assert_refused(node: &Server, reason: &str) {
     });
 }
 
-/// Waits until it serves what is published, without being asked.
+/// Waits until it serves the published snapshot by itself.
 fn assert_heals(node: &Server) {
     eventually("the published rows", || (artists(node) == 4).then_some(()));
     eventually("fresh rows", || (node.status()["snapshot"]["stale"] == false).then_some(()));
@@ -61,7 +61,7 @@ fn damaged_objects_are_refused_and_published_again() {
         fs::write(publisher.object(), bad).expect("an object");
         assert_refused(&node, reason);
     }
-    // What is in the store is looked at, so the same snapshot can be published again.
+    // The publisher checks the object in the store, so the same snapshot can be published again.
     publisher.ok(&["--from-database"]);
     assert_heals(&node);
 }

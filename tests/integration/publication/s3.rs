@@ -1,4 +1,4 @@
-//! A real object store, and what can happen on the way to it.
+//! A real object store, and the failures on the way to it.
 
 use std::net::TcpStream;
 use std::path::Path;

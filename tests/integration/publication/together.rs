@@ -1,4 +1,4 @@
-//! Several publishers at once, and what is removed.
+//! Several publishers at once, and the removal of old snapshots.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -80,7 +80,8 @@ fn old_snapshots_are_removed_and_never_those_that_may_be_returned_to() {
     assert!(hashes[3..].iter().all(&has) && has(&hash(&publisher)), "the last five: {left:?}");
     assert!(other.exists() && left.contains("current.json"));
     assert!(hashes[..3].iter().filter(|hash| has(hash)).count() < 3, "{left:?}");
-    // What was removed can be published again, and what is old is written again before it is pointed to.
+    // A removed snapshot can be published again, and an old one is written again before the pointer
+    // names it.
     publisher.publish(1);
     let age = fs::metadata(publisher.object()).expect("an object").modified().expect("a time");
     assert!(age.elapsed().expect("in the past") < Duration::from_secs(3600));

@@ -11,7 +11,7 @@ fn watching(publisher: &Publisher) -> Server {
 }
 
 #[test]
-fn nodes_follow_what_is_published_and_rolled_back_by_themselves() {
+fn nodes_follow_publications_and_rollbacks_by_themselves() {
     let publisher = Publisher::to_folder();
     publisher.publish(3);
     let nodes = [watching(&publisher), watching(&publisher), watching(&publisher)];
@@ -36,7 +36,7 @@ fn nodes_follow_what_is_published_and_rolled_back_by_themselves() {
 }
 
 #[test]
-fn store_that_is_away_is_told_and_what_is_older_is_not_served() {
+fn store_that_is_away_is_reported_and_older_rows_are_not_served() {
     let publisher = Publisher::to_folder();
     publisher.publish(3);
     let older = fs::read(publisher.store().join("current.json")).expect("a pointer");

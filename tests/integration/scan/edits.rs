@@ -1,6 +1,6 @@
-//! Whatever is done to the files and to the database between scans: after a scan that looks at
-//! the differences the rows are those of a full scan into a new database, on both kinds. A
-//! scan of some paths makes the rows of these paths so, and leaves all others as they were.
+//! Any edits of the files and of the database between scans: after a scan of the differences the
+//! rows are those of a full scan into a new database, on both kinds. A scan of some paths has this
+//! effect on their rows, and leaves all others as they were.
 //!
 //! `AVALON_LONG=1` makes 2,000 sequences of 100, and `EDITS_SEED=n` repeats one.
 
@@ -36,7 +36,7 @@ const THREADS: u64 = 4;
 /// Scans of a sequence, each after some edits.
 const SCANS: u64 = 5;
 
-/// What another program may do to the tables of avalonms: the state still says what is right.
+/// Edits by another program in the tables of avalonms: the state still holds the right rows.
 const ROW_EDITS: [&str; 7] = [
     "DELETE FROM tracks WHERE name LIKE '%1'",
     "DELETE FROM tracks",
@@ -46,7 +46,7 @@ const ROW_EDITS: [&str; 7] = [
     "UPDATE artists SET name = upper(name)",
     "INSERT INTO genres (id, name) VALUES ('0123456789abcdef0123456789abcdef', 'Of nothing')",
 ];
-/// What it may do to the state.
+/// Edits by another program in the state.
 const STATE_EDITS: [&str; 5] = [
     "DELETE FROM avalon_files WHERE title LIKE '%4'",
     "UPDATE avalon_files SET ctime_ns = ctime_ns + 1 WHERE title LIKE '%5'",
@@ -61,7 +61,7 @@ const STRANGER: &str = "INSERT INTO tracks (id, name, length, track, year, album
 /// Title, length, track, year, and the ids of album, artist and genre.
 type Row = (Option<String>, Option<i64>, Option<i64>, Option<i64>, [Uuid; 3]);
 
-/// What the four tables hold, in order.
+/// The contents of the four tables, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Rows {
     songs: BTreeMap<Uuid, Row>,
@@ -97,7 +97,7 @@ enum Kind {
 struct Database<'a> {
     store: &'a Store,
     url: DatabaseUrl,
-    /// The rows after the last scan, if what follows from the state is known.
+    /// The rows after the last scan, if they follow from the state.
     before: Option<Rows>,
 }
 
@@ -109,7 +109,7 @@ struct Sequence<'a> {
     exclude: Vec<String>,
     /// Path of each song id that there ever was.
     paths: HashMap<Uuid, PathBuf>,
-    /// What was done, for the message of a failure.
+    /// The edits, for the message of a failure.
     trail: Vec<String>,
 }
 
@@ -291,8 +291,8 @@ impl<'a> Sequence<'a> {
         }
     }
 
-    /// The same of some paths. Where another program has deleted what the last scan has stored of a root, that root
-    /// is not known, and nothing changes until it is scanned as a whole.
+    /// Does the same for some paths. If another program has deleted the state of a root, that root
+    /// is unknown, and nothing changes until it is scanned as a whole.
     fn run_parts(&self, job: &Job, index: usize) {
         let database = &self.databases[index];
         let before = Rows::of(&database.url);

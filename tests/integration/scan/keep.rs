@@ -14,7 +14,7 @@ use crate::harness::eventually;
 use crate::harness::shim;
 
 #[test]
-fn an_interrupted_scan_need_not_read_again_what_it_kept() {
+fn files_kept_by_an_interrupted_scan_are_not_read_again() {
     let home = Home::new();
     for store in Store::both(&home) {
         let _ = fs::remove_dir_all(home.music());
@@ -45,7 +45,7 @@ fn an_interrupted_scan_need_not_read_again_what_it_kept() {
             .assert_says("the old collection is untouched; 31 files need not be read again");
         assert_eq!(store.songs().len(), 0);
         let report = scan.report();
-        // What goes before the next scan was never in the collection, and is no loss.
+        // Songs that go before the next scan were never in the collection, and are no loss.
         for song in 0..25 {
             fs::remove_file(home.music().join(format!("a/{song}.mp3"))).expect("remove");
         }
@@ -68,8 +68,8 @@ fn an_interrupted_scan_need_not_read_again_what_it_kept() {
     }
 }
 
-/// Waits until the files are older than what a scan distrusts. Nothing else makes a time of change
-/// older.
+/// Waits until the files are older than the time for which a scan distrusts stamps. There is no
+/// other way to age a time of change.
 fn age(home: &Home) {
     let newest = home.music().join("a/cover.jpg");
     let age = || fs::metadata(&newest).expect("a file").modified().expect("a time").elapsed();
@@ -78,8 +78,8 @@ fn age(home: &Home) {
     });
 }
 
-/// The rows then do not follow from the files, and what the scan itself has kept stands between the
-/// files of the last scan.
+/// The rows then do not follow from the files, and the files that the scan itself has kept are
+/// among those of the last scan.
 #[test]
 fn new_files_beside_rows_of_another_program_lose_no_song() {
     let home = Home::new();
@@ -102,7 +102,8 @@ fn new_files_beside_rows_of_another_program_lose_no_song() {
             home.add(format!("a/{song}.mp3"));
         }
         let hangs = home.add("z/hangs.mp3");
-        // What was read is kept after two seconds, and the file that hangs makes the scan last longer.
+        // The records are stored after two seconds, and the file that hangs makes the scan last
+        // longer.
         let flags = ["--keep-state", "--jobs", "64", "--file-timeout", "4"];
         let report = scan(&flags, Some(&hangs)).assert_exited(5).report();
         assert_eq!(report["counts"]["removed"], 0, "{report}");

@@ -1,11 +1,11 @@
-//! Songs made byte by byte in every format that carries tags, with items of any size: what is
-//! large and does not matter is a hole in the file.
+//! Songs made byte by byte in every format that carries tags, with items of any size: a large item
+//! that does not matter is a hole in the file.
 
 use std::path::{Path, PathBuf};
 
 use super::parts::{Part, Parts};
 
-/// What an item of a tag is.
+/// The kind of an item in a tag.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Key {
     Title,
@@ -356,7 +356,7 @@ fn asf(items: &Items) -> Parts {
     let reserved = b"\x11\xd2\xd3\xab\xba\xa9\xcf\x11\x8e\xe6\x00\xc0\x0c\x20\x53\x65\x06\0".to_vec();
     let extension = Parts::of(reserved).then(size).then(library);
     let extension = object(b"\xb5\x03\xbf\x5f\x2e\xa9\xcf\x11\x8e\xe3\x00\xc0\x0c\x20\x53\x65", extension);
-    // What describes the sound of a whole file, and the sound.
+    // The description of the sound of a whole file, and the sound.
     let bytes = bare("x.wma");
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes")) as usize;
     let (mut head, mut at) = (Parts::default(), 30);

@@ -1,5 +1,5 @@
-//! No file costs a scan memory, and none of what it holds is lost without a word: real scans of
-//! files whose items are far too many, far too large, or not there.
+//! No file costs a scan memory, and every loss is reported: real scans of files whose items are far
+//! too many, far too large, or missing.
 
 use std::fs;
 use std::io::Write;
@@ -36,7 +36,7 @@ fn artist(part: Part) -> (Key, Parts) {
     (Key::Artist, Parts::one(part))
 }
 
-/// Every way to write tags with every odd item: names of files, and what is in them.
+/// Every way to write tags with every odd item: names of files, and their contents.
 fn odd_files() -> Vec<(String, Parts)> {
     let mut files = Vec::new();
     for (way, ending, make, has_covers) in WAYS {
@@ -134,7 +134,7 @@ fn no_file_costs_memory() {
     assert_eq!(all.songs().len(), files.len());
 }
 
-/// Scans each file beside an ordinary one, tells what is wrong with it, and moves it to `all`.
+/// Scans each file beside an ordinary one, returns its faults, and moves it to `all`.
 fn fault_of_each(files: &[(String, Parts)], ordinary: u64, all: &Home) -> Vec<String> {
     let mut wrong = Vec::new();
     for (name, parts) in files {

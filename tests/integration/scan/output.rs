@@ -1,5 +1,5 @@
-//! What a scan shows, and how it ends: lines on a terminal, signals, one scan at a time, and
-//! the database before everything else.
+//! The display of a scan, and its end: lines on a terminal, signals, one scan at a time, and the
+//! database before everything else.
 
 use std::fs;
 use std::io::Read;
@@ -14,8 +14,8 @@ use super::{Home, Scan};
 use crate::harness::postgres::Postgres;
 use crate::harness::shim;
 
-/// What a scan shows on a terminal of so many columns, and its exit code. A file called
-/// `hangs.mp3` gives no answer for two seconds.
+/// Returns the output of a scan on a terminal of this many columns, and its exit code. A file
+/// called `hangs.mp3` does not answer for two seconds.
 fn on_a_terminal(home: &Home, columns: u16) -> (String, Option<i32>) {
     let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = openpty(Some(&size), None).expect("a terminal");

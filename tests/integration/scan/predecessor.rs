@@ -1,5 +1,5 @@
-//! The real avalonms 0.6.0 on a database of ours: it serves it, it writes its own rows into
-//! it, and the next scan of ours puts right what it left out, without reading a file.
+//! The real avalonms 0.6.0 on a database of this program: it serves it, it writes its own rows into
+//! it, and the next scan of this program restores the missing rows, without reading a file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // SIGKILL would leave the worker, SIGTERM is what ends both.
+        // SIGKILL would leave the worker; SIGTERM ends both.
         let pid = nix::unistd::Pid::from_raw(self.gunicorn.id().cast_signed());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.gunicorn.wait();

@@ -12,11 +12,11 @@ use big::Big;
 
 /// Most reads of a file.
 const READS_MAX: usize = 5;
-/// Bytes that may be read beyond what must be: the windows at the head and at the end.
-/// A frame that is cut by the end of a buffer is read with the next one, too.
+/// Bytes that may be read beyond the necessary ones: the windows at the head and at the end. A
+/// frame that is cut by the end of a buffer is read with the next one, too.
 const WINDOWS: u64 = 3 * 16 * 1024;
 
-/// What a scan did with a file.
+/// Returns the calls of a scan for a file.
 fn calls_with<'a>(calls: &'a [Call], path: &Path) -> Vec<&'a Call> {
     calls.iter().filter(|call| Path::new(&call.path) == path).collect()
 }
@@ -43,7 +43,7 @@ fn each_format_costs_a_few_reads_and_no_seek() {
         assert!((1..=READS_MAX).contains(&reads), "{name}: {of_file:#?}");
         for call in &of_file {
             assert!(!["lseek", "mmap", "read"].contains(&call.name.as_str()), "{name}: {call:?}");
-            // What stands beside a cover shares a window with it.
+            // The bytes beside a cover share a window with it.
             let Some((start, end)) = call.range() else { continue };
             let (from, to) = (cover.start as u64 + 16 * 1024, cover.end as u64 - 16 * 1024);
             assert!(end <= from || start >= to, "{name}: {call:?} reads the cover at {cover:?}");

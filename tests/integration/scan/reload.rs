@@ -1,4 +1,4 @@
-//! `--reload`: the server serves what a scan has stored.
+//! `--reload`: the server serves the stored collection.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use super::{Home, Scan};
 use crate::harness::server::{Setup, collection};
 
 #[test]
-fn what_was_stored_is_served_and_nothing_else_is_reloaded() {
+fn stored_changes_are_served_and_nothing_else_is_reloaded() {
     let server = Setup::with(&collection(3)).start();
     let home = Home::new();
     home.add("song.mp3");

@@ -1,4 +1,4 @@
-//! What a scan tells programs and people: `--json` and its schema, `--dry-run` and `-v`; and
+//! The report of a scan for programs and people: `--json` and its schema, `--dry-run` and `-v`; and
 //! `--files-from`, by which a program tells it where to look.
 
 use std::fs;
@@ -78,7 +78,7 @@ fn add_sized(home: &Home, name: &str, size: usize) {
 }
 
 #[test]
-fn a_report_tells_what_was_found_and_what_became_of_it() {
+fn a_report_tells_the_findings_and_their_fates() {
     let home = Home::new();
     for (size, name) in ["stays.mp3", "changes.mp3", "moves.mp3", "goes.mp3"].into_iter().enumerate() {
         add_sized(&home, name, size);
@@ -189,7 +189,7 @@ fn scans_that_fail_report_too() {
 }
 
 #[test]
-fn the_validator_finds_what_is_wrong() {
+fn the_validator_finds_faults() {
     let home = Home::new();
     home.add("song.mp3");
     let report = home.report([&home.music_text()]);
@@ -263,7 +263,7 @@ fn edit(home: &Home, random: &mut Random, step: usize) {
 
 /// Also where the scan is refused, or parts cannot be reached.
 #[test]
-fn a_dry_run_tells_what_the_scan_then_tells() {
+fn a_dry_run_reports_as_the_scan_after_it() {
     let home = Home::new();
     let music = home.music_text();
     let mut codes = Vec::new();

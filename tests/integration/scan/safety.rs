@@ -1,5 +1,5 @@
-//! What a scan cannot see is not gone: every way in which a disk, a network share or a file
-//! can be out of reach, on both databases. No row is lost, and the exit code tells.
+//! An unreachable song is not gone: every way in which a disk, a network share or a file can be out
+//! of reach, on both databases. No row is lost, and the exit code tells.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,7 +88,7 @@ impl Store {
         }
     }
 
-    /// Takes away what only our scan writes, as if avalonms had filled the tables.
+    /// Removes the rows that only this program writes, as if avalonms had filled the tables.
     pub(super) fn forget_state(&self) {
         for table in ["avalon_files", "avalon_folders", "avalon_scans", "avalon_moved"] {
             self.execute(&format!("DROP TABLE {table}"));
@@ -451,7 +451,7 @@ fn a_part_of_the_collection_does_not_replace_it_by_accident() {
 }
 
 #[test]
-fn what_is_excluded_leaves_without_being_a_loss() {
+fn excluded_songs_leave_without_being_a_loss() {
     let home = Home::new();
     for song in 0..30 {
         home.add(format!("podcasts/{song}.mp3"));

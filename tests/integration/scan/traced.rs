@@ -10,11 +10,11 @@ use super::{Home, Scan};
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) name: String,
-    /// What stands between the brackets.
+    /// The text between the brackets.
     pub(super) arguments: String,
     /// The file of the descriptor that is the first argument; of a call that opens a file, that file.
     pub(super) path: String,
-    /// What the call returned; negative for an error.
+    /// The result of the call; negative for an error.
     pub(super) result: i64,
 }
 
@@ -44,7 +44,7 @@ impl Call {
         ["write", "pwrite64", "writev", "pwritev", "pwritev2", "ftruncate"].contains(&self.name.as_str())
     }
 
-    /// First byte and end of what a `pread64` returned.
+    /// Returns first byte and end of the bytes that a `pread64` returned.
     pub(super) fn range(&self) -> Option<(u64, u64)> {
         let start: u64 = self.arguments.rsplit_once(", ")?.1.parse().ok()?;
         (self.name == "pread64").then_some((start, start + u64::try_from(self.result).ok()?))

@@ -1,4 +1,4 @@
-//! What a scan costs that finds everything, or nearly everything, as the last one left it.
+//! The cost of a scan that finds everything, or nearly everything, as the last one left it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -1,4 +1,5 @@
-//! `avalon-scan --watch`: what changes is in the database soon after, whatever the kernel tells.
+//! `avalon-scan --watch`: changes are in the database soon after, with and without events of the
+//! kernel.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -181,7 +182,7 @@ fn every_kind_of_change_is_taken_in() {
     let third = vec![home.music().join("z/b/c/d/0.mp3")];
     watch.wait_songs(&join(&[&first, &second, &third]));
     watch.wait_log("3 moved");
-    // What changes in it is seen under the new name.
+    // Changes in it appear under the new name.
     fs::remove_file(&third[0]).expect("remove");
     watch.wait_songs(&join(&[&first, &second]));
     // Out of the music and back.
@@ -287,7 +288,7 @@ fn a_file_system_that_others_change_is_polled() {
     fs::remove_file(far.join("album/0.mp3")).expect("remove");
     songs.retain(|song| *song != share.join("album/0.mp3"));
     watch.wait_songs(&songs);
-    // What is told is still told.
+    // The watch still finds the changes that the kernel reports.
     songs.extend(add_album(&home, "new", 1));
     watch.wait_songs(&songs);
 }
@@ -316,7 +317,7 @@ fn mounts_come_and_go_and_nothing_is_lost() {
     watch.wait_log("2 songs of");
     watch.wait_status("could not be reached");
     watch.wait_songs(&songs);
-    // What came while it was away, and what comes when it is there again.
+    // The changes while it was away, and those after it is back.
     watch.inside(&format!("cp {song} {disk}/a/2.mp3; mount --bind {disk} {place}"));
     songs.push(point.join("a/2.mp3"));
     watch.wait_songs(&songs);
@@ -336,7 +337,7 @@ fn a_refused_loss_is_one_error_and_the_watch_goes_on() {
     songs.extend(add_album(&home, "beside", 1));
     watch.wait_status("refused, too much would be lost: 35 of 40 songs");
     watch.wait_songs(&songs);
-    // Everything else is taken in, also what comes at the same time as a loss.
+    // All other changes are stored, also those that come together with a loss.
     songs.extend(add_album(&home, "new", 1));
     watch.wait_songs(&songs);
     home.scan(["--force".into(), home.music()]).assert_exited(0);
@@ -374,7 +375,7 @@ fn a_database_that_is_away_or_held_by_another_scan_is_waited_for() {
     assert_eq!(watch.count_log("[ERROR]"), 1, "{}", watch.log());
 }
 
-/// Also with the database in the folder that is watched: what a pass writes must not begin another.
+/// Also with the database in the watched folder: the writes of a pass must not begin another.
 #[test]
 fn while_nothing_changes_it_sleeps() {
     for database in ["avalon.sqlite", "music/avalon.sqlite"] {
@@ -422,7 +423,7 @@ fn folders_that_are_not_there_yet_are_waited_for() {
 }
 
 #[test]
-fn what_makes_no_sense_with_it_is_refused() {
+fn flags_that_contradict_it_are_refused() {
     let home = Home::new();
     home.add("song.mp3");
     for flag in ["--only", "--dry-run", "--force", "--full", "--expect-loss=/music"] {
@@ -440,7 +441,7 @@ fn a_server_that_does_not_answer_is_asked_again_later() {
     let listener = UnixListener::bind(&control).expect("a socket");
     let watch = Watch::over(&home, &[], &[("AVALON_CONTROL", &control.display().to_string())]);
     let (client, _) = listener.accept().expect("the watch asks");
-    watch.wait_log("The server could not be asked to read the collection again");
+    watch.wait_log("Could not ask the server to read the collection again");
     drop(client);
     songs.extend(add_album(&home, "second", 1));
     watch.wait_songs(&songs);

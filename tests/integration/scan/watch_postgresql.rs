@@ -37,7 +37,7 @@ impl Drop for Watch {
 }
 
 #[test]
-fn what_changes_is_stored_in_postgresql() {
+fn changes_are_stored_in_postgresql() {
     let home = Home::new();
     let [_, store] = Store::both(&home);
     let Store::Postgres(database) = &store else { unreachable!("the second one is") };
@@ -54,7 +54,7 @@ fn what_changes_is_stored_in_postgresql() {
     assert_stored(&songs);
     songs.push(home.add("b/c/2.mp3"));
     assert_stored(&songs);
-    // What another program deletes comes back with the next change.
+    // Rows that another program deletes come back with the next change.
     store.execute("DELETE FROM tracks");
     songs.push(home.add("b/3.mp3"));
     assert_stored(&songs);

@@ -15,10 +15,10 @@ use crate::harness::load::Load;
 use crate::harness::load::Plan;
 use crate::harness::server::{Server, Setup, collection};
 
-/// What ends a process on purpose, and SIGSTOP, which nothing can refuse.
+/// The signals that end a process on purpose, and SIGSTOP, which no process can refuse.
 const ENDING: [i32; 6] =
     [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT, libc::SIGKILL, libc::SIGSTOP];
-/// What means something to a master.
+/// The signals with a meaning for a master.
 const MEANT: [i32; 6] =
     [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH];
 
@@ -59,7 +59,7 @@ fn load(server: &Server) -> Load {
 }
 
 #[test]
-fn workers_and_loader_ignore_what_is_not_for_them() {
+fn workers_and_loader_ignore_signals_for_others() {
     let server = Setup::with(&collection(2)).in_session().start();
     let held = lock(&server);
     server.signal(Signal::SIGHUP);
@@ -79,7 +79,7 @@ fn workers_and_loader_ignore_what_is_not_for_them() {
 }
 
 #[test]
-fn master_ignores_what_means_nothing() {
+fn master_ignores_signals_without_a_meaning() {
     let server = Setup::with(&collection(2)).in_session().start();
     let workers = server.wait_workers(2);
     for signal in harmless().filter(|signal| !MEANT.contains(signal)) {
@@ -137,7 +137,7 @@ fn group_is_told_as_its_master_is() {
 }
 
 #[test]
-fn errand_ends_by_itself_and_not_by_what_others_send() {
+fn errand_ends_by_itself_and_not_by_signals() {
     // A Sentry that accepts and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let dsn = format!("http://key@{}/1", silent.local_addr().expect("an address"));
@@ -168,7 +168,7 @@ fn nothing_that_a_parent_has_ignored_or_blocked_matters() {
         });
         server.signal(Signal::SIGHUP);
         server.wait_log("generation 2 serves on ");
-        // A loader and workers end by what ends them.
+        // A loader and workers end by their own signals.
         let _held = lock(&server);
         server.signal(Signal::SIGHUP);
         server.wait_loader();

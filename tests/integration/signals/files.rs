@@ -27,7 +27,7 @@ fn logs_at_their_limit_end_nothing() {
         for _ in 0..100 {
             assert_eq!(crate::harness::http::get(&address, "/avalon/songs").success().len(), 20);
         }
-        // Each has written what it has gathered by its second tick from now.
+        // Each has written its gathered lines by its second tick from now.
         eventually("a log that is full", || {
             (fs::metadata(&path).is_ok_and(|found| found.len() == LIMIT)).then_some(())
         });

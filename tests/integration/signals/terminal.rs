@@ -1,4 +1,4 @@
-//! What a terminal sends to the programs in it.
+//! The signals of a terminal to the programs in it.
 
 use nix::sys::signal::Signal;
 

@@ -1,5 +1,5 @@
-//! What scripts/deploy does on a host of systemd's, as a user with no other rights than the drop-in
-//! names, to a service that a package has served before.
+//! The effects of scripts/deploy on a host under systemd, as a user whose only rights are those in
+//! the drop-in, on a service that a package has served before.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ const DROP_IN: &str = include_str!("../../../systemd/avalon.service.d/deploy.con
 
 const FIRST: &str = "20261124T120001Z-00000001";
 const SECOND: &str = "20261124T120002Z-00000002";
-/// What goes into a release, with the digests beside it.
+/// The files of a release, with the digests beside it.
 const PACK: &str = "mkdir -p /opt/pack && cd /usr/bin && sha256sum avalon-master avalon-scan avalonctl | \
     sed 's,  ,  bin/,' >/opt/pack/SHA256SUMS && echo test >/opt/pack/RELEASE && \
     tar -cf /opt/pack/tar --transform='s,^avalon,bin/avalon,' avalon-master avalon-scan avalonctl \

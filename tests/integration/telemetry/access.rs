@@ -1,4 +1,4 @@
-//! The access log of a running server: what is in it, when it is there, and what it costs others.
+//! The access log of a running server: its lines, when they appear, and their cost.
 
 use std::fs;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn every_request_is_a_line_as_gunicorn_writes_it() {
     ]) {
         assert!(line.contains(part), "{line}");
     }
-    // What was answered last is written at the end, not with the next tick.
+    // The last answers are written at the end, not with the next tick.
     connect(&server).get("/avalon/version").expect("an answer");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait_exit(), 0);
@@ -119,7 +119,7 @@ fn json_lines_tell_ids_traces_and_clients() {
 
 /// Bytes are those that were sent, also when the client goes away in the middle or the server ends.
 #[test]
-fn cut_answers_are_logged_with_what_was_sent() {
+fn cut_answers_are_logged_with_the_bytes_sent() {
     let (setup, log) = with_access_log(Setup::with(&heavy_collection(7, 20 << 20)));
     let mut server = setup.flag("--access-logformat=%(r)s %(B)d").flag("--graceful-timeout=1").start();
     let whole = server.get("/avalon/songs").body.len();

@@ -43,7 +43,7 @@ fn every_rule_fires_when_it_should_and_never_for_servers_that_are_well() {
 }
 
 #[test]
-fn rules_ask_only_for_what_there_is() {
+fn rules_ask_only_for_metrics_that_exist() {
     let server = Setup::with(&collection(1)).start();
     let page = scrape(&server);
     let families = page.families();

@@ -119,7 +119,7 @@ fn log_of_another_user_is_rotated_without_a_signal() {
 
 /// The lines of the original, which those who watch its log look for.
 #[test]
-fn start_says_what_the_original_said() {
+fn start_logs_the_lines_of_avalonms() {
     let server = Setup::with(&collection(3)).start();
     let last = server.wait_log(" running with request path ");
     let log = server.log();
@@ -199,7 +199,7 @@ fn a_reader_that_does_not_read_stops_nothing() {
     assert_eq!(server.wait_exit(), 0);
 }
 
-/// What is in a pipe now.
+/// Returns the present contents of a pipe.
 fn drain(reader: &mut File) -> String {
     let mut bytes = Vec::new();
     // Ends with an error where the pipe is empty but still has writers.

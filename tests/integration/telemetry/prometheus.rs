@@ -20,7 +20,7 @@ use crate::scan_every;
 const DASHBOARD: &str = include_str!("../../../config/grafana-dashboard.json");
 const DURATION: &str = "avalon_http_request_duration_seconds";
 
-/// What a scrape has got.
+/// The contents of a scrape.
 #[derive(Debug)]
 pub(super) struct Page {
     text: String,
@@ -204,7 +204,7 @@ fn bytes_and_connections_are_counted() {
     eventually("no connection", || (scrape(&server).value("avalon_connections") <= 1.0).then_some(()));
 }
 
-/// A client that does not read what it has asked for.
+/// A client that does not read its answer.
 #[test]
 fn answer_without_a_reader_is_in_flight() {
     let long = crate::harness::server::heavy_collection(10, 32 << 20);
@@ -228,7 +228,8 @@ fn counts_outlive_workers_and_generations() {
     for victim in server.wait_workers(2) {
         kill(victim, Signal::SIGKILL).expect("a worker");
     }
-    // Not by scrapes: one who is being killed takes with him what he has just accepted.
+    // Scrapes must not be used here: a worker that is being killed loses the connections that it
+    // has just accepted.
     eventually("both were replaced", || (server.status()["restarts"]["died"] == 2).then_some(()));
     wait_value(&server, "avalon_worker_restarts_total{cause=\"died\"}", 2.0);
     assert_counted(&scrape(&server), 1);
@@ -486,7 +487,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// What the dashboard asks, with its variables as Grafana would fill them in.
+/// Returns the queries of the dashboard, with its variables filled in as Grafana does.
 fn dashboard_queries() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
     let panels = dashboard["panels"].as_array().expect("panels").iter();
@@ -520,7 +521,7 @@ fn a_real_prometheus_gets_the_numbers_and_answers_the_dashboard() {
     prometheus.wait("avalon_worker_restarts_total{cause=\"died\"}", 1.0);
     server.reload();
     prometheus.wait("avalon_generation", 2.0);
-    // What was counted before is still there, and nothing has gone back.
+    // The former counts are still there, and none has decreased.
     prometheus.wait(&count("endpoint=\"songs\",code=\"200\""), 12.0);
     prometheus.wait(&format!("sum(resets({DURATION}_count[5m])) + sum(resets({DURATION}_bucket[5m]))"), 0.0);
     // This server does not scan.
@@ -534,7 +535,7 @@ fn a_real_prometheus_gets_the_numbers_and_answers_the_dashboard() {
 }
 
 #[test]
-fn a_real_prometheus_answers_what_the_dashboard_asks_of_scans() {
+fn a_real_prometheus_answers_the_queries_about_scans_of_the_dashboard() {
     let server = scan_every::setup().flag("--scan-every=2").flag("--reload-on-change").start();
     let prometheus = Prometheus::start(server.address.trim_start_matches("http://"));
     prometheus.wait("avalon_last_scan_songs{fate=\"total\"}", 1.0);
@@ -551,7 +552,7 @@ pub(super) fn names(query: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_dashboard_asks_only_for_what_there_is() {
+fn the_dashboard_asks_only_for_metrics_that_exist() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
     assert!(dashboard["schemaVersion"].as_u64() >= Some(36));
     let variables: Vec<&str> = dashboard["templating"]["list"]
@@ -580,7 +581,7 @@ fn the_dashboard_asks_only_for_what_there_is() {
             seen.push(family.unwrap_or(name));
         }
     }
-    // All but one is worth a look: what is resident counts the snapshot in every process.
+    // The dashboard shows all but one: resident memory counts the snapshot in every process.
     let unseen: Vec<_> = families.keys().filter(|family| !seen.contains(*family)).collect();
     assert_eq!(unseen, [&"avalon_process_resident_memory_bytes"]);
     let ids: std::collections::HashSet<_> =

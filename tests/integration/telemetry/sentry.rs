@@ -17,7 +17,7 @@ fn setup(ingest: &Ingest) -> Setup {
     setup.variable("AVALON_SENTRY_ENVIRONMENT", "testing")
 }
 
-/// What every event has.
+/// Checks the fields of every event.
 fn assert_complete(event: &Value, process: &str) {
     assert_eq!(event["release"], concat!("avalon-music-server@", env!("CARGO_PKG_VERSION")));
     assert_eq!(event["environment"], "testing");

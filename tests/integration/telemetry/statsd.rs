@@ -1,4 +1,4 @@
-//! Metrics at the real statsd of npm, which prints what it has got.
+//! Metrics at the real statsd of npm, which prints the metrics that it receives.
 
 use std::fs::{self, File};
 use std::net::UdpSocket;
@@ -55,12 +55,12 @@ impl Statsd {
         String::from_utf8_lossy(&fs::read(self.path()).unwrap_or_default()).into_owned()
     }
 
-    /// Whatever was printed for a name in the counters, timers or gauges of all flushes: a number, or
-    /// numbers in brackets.
+    /// Returns the values printed for a name in the counters, timers or gauges of all flushes: a
+    /// number, or numbers in brackets.
     fn values(&self, section: &str, name: &str) -> Vec<f64> {
         let (output, begin, name) = (self.output(), format!("\n  {section}: {{"), format!("'{name}': "));
         let sections = output.split(&begin).skip(1).map(|rest| {
-            // The next section is what stands as far to the left.
+            // The next section has the same indentation.
             let next =
                 rest.match_indices("\n  ").find(|(at, _)| rest[at + 3..].starts_with(char::is_alphabetic));
             &rest[..next.map_or(rest.len(), |(at, _)| at)]
@@ -160,7 +160,7 @@ fn a_missing_listener_costs_nothing() {
     server.assert_clean_shutdown();
 }
 
-/// Whatever a name server does, the server serves.
+/// The server serves for every behaviour of a name server.
 #[test]
 fn host_that_cannot_be_found_holds_up_nothing() {
     let server = Setup::with(&collection(1)).variable("AVALON_STATSD_HOST", "statsd.invalid").start();

@@ -25,7 +25,7 @@ pub(super) struct Module {
     /// Errors that are texts, as they are written: `Result<_, String>` and the like.
     pub(super) text_errors: Vec<String>,
     items: BTreeSet<String>,
-    /// Names that `use` brings in, and what they lead to.
+    /// Names that `use` brings in, and the paths behind them.
     imports: BTreeMap<String, Vec<String>>,
     globs: Vec<Vec<String>>,
     /// Every path in the code, private `use` included.
@@ -45,7 +45,7 @@ pub(super) struct Use {
 pub(super) struct Source(BTreeMap<String, Module>);
 
 impl Source {
-    /// Reads what the library and the programs are made of.
+    /// Reads the files of the library and the programs.
     pub(super) fn read(src: &Path) -> Self {
         let mut source = Source(BTreeMap::new());
         source.read_file(src, Path::new("lib.rs"), "", Path::new(""));
@@ -94,7 +94,7 @@ impl Source {
         self.0.values()
     }
 
-    /// What the files use of each other.
+    /// Returns the uses between the files.
     pub(super) fn uses(&self) -> BTreeSet<Use> {
         let mut uses = BTreeSet::new();
         for (name, module) in &self.0 {
@@ -154,7 +154,7 @@ impl Source {
     }
 }
 
-/// Collects what a module defines and names.
+/// Collects the definitions and names of a module.
 struct Reader {
     module: Module,
 }
@@ -200,7 +200,7 @@ impl Reader {
         self.module.imports.insert(name, path);
     }
 
-    /// Macros are read by their words: what looks like a path is one.
+    /// Reads macros by their words: a word that looks like a path counts as one.
     fn read_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let mut colons = 0;

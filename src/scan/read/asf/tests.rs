@@ -57,7 +57,7 @@ fn extension(objects: &[u8]) -> Vec<u8> {
     ASF.chunk(&EXTENSION, &[&[0; EXTENSION_LEN as usize][..], objects].concat())
 }
 
-/// A packet that is to be sent after so many milliseconds.
+/// A packet that is sent after `millis` milliseconds.
 fn packet(millis: u32) -> Vec<u8> {
     let mut packet = [&b"\x82\0\0\x09\x5d\x93"[..], &millis.to_le_bytes(), &[139, 0]].concat();
     packet.resize(100, 7);
@@ -169,7 +169,7 @@ fn the_format_stands_in_an_extended_description_too() {
 }
 
 #[test]
-fn sizes_that_lie_cost_what_they_hide() {
+fn wrong_sizes_cost_the_parts_they_hide() {
     let good = [properties(5 * SECOND + 31_000_000, 0, 0), stream(), description("Title", "Artist")].concat();
     // A value that claims more than the object has, and a count beyond the values.
     let mut cut = extended(&[("WM/AlbumTitle", 0, utf16("Album")), ("WM/Genre", 0, utf16("Jazz"))]);

@@ -59,7 +59,7 @@ fn samples_are_counted_where_they_are_not_stated() {
 }
 
 #[test]
-fn wrong_sizes_of_blocks_keep_what_is_there() {
+fn wrong_sizes_of_blocks_keep_the_other_blocks() {
     let picture = |size| (PICTURE, vec![1; size]);
     for (blocks, lost, cover) in [
         (vec![picture(1 << 20), named()], "", true),

@@ -1,4 +1,4 @@
-//! A format of its own: `<len><rate><kind>`, where a frame begins with `#`.
+//! A simple test format: `<len><rate><kind>`, where a frame begins with `#`.
 
 use super::*;
 use proptest::prelude::*;

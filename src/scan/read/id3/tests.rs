@@ -188,7 +188,7 @@ fn frame_flags_are_undone() {
 
 /// 200 MB of text in 200 KB, and many frames that inflate together to more than allowed.
 #[test]
-fn what_is_compressed_is_capped() {
+fn compressed_frames_are_capped() {
     let bomb = deflated(&[&b"\0"[..], &vec![b'x'; 20_000_000]].concat());
     let found = reading(&tag(3, 0, &[frame("TIT2", 0x80, &bomb), frame("TPE1", 0, b"\0abc")].concat()));
     assert_eq!(found.tags.first(Field::Title).map(str::len), Some(TEXT_MAX));

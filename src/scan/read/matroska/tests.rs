@@ -102,7 +102,7 @@ fn names_behind_the_sound_are_found_without_a_walk() {
 }
 
 #[test]
-fn what_is_said_of_the_track_counts_most() {
+fn values_of_the_track_count_most() {
     let album = tag(
         &level(50),
         &[

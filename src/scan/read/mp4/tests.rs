@@ -160,7 +160,7 @@ fn the_index_is_found_wherever_it_stands() {
 }
 
 #[test]
-fn a_length_comes_from_whatever_states_it() {
+fn a_length_comes_from_any_place_that_states_it() {
     let summed = track(b"soun", 0, &full(b"stts", &[0, 2, 3, 1000, 1, 500]));
     let unknown = track(b"soun", u32::MAX, &full(b"stts", &[0, u32::MAX, 3, 1000]));
     let whole = [full(b"mvhd", &[0, 0, 0, 600, 1200]), track(b"soun", 0, &[])].concat();

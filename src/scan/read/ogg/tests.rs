@@ -35,12 +35,12 @@ impl Stream {
         page
     }
 
-    /// A packet of any size on pages of its own.
+    /// A packet of any size on separate pages.
     fn packet(&mut self, flags: u8, packet: &[u8]) -> Vec<u8> {
         self.packet_on(255, flags, packet)
     }
 
-    /// A packet of any size on pages of its own, of `count` segments each.
+    /// A packet of any size on separate pages, of `count` segments each.
     fn packet_on(&mut self, count: usize, flags: u8, packet: &[u8]) -> Vec<u8> {
         let segments: Vec<u8> = packet.chunks(255).map(|part| part.len() as u8).collect();
         let ends = segments.last().is_some_and(|last| *last < 255);

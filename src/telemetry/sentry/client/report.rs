@@ -1,5 +1,6 @@
-//! Reports to Sentry: events of log records and panics, with the lines before them and the request they
-//! belong to. A process with a client sends them; the master, which has none, lays them aside for a child.
+//! Reports to Sentry: events of log records and panics, with the lines before them and the request
+//! they belong to. A process with a client sends them; the master, which has none, stores them for
+//! a child.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -18,15 +19,15 @@ use crate::api::Parameter;
 use crate::telemetry::sentry::settings::REPORTED;
 use crate::telemetry::values::Values;
 
-/// The most events that are laid aside, and the most lines that go with one.
+/// Most stored events, and most lines with one event.
 const EVENTS_MAX: usize = 16;
 const BREADCRUMBS_MAX: usize = 50;
 
-/// Whether a client was started. Asked before anything of the `sentry` crate is touched.
+/// Whether a client was started. It is checked before any use of the `sentry` crate.
 pub(super) static ENABLED: AtomicBool = AtomicBool::new(false);
 
-/// The events that the master has laid aside; `None` in a process that lays none aside. The master
-/// has one thread, so the lock is free whenever it forks.
+/// The events that the master has stored; `None` in a process that stores none. The master has one
+/// thread, so the lock is free whenever it forks.
 static ASIDE: Mutex<Option<Aside>> = Mutex::new(None);
 
 #[derive(Debug, Default)]
@@ -36,7 +37,7 @@ struct Aside {
     dropped: u64,
 }
 
-/// Events that were laid aside, for another process to send.
+/// Stored events, for another process to send.
 #[derive(Debug, Default)]
 pub struct Laid {
     events: Vec<Event<'static>>,
@@ -52,13 +53,13 @@ impl Laid {
         }
     }
 
-    /// The number of events.
+    /// Returns the number of events.
     pub fn count(&self) -> usize {
         self.events.len()
     }
 }
 
-/// Begins to lay events aside, or stops.
+/// Begins to store events, or stops.
 pub(super) fn lay_aside(wanted: bool) {
     let mut aside = aside();
     if wanted != aside.is_some() {
@@ -66,7 +67,7 @@ pub(super) fn lay_aside(wanted: bool) {
     }
 }
 
-/// Takes the events that were laid aside since the last call.
+/// Takes the events that were stored since the last call.
 pub fn take_laid() -> Laid {
     let mut aside = aside();
     let Some(aside) = aside.as_mut() else { return Laid::default() };
@@ -81,7 +82,7 @@ fn is_enabled() -> bool {
     ENABLED.load(Ordering::Acquire)
 }
 
-/// Sends an event, or lays it aside, or neither.
+/// Sends an event, or stores it, or does neither.
 fn capture(mut event: Event<'static>) {
     if is_enabled() {
         Hub::main().capture_event(event);
@@ -126,7 +127,7 @@ pub(in crate::telemetry) fn capture_record(record: &Record<'_>, values: &Values)
     }
 }
 
-/// Adds a key-value in the form that Sentry has for it: worker and generation as tags, a request as a request.
+/// Adds a key-value in Sentry's form: worker and generation as tags, a request as a request.
 fn add(key: &str, value: &str, event: &mut Event<'static>) {
     match key {
         "worker" => drop(event.tags.insert("worker".to_owned(), value.to_owned())),
@@ -152,7 +153,7 @@ fn level(level: slog::Level) -> sentry::Level {
 thread_local! {
     /// Whether this thread answers a request whose panics [`catch`] reports.
     static CATCHES: Cell<bool> = const { Cell::new(false) };
-    /// The panic that it has caught.
+    /// The caught panic.
     static CAUGHT: RefCell<Option<Event<'static>>> = const { RefCell::new(None) };
 }
 
@@ -170,7 +171,7 @@ impl Description {
     }
 }
 
-/// Does `work` for a request. A panic in it becomes an event with the request.
+/// Runs `work` for a request. A panic in it becomes an event with the request.
 ///
 /// # Errors
 /// The value of the panic.
@@ -192,7 +193,7 @@ pub fn catch<T>(
     done
 }
 
-/// Part of the panic hook.
+/// Captures a panic; a part of the panic hook.
 pub(super) fn capture_panic(info: &PanicHookInfo<'_>) {
     if !is_enabled() && aside().is_none() {
         return;

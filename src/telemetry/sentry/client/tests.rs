@@ -1,5 +1,5 @@
-//! Client and panic hook are the process's, so each test that starts a client runs itself again as a
-//! process of its own: the test is the parent where `DSN` is unset and the child where it is set.
+//! Client and panic hook belong to the process, so each test that starts a client runs itself again
+//! as a child process. Without `DSN` in the environment it is the parent, with it the child.
 
 use super::*;
 use crate::telemetry::sentry::REPORTED;
@@ -20,13 +20,13 @@ const DSN: &str = "AVALON_TEST_SENTRY_DSN";
 const LOG: &str = "AVALON_TEST_SENTRY_LOG";
 const KEY: &str = "0123456789abcdefkey";
 
-/// What the child is told; none in the parent.
+/// The DSN in the child; `None` in the parent.
 fn dsn() -> Option<String> {
     std::env::var(DSN).ok()
 }
 
-/// Runs a test of this module as a child and gives what it printed and logged, in which the key must not
-/// be.
+/// Runs a test of this module as a child and returns its output and log, in which the key must not
+/// appear.
 fn run_child(test: &str, dsn: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
@@ -131,7 +131,7 @@ fn error_records_arrive_with_their_tags_and_values() {
     let second = event(&bodies);
     assert_eq!((&second["message"], &second["level"]), (&"giving up".into(), &"fatal".into()));
     let third = event(&bodies);
-    // Of a process that has them its own count.
+    // The tags of the process take precedence over those of a record.
     let tags = serde_json::json!({"process": "worker", "generation": "7", "worker": "3"});
     assert_eq!((&third["message"], &third["tags"]), (&"worker killed".into(), &tags));
     assert_eq!(third["request"]["url"], "http://localhost/avalon/songs?key=[Filtered]");
@@ -254,7 +254,7 @@ fn an_endpoint_that_hangs_delays_nothing_but_the_end() {
         let guard = start(&settings(Some(&dsn)), "worker", None, None, Lookup::Own);
         let log = child_log();
         let started = Instant::now();
-        // More than the transport's queue holds.
+        // More events than the transport's queue holds.
         (0..200).for_each(|i| error!(log.logger(), "error {i}"));
         assert!(std::panic::catch_unwind(|| panic!("caught")).is_err());
         // Waiting for the endpoint even once would take SEND_MAX, and a flush FLUSH_MAX.
@@ -305,7 +305,7 @@ fn without_a_dsn_nothing_starts() {
         statsd.flush();
         assert_eq!(threads(), before);
         drop(guard);
-        // What the count above would have seen.
+        // A request that the count above would have seen.
         let _guard = start(
             &settings(Some(&format!("http://{KEY}@127.0.0.1:9/42"))),
             "worker",

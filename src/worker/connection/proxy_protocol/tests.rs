@@ -7,7 +7,7 @@ use super::*;
 
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// A header of version 2: command and family, and what follows the length.
+/// A header of version 2: command and family, and the bytes that follow the length.
 fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
     let len = u16::try_from(rest.len()).unwrap().to_be_bytes();
     [V2, &[0x20 | command, family], &len, rest].concat()
@@ -30,7 +30,7 @@ impl AsyncRead for Slow<'_> {
     }
 }
 
-/// The client that was read, and what is left for HTTP.
+/// The client in the header, and the bytes that are left for HTTP.
 fn read(bytes: &[u8], step: usize, peer: &str, trusted: Option<&Trusted>) -> io::Result<(Peer, Vec<u8>)> {
     let mut socket = Slow(bytes, step);
     let mut context = Context::from_waker(Waker::noop());

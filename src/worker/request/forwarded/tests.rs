@@ -36,7 +36,7 @@ fn only_trusted_proxies_are_believed() {
 fn the_last_address_that_is_no_trusted_proxy_counts() {
     let some = proxies(XForwarded, &["127.0.0.1", "10.0.0.1"]);
     for (sent, client) in [
-        // What the client has invented stands before what the proxy has appended.
+        // The entries that the client has invented precede those of the proxy.
         ("1.1.1.1, 192.0.2.7", "192.0.2.7"),
         ("127.0.0.1, 192.0.2.7", "192.0.2.7"),
         ("1.1.1.1, 192.0.2.7, 10.0.0.1", "192.0.2.7"),
@@ -56,7 +56,7 @@ fn the_last_address_that_is_no_trusted_proxy_counts() {
     // Several fields are one list.
     let fields = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "192.0.2.7, 10.0.0.1")];
     assert_eq!(ask("127.0.0.1", &fields, &some).0, "192.0.2.7");
-    // Who trusts everybody believes the first.
+    // A server that trusts all addresses believes the first entry.
     assert_eq!(ask("9.9.9.9", &fields, &proxies(XForwarded, &[])).0, "1.1.1.1");
 }
 
@@ -95,7 +95,8 @@ fn forwarded_is_read_as_rfc_7239_says() {
     }
 }
 
-/// A name in quotes may hold separators, and quotes; one that a client has left open reaches nowhere.
+/// A quoted name may hold separators and quotes. An open quote of the client does not reach the
+/// proxy's element.
 #[test]
 fn quotes_are_matched_from_the_end() {
     let proxies = proxies(Forwarded, &["127.0.0.1", "10.0.0.1"]);
@@ -110,7 +111,7 @@ fn quotes_are_matched_from_the_end() {
     }
 }
 
-/// What a proxy may append: an element and the client that it names.
+/// An element that a proxy may append, and the client that it names.
 fn appended() -> impl Strategy<Value = (String, String)> {
     let address = prop::sample::select(vec!["203.0.113.7", "2001:db8::7", "192.0.2.1"]);
     let extra =
@@ -126,8 +127,8 @@ fn appended() -> impl Strategy<Value = (String, String)> {
 }
 
 proptest! {
-    /// Whatever bytes a client sends, what its proxy appends is what counts: to the same field, or in one of
-    /// its own.
+    /// For all bytes of a client, the element of its proxy counts: in the same field, or in another
+    /// one.
     #[test]
     fn any_bytes_before_a_trusted_suffix_change_nothing(
         sent in prop::collection::vec(prop_oneof![
@@ -145,7 +146,7 @@ proptest! {
             }
             let mut headers = HeaderMap::new();
             for value in values {
-                // What is no value of a field never gets here.
+                // hyper rejects bytes that are not allowed in a field value.
                 let value: Vec<u8> = value.into_iter().filter(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 127).collect();
                 headers.append(field.clone(), value.as_slice().try_into().unwrap());
             }

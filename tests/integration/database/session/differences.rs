@@ -1,5 +1,5 @@
-//! The differences between what a database holds and what it is to hold, made in the plainest
-//! way: a scan makes them from hashes and streams.
+//! The differences between the present and the new contents of a database, computed in the plainest
+//! way: a scan computes them from hashes and streams.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -30,7 +30,7 @@ impl Known {
         self.songs.len()
     }
 
-    /// What makes `collection` of these rows.
+    /// Returns the changes that turn these rows into `collection`.
     pub(super) fn compare(mut self, collection: &Collection) -> RowChanges<'static> {
         let mut changes = RowChanges::default();
         for owner in Owner::ALL {

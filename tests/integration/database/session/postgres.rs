@@ -141,7 +141,7 @@ fn scans_into_two_schemas_do_not_meet() {
 }
 
 #[test]
-fn what_may_not_be_written_is_told_first() {
+fn a_database_without_write_access_is_reported_first() {
     let place = Place::postgres();
     store(&place.url, &collection(3), &[]).unwrap();
     let role = format!("guest_of_{}", database(&place).name);
@@ -212,7 +212,7 @@ fn texts_that_an_encoding_cannot_hold_are_found_at_once() {
         } else {
             assert!(told.is_empty(), "{told:?}");
         }
-        // What can be held is stored and read again.
+        // A text that the database can hold is stored and read again.
         let mut rows = collection(2);
         rows.songs[1].name = Some(good.to_owned());
         let mut song = file(1, b"\xff");
@@ -272,7 +272,7 @@ fn a_connection_that_breaks_in_the_middle_leaves_the_old_rows() {
     assert_eq!(previous(&mut open(&place.url)).1.files, files());
 }
 
-/// A server may close what is idle; only the connection that holds the lock must last.
+/// A server may close idle connections; only the one that holds the lock must last.
 #[test]
 fn an_idle_connection_may_be_closed() {
     let options = "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0";

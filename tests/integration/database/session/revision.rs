@@ -20,7 +20,7 @@ fn it_grows_with_each_change_of_the_rows_and_with_nothing_else() {
         assert!(store(&place.url, &collection(3), &files()).unwrap().is_some());
         assert_eq!((revision(&place.url), place.number(ROW)), (Some(1), 1));
         assert_eq!(store(&place.url, &collection(3), &files()), Ok(None));
-        // Only what is remembered of files differs.
+        // Only the recorded state of files differs.
         assert!(store(&place.url, &collection(3), &files()[..2]).unwrap().is_some());
         assert_eq!(revision(&place.url), Some(1));
 
@@ -36,7 +36,7 @@ fn it_grows_with_each_change_of_the_rows_and_with_nothing_else() {
 }
 
 #[test]
-fn what_is_not_stored_does_not_count() {
+fn differences_that_are_not_stored_do_not_count() {
     for place in Place::both() {
         store(&place.url, &collection(3), &[]).unwrap();
         let mut session = open(&place.url);

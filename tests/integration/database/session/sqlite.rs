@@ -134,7 +134,7 @@ fn tables_that_cannot_be_written_are_told_first() {
 }
 
 #[test]
-fn what_may_not_be_written_is_told_first() {
+fn a_database_without_write_access_is_reported_first() {
     let place = Place::sqlite();
     store(&place.url, &collection(3), &[]).unwrap();
     let folder = path(&place).parent().unwrap().to_owned();

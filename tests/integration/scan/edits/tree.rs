@@ -1,4 +1,4 @@
-//! Folders of music, and what people and their programs do to them.
+//! Folders of music, and the edits of people and their programs in them.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, Metadata, Permissions};
@@ -24,7 +24,7 @@ const FOLDERS: [&[u8]; 5] = [b"a", b"b", b"B", b".c", b"d\xff"];
 const ANCHOR: &str = "anchor.mp3";
 /// A link to a folder, whose songs are no songs of the link.
 const LINKED_FOLDER: &str = "linked";
-/// Holds patterns of what is passed over.
+/// Holds patterns of files to pass over.
 pub(super) const IGNORE_FILE: &str = ".avalonignore";
 const IGNORED: [&str; 5] = ["1.mp3\n", "b/\n", "*.mp3\n!2.mp3\n!anchor.mp3\n", "[z-a]\n", "# nothing\n"];
 
@@ -234,7 +234,7 @@ impl Tree {
                 "chmod"
             }
             13 => {
-                // What was there before, by another program.
+                // The former contents, written by another program.
                 let same = fs::read(path).expect("file");
                 self.replace(path, &same, time);
                 "restore"
@@ -257,7 +257,7 @@ impl Tree {
         }
     }
 
-    /// Edits of what files are called.
+    /// Edits the names of files.
     fn edit_names(&mut self, kind: u64, path: &Path) -> Option<String> {
         let other = self.new_path();
         if other == path || !self.make_room(&other) || other.file_name() == Some(OsStr::new(ANCHOR)) {
@@ -311,7 +311,7 @@ impl Tree {
         Some(format!("{said} {} and {}", path.display(), other.display()))
     }
 
-    /// Edits of whole folders, and of what is passed over.
+    /// Edits whole folders, and the patterns of passed-over files.
     fn edit_folders(&mut self, kind: u64, path: &Path) -> Option<String> {
         let folders = self.folders();
         let folder = self.chance.pick(&folders)?.clone();
