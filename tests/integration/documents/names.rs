@@ -13,7 +13,7 @@ use crate::harness::http;
 
 /// Names in capitals that are neither settings nor signals: variables of the environment, constants of the kernel,
 /// words of HTTP and SQL, names of folders and placeholders.
-const OTHERS: [&str; 26] = [
+const OTHERS: [&str; 29] = [
     "AVALON_CONFIG",
     "AVALON_LONG",
     "AVALON_NO_SKIPS",
@@ -31,8 +31,11 @@ const OTHERS: [&str; 26] = [
     "OKOKOK",
     "PACKAGE_ARCHITECTURES",
     "PORT",
+    "PRAGMA",
     "RECYCLER",
     "SO_REUSEPORT",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
     "TEXT",
     "TIMESTAMP",
     "TIMESTAMPTZ",
