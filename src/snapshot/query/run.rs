@@ -77,10 +77,10 @@ impl<'a> Matching<'_, 'a> {
     }
 
     fn list_tested(&self, listing: Listing, order: &Sorted<'_>, page: Page, test: &Test<'_, '_>) -> Vec<u32> {
-        let mut first = First::new(page, !self.counts().is_ascending(listing.source));
         if order.is_default() {
             return self.list_windows(listing, page, test, self.counts().window(page));
         }
+        let mut first = First::new(page, !self.counts().is_ascending(listing.source));
         self.each_tested(listing.source, &ALL, test, |songs| {
             first.extend(songs.iter().map(|song| order.key(*song)));
             ControlFlow::Continue(())
