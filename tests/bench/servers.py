@@ -44,6 +44,7 @@ class Server:
     def __init__(self, name, command, port=None, env=None, stdout=None):
         self.name, self.port = name, port
         self.log = WORK / f"{name}.log"
+        self.begun = time.monotonic()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [str(part) for part in command],
@@ -68,6 +69,10 @@ class Server:
                     raise Failure(f"{self.name} ended:\n{self.log.read_text()[-2000:]}") from None
                 time.sleep(0.001)
         raise Failure(f"{self.name} did not answer within {seconds} s; see {self.log}")
+
+    def age(self):
+        """Seconds since it was started."""
+        return time.monotonic() - self.begun
 
     def children(self):
         try:
