@@ -134,7 +134,7 @@ impl Counts {
     /// The first songs of the collection among which twice as many match as `page` needs; all of them if these are
     /// not far fewer.
     pub(super) fn window(&self, page: Page) -> usize {
-        (self.window_share(page) * self.songs as f64) as usize
+        (self.window_share(page) * self.songs as f64).round() as usize
     }
 
     /// The same as a share of the collection.
