@@ -82,7 +82,7 @@ pub(super) fn everything(
     Ok(Begun { previous, rows, roots, absent, present, start, ahead: Some(ahead?) })
 }
 
-/// The roots that cannot be reached though the last scan may have found songs below them.
+/// Returns the roots that cannot be reached though the last scan may have found songs below them.
 /// Their songs stay.
 fn absent_roots(
     roots: &[PathBuf],

@@ -34,18 +34,18 @@ const NAMES: [&str; 192] = [
 /// Name of a number beyond the table.
 const UNKNOWN: &str = "Unknown";
 
-/// The first genre of an ID3 genre frame, whose values may each hold several; `None` when
+/// Returns the first genre of an ID3 genre frame, whose values may each hold several; `None` when
 /// there is none. Empty values are passed over.
 pub(super) fn first<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<String> {
     values.into_iter().find_map(of_value)
 }
 
-/// The name of a genre number that has one.
+/// Returns the name of a genre number that has one.
 pub(super) fn named(number: usize) -> Option<&'static str> {
     NAMES.get(number).copied()
 }
 
-/// The name of a genre number, `Unknown` beyond the table.
+/// Returns the name of a genre number, `Unknown` beyond the table.
 pub(super) fn name(number: usize) -> &'static str {
     named(number).unwrap_or(UNKNOWN)
 }

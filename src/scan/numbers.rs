@@ -8,7 +8,7 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 /// Largest number that both databases store.
 const MAX: i64 = i32::MAX as i64;
 
-/// The year in a date: the whole value when it is one number, else the group of exactly
+/// Returns the year in a date: the whole value when it is one number, else the group of exactly
 /// four digits at its start (`2004-05-06`), else the one at its end (`06-05-2004`).
 ///
 /// `None` if there is no year or it exceeds 32 bits.
@@ -22,8 +22,8 @@ pub(super) fn year(date: &str) -> Option<i64> {
     if trailing.len() == 4 { number(&trailing) } else { None }
 }
 
-/// The track number: the digits at the start, which must be followed by a `/`, by ` of `
-/// or by nothing (`3`, `3/12`, `3 of 12`).
+/// Returns the track number: the digits at the start, which must be followed by a `/`, by ` of ` or
+/// by nothing (`3`, `3/12`, `3 of 12`).
 ///
 /// `None` if there is no number or it exceeds 32 bits.
 pub(super) fn track(text: &str) -> Option<i64> {

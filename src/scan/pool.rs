@@ -32,13 +32,13 @@ pub(super) trait Work: Clone + Send + 'static {
     /// The result of the job.
     type Done: Send + 'static;
 
-    /// The folder or file that the job is about.
+    /// Returns the folder or file that the job is about.
     fn path(&self) -> &Path;
 
     /// Does the work. May block in the kernel for ever.
     fn run(&self) -> Self::Done;
 
-    /// Whether the job makes no further jobs. Such jobs are done first.
+    /// Reports whether the job makes no further jobs. Such jobs are done first.
     fn is_leaf(&self) -> bool;
 }
 

@@ -91,7 +91,7 @@ impl AccessLog {
                 AccessFormat::Json => {
                     // Writing to a String cannot fail.
                     let _ = write!(state.time, "{now:.0}");
-                    // The Z, which stands behind the fraction.
+                    // The Z behind the fraction.
                     state.time.pop();
                 }
                 AccessFormat::Gunicorn(_) => self.clock.write(now, &mut state.time),

@@ -252,7 +252,8 @@ fn exponential(magnitude: f64, precision: usize, keep_point: bool) -> String {
     format!("{digits}{point}e{}", signed_exponent(exponent))
 }
 
-/// The shorter of both notations with `precision` significant digits (at least 1), as C's `%g`.
+/// Returns the shorter of both notations with `precision` significant digits (at least 1), as C's
+/// `%g`.
 fn general(magnitude: f64, precision: usize, keep_zeros: bool) -> String {
     let (digits, exponent) = scientific(magnitude, precision - 1);
     // Both numbers are small: a precision has at most SIZE_MAX digits, an exponent three.

@@ -17,7 +17,7 @@ const BLOCK_SAMPLES: u32 = 256;
 /// The bit stream's number from which on it is E-AC-3.
 const ENHANCED: u8 = 11;
 
-/// Whether AC-3 begins here; behind junk only if the name vouches for it.
+/// Reports whether AC-3 begins here; behind junk only if the name vouches for it.
 pub(super) fn begins(source: &mut Source, vouched: bool) -> io::Result<bool> {
     let junk_max = if vouched { JUNK_MAX } else { 0 };
     Ok(frames::find(source, junk_max, parse)?.is_some())

@@ -9,10 +9,10 @@ use super::tags::{Reading, Unread};
 
 const SAMPLE_RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
-/// Bytes of an ADIF header that are looked at; it rarely has more than 30.
+/// Bytes of an ADIF header that are read; it rarely has more than 30.
 const ADIF_LEN: usize = 64;
 
-/// Whether ADTS begins here; behind junk only if a name or a tag vouches for it.
+/// Reports whether ADTS begins here; behind junk only if a name or a tag vouches for it.
 pub(super) fn begins(source: &mut Source, vouched: bool) -> io::Result<bool> {
     let junk_max = if vouched { JUNK_MAX } else { 0 };
     Ok(frames::find(source, junk_max, parse)?.is_some())
@@ -87,7 +87,7 @@ fn read_adif(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     Ok(())
 }
 
-/// The channels of a program, whose elements are one or two channels each.
+/// Returns the channels of a program, whose elements are one or two channels each.
 fn channels(bits: &mut Bits<'_>) -> u16 {
     let elements = bits.take(4) + bits.take(4) + bits.take(4);
     let low = bits.take(2);

@@ -82,13 +82,13 @@ pub(super) fn read_at_end(source: &mut Source, reading: &mut Reading) -> io::Res
     Ok(Some((tags, items_at - header_len)))
 }
 
-/// Whether items that begin at `at` have a header.
+/// Reports whether items that begin at `at` have a header.
 fn has_header(source: &mut Source, at: u64) -> io::Result<bool> {
     let Some(header_at) = at.checked_sub(HEADER_LEN) else { return Ok(false) };
     Ok(Ends::at(source, header_at)?.is_some_and(|ends| ends.flags & IS_HEADER != 0))
 }
 
-/// The offset of the header that stands not far before `end`.
+/// Returns the offset of a header shortly before `end`.
 fn header_before(source: &mut Source, end: u64) -> io::Result<Option<u64>> {
     let from = end.saturating_sub(WINDOW as u64 / 2);
     let bytes = source.bytes(from, WINDOW / 2)?;
@@ -102,7 +102,7 @@ fn header_before(source: &mut Source, end: u64) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// The head of an item: its key, and where its value stands.
+/// The head of an item: its key, and the place of its value.
 #[derive(Debug)]
 struct Item {
     key: String,

@@ -88,17 +88,17 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// The name, where names have four bytes; of a GUID, its first four.
+    /// Returns the name, where names have four bytes; of a GUID, its first four.
     pub(super) fn name(&self) -> &[u8] {
         &self.name[..4]
     }
 
-    /// The name, where names are GUIDs.
+    /// Returns the name, where names are GUIDs.
     pub(super) fn guid(&self) -> [u8; 16] {
         self.name
     }
 
-    /// Bytes of the body that are there.
+    /// Returns the number of bytes of the body that are there.
     pub(super) fn len(&self) -> u64 {
         self.to - self.from
     }
@@ -108,7 +108,7 @@ impl Chunk {
         self.claimed > self.len()
     }
 
-    /// The first `len` bytes of the body, fewer where it ends before.
+    /// Returns the first `len` bytes of the body, fewer where it ends before.
     ///
     /// # Errors
     /// Those of reading.
@@ -131,12 +131,12 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// The chunks between two offsets.
+    /// Returns the chunks between two offsets.
     pub(super) fn new(layout: Layout, from: u64, to: u64) -> Chunks {
         Chunks { layout, first: from, at: from, end: to, padded: false, count: 0, searches: 0 }
     }
 
-    /// The next chunk.
+    /// Returns the next chunk.
     ///
     /// # Errors
     /// Those of reading.
@@ -276,12 +276,12 @@ pub(super) fn number(bytes: &[u8], at: usize, len: usize, order: ByteOrder) -> u
     })
 }
 
-/// A number of two bytes, as [`number`] gives it.
+/// Returns a number of two bytes, as [`number`] gives it.
 pub(super) fn number16(bytes: &[u8], at: usize, order: ByteOrder) -> u16 {
     number(bytes, at, 2, order) as u16
 }
 
-/// A number of four bytes, as [`number`] gives it.
+/// Returns a number of four bytes, as [`number`] gives it.
 pub(super) fn number32(bytes: &[u8], at: usize, order: ByteOrder) -> u32 {
     number(bytes, at, 4, order) as u32
 }

@@ -19,7 +19,7 @@ const PACKETS_LEN: u64 = 24;
 const EDITS_LEN: u64 = 4;
 /// Most bytes of a string that are looked through for its end.
 const STRING_MAX: u64 = 1 << 20;
-/// Most pairs of strings that are looked at.
+/// Most pairs of strings that are read.
 const PAIRS_MAX: u32 = 10_000;
 /// Most bytes of the name of a value.
 const KEY_MAX: usize = 64;
@@ -204,7 +204,7 @@ fn read_info(chunk: &Chunk, source: &mut Source, reading: &mut Reading) -> io::R
     Ok(duration)
 }
 
-/// Offset behind the NUL that ends the string at `from`.
+/// Returns the offset behind the NUL that ends the string at `from`.
 fn string_end(source: &mut Source, from: u64, to: u64) -> io::Result<Option<u64>> {
     let mut at = from;
     let to = to.min(from.saturating_add(STRING_MAX));
@@ -223,7 +223,7 @@ fn string_end(source: &mut Source, from: u64, to: u64) -> io::Result<Option<u64>
     Ok(None)
 }
 
-/// The field of a key: Apple's names, and those that ffmpeg writes.
+/// Returns the field of a key: Apple's names, and those that ffmpeg writes.
 fn field(key: &[u8]) -> Option<Field> {
     Some(match key {
         b"title" => Field::Title,

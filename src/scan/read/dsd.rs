@@ -19,7 +19,7 @@ const DSDIFF_HEAD_LEN: u64 = 16;
 const INDEX_ENTRY_LEN: u64 = 12;
 /// Packed frames in a second, as all known files have.
 const FRAMES_PER_SECOND: u16 = 75;
-/// Packed frames that are looked at to guess how many there are.
+/// Most packed frames from which the number of all is estimated.
 const FRAMES_MAX: u64 = 500;
 /// Explanation of the length if the sound is shorter than stated.
 const COUNTED: &str = "its number of samples is wrong: they are counted by their bytes";

@@ -16,7 +16,7 @@ const MARK_LEN: u64 = 4;
 const HEADER_LEN: u64 = 4;
 /// Bytes of the block that describes the sound.
 pub(super) const INFO_LEN: usize = 34;
-/// Most blocks that are looked at.
+/// Most blocks that are read.
 const BLOCKS_MAX: usize = 10_000;
 /// Distance before the end of the file within which the last frame is searched. A frame of eight
 /// channels at 24 bits takes up to 1.5 MB, a usual one a few KB.

@@ -52,7 +52,7 @@ impl Header {
         Some(Header { version, flags, len: synchsafe(u32::from_be_bytes(size)).into() })
     }
 
-    /// Whether zeros were put after each `ff`: in the whole tag, or from version 2.4 on in
+    /// Reports whether zeros were put after each `ff`: in the whole tag, or from version 2.4 on in
     /// every frame.
     fn is_unsynchronised(self) -> bool {
         self.flags & 0x80 != 0
@@ -66,7 +66,7 @@ impl Header {
         if self.version == 4 && self.flags & 0x10 != 0 { HEADER_LEN } else { 0 }
     }
 
-    /// Bytes of a frame's header.
+    /// Returns the number of bytes of a frame's header.
     fn frame_header_len(self) -> u64 {
         if self.version == 2 { 6 } else { 10 }
     }

@@ -97,7 +97,7 @@ fn read_bare(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {
     Ok(())
 }
 
-/// How long the tracks play: at once, or one after the other in format 2.
+/// Returns how long the tracks play: at once, or one after the other in format 2.
 fn length(format: u16, mut tracks: Vec<Track>, division: Division) -> Option<Duration> {
     if format != 2 {
         let mut whole = Track::default();
@@ -212,7 +212,7 @@ impl Events<'_> {
         Ok(byte)
     }
 
-    /// A number of seven bits a byte.
+    /// Returns a number of seven bits a byte.
     fn number(&mut self) -> io::Result<Option<u64>> {
         let mut number = 0;
         for _ in 0..4 {
@@ -245,7 +245,7 @@ impl Events<'_> {
     }
 }
 
-/// Bytes of data of an event.
+/// Returns the number of bytes of data of an event.
 fn data_len(status: u8) -> u64 {
     if matches!(status, 0xc0..=0xdf) { 1 } else { 2 }
 }

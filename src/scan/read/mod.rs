@@ -148,7 +148,7 @@ fn open(path: &Path) -> Result<(Arc<File>, Stamps), Unread> {
     Ok((Arc::new(file), stamps_of(&found)))
 }
 
-/// The stamps of a file.
+/// Returns the stamps of a file.
 pub(super) fn stamps_of(found: &Metadata) -> Stamps {
     let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
     Stamps {

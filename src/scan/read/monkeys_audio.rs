@@ -12,7 +12,7 @@ const NEW_LEN: usize = 24;
 /// The shortest descriptor, and the length that replaces a stated one that is shorter or absurd.
 const DESCRIPTOR_LEN: u32 = 52;
 const DESCRIPTOR_MAX: u32 = 1 << 16;
-/// Where the sound of an old file was a WAV file, its format stands at this offset.
+/// Offset of the format in an old file whose sound was a WAV file.
 const WAV_AT: u64 = 48;
 
 pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {

@@ -84,7 +84,7 @@ fn codec(head: &[u8]) -> &'static str {
     }
 }
 
-/// The frame that begins with these bytes.
+/// Returns the frame that begins with these bytes.
 fn parse(bytes: &[u8]) -> Option<Frame> {
     let &[0xff, second, third, fourth, ..] = bytes else { return None };
     let (version, layer) = (second >> 3 & 3, 4 - (second >> 1 & 3));

@@ -15,10 +15,10 @@ const DELAY: u64 = 576;
 const HEADER_LEN: usize = 24;
 /// Most packets before the one about the stream.
 const PACKETS_MAX: usize = 256;
-/// Bytes of the packet about the stream that are looked at.
+/// Bytes of the packet about the stream that are read.
 const STREAM_LEN: usize = 64;
 
-/// Whether a file of version 4 to 6 begins here. Only the name can vouch for it.
+/// Reports whether a file of version 4 to 6 begins here. Only the name can vouch for it.
 pub(super) fn begins_unmarked(source: &mut Source) -> io::Result<bool> {
     let Some(head) = source.array::<HEADER_LEN>(0)? else { return Ok(false) };
     Ok((4..=6).contains(&old_version(&head)))
@@ -91,7 +91,7 @@ fn read_packets(source: &mut Source, reading: &mut Reading) -> Result<(), Unread
     Err(Unread::Broken("nothing in it tells its format".to_owned()))
 }
 
-/// The samples that a packet about the stream tells, and the two bytes of its format.
+/// Returns the samples that a packet about the stream tells, and the two bytes of its format.
 fn stream(mut packet: &[u8]) -> Option<(u64, [u8; 2])> {
     let (samples, silence) = (variable(&mut packet)?, variable(&mut packet)?);
     Some((samples.saturating_sub(silence), *packet.first_chunk()?))
@@ -100,7 +100,7 @@ fn stream(mut packet: &[u8]) -> Option<(u64, [u8; 2])> {
 /// Most bytes of a number of variable length.
 const VARIABLE_MAX: usize = 9;
 
-/// A number with seven bits a byte, of which all but the last have the highest bit set.
+/// Returns a number with seven bits a byte, of which all but the last have the highest bit set.
 fn variable(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for (index, byte) in bytes.iter().take(VARIABLE_MAX).enumerate() {

@@ -35,7 +35,7 @@ pub(in crate::scan) enum Format {
 }
 
 impl Format {
-    /// Whether APEv2 and ID3v1 tags stand behind the sound.
+    /// Reports whether APEv2 and ID3v1 tags stand behind the sound.
     pub(super) fn has_trailer(self) -> bool {
         use Format::*;
         matches!(self, Ac3 | Adts | MonkeysAudio | Mpeg | Musepack | OptimFrog | Tak | TrueAudio | WavPack)
@@ -151,7 +151,7 @@ const ENDINGS: [(&str, Option<&str>); 53] = [
 pub(in crate::scan) struct Promise(Option<(&'static str, Option<&'static str>)>);
 
 impl Promise {
-    /// Whether the name promises audio.
+    /// Reports whether the name promises audio.
     pub(in crate::scan) fn is_audio(self) -> bool {
         self.0.is_some()
     }
@@ -169,7 +169,7 @@ pub(in crate::scan) fn promise(path: &Path) -> Promise {
     )
 }
 
-/// The format by content. `tagged` says that an ID3v2 tag stood in front.
+/// Returns the format by content. `tagged` says that an ID3v2 tag stood in front.
 ///
 /// # Errors
 /// Those of reading.

@@ -15,7 +15,7 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/scan")
 }
 
-/// All files, by their path in the folder.
+/// Returns all files, by their path in the folder.
 fn files() -> BTreeMap<String, Vec<u8>> {
     let folder = fixtures().join("field");
     let entries = walkdir::WalkDir::new(&folder).into_iter().map(|entry| entry.expect("an entry"));

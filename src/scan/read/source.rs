@@ -92,7 +92,7 @@ impl Source {
         Source::new(Box::new(bytes), len)
     }
 
-    /// Bytes of the part in view.
+    /// Returns the number of bytes of the part in view.
     pub(in crate::scan) fn len(&self) -> u64 {
         self.end - self.start
     }
@@ -118,8 +118,8 @@ impl Source {
         result
     }
 
-    /// The bytes at `at`: `len` of them, fewer only where the view ends. At most
-    /// [`WINDOW`] can be had at once.
+    /// Returns the bytes at `at`: `len` of them, fewer only where the view ends. At most [`WINDOW`]
+    /// can be had at once.
     ///
     /// # Errors
     /// Those of reading.
@@ -149,7 +149,7 @@ impl Source {
         Ok(self.bytes(at, N)?.try_into().ok())
     }
 
-    /// The bytes at `at`, at most `len` and at most `cap`, copied. `cap` bounds the memory.
+    /// Returns the bytes at `at`, at most `len` and at most `cap`, copied. `cap` bounds the memory.
     ///
     /// # Errors
     /// Those of reading.
@@ -174,7 +174,7 @@ impl Source {
         self.error.take()
     }
 
-    /// How many bytes were read, in how many calls.
+    /// Returns how many bytes were read, in how many calls.
     pub(in crate::scan) fn traffic(&self) -> (u64, u64) {
         self.traffic
     }

@@ -123,22 +123,22 @@ impl Tags {
         whole
     }
 
-    /// The first value of a field.
+    /// Returns the first value of a field.
     pub(in crate::scan) fn first(&self, field: Field) -> Option<&str> {
         self.all(field).next()
     }
 
-    /// All values of a field.
+    /// Returns all values of a field.
     pub(in crate::scan) fn all(&self, field: Field) -> impl Iterator<Item = &str> {
         self.values.iter().filter(move |(of, _)| *of == field).map(|(_, value)| value.as_str())
     }
 
-    /// All values, with the names of their fields.
+    /// Returns all values, with the names of their fields.
     pub(in crate::scan) fn into_values(self) -> Vec<(&'static str, String)> {
         self.values.into_iter().map(|(field, value)| (field.name(), value)).collect()
     }
 
-    /// Whether there is a value of this field.
+    /// Reports whether there is a value of this field.
     pub(in crate::scan) fn has(&self, field: Field) -> bool {
         self.first(field).is_some()
     }

@@ -13,7 +13,7 @@ const END: u8 = 0;
 const STREAM: u8 = 1;
 /// Bytes of the block about the stream that are needed.
 const STREAM_LEN: usize = 10;
-/// Most blocks that are looked at; there are eight types.
+/// Most blocks that are read; there are eight types.
 const BLOCKS_MAX: usize = 256;
 
 pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unread> {

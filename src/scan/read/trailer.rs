@@ -18,7 +18,7 @@ const LYRICS_BEGIN: &[u8] = b"LYRICSBEGIN";
 const LYRICS_SIZE_LEN: u64 = 6;
 /// Most bytes of version 1, its marks included.
 const LYRICS_1_MAX: usize = 5120;
-/// Bytes and mark of an extension that stands before ID3v1.
+/// Bytes and mark of an extension before ID3v1.
 const V1_EXTENSION_LEN: u64 = 227;
 const V1_EXTENSION: &[u8] = b"TAG+";
 

@@ -148,7 +148,7 @@ impl ApiError {
         }
     }
 
-    /// The whole body.
+    /// Returns the whole body.
     pub(in crate::worker) fn envelope(&self) -> String {
         let (code, key) = self.code();
         let (message, payload) = (Value::from(self.message()), self.payload());

@@ -140,7 +140,7 @@ impl Activity {
     pub(super) fn verdict(&self, limits: &Limits) -> Verdict {
         let write_waits = self.write_waits.load(Ordering::Relaxed);
         if write_waits != 0 {
-            // The odd bit may take less than a millisecond.
+            // Clearing the odd bit changes the time by a millisecond at most.
             let late = self.clock.since(write_waits & !1) > limits.write_timeout;
             return if late { Verdict::ReadsTooSlowly } else { Verdict::Fine };
         }

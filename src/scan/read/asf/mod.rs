@@ -34,7 +34,7 @@ const LIST_MAX: u16 = 256;
 /// The flag of a file that was cut off while it was made.
 const BROADCAST: u32 = 1;
 
-/// A GUID as it stands in a file.
+/// A GUID in the byte order of files.
 type Guid = [u8; 16];
 
 const FILE_PROPERTIES: Guid = *b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65";

@@ -174,7 +174,8 @@ fn add(field: Field, value: &str, reading: &mut Reading) {
     }
 }
 
-/// The field of a name in lower case: Microsoft's, and those of Picard, foobar2000 and ffmpeg.
+/// Returns the field of a name in lower case: Microsoft's, and those of Picard, foobar2000 and
+/// ffmpeg.
 fn field(name: &str) -> Option<Field> {
     Some(match name {
         "title" => Field::Title,

@@ -170,7 +170,7 @@ pub(super) fn sizes(version: u8, head: &[u8]) -> impl Iterator<Item = u64> {
     std::iter::once(first).chain(second.filter(|second| *second != first)).map(u64::from)
 }
 
-/// A number of four bytes with seven bits each.
+/// Returns a number of four bytes with seven bits each.
 pub(super) fn synchsafe(raw: u32) -> u32 {
     raw.to_be_bytes().iter().fold(0, |sum, byte| sum << 7 | u32::from(byte & 0x7f))
 }

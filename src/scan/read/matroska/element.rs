@@ -4,7 +4,7 @@ use std::io;
 
 use crate::scan::read::source::Source;
 
-/// Most elements of one parent that are looked at.
+/// Most elements of one parent that are read.
 const ELEMENTS_MAX: usize = 10_000;
 /// Most bytes of id and size.
 const HEADER_MAX: usize = 12;
@@ -24,7 +24,7 @@ pub(super) struct Element {
 }
 
 impl Element {
-    /// The element at `at`, in a parent that ends at `end`; `None` when there is none.
+    /// Returns the element at `at`, in a parent that ends at `end`; `None` when there is none.
     pub(super) fn at(source: &mut Source, at: u64, end: u64) -> io::Result<Option<Element>> {
         if at >= end {
             return Ok(None);
@@ -44,17 +44,17 @@ impl Element {
         }))
     }
 
-    /// Bytes of the content.
+    /// Returns the number of bytes of the content.
     pub(super) fn len(&self) -> u64 {
         self.end - self.start
     }
 
-    /// The elements in it.
+    /// Returns the elements in it.
     pub(super) fn children(&self) -> Elements {
         Elements { at: self.start, end: self.end, count: 0, is_broken: false }
     }
 
-    /// Its content as a number; 0 when it is empty or too long.
+    /// Returns its content as a number; 0 when it is empty or too long.
     pub(super) fn uint(&self, source: &mut Source) -> io::Result<u64> {
         if self.len() > 8 {
             return Ok(0);
@@ -62,7 +62,7 @@ impl Element {
         Ok(source.vec(self.start, self.len(), 8)?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     }
 
-    /// Its content as a number with a fraction; 0 when it is none.
+    /// Returns its content as a number with a fraction; 0 when it is none.
     pub(super) fn float(&self, source: &mut Source) -> io::Result<f64> {
         Ok(match self.len() {
             4 => source.array(self.start)?.map_or(0.0, |bytes| f64::from(f32::from_be_bytes(bytes))),
@@ -71,7 +71,7 @@ impl Element {
         })
     }
 
-    /// The first `cap` bytes of its content, without padding.
+    /// Returns the first `cap` bytes of its content, without padding.
     pub(super) fn text(&self, source: &mut Source, cap: usize) -> io::Result<Vec<u8>> {
         let mut text = source.vec(self.start, self.len(), cap)?;
         let end = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
@@ -91,7 +91,7 @@ pub(super) struct Elements {
 }
 
 impl Elements {
-    /// The next one.
+    /// Returns the next element.
     ///
     /// # Errors
     /// Those of reading.
@@ -112,7 +112,7 @@ impl Elements {
     }
 }
 
-/// A number whose first bits tell how many bytes it takes; with or without those bits.
+/// Returns a number whose first bits tell how many bytes it takes; with or without those bits.
 fn number(bytes: &[u8], len_max: usize, bare: bool) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let len = first.leading_zeros() as usize + 1;

@@ -48,7 +48,7 @@ const AUDIO_TRACK: u64 = 2;
 const SCALE_DEFAULT: u64 = 1_000_000;
 /// Most entries of the index.
 const SEEKS_MAX: usize = 64;
-/// Most elements of a segment that are looked at.
+/// Most elements of a segment that are read.
 const PARTS_MAX: usize = 100_000;
 /// Most bytes before the end of the file that the last cluster is looked for in.
 const TAIL_MAX: u64 = 4 << 20;
@@ -93,7 +93,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading, promised: bool) -
     Ok(())
 }
 
-/// The segment, which holds all but the header.
+/// Returns the segment, which holds all but the header.
 fn segment(source: &mut Source) -> io::Result<Option<Element>> {
     let end = source.len();
     let Some(header) = Element::at(source, 0, end)? else { return Ok(None) };
@@ -266,7 +266,7 @@ fn read_audio(source: &mut Source, audio: Element, sound: &mut Sound) -> io::Res
     Ok(())
 }
 
-/// Whether one of the attachments is a picture.
+/// Reports whether one of the attachments is a picture.
 fn holds_picture(source: &mut Source, attachments: Element) -> io::Result<bool> {
     let mut files = attachments.children();
     while let Some(file) = files.next(source)? {
@@ -329,7 +329,7 @@ fn count(
     Ok(())
 }
 
-/// The time of the last block.
+/// Returns the time of the last block.
 fn last_cluster(source: &mut Source, first: u64, segment_end: u64) -> io::Result<Option<u64>> {
     let mark = CLUSTER.to_be_bytes();
     let stop = first.max(segment_end.saturating_sub(TAIL_MAX));
@@ -354,7 +354,7 @@ fn last_cluster(source: &mut Source, first: u64, segment_end: u64) -> io::Result
     Ok(None)
 }
 
-/// The times of the cluster at `at` and of its last block.
+/// Returns the times of the cluster at `at` and of its last block.
 fn cluster_times(source: &mut Source, at: u64, end: u64) -> io::Result<Option<(u64, u64)>> {
     let Some(cluster) = Element::at(source, at, end)?.filter(|cluster| cluster.id == CLUSTER) else {
         return Ok(None);
@@ -381,7 +381,7 @@ fn cluster_times(source: &mut Source, at: u64, end: u64) -> io::Result<Option<(u
     Ok(start.map(|start| (start, start.saturating_add(last))))
 }
 
-/// The time of a block, relative to its cluster; it stands behind the number of the track.
+/// Returns the time of a block, relative to its cluster; it follows the number of the track.
 fn block_time(source: &mut Source, block: Element) -> io::Result<u64> {
     let head = source.bytes(block.start, 10)?;
     let track_len = head.first().map_or(1, |first| first.leading_zeros() as usize + 1);

@@ -65,7 +65,7 @@ impl Levels {
         Ok(())
     }
 
-    /// All values, the strongest first.
+    /// Returns all values, the strongest first.
     pub(super) fn merge(self) -> Tags {
         let [mut merged, unstated, album] = self.0;
         merged.fill_from(unstated);

@@ -6,7 +6,7 @@ use std::io;
 use crate::scan::read::source::Source;
 use crate::scan::read::tags::Reading;
 
-/// Most atoms of one parent that are looked at.
+/// Most atoms of one parent that are read.
 const ATOMS_MAX: usize = 10_000;
 /// Bytes of a header.
 const HEADER_LEN: u64 = 8;
@@ -28,22 +28,22 @@ pub(super) struct Atom {
 }
 
 impl Atom {
-    /// Bytes of the content.
+    /// Returns the number of bytes of the content.
     pub(super) fn len(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
-    /// Its name for a message.
+    /// Returns its name for a message.
     pub(super) fn label(&self) -> String {
         self.name.escape_ascii().to_string()
     }
 
-    /// The atoms in it.
+    /// Returns the atoms in it.
     pub(super) fn children(&self) -> Atoms {
         Atoms::new(self.start, self.end)
     }
 
-    /// The first atom of this name in it.
+    /// Returns the first atom of this name in it.
     pub(super) fn child(&self, source: &mut Source, name: &[u8; 4]) -> io::Result<Option<Atom>> {
         let mut children = self.children();
         while let Some(child) = children.next(source)? {
@@ -54,17 +54,17 @@ impl Atom {
         Ok(None)
     }
 
-    /// The number at an offset in the content, if it is there.
+    /// Returns the number at an offset in the content, if it is there.
     pub(super) fn u32(&self, source: &mut Source, offset: u64) -> io::Result<Option<u32>> {
         Ok(self.array(source, offset)?.map(u32::from_be_bytes))
     }
 
-    /// The number at an offset in the content, if it is there.
+    /// Returns the number at an offset in the content, if it is there.
     pub(super) fn u64(&self, source: &mut Source, offset: u64) -> io::Result<Option<u64>> {
         Ok(self.array(source, offset)?.map(u64::from_be_bytes))
     }
 
-    /// The bytes at an offset in the content, if they are there.
+    /// Returns the bytes at an offset in the content, if they are there.
     pub(super) fn array<const N: usize>(
         &self,
         source: &mut Source,
@@ -114,7 +114,7 @@ impl Atoms {
         Atoms { max, ..self }
     }
 
-    /// The next one. A size that is smaller than a header costs the atom alone.
+    /// Returns the next one. A size that is smaller than a header costs the atom alone.
     ///
     /// # Errors
     /// Those of reading.

@@ -89,7 +89,7 @@ fn indexed(source: &mut Source, moov: Atom) -> io::Result<Option<Length>> {
     Ok((covers && at <= end && units > 0 && per_second > 0).then_some(Length { units, per_second }))
 }
 
-/// The sum of the durations in all fragments, in units of the track.
+/// Returns the sum of the durations in all fragments, in units of the track.
 fn sum(source: &mut Source, moov: Atom, mvex: Atom, track: &Track, reading: &mut Reading) -> io::Result<u64> {
     let default = default_duration(source, mvex, track.id)?;
     let mut span: Option<(u64, u64)> = None;
@@ -113,7 +113,7 @@ fn sum(source: &mut Source, moov: Atom, mvex: Atom, track: &Track, reading: &mut
     Ok(span.map_or(0, |(first, last)| last.saturating_sub(first)))
 }
 
-/// The duration of a sample that neither fragment nor table states.
+/// Returns the duration of a sample that neither fragment nor table states.
 fn default_duration(source: &mut Source, mvex: Atom, id: u32) -> io::Result<u32> {
     let mut children = mvex.children();
     while let Some(trex) = children.next(source)? {
@@ -157,7 +157,7 @@ fn fragment(
     Ok(is_ours.then_some((start, units)))
 }
 
-/// The duration of a run of samples.
+/// Returns the duration of a run of samples.
 fn run(source: &mut Source, trun: Atom, default: u32) -> io::Result<u64> {
     let flags = trun.u32(source, 0)?.unwrap_or(0);
     let count = u64::from(trun.u32(source, 4)?.unwrap_or(0));

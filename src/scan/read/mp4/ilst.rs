@@ -187,7 +187,7 @@ fn read_texts(source: &mut Source, item: Atom, field: Field, reading: &mut Readi
     Data::each(source, item, field.name(), reading, |source, data, reading| data.push(source, field, reading))
 }
 
-/// The first `N` numbers of an item, of two bytes each.
+/// Returns the first `N` numbers of an item, of two bytes each.
 fn read_numbers<const N: usize>(
     source: &mut Source,
     item: Atom,

@@ -67,7 +67,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     Ok(())
 }
 
-/// The index near the end of a file in which the size of another atom lies.
+/// Returns the index near the end of a file in which the size of another atom lies.
 fn lost_moov(source: &mut Source) -> io::Result<Option<Atom>> {
     let len = source.len();
     let mut end = len;
@@ -87,7 +87,7 @@ fn lost_moov(source: &mut Source) -> io::Result<Option<Atom>> {
     Ok(None)
 }
 
-/// The length of the whole file, where that of the track is unknown.
+/// Reads the length of the whole file, where that of the track is unknown.
 fn whole_length(source: &mut Source, moov: Atom, reading: &mut Reading) -> io::Result<()> {
     let (per_second, units) = match moov.child(source, b"mvhd")? {
         Some(mvhd) => track::times(source, mvhd)?,

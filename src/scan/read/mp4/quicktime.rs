@@ -38,7 +38,7 @@ pub(super) fn read_text(source: &mut Source, atom: Atom, reading: &mut Reading) 
     Ok(())
 }
 
-/// The fields of the keys in a `keys` atom, in order.
+/// Returns the fields of the keys in a `keys` atom, in order.
 ///
 /// # Errors
 /// Those of reading.

@@ -24,7 +24,7 @@ pub(super) struct Track {
 }
 
 impl Track {
-    /// The first track of audio in `moov`.
+    /// Returns the first track of audio in `moov`.
     ///
     /// # Errors
     /// Those of reading.
@@ -97,7 +97,7 @@ fn track_id(source: &mut Source, tkhd: Atom) -> io::Result<u32> {
     Ok(tkhd.u32(source, offset)?.unwrap_or(0))
 }
 
-/// Whether the version of an atom says that its times take eight bytes.
+/// Reports whether the version of an atom says that its times take eight bytes.
 pub(super) fn is_long(source: &mut Source, atom: Atom) -> io::Result<bool> {
     Ok(atom.array(source, 0)?.is_some_and(|[version]: [u8; 1]| version == 1))
 }
@@ -112,7 +112,7 @@ pub(super) fn times(source: &mut Source, header: Atom) -> io::Result<(u32, u64)>
     Ok((header.u32(source, 12)?.unwrap_or(0), u64::from(duration.unwrap_or(0))))
 }
 
-/// The sum of the durations of all samples.
+/// Returns the sum of the durations of all samples.
 fn sum(source: &mut Source, stts: Atom) -> io::Result<u64> {
     let claimed = u64::from(stts.u32(source, 4)?.unwrap_or(0));
     let mut sum = 0_u64;
@@ -123,7 +123,7 @@ fn sum(source: &mut Source, stts: Atom) -> io::Result<u64> {
     Ok(sum)
 }
 
-/// The sound that the first description of samples tells.
+/// Returns the sound that the first description of samples tells.
 fn describe(source: &mut Source, stsd: Atom) -> io::Result<Sound> {
     let mut sound = Sound::default();
     let Some(entry) = super::atom::Atoms::new(stsd.start + 8, stsd.end).next(source)? else {
@@ -184,7 +184,7 @@ fn codec(name: &[u8; 4]) -> &'static str {
     }
 }
 
-/// The settings of Apple Lossless.
+/// Reads the settings of Apple Lossless.
 fn lossless(source: &mut Source, atom: Atom, sound: &mut Sound) -> io::Result<()> {
     let Some([depth, _, _, _, channels]) = atom.array(source, 9)? else { return Ok(()) };
     sound.bit_depth = u16::from(depth);
@@ -194,7 +194,7 @@ fn lossless(source: &mut Source, atom: Atom, sound: &mut Sound) -> io::Result<()
     Ok(())
 }
 
-/// The description of an MPEG stream: nested descriptors of a tag, a length and content.
+/// Reads the description of an MPEG stream: nested descriptors of a tag, a length and content.
 fn elementary(source: &mut Source, esds: Atom, sound: &mut Sound) -> io::Result<()> {
     const STREAM: u8 = 3;
     const CONFIG: u8 = 4;

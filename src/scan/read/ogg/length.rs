@@ -22,7 +22,7 @@ const HEADER_MAX: u64 = 282;
 /// Most places where pages are counted.
 const PROBES_MAX: usize = 8;
 
-/// Sets the length of `stream`, whose first page of sound stands at `sound` or behind.
+/// Sets the length of `stream`, whose first page of sound is at `sound` or behind.
 ///
 /// # Errors
 /// Those of reading.
@@ -94,7 +94,7 @@ fn set(stream: &Stream, samples: u64, reading: &mut Reading) {
     }
 }
 
-/// How the sound begins. All of it is looked at at once, because it is in one window.
+/// How the sound begins. It is all read at once, because it is in one window.
 #[derive(Debug)]
 struct Opening {
     first: Page,
@@ -113,7 +113,7 @@ impl Opening {
     }
 }
 
-/// The first page on which a packet of sound ends.
+/// Returns the first page on which a packet of sound ends.
 fn first_page(source: &mut Source, serial: u32, sound: u64) -> io::Result<Option<Page>> {
     let mut at = sound;
     for _ in 0..4096 {
@@ -137,7 +137,7 @@ enum Last {
     Missing,
 }
 
-/// The last whole page of a stream that says how far the sound goes.
+/// Returns the last whole page of a stream that says how far the sound goes.
 fn last_page(source: &mut Source, streams: &[Stream], serial: u32, sound: u64) -> io::Result<Last> {
     let len = source.len();
     let stop = sound.max(len.saturating_sub(TAIL_MAX));
@@ -164,9 +164,9 @@ fn last_page(source: &mut Source, streams: &[Stream], serial: u32, sound: u64) -
     Ok(Last::Missing)
 }
 
-/// Whether the numbers of the pages begin again between two pages of a stream: so it is when
-/// recordings with the same serial number stand one behind the other. A few pages tell
-/// it, if the numbers grow slower than the sizes of pages suggest.
+/// Reports whether the numbers of the pages begin again between two pages of a stream: so it is
+/// when recordings with the same serial number stand one behind the other. A few pages tell it, if
+/// the numbers grow slower than the sizes of pages suggest.
 fn restarts(source: &mut Source, opening: &Opening, last: &Page) -> io::Result<bool> {
     let first = &opening.first;
     if last.at <= first.at || last.sequence <= first.sequence {
@@ -193,7 +193,7 @@ fn restarts(source: &mut Source, opening: &Opening, last: &Page) -> io::Result<b
     Ok(false)
 }
 
-/// Bytes of the largest page that begins in the `len` bytes at `from`.
+/// Returns the number of bytes of the largest page that begins in the `len` bytes at `from`.
 fn largest_page(source: &mut Source, from: u64, len: u64) -> io::Result<u64> {
     let end = from.saturating_add(len).min(source.len());
     let mut largest = 0;
@@ -250,7 +250,7 @@ impl Link {
     }
 }
 
-/// The sum of the lengths of all recordings in the file.
+/// Returns the sum of the lengths of all recordings in the file.
 fn walk(source: &mut Source, reading: &mut Reading) -> io::Result<Duration> {
     let mut played = Duration::ZERO;
     let mut link = Link::default();

@@ -63,7 +63,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
     Ok(())
 }
 
-/// The streams that begin at the head.
+/// Returns the streams that begin at the head.
 fn streams(source: &mut Source) -> io::Result<Vec<Stream>> {
     let mut streams = Vec::new();
     let mut at = 0;

@@ -34,7 +34,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// The page whose header stands at `at`, whole or not.
+    /// Returns the page whose header is at `at`, whole or not.
     pub(super) fn at(source: &mut Source, at: u64) -> io::Result<Option<Page>> {
         let bytes = source.bytes(at, HEADER_LEN as usize + 255)?;
         let Some((header, rest)) = bytes.split_first_chunk::<{ HEADER_LEN as usize }>() else {
@@ -56,7 +56,7 @@ impl Page {
         }))
     }
 
-    /// The first page that begins at `from` or behind, and before `to`.
+    /// Returns the first page that begins at `from` or behind, and before `to`.
     pub(super) fn find(source: &mut Source, from: u64, to: u64) -> io::Result<Option<Page>> {
         let mut at = from;
         while at < to {
@@ -77,7 +77,7 @@ impl Page {
         Ok(None)
     }
 
-    /// Whether a stream begins here.
+    /// Reports whether a stream begins here.
     pub(super) fn is_first(&self) -> bool {
         self.flags & FIRST != 0
     }
@@ -86,22 +86,22 @@ impl Page {
         self.flags & CONTINUED != 0
     }
 
-    /// Offset of its first packet.
+    /// Returns the offset of its first packet.
     pub(super) fn body(&self) -> u64 {
         self.at + HEADER_LEN + self.segments.len() as u64
     }
 
-    /// Offset behind it.
+    /// Returns the offset behind it.
     pub(super) fn end(&self) -> u64 {
         self.body() + self.segments.iter().map(|len| u64::from(*len)).sum::<u64>()
     }
 
-    /// How many packets end here.
+    /// Returns how many packets end here.
     pub(super) fn ended(&self) -> u64 {
         self.segments.iter().filter(|len| **len < 255).count() as u64
     }
 
-    /// Offsets and lengths of the packets that end here.
+    /// Returns the offsets and lengths of the packets that end here.
     pub(super) fn packets(&self) -> Vec<(u64, u64)> {
         let mut packets = Vec::new();
         let (mut start, mut len) = (self.body(), 0);
@@ -117,7 +117,7 @@ impl Page {
     }
 }
 
-/// Where `OggS` stands in `bytes`.
+/// Returns the offsets of `OggS` in `bytes`.
 pub(super) fn marks_in(bytes: &[u8]) -> Vec<usize> {
     memmem::find_iter(bytes, MARK).collect()
 }
@@ -157,7 +157,7 @@ impl Cursor {
         self.turn(source, false)
     }
 
-    /// Offset behind the page.
+    /// Returns the offset behind the page.
     pub(super) fn page_end(&self) -> u64 {
         self.page.end()
     }

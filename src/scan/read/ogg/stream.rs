@@ -13,7 +13,7 @@ pub(super) struct Stream {
     pub(super) head: Vec<u8>,
 }
 
-/// How many packets of headers follow the first one.
+/// Returns how many packets of headers follow the first one.
 pub(super) fn headers(codec: &Codec, head: &[u8]) -> u64 {
     match codec {
         Codec::Vorbis { .. } | Codec::Theora(_) => 2,

@@ -103,7 +103,7 @@ impl WaveFormat {
         }
     }
 
-    /// Whether every sample takes the same number of bytes.
+    /// Reports whether every sample takes the same number of bytes.
     fn is_linear(&self) -> bool {
         matches!(self.tag, 0x0001 | 0x0003 | 0x0006 | 0x0007)
     }
@@ -116,7 +116,7 @@ impl WaveFormat {
         if block > 0 && (computed == 0 || fits) { block } else { computed }
     }
 
-    /// Samples in `len` bytes of a codec whose blocks all hold as many.
+    /// Returns the number of samples in `len` bytes of a codec whose blocks all hold as many.
     fn packed_samples(&self, len: u64) -> Option<u64> {
         let packs = matches!(self.tag, 0x0002 | 0x0011 | 0x0031) && self.block > 0 && self.block_samples > 0;
         packs.then(|| (len / u64::from(self.block)).saturating_mul(self.block_samples.into()))

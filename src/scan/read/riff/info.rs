@@ -25,7 +25,7 @@ pub(in crate::scan::read) fn read_list(
     read_items(Chunks::new(items, chunk.from + 4, chunk.to), source, reading)
 }
 
-/// Reads the names of a Wave64 file, whose number stands in front of them.
+/// Reads the names of a Wave64 file, whose number precedes them.
 ///
 /// # Errors
 /// Those of reading.
@@ -34,7 +34,7 @@ pub(super) fn read_summary(chunk: &Chunk, source: &mut Source, reading: &mut Rea
 }
 
 fn read_items(mut items: Chunks, source: &mut Source, reading: &mut Reading) -> io::Result<()> {
-    // Of the two names of the track number IPRT counts first, wherever it stands.
+    // Of the two names of the track number IPRT counts first, in any order.
     let mut numbers = Tags::default();
     while let Some(item) = items.next(source, reading)? {
         let Some(field) = field(item.name()) else { continue };
