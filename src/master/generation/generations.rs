@@ -311,8 +311,7 @@ impl Generations {
         turned_away
     }
 
-    /// Binds a path of the generation that serves again; all generations that have the old listener get the new
-    /// one.
+    /// Binds a path of the generation that serves again, for all generations that have the old listener.
     ///
     /// # Errors
     /// The path cannot be had.
