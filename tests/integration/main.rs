@@ -25,6 +25,7 @@ mod harness;
 mod hostile;
 mod http;
 mod memory;
+mod merges;
 mod migration;
 mod names;
 mod notify;
