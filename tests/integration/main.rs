@@ -26,6 +26,7 @@ mod harness;
 mod hostile;
 mod http;
 mod memory;
+mod merges;
 mod migration;
 mod names;
 mod notify;

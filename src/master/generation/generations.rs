@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -89,15 +88,8 @@ impl Generation {
             },
             origin: served.map(|served| served.origin).unwrap_or_default(),
             is_patience_over: false,
-            snapshot: self.own_snapshot().and_then(|snapshot| snapshot.try_clone().ok()),
+            snapshot: self.served.as_ref().and_then(|served| served.own(&self.config)?.try_clone().ok()),
         }
-    }
-
-    /// Its snapshot, if this program has made it, or the same bytes, of rows in the database. Those of another program
-    /// may hold other search forms of the same names.
-    fn own_snapshot(&self) -> Option<&OwnedFd> {
-        let served = self.served.as_ref().filter(|served| !served.is_unconfirmed);
-        served.filter(|_| self.config.snapshot_url.is_none()).map(|served| &served.snapshot)
     }
 
     /// The first steps of its children, which keep its logs.

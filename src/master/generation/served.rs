@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use crate::config::Config;
 use crate::control::Contents;
 use crate::database::Version;
 use crate::master::generation::before::Origin;
@@ -23,6 +24,12 @@ pub(crate) struct Served {
 }
 
 impl Served {
+    /// The snapshot, if this program has made it, or the same bytes, of rows in the database; `config` is that of its
+    /// generation. One of another program may hold other search forms of the same names.
+    pub(crate) fn own(&self, config: &Config) -> Option<&OwnedFd> {
+        (config.snapshot_url.is_none() && !self.is_unconfirmed).then_some(&self.snapshot)
+    }
+
     /// The version of its rows in the source; `None` if neither this master has read it nor a former one noted it.
     pub(crate) fn version(&self) -> Option<Version> {
         let is_known = !self.is_unconfirmed || self.contents.revision.is_some();

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use zerocopy::little_endian::U32;
 
 use super::weave::{Member, Weave};
+use crate::snapshot::query::galloping::leading;
 
 /// The values of old and new entities.
 pub(super) trait Values {
@@ -75,7 +76,7 @@ fn places(weave: &Weave, old: &[U32], sorted: &[u32], values: &impl Values) -> V
             begin = end + old[end..].partition_point(|at| values.compare(at.get(), new) == Ordering::Less);
             let is_there = old.get(begin).is_some_and(|at| values.compare(at.get(), new) == Ordering::Equal);
             let is_equal = |at: &U32| values.compare(at.get(), new) == Ordering::Equal;
-            end = begin + if is_there { old[begin..].partition_point(is_equal) } else { 0 };
+            end = begin + if is_there { leading(&old[begin..], is_equal) } else { 0 };
         }
         before = Some(new);
         begin += old[begin..end].partition_point(|at| weave.compare(at.get(), new) == Ordering::Less);

@@ -11,6 +11,7 @@ use super::weave::{Member, Weave};
 use crate::model::{Kind, Named, Owner, PerOwner};
 use crate::rows::delta::{Edits, SongRow};
 use crate::snapshot::open::{Entities, Snapshot};
+use crate::snapshot::query::galloping::partition_point;
 
 /// Albums, artists or genres that come and go.
 pub(super) struct NamesPlan<'a> {
@@ -61,7 +62,7 @@ impl<'a> NamesPlan<'a> {
             (&*name, &old.ids[at as usize]).cmp(&(named.name.as_bytes(), named.id.as_bytes()))
         };
         let before =
-            added.iter().map(|named| partition(old.count, |at| compare(at, named) == Ordering::Less));
+            added.iter().map(|named| partition_point(old.count, |at| compare(at, named) == Ordering::Less));
         let weave = Weave::new(old.count, gone, before.collect());
         let places: HashMap<Uuid, u32> = added.iter().map(|named| named.id).zip(0..).collect();
         if places.len() != added.len() {
@@ -121,8 +122,9 @@ impl SongsPlan {
             return Err(MergeError::Torn);
         }
         added.sort_unstable_by(compare_new);
-        let before =
-            added.iter().map(|song| partition(entities.count, |at| compare(old, names, at, song).is_lt()));
+        let before = added
+            .iter()
+            .map(|song| partition_point(entities.count, |at| compare(old, names, at, song).is_lt()));
         let weave = Weave::new(entities.count, gone, before.collect());
         Ok(SongsPlan { weave, added })
     }
@@ -175,17 +177,4 @@ fn compare(old: &Snapshot<'_>, names: &PerOwner<NamesPlan<'_>>, at: u32, song: &
         let id = Uuid::from_bytes(old.songs.entities.ids[at as usize]);
         (track, &name, id).cmp(&(song.row.track, &song.row.name, song.row.id))
     })
-}
-
-/// The first of `count` indexes for which this is not so.
-fn partition(count: u32, is_before: impl Fn(u32) -> bool) -> u32 {
-    let (mut from, mut to) = (0, count);
-    while from < to {
-        let middle = from + (to - from) / 2;
-        match is_before(middle) {
-            true => from = middle + 1,
-            false => to = middle,
-        }
-    }
-    from
 }

@@ -16,6 +16,7 @@ use crate::snapshot::build::search::{Postings, beginning};
 use crate::snapshot::build::sections::Sections;
 use crate::snapshot::format::{Column, PREFIX_CHARS, Suffix, dense_from, is_dense};
 use crate::snapshot::open::Sets;
+use crate::snapshot::query::galloping::partition_point;
 use crate::text;
 
 /// The words of a kind, and the songs of each of its entities.
@@ -136,16 +137,9 @@ fn songs_by_prefix<'a>(
 
 /// Where the old sets have this beginning.
 fn place(old: &Sets<'_>, prefix: &[u8]) -> Option<u32> {
-    let (mut from, mut to) = (0, old.counts.len() as u32);
-    while from < to {
-        let middle = from + (to - from) / 2;
-        match old.prefixes.get(middle).cmp(prefix) {
-            Ordering::Less => from = middle + 1,
-            Ordering::Equal => return Some(middle),
-            Ordering::Greater => to = middle,
-        }
-    }
-    None
+    let count = old.counts.len() as u32;
+    let at = partition_point(count, |at| old.prefixes.get(at) < prefix);
+    (at < count && old.prefixes.get(at) == prefix).then_some(at)
 }
 
 fn set(bits: &mut [u64], at: u32) {

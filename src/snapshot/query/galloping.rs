@@ -1,7 +1,7 @@
 //! Searches in sorted sequences.
 
 /// The first place below `count` where `before` does not hold.
-pub(super) fn partition_point(count: u32, before: impl Fn(u32) -> bool) -> u32 {
+pub(in crate::snapshot) fn partition_point(count: u32, before: impl Fn(u32) -> bool) -> u32 {
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -23,7 +23,7 @@ pub(super) fn reach(most: u32, holds: impl Fn(u32) -> bool) -> u32 {
 
 /// The number of items at the beginning of a sorted slice for which `holds`. It is small as a rule, and
 /// a bisection of the whole slice would look at many more items.
-pub(super) fn leading<T>(sorted: &[T], holds: impl Fn(&T) -> bool) -> usize {
+pub(in crate::snapshot) fn leading<T>(sorted: &[T], holds: impl Fn(&T) -> bool) -> usize {
     // Entities and their words are numbered in 32 bits.
     reach(sorted.len() as u32, |by| holds(&sorted[by as usize - 1])) as usize
 }

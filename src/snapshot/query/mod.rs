@@ -8,7 +8,7 @@
 
 mod counts;
 mod first;
-mod galloping;
+pub(super) mod galloping;
 mod lookup;
 mod matching;
 mod names;
