@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
@@ -43,10 +42,9 @@ fn start(engine: Arc<dyn Engine>) -> Result<UnboundedSender<std::net::TcpStream>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().spawn(move || {
         LocalSet::new().block_on(&runtime, async {
-            let engine = Rc::new(engine);
             while let Some(stream) = accepted.recv().await {
                 match TcpStream::from_std(stream) {
-                    Ok(stream) => serve_one(stream, Rc::clone(&engine)),
+                    Ok(stream) => serve_one(stream, Arc::clone(&engine)),
                     Err(error) => eprintln!("search_peers: {error}"),
                 }
             }
@@ -55,22 +53,22 @@ fn start(engine: Arc<dyn Engine>) -> Result<UnboundedSender<std::net::TcpStream>
     Ok(hand_over)
 }
 
-fn serve_one(stream: TcpStream, engine: Rc<Arc<dyn Engine>>) {
+fn serve_one(stream: TcpStream, engine: Arc<dyn Engine>) {
     tokio::task::spawn_local(async move {
-        let service = service_fn(move |request| answer(Rc::clone(&engine), request));
+        let service = service_fn(move |request| answer(Arc::clone(&engine), request));
         // A client that went away is no error here.
         let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     });
 }
 
 async fn answer(
-    engine: Rc<Arc<dyn Engine>>,
+    engine: Arc<dyn Engine>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let answered = if request.method() == Method::POST {
-        change(&***engine, request).await
+        change(&*engine, request).await
     } else {
-        find(&***engine, &request)
+        find(&*engine, &request)
     };
     let (status, body) = match answered {
         Ok(Some(body)) => (StatusCode::OK, body),
