@@ -89,7 +89,7 @@ impl Names<'_> {
                 };
                 let within =
                     songs[before..].iter().map(|song| song.get()).take_while(|song| *song < window.end);
-                within.into_iter().try_for_each(|song| visit(song))
+                within.into_iter().try_for_each(visit)
             }
         }
     }
