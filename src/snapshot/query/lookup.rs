@@ -76,7 +76,7 @@ impl Names<'_> {
         &self,
         at: u32,
         window: &Range<u32>,
-        mut visit: impl FnMut(u32) -> ControlFlow<()>,
+        visit: impl FnMut(u32) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let range = self.songs_range(at);
         match self.songs {
