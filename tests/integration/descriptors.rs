@@ -37,12 +37,13 @@ const WORKER: [&str; 15] = [
     "stderr",
 ];
 
-/// The descriptors of a loader: the snapshot that it fills, for writing and for reading, its
-/// database, and the pipe for its report. If the database is locked it has that twice: once to find
+/// The descriptors of the loader of a reload: the snapshot that it fills, for writing and for reading, the served one,
+/// with which it merges, its database, and the pipe for its report. If the database is locked it has that twice: once to find
 /// out whether the file system has locks at all.
-const LOADER: [&str; 8] = [
+const LOADER: [&str; 9] = [
     "/dev/null",
     "/dev/null",
+    "/memfd:avalon-snapshot (deleted)",
     "/memfd:avalon-snapshot (deleted)",
     "/memfd:avalon-snapshot (deleted)",
     "database",

@@ -131,7 +131,11 @@ impl Setup {
         let mut next = || passed.next().unwrap_or_else(Stdio::null);
         command.args(&self.flags).stdin(next()).stdout(next());
         command.stderr(fs::File::create(&stderr).expect("a file"));
-        let child = command.spawn().expect("avalon-master starts");
+        // A fork of another test may hold the descriptor that has written a wrapper, until its exec.
+        let child = eventually("a start", || match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => None,
+            started => Some(started.expect("avalon-master starts")),
+        });
         Server { setup: self, child, address: String::new(), addresses: Vec::new(), exited: None }
     }
 
