@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::conformance::recorded_sqlite;
 use crate::harness::http::Connection;
-use crate::harness::server::{Server, Setup, collection};
+use crate::harness::server::{Server, Setup, collection, sample};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -29,18 +29,6 @@ fn play_with(scenario: &str, server: &Server, others: &[&Server]) {
         .expect("node: scripts/install-test-deps");
     let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{scenario}: {}\n{}", told(&output.stdout), told(&output.stderr));
-}
-
-fn sample() -> Setup {
-    let setup = Setup::new("");
-    let url = format!("sqlite:///{}", setup.path("avalon.sqlite").display());
-    let scan = Command::new(env!("CARGO_BIN_EXE_avalon-scan"))
-        .args(["--quiet", "--database", &url])
-        .arg(Path::new(ROOT).join("scripts/sample-music"))
-        .env_clear()
-        .status();
-    assert!(scan.expect("avalon-scan").success());
-    setup.variable("AVALON_DATABASE_URL", &url)
 }
 
 #[test]

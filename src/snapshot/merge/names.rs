@@ -3,12 +3,9 @@
 use std::cmp::Ordering;
 use std::io::{Seek, Write};
 
-use zerocopy::IntoBytes;
-
 use super::orders::{Order, Ranks, Values, order};
 use super::plan::NamesPlan;
 use super::stored;
-use super::weave::Piece;
 use super::words::Words;
 use crate::api::Field;
 use crate::model::{Kind, Owner};
@@ -21,7 +18,7 @@ use crate::snapshot::format::Column;
 use crate::snapshot::open::{Names, Packing};
 use crate::text;
 
-/// What songs need of their owners.
+/// The tables of owners that songs need.
 pub(super) struct Woven<'a> {
     pub(super) words: Words<'a>,
     pub(super) name_rank: Vec<u32>,
@@ -83,14 +80,7 @@ pub(super) fn write<'a, W: Write + Seek>(
         json::append_named(text, named.id, named.name.as_bytes());
     };
     weave.write_texts(kind, (Column::Json, Column::JsonOffsets), &entities.json, append, out)?;
-    out.begin(kind, Column::Ids)?;
-    for piece in weave.pieces() {
-        match piece {
-            Piece::Kept(run) => out.append(entities.ids[run.start as usize..run.end as usize].as_bytes())?,
-            Piece::New(new) => out.append(plan.added[*new as usize].id.as_bytes())?,
-        }
-    }
-    out.end();
+    weave.write_ids(kind, entities.ids, |new| plan.added[new as usize].id, out)?;
     let words =
         Words::new(entities, weave, plan.added.iter().map(|named| Some((&named.name).into())), folder)?;
     words.write(kind, out)?;

@@ -3,8 +3,6 @@
 use std::cmp::Ordering;
 use std::io::{Seek, Write};
 
-use zerocopy::IntoBytes;
-
 use super::error::MergeError;
 use super::names::Woven;
 use super::orders::{Order, Values};
@@ -59,14 +57,7 @@ pub(super) fn write<'a, W: Write + Seek>(
     BuildError::check_count(kind, weave.count() as usize)?;
     let append = |new: u32, text: &mut Vec<u8>| append_json(&plan.added[new as usize], names, text);
     weave.write_texts(kind, (Column::Json, Column::JsonOffsets), &entities.json, append, out)?;
-    out.begin(kind, Column::Ids)?;
-    for piece in weave.pieces() {
-        match piece {
-            Piece::Kept(run) => out.append(entities.ids[run.start as usize..run.end as usize].as_bytes())?,
-            Piece::New(new) => out.append(plan.added[*new as usize].row.id.as_bytes())?,
-        }
-    }
-    out.end();
+    weave.write_ids(kind, entities.ids, |new| plan.added[new as usize].row.id, out)?;
     let new_names = plan.added.iter().map(|song| song.row.name.as_deref().map(Into::into));
     let words = Words::new(entities, weave, new_names, folder)?;
     words.write(kind, out)?;

@@ -1,9 +1,10 @@
-//! How the next default order is woven of the old one, without those that are gone, and of new entities.
+//! The next default order: the old one without the entities that are gone, and with the new ones.
 
 use std::cmp::Ordering;
 use std::io::{Seek, Write};
 use std::ops::Range;
 
+use uuid::Uuid;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
@@ -23,7 +24,7 @@ pub(super) struct Weave {
     next: Vec<u32>,
     /// Old indexes of those that are gone, ascending.
     gone: Vec<u32>,
-    /// How many kept ones stand before each of those that are gone.
+    /// For each entity that is gone the number of kept ones before it.
     kept_before: Vec<u32>,
     /// For each new entity the old index that it stands before, ascending.
     before: Vec<u32>,
@@ -162,6 +163,25 @@ impl Weave {
             };
             kept.map(Member::Kept).chain(new)
         })
+    }
+
+    /// Writes the ids: of kept entities the `old` ones, of new ones those that `new` gives.
+    pub(super) fn write_ids<W: Write + Seek>(
+        &self,
+        kind: Kind,
+        old: &[[u8; 16]],
+        new: impl Fn(u32) -> Uuid,
+        out: &mut Sections<W>,
+    ) -> Result<(), BuildError> {
+        out.begin(kind, Column::Ids)?;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Kept(run) => out.append(old[run.start as usize..run.end as usize].as_bytes())?,
+                Piece::New(at) => out.append(new(*at).as_bytes())?,
+            }
+        }
+        out.end();
+        Ok(())
     }
 
     /// Writes texts: of kept entities the old ones, of new ones those that `new` appends.

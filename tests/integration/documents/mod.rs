@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::server::{Server, Setup};
+use crate::harness::server::{Server, sample};
 use text::{Block, Page, pages};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -48,16 +48,7 @@ fn commands(block: &Block) -> Vec<Shown> {
 
 /// A server over the sample collection, as scripts/run makes one.
 pub(crate) fn sample_server() -> Server {
-    let setup = Setup::new("");
-    let url = format!("sqlite:///{}", setup.path("avalon.sqlite").display());
-    let scan = Command::new(env!("CARGO_BIN_EXE_avalon-scan"))
-        .args(["--quiet", "--database", &url])
-        .arg(Path::new(ROOT).join("scripts/sample-music"))
-        .env_clear()
-        .status()
-        .expect("avalon-scan");
-    assert!(scan.success());
-    setup.variable("AVALON_DATABASE_URL", &url).start()
+    sample().start()
 }
 
 /// Runs a command in a shell that finds the programs, asks `server` where the documents ask theirs, and has the

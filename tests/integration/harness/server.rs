@@ -377,3 +377,17 @@ pub(crate) fn collection(artists: u32) -> Collection {
         songs: songs.collect(),
     }
 }
+
+/// A server over the sample collection, which a real scan has read.
+pub(crate) fn sample() -> Setup {
+    let setup = Setup::new("");
+    let url = format!("sqlite:///{}", setup.path("avalon.sqlite").display());
+    let scan = Command::new(env!("CARGO_BIN_EXE_avalon-scan"))
+        .args(["--quiet", "--database", &url])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/sample-music"))
+        .env_clear()
+        .status()
+        .expect("avalon-scan");
+    assert!(scan.success());
+    setup.variable("AVALON_DATABASE_URL", &url)
+}
