@@ -78,7 +78,7 @@ def generations(server):
 
 
 def drained(server, workers, made, begin):
-    """Whether a generation has come since, and nobody but its workers is left."""
+    """Whether a generation has come since, and only its workers are left."""
     if time.monotonic() > begin + 120:
         raise Failure(f"{server.name} did not reload within 120 s; see {server.log}")
     return generations(server) > made and len(server.children()) == workers

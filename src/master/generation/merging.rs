@@ -1,4 +1,4 @@
-//! How a loader makes a snapshot of rows: it merges the one that serves with what has changed, or builds a new one.
+//! Makes a snapshot of rows: merges the served one with the rows that differ, or builds a new one.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -14,9 +14,9 @@ use crate::snapshot::{self, Snapshot, Verify};
 /// The way in which a snapshot was made.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// So many entities went and came.
+    /// Merged, with these numbers of entities that are gone and that are new.
     Merged { gone: usize, added: usize },
-    /// All of it was built, for this reason.
+    /// Built as a whole, for this reason.
     Built(&'static str),
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Way {
     }
 }
 
-/// Why a snapshot was not merged.
+/// The reason why a snapshot was not merged.
 enum Unmerged {
     /// It can be built.
     Build(&'static str),
@@ -64,7 +64,7 @@ pub(super) fn write(rows: &Rows, served: Option<&OwnedFd>, draft: &Draft) -> Res
     Ok(Way::Built(reason))
 }
 
-/// Merges the served snapshot with what differs in `rows`.
+/// Merges the served snapshot with the differences of `rows`.
 fn merge(rows: &Rows, served: &OwnedFd, draft: &Draft) -> Result<Way, Unmerged> {
     let map = storage::map(served).map_err(|_| DAMAGED)?;
     // Damage that is copied would have a right checksum.
@@ -73,7 +73,7 @@ fn merge(rows: &Rows, served: &OwnedFd, draft: &Draft) -> Result<Way, Unmerged> 
     weave(&old, delta, &rows.folder, draft)
 }
 
-/// Writes what `old` becomes by `delta`. Where that cannot be, the draft is empty.
+/// Writes the snapshot that `old` and `delta` make. If they do not fit, the draft is empty.
 fn weave(old: &Snapshot<'_>, delta: Delta, folder: &Folder, draft: &Draft) -> Result<Way, Unmerged> {
     let merge = Merge::new(old, delta).map_err(|error| match error {
         MergeError::Torn => UNFIT,

@@ -1,8 +1,8 @@
-//! The next snapshot, woven of the one before and of what has changed: what stays is copied, and only new names are
-//! normalised and sorted. The bytes are those that a build of all rows gives.
+//! Makes the next snapshot of the one before and the rows that differ. Kept entities are copied, and only new names are
+//! normalised and sorted. A build of all rows gives the same bytes.
 //!
-//! That holds for a snapshot that this program has built or merged: another one may fold letters otherwise, and its
-//! compressed lists are copied.
+//! This holds for a snapshot that this program has built or merged. Another program may fold letters otherwise, and its
+//! compressed lists would be copied.
 
 mod compare;
 mod error;
@@ -34,7 +34,7 @@ use crate::model::{Kind, PerOwner};
 use crate::rows::delta::Delta;
 use crate::rows::scratch::Folder;
 
-/// A merge takes as long as a build if more than one of so many entities has changed.
+/// The share of changed entities, one in this many, from which on a build is as quick as a merge.
 const SHARE: usize = 10;
 
 /// The most changed entities for which a merge of `old` costs less than a build.
@@ -42,7 +42,7 @@ pub fn most_changes(old: &Snapshot<'_>) -> usize {
     Kind::ALL.iter().map(|kind| old.count(*kind) as usize).sum::<usize>() / SHARE
 }
 
-/// What comes and goes between two snapshots.
+/// The entities that come and go between two snapshots.
 pub struct Merge<'a> {
     old: &'a Snapshot<'a>,
     names: PerOwner<NamesPlan<'a>>,
@@ -50,7 +50,7 @@ pub struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    /// Finds the places of what has changed in `old`, and the songs that show a changed name.
+    /// Finds the places of the changed entities in `old`, and the songs that show a changed name.
     ///
     /// # Errors
     /// The changes do not fit.
@@ -65,7 +65,7 @@ impl<'a> Merge<'a> {
         Ok(Merge { old, names, songs })
     }
 
-    /// How many entities go and come; one that has changed does both.
+    /// The numbers of entities that go and that come; a changed one does both.
     pub fn edits(&self) -> (usize, usize) {
         let weaves = self.names.values().map(|plan| &plan.weave).chain([&self.songs.weave]);
         weaves.map(|weave| weave.edits()).fold((0, 0), |sum, edits| (sum.0 + edits.0, sum.1 + edits.1))

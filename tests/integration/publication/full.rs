@@ -28,7 +28,7 @@ fn node_whose_disk_is_full_says_where_and_serves_on() {
     let place = format!("SNAPSHOT_DIR {}: ", disk.path().display());
     assert!(told.contains(&place) && told.contains("make room there, or name another folder"), "{told}");
     assert_eq!((artists(&node), names(disk.path()).len()), (3, 0));
-    // There is room again, and nobody is needed.
+    // There is room again, and the server needs no operator.
     publisher.publish(4);
     eventually("the published rows", || (artists(&node) == 4).then_some(()));
 }
