@@ -51,7 +51,8 @@ impl Default for Folder {
 /// A temporary file that could not be made, written or mapped.
 #[derive(Debug)]
 pub struct ScratchError {
-    folder: PathBuf,
+    /// The folder.
+    pub folder: PathBuf,
     /// The kernel's error.
     pub source: io::Error,
 }

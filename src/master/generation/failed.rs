@@ -30,7 +30,7 @@ impl Failed {
 
     /// Of an error of a write to a snapshot at `place`.
     pub(super) fn unwritten(error: &(dyn Error + 'static), place: &str, was_read: bool) -> Self {
-        Failed { is_full: is_full(errno(error)), ..Failed::new(unwritten(error, place).into(), was_read) }
+        Failed { is_full: is_full(error), ..Failed::new(unwritten(error, place).into(), was_read) }
     }
 
     /// The words, with the outlook.
@@ -50,20 +50,20 @@ fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
     errno.map(Errno::from_raw)
 }
 
-fn is_full(errno: Option<Errno>) -> bool {
-    [Errno::ENOSPC, Errno::EDQUOT].map(Some).contains(&errno)
+/// Whether the disk of the snapshot is full. That of the temporary files is another matter, and names its folder.
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let is_temporary = matches!(error.downcast_ref(), Some(BuildError::Scratch(_)));
+    !is_temporary && [Errno::ENOSPC, Errno::EDQUOT].map(Some).contains(&errno(error))
 }
 
 /// An error of a build, with a remedy where that is not plain. A full disk may have room again.
 fn unwritten(error: &(dyn Error + 'static), place: &str) -> MasterError {
-    // That of a temporary file names its folder.
-    let is_temporary = matches!(error.downcast_ref(), Some(BuildError::Scratch(_)));
     match errno(error) {
         Some(Errno::EFBIG) => MasterError::Failed(format!(
             "{}: a snapshot is a file, and RLIMIT_FSIZE allows none of its size (ulimit -f, LimitFSIZE=)",
             chain(error)
         )),
-        errno if is_full(errno) && !is_temporary => MasterError::Passing(
+        Some(_) if is_full(error) => MasterError::Passing(
             Outlook::Unreachable,
             format!("{place}: {}: make room there, or name another folder in SNAPSHOT_DIR", chain(error)),
         ),
@@ -75,6 +75,7 @@ fn unwritten(error: &(dyn Error + 'static), place: &str) -> MasterError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::scratch::ScratchError;
 
     #[test]
     fn file_beyond_the_limit_comes_with_a_remedy() {
@@ -86,5 +87,15 @@ mod tests {
         let full = Reason::from(unwritten(&full, "SNAPSHOT_DIR /small"));
         assert!(full.as_str().starts_with("SNAPSHOT_DIR /small: ") && full.as_str().contains("make room"));
         assert_eq!(full.outlook(), Outlook::Unreachable);
+    }
+
+    #[test]
+    fn full_folder_of_temporary_files_is_no_full_disk_of_the_snapshot() {
+        let full = || io::Error::from_raw_os_error(Errno::ENOSPC as i32);
+        assert!(Failed::unwritten(&BuildError::Write(full()), "memory", true).is_full);
+        let temporary = ScratchError { folder: "/small".into(), source: full() };
+        let failed = Failed::unwritten(&BuildError::Scratch(temporary), "memory", true);
+        assert!(!failed.is_full && failed.reason.contains("cannot keep the rows in /small"), "{failed:?}");
+        assert_eq!(failed.outlook, Outlook::Unreachable);
     }
 }
