@@ -69,14 +69,18 @@ fn wait_status(text: &str) -> String {
     eventually(&format!("a status with {text:?}"), || Some(show("StatusText")).filter(|s| s.contains(text)))
 }
 
-/// The processes of the service, but for the child of the master that looks at names.
+/// The children of the master that come and go: they look at names, load and keep snapshots.
+const HELPERS: [&str; 3] = ["avalon: names", "avalon: loader", "avalon: saver"];
+
+/// The master and the workers of the service.
 fn processes() -> Vec<Pid> {
     let list = fs::read_to_string("/sys/fs/cgroup/system.slice/avalon.service/cgroup.procs");
     let parse = |line: &str| Pid::from_raw(line.parse().expect("a pid"));
-    let looks_at_names = |pid: &Pid| {
-        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|title| title.starts_with(b"avalon: names"))
+    let is_helper = |pid: &Pid| {
+        let title = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        HELPERS.iter().any(|helper| title.starts_with(helper))
     };
-    list.unwrap_or_default().lines().map(parse).filter(|pid| !looks_at_names(pid)).collect()
+    list.unwrap_or_default().lines().map(parse).filter(|pid| !is_helper(pid)).collect()
 }
 
 /// Rows of a collection of so many artists, with ten songs each, of the service's user.
