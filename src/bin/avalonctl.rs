@@ -350,12 +350,7 @@ fn publish_draft(
     let file = File::from(draft.finish());
     let outcome = publication::publish(url, &file, songs.into(), revision, accept_older);
     let publication = outcome.map_err(|error| unpublished(url, &error))?;
-    if !publication.keeps_conditions {
-        eprintln!(
-            "avalonctl: {url}: this store keeps no conditions (If-Match, If-None-Match): of several publishers at once \
-             the last one wins, also with older rows; have only one"
-        );
-    }
+    warn_of_conditions(url, publication.keeps_conditions);
     Ok(match publication.outcome {
         Outcome::Published(pointer) => format!("{url}: published {}\n", told(&pointer, format)),
         Outcome::Unchanged(pointer) => format!("{url}: has it already, {}\n", told(&pointer, format)),
@@ -364,6 +359,16 @@ fn publish_draft(
             told(&pointer, format)
         ),
     })
+}
+
+/// Warns if a store keeps no conditions.
+fn warn_of_conditions(url: &SnapshotUrl, keeps_conditions: bool) {
+    if !keeps_conditions {
+        eprintln!(
+            "avalonctl: {url}: this store keeps no conditions (If-Match, If-None-Match): of several publishers at once \
+             the last one wins, also with older rows; have only one"
+        );
+    }
 }
 
 /// Returns to a former publication in each of these versions of the format, and tells which it is.
@@ -383,8 +388,9 @@ fn roll_back(
     };
     let mut returned = String::new();
     for &format in formats {
-        let pointer = publication::roll_back(&url, format, hash);
-        let pointer = pointer.map_err(|error| unpublished(&url, &error))?;
+        let returned_to = publication::roll_back(&url, format, hash);
+        let (pointer, keeps_conditions) = returned_to.map_err(|error| unpublished(&url, &error))?;
+        warn_of_conditions(&url, keeps_conditions);
         returned += &format!("{url}: returned to {}\n", told(&pointer, format));
     }
     Ok(returned)

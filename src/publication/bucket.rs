@@ -1,5 +1,6 @@
 //! A bucket of an S3-compatible store. `rusty_s3` signs the URLs, and this file sends the requests.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::time::{Duration, SystemTime};
@@ -33,6 +34,8 @@ pub(super) struct Bucket {
     pub(super) place: Place,
     prefix: String,
     pub(super) credentials: Option<Credentials>,
+    /// Whether it refuses requests that have a condition, as stores that lack conditions may. Then none is sent.
+    refuses_conditions: Cell<bool>,
 }
 
 impl Bucket {
@@ -49,7 +52,13 @@ impl Bucket {
         });
         let place = Place::new(endpoint.clone(), UrlStyle::Path, bucket.clone(), region.clone());
         let place = place.map_err(|error| StoreError::Refused(error.to_string()))?;
-        Ok(Bucket { agent: agent(), place, prefix: prefix.clone(), credentials })
+        Ok(Bucket {
+            agent: agent(),
+            place,
+            prefix: prefix.clone(),
+            credentials,
+            refuses_conditions: Cell::new(false),
+        })
     }
 
     fn name(&self, key: &str) -> String {
@@ -66,6 +75,8 @@ impl Bucket {
         let name = self.name(key);
         let url = self.place.put_object(self.credentials.as_ref(), &name).sign(SIGNED_FOR);
         let mut request = self.agent.put(url.as_str());
+        let condition = condition.filter(|_| !self.refuses_conditions.get());
+        let has_condition = condition.is_some();
         if let Some((name, value)) = condition {
             request = request.header(name, value);
         }
@@ -73,6 +84,7 @@ impl Bucket {
         let response = request.send(body).map_err(|error| unanswered(&error))?;
         match response.status() {
             status if status.is_success() => Ok(true),
+            StatusCode::NOT_IMPLEMENTED if has_condition => Err(StoreError::NoConditions),
             // Amazon gives the second answer when two writers meet.
             StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT => Ok(false),
             _ => Err(refusal(response)),
@@ -88,6 +100,7 @@ impl Bucket {
         let failed = |error| StoreError::File("the compressed snapshot".to_owned(), error);
         let len = content.metadata().map_err(failed)?.len();
         if len > PART_LEN {
+            let condition = condition.filter(|_| !self.refuses_conditions.get());
             return self.write_parts(&self.name(key), content, len, condition);
         }
         let mut at = content;
@@ -135,10 +148,16 @@ impl Store for Bucket {
 
     fn keeps_conditions(&self, format: u32) -> Result<bool, StoreError> {
         let key = format!("{}conditions", prefix(format));
-        let absent = || self.write(&key, PROBE, Some((header::IF_NONE_MATCH, "*")));
+        let write = |name, value| self.write(&key, PROBE, Some((name, value)));
+        let absent = || write(header::IF_NONE_MATCH, "*");
         // The first one may have created it.
-        let creates_twice = absent()? && absent()?;
-        Ok(!creates_twice && !self.write(&key, PROBE, Some((header::IF_MATCH, NO_TAG)))?)
+        let creates_twice = || Ok(absent()? && absent()?);
+        let keeps = creates_twice().and_then(|twice| Ok(!twice && !write(header::IF_MATCH, NO_TAG)?));
+        if matches!(keeps, Err(StoreError::NoConditions)) {
+            self.refuses_conditions.set(true);
+            return Ok(false);
+        }
+        keeps
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {

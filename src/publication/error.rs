@@ -9,6 +9,8 @@ pub enum StoreError {
     Unreachable(String),
     /// The answer is a no.
     Refused(String),
+    /// It answers 501 to a request that has a condition.
+    NoConditions,
     /// The server's certificate is not accepted, for this reason.
     Certificate(String),
     /// The operating system refuses the store's folder or file.
@@ -80,6 +82,9 @@ impl fmt::Display for StoreError {
         match self {
             StoreError::Unreachable(reason) => write!(f, "the store does not answer: {reason}"),
             StoreError::Refused(reason) => write!(f, "the store refuses: {reason}"),
+            StoreError::NoConditions => {
+                f.write_str("the store refuses requests with conditions (If-Match, If-None-Match)")
+            }
             StoreError::Certificate(reason) => {
                 write!(f, "the certificate of the store's server is not accepted: {reason}")
             }

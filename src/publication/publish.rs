@@ -90,12 +90,18 @@ pub fn publish(
     Ok(Publication { outcome, keeps_conditions })
 }
 
-/// Returns to a former publication in this version of the format: to the last one without a `hash`.
+/// Returns to a former publication in this version of the format: to the last one without a `hash`. Tells as well
+/// whether the store keeps conditions.
 ///
 /// # Errors
 /// The store fails, there is no such publication, or its snapshot is missing or damaged.
-pub fn roll_back(url: &SnapshotUrl, format: u32, hash: Option<u128>) -> Result<Pointer, PublicationError> {
+pub fn roll_back(
+    url: &SnapshotUrl,
+    format: u32,
+    hash: Option<u128>,
+) -> Result<(Pointer, bool), PublicationError> {
     let store = store(url)?;
+    let keeps_conditions = store.keeps_conditions(format)?;
     let outcome = point(store.as_ref(), format, |before| {
         let before = before.ok_or(PublicationError::Nothing(format))?;
         let back = before.back(hash)?;
@@ -103,7 +109,9 @@ pub fn roll_back(url: &SnapshotUrl, format: u32, hash: Option<u128>) -> Result<P
         Ok(Next::Pointer(back))
     })?;
     match outcome {
-        Outcome::Published(pointer) | Outcome::Unchanged(pointer) | Outcome::Newer(pointer) => Ok(pointer),
+        Outcome::Published(pointer) | Outcome::Unchanged(pointer) | Outcome::Newer(pointer) => {
+            Ok((pointer, keeps_conditions))
+        }
     }
 }
 
