@@ -43,7 +43,7 @@ pub(super) const OTHERS: usize = 4;
 const WINDOW_MAX: f64 = 0.25;
 
 /// The counts of a question about songs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Counts {
     /// All songs of the collection.
     pub(super) songs: usize,
@@ -56,7 +56,7 @@ pub(super) struct Counts {
 }
 
 /// The counts of the words of a question.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct WordCounts {
     /// Whether the snapshot has a set of the songs that match.
     pub(super) is_stored_set: bool,
@@ -68,6 +68,9 @@ pub(super) struct WordCounts {
     pub(super) owners: usize,
     /// How many of these three kinds match.
     pub(super) kinds: usize,
+    /// The share of the collection that is in the stored set of the words' beginning, outside of which no song
+    /// matches.
+    pub(super) sieve: Option<f64>,
 }
 
 /// The counts of the filters by one kind of owner.

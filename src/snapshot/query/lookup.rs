@@ -114,4 +114,10 @@ impl<'a> Songs<'a> {
         let at = partition_point(count, |at| sets.prefixes.get(at) < words.as_bytes());
         (at < count && sets.prefixes.get(at) == words.as_bytes()).then(|| sets.get(at))
     }
+
+    /// A set that holds all songs that longer words match, if the snapshot has one for their beginning.
+    pub(super) fn sieve_of(&self, words: &str) -> Option<Bits<'a>> {
+        let (end, _) = words.char_indices().nth(PREFIX_CHARS)?;
+        self.set_of(&words[..end])
+    }
 }

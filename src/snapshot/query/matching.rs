@@ -12,7 +12,7 @@ use super::plan::COSTS;
 use super::question::{Filter, Query};
 use super::selection::Selection;
 use super::sets::Lookup;
-use super::words::{WordMatches, WordTest, is_among};
+use super::words::{WordMatches, WordTest, is_among, retain};
 use crate::api::{Direction, Field};
 use crate::model::{Kind, Owner, PerOwner};
 use crate::snapshot::open::Snapshot;
@@ -257,17 +257,6 @@ impl Test<'_, '_> {
             && self.words.holds(song)
             && self.others.iter().all(|words| words.holds(song))
     }
-}
-
-/// Keeps the songs that pass. Branch-free, because the outcome is unpredictable.
-fn retain(songs: &mut Vec<u32>, holds: impl Fn(u32) -> bool) {
-    let mut kept = 0;
-    for at in 0..songs.len() {
-        let song = songs[at];
-        songs[kept] = song;
-        kept += usize::from(holds(song));
-    }
-    songs.truncate(kept);
 }
 
 /// The albums, artists and genres that filters leave, ascending; `None` without a filter.

@@ -273,11 +273,13 @@ impl Costs {
         if words.is_stored_set {
             return (WordLookup::Set, tests);
         }
-        let (by_own_set, by_own_name) = (words.own as f64 * self.add, tests * self.own);
+        // The songs that are tested by names, once the sieve has been asked.
+        let (sieving, left) = words.sieve.map_or((0.0, tests), |share| (tests, tests * share));
+        let (by_own_set, by_own_name) = (words.own as f64 * self.add, left * self.own);
         let by_owners = words.owners as f64 * self.add;
         // A table for each kind of owner that matches.
-        let by_names =
-            by_owners + by_own_set.min(by_own_name) + tests * self.names * words.kinds as f64 / 3.0;
+        let by_owner = left * self.names * words.kinds as f64 / 3.0;
+        let by_names = sieving + by_owners + by_own_set.min(by_own_name) + by_owner;
         let by_set = words.songs as f64 * self.add + tests;
         if by_set <= by_names {
             return (WordLookup::Set, by_set);

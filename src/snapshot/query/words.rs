@@ -19,6 +19,8 @@ const CHUNK: usize = 256;
 pub(super) struct WordMatches<'q, 'a> {
     words: &'q str,
     found: Found<'a>,
+    /// A set that holds all songs that match, and others.
+    sieve: Option<Bits<'a>>,
 }
 
 enum Found<'a> {
@@ -36,11 +38,11 @@ impl<'q, 'a> WordMatches<'q, 'a> {
     /// Looks the words up.
     pub(super) fn of(snapshot: &Snapshot<'a>, words: &'q str) -> Self {
         if let Some(set) = snapshot.songs.set_of(words) {
-            return WordMatches { words, found: Found::Set(set) };
+            return WordMatches { words, found: Found::Set(set), sieve: None };
         }
         let owners = PerOwner::new(|owner| Cow::Borrowed(snapshot.names[owner].entities.suffixes_of(words)));
         let songs = snapshot.songs.entities.suffixes_of(words);
-        WordMatches { words, found: Found::Suffixes { songs, owners } }
+        WordMatches { words, found: Found::Suffixes { songs, owners }, sieve: snapshot.songs.sieve_of(words) }
     }
 
     /// Without the albums, artists and genres that are not `left` by filters.
@@ -96,6 +98,10 @@ impl<'q, 'a> WordMatches<'q, 'a> {
             own: songs.len(),
             owners: owners.values().map(|found| found.len()).sum(),
             kinds: owners.values().filter(|found| !found.is_empty()).count(),
+            sieve: self
+                .sieve
+                .as_ref()
+                .map(|sieve| sieve.len() as f64 / f64::from(snapshot.count(Kind::Song))),
         }
     }
 
@@ -153,6 +159,7 @@ impl<'q, 'a> WordMatches<'q, 'a> {
             return WordTest::Set(self.set(snapshot, songs).lookup());
         };
         WordTest::Names(ByNames {
+            sieve: self.sieve.as_ref(),
             // Looking at names would find blank words everywhere.
             songs: (own_set || own.is_empty())
                 .then(|| IndexSet::of(own, snapshot.count(Kind::Song)).lookup()),
@@ -212,6 +219,9 @@ impl WordTest<'_, '_> {
 /// Whether words match a song by one of its names, where that costs less than listing all songs that
 /// match: a genre that matches may have more songs than the number of tests.
 pub(super) struct ByNames<'m, 'a> {
+    /// All songs that match are in it. It is small enough for a cache of the processor, which the tables of names and
+    /// owners are not.
+    sieve: Option<&'m Bits<'a>>,
     /// The songs that match by their own names; without it the test looks at the name.
     songs: Option<Lookup<'a>>,
     /// The owner of each song, and the owners that match, for each kind of which any do.
@@ -224,6 +234,9 @@ impl ByNames<'_, '_> {
     /// Whether the words match `song`.
     #[inline]
     pub(super) fn holds(&self, song: u32) -> bool {
+        if self.sieve.is_some_and(|sieve| !sieve.holds(song)) {
+            return false;
+        }
         // Asks all, because the tables are large: the processor then waits for them together.
         let owner_holds = |held, (of, set): &(&[U32], Lookup<'_>)| held | set.holds(of[song as usize].get());
         self.owners.iter().fold(false, owner_holds) || self.own_holds(song)
@@ -241,6 +254,9 @@ impl ByNames<'_, '_> {
     /// Keeps the songs that the words match. Asks one table about all songs before the next table, because the
     /// processor then waits for the memory of many songs together.
     pub(super) fn retain(&self, songs: &mut Vec<u32>) {
+        if let Some(sieve) = self.sieve {
+            retain(songs, |song| sieve.holds(song));
+        }
         let mut held = vec![false; songs.len()];
         for (of, set) in &self.owners {
             let ask = |(held, song): (&mut bool, &u32)| *held |= set.holds(of[*song as usize].get());
@@ -249,6 +265,17 @@ impl ByNames<'_, '_> {
         let mut held = held.into_iter();
         songs.retain(|song| held.next().unwrap_or_default() || self.own_holds(*song));
     }
+}
+
+/// Keeps the songs that pass. Branch-free, because the outcome is unpredictable.
+pub(super) fn retain(songs: &mut Vec<u32>, holds: impl Fn(u32) -> bool) {
+    let mut kept = 0;
+    for at in 0..songs.len() {
+        let song = songs[at];
+        songs[kept] = song;
+        kept += usize::from(holds(song));
+    }
+    songs.truncate(kept);
 }
 
 /// Whether `wanted`, ascending, has `owner`.

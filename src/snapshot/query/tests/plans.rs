@@ -30,12 +30,18 @@ impl Counts {
 
     /// With words that match `songs` songs, of which the snapshot has a set.
     fn stored(self, songs: usize) -> Counts {
-        Counts { words: Some(WordCounts { is_stored_set: true, songs, own: 0, owners: 0, kinds: 0 }), ..self }
+        Counts {
+            words: Some(WordCounts { is_stored_set: true, songs, own: 0, owners: 0, kinds: 0, sieve: None }),
+            ..self
+        }
     }
 
     /// With words that match the names of `own` songs and of `owners` owners, and `songs` in all.
     fn words(self, songs: usize, own: usize, owners: usize) -> Counts {
-        Counts { words: Some(WordCounts { is_stored_set: false, songs, own, owners, kinds: 3 }), ..self }
+        Counts {
+            words: Some(WordCounts { is_stored_set: false, songs, own, owners, kinds: 3, sieve: None }),
+            ..self
+        }
     }
 
     fn in_default_order(self, limit: usize, offset: usize) -> Plan {
@@ -186,7 +192,8 @@ fn several(rarest: WordCounts, other: WordCounts) -> Counts {
 /// A window has twice as many matches as the page needs, where parts of the question are independent.
 #[test]
 fn pages_in_default_order_come_from_the_first_songs() {
-    let words = |songs| WordCounts { is_stored_set: false, songs, own: songs, owners: 0, kinds: 0 };
+    let words =
+        |songs| WordCounts { is_stored_set: false, songs, own: songs, owners: 0, kinds: 0, sieve: None };
     let counts = several(words(SONGS / 10), words(SONGS / 5));
     assert_eq!(counts.window(page(20)), SONGS / 50);
     assert_eq!(counts.window(Page { limit: 20, offset: 20 }), SONGS / 25);
@@ -201,7 +208,8 @@ fn pages_in_default_order_come_from_the_first_songs() {
 
 #[test]
 fn of_several_words_the_later_ones_test_what_the_first_ones_leave() {
-    let words = |songs| WordCounts { is_stored_set: false, songs, own: songs, owners: 0, kinds: 0 };
+    let words =
+        |songs| WordCounts { is_stored_set: false, songs, own: songs, owners: 0, kinds: 0, sieve: None };
     let counts = several(words(SONGS / 10), words(SONGS / 5));
     let tests = |listed| counts.others_tested(listed, 1000.0).map(|(_, tests)| tests).collect::<Vec<_>>();
     assert_eq!(tests(None), [100.0]);
