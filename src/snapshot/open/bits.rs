@@ -1,9 +1,12 @@
 //! Sets of entities as bitmaps: stored in the snapshot, or made by a query.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use zerocopy::little_endian::U64;
+
+/// Words of sets that are put together at a time.
+const CHUNK: usize = 64;
 
 /// A set of entities: bit *i* mod 64 of word *i* div 64 is entity *i*.
 #[derive(Debug, Clone)]
@@ -68,6 +71,39 @@ impl<'a> Bits<'a> {
         std::iter::from_fn(move || cursor.next(self)).take_while(move |member| *member < end)
     }
 
+    /// Visits the members in `window` that all of the `others` have as well, ascending, until `visit` breaks.
+    pub(crate) fn each_common(
+        &self,
+        others: &[Bits<'_>],
+        window: &Range<u32>,
+        mut visit: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let words = window.start as usize / 64..self.words_len().min((window.end as usize).div_ceil(64));
+        for at in words.clone().step_by(CHUNK) {
+            let mut common = [u64::MAX; CHUNK];
+            let common = &mut common[..CHUNK.min(words.end - at)];
+            [self].into_iter().chain(others).for_each(|bits| bits.narrow(common, at));
+            for (word, at) in common.iter_mut().zip(at as u32..) {
+                while *word != 0 {
+                    let member = at * 64 + word.trailing_zeros();
+                    *word &= *word - 1;
+                    if window.contains(&member) {
+                        visit(member)?;
+                    }
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Drops from `words`, which stand for those from `at` on, the members that this set does not have.
+    fn narrow(&self, words: &mut [u64], at: usize) {
+        match &self.words {
+            Words::Mapped(all) => words.iter_mut().zip(&all[at..]).for_each(|(word, own)| *word &= own.get()),
+            Words::Made(all) => words.iter_mut().zip(&all[at..]).for_each(|(word, own)| *word &= own),
+        }
+    }
+
     /// A cursor before the member at `place`, counted from 0 in ascending order.
     pub(crate) fn cursor(&self, place: usize) -> Cursor {
         let mut left = place;
@@ -129,6 +165,7 @@ mod tests {
         #[test]
         fn members_are_those_that_were_put_in(
             members in prop::collection::btree_set(0..700_u32, 0..400), place in 0..500_usize, most in 1..9_usize,
+            other in prop::collection::vec(any::<u64>(), 11),
         ) {
             let mut words = vec![0_u64; 11];
             members.iter().for_each(|at| words[*at as usize / 64] |= 1 << (at % 64));
@@ -142,6 +179,16 @@ mod tests {
                 let within: Vec<u32> = members.iter().copied().filter(|at| window.contains(at)).collect();
                 prop_assert_eq!(bits.iter_within(&window).collect::<Vec<_>>(), within);
                 prop_assert_eq!(bits.iter_within(&(5000..6000)).next(), None);
+                for window in [window, 0..u32::MAX, 5000..6000] {
+                    let mut common = Vec::new();
+                    let others = [Bits::made(other.clone()), bits.clone()];
+                    let _ = bits.each_common(&others, &window, |at| {
+                        common.push(at);
+                        if common.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                    });
+                    let both = |at: &u32| window.contains(at) && others[0].holds(*at);
+                    prop_assert_eq!(common, members.iter().copied().filter(both).take(most).collect::<Vec<_>>());
+                }
                 let mut cursor = bits.cursor(place);
                 let runs: Vec<_> = std::iter::from_fn(|| bits.next_run(&mut cursor, most)).collect();
                 prop_assert!(runs.iter().all(|run| !run.is_empty() && run.len() <= most));

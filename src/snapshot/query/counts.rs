@@ -68,8 +68,8 @@ pub(super) struct WordCounts {
     pub(super) owners: usize,
     /// How many of these three kinds match.
     pub(super) kinds: usize,
-    /// The share of the collection that is in the stored set of the words' beginning, outside of which no song
-    /// matches.
+    /// The share of the collection that is in the stored set of the words, or of their beginning, outside of which no
+    /// song matches.
     pub(super) sieve: Option<f64>,
 }
 
@@ -94,19 +94,26 @@ impl Counts {
         self.others.iter().flatten()
     }
 
-    /// The same, each with how many of `tests` songs are tested for it: those that have passed the tests before.
+    /// The same, each with how many of `tests` songs are tested for it: those that have passed the tests before. A
+    /// stored set lists only songs that are in all sieves.
     pub(super) fn others_tested(
         &self,
         listed: Option<Source>,
         tests: f64,
-    ) -> impl Iterator<Item = (&WordCounts, f64)> {
+    ) -> impl Iterator<Item = (WordCounts, f64)> {
         let share = |words: &WordCounts| (words.songs as f64 / self.songs as f64).min(1.0);
         let words = self.words.as_ref().filter(|_| listed != Some(Source::Words));
-        let passed = tests * words.map_or(1.0, share);
+        let is_sieved = listed == Some(Source::Words) && self.is_ascending(Source::Words);
+        let sieves = self.others().filter(|_| is_sieved).filter_map(|words| words.sieve);
+        let passed = tests * words.map_or(1.0, share) * sieves.product::<f64>();
         self.others().scan(passed, move |passed, words| {
             let tested = *passed;
-            *passed *= share(words);
-            Some((words, tested))
+            let sieve = words.sieve.filter(|_| !is_sieved);
+            *passed *= match words.sieve {
+                Some(sieve) if is_sieved => (share(words) / sieve).min(1.0),
+                _ => share(words),
+            };
+            Some((WordCounts { sieve, ..*words }, tested))
         })
     }
 

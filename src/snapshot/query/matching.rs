@@ -152,7 +152,11 @@ impl<'q, 'a> Matching<'q, 'a> {
     ) -> ControlFlow<()> {
         match source {
             Source::Words => {
-                self.words.iter().try_for_each(|words| words.each_song(self.snapshot, window, &mut visit))
+                let sieves: Vec<_> =
+                    self.others.iter().filter_map(|(words, _)| words.sieve()).cloned().collect();
+                let listed =
+                    |words: &WordMatches<'_, '_>| words.each_song(self.snapshot, &sieves, window, &mut visit);
+                self.words.iter().try_for_each(listed)
             }
             Source::Owners(owner) => {
                 let (names, owners) = (&self.snapshot.names[owner], self.owners.get(owner));
@@ -191,11 +195,11 @@ impl<'q, 'a> Matching<'q, 'a> {
             Some((self.snapshot.songs.owners[owner], owners))
         });
         let costs = COSTS.of(&self.counts, listed);
-        // Words beyond those that are counted have few songs left to test.
-        let tested = self.counts.others_tested(listed, songs as f64).map(|(_, tests)| tests);
-        let others = self.others.iter().zip(tested.chain(std::iter::repeat(0.0)));
-        let others = others.map(|((words, counts), tests)| {
-            let (lookup, _) = costs.word_lookup(counts, tests);
+        let mut tested = self.counts.others_tested(listed, songs as f64);
+        let others = self.others.iter().map(|(words, counts)| {
+            // Words beyond those that are counted have few songs left to test.
+            let (counts, tests) = tested.next().unwrap_or((*counts, 0.0));
+            let (lookup, _) = costs.word_lookup(&counts, tests);
             words.test(self.snapshot, lookup, counts.songs)
         });
         Test { owners, words, others: others.collect() }

@@ -254,7 +254,7 @@ impl Planner<'_> {
     fn others(&self, listed: Option<Source>, tests: f64) -> f64 {
         let tested = self.counts.others_tested(listed, tests);
         let costs = self.costs.of(self.counts, listed);
-        tested.map(|(words, tests)| costs.word_lookup(words, tests).1).sum()
+        tested.map(|(words, tests)| costs.word_lookup(&words, tests).1).sum()
     }
 }
 

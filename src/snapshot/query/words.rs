@@ -84,7 +84,8 @@ impl<'q, 'a> WordMatches<'q, 'a> {
     pub(super) fn counts(&self, snapshot: &Snapshot<'a>) -> WordCounts {
         let (songs, owners) = match &self.found {
             Found::Set(set) => {
-                return WordCounts { is_stored_set: true, songs: set.len(), ..WordCounts::default() };
+                let sieve = self.share_of_sieve(snapshot);
+                return WordCounts { is_stored_set: true, songs: set.len(), sieve, ..WordCounts::default() };
             }
             Found::Suffixes { songs, owners } => (songs, owners),
         };
@@ -105,15 +106,29 @@ impl<'q, 'a> WordMatches<'q, 'a> {
         }
     }
 
+    fn share_of_sieve(&self, snapshot: &Snapshot<'a>) -> Option<f64> {
+        self.sieve().map(|sieve| sieve.len() as f64 / f64::from(snapshot.count(Kind::Song)))
+    }
+
+    /// A stored set that holds all songs that match.
+    pub(super) fn sieve(&self) -> Option<&Bits<'a>> {
+        match &self.found {
+            Found::Set(set) => Some(set),
+            Found::Suffixes { .. } => self.sieve.as_ref(),
+        }
+    }
+
     /// Visits the songs in `window` until `visit` breaks. A song that matches by several names comes several times.
+    /// Words with a stored set list only songs that are in all `sieves`.
     pub(super) fn each_song(
         &self,
         snapshot: &Snapshot<'a>,
+        sieves: &[Bits<'_>],
         window: &Range<u32>,
         mut visit: impl FnMut(u32) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let (songs, owners) = match &self.found {
-            Found::Set(set) => return set.iter_within(window).try_for_each(visit),
+            Found::Set(set) => return set.each_common(sieves, window, visit),
             Found::Suffixes { songs, owners } => (songs, owners),
         };
         match *window == ALL {
@@ -135,11 +150,11 @@ impl<'q, 'a> WordMatches<'q, 'a> {
         let mut set = IndexSet::new(snapshot.count(Kind::Song), songs);
         // One loop for each form of the set: a look at the form for each song would triple the time.
         let _ = match &mut set {
-            IndexSet::Dense(words) => self.each_song(snapshot, &ALL, |song| {
+            IndexSet::Dense(words) => self.each_song(snapshot, &[], &ALL, |song| {
                 words[song as usize / 64] |= 1 << (song % 64);
                 ControlFlow::Continue(())
             }),
-            sparse => self.each_song(snapshot, &ALL, |song| {
+            sparse => self.each_song(snapshot, &[], &ALL, |song| {
                 sparse.add(song);
                 ControlFlow::Continue(())
             }),

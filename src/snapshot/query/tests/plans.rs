@@ -221,3 +221,21 @@ fn of_several_words_the_later_ones_test_what_the_first_ones_leave() {
     assert_eq!(lookup(None, 1300), WordLookup::Names { own_set: false });
     assert_eq!(lookup(None, 1100), WordLookup::Names { own_set: true });
 }
+
+#[test]
+fn songs_outside_of_a_sieve_are_not_tested_by_names() {
+    let words =
+        |songs, sieve| WordCounts { is_stored_set: false, songs, own: songs, owners: 1, kinds: 1, sieve };
+    let cost = |sieve| COSTS.word_lookup(&words(50_000, sieve), 1000.0);
+    // All songs into a set cost more than the names of a tenth, and less than those of all.
+    assert_eq!(cost(Some(0.1)).0, WordLookup::Names { own_set: false });
+    assert!(cost(Some(0.1)).1 < cost(Some(0.5)).1 && cost(Some(0.5)).1 < cost(None).1);
+    let set = WordCounts { is_stored_set: true, songs: 2000, ..words(0, Some(0.02)) };
+    let tests = |rarest, listed| {
+        let counts = several(rarest, words(10_000, Some(0.2)));
+        counts.others_tested(listed, 1000.0).map(|(words, tests)| (words.sieve, tests)).collect::<Vec<_>>()
+    };
+    // A stored set lists only songs of the sieve; suffixes list all.
+    assert_eq!(tests(set, Some(Source::Words)), [(None, 200.0)]);
+    assert_eq!(tests(words(2000, None), Some(Source::Words)), [(Some(0.2), 1000.0)]);
+}
