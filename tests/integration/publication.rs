@@ -189,12 +189,18 @@ fn node_that_starts_with_a_kept_snapshot_does_not_go_back_either() {
     let old = fs::read(&pointer).expect("a pointer");
     publisher.publish(4);
     let kept = publisher.folder.path().join("kept");
-    let node = || publisher.node().flag(&format!("--snapshot-path={}", kept.display())).start();
-    let first = node();
+    let node = || publisher.node().flag(&format!("--snapshot-path={}", kept.display()));
+    let first = node().start();
     first.wait_log("snapshot saved");
     first.assert_clean_shutdown();
     fs::write(&pointer, old).expect("a pointer");
-    let second = node();
+    // The same snapshot may be in systemd's descriptor store.
+    let stored = fs::File::open(&kept).expect("a snapshot");
+    let from_systemd = node().passing(vec![("snapshot", stored.into())]).start();
+    from_systemd.wait_log("the store is behind");
+    assert_eq!(artists(&from_systemd), 4);
+    from_systemd.assert_clean_shutdown();
+    let second = node().start();
     second.wait_log("the store is behind");
     assert_eq!(artists(&second), 4);
     publisher.publish(5);

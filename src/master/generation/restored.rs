@@ -59,11 +59,10 @@ impl Restored {
         let source = if loaded.work == Work::Substitute { Source::Substitute } else { source };
         let is_fresh = source == Source::Origin;
         let (mut contents, url) = (loaded.contents, config.source_url());
+        if let Some(note) = self.note.as_ref().filter(|_| [Source::Saved, Source::Stored].contains(&source)) {
+            contents = note.complete(contents, &url);
+        }
         if let (Source::Saved, Some(path)) = (source, config.snapshot_path.as_deref()) {
-            contents = match &self.note {
-                Some(note) => note.complete(contents, &url),
-                None => contents,
-            };
             self.saver.holds(path, Note::of(&contents, &url));
         }
         Served {
@@ -147,11 +146,10 @@ pub(crate) fn again(loaded: &Contents, origin: Origin, current: Option<&Served>)
     })
 }
 
-/// The note of a snapshot that a former master has saved.
+/// The note of a snapshot that a former master has saved. One that it has left to systemd is mostly the same.
 fn note_of(kept: Option<&Kept>, config: &Config, log: &Logger) -> Option<Note> {
-    let (Some(Kept::Saved(snapshot)), Some(path)) = (kept, config.snapshot_path.as_deref()) else {
-        return None;
-    };
+    let (Kept::Saved(snapshot) | Kept::Stored(snapshot)) = kept?;
+    let path = config.snapshot_path.as_deref()?;
     let unread = |error| {
         let path = Note::path(path);
         warn!(log, "the revision of the saved snapshot is not known: {}", error; "path" => %path.display());
