@@ -263,7 +263,7 @@ impl Shell {
     fn tell_failure(&mut self, current: u64, reason: &Reason, now: Instant) {
         let message = format!("reload failed, generation {current} goes on serving: {reason}");
         if self.freshness.is_behind() {
-            // Each load finds the same older rows, so the log reports them once.
+            // Each load finds the same older rows: only the first is an error in the log.
             return match self.freshness.news_of_behind() {
                 Some(_) => error!(self.logger(), "{}", message),
                 None => info!(self.logger(), "{}", message),
@@ -281,7 +281,8 @@ impl Shell {
     /// Starts the program again beside this one. If `replaces` is true, this master ends when the new one
     /// serves.
     ///
-    /// # Errors The reason why the program did not start; it is in the log already.
+    /// # Errors
+    /// The reason why the program did not start; it is in the log already.
     pub(crate) fn upgrade(&mut self, replaces: bool) -> Result<(), Reason> {
         let listeners = self.generations.current().map(|current| current.listeners());
         let started = self.succession.start(listeners, self.workers.mail().address(), replaces);

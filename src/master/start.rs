@@ -62,7 +62,8 @@ impl Prepared {
 
     /// Opens everything that the first generation needs and that outlives it.
     ///
-    /// # Errors The address, the file or the memory that is not available.
+    /// # Errors
+    /// The address, the file or the memory that is not available.
     pub(crate) fn open(
         self,
         overrides: Overrides,

@@ -93,7 +93,7 @@ impl Arbiter {
         self.stop_with(ExitCode::Worker, Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions);
     }
 
-    /// Whether a worker would lose requests, or a coming generation may do better.
+    /// Whether the end of the master would lose requests of a worker, or a coming generation may do better.
     fn somebody_serves(&self, now: Instant) -> bool {
         let old = |child: &Child| now.saturating_duration_since(child.born) >= HEALTHY_LIFE;
         let former = |child: &Child| Some(child.generation) != self.current;

@@ -106,8 +106,9 @@ const NICE: i32 = 10;
 /// Forks a child that takes its first steps, runs `body` and exits with its code. The caller has blocked all
 /// signals.
 ///
-/// # Errors The kernel's error, or the finding that this process has more than one thread: its child could
-/// inherit a lock that no thread will ever release.
+/// # Errors
+/// The kernel's error, or the finding that this process has more than one thread: its child could inherit a
+/// lock that no thread will ever release.
 pub(crate) fn fork(first: &FirstSteps<'_>, body: impl FnOnce() -> ExitCode) -> io::Result<Pid> {
     fork_only(|| match first_steps(first) {
         Ok(()) => body(),
@@ -120,7 +121,8 @@ pub(crate) fn fork(first: &FirstSteps<'_>, body: impl FnOnce() -> ExitCode) -> i
 
 /// Forks a child that takes no first steps, because it becomes another program.
 ///
-/// # Errors As with [`fork`], with a remedy.
+/// # Errors
+/// As with [`fork`], with a remedy.
 #[allow(unsafe_code)]
 pub(crate) fn fork_only(body: impl FnOnce() -> ExitCode) -> io::Result<Pid> {
     let threads = threads()?;
@@ -252,7 +254,8 @@ pub(crate) fn own_pid() -> Pid {
 
 /// Takes a descriptor that was passed to this process. Call it once for each, at the start.
 ///
-/// # Errors The process has no such descriptor.
+/// # Errors
+/// The process has no such descriptor.
 #[allow(unsafe_code)]
 pub(crate) fn own(fd: RawFd) -> nix::Result<OwnedFd> {
     // The number comes from outside and may be wrong. A negative one is no descriptor, and -1 is no value of

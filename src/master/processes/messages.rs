@@ -30,7 +30,8 @@ const LEN: usize = 8;
 impl Message {
     /// Writes the message, with the pid of this process.
     ///
-    /// # Errors The kernel's error with the pipe.
+    /// # Errors
+    /// The kernel's error with the pipe.
     pub(crate) fn send(self, mut to: &File) -> io::Result<()> {
         let mut bytes = [0; LEN];
         bytes[..4].copy_from_slice(&(self as i32).to_le_bytes());
@@ -63,7 +64,8 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     /// An empty mailbox.
     ///
-    /// # Errors The kernel's error.
+    /// # Errors
+    /// The kernel's error.
     pub(crate) fn open() -> io::Result<Self> {
         let (messages, to) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         Ok(Mailbox { messages: messages.into(), to })

@@ -22,7 +22,8 @@ pub(crate) struct ReportTo(File);
 
 /// Makes both ends of a report's pipe.
 ///
-/// # Errors The kernel's error.
+/// # Errors
+/// The kernel's error.
 pub(crate) fn report() -> io::Result<(Awaited, ReportTo)> {
     let (from, to) = pipe2(OFlag::O_CLOEXEC)?;
     Ok((Awaited(from), ReportTo(to.into())))

@@ -37,7 +37,8 @@ impl Signals {
     /// Blocks the signals in this process and in every process that it forks later. With `nohup` the server
     /// outlives its terminal.
     ///
-    /// # Errors The kernel's error.
+    /// # Errors
+    /// The kernel's error.
     pub(crate) fn block(nohup: bool) -> io::Result<Self> {
         let mut set = SigSet::empty();
         MEANINGS.iter().for_each(|(signal, _)| set.add(*signal));

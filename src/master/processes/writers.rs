@@ -76,7 +76,8 @@ impl Writers {
     /// Returns the way to the process that writes a file of `config`. A process that does not run yet starts;
     /// one that runs opens its file again. `log` takes the messages about an access log.
     ///
-    /// # Errors The process does not open the file within `patience`.
+    /// # Errors
+    /// The process does not open the file within `patience`.
     pub(crate) fn relay(
         &self,
         file: LogFile,
