@@ -89,7 +89,7 @@ impl Setting {
         self.name.map_or_else(|| self.key.to_ascii_lowercase().replace('_', "-"), str::to_owned)
     }
 
-    /// The hint by which a shell completes the value: `Other` keeps it from files.
+    /// The hint with which a shell completes the value: `Other` keeps it from offering files.
     pub(super) fn hint(&self) -> ValueHint {
         match (self.kind, self.value) {
             (Kind::File, _) => ValueHint::FilePath,
@@ -99,12 +99,12 @@ impl Setting {
             (Kind::Text(_), "URL") => ValueHint::Url,
             (Kind::Text([]) | Kind::List | Kind::Repeated, _) => ValueHint::Other,
             (Kind::Integer(..) | Kind::Bytes | Kind::Interval(..) | Kind::Mode, _) => ValueHint::Other,
-            // The words are all that a shell proposes.
+            // The shell offers only these words.
             (Kind::Text(_) | Kind::Truth, _) => ValueHint::Unknown,
         }
     }
 
-    /// The default as a flag would say it.
+    /// The default in the notation of a flag.
     pub(super) fn default(&self) -> String {
         let shown = |value: &toml::Value| match value {
             toml::Value::String(text) => text.clone(),
