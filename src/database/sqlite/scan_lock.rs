@@ -98,7 +98,8 @@ fn open(lock: &Path) -> io::Result<File> {
         .open(lock)
 }
 
-/// As SQLite does with its journal: or a scan by root would keep out those of the owner.
+/// Gives the file to the owner of the database, as SQLite does with its journal: otherwise a scan by root would
+/// keep out those of the owner.
 fn give_to_owner_of(path: &Path, file: &File) {
     if let Ok(database) = path.metadata()
         && geteuid().is_root()

@@ -171,8 +171,8 @@ impl Chunks {
         Ok(Some(Chunk { name, claimed, from, to }))
     }
 
-    /// Returns the next chunk. If there is none and a chunk named `wanted` is still missing,
-    /// returns the first of that name near the first chunk: an earlier size was wrong.
+    /// Returns the next chunk. If there is none and a chunk named `wanted` is still missing, returns the
+    /// first of that name near the first chunk: then an earlier size was wrong.
     ///
     /// # Errors
     /// Those of reading.
@@ -276,12 +276,12 @@ pub(super) fn number(bytes: &[u8], at: usize, len: usize, order: ByteOrder) -> u
     })
 }
 
-/// Returns a number of two bytes, as [`number`] gives it.
+/// Returns a number of two bytes, as [`number`] does.
 pub(super) fn number16(bytes: &[u8], at: usize, order: ByteOrder) -> u16 {
     number(bytes, at, 2, order) as u16
 }
 
-/// Returns a number of four bytes, as [`number`] gives it.
+/// Returns a number of four bytes, as [`number`] does.
 pub(super) fn number32(bytes: &[u8], at: usize, order: ByteOrder) -> u32 {
     number(bytes, at, 4, order) as u32
 }

@@ -95,7 +95,7 @@ pub fn try_bytes(name: &Path, bytes: Vec<u8>) -> Trial {
     }
 }
 
-/// The result of a look at one file.
+/// The result of reading one file.
 pub(super) struct Look {
     /// The stamps of the file before it was read.
     pub(super) stamps: Stamps,
