@@ -1,4 +1,4 @@
-//! One file: is it audio, how long does it play, and what do its tags say?
+//! One file: whether it is audio, its playing time, and the values of its tags.
 //!
 //! `probe` finds the format by the content, and each format has its own reader. A reader asks
 //! `source` for the bytes it needs and fills a [`Reading`]. This file reads the tags around the

@@ -23,7 +23,7 @@ struct Table {
     songs: BTreeMap<Uuid, SongRow>,
 }
 
-/// What happens to the rows.
+/// The edits of the rows.
 #[derive(Debug, Clone)]
 enum Edit {
     AddName(Owner, Uuid, String),

@@ -206,7 +206,7 @@ fn of_several_words_the_later_ones_test_what_the_first_ones_leave() {
     let tests = |listed| counts.others_tested(listed, 1000.0).map(|(_, tests)| tests).collect::<Vec<_>>();
     assert_eq!(tests(None), [100.0]);
     assert_eq!(tests(Some(Source::Words)), [1000.0]);
-    // A test by the name of a song that stands apart costs what 50 songs cost in a set; in a walk, 12.
+    // A test by the name of a song that stands apart costs as much as 50 songs cost in a set; in a walk, 12.
     let lookup = |listed, songs| COSTS.of(&counts, listed).word_lookup(&words(songs), 100.0).0;
     assert_eq!(lookup(Some(Source::Words), 5100), WordLookup::Names { own_set: false });
     assert_eq!(lookup(Some(Source::Words), 4900), WordLookup::Names { own_set: true });
