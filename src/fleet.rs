@@ -148,7 +148,7 @@ impl Fleet {
         }
         match silent {
             0 => {}
-            silent => faults.push(format!("{silent} of {count} cannot be asked")),
+            silent => faults.push(format!("{silent} of {count} show no status")),
         }
         match stale.count() {
             0 => {}
@@ -323,7 +323,7 @@ mod tests {
         assert!(equal.to_string().ends_with("\n2 of 2 serve the same collection\n"), "{equal}");
         for (other, verdict) in [
             (node("b", Some("1f"), false), "2 different collections are served"),
-            (node("b", None, false), "1 of 2 cannot be asked"),
+            (node("b", None, false), "1 of 2 show no status"),
             (node("b", Some("0f"), true), "b: gone\n1 of 2 may be stale"),
             (node("b", Some("1f"), true), "2 different collections are served; 1 of 2 may be stale"),
         ] {

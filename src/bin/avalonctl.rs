@@ -22,7 +22,7 @@ use avalon::snapshot::{self, Snapshot, VERSION, VERSIONS, Verify, inspect};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use serde::Deserialize;
 
-/// Tells how a running avalon-master is, and steers it.
+/// Shows the state of a running avalon-master, and controls it.
 #[derive(Parser)]
 #[command(
     name = "avalonctl",
@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Show how the server and each worker are
+    /// Show the state of the server and of each worker
     Status {
         /// As JSON; times in seconds, memory in bytes
         #[arg(long)]
@@ -80,7 +80,7 @@ enum Action {
     Upgrade,
     /// Change the number of workers
     Workers {
-        /// How many there are to be, from 1 to 256
+        /// The new number of workers, from 1 to 256
         #[arg(value_hint = ValueHint::Other)]
         count: usize,
     },

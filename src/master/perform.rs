@@ -243,7 +243,7 @@ impl Shell {
             self.desk.revision_serves(revision, number);
         }
         if serves && let Err(error) = self.succession.tell_serving() {
-            warn!(self.logger(), "the former master cannot be told"; "error" => %error);
+            warn!(self.logger(), "the former master did not hear that this one serves"; "error" => %error);
         }
         let status = self.view(arbiter).line();
         match self.generations.current() {

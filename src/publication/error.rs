@@ -123,10 +123,10 @@ impl fmt::Display for PublicationError {
                     revision(served)
                 )
             }
-            Self::ReadOnly => f.write_str("this store is only read; publish to its file:// or s3:// URL"),
-            Self::Busy => f.write_str("other publishers always came first; try again"),
+            Self::ReadOnly => f.write_str("this store is read-only; publish to its file:// or s3:// URL"),
+            Self::Busy => f.write_str("other publishers were faster in every try; try again"),
             Self::Unknown(known) => {
-                write!(f, "no such publication is kept; these can be returned to: {known}")
+                write!(f, "the store keeps no such publication; a roll-back can return to: {known}")
             }
             Self::Local(error) => error.fmt(f),
         }

@@ -234,9 +234,9 @@ fn exit_codes_are_as_the_help_says() {
         (&publisher, &["--url=", "--from-database"], 2, "name a store"),
         (&none, &["--from-database"], 2, "not a URL of a store"),
         (&missing, &["--from-database"], 1, "/no/such/folder"),
-        (&publisher, &["--url=http://127.0.0.1:9/", "--from-database"], 1, "only read"),
+        (&publisher, &["--url=http://127.0.0.1:9/", "--from-database"], 1, "read-only"),
         (&publisher, &["--from-database"], 0, ""),
-        (&publisher, &["--rollback"], 1, "these can be returned to"),
+        (&publisher, &["--rollback"], 1, "a roll-back can return to"),
     ] {
         let (got, out, err) = of.run(arguments);
         assert!(got == code && err.contains(message), "{arguments:?}: {got} {out} {err}");

@@ -175,7 +175,7 @@ impl Arbiter {
     fn scale(&mut self, change: impl Fn(usize) -> usize, actions: &mut Vec<Action>) {
         let wanted = self.next.as_mut().map_or(&mut self.workers, |next| &mut next.workers);
         if !WORKERS.contains(&change(*wanted)) {
-            let message = format!("{wanted} workers are as far as it goes");
+            let message = format!("{wanted} workers are the limit");
             return actions.push(Action::Log(Level::Warning, message));
         }
         *wanted = change(*wanted);

@@ -299,8 +299,8 @@ fn bind_beside(
     let Some(first) = in_the_way.first() else { return Err(io::ErrorKind::AddrInUse.into()) };
     let ours = || {
         let message = format!(
-            "our own former address {} is in the way, as it is closed only when the new one serves; stop \
-             and start the server to change it, or reload twice: first without any of the two",
+            "the server's own former address {} is in the way, as the server closes it only when the new one \
+             serves; stop and start the server to change it, or reload twice: first without any of the two",
             first.shown()
         );
         io::Error::new(io::ErrorKind::AddrInUse, message)

@@ -59,7 +59,7 @@ impl Names {
             && let Err(error) = self.lookout.ask(paths(), config)
             && self.is_news(Path::new(""))
         {
-            warn!(log, "sockets and the pid file are not looked after"; "error" => %error);
+            warn!(log, "sockets and the pid file are not checked"; "error" => %error);
         }
     }
 
@@ -98,7 +98,7 @@ impl Names {
                 Err(_) => {}
             },
             Holder::Another if self.is_news(path) => {
-                error!(log, "{} is another's by now; remove that, or send SIGHUP", key;
+                error!(log, "{} belongs to another program now; remove its file, or send SIGHUP", key;
                     "path" => %path.display());
             }
             Holder::Another => {}

@@ -85,7 +85,7 @@ impl Shell {
             };
             info!(
                 self.logger(),
-                "the database does not tell the revision of its rows (avalon_revision); {}", instead
+                "the database does not report the revision of its rows (avalon_revision); {}", instead
             );
         }
     }

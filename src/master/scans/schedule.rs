@@ -164,7 +164,7 @@ impl Scans {
         let scanned = match &outcome.result {
             Ok(scanned) => scanned,
             Err(reason) if self.is_news(Some(reason.as_str())) => {
-                return error!(log, "the scan has failed, what is served stays: {}", reason;
+                return error!(log, "the scan has failed, the served rows stay: {}", reason;
                     "exit_code" => outcome.exit_code);
             }
             Err(_) => return info!(log, "the scan has failed again"; "exit_code" => outcome.exit_code),
