@@ -276,7 +276,7 @@ fn has_duplicates(connection: &Connection, table: &str) -> rusqlite::Result<bool
     connection.prepare(&format!("SELECT 1 FROM {table} GROUP BY id HAVING count(*) > 1"))?.exists([])
 }
 
-/// An id in the spelling of avalonms only: a row with another spelling would not be found by its id.
+/// An id in the spelling of avalonms only: a look-up by the id would miss a row with another spelling.
 fn id(row: &Row<'_>, index: usize) -> Option<Uuid> {
     let ValueRef::Text(digits) = row.get_ref(index).ok()? else {
         return None;

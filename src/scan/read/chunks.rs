@@ -15,7 +15,7 @@ const CHUNKS_MAX: usize = 10_000;
 const ZEROS_MAX: u64 = 16;
 /// Most comparisons of a name in one window.
 const NAMES_MAX: usize = 64;
-/// Distance from the first chunk within which a chunk is searched by its name.
+/// Distance from the first chunk within which the reader searches a chunk by its name.
 const SEARCH_MAX: u64 = 4 * WINDOW as u64;
 
 /// How a container writes the heads of its chunks.
@@ -78,7 +78,7 @@ impl Layout {
 /// A chunk. Offsets are those of the view in which it was found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chunk {
-    /// The name; one of four bytes is followed by zeros.
+    /// The name; zeros follow one of four bytes.
     name: [u8; 16],
     /// Bytes of the body as its head states them.
     pub(super) claimed: u64,
