@@ -4,7 +4,7 @@
 //! and keeps the first ones in the order. A walk follows the order and tests all songs, until enough match.
 //! The cost of a listing grows with the number of its songs; a walk costs less the more songs match.
 //!
-//! The module is pure: counts in, plan out. Tests at its end say which counts give which plan, and
+//! The module is pure: counts in, plan out. `tests/plans.rs` says which counts give which plan, and
 //! `tests/costs.rs` measures whether the costs are right.
 
 use std::fmt;
