@@ -210,7 +210,7 @@ fn database_is_read_at_the_start_if_nothing_can_be_fetched_and_the_store_later()
     publisher.publish(3);
     node.wait_log("snapshot fetched");
     crate::harness::eventually("the published rows", || (artists(&node) == 3).then_some(()));
-    // What serves is better than the database.
+    // The served rows take precedence over those of the database.
     publisher.publish(4);
     fs::remove_file(publisher.object()).expect("an object");
     node.signal(nix::sys::signal::Signal::SIGHUP);
