@@ -1,8 +1,8 @@
-//! The vocabulary of the API: endpoints, parameters and fields, each name once.
+//! The vocabulary of the API: it defines the name of each endpoint, parameter and field once.
 //!
-//! The rooms share these types, so that the snapshot, the worker, the scoreboard and telemetry
-//! agree without knowing each other. No logic is here but that of names. A test compares the tables of docs/api.md
-//! with them.
+//! The rooms share these types, so that the snapshot, the worker, the scoreboard and telemetry agree without
+//! knowing each other. The only logic here is about names. A test compares the tables of docs/api.md with
+//! them.
 
 use crate::model::{Kind, Owner};
 
@@ -11,7 +11,7 @@ use crate::model::{Kind, Owner};
 pub enum Endpoint {
     /// The version, as text.
     Version,
-    /// A constant, once the server serves.
+    /// A constant that says that the server serves.
     Heartbeat,
     /// The server's state, as JSON.
     Status,
@@ -30,7 +30,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// All of them. The place of an endpoint is its number on the scoreboard.
+    /// All endpoints. The position of an endpoint in this list is its number on the scoreboard.
     pub const ALL: [Endpoint; 15] = [
         Endpoint::Version,
         Endpoint::Heartbeat,
@@ -64,7 +64,8 @@ impl Endpoint {
         }
     }
 
-    /// Its path below `REQUEST_PATH`, without a slash in front: nothing for the page; `{id}` stands for any id.
+    /// Its path below `REQUEST_PATH`, without a slash in front. The path of the page is empty; `{id}` stands
+    /// for any id.
     pub const fn path(self) -> &'static str {
         match self {
             Endpoint::Entity(Kind::Of(Owner::Album)) => "albums/{id}",
@@ -89,9 +90,9 @@ pub enum Parameter {
     Order,
     /// The direction of the order.
     Direction,
-    /// How many entities at most.
+    /// The largest number of entities in the answer.
     Limit,
-    /// How many entities to skip.
+    /// The number of entities to skip.
     Offset,
     /// The name of the album, artist or genre of songs.
     Name(Owner),
@@ -99,20 +100,20 @@ pub enum Parameter {
     Id(Owner),
     /// The id of the entity itself.
     OwnId,
-    /// `query` of songs, of which an album, artist or genre must have one.
+    /// `query` for songs: the album, artist or genre must have a song that matches.
     SongQuery,
-    /// `words` of such songs.
+    /// `words` for songs: the album, artist or genre must have a song that matches.
     SongWords,
-    /// Whether to count the songs of each.
+    /// Whether to count the songs of each entity.
     Counts,
-    /// Whether to count all that match.
+    /// Whether to count all entities that match.
     Total,
     /// The hash of the collection that the client has begun to read.
     Snapshot,
 }
 
 impl Parameter {
-    /// All of them.
+    /// All parameters.
     pub const ALL: [Parameter; 18] = [
         Parameter::Query,
         Parameter::Words,
@@ -159,7 +160,7 @@ impl Parameter {
         Parameter::ALL.into_iter().find(|parameter| parameter.name() == name)
     }
 
-    /// Whether the list of `kind` has it.
+    /// Whether the list of `kind` accepts it.
     pub const fn is_of(self, kind: Kind) -> bool {
         match self {
             Parameter::Name(_) => matches!(kind, Kind::Song),
@@ -177,7 +178,7 @@ impl Parameter {
     }
 }
 
-/// A direction of an order. Equal values stand in default order either way.
+/// A direction of an order. Equal values stay in default order in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// Small to great.
@@ -187,7 +188,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Both, the default first.
+    /// Both directions, the default first.
     pub const ALL: [Direction; 2] = [Direction::Ascending, Direction::Descending];
 
     /// Its name in a query string.
@@ -237,12 +238,12 @@ impl Field {
         Field::GenreId,
     ];
 
-    /// The field called `name`, if entities of `kind` have it.
+    /// The field called `name`, if entities of `kind` have such a field.
     pub fn parse(kind: Kind, name: &str) -> Option<Field> {
         Field::ALL.into_iter().find(|field| field.name() == name && field.is_of(kind))
     }
 
-    /// Whether entities of `kind` have it.
+    /// Whether entities of `kind` have this field.
     pub const fn is_of(self, kind: Kind) -> bool {
         matches!(kind, Kind::Song) || matches!(self, Field::Id | Field::Name)
     }

@@ -1,8 +1,8 @@
-//! How many cases property tests play.
+//! The number of cases that a property test runs.
 
 use proptest::test_runner::Config;
 
-/// As many cases as `PROPTEST_CASES` says (`scripts/test --long` sets it), else a few.
+/// Returns the number that `PROPTEST_CASES` names (`scripts/test --long` sets it), else `few`.
 pub(crate) fn cases(few: u32) -> Config {
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => Config::default(),

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write, stdout};
 
 use clap::ValueEnum;
 
-/// Columns that a line of help has at most.
+/// Most columns of a line of help.
 const HELP_COLUMNS: usize = 96;
 
 /// An error with its causes, in one line.
@@ -14,10 +14,10 @@ pub fn chain(error: &dyn Error) -> String {
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
-/// Writes `text` to standard output. If the reader has closed the pipe, that is a success.
+/// Writes `text` to standard output. A pipe that the reader has closed counts as success.
 ///
 /// # Errors
-/// The error of writing to standard output; a closed pipe is none.
+/// The error of writing to standard output; a closed pipe is not an error.
 pub fn print(text: &str) -> io::Result<()> {
     match stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
@@ -37,7 +37,7 @@ pub fn exit_codes<E: ValueEnum>(number: impl Fn(&E) -> u8) -> String {
     "Exit codes:".to_owned() + &E::value_variants().iter().filter_map(entry).collect::<String>()
 }
 
-/// `text` in lines that begin in the column `indent`, all but the first with blanks before it.
+/// Folds `text` into lines that begin in the column `indent`; the caller writes the indent of the first line.
 fn folded(text: &str, indent: usize) -> String {
     let mut lines = String::new();
     let mut column = indent;

@@ -1,8 +1,8 @@
 //! Several servers of one collection, seen from outside: the rows of each, and whether all serve
 //! the same.
 //!
-//! All servers are asked for their `status` over HTTP at once. There is no other traffic and no
-//! list of servers: the caller names them.
+//! The caller names the servers, and [`Fleet::ask`] asks all of them at once for their `status` over HTTP.
+//! The program keeps no list of servers, and servers do not talk to each other for it.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -18,9 +18,9 @@ use crate::control::SourceStatus;
 
 /// Longest time for the answer of one server, from the look-up of its name to the last byte.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Upper bound of a status, which has a few hundred bytes for each worker.
+/// Upper bound of the bytes of a status; a real one has a few hundred bytes for each worker.
 const STATUS_MAX: u64 = 1 << 20;
-/// The path of the API if a URL names none.
+/// The path of the API if the URL has none.
 const REQUEST_PATH: &str = "/avalon";
 
 /// The URL of a server.
@@ -34,8 +34,8 @@ pub struct NodeUrlError(&'static str);
 impl std::str::FromStr for NodeUrl {
     type Err = NodeUrlError;
 
-    /// Parses `HOST[:PORT]`, or a URL with `http` or `https` and perhaps the `REQUEST_PATH` of that
-    /// server.
+    /// Parses `HOST[:PORT]`, or a URL with `http` or `https` whose path, if there is one, is the
+    /// `REQUEST_PATH` of that server.
     fn from_str(text: &str) -> Result<NodeUrl, NodeUrlError> {
         let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let uri: Uri =
@@ -106,7 +106,7 @@ pub struct Node {
 /// The servers, in the order of the caller.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fleet {
-    /// Whether all have answered, with the same rows, and none is stale.
+    /// Whether all servers have answered, serve the same rows, and are not stale.
     pub is_equal: bool,
     /// The servers.
     pub nodes: Vec<Node>,
@@ -135,7 +135,7 @@ impl Fleet {
         Fleet { is_equal, nodes }
     }
 
-    /// Returns the last line of the table.
+    /// Returns the last line of the table, which says whether the servers agree.
     fn verdict(&self) -> String {
         let count = self.nodes.len();
         let silent = self.nodes.iter().filter(|node| node.status.is_none()).count();
@@ -148,7 +148,7 @@ impl Fleet {
         }
         match silent {
             0 => {}
-            silent => faults.push(format!("{silent} of {count} cannot be asked")),
+            silent => faults.push(format!("{silent} of {count} show no status")),
         }
         match stale.count() {
             0 => {}
@@ -205,7 +205,7 @@ impl Error for NodeError {
 
 /// Asks the server at this URL for its status.
 fn ask(url: &str) -> Result<NodeStatus, NodeError> {
-    // This ignores proxies of the environment, which could answer for the servers.
+    // The request ignores proxies of the environment, which could answer for the servers.
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
         .http_status_as_error(false)
@@ -229,7 +229,7 @@ fn ask(url: &str) -> Result<NodeStatus, NodeError> {
     }
 }
 
-/// A table.
+/// Writes the servers as a table, with the verdict as its last line.
 impl fmt::Display for Fleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width =
@@ -323,7 +323,7 @@ mod tests {
         assert!(equal.to_string().ends_with("\n2 of 2 serve the same collection\n"), "{equal}");
         for (other, verdict) in [
             (node("b", Some("1f"), false), "2 different collections are served"),
-            (node("b", None, false), "1 of 2 cannot be asked"),
+            (node("b", None, false), "1 of 2 show no status"),
             (node("b", Some("0f"), true), "b: gone\n1 of 2 may be stale"),
             (node("b", Some("1f"), true), "2 different collections are served; 1 of 2 may be stale"),
         ] {

@@ -1,6 +1,6 @@
-//! Ids as avalonms makes them: UUID version 5 of a namespace per kind and a text
-//! in UTF-8. Names are taken in lower case and otherwise as they are: nothing is
-//! trimmed and nothing is normalised, so NFC and NFD spellings differ.
+//! Ids as avalonms makes them: UUID version 5 of a text in UTF-8, with one namespace for each kind. The text
+//! of a name is its lower case and otherwise unchanged, neither trimmed nor normalised: NFC and NFD spellings
+//! have different ids.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -14,7 +14,7 @@ const ARTIST: Uuid = uuid::uuid!("fe4df0f6-2c55-4ba6-acf3-134eae3e710e");
 const GENRE: Uuid = uuid::uuid!("dd8dbd9c-8ed7-4719-80c5-71d978665dd0");
 const SONG: Uuid = uuid::uuid!("4151ace3-6a98-41cd-a3de-8c242654cb67");
 
-/// The id of an album; all albums of one name share it, also of different artists.
+/// The id of an album. All albums with the same name share it, even those of different artists.
 pub fn album(name: &str) -> Uuid {
     of_name(&ALBUM, name)
 }
@@ -29,8 +29,8 @@ pub fn genre(name: &str) -> Uuid {
     of_name(&GENRE, name)
 }
 
-/// The id of the song in the file at `path`, which must be absolute. The raw bytes
-/// count, so a path that is not UTF-8 has an id too.
+/// The id of the song in the file at `path`, which must be absolute. It is made of the raw bytes, so a path
+/// that is not UTF-8 has an id too.
 pub fn song(path: &Path) -> Uuid {
     Uuid::new_v5(&SONG, path.as_os_str().as_bytes())
 }

@@ -1,12 +1,13 @@
 //! Avalon Music Server: the metadata of a music collection as JSON, from a pre-forked
 //! server over one memory-mapped snapshot.
 //!
-//! The rooms, in the order in which data walks through them (ARCHITECTURE.md has the map):
+//! The rooms, in the order in which data passes through them (ARCHITECTURE.md has the map):
 //!
-//! - [`config`]: the choices of an operator (defaults, file, environment, flags), all of them checked
-//! - [`api`], [`model`], [`ids`], [`text`]: names of the API, plain data, stable ids, text as the API compares it
-//! - [`scan`]: finding audio files, reading their tags, making rows of them
-//! - [`database`]: rows in and rows out of SQLite and PostgreSQL
+//! - [`config`]: the operator's settings (defaults, file, environment, flags), all of them checked
+//! - [`api`], [`model`], [`ids`], [`text`]: names of the API, plain data, stable ids, text as the API
+//!   compares it
+//! - [`scan`]: finds audio files, reads their tags, makes rows of them
+//! - [`database`]: reads rows from SQLite and PostgreSQL, and writes them
 //! - [`snapshot`]: the collection as one immutable, mapped, queryable object
 //! - [`publication`]: snapshots in a store that many servers share
 //! - [`scoreboard`]: shared memory in which workers report their state

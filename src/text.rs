@@ -1,7 +1,7 @@
 //! Text comparison of the API.
 //!
-//! Two foldings, never mixed: `lower` for exact, case-insensitive filters and for ids, and
-//! `search_form` for `query`.
+//! There are two foldings, and no comparison mixes them: `lower` for exact, case-insensitive filters and for
+//! ids, and `search_form` for `query`.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
@@ -28,8 +28,8 @@ fn is_separator(c: char) -> bool {
     ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// Returns the form in which names and queries are compared: NFD, category Mn removed, lower case,
-/// final sigma as sigma, trimmed, each run of White_Space one space. Empty for blank text.
+/// Returns the form in which the API compares names with queries: NFD, category Mn removed, lower case, final
+/// sigma as sigma, trimmed, each run of White_Space one space. Blank text has the empty form.
 pub fn search_form(text: &str) -> String {
     if is_plain(text) {
         return text.to_ascii_lowercase();
@@ -41,10 +41,11 @@ pub fn search_form(text: &str) -> String {
     join_words(&bare.to_lowercase().replace('ς', "σ"), char::is_whitespace)
 }
 
-/// Returns the form of a name in which a query can be found: its search form, and, if that holds
-/// separators other than spaces, a second text behind it in which they are spaces. A query matches
-/// at the beginning of the first text, and at the beginning of any word but the first in the last
-/// text: avalonms joins the words of a name by single spaces from the second on.
+/// Returns the form of a name in which queries search: its search form. If that holds separators other than
+/// spaces, a second text follows, in which they are spaces.
+///
+/// A query matches at the beginning of the first text, and at the beginning of any word but the first in the
+/// last text: avalonms joins the words of a name by single spaces from the second on.
 pub fn index_form(name: &str) -> Vec<u8> {
     let form = search_form(name);
     let spaced = form.bytes().any(|byte| is_separator(byte.into())).then(|| join_words(&form, is_space));
@@ -56,8 +57,7 @@ pub fn index_form(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// Returns the byte offsets in an [`index_form`] at which a query may match; none for the empty
-/// one.
+/// Returns the byte offsets in an [`index_form`] at which a query may match; the empty form has none.
 pub fn word_starts(index_form: &[u8]) -> impl Iterator<Item = usize> + '_ {
     let last_text = index_form.iter().position(|byte| *byte == SECOND_TEXT).map_or(0, |at| at + 1);
     let spaces = (last_text..index_form.len()).filter(|at| index_form[*at] == b' ');
@@ -65,8 +65,8 @@ pub fn word_starts(index_form: &[u8]) -> impl Iterator<Item = usize> + '_ {
     first.into_iter().chain(spaces.map(|at| at + 1))
 }
 
-/// Reports whether it is ASCII text whose search form differs only in case: words with a space
-/// between them, as nearly all names are.
+/// Reports whether the text is ASCII and differs from its search form only in case: words with one space
+/// between them, as in nearly all names.
 fn is_plain(text: &str) -> bool {
     let mut before = b' ';
     for &byte in text.as_bytes() {

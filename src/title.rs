@@ -1,9 +1,9 @@
-//! The title of a process, as `ps` shows it. It overwrites the arguments and the environment that
-//! the process was started with; they disappear from `/proc`, including passwords.
+//! The title of a process, as `ps` shows it. A title overwrites the arguments and the environment with which
+//! the process started; they disappear from `/proc`, including passwords.
 //!
-//! There is no other way to set a title of any length: the kernel shows the memory of the
-//! arguments, and continues into the environment if the last byte of the arguments is in use
-//! (proc(5); setproctitle(3) relies on the same).
+//! Linux has no other way to set a title of any length: the kernel shows the memory of the arguments, and
+//! continues into the environment if the last byte of the arguments is in use (proc(5); setproctitle(3)
+//! relies on the same).
 
 use std::ffi::{CStr, CString, c_char};
 use std::fs;
@@ -33,9 +33,9 @@ pub fn set(title: &str) {
     }
     let Some(room) = ROOM.get_or_init(take_room) else { return };
     let text = room.filled_with(title.as_bytes());
-    // SAFETY: the kernel says that these `len` bytes, which are writable, hold the arguments and,
-    // where `take_room` has moved it away, the environment of this process. They are never freed
-    // and no code reads them any more, as this function's documentation asks.
+    // SAFETY: the kernel says that these `len` bytes, which are writable, hold the arguments and, where
+    // `take_room` has moved it away, the environment of this process. No code frees them, and no code reads
+    // them any more, as this function's documentation asks.
     unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), room.start as *mut u8, room.len) };
 }
 
@@ -50,7 +50,7 @@ impl Room {
     }
 }
 
-/// Finds the arguments, and adds the environment if it follows them and can be moved.
+/// Finds the arguments, and adds the environment if it follows them and `move_environment` can move it.
 fn take_room() -> Option<Room> {
     let [start, end, environment_start, environment_end] = bounds()?;
     if start == 0 || end <= start + 1 {
@@ -92,12 +92,12 @@ fn move_environment() -> bool {
         if variable.is_null() {
             return true;
         }
-        // SAFETY: each of them is a string that ends with a zero byte.
+        // SAFETY: each variable is a string that ends with a zero byte.
         let copy = unsafe { CStr::from_ptr(variable) }.to_owned();
         // SAFETY: the array is writable, as setenv(3) has to be able to change it, and `place`
         // lies in it. The copy lives for ever.
         unsafe { *place = copy.into_raw() };
-        // SAFETY: the end has not been reached, so there is a next one.
+        // SAFETY: `place` has not reached the end, so a next one exists.
         place = unsafe { place.add(1) };
     }
 }

@@ -49,8 +49,8 @@ fn long() -> String {
 
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // This comes before the configuration is read, which may take its time: an operator who tells a
-    // process group to reload does not mean to end a server that starts.
+    // The master sets the dispositions before it reads the configuration, which may take some time: an
+    // operator who signals a process group to reload does not mean to end a server that is starting.
     let dispositions = (!arguments.print_config && !arguments.check_config).then(Dispositions::put_in_order);
     let overrides = arguments.flags.overrides();
     let config = match config::load(&overrides) {

@@ -1,4 +1,5 @@
-//! All programs in one file, as packages have them: the name by which it is called says which one it is.
+//! All programs in one file, as packages install them: the name by which the file is called selects the
+//! program.
 
 #[path = "avalonctl.rs"]
 mod ctl;

@@ -22,7 +22,7 @@ use avalon::snapshot::{self, Snapshot, VERSION, VERSIONS, Verify, inspect};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use serde::Deserialize;
 
-/// Tells how a running avalon-master is, and steers it.
+/// Shows the state of a running avalon-master, and controls it.
 #[derive(Parser)]
 #[command(
     name = "avalonctl",
@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Show how the server and each worker are
+    /// Show the state of the server and of each worker
     Status {
         /// As JSON; times in seconds, memory in bytes
         #[arg(long)]
@@ -80,7 +80,7 @@ enum Action {
     Upgrade,
     /// Change the number of workers
     Workers {
-        /// How many there are to be, from 1 to 256
+        /// The new number of workers, from 1 to 256
         #[arg(value_hint = ValueHint::Other)]
         count: usize,
     },
@@ -240,7 +240,7 @@ fn run(arguments: Arguments) -> Exit {
     }
 }
 
-/// Returns a report on the snapshot in a file, or on one that is made from a database.
+/// Returns a report on the snapshot in a file, or on one that this function builds from a database.
 fn inspect(
     overrides: &Overrides,
     snapshot: Option<PathBuf>,
@@ -289,7 +289,7 @@ fn unpublished(url: &SnapshotUrl, error: &PublicationError) -> (Exit, String) {
     (exit, format!("{url}: {}", chain(error)))
 }
 
-/// Publishes a snapshot in each of these versions of the format, and tells what became of it.
+/// Publishes a snapshot in each of these versions of the format, and reports the outcome of each.
 fn publish(
     overrides: &mut Overrides,
     url: Option<&str>,
@@ -334,7 +334,7 @@ fn publish(
     }
 }
 
-/// Checks a snapshot of this version of the format, publishes it, and tells what became of it.
+/// Checks a snapshot of this version of the format, publishes it, and reports the outcome.
 fn publish_draft(
     url: &SnapshotUrl,
     draft: Draft,
@@ -371,7 +371,7 @@ fn warn_of_conditions(url: &SnapshotUrl, keeps_conditions: bool) {
     }
 }
 
-/// Returns to a former publication in each of these versions of the format, and tells which it is.
+/// Returns to a former publication in each of these versions of the format, and reports which one it is.
 fn roll_back(
     overrides: &mut Overrides,
     url: Option<&str>,
@@ -414,7 +414,7 @@ fn format_version(text: &str) -> Result<u32, UnknownFormat> {
     text.parse().ok().filter(|version| VERSIONS.contains(version)).ok_or(UnknownFormat)
 }
 
-/// A pointer in a line.
+/// Describes a pointer in one line.
 fn told(pointer: &Pointer, format: u32) -> String {
     let (object, counter) = (&pointer.object, pointer.counter);
     let revision = pointer.revision.map_or_else(String::new, |revision| format!(" revision={revision}"));

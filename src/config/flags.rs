@@ -86,8 +86,8 @@ impl FromArgMatches for Flags {
 const CONFIG: &str = "config";
 const ENV: &str = "env";
 
-/// Makes a flag of another program stand for a setting: its help tells default and variable, and a shell completes its
-/// values, as with the flag of `avalon-master`.
+/// Makes a flag of another program stand for a setting: its help states default and variable, and a shell
+/// completes its values, as with the flag of `avalon-master`.
 ///
 /// A key that the table lacks changes nothing.
 pub fn stands_for(key: &'static str) -> impl FnOnce(Arg) -> Arg {
@@ -122,7 +122,7 @@ fn argument(setting: &'static Setting) -> Arg {
     }
 }
 
-/// `arg` with the help, to which range, default and variable are added.
+/// Adds range, default and variable to the help of `arg`.
 fn documented(arg: Arg, setting: &Setting, help: &str) -> Arg {
     let default = match setting.default() {
         text if text.is_empty() => String::new(),
@@ -139,7 +139,7 @@ fn documented(arg: Arg, setting: &Setting, help: &str) -> Arg {
 
 const TRUTHS: &[&str] = &["true", "false"];
 
-/// A parser for any text, with the words that a shell proposes.
+/// A parser for any text, with the words that a shell offers.
 #[derive(Clone)]
 struct Words(&'static [&'static str]);
 

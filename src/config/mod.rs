@@ -132,8 +132,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     load_in(overrides, &World::live())
 }
 
-/// Does the same for a process that must not wait for the rest of the machine, which `world`
-/// represents.
+/// Reads it for a process that must not wait for the rest of the machine, which `world` represents.
 ///
 /// # Errors
 /// As with [`load`].
@@ -259,7 +258,7 @@ impl std::fmt::Display for SourceUrl {
 }
 
 impl SourceUrl {
-    /// What it is, as messages name it.
+    /// The kind of source, in the words of messages.
     pub fn noun(&self) -> &'static str {
         match self {
             SourceUrl::Store(_) => "store",

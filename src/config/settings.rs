@@ -89,7 +89,7 @@ impl Setting {
         self.name.map_or_else(|| self.key.to_ascii_lowercase().replace('_', "-"), str::to_owned)
     }
 
-    /// The hint by which a shell completes the value: `Other` keeps it from files.
+    /// The hint with which a shell completes the value: `Other` keeps it from offering files.
     pub(super) fn hint(&self) -> ValueHint {
         match (self.kind, self.value) {
             (Kind::File, _) => ValueHint::FilePath,
@@ -99,12 +99,12 @@ impl Setting {
             (Kind::Text(_), "URL") => ValueHint::Url,
             (Kind::Text([]) | Kind::List | Kind::Repeated, _) => ValueHint::Other,
             (Kind::Integer(..) | Kind::Bytes | Kind::Interval(..) | Kind::Mode, _) => ValueHint::Other,
-            // The words are all that a shell proposes.
+            // The shell offers only these words.
             (Kind::Text(_) | Kind::Truth, _) => ValueHint::Unknown,
         }
     }
 
-    /// The default as a flag would say it.
+    /// The default in the notation of a flag.
     pub(super) fn default(&self) -> String {
         let shown = |value: &toml::Value| match value {
             toml::Value::String(text) => text.clone(),
@@ -231,12 +231,12 @@ settings! {
         _ = list("EXCLUDE", "PATTERNS", "Patterns that avalon-scan passes over, as in .gitignore, with commas");
         /// Longest time for a file to answer before it counts as unreachable.
         file_timeout: Duration =
-            seconds("FILE_TIMEOUT", (1, 86_400), "Time after which avalon-scan takes a file for unreachable");
+            seconds("FILE_TIMEOUT", (1, 86_400), "Time after which a silent file counts as unreachable in a scan");
         /// Time between two checks of folders whose changes the kernel does not report.
         poll: Duration = seconds(
             "POLL",
             (1, 86_400),
-            "Time between two looks of avalon-scan --watch at folders without events",
+            "Time between two polls by avalon-scan --watch of folders without events",
         );
         _ = Setting::new(
             "SCAN_EVERY",
@@ -250,10 +250,10 @@ settings! {
             truth("RELOAD_ON_CHANGE", "Whether the server watches the database and reloads after a change");
         /// Time between two checks of the revision of the rows.
         watch_every: Duration =
-            seconds("WATCH_EVERY", (1, HOUR), "Time between two looks at the revision of the rows");
+            seconds("WATCH_EVERY", (1, HOUR), "Time between two queries for the revision of the rows");
         /// Longest random delay of such a reload.
         reload_jitter: Duration =
-            seconds("RELOAD_JITTER", (0, HOUR), "Longest time by which chance puts off such a reload");
+            seconds("RELOAD_JITTER", (0, HOUR), "Longest random delay of such a reload");
         /// Time after which rows of an older revision are served nevertheless; `None` for never.
         accept_older_after: Option<Duration> = Setting::new(
             "ACCEPT_OLDER_AFTER",
@@ -266,24 +266,24 @@ settings! {
             "PUBLISH_PATIENCE",
             Kind::Interval(1, YEAR),
             "TIME",
-            "Time without a publication after which the database is asked (0: never)",
+            "Time without a publication before the database is read (0: never)",
         );
     }
     "Logging" {
         _ = text("LOG_DATE_FORMAT", "FORMAT", "Format of times in log lines, in strftime's language");
         _ = text("LOG_FORMAT", "FORMAT", "Format of log lines, in Python's language, or `json`");
-        _ = Setting::new("LOG_LEVEL", Kind::Text(LEVELS), "LEVEL", "Least level that is logged");
-        _ = file("LOG_PATH", "File that log lines are appended to (`-` or empty: standard error)")
+        _ = Setting::new("LOG_LEVEL", Kind::Text(LEVELS), "LEVEL", "Lowest level in the log");
+        _ = file("LOG_PATH", "File for log lines (`-` or empty: standard error)")
             .named("log-file", &["error-logfile", "log-path"]);
-        _ = file("ACCESS_LOGFILE", "File that a line is appended to for each request (`-`: standard output)");
+        _ = file("ACCESS_LOGFILE", "File that gets a line for each request (`-`: standard output)");
         _ = text("ACCESS_LOGFORMAT", "FORMAT", "Format of these lines: Gunicorn's atoms, or `json`");
         _ = text("REQUEST_ID_HEADER", "NAME", "Header field that identifies a request (empty: none)");
         /// Whether answers state how long the server worked on them.
-        debug_headers: bool = truth("DEBUG_HEADERS", "Tell in Server-Timing how long lists took");
+        debug_headers: bool = truth("DEBUG_HEADERS", "State in Server-Timing how long lists took");
     }
     "Telemetry" {
-        _ = text("SENTRY_DSN", "URL", "Sentry project that errors are sent to (empty: none)");
-        _ = text("SENTRY_ENVIRONMENT", "NAME", "Environment that they are filed under");
+        _ = text("SENTRY_DSN", "URL", "Sentry project that gets errors (empty: none)");
+        _ = text("SENTRY_ENVIRONMENT", "NAME", "Environment under which Sentry files them");
         /// Host of the statsd server; empty for none.
         statsd_host: String =
             text("STATSD_HOST", "HOST", "Statsd server, as `host` or `host:port` (empty: none)");
@@ -301,7 +301,7 @@ settings! {
         );
     }
     "Addresses" {
-        _ = text("REQUEST_PATH", "PATH", "Path that all endpoints stand under");
+        _ = text("REQUEST_PATH", "PATH", "Path of all endpoints");
         /// Whether there is the page.
         page: bool = truth("PAGE", "Whether there is a page that shows the collection, at REQUEST_PATH");
         _ = Setting::new(
@@ -334,7 +334,7 @@ settings! {
             seconds("TIMEOUT", (0, DAY), "Silence after which a worker is replaced (0: never)").short('t');
         /// Longest time for the requests of a worker that must end.
         graceful_timeout: Duration =
-            seconds("GRACEFUL_TIMEOUT", (1, DAY), "Time that requests may take when a worker is to end");
+            seconds("GRACEFUL_TIMEOUT", (1, DAY), "Time that requests may take when a worker ends");
         /// Longest time for a worker to begin to accept.
         boot_timeout: Duration = seconds(
             "BOOT_TIMEOUT",
@@ -352,9 +352,9 @@ settings! {
         /// Time for which such a death counts.
         failure_window: Duration = seconds("FAILURE_WINDOW", (1, DAY), "Time for which such a death counts");
         _ = number("MAX_REQUESTS", (0, MANY), "Requests after which a worker is replaced (0: never)");
-        _ = number("MAX_REQUESTS_JITTER", (0, MANY), "Largest number that is added to it by chance");
+        _ = number("MAX_REQUESTS_JITTER", (0, MANY), "Largest random number that is added to it");
         /// Bytes of private memory at which a worker is replaced; `None` for no limit.
-        max_rss: Option<u64> = bytes("MAX_RSS", "Memory of its own with which a worker is replaced (0: never)");
+        max_rss: Option<u64> = bytes("MAX_RSS", "Private memory at which a worker is replaced (0: never)");
         _ = text("USER", "USER", "User that workers run as").short('u');
         _ = text("GROUP", "GROUP", "Group that workers run as").short('g');
         /// Whether a sandbox confines workers to the rights that they need.
@@ -382,13 +382,13 @@ settings! {
         _ = text("CACHE_CONTROL", "VALUE", "Cache-Control of lists (empty: none)");
         /// Smallest answer that is compressed, in bytes; `None` for never.
         compress_from: Option<u64> =
-            bytes("COMPRESS_FROM", "Size from which on lists are compressed (0: never)");
+            bytes("COMPRESS_FROM", "Size of the smallest compressed lists (0: never)");
     }
     "Connections" {
         _ = seconds("KEEPALIVE", (0, HOUR), "Time that an idle connection is kept")
             .named("keep-alive", &["keepalive"]);
         _ = seconds("HEADER_TIMEOUT", (1, HOUR), "Time that the head of a request may take");
-        _ = seconds("WRITE_TIMEOUT", (1, HOUR), "Time that a client may read nothing of an answer");
+        _ = seconds("WRITE_TIMEOUT", (1, HOUR), "Time for which a client may read nothing of an answer");
         _ = number(
             "WORKER_CONNECTIONS",
             (1, 1_000_000),
@@ -396,8 +396,8 @@ settings! {
         );
         /// Addresses whose clients may see `status` and `metrics`.
         status_allow: Vec<IpAddr> =
-            list("STATUS_ALLOW", "ADDRESSES", "Who may see status and metrics, separated by commas");
-        _ = list("FORWARDED_ALLOW_IPS", "ADDRESSES", "Proxies that are believed when they name a client");
+            list("STATUS_ALLOW", "ADDRESSES", "Clients that may see status and metrics, separated by commas");
+        _ = list("FORWARDED_ALLOW_IPS", "ADDRESSES", "Proxies that are trusted to name a client");
         _ = word("FORWARDED_HEADERS", &["x-forwarded", "forwarded"], "Header fields in which they name it");
         _ = truth("PROXY_PROTOCOL", "Expect PROXY headers from the proxies of PROXY_ALLOW_IPS");
         _ = list("PROXY_ALLOW_IPS", "ADDRESSES", "Proxies that send PROXY headers, separated by commas")

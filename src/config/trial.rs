@@ -50,7 +50,7 @@ pub fn try_out(config: &Config) -> Vec<Finding> {
         findings.extend(wrong("SNAPSHOT_DIR", folder, writable_folder(folder, account)));
     }
     for folder in &config.collection {
-        // The folder concerns avalon-scan, which may run elsewhere.
+        // COLLECTION concerns avalon-scan, which may run elsewhere.
         let listed =
             wrong("COLLECTION", folder, fs::read_dir(folder).map(drop).map_err(Obstacle::Unreadable));
         findings.extend(listed.map(|finding| Finding { is_certain: false, ..finding }));

@@ -55,7 +55,7 @@ pub enum Command {
     },
     /// Change the number of workers.
     Workers {
-        /// How many there are to be, from 1 to 256.
+        /// The new number of workers, from 1 to 256.
         count: usize,
     },
     /// Start the program again. The new one takes over; the answer comes when it serves, or has

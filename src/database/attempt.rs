@@ -1,4 +1,4 @@
-//! One try to open a session on one server: which ways, with which password.
+//! One attempt to open a session on one server: the ways of `sslmode` with one password.
 
 use std::path::Path;
 
@@ -11,17 +11,17 @@ use super::place::{self, NO_TLS, Place};
 use super::{DatabaseError, password, tls};
 use crate::config::database_url::{ChannelBinding, Host, Liveness, Secret, Server, SslMode, Target};
 
-/// As an expression of SQL.
+/// An expression of SQL that is true for a session that may not write.
 const READ_ONLY: &str = "pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
 
-/// A way that failed, and why.
+/// A way that failed, and the reason.
 type Failure = (Negotiation, Error);
 
-/// All that it takes to connect.
+/// Everything that a connection needs.
 pub(super) struct Attempt {
     config: Config,
     ways: &'static [Negotiation],
-    /// Unless `ways` are without.
+    /// `None` if no way uses TLS.
     tls: Option<Connector>,
     target: Target,
 }
@@ -30,22 +30,22 @@ pub(super) struct Attempt {
 pub(super) enum Outcome {
     /// The session.
     Open(Client),
-    /// A session with a server of another kind than `target_session_attrs` asks for, and its kind.
+    /// A session with a server of another kind than `target_session_attrs` asks for. The text says which.
     OtherKind(Client, &'static str),
     /// No session.
     Failed {
-        /// In one line.
+        /// The reason, in one line.
         reason: String,
-        /// Whether trying again later may help.
+        /// Whether a later attempt may succeed.
         is_outage: bool,
-        /// Whether libpq would try another server: it does so where it cannot connect or the server cannot
-        /// accept clients yet. A server that refuses ends the search.
+        /// Whether libpq would try another server: it does if it cannot connect or the server cannot accept
+        /// clients yet. A server that refuses ends the search.
         may_go_on: bool,
     },
 }
 
 impl Attempt {
-    /// `sslmode` as a list of ways. Over a Unix socket libpq never uses TLS.
+    /// Turns `sslmode` into a list of ways. Over a Unix socket libpq never uses TLS.
     pub(super) fn new(
         place: &Place,
         server: &Server,
@@ -105,7 +105,7 @@ impl Attempt {
                 Ok(client) => return Ok(client),
                 Err(error) => failures.push((*way, error)),
             }
-            // Another way does not help when there is no way to the server at all.
+            // If the client cannot reach the server at all, another way does not help.
             if failures.last().is_some_and(|(_, error)| place::never_got_there(error)) {
                 break;
             }
@@ -134,7 +134,7 @@ fn check_target(target: Target, mut client: Client) -> Outcome {
     }
 }
 
-/// One reason where the others say the same, or say only that there is no TLS.
+/// Joins the reasons. The result is one reason if the others are the same, or only say that there is no TLS.
 fn join_reasons(failures: &[Failure]) -> String {
     let mut reasons: Vec<(Negotiation, String)> =
         failures.iter().map(|(way, error)| (*way, place::describe(error))).collect();
@@ -160,8 +160,8 @@ fn config(place: &Place, server: &Server, application_name: &str) -> Config {
         Host::Tcp(host) => config.host(host),
         Host::Unix(folder) => config.host_path(folder),
     };
-    // A load waits for the server without sending anything, and a scan reads files for
-    // hours: without these they would never learn that the machine has gone.
+    // A load waits for the server without sending anything, and a scan reads files for hours: without
+    // keepalives they would never notice that the server's machine has gone.
     let Liveness { keepalives, idle, interval, count, user_timeout } = settings.liveness;
     config
         .port(server.port)
@@ -205,10 +205,11 @@ fn config(place: &Place, server: &Server, application_name: &str) -> Config {
     config
 }
 
-/// The value of an expression, as text. Outside of a transaction this is safer than a prepared
-/// statement, which a pooler may prepare in one session of the server and look for in another.
+/// The value of an expression, as text. Outside of a transaction this is safer than a prepared statement,
+/// which a pooler may prepare in one session of the server and look for in another one.
 ///
 /// # Errors
+/// The server refuses the expression, or the connection breaks.
 /// If it has none.
 pub(super) fn ask(client: &mut Client, expression: &str) -> Result<Option<String>, Error> {
     let messages = client.simple_query(&format!("SELECT {expression}"))?;

@@ -1,4 +1,4 @@
-//! From settings to an open session on one of the servers that a URL names, chosen as libpq chooses.
+//! From settings to an open session on one of the servers in a URL. The choice follows libpq's rules.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -18,19 +18,19 @@ use super::place;
 pub(super) use super::place::Place;
 use crate::config::database_url::{Host, Server, Target};
 
-/// An open session, and the place with no other server than the one that answered: a connection there
-/// again finds the same rows and locks. Dropping the client says goodbye to the server.
+/// An open session, and the place with the answering server alone: another connection to that place finds the
+/// same rows and locks. Dropping the client ends the session.
 pub(super) type Opened = (Client, Place);
 
 /// Opens a session.
 ///
 /// # Errors
-/// If the servers have all failed, with the reason of each; or if one has refused, for example a password.
+/// All servers have failed, with the reason of each, or one has refused, for example a password.
 pub(super) fn connect(place: &Place) -> Result<Opened, DatabaseError> {
     connect_as(place, &place.settings.application_name)
 }
 
-/// The same, under another name in `pg_stat_activity`, of 63 bytes at most.
+/// Opens a session under another name in `pg_stat_activity`, of at most 63 bytes.
 ///
 /// # Errors
 /// As for [`connect`].
@@ -51,18 +51,18 @@ pub(super) fn connect_as(place: &Place, application_name: &str) -> Result<Opened
     }
 }
 
-/// The servers one after the other.
+/// The servers, which the search tries one after the other.
 struct Search<'a> {
     place: &'a Place,
     application_name: &'a str,
-    /// Names of servers, with the reasons.
+    /// Names of the servers that have failed, and the reasons.
     failures: Vec<(String, String)>,
-    /// Taken if no server is preferred.
+    /// The session to use if no preferred server answers.
     spare: Option<Opened>,
 }
 
 impl Search<'_> {
-    /// Tries each address of a server; `None` leads to the next one.
+    /// Tries each address of a server. `None` makes the caller try the next server.
     fn try_server(&mut self, server: &Server) -> Result<Option<Opened>, DatabaseError> {
         let settings = &self.place.settings;
         let is_only_server = settings.servers.len() == 1;
@@ -79,7 +79,7 @@ impl Search<'_> {
             shuffle(&mut addresses);
         }
         let is_only_one = is_only_server && addresses.len() == 1;
-        // The look-up of the only address is a part of connecting to it.
+        // The look-up of a single address counts as a part of connecting to it.
         let used = if is_only_one { began.elapsed() } else { Duration::ZERO };
         let limit = settings.connect_timeout.limit(is_only_one);
         for address in &addresses {
@@ -96,7 +96,8 @@ impl Search<'_> {
         Ok(None)
     }
 
-    /// `Continue` leads to the next address, `Break` with nothing to the next server.
+    /// Tries one address. After `Continue` the caller tries the next address, after `Break(None)` the next
+    /// server.
     fn try_address(
         &mut self,
         name: String,
@@ -130,7 +131,8 @@ impl Search<'_> {
         }
     }
 
-    /// One line: the reason alone where there is one server, which the message names already.
+    /// The reasons in one line. With a single server, which the message names already, it is the reason
+    /// alone.
     fn reasons(&self) -> String {
         match &self.failures[..] {
             [(_, reason)] if self.place.settings.servers.len() == 1 => reason.clone(),
@@ -142,7 +144,7 @@ impl Search<'_> {
     }
 }
 
-/// Why there is no outcome of an attempt, or no address for it.
+/// The reason why an attempt, or the look-up of its address, has no outcome.
 #[derive(Debug)]
 enum Unfinished {
     NoAnswer(Duration),
@@ -164,7 +166,7 @@ impl fmt::Display for Unfinished {
     }
 }
 
-/// The addresses of a server. `None` is one that the driver finds by itself.
+/// The addresses of a server. `None` in the list stands for an address that the driver finds by itself.
 fn look_up(server: &Server, limit: Option<Duration>) -> Result<Vec<Option<IpAddr>>, Unfinished> {
     let host = match &server.host {
         Host::Tcp(host) if server.address.is_none() => host.clone(),
@@ -182,9 +184,10 @@ fn look_up(server: &Server, limit: Option<Duration>) -> Result<Vec<Option<IpAddr
     Ok(found.iter().map(plain_address).collect())
 }
 
-/// The client can limit how long a TCP connection takes, but not how long the server then takes to greet,
-/// encrypt and authenticate, and a look-up has no limit at all. So a thread does it, and is left behind when
-/// the time is over: the scan and the loader end soon, and it with them.
+/// Does `work` within a limit. The client can limit the time for a TCP connection, but not the time for the
+/// server's greeting, encryption and authentication, and a look-up has no limit at all. So a thread does the
+/// work, and this leaves it behind when the time is over: the scan and the loader end soon, and the thread
+/// with them.
 fn within<T: Send + 'static>(
     limit: Option<Duration>,
     work: impl FnOnce() -> T + Send + 'static,
@@ -192,7 +195,7 @@ fn within<T: Send + 'static>(
     let (sender, outcome) = mpsc::channel();
     thread::Builder::new()
         .name("connect".to_owned())
-        // A session for which no one waits any more is closed at once.
+        // If the receiver has stopped waiting, the session is closed at once.
         .spawn(move || drop(sender.send(work())))
         .map_err(Unfinished::NoThread)?;
     match limit {
@@ -204,7 +207,8 @@ fn within<T: Send + 'static>(
     }
 }
 
-/// The driver takes no address that is only valid on one network interface.
+/// Returns the address without a scope: the driver accepts no address that is valid only on one network
+/// interface.
 fn plain_address(address: &SocketAddr) -> Option<IpAddr> {
     match address {
         SocketAddr::V6(address) if address.scope_id() != 0 => None,
@@ -212,7 +216,8 @@ fn plain_address(address: &SocketAddr) -> Option<IpAddr> {
     }
 }
 
-/// Loaders are forks of one master, so the numbers with which its hash tables began are the same in all.
+/// Shuffles with fresh randomness: loaders are forks of one master, so their hash tables all begin with the
+/// same numbers.
 fn shuffle<T>(items: &mut Vec<T>) {
     let random = RandomState::new();
     let seed = (std::process::id(), SystemTime::now());

@@ -1,4 +1,4 @@
-//! The rows of the four tables as a scan compares them: of a row that is there, 16 bytes of id
+//! The rows of the four tables in the form in which a scan compares them: for a stored row, 16 bytes of id
 //! and a hash of the rest are enough. And the changes to write where they differ.
 
 use uuid::Uuid;
@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 use super::stream::{Stream, is_at_end};
 use crate::model::{Collection, Named, PerOwner, Song};
 
-/// A row of the tracks table, with the ids that stand there.
+/// A row of the tracks table, with the ids in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoredSong<'a> {
     /// Its id.
@@ -64,10 +64,10 @@ impl<'a> StoredSong<'a> {
     }
 }
 
-/// Bytes of a row that are hashed at once. Only long titles take the slower way, part by part.
+/// Most bytes of a row that are hashed in one call. Only long titles take the slower way, part by part.
 const HASHED_AT_ONCE: usize = 512;
 
-/// PostgreSQL cannot hold NUL, and U+FFFD is stored in its place. Both are one here, or the
+/// Hashes a text. PostgreSQL cannot store NUL and stores U+FFFD in its place. Both have the same hash, or the
 /// row would differ at each scan.
 fn hash_text(hasher: &mut Xxh3Default, text: &str) {
     for (number, part) in text.split('\0').enumerate() {
@@ -78,7 +78,7 @@ fn hash_text(hasher: &mut Xxh3Default, text: &str) {
     }
 }
 
-/// A hash of all but the id.
+/// A hash of everything except the id.
 pub fn hash_of_song(song: &StoredSong<'_>) -> u64 {
     let mut bytes = [0; HASHED_AT_ONCE];
     let mut len = 0;
@@ -93,7 +93,7 @@ pub fn hash_of_song(song: &StoredSong<'_>) -> u64 {
     for id in song.names.values() {
         add(id.as_bytes());
     }
-    // Last: it is the one part of no fixed length.
+    // The name comes last, as it is the only part without a fixed length.
     let name = match song.name {
         Some(name) => {
             add(b"=");
@@ -111,18 +111,18 @@ pub fn hash_of_song(song: &StoredSong<'_>) -> u64 {
     hasher.digest()
 }
 
-/// Differences between the rows of a database and those that it is to hold.
+/// Differences between the rows in a database and the rows that it should hold.
 #[derive(Default)]
 pub struct RowChanges<'a> {
-    /// Whether everything goes first: for rows that something else wrote and that are not clean.
+    /// Whether all rows are deleted first: for rows of another program that are not clean.
     pub replace: bool,
     /// New and changed names of each [`Owner`](crate::model::Owner).
     pub names: PerOwner<Vec<Named>>,
-    /// Ids of the names of each owner that go.
+    /// Ids of the names of each owner that are deleted.
     pub removed_names: PerOwner<Vec<Uuid>>,
     /// New and changed songs.
     pub songs: Option<Stream<'a, SongRecord>>,
-    /// Ids of the songs that go.
+    /// Ids of the songs that are deleted.
     pub removed_songs: Vec<Uuid>,
 }
 

@@ -7,11 +7,11 @@ use jiff::tz::TimeZone;
 
 use crate::rows::scratch::ScratchError;
 
-/// How [`DatabaseError::Locked`] calls a program that it knows nothing of.
+/// The holder in [`DatabaseError::Locked`] if it is unknown.
 pub(super) const ANOTHER_PROGRAM: &str = "another program";
 
-/// Why rows could not be read or written. `Display` is the whole message: it names the
-/// database (never the password) and the database's error; there is no `source()`.
+/// The reason why rows could not be read or written. `Display` is the whole message: it names the database
+/// (never the password) and the database's error; `source()` returns nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DatabaseError {
     /// There was no answer, the connection broke, or the server is starting or stopping.
@@ -25,49 +25,50 @@ pub enum DatabaseError {
     Locked {
         /// For a message: kind and name.
         database: String,
-        /// Which one, if that is known.
+        /// The name of that program, if it is known.
         by: String,
-        /// How long was waited for it.
+        /// The time for which this program waited.
         seconds: u64,
     },
     /// Another scan holds the database.
     ScanRunning {
         /// For a message: kind and name.
         database: String,
-        /// Where it runs.
+        /// The machine of that scan.
         host: String,
-        /// Its process there.
+        /// Its process id there.
         pid: u32,
-        /// When it began, in seconds since 1970.
+        /// The time of its start, in seconds since 1970.
         started: i64,
     },
-    /// Another scan has stored its result since this one read the rows that it compares with.
+    /// Another scan has stored its result after this one had read the rows for its comparison.
     Overtaken {
         /// For a message: kind and name.
         database: String,
     },
-    /// The server broke the work off, and may do it next time: it stops, a standby replays changes that conflict with
-    /// the query, an administrator ended the session, or the server lacks memory.
+    /// The server has interrupted the work, which may succeed next time: the server stops, a standby replays
+    /// changes that conflict with the query, an administrator has ended the session, or the server lacks
+    /// memory.
     Interrupted {
         /// For a message: kind, host and name.
         database: String,
         /// The server's error.
         reason: String,
     },
-    /// The file is missing or not whole, as while another program replaces it.
+    /// The file is missing or incomplete, for example because another program replaces it.
     Incomplete {
         /// For a message: kind and name.
         database: String,
         /// The fault, and the remedy if it is known.
         reason: String,
     },
-    /// The rows that came cannot be kept for the build: the folder of temporary files is missing, full or not to be
-    /// written.
+    /// This program cannot store the rows for the build: the folder of temporary files is missing, full or
+    /// read-only.
     Unkept {
         /// The folder, the kernel's error, and the remedy.
         reason: String,
     },
-    /// The database answered, and it was a no.
+    /// The database refuses.
     Failed {
         /// For a message: kind, host and name.
         database: String,
@@ -77,7 +78,7 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
-    /// Whether trying again later may help, with nothing changed on this side.
+    /// Whether a later attempt may succeed without a change on this side.
     pub fn is_unreachable(&self) -> bool {
         !matches!(self, Self::Failed { .. } | Self::Incomplete { .. })
     }
@@ -116,7 +117,7 @@ impl From<ScratchError> for DatabaseError {
     }
 }
 
-/// For people; a time that no calendar holds stays a number.
+/// A local time for people; a time beyond every calendar stays a number.
 fn local_time(seconds: i64) -> String {
     match Timestamp::from_second(seconds) {
         Ok(time) => time.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),

@@ -1,20 +1,20 @@
-//! Who scans, and how long a scan waits for others.
+//! The holder of a scan's lock, and the time for which a scan waits for others.
 
 use std::time::Duration;
 
-/// Who scans. Stored with the lock, so that others can be told.
+/// The scan that holds a lock. It is stored with the lock, so that messages can name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// Name of the machine.
     pub host: String,
-    /// Process id there.
+    /// Process id on that machine.
     pub pid: u32,
-    /// When the scan began, in seconds since 1970.
+    /// The time of the scan's start, in seconds since 1970.
     pub started: i64,
 }
 
 impl Holder {
-    /// This process, as of now.
+    /// This process, with the present time.
     pub fn this_process() -> Holder {
         let host = nix::sys::utsname::uname()
             .map_or_else(|_| "unknown".to_owned(), |name| name.nodename().to_string_lossy().into_owned());
@@ -22,12 +22,12 @@ impl Holder {
     }
 }
 
-/// How long to wait for a lock that another client holds.
+/// The limits of the wait for a lock that another client holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// After this time, the wait is told.
+    /// After this time, the session reports the wait.
     pub announce: Duration,
-    /// After this time, it is an error.
+    /// After this time, the wait is an error.
     pub give_up: Duration,
 }
 

@@ -1,10 +1,9 @@
 //! Keeps the last message of a server before it ends a session over TLS.
 //!
-//! The blocking client looks at the connection before it looks at the answers that came
-//! through it. With TLS the end of a connection is a message, which follows the reason at
-//! once; the client then finds both and only tells that the connection is closed. So the end
-//! waits until the client has looked once more. Without TLS the end comes milliseconds later,
-//! when the process of the server has gone.
+//! The blocking client checks the connection before it reads the answers that came through it. With TLS the
+//! end of a connection is a message that follows the reason immediately; the client then finds both, and only
+//! reports that the connection is closed. So this stream holds the end back until the client has read once
+//! more. Without TLS the end comes milliseconds later, when the server's process has gone.
 
 use std::convert::Infallible;
 use std::io;
@@ -26,7 +25,7 @@ type Inner = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) tls: MakeRustlsConnect,
-    /// How the server may ask for a proof; `None`: any way.
+    /// The methods by which the server may authenticate the client; `None`: any.
     pub(super) allowed: Option<Arc<[AuthMethod]>>,
 }
 
@@ -41,7 +40,7 @@ impl MakeTlsConnect<Socket> for Connector {
     }
 }
 
-/// The same for one host.
+/// The connector for one host.
 pub(super) struct Connect {
     inner: Inner,
     allowed: Option<Arc<[AuthMethod]>>,
@@ -64,7 +63,7 @@ impl TlsConnect<Socket> for Connect {
 pub(super) struct HeardStream {
     inner: <Inner as TlsConnect<Socket>>::Stream,
     end_was_held_back: bool,
-    /// `None` as soon as it is right.
+    /// The server's first message; `None` as soon as it has passed the check.
     greeting: Option<Greeting>,
 }
 

@@ -1,9 +1,9 @@
-//! The rows of a database that are not served, counted by reason and told in one line.
+//! The rows of a database that are not served, counted by reason and reported in one line.
 
 use std::fmt;
 
-/// How many rows could not be served, by reason; a row counts once, for the first reason
-/// that applies. `Display` names the reasons that occurred, on one line.
+/// The numbers of rows that could not be served, by reason; a row counts once, for the first reason that
+/// applies. `Display` names the reasons that occurred, on one line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LeftOut {
     /// Rows of the albums table.
@@ -16,14 +16,14 @@ pub struct LeftOut {
     pub songs_bad_id: u64,
     /// Songs with the id of another song.
     pub songs_duplicate: u64,
-    /// Songs whose album is NULL, not there, or left out itself.
+    /// Songs whose album is NULL, missing, or left out itself.
     pub songs_without_album: u64,
-    /// Songs whose artist is NULL, not there, or left out itself.
+    /// Songs whose artist is NULL, missing, or left out itself.
     pub songs_without_artist: u64,
-    /// Songs whose genre is NULL, not there, or left out itself.
+    /// Songs whose genre is NULL, missing, or left out itself.
     pub songs_without_genre: u64,
-    /// Lengths, track numbers and years that are no whole number. They are taken for NULL;
-    /// their songs are not left out.
+    /// Lengths, track numbers and years that are not whole numbers. They count as NULL; their songs are
+    /// served.
     pub numbers_unreadable: u64,
 }
 
@@ -39,12 +39,12 @@ pub struct NamesLeftOut {
 }
 
 impl LeftOut {
-    /// Whether everything in the database is served as it is.
+    /// Whether the whole database is served unchanged.
     pub fn is_empty(&self) -> bool {
         *self == LeftOut::default()
     }
 
-    /// Each reason with its count, the words for one and for several.
+    /// Each reason with its count, and its words for one row and for several.
     fn reasons(&self) -> Vec<(u64, String, String)> {
         let same =
             |count: u64, noun: &str, rest: &str| (count, format!("{noun} {rest}"), format!("{noun}s {rest}"));

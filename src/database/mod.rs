@@ -1,8 +1,7 @@
-//! Rows in and rows out: one [`Collection`] in a SQLite file or on a PostgreSQL server, in
-//! the tables of avalonms. Each verb opens the database, does its work in one transaction
-//! and closes it again. A scan holds a [`Session`] instead, which keeps other scans out, and
-//! writes only differences. All of it may start threads and run Tokio: never call it in the
-//! master.
+//! Reads and writes rows: one [`Collection`] in a SQLite file or on a PostgreSQL server, in the tables of
+//! avalonms. Each function opens the database, does its work in one transaction and closes it again. A scan
+//! holds a [`Session`] instead, which keeps other scans out, and writes only differences. These functions may
+//! start threads and run Tokio: never call them in the master.
 
 mod attempt;
 mod changes;
@@ -49,12 +48,13 @@ use crate::config::database_url::Backend;
 use crate::model::Collection;
 use crate::rows::scratch::Folder;
 
-/// Reads everything, as it was at one moment; texts and records beyond a little memory go to temporary files in
-/// `folder`. Creates the tables that are missing; where none is, read access is enough. No value in the rows makes
-/// this fail.
+/// Reads all rows, as they were at one moment; texts and records beyond a little memory go to temporary files
+/// in `folder`. Creates missing tables; if all tables exist, read access is enough. No value in the rows
+/// makes this fail.
 ///
 /// # Errors
-/// If the database cannot be opened or read, a missing table cannot be created, or the rows cannot be kept in `folder`.
+/// The database cannot be opened or read, a missing table cannot be created, or `folder` cannot hold the
+/// rows.
 pub fn load(url: &DatabaseUrl, folder: &Folder) -> Result<Loaded, DatabaseError> {
     match url.backend() {
         Backend::Sqlite(path) => sqlite::load(path, folder),
@@ -62,11 +62,12 @@ pub fn load(url: &DatabaseUrl, folder: &Folder) -> Result<Loaded, DatabaseError>
     }
 }
 
-/// The same for a database whose rows are served, so that the load can be repeated. A SQLite file that is missing is an
-/// error then, as an empty collection would take the place of those rows, and a server is not waited for that has said
-/// nothing for half a minute.
+/// Reads all rows of a database whose rows are served, so that a failed load can be repeated. Here a missing
+/// SQLite file is an error, as an empty collection would replace the served rows, and the load gives up a
+/// server that has been silent for half a minute.
 ///
 /// # Errors
+/// As for [`load`].
 /// As for [`load`].
 pub fn load_again(url: &DatabaseUrl, folder: &Folder) -> Result<Loaded, DatabaseError> {
     match url.backend() {
@@ -75,13 +76,12 @@ pub fn load_again(url: &DatabaseUrl, folder: &Folder) -> Result<Loaded, Database
     }
 }
 
-/// Puts `collection` in place of everything there is, in one transaction: a reader sees the
-/// old rows or the new ones, and after an error the old ones are still there. Tables that
-/// are missing are created.
+/// Replaces all rows by `collection`, in one transaction: a reader sees the old rows or the new ones, and
+/// after an error the old ones remain. Creates missing tables.
 ///
 /// # Errors
-/// If the database cannot be opened or written, or if it refuses a value (a number out of
-/// the range of PostgreSQL's 32-bit INTEGER).
+/// The database cannot be opened or written, or it refuses a value (a number out of the range of PostgreSQL's
+/// 32-bit INTEGER).
 pub fn replace(url: &DatabaseUrl, collection: &Collection) -> Result<(), DatabaseError> {
     match url.backend() {
         Backend::Sqlite(path) => sqlite::replace(path, collection),

@@ -1,4 +1,4 @@
-//! The messages of a session at work.
+//! The messages of a working session.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,33 +7,33 @@ use slog::Level;
 
 use super::texts::REMEDY;
 
-/// A message of a session at work. `Display` is the whole line.
+/// A message of a working session. `Display` is the whole line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
     /// Another client holds a lock, and the scan waits for it.
     Waiting {
         /// For a message: kind, host and name.
         database: String,
-        /// Who holds it.
+        /// The client that holds the lock.
         by: String,
-        /// How long it has waited, in seconds.
+        /// The time that the scan has waited, in seconds.
         seconds: u64,
-        /// When it gives up, in seconds from the beginning of the wait.
+        /// The time at which it gives up, in seconds from the beginning of the wait.
         limit: u64,
     },
-    /// The database cannot hold every text.
+    /// The database cannot store all texts.
     NarrowEncoding {
         /// For a message: kind, host and name.
         database: String,
         /// PostgreSQL's name of the encoding.
         encoding: String,
     },
-    /// The revision of the rows cannot be written.
+    /// The database refuses the revision of the rows.
     NoRevision {
         /// The database's answer.
         reason: String,
     },
-    /// A parameter of the URL means nothing to this program.
+    /// A parameter of the URL has no effect in this program.
     PassedOver {
         /// Its name.
         parameter: String,
@@ -41,7 +41,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// How much it matters.
+    /// The level of the message in the log.
     pub fn level(&self) -> Level {
         match self {
             Notice::Waiting { .. } | Notice::NarrowEncoding { .. } => Level::Warning,
@@ -76,5 +76,5 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Called with each [`Notice`].
+/// A function that the session calls with each [`Notice`].
 pub(super) type Tell = Arc<dyn Fn(Notice) + Send + Sync>;

@@ -1,5 +1,5 @@
-//! Files whose folder has no row: another program has deleted it. They are passed over and told of, as the number
-//! of the folder may be given to another one, which then would have files that were never there.
+//! Files whose folder has no row, because another program has deleted it. A scan skips and reports them: the
+//! number of the folder may be given to another folder, which then would have files that it never held.
 
 use std::collections::HashSet;
 
@@ -10,11 +10,11 @@ use super::previous::Visit;
 use crate::model::Owner;
 use crate::model::library::{FileRow, Folder};
 
-/// Passes all rows on but these.
+/// Passes all rows on except orphans.
 pub(super) struct WithoutOrphans<'v> {
     visit: &'v mut dyn Visit,
     folders: HashSet<i64>,
-    /// Whether there were any.
+    /// Whether there were any orphans.
     pub(super) were_there: bool,
 }
 

@@ -1,11 +1,11 @@
-//! The password that is not in `DATABASE_URL`: from PGPASSWORD or the password file, as libpq
-//! (and so avalonms) does it.
+//! The password that is not in `DATABASE_URL`: it comes from PGPASSWORD or the password file, as in libpq
+//! (and so in avalonms).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// `host` is `localhost` for a Unix socket in the default folder, as in libpq. A file that
-/// others can read is passed over, like one that is not there. `file`: that of the URL.
+/// Finds the password. `host` is `localhost` for a Unix socket in the default folder, as in libpq. A file
+/// that other users can read counts as missing. `file` is the one in the URL.
 pub(super) fn find(file: Option<&Path>, host: &str, port: u16, database: &str, user: &str) -> Option<String> {
     if let Some(password) = std::env::var("PGPASSWORD").ok().filter(|password| !password.is_empty()) {
         return Some(password);
@@ -23,7 +23,7 @@ pub(super) fn find(file: Option<&Path>, host: &str, port: u16, database: &str, u
     look_up(&text, [host, &port.to_string(), database, user])
 }
 
-/// The first line `host:port:database:user:password` that fits; `*` fits everything.
+/// The password in the first line `host:port:database:user:password` that matches; `*` matches everything.
 fn look_up(text: &str, wanted: [&str; 4]) -> Option<String> {
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let mut fields = split(line);
@@ -36,7 +36,7 @@ fn look_up(text: &str, wanted: [&str; 4]) -> Option<String> {
     })
 }
 
-/// Splits at colons; a backslash takes the meaning from the character after it.
+/// Splits at colons; a backslash removes the special meaning of the character after it.
 fn split(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut chars = line.chars();

@@ -12,7 +12,7 @@ use crate::config::database_url::{Host, PostgresSettings, Server};
 
 pub(super) const NO_TLS: &str = "the server does not offer TLS";
 
-/// How the database is named in messages, and where it is.
+/// The name of the database in messages, and its place.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) settings: PostgresSettings,
@@ -34,7 +34,7 @@ impl Place {
         place
     }
 
-    /// For a message: kind, name and servers.
+    /// The name for a message: kind, name and servers.
     pub(super) fn label(&self) -> String {
         let servers: Vec<String> = self.settings.servers.iter().map(name).collect();
         format!("PostgreSQL database {} at {}", self.database, servers.join(", "))
@@ -48,7 +48,7 @@ impl Place {
         DatabaseError::Failed { database: self.label(), reason: reason.into() }
     }
 
-    /// The error of the server or the connection, in one line.
+    /// Describes the error of the server or the connection in one line.
     pub(super) fn explain(&self, error: &Error) -> DatabaseError {
         let reason = describe(error);
         match error.code() {
@@ -66,7 +66,7 @@ fn system_user() -> String {
     user.ok().flatten().map_or_else(|| "postgres".to_owned(), |user| user.name)
 }
 
-/// A server, for a message.
+/// The name of a server, for a message.
 pub(super) fn name(server: &Server) -> String {
     match &server.host {
         Host::Tcp(_) => server.to_string(),
@@ -79,7 +79,7 @@ pub(super) fn may_pass(error: &Error) -> bool {
     is_outage(error) || error.code().is_some_and(is_interruption)
 }
 
-/// Whether the server is gone, going or not yet there, rather than refusing.
+/// Whether the server is gone, stopping or starting, rather than refusing.
 fn is_outage(error: &Error) -> bool {
     if let Some(code) = error.code() {
         let passing = [
@@ -88,7 +88,7 @@ fn is_outage(error: &Error) -> bool {
             SqlState::CANNOT_CONNECT_NOW,
             SqlState::TOO_MANY_CONNECTIONS,
         ];
-        // A pooler answers so to parameters that it does not take.
+        // A pooler gives this answer to parameters that it does not support.
         let refuses = *code == SqlState::PROTOCOL_VIOLATION;
         return passing.contains(code) || (code.code().starts_with("08") && !refuses);
     }
@@ -96,15 +96,15 @@ fn is_outage(error: &Error) -> bool {
     error.is_closed() || io.is_some_and(|io| tls_error(io).is_none() && !is_forbidden(io))
 }
 
-/// Whether the server broke off work that it may do next time: of the classes "transaction rollback" (also what a
-/// standby says of a conflict with recovery), "insufficient resources", "operator intervention" and "system error",
-/// and a lock that was not to be had.
+/// Whether the server has interrupted work that may succeed next time. These are the classes "transaction
+/// rollback" (to which a standby's conflict with recovery belongs), "insufficient resources", "operator
+/// intervention" and "system error", and a lock that was not available.
 fn is_interruption(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
     ["40", "53", "57", "58"].contains(&class) || *code == SqlState::LOCK_NOT_AVAILABLE
 }
 
-/// The error has no code for this, only a text.
+/// Whether the client did not reach the server. The error has no code for this, only a text.
 pub(super) fn never_got_there(error: &Error) -> bool {
     error.to_string() == "error connecting to server"
 }
@@ -113,7 +113,7 @@ fn is_forbidden(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<NotAllowed>())
 }
 
-/// A failed handshake reaches us wrapped in an I/O error.
+/// Returns the error of a failed handshake, which is wrapped in an I/O error.
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref::<rustls::Error>()
 }

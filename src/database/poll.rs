@@ -1,4 +1,4 @@
-//! The question which rows a source holds now, asked again and again. It costs one short query.
+//! Repeated queries for the version of the rows in a source. Each costs one short query.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,8 @@ use super::{DatabaseError, Version, postgres, sqlite};
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
 
-/// A source that is asked. A server keeps one connection for it; a file is opened each time, so that it may be replaced
-/// and no lock is held between two questions.
+/// A source that is polled. A server keeps one connection for it. A file is opened for each poll, so that a
+/// program may replace it and no lock remains between two polls.
 pub struct Poll(Source);
 
 enum Source {
@@ -16,7 +16,7 @@ enum Source {
 }
 
 impl Poll {
-    /// Nothing is asked yet.
+    /// Begins without a connection.
     pub fn new(url: &DatabaseUrl) -> Self {
         Poll(match url.backend() {
             Backend::Sqlite(path) => Source::Sqlite(path.clone()),
@@ -24,11 +24,11 @@ impl Poll {
         })
     }
 
-    /// The version of the rows that the source holds. The next call connects again after an error.
+    /// The version of the rows in the source. The next call after an error connects again.
     ///
     /// # Errors
-    /// The source cannot be reached or read, or gives no answer within [`POLL_TIMEOUT`](super::POLL_TIMEOUT). A
-    /// thread that waits for an answer may then be left behind, so a process that asks again and again should end.
+    /// The source cannot be reached or read, or does not answer within [`POLL_TIMEOUT`](super::POLL_TIMEOUT).
+    /// A thread that waits for an answer may then remain, so a process that polls should end after some time.
     pub fn ask(&mut self) -> Result<Version, DatabaseError> {
         match &mut self.0 {
             Source::Sqlite(path) => sqlite::poll(path),

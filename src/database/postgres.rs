@@ -1,4 +1,4 @@
-//! A PostgreSQL server: rows are streamed both ways inside one transaction.
+//! A PostgreSQL server: rows are streamed in both directions inside one transaction.
 
 mod copy;
 mod lock;
@@ -31,15 +31,15 @@ pub(super) use session::Session;
 use tables::{Failure, begin_reading, create_schema, explain, missing_tables};
 use watched::{Progress, Unwatched, watched};
 
-/// The longest time without a row or an answer during a load that can be repeated: a proxy may stand between, which
-/// answers for a server that it has lost.
+/// The longest time without a row or an answer in a load that can be repeated: a proxy in between may keep a
+/// connection alive although it has lost the server.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 pub(super) fn load(settings: &PostgresSettings, folder: &Folder) -> Result<Loaded, DatabaseError> {
     run(&brisk(settings), |client| load_rows(client, folder, &Progress::default()))
 }
 
-/// The same, and gives up when the server is silent, as it can be asked again.
+/// Loads the rows, but gives up when the server is silent, as the caller can repeat the load.
 pub(super) fn load_again(settings: &PostgresSettings, folder: &Folder) -> Result<Loaded, DatabaseError> {
     let (mut client, place) = connect::connect(&Place::new(&brisk(settings)))?;
     let folder = folder.clone();
@@ -54,8 +54,8 @@ pub(super) fn load_again(settings: &PostgresSettings, folder: &Folder) -> Result
     outcome.map_err(|failure| explain(&place, failure))
 }
 
-/// A load notices sooner than a scan that the server has gone, unless the URL says when: it can be repeated, and a
-/// scan may have read files for hours.
+/// Settings with which a load notices sooner than a scan that the server has gone, unless the URL sets them:
+/// a load can be repeated, while a scan may have read files for hours.
 fn brisk(settings: &PostgresSettings) -> PostgresSettings {
     let is_default = settings.liveness == Liveness::default();
     let liveness = if is_default { Liveness::BRISK } else { settings.liveness };
@@ -67,7 +67,7 @@ fn load_rows(client: &mut Client, folder: &Folder, progress: &Progress) -> Resul
         return Ok(loaded);
     }
     match create_schema(client) {
-        // A replica that no scan has reached yet.
+        // This is a replica that no scan has reached yet.
         Err(Failure::Schema { missing, error }) if is_read_only(&error) && missing == schema::TABLES => {
             Ok(Loaded::empty(folder)?)
         }
@@ -150,7 +150,7 @@ fn read_names(
 
 fn write(client: &mut Client, collection: &Collection) -> Result<(), Failure> {
     let mut transaction = client.transaction()?;
-    // Readers pass, a second scan waits.
+    // Readers pass this lock, a second scan waits.
     transaction.batch_execute("LOCK TABLE albums, artists, genres, tracks IN EXCLUSIVE MODE")?;
     write::collection(&mut transaction, collection)?;
     Ok(transaction.commit()?)

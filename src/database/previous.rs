@@ -6,8 +6,8 @@ use super::difference::StoredSong;
 use crate::model::Owner;
 use crate::model::library::{FileRow, Folder};
 
-/// The receiver of the rows of [`Session::previous`](super::Session::previous), one by one: the folders,
-/// the files, the names, the songs, each in any order.
+/// The receiver of the rows of [`Session::previous`](super::Session::previous), one by one: the folders, the
+/// files, the names, the songs, each in any order.
 pub trait Visit {
     /// A folder of the last scan.
     fn folder(&mut self, folder: Folder);
@@ -19,26 +19,25 @@ pub trait Visit {
     fn song(&mut self, song: &StoredSong<'_>);
 }
 
-/// The traces of the last scan, apart from the rows that were visited.
+/// The traces of the last scan, apart from the visited rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Previous {
     /// The folders and files.
     pub state: State,
-    /// Whether each row of the four tables was visited and no id twice. If not, something
-    /// else has written there, and `replace` in [`RowChanges`](super::difference::RowChanges) is the remedy.
+    /// Whether each row of the four tables was visited and no id twice. If not, another program has written
+    /// there, and `replace` in [`RowChanges`](super::difference::RowChanges) is the remedy.
     pub is_clean: bool,
-    /// Number of the last scan that has stored something; 0 for none.
+    /// Number of the last scan that has stored a result; 0 for none.
     pub last_scan: i64,
 }
 
 /// The state of folders and files in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Nothing: no scan of this program has ever stored here.
+    /// There is no state: no scan of this program has ever stored a result here.
     Absent,
-    /// Everything was visited.
+    /// All rows were visited.
     Whole,
-    /// Rows that cannot be were passed over; `replace` in
-    /// [`StateChanges`](super::StateChanges) is the remedy.
+    /// Invalid rows were skipped; `replace` in [`StateChanges`](super::StateChanges) is the remedy.
     Damaged,
 }

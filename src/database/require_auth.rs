@@ -1,6 +1,6 @@
-//! libpq's `require_auth`: the client ends a login that the server asks for in a way that is
-//! not allowed, before it sends anything that proves who it is. The PostgreSQL client has no
-//! such setting, so the first message of the server is looked at on its way.
+//! libpq's `require_auth`: if the server asks for a login in a way that is not allowed, the client ends it
+//! before it sends any proof of its identity. The PostgreSQL client has no such setting, so this module
+//! inspects the first message of the server on its way.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::config::database_url::AuthMethod;
 
-/// The first message of a server, while it comes in.
+/// The first message of a server, as it arrives.
 #[derive(Debug)]
 pub(super) struct Greeting {
     allowed: Arc<[AuthMethod]>,
@@ -32,10 +32,11 @@ impl Greeting {
         Greeting { allowed, seen: Vec::new() }
     }
 
-    /// Takes more bytes. Answers whether enough were seen, and all is right.
+    /// Takes more bytes. Returns whether the message is complete and allowed.
     pub(super) fn is_right(&mut self, bytes: &[u8]) -> io::Result<bool> {
         self.seen.extend_from_slice(&bytes[..bytes.len().min(9 - self.seen.len())]);
-        // Byte `R`, length, kind of request. Any other message is no request at all, but an error.
+        // Byte `R`, length, kind of request. Any other message is an error of the server rather than a
+        // request.
         let Ok([b'R', _, _, _, _, kind @ ..]) = <[u8; 9]>::try_from(self.seen.as_slice()) else {
             return Ok(self.seen.first().is_some_and(|byte| *byte == b'E'));
         };

@@ -1,6 +1,5 @@
-//! From the rows of a database to [`Rows`], whatever they hold: this file decides which rows are
-//! left out, which values are answered as null, and which of two rows with one id stays. The backends
-//! only hand over values.
+//! From the rows of a database to [`Rows`], for any values: this file decides which rows are left out, which
+//! values become null, and which of two rows with the same id stays. The backends only pass values on.
 
 use std::borrow::Cow;
 
@@ -18,11 +17,11 @@ use crate::rows::songs::{SongValues, SongsWriter};
 pub struct Loaded {
     /// The rows to serve. They depend on neither their order nor the kind of database.
     pub rows: Rows,
-    /// The rows that had to be left out.
+    /// The number of rows that are left out.
     pub left_out: LeftOut,
-    /// The revision of the rows, which grows with each change; `None` if the database does not tell it.
+    /// The revision of the rows, which grows with each change; `None` if the database does not report it.
     pub revision: Option<u64>,
-    /// The second mark of the rows, as [`Version`](super::Version) has it.
+    /// The second mark of the rows, as in [`Version`](super::Version).
     pub mark: String,
 }
 
@@ -33,20 +32,20 @@ impl Loaded {
     }
 }
 
-/// A value as a database hands it over, of whatever type its column is.
+/// A value as a database returns it, from a column of any type.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Value<'a> {
     Null,
-    /// PostgreSQL's own type.
+    /// A value of PostgreSQL's own type.
     Id(Uuid),
     Integer(i64),
     Real(f64),
-    /// Meant as UTF-8, but not checked.
+    /// Text that should be UTF-8 and is not checked.
     Text(&'a [u8]),
 }
 
 impl<'a> Value<'a> {
-    /// With or without hyphens, in any case.
+    /// The id in this value, with or without hyphens, in any case.
     pub(super) fn id(self) -> Option<Uuid> {
         match self {
             Value::Id(id) => Some(id),
@@ -65,7 +64,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// `Err` for a value that is no whole number.
+    /// The number in this value; `Err` if it is not a whole number.
     fn number(self) -> Result<Option<i64>, NoNumber> {
         match self {
             Value::Null => Ok(None),
@@ -84,14 +83,14 @@ impl<'a> Value<'a> {
 #[derive(Debug, PartialEq)]
 struct NoNumber;
 
-/// 2^63 is the first float past the range of i64; the one before it is far below.
+/// 2^63 is the first float beyond the range of i64; the float before it is far below.
 #[allow(clippy::cast_possible_truncation, reason = "the number is whole and in the range of i64")]
 fn whole(number: f64) -> Result<i64, NoNumber> {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if number.fract() == 0.0 && (-LIMIT..LIMIT).contains(&number) { Ok(number as i64) } else { Err(NoNumber) }
 }
 
-/// The rows of the albums, artists or genres table while they come in.
+/// Collects the rows of the albums, artists or genres table.
 #[derive(Debug)]
 pub(super) struct NameRows {
     kept: NamesWriter,
@@ -131,7 +130,7 @@ pub(super) struct SongRow<'a> {
     pub(super) genre: Value<'a>,
 }
 
-/// The rows of the tracks table while they come in, after those of the other three.
+/// Collects the rows of the tracks table, after those of the other three.
 #[derive(Debug)]
 pub(super) struct SongRows {
     names: PerOwner<Names>,
@@ -192,7 +191,7 @@ impl SongRows {
     }
 
     pub(super) fn finish(self) -> Result<Loaded, ScratchError> {
-        // The sort of the songs has their memory.
+        // This frees their memory for the sort of the songs.
         drop(self.lookups);
         let (rows, songs_duplicate) = Rows::new(self.names, self.songs.finish()?, self.folder);
         let left_out = LeftOut { songs_duplicate, ..self.left_out };

@@ -1,7 +1,7 @@
-//! The schema, word for word as avalonms (through SQLAlchemy) creates it: the blanks at the
-//! ends of lines too, because SQLite keeps the text of the statements.
+//! The schema, word for word as avalonms (through SQLAlchemy) creates it, including the blanks at the ends of
+//! lines, because SQLite stores the text of the statements.
 
-/// Names of the tables, in the order in which their foreign keys let them be created.
+/// Names of the tables, in an order in which their foreign keys permit their creation.
 pub(super) const TABLES: [&str; 4] = ["albums", "artists", "genres", "tracks"];
 
 /// The owners: a song has one of each.
@@ -19,8 +19,7 @@ pub(super) fn columns(table: &str) -> &'static [&'static str] {
     if table == "tracks" { &TRACK_COLUMNS } else { &NAME_COLUMNS }
 }
 
-/// The statements that create one of [`TABLES`] and its indexes; `id_type` is how the
-/// backend stores ids.
+/// The statements that create one of [`TABLES`] and its indexes; `id_type` is the type of ids in the backend.
 pub(super) fn statements(table: &str, id_type: &str) -> Vec<String> {
     std::iter::once(statement(table, id_type)).chain(indexes(table)).collect()
 }
@@ -32,7 +31,7 @@ pub(super) fn statement(table: &str, id_type: &str) -> String {
     format!("CREATE TABLE {table} (\n\t{}\n)", columns.join(", \n\t"))
 }
 
-/// The same without its foreign keys, each of which costs a query for each row.
+/// The statement without the foreign keys, each of which costs a query for each row.
 pub(super) fn bare_statement(table: &str, id_type: &str) -> String {
     format!("CREATE TABLE {table} (\n\t{}\n)", columns_of(table, id_type).join(", \n\t"))
 }

@@ -1,6 +1,6 @@
-//! The session of a scan with its database: opened before the first music file is, held to
-//! the end, so that there is one scan at a time and no database that cannot be written is
-//! found out after hours of reading.
+//! The session of a scan with its database. The scan opens it before the first music file and holds it to the
+//! end, so that only one scan runs, and so that a read-only database is an error at once rather than after
+//! hours of reading.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use super::{postgres, sqlite};
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
 
-/// A scan's hold on a database. No other scan gets one until it is dropped, its process ends,
-/// or the connection to the server breaks.
+/// A scan's hold on a database. No other scan gets one until this value is dropped, its process ends, or the
+/// connection to the server breaks.
 #[derive(Debug)]
 pub struct Session {
     backend: Open,
@@ -28,14 +28,13 @@ enum Open {
 }
 
 impl Session {
-    /// Connects, takes the lock and tries whether the four tables and the state can be
-    /// written. Nothing is changed yet, but a SQLite file that is missing is created, empty.
+    /// Connects, takes the lock, and checks whether the four tables and the state are writable. Changes
+    /// nothing yet, but creates a missing SQLite file, which is empty.
     ///
-    /// `tell` is called now and later, whenever the session has something to tell.
+    /// The session calls `tell` with each of its messages, now and later.
     ///
     /// # Errors
-    /// If another scan runs, if there is no way to the database or no permission to write,
-    /// or if another client locks it for a minute.
+    /// Another scan runs, the database is unreachable or read-only, or another client locks it for a minute.
     pub fn open(
         url: &DatabaseUrl,
         me: &Holder,
@@ -44,7 +43,7 @@ impl Session {
         Session::open_patiently(url, me, Patience::default(), tell)
     }
 
-    /// The same with other limits for waiting.
+    /// Opens a session with other limits for waiting.
     ///
     /// # Errors
     /// As for [`Session::open`].
@@ -64,7 +63,7 @@ impl Session {
         Ok(Session { backend })
     }
 
-    /// The check whether a text can be stored. It may be cloned and sent to other threads.
+    /// The check whether the database can store a text. It can be cloned and sent to other threads.
     pub fn texts(&self) -> Texts {
         match &self.backend {
             Open::Sqlite(_) => Texts::any(),
@@ -72,11 +71,11 @@ impl Session {
         }
     }
 
-    /// Whether the hold on the database is still there: a connection may break while files
-    /// are read. Cheap enough for once in a while.
+    /// Checks that this session still holds the database: a connection may break while the scan reads files.
+    /// The check is cheap enough for regular calls.
     ///
     /// # Errors
-    /// If it is lost. Nothing can be stored then.
+    /// The hold is lost, and nothing can be stored.
     pub fn check(&mut self) -> Result<(), DatabaseError> {
         match &mut self.backend {
             Open::Sqlite(_) => Ok(()),
@@ -84,10 +83,10 @@ impl Session {
         }
     }
 
-    /// Reads everything that a scan compares with, as it was at one moment.
+    /// Reads everything for the comparison of a scan, as it was at one moment.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// The rows cannot be read.
     pub fn previous(&mut self, visit: &mut dyn Visit) -> Result<Previous, DatabaseError> {
         match &mut self.backend {
             Open::Sqlite(session) => session.previous(visit),
@@ -95,8 +94,8 @@ impl Session {
         }
     }
 
-    /// The revision of the rows that this session has read or written last; `None` if the database does not
-    /// tell it.
+    /// The revision of the rows that this session read or wrote last; `None` if the database does not report
+    /// it.
     pub fn revision(&self) -> Option<u64> {
         match &self.backend {
             Open::Sqlite(session) => session.revision(),
@@ -104,20 +103,19 @@ impl Session {
         }
     }
 
-    /// Writes `changes` in one transaction, and nothing at all if there are none: a reader
-    /// sees the old collection or the new one, and after an error the old one is still there.
-    /// Answers the number of the scan, or `None` if nothing was written.
+    /// Writes `changes` in one transaction, or nothing if there are none: a reader sees the old collection or
+    /// the new one, and after an error the old one remains. Returns the number of the scan, or `None` if
+    /// nothing was written.
     ///
     /// # Errors
-    /// [`DatabaseError::Overtaken`] if another scan has stored something since
-    /// [`Session::previous`]; if the lock was lost, another client locks the tables for a
-    /// minute, or the database refuses.
+    /// [`DatabaseError::Overtaken`] if another scan has stored its result since [`Session::previous`]. Other
+    /// errors: the lock is lost, another client locks the tables for a minute, or the database refuses.
     pub fn store(mut self, changes: Changes<'_>) -> Result<Option<i64>, DatabaseError> {
         self.save(changes)
     }
 
-    /// Like [`Session::store`], and the session goes on. The next changes of the scan have the number
-    /// of this as `seen_scan`; only the last number of a scan is kept.
+    /// Like [`Session::store`], but the session continues. The next changes of the scan have the number of
+    /// this one as `seen_scan`; the database keeps only the last number of a scan.
     ///
     /// # Errors
     /// As for [`Session::store`].

@@ -1,5 +1,5 @@
-//! A SQLite file: opened for writing where that is possible, so that the journal of an
-//! interrupted scan can be rolled back, and for reading where it is not.
+//! A SQLite file. It is opened for writing if possible, so that SQLite can roll back the journal of an
+//! interrupted scan, and otherwise for reading.
 
 mod explain;
 mod poll;
@@ -30,10 +30,11 @@ use tables::{
     create_missing, create_schema, hex, insert, missing_tables, open, open_existing, run_with_song, select,
 };
 
-/// A scan keeps readers out only while it commits: that is seconds for a large collection.
+/// How long a reader waits: a scan keeps readers out only while it commits, for seconds with a large
+/// collection.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A scan waits for readers, and another scan, to finish; it has done its work by then.
+/// How long a scan waits for readers and for another scan, after it has done its work.
 const WRITER_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn load(path: &Path, folder: &Folder) -> Result<Loaded, DatabaseError> {
@@ -51,7 +52,8 @@ fn load_from(
     open: fn(&Path, Duration) -> rusqlite::Result<Connection>,
 ) -> Result<Loaded, DatabaseError> {
     let context = |error| explain(path, patience, &error);
-    // Before the file is opened: one that replaces it meanwhile is another one to a poll.
+    // This comes before the file is opened: if a program replaces it meanwhile, the next poll notices another
+    // file.
     let identity = Identity::of(path);
     let mut connection = open(path, Duration::ZERO).map_err(context)?;
     if let Some(error) = without_locks(path, &connection) {
@@ -61,7 +63,7 @@ fn load_from(
     let missing = missing_tables(&connection).map_err(context)?;
     if !missing.is_empty() {
         match create_schema(&mut connection) {
-            // A copy to read from, of a file that no scan has reached yet.
+            // The file is a read-only copy that no scan has reached yet.
             Err(error) if is_read_only(&error) && missing == schema::TABLES => {
                 return Ok(Loaded::empty(folder)?);
             }
@@ -81,7 +83,7 @@ fn is_read_only(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::ReadOnly)
 }
 
-/// The error of a file system without locks, which SQLite would wait for in vain.
+/// The error of a file system without locks, for which SQLite would wait without success.
 fn without_locks(path: &Path, connection: &Connection) -> Option<DatabaseError> {
     let read = connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()));
     read.is_err_and(|error| is_busy(&error) && locks_fail(path))
@@ -162,7 +164,7 @@ fn write(connection: &mut Connection, collection: &Collection) -> rusqlite::Resu
     transaction.commit()
 }
 
-/// In place of everything there is.
+/// Replaces all rows by `collection`.
 fn write_collection(connection: &Connection, collection: &Collection) -> rusqlite::Result<()> {
     for table in schema::TABLES.iter().rev() {
         connection.execute_batch(&format!("DELETE FROM {table}"))?;

@@ -2,8 +2,8 @@
 
 use std::io;
 
-/// Rows one by one, so that a million of them need not be in memory at once. Where they are
-/// kept meanwhile may fail.
+/// Rows one by one, so that a million of them need not be in memory at once. Reading them from their storage
+/// may fail.
 pub type Stream<'a, T> = Box<dyn Iterator<Item = io::Result<T>> + Send + 'a>;
 
 /// Looks at the first row of a stream, without losing it.

@@ -1,6 +1,6 @@
-//! Whether a text can be stored. SQLite and most PostgreSQL databases hold every text; a
-//! database with an encoding such as LATIN1 does not, and that should be known when a file is
-//! read, not hours later when everything is written.
+//! The check whether a database can store a text. SQLite and most PostgreSQL databases hold every text. A
+//! database with an encoding such as LATIN1 does not, and a scan should know that when it reads a file, not
+//! hours later when it writes.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,18 +15,18 @@ use super::connect::{self, Place};
 pub(super) const REMEDY: &str = "make one that can (createdb --encoding=UTF8 --template=template0 NAME), \
                                  name it in DATABASE_URL and scan into it";
 
-/// Tells whether texts can be stored. Cheap to clone, to be used by several threads.
+/// Checks whether the database can store texts. It is cheap to clone, for use by several threads.
 #[derive(Debug, Clone)]
 pub struct Texts {
     narrow: Option<Arc<Narrow>>,
 }
 
-/// A text that the database cannot hold. `Display` names the encoding and the remedy.
+/// A text that the database cannot store. `Display` names the encoding and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unstorable {
     /// PostgreSQL's name of the encoding.
     pub encoding: String,
-    /// The first character of the text that has no place in it, if that is known.
+    /// The first character of the text that the encoding lacks, if it is known.
     pub character: Option<char>,
 }
 
@@ -51,7 +51,7 @@ struct Narrow {
 struct Server {
     place: Place,
     client: Client,
-    /// Characters of texts that fit. A new text of them alone need not be asked about.
+    /// Characters of texts that the database can store. A text of these characters alone needs no query.
     fitting: HashSet<char>,
 }
 
@@ -62,22 +62,23 @@ impl fmt::Debug for Narrow {
 }
 
 impl Texts {
-    /// Every text can be stored.
+    /// The check of a database that can store every text.
     pub(super) fn any() -> Texts {
         Texts { narrow: None }
     }
 
-    /// Only texts that the server of `client` can convert to `encoding`.
+    /// The check of a database that can store only texts which the server of `client` can convert to
+    /// `encoding`.
     pub(super) fn of_server(encoding: String, place: Place, client: Client) -> Texts {
         let server = Mutex::new(Server { place, client, fitting: HashSet::new() });
         Texts { narrow: Some(Arc::new(Narrow { encoding, server })) }
     }
 
-    /// Whether `text` can be stored. The server is asked about characters that are new to it;
-    /// when it no longer answers, the text counts as storable, and storing finds out.
+    /// Whether the database can store `text`. Characters that are new to this check need a query to the
+    /// server; if the server no longer answers, the text counts as storable, and storing it shows the truth.
     ///
     /// # Errors
-    /// If it cannot.
+    /// The database cannot store it.
     pub fn can_hold(&self, text: &str) -> Result<(), Unstorable> {
         match &self.narrow {
             Some(narrow) if !text.is_ascii() => narrow.can_hold(text),
@@ -89,7 +90,7 @@ impl Texts {
 impl Narrow {
     fn can_hold(&self, text: &str) -> Result<(), Unstorable> {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        // NUL is replaced when it is stored, by U+FFFD.
+        // NUL is stored as U+FFFD.
         let text = text.replace('\0', "\u{fffd}");
         let unknown: HashSet<char> =
             text.chars().filter(|c| !c.is_ascii() && !server.fitting.contains(c)).collect();
@@ -107,7 +108,7 @@ impl Narrow {
 }
 
 impl Server {
-    /// Servers and poolers close idle connections; then it is asked once more.
+    /// Queries the server. Servers and poolers close idle connections, so a second try follows a failure.
     fn fits(&mut self, text: &str) -> bool {
         self.ask(text)
             .or_else(|_| {
@@ -119,8 +120,8 @@ impl Server {
             .unwrap_or(true)
     }
 
-    /// The server converts a parameter to the encoding of the database before all else. In a
-    /// transaction, so that a pooler gives all of it to one session of the server.
+    /// Queries the server, which converts a parameter to the encoding of the database before anything else.
+    /// This needs a transaction, so that a pooler sends all of it to one session of the server.
     fn ask(&mut self, text: &str) -> Result<bool, Error> {
         let refusals = [SqlState::UNTRANSLATABLE_CHARACTER, SqlState::CHARACTER_NOT_IN_REPERTOIRE];
         let mut transaction = self.client.transaction()?;

@@ -1,9 +1,9 @@
-//! TLS to PostgreSQL: which certificates are trusted and how they are verified, as libpq means
-//! `sslmode`, `sslrootcert`, `sslcert` and `sslkey`.
+//! TLS to PostgreSQL: the trusted certificates and their verification, as libpq understands `sslmode`,
+//! `sslrootcert`, `sslcert` and `sslkey`.
 //!
-//! rustls verifies as the web does. libpq, whose users we take over, differs: it may verify
-//! nothing, or the chain without the name; it trusts a server certificate that is itself in
-//! the root file, and it looks at the common name of a certificate without alternative names.
+//! rustls verifies as web clients do. libpq, whose users this program takes over, differs: it may verify
+//! nothing, or the chain without the name; it trusts a server certificate that is itself in the root file,
+//! and it uses the common name of a certificate without alternative names.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, TlsErr
     };
     config.enable_sni = details.sni;
     if details.direct {
-        // Without it a server does not take TLS that begins at once.
+        // Without ALPN a server refuses TLS that begins without a request.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
     }
     Ok(Connector {
@@ -65,7 +65,7 @@ pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, TlsErr
     })
 }
 
-/// Why the server's certificate is not accepted.
+/// The reason why the server's certificate is not accepted.
 pub(super) fn explain(error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer => "no root certificate (sslrootcert) vouches for it".to_owned(),
@@ -76,7 +76,7 @@ pub(super) fn explain(error: &CertificateError) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("it is not for this host ({error})")
         }
-        // rustls does not tell this one apart from other oddities but by its text.
+        // rustls distinguishes this error from others only by its text.
         other if other.to_string().contains("UnsupportedCertVersion") => {
             "it is of X.509 version 1, which cannot be verified here; make one with a subjectAltName \
              extension"
@@ -86,15 +86,15 @@ pub(super) fn explain(error: &CertificateError) -> String {
     }
 }
 
-/// Whom we trust to vouch for the server.
+/// The authorities that may vouch for the server.
 #[derive(Debug)]
 struct Roots {
     anchors: RootCertStore,
     certificates: Vec<CertificateDer<'static>>,
 }
 
-/// `None`: nothing is verified. As in libpq, a root certificate file that is not there is an
-/// error only for the modes that always verify, and one that is there counts in every mode.
+/// `None`: nothing is verified. As in libpq, a missing root certificate file is an error only for the modes
+/// that always verify, and an existing one counts in every mode.
 fn roots(settings: &PostgresSettings) -> Result<Option<Roots>, TlsError> {
     let path = match &settings.root_certificates {
         RootCertificates::System => {
@@ -152,13 +152,13 @@ fn default_file(name: &str) -> PathBuf {
 
 #[derive(Debug)]
 struct Verifier {
-    /// `None`: take any certificate.
+    /// `None`: accept any certificate.
     roots: Option<Roots>,
     check_name: bool,
     provider: Arc<CryptoProvider>,
 }
 
-/// A check of rustls's of a handshake's signature, of one version of TLS.
+/// One of rustls's functions that check the signature of a handshake, for one version of TLS.
 type CheckSignature = fn(
     &[u8],
     &CertificateDer<'_>,
@@ -167,8 +167,9 @@ type CheckSignature = fn(
 ) -> Result<HandshakeSignatureValid, rustls::Error>;
 
 impl Verifier {
-    /// Where any certificate is taken, a signature with its key proves nothing, and
-    /// rustls cannot even read the keys of some that PostgreSQL's documentation makes.
+    /// Checks a signature. If any certificate is accepted, a signature with its key proves nothing, and
+    /// rustls cannot even read the keys of some certificates that are made as PostgreSQL's documentation
+    /// says.
     fn signature(
         &self,
         check: CheckSignature,
@@ -254,7 +255,8 @@ fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), ru
     Ok(())
 }
 
-/// The alternative names count; the common name only if there is none of the host's kind.
+/// Checks the name of a certificate. The alternative names count; the common name counts only if no
+/// alternative name is of the host's kind.
 fn check_name(certificate: &CertificateDer<'_>, host: &ServerName<'_>) -> Result<(), rustls::Error> {
     let refusal = match verify_server_name(&ParsedCertificate::try_from(certificate)?, host) {
         Ok(()) => return Ok(()),
@@ -291,7 +293,7 @@ fn common_name(certificate: &Certificate) -> Option<String> {
     Some(text)
 }
 
-/// `*.example.org` fits one label before `.example.org`.
+/// Whether a pattern matches a host: `*.example.org` matches one label before `.example.org`.
 fn name_fits(pattern: &str, host: &str) -> bool {
     let host = host.trim_end_matches('.');
     match pattern.strip_prefix('*') {

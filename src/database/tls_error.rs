@@ -1,4 +1,4 @@
-//! Why a configuration of TLS cannot be used.
+//! The reasons why a configuration of TLS is unusable.
 
 use std::error::Error;
 use std::fmt;
@@ -11,17 +11,17 @@ use rustls::pki_types::pem;
 pub(super) enum TlsError {
     /// `sslrootcert=system` on a machine that trusts no authority.
     NoSystemRoots,
-    /// A mode that verifies, without the file that says whom to trust.
+    /// A mode that verifies, without the file of trusted certificates.
     NoRootFile(PathBuf),
-    /// A root certificate that is none.
+    /// A root certificate that is invalid.
     Root(PathBuf, rustls::Error),
     /// The file of a certificate cannot be read.
     Certificates(PathBuf, pem::Error),
-    /// It holds none.
+    /// The file holds no certificate.
     NoCertificates(PathBuf),
     /// The file of the client's key cannot be read.
     Key(PathBuf, pem::Error),
-    /// Certificate and key of the client do not go together.
+    /// The client's certificate and key do not belong together.
     Client(rustls::Error),
     /// The cryptography has none of the wanted versions of TLS.
     Versions(rustls::Error),
@@ -55,5 +55,5 @@ impl fmt::Display for TlsError {
     }
 }
 
-/// Each says its cause as well: a `DatabaseError` has one reason.
+/// Each text includes its cause, as a `DatabaseError` has one reason.
 impl Error for TlsError {}

@@ -1,13 +1,13 @@
-//! Clocks of the master, above all one that measures the time in which the master ran. While a freezer, SIGSTOP or a
-//! paused machine stops the server, its children cannot give a sign of life or finish anything either: that time
-//! counts against no process.
+//! Clocks of the master, above all one that counts only the time in which the master runs. While a freezer,
+//! SIGSTOP or a paused machine stops the server, its children cannot give a sign of life or finish anything
+//! either, so that time counts against no process.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest time between two rounds of the master's loop.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
 
-/// How late a round of the master's loop may be before that counts as an absence.
+/// How late a round of the master's loop may be before the delay counts as an absence.
 const LATE_MAX: Duration = Duration::from_millis(500);
 
 /// A clock that stands still while the process is stopped.
@@ -25,7 +25,7 @@ impl RunningClock {
         RunningClock { last_round: now, absent: Duration::ZERO, returned: None }
     }
 
-    /// Notes that a round of the loop begins; rounds are at most [`TICK`] apart.
+    /// Notes that a round of the loop begins. Rounds are at most [`TICK`] apart.
     pub(crate) fn round(&mut self, now: Instant) {
         let pause = now.saturating_duration_since(self.last_round);
         if pause > TICK + LATE_MAX {
@@ -35,9 +35,9 @@ impl RunningClock {
         self.last_round = now;
     }
 
-    /// The time on this clock when the system's shows `now`.
+    /// The time on this clock at the moment when the system's clock shows `now`.
     pub(crate) fn at(&self, now: Instant) -> Instant {
-        // It is never before the first round, as absences lie between rounds.
+        // The result is never before the first round, as absences lie between rounds.
         now.checked_sub(self.absent).unwrap_or(now)
     }
 
@@ -46,8 +46,8 @@ impl RunningClock {
         self.at(Instant::now())
     }
 
-    /// How much of a silence that lasts until `now` counts: a worker that was stopped as well speaks only
-    /// after the absence.
+    /// The part of a silence until `now` that counts. A worker that was stopped together with the master can
+    /// speak only after the absence, so the silence counts from the end of the last absence at the earliest.
     pub(crate) fn counted(&self, silence: Duration, now: Instant) -> Duration {
         self.returned.map_or(silence, |returned| silence.min(now.saturating_duration_since(returned)))
     }
@@ -58,7 +58,7 @@ pub(crate) fn now_ms() -> u64 {
     milliseconds(SystemTime::now())
 }
 
-/// Milliseconds from 1970 to this moment; zero before.
+/// Milliseconds from 1970 to this moment; zero if it is earlier.
 pub(crate) fn milliseconds(when: SystemTime) -> u64 {
     let since = when.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

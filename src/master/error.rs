@@ -10,65 +10,65 @@ use crate::cli::chain;
 use crate::config::{BindAddress, ConfigError};
 use crate::telemetry::LogError;
 
-/// An error of the master. `Display` says one level, `source` has the cause.
+/// An error of the master. `Display` prints one level; `source` returns the cause.
 #[derive(Debug)]
 pub(crate) enum MasterError {
     /// The configuration is wrong.
     Configuration(ConfigError),
     /// A log file cannot be opened.
     Log {
-        /// The setting that names it.
+        /// The setting that names the file.
         key: &'static str,
-        /// Why.
+        /// The cause.
         source: LogError,
     },
     /// The process that writes a log file has not opened it.
     LogWriter {
         /// The setting that names the file.
         key: &'static str,
-        /// Why.
+        /// The cause.
         problem: String,
     },
-    /// An address cannot be had.
+    /// The master cannot listen on an address.
     Listen {
         /// The address.
         address: BindAddress,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The pid file cannot be written, or another master holds it.
     PidFile {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         problem: String,
     },
     /// The control socket cannot be bound.
     Control {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A variable lies about the descriptors of this process.
+    /// An environment variable names descriptors that this process does not have.
     PassedOn {
         /// The variable.
         variable: &'static str,
-        /// The lie.
+        /// The difference between the variable and the descriptors.
         problem: String,
     },
-    /// A signal, a pipe or shared memory cannot be had.
+    /// The system refuses a signal handler, a pipe or shared memory.
     System {
-        /// The consequence.
+        /// The sentence that names the consequence.
         what: &'static str,
-        /// The error of the kernel's.
+        /// The kernel's error.
         source: io::Error,
     },
     /// No process can be started.
     Start(io::Error),
-    /// A child has failed at its work, or this master refuses to begin it; the text says why.
+    /// The work of a child has failed, or this master refuses to begin it. The text gives the reason.
     Failed(String),
-    /// The same, for a cause that may pass by itself.
+    /// A failure like [`MasterError::Failed`], whose cause may pass without an operator.
     Passing(Outlook, String),
 }
 
@@ -111,7 +111,7 @@ impl MasterError {
     fn outlook(&self) -> Outlook {
         match self {
             MasterError::Passing(outlook, _) => *outlook,
-            // The kernel lacks processes, memory or descriptors.
+            // The kernel is short of processes, memory or descriptors.
             MasterError::System { .. } | MasterError::Start(_) => Outlook::Unreachable,
             _ => Outlook::Lasting,
         }
@@ -124,21 +124,21 @@ impl From<io::Error> for MasterError {
     }
 }
 
-/// Whether the same work may succeed later, with nothing changed by an operator.
+/// Whether the same work may succeed later without a change by an operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outlook {
-    /// Not before an operator changes something: a configuration, a password, a table.
+    /// No: an operator must change something, such as a configuration, a password or a table.
     #[default]
     Lasting,
-    /// At once: the work was under way when it was cut short.
+    /// At once: the work was interrupted.
     Interrupted,
-    /// As soon as something is back that does not answer or that the system lacks.
+    /// Yes, as soon as a service answers again or the system has the missing resource.
     Unreachable,
 }
 
-/// An error in words, as children report it, and as the log, systemd and operators are told of it. The arbiter
-/// passes it on and never looks into it.
+/// The text of an error, as children report it and as the log, systemd and operators see it. The arbiter
+/// passes it on and never interprets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Reason {
@@ -147,12 +147,12 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// These words, of a cause that does not pass by itself.
+    /// The text of an error that needs a change by an operator.
     pub fn new(text: impl Into<String>) -> Self {
         Reason { text: text.into(), outlook: Outlook::Lasting }
     }
 
-    /// The same words, of a cause with this outlook.
+    /// The same text with another outlook.
     pub fn with(self, outlook: Outlook) -> Self {
         Reason { outlook, ..self }
     }
@@ -162,7 +162,7 @@ impl Reason {
         self.outlook
     }
 
-    /// The words.
+    /// The text.
     pub fn as_str(&self) -> &str {
         &self.text
     }

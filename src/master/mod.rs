@@ -1,8 +1,8 @@
 //! The process that starts, watches, replaces and stops the others.
 //!
-//! It has one thread for its whole life and never opens a database, starts a runtime or a
-//! Sentry transport, so that it can fork at any time. [`arbiter`] decides; the loop here turns signals, deaths and
-//! reports into its events, and `perform` its actions into system calls.
+//! The master has one thread for its whole life, and never opens a database or starts a runtime or a Sentry
+//! transport, so it can fork at any time. [`arbiter`] decides. The loop in this file turns signals, deaths
+//! and reports into the arbiter's events, and `perform` turns the arbiter's actions into system calls.
 //!
 //! Each room uses only those before it: exit, error, wait and clock; [`arbiter`]; `processes`; `handover`;
 //! `generation`; `operator`; `scans`; `perform`; `start`; and this file.
@@ -57,13 +57,13 @@ const WAIT_MAX: u64 = 86_400;
 /// A master: it gives events to the arbiter, and actions to the shell.
 struct Master {
     arbiter: Arbiter,
-    /// By which the arbiter measures.
+    /// The clock that measures time for the arbiter.
     clock: RunningClock,
     signals: Signals,
     shell: Shell,
 }
 
-/// Runs a master until it is told to stop; `dispositions` are put in order already.
+/// Runs a master until it receives the order to stop. The caller has set the `dispositions`.
 pub fn run(overrides: Overrides, config: Config, dispositions: Dispositions) -> ExitCode {
     let prepared = match Prepared::of(&config, dispositions) {
         Ok(prepared) => prepared,
@@ -77,7 +77,8 @@ pub fn run(overrides: Overrides, config: Config, dispositions: Dispositions) -> 
     let first = config.clone();
     let code = match prepared.open(overrides, config) {
         Ok((signals, shell, settings)) => {
-            // It would keep the writer of the first log file for as long as the server runs.
+            // A logger that stays alive would keep the writer of the first log file for as long as the server
+            // runs.
             drop(logger);
             let (arbiter, clock) = (Arbiter::new(settings.clone()), RunningClock::new(Instant::now()));
             let master = Master { arbiter, clock, signals, shell };
@@ -97,7 +98,7 @@ pub fn run(overrides: Overrides, config: Config, dispositions: Dispositions) -> 
     code
 }
 
-/// The end of a master that is wrong; its workers see that it has gone, and drain.
+/// The end of a master that has panicked. Its workers notice that it is gone, and drain.
 fn panicked(first: &Config) -> ExitCode {
     if let Ok(log) = open_log(first) {
         crit!(log.logger(), #sentry::REPORTED, "the master panicked");
@@ -152,7 +153,7 @@ impl Master {
             .min();
         let tick = shell.longest_pause().map_or(TICK, |pause| pause.min(TICK));
         let wait = until.map_or(tick, |until| until.saturating_duration_since(self.clock.now()).min(tick));
-        // One millisecond more, so that a deadline has passed when poll returns.
+        // The wait is one millisecond longer, so that a deadline has passed when poll returns.
         let wait = PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
         let mut fds: Vec<PollFd<'_>> = [self.signals.as_fd(), shell.workers.mail().as_fd()]
             .into_iter()
@@ -169,7 +170,7 @@ impl Master {
         }
     }
 
-    /// A signal may be the terminal's, and then means something else.
+    /// Handles a signal. One that the terminal has sent has another meaning.
     fn heard(&mut self, meaning: Meaning) {
         match meaning {
             Meaning::Wished(wish) => self.dispatch([Event::Wished(wish)]),
@@ -186,7 +187,7 @@ impl Master {
         }
     }
 
-    /// A child tells something.
+    /// Handles a message of a child.
     fn told(&mut self, message: Message, pid: Pid) {
         let event = match message {
             Message::Ready => Some(Event::Ready(pid)),
@@ -229,7 +230,8 @@ impl Master {
             }
             Command::Reload(Reload { wait: true, accept_older, .. }) => {
                 self.accept_older(accept_older);
-                // Before the wish, as a configuration may fail at once.
+                // The master asks for the number before it starts the reload, as a configuration may fail at
+                // once.
                 let generation = self.arbiter.reload_generation();
                 self.shell.desk.reply(client, Reply::OnceReloaded(generation));
                 return self.dispatch([Event::Wished(Wish::Reload)]);
@@ -247,7 +249,7 @@ impl Master {
         self.shell.desk.reply(client, reply);
     }
 
-    /// Lets the next generation have older rows than this one, if an operator says so.
+    /// Lets the next generation have older rows than this one, if an operator asks for that.
     fn accept_older(&mut self, is_said: bool) {
         if is_said {
             self.shell.freshness.accept_older(self.arbiter.reload_generation());
@@ -259,7 +261,7 @@ impl Master {
         Reply::from(Ok(()))
     }
 
-    /// Lets the arbiter look at the workers' signs of life, and at its deadlines.
+    /// Gives the arbiter the workers' signs of life, and lets it check its deadlines.
     fn tick(&mut self) {
         let (now, scoreboard) = (Instant::now(), self.shell.workers.scoreboard());
         let silence = |slot| (slot, self.clock.counted(scoreboard.silence(slot), now));
@@ -267,7 +269,7 @@ impl Master {
         self.dispatch([Event::Tick { silent }]);
     }
 
-    /// Has the arbiter decide, and its decisions performed, until no event is left.
+    /// Gives events to the arbiter and performs its actions, until no event is left.
     fn dispatch(&mut self, events: impl IntoIterator<Item = Event>) {
         let mut events = VecDeque::from_iter(events);
         while let Some(event) = events.pop_front() {

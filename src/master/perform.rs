@@ -39,7 +39,7 @@ use crate::publication::Had;
 use crate::scoreboard::RestartCause;
 use crate::telemetry::sentry;
 
-/// The components of a master. Each owns its state and its descriptors; here they meet.
+/// The components of a master. Each owns its state and its descriptors; the shell connects them.
 pub(crate) struct Shell {
     pub(crate) generations: Generations,
     pub(crate) workers: Workers,
@@ -48,19 +48,19 @@ pub(crate) struct Shell {
     pub(crate) restored: Restored,
     pub(crate) freshness: Freshness,
     pub(crate) watcher: Watcher,
-    /// Whether the log tells that the source does not tell its revision.
+    /// Whether the log already says that the source does not report its revision.
     pub(crate) is_unknown_told: bool,
     pub(crate) scans: Scans,
     pub(crate) errands: Errands,
     pub(crate) desk: Desk,
-    /// The code to end with, once the arbiter has said so.
+    /// The exit code, from the moment when the arbiter has decided to end.
     pub(crate) exit: Option<ExitCode>,
-    /// The last one to be dropped: a new master takes the paths of the desk when the pipe to it ends.
+    /// Dropped last: a new master takes the paths of the desk when the pipe to this master closes.
     pub(crate) succession: Succession,
 }
 
 impl Shell {
-    /// Performs an action; some actions are answered by an event.
+    /// Performs an action, and returns the event that answers it, if there is one.
     pub(crate) fn perform(&mut self, action: Action, arbiter: &Arbiter, now: Instant) -> Option<Event> {
         match action {
             Action::Configure { generation } => {
@@ -71,7 +71,7 @@ impl Shell {
                 return Some(Event::LoaderStarted(self.start_loader(generation, now).map_err(Reason::from)));
             }
             Action::Fork { generation, slot } => {
-                // A generation whose turn has not come leaves all connections to the one that serves.
+                // A generation that does not serve yet leaves all connections to the one that serves.
                 let waits = self.generations.current_number().is_some_and(|current| current != generation);
                 let of = self.generations.numbered(generation);
                 let forked = of.and_then(|of| self.workers.fork(generation, of, slot, waits));
@@ -102,7 +102,7 @@ impl Shell {
             Action::Discard { generation } => self.generations.discard(generation),
             Action::CloseListeners => self.leave(arbiter),
             Action::Upgrade => {
-                // No client waits for it; the log says why not.
+                // No client waits for the answer. The log has the reason of a failure.
                 let _ = self.upgrade(false);
             }
             Action::ReopenLog => self.generations.reopen_logs(),
@@ -130,7 +130,7 @@ impl Shell {
 
     pub(crate) fn kill(&self, pid: Pid, signal: Signal) {
         match kill(pid, signal) {
-            // It has ended, and will be reaped.
+            // The process has ended, and the master will reap it.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(errno) => {
                 warn!(self.logger(), "signal not sent"; "pid" => pid.as_raw(), "error" => %errno);
@@ -138,7 +138,7 @@ impl Shell {
         }
     }
 
-    /// Begins to configure a generation; [`Shell::configure`] goes on.
+    /// Begins to configure a generation; [`Shell::configure`] continues.
     fn begin_configuration(&mut self, generation: u64, arbiter: &Arbiter) -> Result<(), MasterError> {
         self.desk.metrics.reload_begun();
         let status = format!("reloading; {}", self.view(arbiter).line());
@@ -151,7 +151,7 @@ impl Shell {
         self.asking.begin(generation, self.generations.overrides(), &open, first)
     }
 
-    /// Goes on with a configuration when all is known that it needs.
+    /// Continues to configure a generation as soon as everything that the configuration needs is known.
     pub(crate) fn configure(&mut self) -> Option<Event> {
         let (generation, answers) = self.asking.outcome(Instant::now())?;
         let configured =
@@ -167,8 +167,8 @@ impl Shell {
     }
 
     fn start_loader(&mut self, generation: u64, now: Instant) -> std::io::Result<Pid> {
-        // While clients wait for the first generation, its loader has all processors; later ones give way to
-        // workers.
+        // While clients wait for the first generation, its loader may use all processors. Later loaders give
+        // way to the workers.
         let gives_way = self.generations.current().is_some() || self.succession.has_predecessor();
         let of = self.generations.numbered(generation)?;
         let first = of.first_steps().giving_way(gives_way);
@@ -197,7 +197,8 @@ impl Shell {
     }
 
     fn promote(&mut self, number: u64, arbiter: &Arbiter, now: Instant) {
-        // Before they are told to leave: a connection that a proxy has kept must not show it old rows.
+        // This comes before the workers are told to leave: a proxy may keep a connection to one of them,
+        // which must not answer with old rows.
         self.workers.owe_snapshot(number);
         self.workers.owe_turn(number);
         let source = |of: &Generation| of.config.source_url();
@@ -221,8 +222,8 @@ impl Shell {
         self.scans.schedule(number, scan_every, scope, &self.workers.scoreboard().header().scans);
     }
 
-    /// Tells operators, systemd and a former master. A generation of stale data is followed by one from the
-    /// database.
+    /// Reports the end of a reload to operators, systemd and a former master. After a generation of stale
+    /// data the master makes one from the database.
     fn reload_ended(&mut self, number: u64, result: Result<(), Reason>, arbiter: &Arbiter, now: Instant) {
         let serves = result.is_ok();
         let is_kept = self.generations.current().is_some_and(|current| current.is_unconfirmed());
@@ -233,7 +234,7 @@ impl Shell {
         let header = self.workers.scoreboard().header();
         Metrics::publish_source(&self.freshness, now, &header.source);
         self.desk.metrics.reload_ended(serves, header);
-        // Before the answer, as a client that has it may ask for the metrics at once.
+        // This comes before the answer, as a client that has the answer may ask for the metrics at once.
         self.desk.metrics.publish(arbiter, &self.generations, header);
         self.desk.reload_ended(number, result);
         if serves {
@@ -242,7 +243,7 @@ impl Shell {
             self.desk.revision_serves(revision, number);
         }
         if serves && let Err(error) = self.succession.tell_serving() {
-            warn!(self.logger(), "the former master cannot be told"; "error" => %error);
+            warn!(self.logger(), "the former master did not hear that this one serves"; "error" => %error);
         }
         let status = self.view(arbiter).line();
         match self.generations.current() {
@@ -258,11 +259,11 @@ impl Shell {
         }
     }
 
-    /// Logs that a reload has failed, and when the next one begins by itself.
+    /// Logs that a reload has failed, and when the master tries again by itself.
     fn tell_failure(&mut self, current: u64, reason: &Reason, now: Instant) {
         let message = format!("reload failed, generation {current} goes on serving: {reason}");
         if self.freshness.is_behind() {
-            // Each load finds the same.
+            // Each load finds the same older rows: only the first is an error in the log.
             return match self.freshness.news_of_behind() {
                 Some(_) => error!(self.logger(), "{}", message),
                 None => info!(self.logger(), "{}", message),
@@ -277,10 +278,11 @@ impl Shell {
         }
     }
 
-    /// Starts the program again beside this one; `replaces` ends this one when that serves.
+    /// Starts the program again beside this one. If `replaces` is true, this master ends when the new one
+    /// serves.
     ///
     /// # Errors
-    /// Why it was not started, which has been logged.
+    /// The reason why the program did not start; it is in the log already.
     pub(crate) fn upgrade(&mut self, replaces: bool) -> Result<(), Reason> {
         let listeners = self.generations.current().map(|current| current.listeners());
         let started = self.succession.start(listeners, self.workers.mail().address(), replaces);
@@ -297,7 +299,7 @@ impl Shell {
         }
     }
 
-    /// A process says that it serves in place of this one.
+    /// Handles the message of a process that serves in place of this one.
     pub(crate) fn taken_over(&mut self, pid: Pid) -> Option<Event> {
         let replaces = self.succession.serves(pid)?;
         info!(self.logger(), "the new master serves"; "pid" => pid.as_raw());
@@ -306,7 +308,7 @@ impl Shell {
         replaces.then_some(Event::Wished(Wish::Stop))
     }
 
-    /// The new master has gone: all belongs to this one again.
+    /// Handles the end of the new master: this master has all responsibilities again.
     fn successor_ended(&mut self, served: bool, ended: Ended, state: State) -> Vec<Event> {
         self.generations.own_addresses(!self.succession.has_predecessor());
         if served {
@@ -319,7 +321,7 @@ impl Shell {
         Vec::from_iter((state == State::Drained).then_some(Event::Wished(Wish::Reload)))
     }
 
-    /// Stops this master and the one beside it, and does not end before that.
+    /// Stops this master and the one beside it. This master ends after the other one.
     pub(crate) fn stop_all(&mut self) -> Event {
         self.generations.own_addresses(true);
         if let Some(successor) = self.succession.end_last() {
@@ -328,12 +330,12 @@ impl Shell {
         Event::Wished(Wish::Stop)
     }
 
-    /// The server stops: no child begins anything, and all addresses close, for good unless another master
-    /// serves them.
+    /// Prepares the end of the server: no child begins new work, and this master closes all addresses. They
+    /// stay open only if another master serves them.
     fn leave(&mut self, arbiter: &Arbiter) {
         self.scans.interrupt();
         self.asking.give_up();
-        // The reason why a server could not start stands in its status to the end.
+        // The status keeps the reason why a server could not start until the process ends.
         let failed = self.generations.current().is_none() && self.desk.last_reload().is_some();
         let line = failed.then(|| self.view(arbiter).line());
         let heir = self.succession.heir();
@@ -346,12 +348,12 @@ impl Shell {
         }
     }
 
-    /// Takes the place of a former master: speaks to systemd once that does so no more, and has its paths once
-    /// it has gone.
+    /// Takes over from a former master: reports to systemd once that one has stopped doing so, and takes its
+    /// paths once it has ended.
     pub(crate) fn succeed(&mut self, arbiter: &Arbiter) {
         let Some(word) = self.succession.word() else { return };
         if word == Word::Gone {
-            // Its scan may have stored something after this master had read the database.
+            // A scan of the former master may have stored rows after this master had read the database.
             self.scans.owe_rows(arbiter.reload_generation());
         }
         let line = self.view(arbiter).line();
@@ -363,7 +365,7 @@ impl Shell {
         }
     }
 
-    /// A child has ended.
+    /// Handles the end of a child.
     pub(crate) fn reaped(&mut self, pid: Pid, ended: Ended, arbiter: &Arbiter, now: Instant) -> Vec<Event> {
         if let Some(served) = self.succession.ended(pid) {
             return self.successor_ended(served, ended, arbiter.state());
@@ -401,7 +403,7 @@ impl Shell {
     }
 
     fn worker_ended(&mut self, pid: Pid, ended: Ended) -> Vec<Event> {
-        // First, as the next worker may get the same slot.
+        // This comes first, as the next worker may get the same slot.
         let generation = self.workers.ended(pid);
         let orderly = ended == Ended::Code(0);
         let killed = ended == Ended::Signal(Signal::SIGKILL);
@@ -468,20 +470,21 @@ impl Shell {
         }))
     }
 
-    /// Whether a generation has its rows from where those come from that serve.
+    /// Whether the rows of a generation come from the same source as the rows that serve.
     fn is_of_the_same_source(&self, number: u64) -> bool {
         let source = |of: &Generation| of.config.source_url();
         let next = self.generations.numbered(number).ok().map(source);
         next.is_some() && next == self.generations.current().map(source)
     }
 
-    /// When a scan is to begin; `None` if none may: another master would not learn of new rows.
+    /// The time of the next scan; `None` if no scan may begin, because another master would not learn of its
+    /// rows.
     pub(crate) fn scan_due(&self, state: State) -> Option<Instant> {
         let serves = matches!(state, State::Serving | State::Reloading);
         self.scans.due().filter(|_| serves && self.succession.is_alone())
     }
 
-    /// Begins a scan when it is time to.
+    /// Begins a scan if it is due.
     pub(crate) fn scan(&mut self, arbiter: &Arbiter) -> Vec<Event> {
         if self.scan_due(arbiter.state()).is_none_or(|due| Instant::now() < due) {
             return Vec::new();
@@ -501,12 +504,12 @@ impl Shell {
             return Vec::new();
         }
         let reload = self.scans.judge(ending, arbiter.reload_generation(), self.generations.logger());
-        // Workers that an operator has drained come back by SIGHUP alone.
+        // If an operator has drained the workers, only SIGHUP brings them back.
         let reload = reload && arbiter.state() != State::Drained;
         Vec::from_iter(reload.then_some(Event::Wished(Wish::Reload)))
     }
 
-    /// Work of each round of the loop that needs no event: logs, paths, errands, hand-outs, metrics.
+    /// Does the work of each round of the loop that needs no event: logs, paths, errands, hand-outs, metrics.
     pub(crate) fn look_after(&mut self, arbiter: &Arbiter) -> Vec<Event> {
         self.generations.look_after_logs();
         let events = self.look_after_paths(arbiter);
@@ -529,7 +532,7 @@ impl Shell {
         self.desk.show_life(arbiter.state(), healthy, arbiter.workers_serving(), &line);
     }
 
-    /// Makes paths again that were removed, and has a child look at them again.
+    /// Creates removed paths again, and has a child check them again.
     fn look_after_paths(&mut self, arbiter: &Arbiter) -> Vec<Event> {
         if arbiter.state() == State::Stopping {
             self.desk.forget_look();
@@ -548,9 +551,9 @@ impl Shell {
         workers.map(|worker| retires(worker.pid)).collect()
     }
 
-    /// The paths of listeners that can be bound again now. Workers have copies of their listeners: a new socket
-    /// needs new workers, of the same generation. While another one is made there is time: it gets the new
-    /// socket, or this is done after it.
+    /// The paths of listeners that the master can bind again now. Workers have copies of their listeners, so
+    /// a new socket needs new workers of the same generation. While another generation is being made, the
+    /// bind can wait: the new generation gets the new socket, or the bind follows after it.
     fn paths_bound(&self, state: State) -> Vec<Name> {
         let serves = matches!(state, State::Serving | State::Drained);
         let current = self.generations.current().filter(|_| serves);
@@ -563,13 +566,13 @@ impl Shell {
         self.desk.systemd.pause()
     }
 
-    /// Whether there is nothing left to wait for.
+    /// Whether the master has nothing left to wait for.
     pub(crate) fn has_ended(&self) -> bool {
         self.exit.is_some() && !self.succession.holds_up_the_end()
     }
 
-    /// The end: children whose work is of no use any more are killed and reaped here, not left to the process
-    /// that reaps orphans; those that report to Sentry may finish.
+    /// Ends the master. It kills and reaps children whose work has no use any more, rather than leave them to
+    /// the process that reaps orphans; children that report to Sentry may finish.
     pub(crate) fn end(mut self) -> ExitCode {
         self.scans.end();
         self.watcher.end();
@@ -586,8 +589,8 @@ impl Shell {
     }
 }
 
-/// A random number from 0 to 1. The standard library seeds its hashers by the kernel: no crate is needed for a number
-/// that keeps no secret.
+/// A random number from 0 to 1. The kernel seeds the hashers of the standard library, which is enough for a
+/// number that keeps no secret, and saves a crate.
 fn random_share() -> f64 {
     RandomState::new().hash_one(()) as f64 / u64::MAX as f64
 }

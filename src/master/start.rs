@@ -1,4 +1,4 @@
-//! The start of a master: all that it inherits, opens and remembers before its loop begins.
+//! The start of a master: everything that it inherits, opens and remembers before its loop begins.
 
 use std::io;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ use crate::master::processes::writers::Writers;
 use crate::master::scans::schedule::Scans;
 use crate::telemetry::sentry;
 
-/// Things that must be there before anything can fail in an orderly way.
+/// The parts that a master needs before it can report and handle any failure.
 pub(crate) struct Prepared {
     inherited: Inherited,
     pub(crate) logs: Logs,
@@ -41,13 +41,13 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Takes the descriptors that were passed on, blocks the signals and opens the logs.
+    /// Takes the inherited descriptors, blocks the signals and opens the logs.
     ///
     /// # Errors
-    /// The error, and the code to end with.
+    /// The error, and the exit code.
     pub(crate) fn of(config: &Config, dispositions: Dispositions) -> Result<Self, (ExitCode, MasterError)> {
         let inherited = Inherited::take().map_err(|error| (ExitCode::Failure, error))?;
-        // A former master has ignored SIGHUP, and says whether that was for nohup.
+        // A former master ignores SIGHUP for itself, and passes on whether nohup was the reason.
         let nohup =
             inherited.handover.as_ref().and_then(|handover| handover.nohup).unwrap_or(dispositions.nohup);
         let signals = Signals::block(nohup).map_err(|source| {
@@ -60,10 +60,10 @@ impl Prepared {
         Ok(Prepared { inherited, logs, writers, signals, nohup })
     }
 
-    /// Opens all that the first generation needs, and that outlives it.
+    /// Opens everything that the first generation needs and that outlives it.
     ///
     /// # Errors
-    /// An address, a file or memory that cannot be had.
+    /// The address, the file or the memory that is not available.
     pub(crate) fn open(
         self,
         overrides: Overrides,
@@ -114,8 +114,8 @@ impl Prepared {
     }
 }
 
-/// A worker needs a descriptor per connection; the soft limit is often 1024 for the sake of
-/// programs that use select(2).
+/// Raises the soft limit of descriptors. A worker needs one per connection; the soft limit is often 1024 for
+/// the sake of programs that use select(2).
 fn raise_descriptor_limit(log: &Logger) {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest wait is at most this many times the first one, which keeps the product within bounds.
+/// The longest wait is at most this many doublings of the first one, which keeps the product within bounds.
 const DOUBLINGS_MAX: u32 = 10;
 
 /// The time of the next try after a failure.
@@ -15,7 +15,7 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
-    /// No failure yet; the first wait takes `first`, and none is longer than `max`.
+    /// A wait without a failure. The first one takes `first`, and none takes longer than `max`.
     pub(crate) fn new(first: Duration, max: Duration) -> Self {
         Wait { first, max, in_a_row: 0, until: None }
     }
@@ -39,12 +39,12 @@ impl Wait {
         (self.in_a_row, self.until) = (0, None);
     }
 
-    /// Forgets a wait that is over, so that it wakes no loop.
+    /// Forgets a wait that is over, so that it does not wake the loop.
     pub(crate) fn forget_past(&mut self, now: Instant) {
         self.until = self.until.filter(|until| now < *until);
     }
 
-    /// Whether there is nothing to wait for.
+    /// Whether no wait is left.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| now >= until)
     }

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Folder {
     /// Number of the folder in the database; unique there and never 0.
     pub id: i64,
-    /// Absolute path, any bytes. Shared: of a large collection they are many megabytes.
+    /// Absolute path, any bytes. It is shared rather than copied: the paths of a large collection take many
+    /// megabytes.
     pub path: Arc<Path>,
     /// The number of the root that the folder lies below; a root has its own number.
     pub root: i64,

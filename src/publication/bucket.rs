@@ -16,16 +16,16 @@ use super::object::prefix;
 use super::store::{Listed, Reading, Small, Source, Store, Tag};
 use crate::config::BucketPlace;
 
-/// How long a signature counts.
+/// The time for which a signature is valid.
 pub(super) const SIGNED_FOR: Duration = Duration::from_secs(3600);
-/// How long a store may work on an object after it has all of it.
+/// Longest time for which a store may work on an object after it has received all of it.
 pub(super) const STORED_WITHIN: Duration = Duration::from_secs(120);
-/// Bytes of a part of a larger object (`parts.rs`), which are in memory while they are sent.
+/// Bytes of a part of a larger object (`parts.rs`), which are in memory during the request.
 pub(super) const PART_LEN: u64 = 8 << 20;
-/// The object with which conditions are tried, and a tag that it never has.
+/// The content of the object with which the program tests conditions, and a tag that this object never has.
 const PROBE: &[u8] = b"avalon tries whether this store keeps conditions\n";
 const NO_TAG: &str = "\"00000000000000000000000000000000\"";
-/// The most pages of a list, of a thousand objects each.
+/// Most pages of a list, of a thousand objects each.
 const PAGES_MAX: usize = 100;
 
 /// A bucket as a store.
@@ -65,7 +65,7 @@ impl Bucket {
         format!("{}{key}", self.prefix)
     }
 
-    /// Writes an object; says whether it did, as the condition may not hold.
+    /// Writes an object; the result says whether the condition held.
     fn write(
         &self,
         key: &str,
@@ -85,7 +85,7 @@ impl Bucket {
         match response.status() {
             status if status.is_success() => Ok(true),
             StatusCode::NOT_IMPLEMENTED if has_condition => Err(StoreError::NoConditions),
-            // Amazon gives the second answer when two writers meet.
+            // Amazon answers CONFLICT when two writers meet.
             StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT => Ok(false),
             _ => Err(refusal(response)),
         }
@@ -127,7 +127,7 @@ impl Source for Bucket {
 
 impl Store for Bucket {
     fn create(&self, key: &str, content: &File) -> Result<bool, StoreError> {
-        // Asked first, as the store says so only when it has all bytes.
+        // Ask first: the store reports a conflict only after it has received all bytes.
         if self.open(key, 0)?.is_some() {
             return Ok(false);
         }
@@ -150,7 +150,7 @@ impl Store for Bucket {
         let key = format!("{}conditions", prefix(format));
         let write = |name, value| self.write(&key, PROBE, Some((name, value)));
         let absent = || write(header::IF_NONE_MATCH, "*");
-        // The first one may have created it.
+        // The first call may have created the object.
         let creates_twice = || Ok(absent()? && absent()?);
         let keeps = creates_twice().and_then(|twice| Ok(!twice && !write(header::IF_MATCH, NO_TAG)?));
         if matches!(keeps, Err(StoreError::NoConditions)) {
@@ -190,7 +190,7 @@ impl Store for Bucket {
         Ok(listed)
     }
 
-    /// S3 has no such condition everywhere: the object is looked at right before.
+    /// Not every S3 store has a condition for this, so the program checks the object immediately before.
     fn remove(&self, listed: &Listed) -> Result<(), StoreError> {
         if !self.list(&listed.key)?.contains(listed) {
             return Ok(());

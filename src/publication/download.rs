@@ -1,7 +1,8 @@
-//! The bytes of one object, from a store that may fail on the way.
+//! The bytes of one object, from a store that may fail during the transfer.
 //!
-//! A transfer that is cut goes on where it was, with a growing wait, until too long no bytes have come. The longer it
-//! has lasted, the longer that is: the bytes that have come are worth more patience.
+//! An interrupted transfer continues where it stopped, after a growing wait, until no bytes have arrived for
+//! too long. That limit grows with the time that the transfer has taken: the bytes that have arrived are
+//! worth more patience.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
@@ -12,11 +13,11 @@ use super::error::{PublicationError, StoreError};
 use super::object::{Object, key};
 use super::store::{Reading, Source, Tag};
 
-/// How long no progress is borne at least.
+/// The shortest time without progress that ends a transfer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The bytes that count as progress: a store that sends fewer of them within the patience is as good as silent.
+/// The bytes that count as progress: a store that sends fewer of them within the patience counts as silent.
 const PROGRESS: u64 = 64 * 1024;
-/// The longest wait before the first retry, and before all.
+/// The wait before the first retry, and the longest one.
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -24,7 +25,7 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Patience {
     began: Instant,
     progressed: Instant,
-    /// Bytes that have come since.
+    /// Bytes that have arrived since then.
     since: u64,
     wait: Duration,
 }
@@ -47,7 +48,7 @@ impl Patience {
         self.progressed.elapsed() > borne
     }
 
-    /// Waits before the next try, unless there is to be none.
+    /// Waits before the next try; returns false if there is none.
     fn may_retry(&mut self, error: &StoreError) -> bool {
         if !matches!(error, StoreError::Unreachable(_)) || self.is_over() {
             return false;
@@ -57,7 +58,7 @@ impl Patience {
         true
     }
 
-    /// Does it until it succeeds or patience is over.
+    /// Repeats `work` until it succeeds or the patience is over.
     pub(super) fn retry<T>(
         &mut self,
         mut request: impl FnMut() -> Result<T, StoreError>,
@@ -71,7 +72,7 @@ impl Patience {
     }
 }
 
-/// A part from 0.5 to 1, by chance: servers must not come back all at once.
+/// A random factor from 0.5 to 1, so that servers do not all return at the same moment.
 fn share() -> f64 {
     let random = RandomState::new().hash_one(std::process::id());
     0.5 + (random % 1024) as f64 / 2048.0

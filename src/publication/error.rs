@@ -5,26 +5,26 @@ use std::{fmt, io};
 /// The reason why a store refuses a request.
 #[derive(Debug)]
 pub enum StoreError {
-    /// There is no answer, it is cut short, or it tells of trouble that passes.
+    /// The store does not answer, its answer is cut short, or it reports trouble that passes.
     Unreachable(String),
-    /// The answer is a no.
+    /// The store refuses.
     Refused(String),
-    /// It answers 501 to a request that has a condition.
+    /// The store answers 501 to a request that has a condition.
     NoConditions,
-    /// The server's certificate is not accepted, for this reason.
+    /// This program does not accept the server's certificate, for this reason.
     Certificate(String),
     /// The operating system refuses the store's folder or file.
     File(String, io::Error),
 }
 
-/// Why nothing was published or fetched. `Display` names no secret.
+/// The reason why nothing was published or fetched. `Display` prints no secret.
 #[derive(Debug)]
 pub enum PublicationError {
-    /// The store fails.
+    /// The store has failed.
     Store(StoreError),
     /// Nothing was published in this version of the format.
     Nothing(u32),
-    /// The pointer cannot be used; the text says why.
+    /// The pointer is invalid; the text says why.
     Pointer(String),
     /// The object that the pointer names is missing.
     Missing(String),
@@ -37,20 +37,20 @@ pub enum PublicationError {
         /// The counter of the served snapshot.
         served: u64,
     },
-    /// Rows of the database serve, and nothing was published since that is not older.
+    /// Rows of the database serve, and all publications since then have older rows.
     NotRenewed {
-        /// The revision of the rows that are published, if it is known.
+        /// The revision of the published rows, if it is known.
         published: Option<u64>,
-        /// That of the rows that serve.
+        /// The revision of the rows that serve.
         served: Option<u64>,
     },
-    /// The store cannot be written to.
+    /// The store is read-only.
     ReadOnly,
-    /// Other publishers always came first.
+    /// Other publishers were faster in every try.
     Busy,
-    /// No publication with this hash can be returned to; the text lists those that can.
+    /// No publication with this hash is kept for a roll-back; the text lists those that are.
     Unknown(String),
-    /// The snapshot on this side cannot be read or written.
+    /// This machine cannot read or write the snapshot.
     Local(io::Error),
 }
 
@@ -60,7 +60,7 @@ impl PublicationError {
         matches!(self, PublicationError::Store(StoreError::Unreachable(_)))
     }
 
-    /// The error of the operating system on this side.
+    /// The error of the operating system on this machine.
     pub fn local(&self) -> Option<&io::Error> {
         match self {
             PublicationError::Local(error) => Some(error),
@@ -128,10 +128,10 @@ impl fmt::Display for PublicationError {
                     revision(served)
                 )
             }
-            Self::ReadOnly => f.write_str("this store is only read; publish to its file:// or s3:// URL"),
-            Self::Busy => f.write_str("other publishers always came first; try again"),
+            Self::ReadOnly => f.write_str("this store is read-only; publish to its file:// or s3:// URL"),
+            Self::Busy => f.write_str("other publishers were faster in every try; try again"),
             Self::Unknown(known) => {
-                write!(f, "no such publication is kept; these can be returned to: {known}")
+                write!(f, "the store keeps no such publication; a roll-back can return to: {known}")
             }
             Self::Local(error) => error.fmt(f),
         }

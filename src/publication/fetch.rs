@@ -11,19 +11,20 @@ use super::store::{Source, Tag};
 use crate::config::SnapshotUrl;
 use crate::snapshot::{Identity, Passing, VERSION};
 
-/// Log2 of the most bytes that decompression looks back: 16 MB, which also bounds its memory.
+/// Log2 of the most bytes to which decompression refers back: 16 MB, which also bounds its memory.
 const WINDOW_LOG_MAX: u32 = 24;
 
-/// The pointer of a store, asked for once; `None` if nothing was published there. For a program that polls.
+/// The pointer of a store, from a single request; `None` if nothing was published there. For a program that
+/// polls.
 ///
 /// # Errors
-/// The store fails, or the pointer is of no use.
+/// The store fails, or the pointer is invalid.
 pub fn seen(url: &SnapshotUrl) -> Result<Option<Pointer>, PublicationError> {
     let found = source(url)?.pointer(&pointer_key(VERSION), POINTER_LEN_MAX)?;
     found.map(|(bytes, _)| Pointer::parse(&bytes)).transpose()
 }
 
-/// The pointer with its state, for a publisher, which also replaces one that it cannot read.
+/// The pointer with its state, for a publisher, which also replaces a pointer that it cannot read.
 pub(super) fn state(
     source: &dyn Source,
     format: u32,
@@ -38,30 +39,32 @@ pub(super) fn state(
 pub struct Had {
     /// The counter of the pointer.
     pub counter: Option<u64>,
-    /// Rows of the database serve in place of those that a pointer with this counter names: only a newer one counts.
+    /// Rows of the database serve in place of those to which a pointer with this counter leads: the server
+    /// accepts only a newer pointer.
     pub left: Option<u64>,
-    /// The revision of these rows in the database, if it is known: only rows that are not older count.
+    /// The revision of these rows in the database, if it is known: the server accepts only rows that are not
+    /// older.
     pub rows: Option<u64>,
-    /// The hash of the content that is served, wherever it came from.
+    /// The hash of the served content, from any source.
     pub hash: Option<u128>,
 }
 
 /// The outcome of a fetch.
 #[derive(Debug)]
 pub enum Fetched {
-    /// The snapshot that this pointer names is written.
+    /// The snapshot of this pointer, which was written.
     Snapshot(Pointer),
-    /// This pointer names the content that is served, so nothing is written.
+    /// The pointer leads to the served content, so nothing was written.
     Same(Pointer),
 }
 
-/// Fetches the snapshot that serves, unless it is the one that the server `had`, and writes it to `to`, with constant
-/// memory and with retries. The bytes that are written have the length, checksum and hash that the pointer says; whether it is a
-/// sound snapshot is checked by opening it.
+/// Fetches the snapshot that serves, unless the server `had` it already, and writes it to `to`, with constant
+/// memory and with retries. The written bytes have the length, checksum and hash in the pointer; opening them
+/// checks whether they are a sound snapshot.
 ///
 /// # Errors
-/// The store fails, nothing is published, the pointer is older than that of the served snapshot, its object is missing or
-/// damaged, or `to` cannot be written.
+/// The store fails, nothing is published, the pointer is older than that of the served snapshot, its object
+/// is missing or damaged, or `to` cannot be written.
 pub fn fetch(url: &SnapshotUrl, had: Had, to: impl Write) -> Result<Fetched, PublicationError> {
     let source = source(url)?;
     let found = Patience::new().retry(|| source.pointer(&pointer_key(VERSION), POINTER_LEN_MAX))?;
@@ -82,7 +85,7 @@ pub fn fetch(url: &SnapshotUrl, had: Had, to: impl Write) -> Result<Fetched, Pub
     Ok(Fetched::Snapshot(pointer))
 }
 
-/// Copies an object to `to`, decompressed and compared with its description.
+/// Copies an object to `to`, decompressed, and compares it with its description.
 pub(super) fn copy(
     source: &dyn Source,
     format: u32,
@@ -98,7 +101,7 @@ pub(super) fn copy(
     }
 }
 
-/// Decompresses at most as many bytes as the object has.
+/// Decompresses at most the bytes that the object promises.
 fn decompress(from: impl Read, object: &Object, to: &mut impl Write) -> Result<(), PublicationError> {
     let mut decoder = zstd::stream::read::Decoder::new(from).map_err(PublicationError::Local)?;
     decoder.window_log_max(WINDOW_LOG_MAX).map_err(PublicationError::Local)?;
@@ -118,7 +121,7 @@ fn decompress(from: impl Read, object: &Object, to: &mut impl Write) -> Result<(
     }
 }
 
-/// Hands on the bytes of a snapshot, as long as they may be those of `object`.
+/// Passes the bytes of a snapshot on, as long as they can be those of `object`.
 struct Checked<'a, W> {
     to: W,
     passing: Passing,
@@ -140,13 +143,13 @@ impl<W: Write> Write for Checked<'_, W> {
     }
 }
 
-/// Looks whether an object is there and sound; `None` if it is not.
+/// Checks whether an object exists and is sound; `None` if not.
 ///
 /// # Errors
 /// The store fails.
 pub(super) fn sound(source: &dyn Source, key: &str) -> Result<Option<(Identity, u64)>, PublicationError> {
     let Some(reading) = Patience::new().retry(|| source.open(key, 0))? else { return Ok(None) };
-    // Read as an object alone, without a pointer that says more.
+    // This describes an object that is read alone, without a pointer that says more.
     let object = Object {
         hash: 0,
         checksum: 0,

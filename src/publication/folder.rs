@@ -1,7 +1,7 @@
 //! A store in a folder: on a local disk, on NFS, or one that rsync copies.
 //!
-//! Writers hold a lock of the folder for the moments in which they compare and rename. The kernel releases it when
-//! a writer dies. An object gets its name when it is complete and on the disk.
+//! A writer holds a lock of the folder while it compares and renames. The kernel releases the lock when the
+//! writer dies. An object gets its name when it is complete and on the disk.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -20,9 +20,9 @@ use super::store::{Listed, Reading, Small, Source, Store, Tag};
 const LOCK_MAX: Duration = Duration::from_secs(10);
 /// Time between two tries to get it.
 const LOCK_STEP: Duration = Duration::from_millis(20);
-/// The end of the name of a file that is being written.
+/// The suffix of the name of an unfinished file.
 const UNFINISHED: &str = ".new";
-/// The age from which on such a file belongs to no writer that lives.
+/// A file with that suffix and this age belongs to no living writer.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// A folder as a store.
@@ -39,8 +39,8 @@ impl Folder {
         self.path.join(key)
     }
 
-    /// The folder of an object, which is made if it is missing; the folder of the store itself has to be there, as
-    /// a mount point without its mount must not be filled.
+    /// The folder of an object, which this creates if it is missing. The folder of the store itself must
+    /// exist, because a mount point without its mount must not be filled.
     fn parent(&self, key: &str) -> Result<PathBuf, StoreError> {
         let file = self.at(key);
         let parent = file.parent().unwrap_or(&self.path).to_owned();
@@ -65,7 +65,7 @@ impl Folder {
         Err(StoreError::Unreachable(format!("another program holds the lock {}", path.display())))
     }
 
-    /// Writes a file beside its place; it is renamed later.
+    /// Writes a file beside its final path, for a later rename.
     fn draft(&self, key: &str, content: &mut dyn Read) -> Result<NamedTempFile, StoreError> {
         let parent = self.parent(key)?;
         let mut builder = tempfile::Builder::new();
@@ -77,11 +77,11 @@ impl Folder {
         Ok(draft)
     }
 
-    /// Renames a draft over the file that had its name.
+    /// Renames a draft to its final name, over the file that had it.
     fn name(&self, draft: NamedTempFile, key: &str) -> Result<(), StoreError> {
         let path = self.at(key);
         draft.persist(&path).map_err(|error| failed(&path, error.error))?;
-        // The new name is on the disk only when its folder is.
+        // The new name is on the disk only when the folder is.
         let parent = path.parent().unwrap_or(&self.path);
         File::open(parent).and_then(|folder| folder.sync_all()).map_err(|error| failed(parent, error))
     }
@@ -91,14 +91,14 @@ fn failed(path: &Path, error: io::Error) -> StoreError {
     StoreError::File(path.display().to_string(), error)
 }
 
-/// A descriptor whose position is the beginning.
+/// Moves the position of a descriptor to the beginning.
 fn rewound(content: &File) -> io::Result<&File> {
     let mut at = content;
     at.seek(SeekFrom::Start(0))?;
     Ok(content)
 }
 
-/// The content of a file that is small; `None` if there is none.
+/// The content of a small file; `None` if there is none.
 fn small(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -111,7 +111,7 @@ fn tag(content: &[u8]) -> Tag {
     Tag(format!("{:032x}", xxh3_128(content)))
 }
 
-/// The state of a file that is replaced as a whole.
+/// The state of a file that writers replace as a whole.
 fn tag_of(metadata: &fs::Metadata) -> Tag {
     Tag(format!("{}-{}-{}", metadata.ino(), metadata.len(), metadata.mtime_nsec()))
 }
@@ -120,7 +120,7 @@ impl Source for Folder {
     fn open(&self, key: &str, from: u64) -> Result<Option<Reading>, StoreError> {
         let path = self.at(key);
         let open = || -> io::Result<Option<Reading>> {
-            // A pipe in the place of a file must not hold the program up.
+            // A pipe in place of a file must not block the program.
             let mut options = OpenOptions::new();
             let mut file = match options.read(true).custom_flags(libc::O_NONBLOCK).open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -133,7 +133,7 @@ impl Source for Folder {
             file.seek(SeekFrom::Start(from))?;
             Ok(Some(Reading { tag: Some(tag_of(&metadata)), len: metadata.len(), body: Box::new(file) }))
         };
-        // A folder that is missing is a mount that is missing.
+        // A missing folder means a missing mount.
         fs::metadata(&self.path).map_err(|error| failed(&self.path, error))?;
         open().map_err(|error| failed(&path, error))
     }
@@ -182,7 +182,7 @@ impl Store for Folder {
         Ok(true)
     }
 
-    /// The lock keeps them.
+    /// The lock enforces them.
     fn keeps_conditions(&self, _: u32) -> Result<bool, StoreError> {
         Ok(true)
     }
@@ -193,7 +193,7 @@ impl Store for Folder {
             let mut listed = Vec::new();
             for entry in fs::read_dir(&folder)? {
                 let entry = entry?;
-                // Removed since.
+                // The file was removed after the listing.
                 let Ok(metadata) = entry.metadata() else { continue };
                 let Ok(name) = entry.file_name().into_string() else { continue };
                 let written = metadata.modified()?;

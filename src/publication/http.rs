@@ -11,14 +11,15 @@ use ureq::{Agent, Body};
 use super::error::StoreError;
 use super::store::{Reading, Small, Tag};
 
-/// How long a server may say nothing.
+/// Longest silence of a server.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// Bytes of the longest text of an error, or of a list.
+/// Most bytes of the text of an error, or of a list.
 const TEXT_LEN_MAX: u64 = 8 << 20;
-/// Characters of a server's own words that a message repeats.
+/// Most characters of a server's own words in a message.
 const WORDS_MAX: usize = 300;
 
-/// A client that trusts the authorities of this machine, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, and waits for no server for long.
+/// A client that trusts the authorities of this machine, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, and
+/// that limits its wait for a server.
 pub(super) fn agent() -> Agent {
     let found = rustls_native_certs::load_native_certs().certs;
     let certificates: Vec<Certificate<'static>> =
@@ -39,7 +40,7 @@ pub(super) fn agent() -> Agent {
     config.build().new_agent()
 }
 
-/// A request that has no answer. The text of the error never holds the URL, which may be signed.
+/// The error of a request without an answer. Its text never holds the URL, which may be signed.
 pub(super) fn unanswered(error: &ureq::Error) -> StoreError {
     if let Some(cause) = certificate(error) {
         return StoreError::Certificate(cause);
@@ -52,7 +53,7 @@ pub(super) fn unanswered(error: &ureq::Error) -> StoreError {
     }
 }
 
-/// The fault of a server's certificate, if the connection has failed for that.
+/// The fault of a server's certificate, if that is why the connection failed.
 fn certificate(error: &ureq::Error) -> Option<String> {
     let rustls = match error {
         ureq::Error::Rustls(error) => Some(error),
@@ -77,7 +78,7 @@ fn certificate(error: &ureq::Error) -> Option<String> {
     })
 }
 
-/// The answer to a question for an object from byte `from` on; `None` if there is none.
+/// The answer to a request for an object from byte `from` on; `None` if there is no such object.
 pub(super) fn reading(
     response: ureq::http::Response<Body>,
     from: u64,
@@ -96,30 +97,30 @@ pub(super) fn reading(
     let mut body: Box<dyn io::Read> =
         Box::new(response.into_body().into_with_config().limit(u64::MAX).reader());
     if status == StatusCode::OK && from > 0 {
-        // A server that knows no parts sends all of it.
+        // A server that does not support ranges sends the whole object.
         let skipped = io::copy(&mut io::Read::take(&mut body, from), &mut io::sink());
         skipped.map_err(|error| StoreError::Unreachable(error.to_string()))?;
     }
     Ok(Some(Reading { tag, len, body }))
 }
 
-/// The state of the object that is answered.
+/// The state of the object in this answer.
 pub(super) fn tag(headers: &HeaderMap) -> Option<Tag> {
     headers.get(header::ETAG)?.to_str().ok().map(|tag| Tag(tag.to_owned()))
 }
 
-/// The bytes of the whole object, of `Content-Range: bytes 0-9/LENGTH`.
+/// The length of the whole object, from `Content-Range: bytes 0-9/LENGTH`.
 fn whole_len(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_RANGE)?.to_str().ok()?.rsplit('/').next()?.parse().ok()
 }
 
-/// An answer that is none to the question.
+/// The error for an answer without the requested object.
 pub(super) fn refusal(response: ureq::http::Response<Body>) -> StoreError {
     let status = response.status();
     let passes = status.is_server_error()
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
     let words = text(response.into_body()).unwrap_or_default();
-    // S3 says it in these elements; other servers send pages.
+    // S3 puts the reason into these elements; other servers send pages.
     let element = |name: &str| {
         let (_, rest) = words.split_once(&format!("<{name}>"))?;
         rest.split_once("</").map(|(words, _)| words.chars().take(WORDS_MAX).collect::<String>())
@@ -133,13 +134,13 @@ pub(super) fn refusal(response: ureq::http::Response<Body>) -> StoreError {
     }
 }
 
-/// A body as text.
+/// Reads a body as text.
 pub(super) fn text(body: Body) -> Result<String, StoreError> {
     let text = body.into_with_config().limit(TEXT_LEN_MAX).lossy_utf8(true).read_to_string();
     text.map_err(|error| unanswered(&error))
 }
 
-/// The bytes of a small object.
+/// Reads the bytes of a small object.
 pub(super) fn small(found: Option<Reading>, len_max: u64) -> Result<Option<Small>, StoreError> {
     let Some(Reading { tag, body, .. }) = found else { return Ok(None) };
     let mut bytes = Vec::new();

@@ -5,12 +5,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::PublicationError;
 use crate::snapshot::Identity;
 
-/// Bytes of the smallest snapshot, and of the largest that is fetched.
+/// Bytes of the smallest snapshot, and of the largest one that a server fetches.
 const LENGTH: std::ops::RangeInclusive<u64> = 64..=1 << 42;
-/// How many times longer than its compressed form a snapshot may be: lists of equal names compress best.
+/// Largest ratio of a snapshot's length to that of its compressed form: lists of equal names compress best.
 const RATIO_MAX: u64 = 4096;
 
-/// A published snapshot, as the pointer tells of it.
+/// A published snapshot, as the pointer describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
     /// The hash of its content, which names it.
@@ -23,9 +23,9 @@ pub struct Object {
     pub length: u64,
     /// The bytes of its compressed form.
     pub compressed_length: u64,
-    /// How many songs it has.
+    /// The number of its songs.
     pub songs: u64,
-    /// When it was published, in seconds since 1970.
+    /// The time of its publication, in seconds since 1970.
     pub created: u64,
 }
 
@@ -33,7 +33,7 @@ fn as_hex<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error
     serializer.collect_str(&format_args!("{number:032x}"))
 }
 
-/// Exactly 32 digits, in lower case: the name of a file is made of it.
+/// Exactly 32 digits, in lower case: they become a part of a file name.
 fn of_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
     let text = String::deserialize(deserializer)?;
     let is_hex = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -41,12 +41,12 @@ fn of_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> 
     number.ok_or_else(|| serde::de::Error::custom("a hash must have 32 hexadecimal digits"))
 }
 
-/// Where the objects of a version of the format are.
+/// The prefix of the names of all objects of a version of the format.
 pub(super) fn prefix(format: u32) -> String {
     format!("v{format}/")
 }
 
-/// The end of the name of an object.
+/// The suffix of the name of an object.
 const SUFFIX: &str = ".snapshot.zst";
 
 /// The name of the object with this hash, in this version of the format.
@@ -66,7 +66,7 @@ impl Object {
         format!("{:032x}", self.hash)
     }
 
-    /// An error about it.
+    /// An error about this object.
     pub(super) fn wrong(&self, reason: impl Into<String>) -> PublicationError {
         PublicationError::Object(self.name(), reason.into())
     }
@@ -83,7 +83,7 @@ impl Object {
         }
     }
 
-    /// Whether a snapshot begins as this one does.
+    /// Whether the header of a snapshot is the one that this object describes.
     pub(super) fn is(&self, identity: &Identity) -> bool {
         (self.hash, self.checksum, self.length) == (identity.hash, identity.checksum, identity.length)
     }

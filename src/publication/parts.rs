@@ -1,5 +1,5 @@
-//! A large object of an S3-compatible store, written in parts: one request takes 5 GiB at most, and a request that
-//! fails costs one part and not all.
+//! A large object of an S3-compatible store, written in parts: one request takes 5 GiB at most, and a failed
+//! request costs only one part.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,7 +17,7 @@ use super::http::{refusal, tag, text, unanswered};
 const PARTS_MAX: u64 = 10_000;
 
 impl Bucket {
-    /// Writes an object of `len` bytes in parts; says whether it did, as the condition may not hold.
+    /// Writes an object of `len` bytes in parts; the result says whether the condition held.
     pub(super) fn write_parts(
         &self,
         name: &str,
@@ -46,7 +46,7 @@ impl Bucket {
         Ok(begun.upload_id().to_owned())
     }
 
-    /// Sends all parts, and gives their tags.
+    /// Sends all parts, and returns their tags.
     fn send(&self, name: &str, upload: &str, content: &File, len: u64) -> Result<Vec<String>, StoreError> {
         let part_len = PART_LEN.max(len.div_ceil(PARTS_MAX));
         let mut tags = Vec::new();
@@ -76,7 +76,7 @@ impl Bucket {
         }
     }
 
-    /// Makes one object of the parts.
+    /// Makes one object out of the parts.
     fn join(
         &self,
         name: &str,
@@ -93,7 +93,7 @@ impl Bucket {
         let request = request.config().timeout_recv_response(Some(STORED_WITHIN)).build();
         let response = request.send(action().body()).map_err(|error| unanswered(&error))?;
         match response.status() {
-            // A store that needs long for it answers before it knows: the text says how it ended.
+            // A store that needs long for this answers before it knows the outcome: the text reports it.
             status if status.is_success() => {
                 let joined = CompleteMultipartUploadResponse::parse(&text(response.into_body())?);
                 joined.map(|_| true).map_err(|error| unreadable(&error))
@@ -103,10 +103,11 @@ impl Bucket {
         }
     }
 
-    /// Has the store forget the parts, which take room there. It may have a rule that does so after some days.
+    /// Has the store discard the parts, which take space there. A rule of the store may do so after some
+    /// days.
     fn give_up(&self, name: &str, upload: &str) {
         let action = self.place.abort_multipart_upload(self.credentials.as_ref(), name, upload);
-        // The error that has led here says more.
+        // The error that caused this says more.
         let _ = self.agent.delete(action.sign(SIGNED_FOR).as_str()).call();
     }
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::error::PublicationError;
 use super::object::{Object, prefix};
 
-/// Bytes of the longest pointer that is read.
+/// Most bytes of a pointer.
 pub(super) const POINTER_LEN_MAX: u64 = 64 * 1024;
-/// How many publications a pointer names, the one that serves among them.
+/// The number of publications in a pointer, including the one that serves.
 pub(super) const KEPT: usize = 5;
 
 /// The snapshot that serves, and those before it.
@@ -20,11 +20,11 @@ pub struct Pointer {
     /// The snapshot that serves.
     #[serde(flatten)]
     pub object: Object,
-    /// The greatest revision of a database that was published here; a publication of an older one is dropped.
-    /// `None` if none was known.
+    /// The greatest revision of a database among the publications; a publication with an older one is
+    /// dropped. `None` if no revision was known.
     #[serde(default)]
     pub revision: Option<u64>,
-    /// Former publications, which can be returned to, the last one first.
+    /// Former publications to which an operator can return, the last one first.
     #[serde(default)]
     pub former: Vec<Object>,
 }
@@ -51,14 +51,14 @@ impl Pointer {
         Ok(pointer)
     }
 
-    /// The pointer as it is stored.
+    /// The pointer as the store holds it.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        // Numbers and texts only, so it cannot fail.
+        // This cannot fail, as the pointer holds only numbers and texts.
         serde_json::to_vec_pretty(self).unwrap_or_default()
     }
 
-    /// The pointer that follows `before` with this object. A counter is never below the clock, so that it grows too
-    /// where a pointer was lost.
+    /// The pointer that follows `before`, with this object. The counter is never below the clock, so it grows
+    /// even if a pointer was lost.
     pub(super) fn after(before: Option<&Pointer>, object: Object, revision: Option<u64>) -> Pointer {
         let least = before.map_or(0, |before| before.counter.saturating_add(1));
         let mut former: Vec<Object> = Vec::new();
@@ -71,8 +71,8 @@ impl Pointer {
         Pointer { counter: least.max(seconds(SystemTime::now())), object, revision, former }
     }
 
-    /// The pointer that returns to a former publication: to the last one without a `hash`. What it leaves comes
-    /// behind all others, so that a second return goes one further back.
+    /// The pointer that returns to a former publication: to the last one without a `hash`. The publication
+    /// that it leaves becomes the last of the list, so a second return goes one step further back.
     pub(super) fn back(&self, hash: Option<u128>) -> Result<Pointer, PublicationError> {
         let at = match hash {
             None => (!self.former.is_empty()).then_some(0),

@@ -14,11 +14,11 @@ use super::store::Store;
 use crate::config::SnapshotUrl;
 use crate::snapshot::{Identity, Passing};
 
-/// zstd's level: the others take longer and save little (189 instead of 185 MB of 561 MB with level 3).
+/// zstd's level: the others take longer and save little (level 3: 185 in place of 189 MB, of 561 MB).
 const LEVEL: i32 = 1;
-/// How often a publisher tries to replace the pointer, while others do.
+/// Most tries of a publisher to replace the pointer while others do the same.
 const TRIES: usize = 100;
-/// The age from which on an object is written again before the pointer names it: see `retention.rs`.
+/// A publisher writes an object of this age again before it points to it: see `retention.rs`.
 const RENEWED_FROM: Duration = Duration::from_secs(24 * 3600);
 
 /// A publication, and whether it was safe beside others.
@@ -26,8 +26,8 @@ const RENEWED_FROM: Duration = Duration::from_secs(24 * 3600);
 pub struct Publication {
     /// The outcome.
     pub outcome: Outcome,
-    /// Whether the store keeps conditions: without them the last of several publishers at once wins, also with older
-    /// rows. Not tried where nothing was to be written.
+    /// Whether the store supports conditions. Without them the last of several publishers at once wins, even
+    /// with older rows. True without a test if nothing had to be written.
     pub keeps_conditions: bool,
 }
 
@@ -42,11 +42,12 @@ pub enum Outcome {
     Newer(Pointer),
 }
 
-/// Publishes a snapshot that holds `songs` songs, for programs that read its version of the format. `revision` is that of the rows in their database, if it is known: a
-/// publication that is not newer than the last one is dropped, unless `accepts_older`.
+/// Publishes a snapshot that holds `songs` songs, for programs that read its version of the format.
+/// `revision` is that of the rows in their database, if it is known: a publication that is not newer than the
+/// last one is dropped, unless `accepts_older`.
 ///
 /// # Errors
-/// The store fails, `snapshot` cannot be read or is none, or other publishers always come first.
+/// The store fails, `snapshot` is unreadable or no snapshot, or other publishers are faster in every try.
 pub fn publish(
     url: &SnapshotUrl,
     snapshot: &File,
@@ -80,7 +81,7 @@ pub fn publish(
         let next = || Next::Pointer(Pointer::after(before, object.clone(), revision));
         Ok(superseded_by(before).map_or_else(next, Next::Stay))
     })?;
-    // In case that another publisher has just removed it as old.
+    // Another publisher may have just removed it as old.
     if store.open(&key(format, identity.hash), 0)?.is_none() {
         store.put(&key(format, identity.hash), &compressed)?;
     }
@@ -115,7 +116,7 @@ pub fn roll_back(
     }
 }
 
-/// Why a pointer stays as it is, if it does.
+/// The reason why a pointer stays as it is, if it does.
 fn superseded(
     pointer: &Pointer,
     identity: &Identity,
@@ -132,7 +133,8 @@ fn superseded(
     (!is_newer && !accepts_older).then(|| Outcome::Newer(pointer.clone()))
 }
 
-/// The compressed form of a snapshot in a file without a name, and the values of its header. Checks length and checksum.
+/// The compressed form of a snapshot in a file without a name, and the values of its header. Checks length
+/// and checksum.
 fn compress(snapshot: &File) -> io::Result<(File, Identity)> {
     let mut from = snapshot;
     from.rewind()?;
@@ -153,7 +155,7 @@ fn compress(snapshot: &File) -> io::Result<(File, Identity)> {
     Ok((compressed, identity))
 }
 
-/// Reads, and shows the bytes to `passing`.
+/// Reads, and passes the bytes to `passing` as well.
 struct Both<'a> {
     from: &'a File,
     passing: &'a mut Passing,
@@ -167,9 +169,10 @@ impl Read for Both<'_> {
     }
 }
 
-/// Brings an object into the store. One that is there already is read to its end, and replaced if it is damaged or
-/// so old that it might be removed. Another version of this program may have made it: then it has the same content
-/// in other bytes. Returns the object that is there at the end, and its compressed length.
+/// Brings an object into the store. If the store has it already, this reads it to its end, and replaces it if
+/// it is damaged or so old that a publisher might remove it. Another version of this program may have made
+/// it: then it has the same content in other bytes. Returns the object that is in the store at the end, and
+/// its compressed length.
 fn upload(
     store: &dyn Store,
     compressed: &File,
@@ -195,7 +198,7 @@ fn is_young(store: &dyn Store, format: u32, key: &str) -> Result<bool, Publicati
     Ok(age.is_some_and(|age| age < RENEWED_FROM))
 }
 
-/// Writes the object that the pointer names again if it is missing or damaged.
+/// Writes the object of the pointer again if it is missing or damaged.
 fn repair(
     store: &dyn Store,
     object: &Object,
@@ -208,7 +211,8 @@ fn repair(
     }
     store.put(&key(ours.version, object.hash), compressed)?;
     let compressed_length = compressed.metadata().map_err(PublicationError::Local)?.len();
-    // The pointer has to name the object that is there now, if another version of this program had written it.
+    // If another version of this program had written the object, the pointer must describe the one that is
+    // there now.
     let object = Object {
         checksum: ours.checksum,
         length: ours.length,
@@ -232,7 +236,7 @@ enum Next {
     Stay(Outcome),
 }
 
-/// Replaces the pointer by the one that `next` makes of it, as soon as no other publisher comes between.
+/// Replaces the pointer by the one that `next` makes of it. Repeats this if another publisher was faster.
 fn point(
     store: &dyn Store,
     format: u32,
@@ -257,7 +261,7 @@ fn tidy(store: &dyn Store, format: u32, pointer: &Pointer) -> Result<(), Publica
     let listed = store.list(&prefix(format))?;
     let old = removable(&listed, pointer, SystemTime::now());
     for object in old {
-        // Another publisher may have pointed to it since.
+        // Another publisher may have pointed to it in the meantime.
         if let (Some(now), _) = state(store, format)?
             && removable(&listed, &now, SystemTime::now()).contains(&object)
         {

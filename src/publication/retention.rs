@@ -1,4 +1,4 @@
-//! Which objects of a store no server needs any more.
+//! The choice of the objects in a store that no server needs any more.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -7,12 +7,12 @@ use super::object::hash_of;
 use super::pointer::{KEPT, Pointer};
 use super::store::Listed;
 
-/// The age from which on an object may be removed. It is so great that no publisher can still be about to point to
-/// an object of that age: it writes it again before.
+/// A publisher may remove an object of this age. No other publisher can be about to point to it: it would
+/// write such an object again before that.
 pub(super) const AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The objects that may be removed: older than [`AGE_MAX`], not named by the pointer, and not among the last ones
-/// that were written. Other files are never among them.
+/// The objects that may be removed: older than [`AGE_MAX`], not in the pointer, and not among the last ones
+/// that were written. Files other than objects are never among them.
 pub(super) fn removable<'a>(listed: &'a [Listed], pointer: &Pointer, now: SystemTime) -> Vec<&'a Listed> {
     let named: HashSet<u128> =
         [&pointer.object].into_iter().chain(&pointer.former).map(|object| object.hash).collect();

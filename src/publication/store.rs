@@ -6,17 +6,17 @@ use std::time::SystemTime;
 
 use super::error::StoreError;
 
-/// The state of an object, to be compared with another one only.
+/// The state of an object, which can only be compared with another state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tag(pub(super) String);
 
 /// An object while it is read.
 pub(super) struct Reading {
-    /// Its state; `None` if the store does not tell.
+    /// Its state; `None` if the store does not report one.
     pub(super) tag: Option<Tag>,
     /// The bytes of the whole object.
     pub(super) len: u64,
-    /// Its bytes, from where they were asked for.
+    /// Its bytes, from the requested one on.
     pub(super) body: Box<dyn Read>,
 }
 
@@ -27,11 +27,11 @@ pub(super) type Small = (Vec<u8>, Option<Tag>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listed {
     pub(super) key: String,
-    /// When it was written last.
+    /// The time of its last write.
     pub(super) written: SystemTime,
 }
 
-/// A store that is read.
+/// A store from which the program reads.
 pub(super) trait Source {
     /// An object from byte `from` on; `None` if there is none.
     fn open(&self, key: &str, from: u64) -> Result<Option<Reading>, StoreError>;
@@ -40,25 +40,25 @@ pub(super) trait Source {
     fn pointer(&self, key: &str, len_max: u64) -> Result<Option<Small>, StoreError>;
 }
 
-/// A store that is written to.
+/// A store to which the program writes.
 pub(super) trait Store: Source {
-    /// Writes an object unless there is one with this name; says whether it did.
+    /// Writes an object unless one has this name; returns whether it has written.
     fn create(&self, key: &str, content: &File) -> Result<bool, StoreError>;
 
     /// Writes an object, or replaces it.
     fn put(&self, key: &str, content: &File) -> Result<(), StoreError>;
 
-    /// Replaces a small object if it is still in the state `former` (`None`: it is missing); says whether it did. A
-    /// store without conditions always does.
+    /// Replaces a small object if it is still in the state `former` (`None`: it is missing); returns whether
+    /// it has. A store without conditions always replaces it.
     fn swap(&self, key: &str, former: Option<&Tag>, content: &[u8]) -> Result<bool, StoreError>;
 
-    /// Whether the store keeps the conditions of [`Store::create`] and [`Store::swap`]. Tries it with an object beside
-    /// those of this version of the format.
+    /// Whether the store enforces the conditions of [`Store::create`] and [`Store::swap`]. This tests it with
+    /// an object beside those of this version of the format.
     fn keeps_conditions(&self, format: u32) -> Result<bool, StoreError>;
 
     /// The objects whose names begin with `prefix`.
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
 
-    /// Removes an object, unless it was written since it was listed.
+    /// Removes an object, unless it was written after the listing.
     fn remove(&self, listed: &Listed) -> Result<(), StoreError>;
 }

@@ -1,4 +1,4 @@
-//! A folder of a web server, which is only read.
+//! A folder of a web server, as a read-only store.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -32,7 +32,7 @@ impl Source for Web {
             let login = STANDARD.encode(format!("{}:{}", user.reveal(), password.reveal()));
             request = request.header(header::AUTHORIZATION, format!("Basic {login}"));
         }
-        // A cache on the way must not answer with an old pointer.
+        // A cache between server and store must not answer with an old pointer.
         let response = request.header(header::CACHE_CONTROL, "no-cache").call();
         reading(response.map_err(|error| unanswered(&error))?, from)
     }

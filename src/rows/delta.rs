@@ -7,9 +7,9 @@ use crate::model::{Named, PerOwner};
 /// Rows of one table that have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edits<T> {
-    /// Ids that have no row any more.
+    /// Ids whose row is gone.
     pub gone: Vec<Uuid>,
-    /// Rows that are new or differ, as they are now. No id occurs twice.
+    /// The new and changed rows, in their present state. No id occurs twice.
     pub present: Vec<T>,
 }
 
@@ -48,10 +48,10 @@ pub struct SongRow {
     pub owners: PerOwner<Uuid>,
 }
 
-/// What has changed in a database.
+/// The changes of a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
-    /// Albums, artists and genres. The songs of one that has another name need not be listed.
+    /// Albums, artists and genres. A change of a name does not require its songs in the list.
     pub names: PerOwner<Edits<Named>>,
     /// Songs.
     pub songs: Edits<SongRow>,

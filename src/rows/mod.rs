@@ -14,12 +14,12 @@ use names::{Names, NamesWriter};
 use scratch::{Folder, ScratchError};
 use songs::{SongValues, Songs, SongsWriter};
 
-/// All rows. The owners of songs are indexes into the names; all are valid.
+/// All rows. The owners of songs are valid indexes into the names.
 #[derive(Debug)]
 pub struct Rows {
     /// Albums, artists and genres.
     pub names: PerOwner<Names>,
-    /// Songs, in the order of their rows; some may have the id of another one.
+    /// Songs, in the order of their rows; several may have the same id.
     pub songs: Songs,
     /// The indexes of the songs that count, by ascending id. No id occurs twice.
     pub by_id: Vec<u32>,
@@ -28,7 +28,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Rows of these parts, and how many songs were left out because another one has the same id.
+    /// Joins these parts. The number counts the songs that are left out because another song has the same id.
     pub fn new(names: PerOwner<Names>, songs: Songs, folder: Folder) -> (Self, u64) {
         let by_id = songs.by_id();
         let duplicates = (songs.len() - by_id.len()) as u64;
@@ -66,7 +66,7 @@ impl Rows {
         self.by_id.iter().map(|&at| self.songs.get(at))
     }
 
-    /// All of them in memory, by ascending id.
+    /// All rows as a collection in memory, by ascending id.
     pub fn collection(&self) -> Collection {
         let named = |owner: Owner| {
             let names = &self.names[owner];

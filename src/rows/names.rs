@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::scratch::{Folder, Scratch, ScratchError, Stored};
 use super::utf8::{len_of, text};
 
-/// Where a name is.
+/// The place of a name.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     id: Uuid,
@@ -17,7 +17,7 @@ struct Place {
     len: u32,
 }
 
-/// Rows with an id and a name while they come in, in any order.
+/// Collects rows with an id and a name, in any order.
 #[derive(Debug)]
 pub struct NamesWriter {
     places: Vec<Place>,
@@ -25,7 +25,7 @@ pub struct NamesWriter {
 }
 
 impl NamesWriter {
-    /// No rows yet.
+    /// Begins without a row.
     pub fn new(folder: &Folder) -> Self {
         NamesWriter { places: Vec::new(), texts: Scratch::new(folder) }
     }
@@ -40,8 +40,8 @@ impl NamesWriter {
         self.texts.push(&name.as_bytes()[..len as usize])
     }
 
-    /// The rows, and how many were left out because another one has the same id. Of those the one stays whose name
-    /// is first by code point, so that the outcome does not depend on the order of the rows.
+    /// The rows, and the number of those left out because another row has the same id. Of such rows the one
+    /// stays whose name is first by code point, so the outcome does not depend on the order of the rows.
     ///
     /// # Errors
     /// As for [`Scratch::finish`].
@@ -77,32 +77,32 @@ pub struct Names {
 }
 
 impl Names {
-    /// How many there are.
+    /// The number of names.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no names.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// The indexes of all.
+    /// The indexes of all names.
     pub fn indexes(&self) -> std::ops::Range<u32> {
         0..u32::try_from(self.len()).unwrap_or(u32::MAX)
     }
 
-    /// The id of the one at `at`, which is below [`Names::len`].
+    /// The id at `at`, which is below [`Names::len`].
     pub fn id(&self, at: u32) -> Uuid {
         self.places[at as usize].id
     }
 
-    /// Its name, in UTF-8.
+    /// The name at `at`, in UTF-8.
     pub fn bytes(&self, at: u32) -> &[u8] {
         &self.texts[self.places[at as usize].range()]
     }
 
-    /// Its name.
+    /// The name at `at`.
     pub fn name(&self, at: u32) -> Cow<'_, str> {
         text(self.bytes(at))
     }
@@ -127,7 +127,7 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// The index of `id` in `names`, of which this was made.
+    /// The index of `id` in `names`, from which this was made.
     pub fn find(&self, names: &Names, id: Uuid) -> Option<u32> {
         self.table.find(self.hasher.hash_one(id), |at| names.id(*at) == id).copied()
     }

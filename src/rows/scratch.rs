@@ -1,5 +1,5 @@
-//! Bytes that are needed for a while: few in memory, many in a file without a name, whose pages the kernel may
-//! evict. They are written from the first to the last, and then read in any order.
+//! Temporary bytes: few of them stay in memory, many are in a file without a name, whose pages the kernel may
+//! evict. The program writes them from the first to the last, and then reads them in any order.
 
 use std::error::Error;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
-/// Bytes that stay in memory, and bytes that are written to a file at once.
+/// Most bytes that stay in memory, and the bytes that one write to the file takes.
 const MEMORY_MAX: usize = 2 << 20;
 
 /// The folder of temporary files.
@@ -18,13 +18,13 @@ const MEMORY_MAX: usize = 2 << 20;
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// `folder`, or else the one that TMPDIR names.
+    /// The folder `folder`, or without one that of TMPDIR.
     pub fn new(folder: Option<&Path>) -> Self {
         Folder(folder.map_or_else(std::env::temp_dir, Path::to_owned))
     }
 
-    /// A file without a name. An account that may not write the folder, as that of a server whose folder is root's,
-    /// has the one of TMPDIR.
+    /// Opens a file without a name. If the account may not write in the folder, as that of a server whose
+    /// folder belongs to root, the file is in the folder of TMPDIR.
     fn file(&self) -> Result<File, ScratchError> {
         match tempfile::tempfile_in(&self.0) {
             Err(error)
@@ -73,32 +73,32 @@ impl Error for ScratchError {
     }
 }
 
-/// Bytes while they are written.
+/// Collects bytes.
 #[derive(Debug)]
 pub struct Scratch {
     folder: Folder,
-    /// A file without a name, once the bytes are many.
+    /// A file without a name, once there are many bytes.
     file: Option<File>,
-    /// The bytes behind those in the file.
+    /// The bytes that follow those in the file.
     memory: Vec<u8>,
     len: u64,
 }
 
 impl Scratch {
-    /// No bytes yet.
+    /// Begins without bytes.
     pub fn new(folder: &Folder) -> Self {
         Scratch { folder: folder.clone(), file: None, memory: Vec::new(), len: 0 }
     }
 
-    /// How many bytes there are.
+    /// The number of bytes.
     pub fn size(&self) -> u64 {
         self.len
     }
 
-    /// Adds `bytes` behind the others.
+    /// Appends `bytes`.
     ///
     /// # Errors
-    /// The folder is missing or full, or not to be written.
+    /// The folder is missing, full or read-only.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), ScratchError> {
         self.memory.extend_from_slice(bytes);
@@ -116,7 +116,7 @@ impl Scratch {
         Ok(())
     }
 
-    /// The bytes, to be read in any order.
+    /// The bytes, for reads in any order.
     ///
     /// # Errors
     /// As for [`Scratch::push`], or the kernel cannot map the file.
@@ -131,12 +131,12 @@ impl Scratch {
     }
 }
 
-/// Bytes that were written.
+/// Bytes that are written and can be read.
 #[derive(Debug)]
 pub enum Stored {
-    /// They are few.
+    /// Few bytes.
     Memory(Vec<u8>),
-    /// They are in a file without a name.
+    /// Many bytes, in a file without a name.
     Mapped(Mmap),
 }
 

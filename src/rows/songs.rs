@@ -1,4 +1,4 @@
-//! Songs: their values in records of one size, their names beside them.
+//! Songs: their values are in records of one size, their names are stored beside them.
 
 use std::borrow::Cow;
 
@@ -39,7 +39,7 @@ impl<'a> SongValues<'a> {
     }
 }
 
-/// A song as it is stored.
+/// A song as the storage holds it.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 struct Record {
@@ -59,7 +59,7 @@ const LENGTH: u64 = 2;
 const TRACK: u64 = 4;
 const YEAR: u64 = 8;
 
-/// Songs while they come in.
+/// Collects songs.
 #[derive(Debug)]
 pub struct SongsWriter {
     records: Scratch,
@@ -67,7 +67,7 @@ pub struct SongsWriter {
 }
 
 impl SongsWriter {
-    /// No songs yet.
+    /// Begins without a song.
     pub fn new(folder: &Folder) -> Self {
         SongsWriter { records: Scratch::new(folder), texts: Scratch::new(folder) }
     }
@@ -97,7 +97,7 @@ impl SongsWriter {
         self.records.push(record.as_bytes())
     }
 
-    /// The songs in the order in which they came in.
+    /// The songs in the order in which they were added.
     ///
     /// # Errors
     /// As for [`Scratch::finish`].
@@ -106,7 +106,7 @@ impl SongsWriter {
     }
 }
 
-/// Songs in the order in which they were written.
+/// Songs in the order in which they were added.
 #[derive(Debug)]
 pub struct Songs {
     records: Stored,
@@ -114,12 +114,12 @@ pub struct Songs {
 }
 
 impl Songs {
-    /// How many there are.
+    /// The number of songs.
     pub fn len(&self) -> usize {
         self.records.len() / size_of::<Record>()
     }
 
-    /// Whether there are none.
+    /// Whether there are no songs.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -156,14 +156,14 @@ impl Songs {
 
     fn record(&self, at: u32) -> Record {
         let start = at as usize * size_of::<Record>();
-        // Memory need not be aligned, a mapping is.
+        // Memory may be unaligned, while a mapping is aligned.
         let mut record = Record::new_zeroed();
         record.as_mut_bytes().copy_from_slice(&self.records[start..start + size_of::<Record>()]);
         record
     }
 
-    /// The indexes of all songs by ascending id. Of songs with one id only that stays whose other values are first,
-    /// so that the outcome does not depend on the order of the rows.
+    /// The indexes of all songs by ascending id. Of songs with the same id, the one stays whose other values
+    /// are first, so the outcome does not depend on the order of the rows.
     pub(super) fn by_id(&self) -> Vec<u32> {
         let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let mut keyed: Vec<([u8; 16], u32)> = (0..count).map(|at| (self.record(at).id, at)).collect();

@@ -1,4 +1,4 @@
-//! Texts as they are stored.
+//! Stored texts.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
-/// The length of a text. No database holds one of 4 GiB; of such a text only the beginning would be kept.
+/// The length of a text. No database holds a text of 4 GiB; only the beginning of it would be kept.
 pub(super) fn len_of(text: impl AsRef<[u8]>) -> u32 {
     u32::try_from(text.as_ref().len()).unwrap_or(u32::MAX)
 }

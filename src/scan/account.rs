@@ -34,11 +34,11 @@ pub struct MovedSong {
 pub struct Seen {
     /// Number of files and other entries that are not folders.
     pub found: usize,
-    /// Files that were looked into.
+    /// Files that the scan opened and read.
     pub read: usize,
-    /// Files that are as the last scan left them.
+    /// Files that are unchanged since the last scan.
     pub unchanged: usize,
-    /// Sizes of the files that were looked into, together.
+    /// Total size of the files that the scan opened and read.
     pub bytes: u64,
     /// Files and folders that gave no song.
     pub skips: Skips,

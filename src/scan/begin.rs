@@ -1,4 +1,4 @@
-//! The beginning of a scan: the state of the last scan is read, and it is decided where the walk starts.
+//! The beginning of a scan: it reads the state of the last scan, and decides where the walk starts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,12 +51,12 @@ pub(super) fn some_paths(
     Ok(Begun { previous, rows, present: roots.clone(), roots, absent: Vec::new(), start, ahead: None })
 }
 
-/// Begins a scan of everything below the roots. The folders are listed while the state is read; a `full` scan
-/// needs no stamps of their files.
+/// Begins a scan of everything below the roots. Threads list the folders while this reads the state; a `full`
+/// scan needs no stamps of their files.
 ///
 /// # Errors
-/// If a root is missing that never held songs, all roots are, the database cannot be read, or no thread can be
-/// started.
+/// A root that never held songs is missing, all roots are missing, the database cannot be read, or no thread
+/// can start.
 pub(super) fn everything(
     roots: Vec<PathBuf>,
     full: bool,
@@ -82,8 +82,8 @@ pub(super) fn everything(
     Ok(Begun { previous, rows, roots, absent, present, start, ahead: Some(ahead?) })
 }
 
-/// Returns the roots that cannot be reached though the last scan may have found songs below them.
-/// Their songs stay.
+/// Returns the roots that cannot be reached although the last scan may have found songs below them. Their
+/// songs stay.
 fn absent_roots(
     roots: &[PathBuf],
     looks: Vec<Result<(), ScanError>>,

@@ -28,7 +28,7 @@ pub enum ScanError {
     Unreadable {
         /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A path to scan lies inside a folder of COLLECTION, so storing it alone would remove
@@ -56,10 +56,10 @@ pub enum ScanError {
     },
     /// Too many songs of the last scan would disappear.
     TooMuchLost {
-        /// Where, and how many.
+        /// The places, and their losses.
         losses: Vec<Loss>,
     },
-    /// None of the folders is there, and the last scan found songs in them.
+    /// None of the folders exists, although the last scan found songs in them.
     NothingThere {
         /// Each folder, and the reason why it cannot be read.
         roots: Vec<(PathBuf, String)>,
@@ -70,7 +70,7 @@ pub enum ScanError {
     Unstorable {
         /// The file that holds it.
         path: PathBuf,
-        /// Which of its fields.
+        /// The field that holds it.
         field: &'static str,
         /// The text.
         value: String,

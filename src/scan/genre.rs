@@ -1,6 +1,6 @@
-//! Genres as ID3 writes them: a number, a number in parentheses before or instead of a
-//! text, `RX`, `CR`, or plain text. The rules and the names of the numbers are those of
-//! mutagen, because genre ids are made of the names.
+//! Genres as ID3 writes them: a number, a number in parentheses before or instead of a text, `RX`, `CR`, or
+//! plain text. The rules and the names of the numbers are those of mutagen, because the ids of genres depend
+//! on their names.
 
 /// Genre numbers 0 to 191: the eighty of ID3v1 and Winamp's additions.
 #[rustfmt::skip]
@@ -34,8 +34,8 @@ const NAMES: [&str; 192] = [
 /// Name of a number beyond the table.
 const UNKNOWN: &str = "Unknown";
 
-/// Returns the first genre of an ID3 genre frame, whose values may each hold several; `None` when
-/// there is none. Empty values are passed over.
+/// Returns the first genre of an ID3 genre frame, each of whose values may hold several; `None` if there is
+/// none. Skips empty values.
 pub(super) fn first<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<String> {
     values.into_iter().find_map(of_value)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
-/// How long a scan may take to end its work with the database after a signal.
+/// Longest time from a signal until the scan has ended its work with the database.
 const STORE_MAX: Duration = Duration::from_millis(900);
 
 /// The stage of a scan, as far as a signal is concerned.

@@ -22,8 +22,8 @@ pub(super) fn year(date: &str) -> Option<i64> {
     if trailing.len() == 4 { number(&trailing) } else { None }
 }
 
-/// Returns the track number: the digits at the start, which must be followed by a `/`, by ` of ` or
-/// by nothing (`3`, `3/12`, `3 of 12`).
+/// Returns the track number: the digits at the start, before a `/`, before ` of ` or at the end (`3`, `3/12`,
+/// `3 of 12`).
 ///
 /// `None` if there is no number or it exceeds 32 bits.
 pub(super) fn track(text: &str) -> Option<i64> {

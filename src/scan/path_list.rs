@@ -15,7 +15,7 @@ pub enum PathListError {
     Unreadable {
         /// The file; `-` for standard input.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The command line names paths as well, and not as paths to look at alone.

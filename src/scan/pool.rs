@@ -104,7 +104,7 @@ struct Queues<J> {
     branches: Vec<J>,
     /// Threads at work.
     busy: usize,
-    /// Threads that may be at work.
+    /// Most threads that may be at work.
     limit: usize,
     /// Whether jobs take so little time that a few threads with many jobs each are fastest.
     are_quick: bool,

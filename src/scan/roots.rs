@@ -11,7 +11,7 @@ use super::error::ScanError;
 use super::pool::{Event, LOOK_EVERY, Limits, Patience, Pool, Threads, Work};
 use super::shown::shown;
 
-/// Returns the folders, absolute and tidy, each once, in the order in which they are named.
+/// Returns the folders, absolute and tidy, each once, in the order of the command line.
 ///
 /// # Errors
 /// If a path cannot be made absolute.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// A path as a log line may hold it: a name with a line break must not look like two lines.
+/// Formats a path for a log line: a name with a line break must not look like two lines.
 pub(super) fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     text.chars()

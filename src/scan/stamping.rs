@@ -13,8 +13,7 @@ const SURE: [i64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2f
 /// FAT counts time in steps of two seconds.
 const STEP_NS: i64 = 2_000_000_000;
 
-/// Stored as the kind of a file system whose inodes and times of attribute change differ at each
-/// look.
+/// The stored kind of a file system whose inodes and times of attribute change differ each time.
 pub(super) const UNSTABLE: i64 = -1;
 
 /// The stamps of a file system that are reliable.

@@ -407,7 +407,7 @@ fn torn_and_random_files_end_no_scan() {
     }
 }
 
-/// The first impression of a new user.
+/// The first impression of a new user of the program.
 #[test]
 fn the_sample_collection_is_read_without_a_warning() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/sample-music");

@@ -120,7 +120,7 @@ struct Staying<'a> {
     folders: HashMap<i64, &'a Folder>,
     /// The songs of the database, by id; empty if everything is replaced.
     stored: &'a [(Uuid, u64)],
-    /// Which of them stay or change.
+    /// For each of them, whether it stays or changes.
     is_found: Vec<bool>,
     /// Whether the records of the files are written again.
     rewrites: bool,

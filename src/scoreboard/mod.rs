@@ -61,10 +61,10 @@ impl Scoreboard {
         // Not a memfd: that would be a file, and so within RLIMIT_FSIZE.
         // SAFETY: the kernel chooses the place, so the mapping replaces no other.
         let first = unsafe { mmap_anonymous(None, bytes, rights, kind) }?.cast::<Board>();
-        // SAFETY: the mapping has exactly the bytes of a board, is page-aligned, writable and never
-        // unmapped. It is zeroed by the kernel, which is a valid value of the atomics a board is made
-        // of, and all access goes through those atomics, so that writes of other processes are no
-        // data races. It has no descriptor by which the memory could be shortened.
+        // SAFETY: the mapping has exactly the bytes of a board, is page-aligned, writable and never unmapped.
+        // The kernel fills it with zeros, a valid value of the atomics in a board, and all access goes
+        // through those atomics, so writes of other processes are no data races. It has no descriptor through
+        // which a process could shorten the memory.
         let board = unsafe { first.as_ref() };
         Ok(Scoreboard { board })
     }

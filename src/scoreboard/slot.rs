@@ -8,12 +8,12 @@ use super::endpoints::ENDPOINTS;
 use super::header::Number;
 use super::histogram::{Durations, Latencies};
 
-/// Status codes with their own count: all that a worker answers with. The last one stands for any
+/// Status codes with a count of their own: all with which a worker answers. The last one stands for any
 /// other.
 pub const CODES: [&str; 12] =
     ["200", "304", "400", "404", "405", "409", "412", "413", "414", "431", "500", "other"];
 
-/// Bytes of a request line that are kept for the log.
+/// Bytes of a request line that the slot holds for the log.
 const SHOWN_REQUEST_MAX: usize = 128;
 
 /// The master's order to a worker to leave. Only the master knows which other workers serve.

@@ -9,9 +9,9 @@ use crate::model::{Kind, Owner};
 
 /// First bytes of every snapshot.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89AVLN\r\n\x1a";
-/// The version that this program reads, and writes unless it is told otherwise.
+/// The version that this program reads, and writes unless the caller asks for another one.
 pub const VERSION: u32 = VERSIONS[0];
-/// The versions that it can write, so that it can publish for programs that read a former one; its own comes first.
+/// The versions that it can write, its own first, so that it can publish for programs that read a former one.
 pub const VERSIONS: &[u32] = if cfg!(feature = "next-format") { &[3, 2] } else { &[2] };
 /// Bytes of the header; the first section begins here.
 pub(crate) const HEADER_LEN: usize = size_of::<Header>();
@@ -47,7 +47,7 @@ pub(crate) struct SectionEntry {
 
 const _: () = assert!(size_of::<SectionEntry>() == 24);
 
-/// One word of one name: where it begins in the search form of the entity.
+/// One word of one name: its offset in the search form of the entity.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct Suffix {
@@ -70,7 +70,7 @@ macro_rules! columns {
             /// The columns that belong to no field.
             const PLAIN: [Column; 20] = [$(Column::$column),*];
 
-            /// The number of a column, by which its section is found.
+            /// The number of a column, which identifies its section.
             fn number(self) -> u32 {
                 match self {
                     $(Column::$column => $number,)*
@@ -144,10 +144,10 @@ pub(crate) fn section_of(id: u32) -> Option<(Kind, Column)> {
 
 /// The bytes that the API writes before the entities of a list.
 pub const LIST_HEAD: &[u8] = b"{\"errors\":[],\"success\":[";
-/// The bytes that it writes behind them, once a scan has found songs.
+/// The bytes that the API writes after the entities, once a scan has found songs.
 pub const LIST_TAIL: &[u8] = b"],\"warnings\":[]}";
-/// The snapshot has no compressed list of a kind whose texts have fewer bytes: compressing them
-/// for each answer is quick enough.
+/// The snapshot has no compressed list of a kind whose texts have fewer bytes, because compressing them for
+/// each answer is quick enough.
 pub(crate) const PACKED_LEAST: usize = 16 * 1024;
 
 /// Characters of the longest beginning of a word for which the snapshot may have a set of songs.
@@ -165,13 +165,14 @@ pub(crate) fn dense_from(all: u32) -> usize {
     all as usize / SPARSE + 1
 }
 
-/// Whether a section is of columns 19 and 20, whose bytes depend on the compressor and not on the rows alone.
+/// Whether a section belongs to columns 19 and 20, whose bytes depend on the compressor and not on the rows
+/// alone.
 pub(crate) fn is_packed(entry: &SectionEntry) -> bool {
     [Column::Gzip, Column::Zstd].iter().any(|column| entry.id.get() % 256 == column.number())
 }
 
-/// The hash of the content: over the bytes between the header and the compressed lists, finished with the lines
-/// of the section `table` that are of no such list.
+/// The hash of the content: the bytes between the header and the compressed lists, then the lines of the
+/// section `table` for all other sections than those lists.
 pub(crate) fn content_hash(mut content: Xxh3, table: &[SectionEntry]) -> [u8; 16] {
     for entry in table.iter().filter(|entry| !is_packed(entry)) {
         content.update(entry.as_bytes());
@@ -179,7 +180,7 @@ pub(crate) fn content_hash(mut content: Xxh3, table: &[SectionEntry]) -> [u8; 16
     content.digest128().to_be_bytes()
 }
 
-/// The checksum: over everything behind the header, finished with the header itself.
+/// The checksum: all bytes behind the header, then the header itself.
 pub(crate) fn checksum(mut rest: Xxh3, header: &Header) -> [u8; 16] {
     rest.update(Header { checksum: [0; 16], ..*header }.as_bytes());
     rest.digest128().to_be_bytes()

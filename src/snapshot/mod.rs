@@ -1,8 +1,8 @@
 //! The collection as one immutable, memory-mapped, queryable object.
 //!
-//! Data walks through five doors: [`mod@build`] makes the bytes of rows, [`merge`] those of what has changed,
-//! [`mod@format`] specifies them, [`open`] maps and checks them, and [`query`] answers questions. [`inspect`] reports on
-//! all of it.
+//! Five modules work on it: [`mod@build`] makes its bytes from rows, [`merge`] makes them from the changes to
+//! a former snapshot, [`mod@format`] specifies them, [`open`] maps and checks them, and [`query`] answers
+//! questions. [`inspect`] reports on all of it.
 
 pub mod build;
 pub mod format;

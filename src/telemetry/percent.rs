@@ -284,7 +284,7 @@ fn scientific(magnitude: f64, precision: usize) -> (String, i32) {
     }
 }
 
-/// `e` is followed by a sign and at least two digits in C and Python.
+/// An exponent with a sign and at least two digits, as in C and Python.
 fn signed_exponent(exponent: i32) -> String {
     format!("{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.unsigned_abs())
 }

@@ -156,7 +156,7 @@ impl Worker {
                 handout = next_of(&handouts) => match handout {
                     Ok(handout) => life.take(handout)?,
                     Err(error) => {
-                        error!(life.logger(), "the master can hand over nothing more"; "error" => %error);
+                        error!(life.logger(), "the channel from the master has failed"; "error" => %error);
                         handouts = None;
                     }
                 },
@@ -265,7 +265,7 @@ impl Life {
     fn tell(&self, notice: Notice) {
         match (self.notify)(notice) {
             Err(error) if getppid() == self.master => {
-                error!(self.logger(), "the master cannot be told"; "error" => %error);
+                error!(self.logger(), "a message to the master was lost"; "error" => %error);
             }
             _ => {}
         }
@@ -310,7 +310,7 @@ impl Life {
             Handout::Snapshot(sealed) => match open_sealed(&sealed) {
                 Ok(newer) => self.service.snapshots.succeed(newer),
                 Err(error) => {
-                    warn!(self.logger(), "old rows are shown until the worker ends"; "error" => %error);
+                    warn!(self.logger(), "the worker shows old rows until it ends"; "error" => %error);
                 }
             },
         }

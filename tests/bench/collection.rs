@@ -48,7 +48,7 @@ impl Registry {
     }
 }
 
-/// An artist before the first song: what a later album needs to know.
+/// An artist before the first song: the facts that a later album needs.
 #[derive(Debug)]
 struct Artist {
     name: String,

@@ -15,7 +15,7 @@ use std::time::Instant;
 use avalon::config::DatabaseUrl;
 use clap::Parser;
 
-/// Replaces what is in a database by a made-up collection.
+/// Replaces the rows of a database by a made-up collection.
 #[derive(Debug, Parser)]
 struct Flags {
     /// How many songs

@@ -1,6 +1,6 @@
 //! The ceiling that the bench compares with: hyper and nothing else, the same number of
 //! forked processes as our workers, each with a thread that accepts from one inherited
-//! listener and a current-thread runtime, answering from memory what lies in a folder.
+//! listener and a current-thread runtime, answering with the files of a folder from memory.
 //!
 //!     hyper_peer --processes 3 --folder target/bench/answers
 //!

@@ -1,4 +1,4 @@
-//! What must hold for any bytes at all: no panic, no read out of bounds.
+//! The properties that must hold for any bytes: no panic, no read out of bounds.
 
 #![allow(dead_code)]
 
@@ -9,7 +9,7 @@ use avalon::snapshot::query::Runs;
 use avalon::snapshot::{Direction, Field, Filter, Kind, Owner, Page, Query, Snapshot, Verify};
 use xxhash_rust::xxh3::Xxh3;
 
-/// Bytes of a snapshot's header, and what stands there (src/snapshot/FORMAT.md).
+/// The length of a snapshot's header, and the places of its fields (src/snapshot/FORMAT.md).
 const HEADER: usize = 64;
 const CHECKSUM: Range<usize> = 24..40;
 const TABLE: usize = 40;
@@ -35,11 +35,11 @@ pub(crate) fn read(name: &Path, bytes: Vec<u8>) {
     }
 }
 
-/// A query string, of which the first byte says of what.
+/// A query string, whose first byte selects the kind of entity.
 pub(crate) fn params(bytes: &[u8]) {
     let Some((kind, query_string)) = bytes.split_first() else { return };
     let kind = Kind::ALL[usize::from(*kind) % Kind::ALL.len()];
-    // What HTTP lets through.
+    // These bytes are the ones that HTTP lets through.
     if let Ok(query_string) = std::str::from_utf8(query_string) {
         avalon::worker::accepts(kind, query_string);
     }

@@ -149,7 +149,7 @@ const EXPECTED: [&str; 9] = [
     // Stopped, and then told to end.
     "worker did not end in time and is killed",
     "worker did not come up within BOOT_TIMEOUT and is killed",
-    "workers are as far as it goes",
+    "workers are the limit",
     "reload waits",
     "GRACEFUL_TIMEOUT",
 ];

@@ -1,11 +1,11 @@
-//! Reloads that merge: the next snapshot is made of the one that serves and of what has changed.
+//! Reloads that merge: the loader makes the next snapshot from the served one and the changes.
 
 use std::path::PathBuf;
 
 use crate::harness::postgres::Postgres;
 use crate::harness::server::{Server, Setup, collection};
 
-/// What a server answers, and the hash of its snapshot.
+/// The answers of a server, and the hash of its snapshot.
 fn answers(server: &Server) -> (serde_json::Value, Vec<Vec<u8>>) {
     let targets = [
         "songs",

@@ -82,7 +82,7 @@ fn names_of_another_are_told_of_and_stay_until_a_reload_can_have_them() {
         fs::remove_file(server.path(name)).expect("a name");
         fs::write(server.path(name), "another's").expect("a file");
     }
-    server.wait_log_times("is another's by now", 3);
+    server.wait_log_times("belongs to another program now", 3);
     server.signal(Signal::SIGHUP);
     server.wait_log("generation 2 serves on ");
     for name in ["pid", "control", "web"] {

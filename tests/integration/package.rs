@@ -182,7 +182,7 @@ fn unpacked_deb(deb: &Path) -> tempfile::TempDir {
     folder
 }
 
-/// The name of a program's build, by which debuggers find what belongs to it.
+/// The name of a program's build, by which debuggers find its debug information.
 fn build_id(program: &Path) -> String {
     let notes = run(Command::new("readelf").arg("--notes").arg(program));
     notes.split_once("Build ID: ").expect("a build id").1.trim().to_owned()
@@ -201,7 +201,7 @@ fn debug_information_is_a_package_of_its_own() {
     let name = format!("avalon-music-server-dbgsym_{}_{}.deb", VERSIONS[0], architecture.trim());
     let dbgsym = FIRST.join(name);
     let debug = unpacked_deb(&dbgsym);
-    // What the archive has is the same.
+    // The archive has the same contents.
     let all = tempfile::tempdir().expect("a folder");
     run(Command::new("tar").arg("-xJf").arg(file(&FIRST, "-debug.tar.xz")).arg("-C").arg(all.path()));
     let (one, other) = (debug.path().join(&place), all.path().join(&place));

@@ -216,7 +216,7 @@ fn database_is_read_at_the_start_if_nothing_can_be_fetched_and_the_store_later()
     publisher.publish(3);
     node.wait_log("snapshot fetched");
     crate::harness::eventually("the published rows", || (artists(&node) == 3).then_some(()));
-    // What serves is better than the database.
+    // The served rows take precedence over those of the database.
     publisher.publish(4);
     fs::remove_file(publisher.object()).expect("an object");
     node.signal(nix::sys::signal::Signal::SIGHUP);
@@ -240,9 +240,9 @@ fn exit_codes_are_as_the_help_says() {
         (&publisher, &["--url=", "--from-database"], 2, "name a store"),
         (&none, &["--from-database"], 2, "not a URL of a store"),
         (&missing, &["--from-database"], 1, "/no/such/folder"),
-        (&publisher, &["--url=http://127.0.0.1:9/", "--from-database"], 1, "only read"),
+        (&publisher, &["--url=http://127.0.0.1:9/", "--from-database"], 1, "read-only"),
         (&publisher, &["--from-database"], 0, ""),
-        (&publisher, &["--rollback"], 1, "these can be returned to"),
+        (&publisher, &["--rollback"], 1, "a roll-back can return to"),
     ] {
         let (got, out, err) = of.run(arguments);
         assert!(got == code && err.contains(message), "{arguments:?}: {got} {out} {err}");

@@ -349,7 +349,7 @@ fn address_becomes_all_addresses_without_loss_and_is_named_the_other_way_round()
     std::net::TcpListener::bind(("0.0.0.0", port)).expect_err("in use");
 
     fs::write(&file, bind("127.0.0.1")).expect("a file");
-    assert_keeps(&server, &server.wait_workers(2), "[ERROR]", "our own former address");
+    assert_keeps(&server, &server.wait_workers(2), "[ERROR]", "the server's own former address");
     load.assert_nothing_lost();
 }
 

@@ -137,14 +137,14 @@ fn failed_scan_leaves_everything_and_is_told_once() {
     let generation = wait_settled(&server);
     let (music, away) = (server.path("music"), server.path("away"));
     fs::rename(&music, &away).expect("moved away");
-    let line = server.wait_log("the scan has failed, what is served stays: ");
+    let line = server.wait_log("the scan has failed, the served rows stay: ");
     assert!(line.contains("[ERROR]") && line.contains("exit_code=4"), "{line}");
     let last = wait_next(&server);
     assert_eq!((last["exit_code"].as_u64(), last["songs"].as_u64()), (Some(4), None));
     assert!(last["error"].as_str().is_some_and(|error| error.contains("is it mounted?")), "{last}");
     assert!(ctl_status(&server).contains("ago with exit code 4: refused: all 1 songs"));
     server.wait_log("the scan has failed again");
-    assert_eq!(server.count_log("the scan has failed, what is served stays"), 1);
+    assert_eq!(server.count_log("the scan has failed, the served rows stay"), 1);
     wait_songs(&server, 1);
     fs::rename(&away, &music).expect("moved back");
     wait_last(&server, "a scan that went well", |last| last["error"].is_null());

@@ -194,7 +194,7 @@ fn workers_come_and_go_by_signal() {
         server.wait_workers(left);
     }
     server.signal(Signal::SIGTTOU);
-    server.wait_log("as far as it goes");
+    server.wait_log("workers are the limit");
     assert_eq!(server.get("/avalon/songs").success().len(), 20);
     assert_eq!(server.wait_workers(1).len(), 1);
     server.assert_clean_shutdown();

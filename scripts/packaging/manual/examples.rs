@@ -57,7 +57,7 @@ pub(crate) const OF_PROGRAMS: [(&str, &[Example]); 4] = [
     (
         "avalonctl",
         &[
-            ("Show how the server and each worker are:", "avalonctl status"),
+            ("Show the state of the server and of each worker:", "avalonctl status"),
             (
                 "Read configuration and collection again, and fail if they are wrong:",
                 "avalonctl reload --wait",

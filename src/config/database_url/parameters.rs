@@ -1,5 +1,5 @@
-//! The text after the `?` of a PostgreSQL URL: libpq's parameters. Each one takes effect, or is
-//! ignored because it has none here, or is refused by name.
+//! The text after the `?` of a PostgreSQL URL: libpq's parameters. Each one takes effect, has no effect here
+//! and is ignored, or is refused with its name in the error.
 
 use std::time::Duration;
 

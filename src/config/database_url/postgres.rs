@@ -18,7 +18,7 @@ pub struct PostgresSettings {
     pub password: Option<Secret>,
     /// `None`: the name of the user.
     pub database: Option<String>,
-    /// Whether to encrypt and what to verify.
+    /// Whether to encrypt, and the kind of verification.
     pub ssl_mode: SslMode,
     /// The certificates that may vouch for the server.
     pub root_certificates: RootCertificates,

@@ -1,4 +1,4 @@
-//! COPY in its text form: the server parses the values, whatever types the columns have.
+//! COPY in its text format: the server parses the values, with any column types.
 
 use std::io::Write;
 
@@ -6,10 +6,10 @@ use ::postgres::Transaction;
 
 use super::tables::Failure;
 
-/// Bytes of rows collected for one message to the server.
+/// Bytes of rows that go into one message to the server.
 const CHUNK: usize = 64 * 1024;
 
-/// A row that is being written.
+/// A row under construction.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     bytes: Vec<u8>,
@@ -40,7 +40,7 @@ pub(super) fn copy<T>(
 }
 
 impl Line {
-    /// PostgreSQL cannot store NUL: it becomes U+FFFD.
+    /// Adds a text. PostgreSQL cannot store NUL: it becomes U+FFFD.
     pub(super) fn text(&mut self, text: &str) {
         for byte in text.bytes() {
             match byte {
@@ -62,9 +62,9 @@ impl Line {
         }
     }
 
-    /// A number, an id or a flag: nothing that must be escaped.
+    /// Adds a number, an id or a flag, none of which needs an escape.
     pub(super) fn plain(&mut self, value: impl std::fmt::Display) {
-        // Writing to a Vec cannot fail.
+        // A write to a Vec cannot fail.
         let _ = write!(self.bytes, "{value}\t");
     }
 
@@ -75,7 +75,7 @@ impl Line {
         }
     }
 
-    /// In the hexadecimal form of BYTEA.
+    /// Adds bytes in the hexadecimal form of BYTEA.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         self.bytes.extend_from_slice(b"\\\\x");
@@ -86,7 +86,7 @@ impl Line {
         self.bytes.push(b'\t');
     }
 
-    /// The last tab gives way.
+    /// Ends the row: a line feed replaces the last tab.
     fn end(&mut self) {
         self.bytes.pop();
         self.bytes.push(b'\n');

@@ -1,7 +1,7 @@
-//! One scan at a time: an advisory lock, held by a connection of its own in a transaction that
-//! stays open. So it lasts as long as the connection, also through a pooler that gives each
-//! transaction another session; and as that transaction has no snapshot, it keeps no vacuum
-//! back. Who holds it stands in the name of the connection, which every role may see.
+//! One scan at a time: an advisory lock, which a separate connection holds in an open transaction. So the
+//! lock lasts as long as the connection, even through a pooler that gives each transaction another session;
+//! and as that transaction has no snapshot, it does not delay vacuum. The name of the connection, which every
+//! role may see, tells who holds the lock.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,13 @@ use crate::database::DatabaseError;
 use crate::database::connect::{self, Opened, Place};
 use crate::database::holder::Holder;
 
-/// A holder that has just gone may still be seen, or seen no longer.
+/// Pause before the last try: a holder that has just gone may still be visible, or no longer.
 const LAST_LOOK: Duration = Duration::from_millis(100);
 
-/// Longer ones are cut by the server.
+/// Most bytes of a name; the server cuts longer ones.
 const LONGEST_NAME: usize = 63;
 
-/// The lock of the schema that holds the tables, or would, on the server that answers.
+/// Takes the lock of the schema that holds the tables, or would hold them, on the answering server.
 pub(super) fn take(place: &Place, name: &str, me: &Holder) -> Result<Opened, DatabaseError> {
     let (mut client, place) = connect::connect_as(place, &name_of(name, me))?;
     let began = Instant::now();
@@ -47,7 +47,7 @@ pub(super) fn take(place: &Place, name: &str, me: &Holder) -> Result<Opened, Dat
     }
 }
 
-/// Begins the transaction and answers the key of the lock.
+/// Begins the transaction and returns the key of the lock.
 fn begin(client: &mut Client) -> Result<i64, Error> {
     client.batch_execute(
         "BEGIN ISOLATION LEVEL READ COMMITTED;
@@ -63,7 +63,7 @@ fn begin(client: &mut Client) -> Result<i64, Error> {
     Ok(xxh3_64(format!("avalon-scan {schema}").as_bytes()) as i64)
 }
 
-/// The server process that holds the lock, and the scan that its name tells of.
+/// The server process that holds the lock, and the scan that its name describes.
 fn holder(client: &mut Client, key: i64) -> Result<Option<(i32, Option<Holder>)>, Error> {
     let row = client.query_opt(
         "SELECT a.pid, coalesce(a.application_name, '') FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -75,7 +75,7 @@ fn holder(client: &mut Client, key: i64) -> Result<Option<(i32, Option<Holder>)>
     row.map(|row| Ok((row.try_get(0)?, parse(row.try_get(1)?)))).transpose()
 }
 
-/// `NAME HOST:PID STARTED`; a text that is too long loses the end of the host.
+/// The name `NAME HOST:PID STARTED`; if it is too long, the host loses its end.
 fn name_of(name: &str, me: &Holder) -> String {
     let printable = |text: &str| -> String { text.chars().filter(char::is_ascii_graphic).collect() };
     let (mut name, mut host) = (printable(name), printable(&me.host));

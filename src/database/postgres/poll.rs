@@ -1,4 +1,4 @@
-//! The version of the rows on a server, over one connection that is kept.
+//! The version of the rows on a server, over one lasting connection.
 
 use std::time::Duration;
 
@@ -11,31 +11,32 @@ use crate::database::DatabaseError;
 use crate::database::connect::{self, Opened, Place, ask};
 use crate::database::revision::{POLL_TIMEOUT, QUERY, Version};
 
-/// As `pg_stat_activity` shows it.
+/// The name of the connection in `pg_stat_activity`.
 const NAME: &str = "avalon-watcher";
 
-/// Whether the table is there and may be read. The query for the counter would fail otherwise, and the server log an
-/// error each time.
+/// Whether the table exists and is readable. Otherwise the query for the counter would fail, and the server
+/// would log an error each time.
 const IS_READABLE: &str = "has_table_privilege(to_regclass('avalon_revision')::oid, 'SELECT')";
 
-/// Polls without a look at a table that another program has made: each would be an error in the log of the server.
+/// Number of polls that skip a table which another program has made: each attempt would be an error in the
+/// server's log.
 const PAUSE: u32 = 60;
 
-/// A server that is asked again and again.
+/// A server that is polled.
 pub(in crate::database) struct Poll {
     place: Place,
     opened: Option<Opened>,
     knowledge: Knowledge,
 }
 
-/// Whether the server tells the revision.
+/// Whether the server reports the revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Knowledge {
-    /// It has told it last time.
+    /// It reported the revision last time.
     Told,
-    /// The table is to be looked for.
+    /// The watcher has to look for the table.
     Unknown,
-    /// Another program has made it; the watcher looks again after this number of polls.
+    /// Another program has made the table; the watcher looks again after this number of polls.
     Refused(u32),
 }
 
@@ -44,7 +45,7 @@ impl Poll {
         Poll { place: Place::new(&impatient(settings)), opened: None, knowledge: Knowledge::Unknown }
     }
 
-    /// The version of the rows that the server holds.
+    /// The version of the rows on the server.
     ///
     /// # Errors
     /// As for [`Poll::ask`](crate::database::Poll::ask).
@@ -69,7 +70,8 @@ impl Poll {
     }
 }
 
-/// The same settings for a client that is to notice within seconds that the server has gone, unless the URL says when.
+/// The same settings for a client that notices within seconds that the server has gone, unless the URL sets
+/// them.
 fn impatient(settings: &PostgresSettings) -> PostgresSettings {
     let mut settings = settings.clone();
     if settings.liveness == Liveness::default() {
@@ -102,7 +104,7 @@ fn version(client: &mut Client, before: Knowledge) -> Result<(Version, Knowledge
     }
     match client.simple_query(QUERY) {
         Ok(messages) => Ok((revision::version(&messages), Knowledge::Told)),
-        // It was dropped, or the right was taken.
+        // The table was dropped, or the role has lost the right to read it.
         Err(error) if is_refusal(&error) && before == Knowledge::Told => {
             Ok((Version::default(), Knowledge::Unknown))
         }

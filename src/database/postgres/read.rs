@@ -1,4 +1,4 @@
-//! Reads the rows that a scan compares with.
+//! Reads the rows for the comparison of a scan.
 
 use std::borrow::Cow;
 
@@ -15,14 +15,14 @@ use crate::database::rows::Value;
 use crate::database::{schema, state};
 use crate::model::Owner;
 
-/// Those that are there of the tables of a scan.
+/// The tables of a scan that exist.
 pub(super) fn tables(transaction: &mut Transaction<'_>) -> Result<Vec<&'static str>, Error> {
     let all = || schema::TABLES.into_iter().chain(state::TABLES);
     let missing = missing_of(transaction, all())?;
     Ok(all().filter(|table| !missing.contains(table)).collect())
 }
 
-/// Reads the tables that are there.
+/// Reads the tables that exist.
 pub(super) fn all(
     transaction: &mut Transaction<'_>,
     tables: &[&str],
@@ -87,7 +87,7 @@ impl state::FileColumns for Row {
         self.try_get(index)
     }
 
-    /// Lossy: a database of encoding SQL_ASCII may hold anything.
+    /// A text, converted with losses: a database with the encoding SQL_ASCII may hold any bytes.
     fn text(&self, index: usize) -> Result<Option<Cow<'_, str>>, Error> {
         Ok(value(self, index)?.text())
     }
@@ -149,7 +149,7 @@ fn song(row: &Row) -> Result<Option<StoredSong<'_>>, Error> {
     Ok(Some(StoredSong { id, name, length, track, year, names: [album, artist, genre].into() }))
 }
 
-/// Only of PostgreSQL's own type: of another, one id may have several spellings.
+/// An id, only from a column of PostgreSQL's own type: in other types, one id may have several spellings.
 fn id(row: &Row, index: usize) -> Result<Option<Uuid>, Error> {
     Ok(match value(row, index)? {
         Value::Id(id) => Some(id),
@@ -157,12 +157,12 @@ fn id(row: &Row, index: usize) -> Result<Option<Uuid>, Error> {
     })
 }
 
-/// A column of another type has come as text as well.
+/// Whether the column is text. A column of another type has been converted to text as well.
 fn is_text(row: &Row, index: usize) -> bool {
     [Type::VARCHAR, Type::TEXT].contains(row.columns()[index].type_())
 }
 
-/// Whether two rows have one id. Where avalonms made the table, its primary key forbids that.
+/// Whether two rows have the same id. If avalonms made the table, its primary key prevents that.
 fn has_duplicates(transaction: &mut Transaction<'_>, table: &str) -> Result<bool, Error> {
     let is_unique = "SELECT EXISTS (SELECT 1 FROM pg_index JOIN pg_attribute
          ON attrelid = indrelid AND attnum = indkey[0]

@@ -1,5 +1,5 @@
-//! The revision of the rows on a server. The role may lack the right to it, or the table may be another
-//! program's: then there is none, and the transaction goes on.
+//! The revision of the rows on a server. The role may lack the right to it, or the table may belong to
+//! another program: then there is no revision, and the transaction continues.
 
 use ::postgres::{Error, SimpleQueryMessage, Transaction};
 use uuid::Uuid;
@@ -11,15 +11,15 @@ pub(super) use crate::database::revision::TABLE;
 
 const NOTATION: Notation = Notation { one: "true", id: "UUID", moment: "TIMESTAMPTZ" };
 
-/// The revision of the rows that this transaction sees.
+/// The revision of the rows in this transaction.
 ///
 /// # Errors
-/// If the connection breaks, or the server ends the transaction.
+/// The connection breaks, or the server ends the transaction.
 pub(super) fn read(transaction: &mut Transaction<'_>) -> Result<Option<u64>, Error> {
     Ok(read_version(transaction)?.revision)
 }
 
-/// The version of the rows that this transaction sees.
+/// The version of the rows in this transaction.
 ///
 /// # Errors
 /// As for [`read`].
@@ -28,7 +28,7 @@ pub(super) fn read_version(transaction: &mut Transaction<'_>) -> Result<Version,
     Ok(messages.map(|messages| version(&messages)).unwrap_or_default())
 }
 
-/// The answer to [`revision::QUERY`], as text of whatever types the columns are.
+/// The version from the answer to [`revision::QUERY`], which is text for all types of columns.
 pub(super) fn version(messages: &[SimpleQueryMessage]) -> Version {
     let row = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
@@ -44,7 +44,7 @@ pub(super) fn version(messages: &[SimpleQueryMessage]) -> Version {
     }
 }
 
-/// Counts a change of the rows; the reason if the revision cannot be written.
+/// Counts a change of the rows; returns the reason if the server refuses to write the revision.
 ///
 /// # Errors
 /// As for [`read`].
@@ -57,7 +57,7 @@ pub(super) fn count(transaction: &mut Transaction<'_>, scan: Uuid) -> Result<Res
     })
 }
 
-/// Names the scan that has changed the rows, and gives their revision.
+/// Records the scan that has changed the rows, and returns their revision.
 ///
 /// # Errors
 /// As for [`read`].
@@ -66,7 +66,7 @@ pub(super) fn sign(transaction: &mut Transaction<'_>, scan: Uuid) -> Result<Opti
     read(transaction)
 }
 
-/// Does `work`, and takes it back if the server refuses a part of it. The inner error is the refusal.
+/// Does `work`, and undoes it if the server refuses a part of it. The inner error is the refusal.
 fn attempt<T>(
     transaction: &mut Transaction<'_>,
     work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
@@ -85,7 +85,7 @@ fn attempt<T>(
     }
 }
 
-/// The class of codes for missing rights, tables and columns.
+/// Whether the code belongs to the class for missing rights, tables and columns.
 pub(super) fn is_refusal(error: &Error) -> bool {
     error.code().is_some_and(|code| code.code().starts_with("42"))
 }

@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use crate::database::rows::Value;
 
-/// Rows asked for at once.
+/// Rows in one portion.
 const PORTION: usize = 10_000;
-/// Types whose values arrive as they are; those of any other type, as text.
+/// Types whose values arrive unchanged; values of any other type arrive as text.
 const READABLE: [Type; 6] = [Type::UUID, Type::VARCHAR, Type::TEXT, Type::INT2, Type::INT4, Type::INT8];
 
-/// Fetches portion by portion, which keeps memory small and the server's last words: a
-/// blocking client looks at its connection before it looks at the rows that have come, so behind rows
-/// that still wait to be read, why a connection ended would be lost to the bare fact.
+/// Visits all rows of a table, portion by portion. This keeps memory small, and it keeps the server's last
+/// words: a blocking client checks its connection before it reads the rows that have arrived, so unread rows
+/// would hide why a connection ended.
 pub(super) fn for_each_row<E: From<Error>>(
     transaction: &mut Transaction<'_>,
     table: &str,
@@ -28,7 +28,7 @@ pub(super) fn for_each_row<E: From<Error>>(
     for_each_row_of(transaction, table, &query, &mut take)
 }
 
-/// The same for any query; `table` names the cursor.
+/// Visits all rows of any query; `table` names the cursor.
 pub(super) fn for_each_row_of<E: From<Error>>(
     transaction: &mut Transaction<'_>,
     table: &str,
@@ -41,19 +41,19 @@ pub(super) fn for_each_row_of<E: From<Error>>(
     if rows.len() < PORTION {
         return rows.iter().try_for_each(take);
     }
-    // A portion is taken while the server makes the next one: two are in memory. A million songs arrive in 1.2 s
-    // so, and in 2.1 s one after the other.
+    // The program processes a portion while the server makes the next one, so two are in memory. A million
+    // songs arrive in 1.2 s this way, and in 2.1 s one portion after the other.
     let (hand_over, fetched) = mpsc::sync_channel(0);
     let outcome = thread::scope(|scope| {
         let (transaction, fetch) = (&mut *transaction, &fetch);
-        // It owns its end of the channel, which so ends with it.
+        // The closure owns its end of the channel, so the channel closes when the closure ends.
         let fetch_rest = move || fetch_portions(transaction, fetch, |rows| hand_over.send(rows).is_ok());
         match thread::Builder::new().name("fetch".to_owned()).spawn_scoped(scope, fetch_rest) {
             Err(_) => Err(rows),
             Ok(fetcher) => {
                 let mut portions = iter::once(rows).chain(fetched);
                 let taken = portions.try_for_each(|rows| rows.iter().try_for_each(&mut take));
-                // A thread that waits with rows sees that no more are wanted.
+                // A thread that holds rows back then sees that the receiver is gone.
                 drop(portions);
                 let fetched = fetcher.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
                 Ok(taken.and(fetched.map_err(E::from)))
@@ -61,7 +61,7 @@ pub(super) fn for_each_row_of<E: From<Error>>(
         }
     });
     outcome.unwrap_or_else(|rows| {
-        // There are no threads left for this user: one after the other.
+        // This user may start no more threads: take one portion after the other.
         rows.iter().try_for_each(&mut take)?;
         let mut taken = Ok(());
         fetch_portions(transaction, &fetch, |rows| {
@@ -72,7 +72,7 @@ pub(super) fn for_each_row_of<E: From<Error>>(
     })
 }
 
-/// Fetches all portions that are left, until `hand_over` says that no more are wanted.
+/// Fetches all remaining portions, until `hand_over` says that the receiver is gone.
 fn fetch_portions(
     transaction: &mut Transaction<'_>,
     fetch: &Statement,
@@ -87,9 +87,9 @@ fn fetch_portions(
     }
 }
 
-/// The columns, those of other types than [`READABLE`] ones as text. The types come from the catalog: of a
-/// statement with such a column the driver would look up the type itself, by statements that outlive the
-/// transaction, and a pooler's next session may have statements of these names already.
+/// Selects the columns, those of other types than [`READABLE`] as text. The types come from the catalog: for
+/// a statement with such a column the driver would look up the type itself, with statements that outlive the
+/// transaction, and the next session of a pooler may have statements of these names already.
 fn readable_query(transaction: &mut Transaction<'_>, table: &str, columns: &[&str]) -> Result<String, Error> {
     let rows = transaction.query(
         "SELECT attname::text, atttypid FROM pg_attribute

@@ -1,5 +1,4 @@
-//! A scan's hold on a PostgreSQL database: one connection that holds the lock, and one that
-//! reads and writes.
+//! A scan's hold on a PostgreSQL database: one connection holds the lock, and another one reads and writes.
 
 use ::postgres::error::SqlState;
 use ::postgres::{Client, Error, Transaction};
@@ -22,14 +21,14 @@ use crate::database::{Changes, DatabaseError, schema};
 
 const DIALECT: Dialect = Dialect { integer: "BIGINT", bytes: "BYTEA", id: ID_TYPE, by_key: "" };
 
-/// Modes of locks that keep rows from being read.
+/// Modes of locks that prevent reading.
 const AGAINST_READING: [&str; 1] = ["AccessExclusiveLock"];
 
-/// Modes of locks that keep a single row from being changed.
+/// Modes of locks that prevent the change of a single row.
 const AGAINST_CHANGES: [&str; 4] =
     ["ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"];
 
-/// Modes of locks that keep a scan from writing: all but those of readers.
+/// Modes of locks that prevent writing: all except those of readers.
 const AGAINST_WRITING: [&str; 7] = [
     "RowShareLock",
     "RowExclusiveLock",
@@ -48,9 +47,9 @@ pub(in crate::database) struct Session {
     me: Holder,
     patience: Patience,
     tell: Tell,
-    /// Number under which this session has stored something.
+    /// The number under which this session has stored its result.
     own: Option<i64>,
-    /// Of the rows that were read or written last.
+    /// The revision of the rows that this session read or wrote last.
     revision: Option<u64>,
 }
 
@@ -71,7 +70,7 @@ impl Session {
             tell(Notice::PassedOver { parameter: parameter.clone() });
         }
         let place = Place::new(settings);
-        // From here on it is the one server that has given the lock.
+        // From here on, the place is the one server that has granted the lock.
         let (lock, place) = lock::take(&place, &settings.application_name, me)?;
         let (mut work, _) = connect::connect(&place)?;
         let texts = texts(&place, &mut work, &tell)?;
@@ -85,7 +84,7 @@ impl Session {
         self.texts.clone()
     }
 
-    /// Whether the lock is still held.
+    /// Checks that the session still holds the lock.
     pub(in crate::database) fn check(&mut self) -> Result<(), DatabaseError> {
         check_lock(&mut self.lock, &self.place)
     }
@@ -94,14 +93,14 @@ impl Session {
         self.revision
     }
 
-    /// The connection to work with, and the waiter that tells of its waits.
+    /// The working connection, and the waiter that reports its waits.
     fn parts(&mut self) -> (&mut Client, Waiter<'_>) {
         let waiter =
             Waiter { place: &self.place, patience: self.patience, tell: &self.tell, watch: &mut self.lock };
         (&mut self.work, waiter)
     }
 
-    /// Creates the missing tables and takes them back, and asks for the rights on the others.
+    /// Creates the missing tables and rolls that back, and checks the rights on the others.
     fn try_writing(&mut self) -> Result<(), DatabaseError> {
         let place = self.place.clone();
         let (work, mut waiter) = self.parts();
@@ -114,7 +113,7 @@ impl Session {
                 )));
             }
             let tables = read::tables(&mut transaction)?;
-            // A revision that is there and stays the same while rows change would be wrong.
+            // If the revision existed but stayed the same while rows change, it would be wrong.
             let with_revision = [&tables[..], &[revision::TABLE]].concat();
             if let Some(reason) = lacking_rights(&mut transaction, &with_revision)? {
                 return Err(Stopped::Ended(place.failed(reason)));
@@ -181,8 +180,8 @@ impl Session {
         outcome.map_err(|stopped| stop(&place, stopped))
     }
 
-    /// Servers and poolers close connections that were idle while files were read; the lock is held by
-    /// the other connection.
+    /// Connects again: servers and poolers close connections that were idle while the scan read files. The
+    /// other connection still holds the lock.
     fn reconnect(&mut self) -> Result<(), DatabaseError> {
         if self.work.batch_execute("").is_err() {
             (self.work, _) = connect::connect(&self.place)?;
@@ -192,8 +191,8 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// At once: the server notices only later that a connection is closed, and the next scan
-    /// may be there before.
+    /// Ends the session at once: the server notices a closed connection only later, and the next scan may
+    /// begin before that.
     fn drop(&mut self) {
         let _ = self.lock.batch_execute("ROLLBACK");
     }
@@ -218,8 +217,7 @@ fn check_lock(lock: &mut Client, place: &Place) -> Result<(), DatabaseError> {
     })
 }
 
-/// The check whether texts can be stored, over a connection of its own where the encoding
-/// of the database leaves a doubt.
+/// The check whether the database can store texts, over a separate connection if its encoding leaves a doubt.
 fn texts(place: &Place, work: &mut Client, tell: &Tell) -> Result<Texts, DatabaseError> {
     let asked = connect::ask(work, "current_setting('server_encoding')");
     let encoding = asked.map_err(|error| place.explain(&error))?.unwrap_or_default();
@@ -231,7 +229,7 @@ fn texts(place: &Place, work: &mut Client, tell: &Tell) -> Result<Texts, Databas
     Ok(Texts::of_server(encoding, place.clone(), client))
 }
 
-/// Counts a change of the rows, before they change. Answers whether the revision can be written.
+/// Counts a change of the rows, before they change. Returns whether the revision can be written.
 fn count(transaction: &mut Transaction<'_>, scan: Uuid, waiter: &Waiter<'_>) -> Result<bool, Error> {
     let counted = revision::count(transaction, scan)?;
     if let Err(error) = &counted {
@@ -251,7 +249,7 @@ fn trial(table: &str) -> String {
     format!("EXPLAIN INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}")
 }
 
-/// Which of the tables that are there the role may not use, in words.
+/// The existing tables that the role may not use, as a text.
 fn lacking_rights(transaction: &mut Transaction<'_>, tables: &[&str]) -> Result<Option<String>, Error> {
     let row = transaction.query_one(
         "SELECT string_agg(name, ', ' ORDER BY number), quote_ident(current_user)
@@ -271,8 +269,8 @@ fn lacking_rights(transaction: &mut Transaction<'_>, tables: &[&str]) -> Result<
     }))
 }
 
-/// Creates the tables that are missing, those of avalonms by these statements, and gives their
-/// names. Another process may be doing the same: then it is looked again.
+/// Creates the missing tables, those of avalonms with these statements, and returns their names. Another
+/// process may do the same at this moment: then this checks again.
 fn create_missing(
     transaction: &mut Transaction<'_>,
     waiter: &mut Waiter<'_>,
@@ -315,8 +313,8 @@ fn create(
     })
 }
 
-/// A transaction in which all tables are there and no other client can write: readers pass. Also
-/// gives the tables that it has created, which still lack their keys and indexes.
+/// A transaction in which all tables exist and no other client can write, while readers pass. Also returns
+/// the tables that it has created, which still lack their keys and indexes.
 fn begin_writing<'a>(
     work: &'a mut Client,
     waiter: &mut Waiter<'_>,

@@ -1,4 +1,4 @@
-//! The tables on a server: which are missing, their creation, and its errors.
+//! The tables on a server: the missing ones, their creation, and its errors.
 
 use std::io;
 
@@ -32,7 +32,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// An error of a [`CopyInWriter`](::postgres::CopyInWriter) holds that of the client.
+/// A [`CopyInWriter`](::postgres::CopyInWriter) wraps the error of the client.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         error.downcast().map_or_else(Failure::Copy, Failure::Sql)
@@ -57,8 +57,8 @@ pub(super) fn explain(place: &Place, failure: Failure) -> DatabaseError {
 pub(super) fn begin_reading(client: &mut Client) -> Result<Transaction<'_>, Error> {
     let mut transaction =
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start()?;
-    // A database with encoding SQL_ASCII holds any bytes, and the server would refuse to
-    // send those that are not UTF-8.
+    // A database with the encoding SQL_ASCII holds any bytes, and the server would refuse to send those that
+    // are not UTF-8.
     let encoding = transaction.query_one("SHOW server_encoding", &[])?;
     if encoding.try_get::<_, &str>(0)? == "SQL_ASCII" {
         transaction.batch_execute("SET LOCAL client_encoding = 'SQL_ASCII'")?;
@@ -66,12 +66,12 @@ pub(super) fn begin_reading(client: &mut Client) -> Result<Transaction<'_>, Erro
     Ok(transaction)
 }
 
-/// Tables are looked for where unqualified names are: along the search path.
+/// The missing tables, searched for in the places of unqualified names: along the search path.
 pub(super) fn missing_tables(transaction: &mut Transaction<'_>) -> Result<Vec<&'static str>, Error> {
     missing_of(transaction, schema::TABLES)
 }
 
-/// Those of `tables` that are not there, in their order.
+/// The tables in `tables` that are missing, in their order.
 pub(super) fn missing_of(
     transaction: &mut Transaction<'_>,
     tables: impl IntoIterator<Item = &'static str>,
@@ -90,8 +90,8 @@ pub(super) fn missing_of(
         .collect())
 }
 
-/// Creates the missing tables. Another process may be doing the same: then one of the two is
-/// told that a name is taken, once the other has committed, and looks again.
+/// Creates the missing tables. Another process may do the same at this moment: then one of the two learns
+/// that a name is taken, once the other has committed, and checks again.
 pub(super) fn create_schema(client: &mut Client) -> Result<(), Failure> {
     let mut tries_left = 5;
     loop {
@@ -124,7 +124,7 @@ pub(super) fn create_tables(
 }
 
 pub(super) fn lost_a_race(error: &Error) -> bool {
-    // The catalog's own unique index is violated when both began before either committed.
+    // If both began before either committed, the catalog's own unique index is violated.
     let codes = [
         SqlState::DUPLICATE_TABLE,
         SqlState::DUPLICATE_OBJECT,

@@ -1,4 +1,4 @@
-//! Waiting for locks of other clients: not in silence, and not for ever.
+//! Waits for locks of other clients, with messages and with a limit.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,16 @@ use crate::database::error::ANOTHER_PROGRAM;
 use crate::database::holder::Patience;
 use crate::database::notice::{Notice, Tell};
 
-/// All that it takes to tell of a wait.
+/// Everything that the report of a wait needs.
 pub(super) struct Waiter<'a> {
     pub(super) place: &'a Place,
     pub(super) patience: Patience,
     pub(super) tell: &'a Tell,
-    /// Another connection, to look who holds a lock.
+    /// Another connection, which finds out who holds a lock.
     pub(super) watch: &'a mut Client,
 }
 
-/// Why work that may wait was not done.
+/// The reason why work that may wait was not done.
 #[derive(Debug)]
 pub(super) enum Stopped {
     Failed(Failure),
@@ -35,8 +35,8 @@ impl<F: Into<Failure>> From<F> for Stopped {
 }
 
 impl Waiter<'_> {
-    /// Does `work`, again and again while another client holds a lock on one of `tables`
-    /// that it needs. `conflicting` are the modes of locks that are in its way.
+    /// Does `work`, and repeats it as long as another client holds a lock on one of `tables`. `conflicting`
+    /// are the modes of locks that block it.
     pub(super) fn run<T>(
         &mut self,
         transaction: &mut Transaction<'_>,
@@ -53,7 +53,7 @@ impl Waiter<'_> {
             match work(transaction) {
                 Ok(done) => {
                     transaction.batch_execute("RELEASE SAVEPOINT waiting")?;
-                    // The next statements meet no lock; should they, the wait has an end as well.
+                    // The next statements need no more locks; if they do, their wait has a limit as well.
                     limit_waits(transaction, self.patience.give_up)?;
                     return Ok(done);
                 }
@@ -83,13 +83,13 @@ impl Waiter<'_> {
     }
 }
 
-/// No time at all would mean no limit.
+/// Limits waits. The server reads zero as no limit, so the limit is at least a millisecond.
 fn limit_waits(transaction: &mut Transaction<'_>, limit: Duration) -> Result<(), Error> {
     transaction.batch_execute(&format!("SET LOCAL lock_timeout = {}", limit.as_millis().max(1)))
 }
 
-/// The clients that hold such locks now, as a text; `None` if there is none any more. The
-/// connection holds the lock of the scan, which an error outside of a savepoint would release.
+/// The clients that hold such locks now, as a text; `None` if there are none. The connection holds the lock
+/// of the scan, which an error outside of a savepoint would release.
 fn holders(watch: &mut Client, tables: &[&str], modes: &[&str]) -> Result<Option<String>, Error> {
     watch.batch_execute("SAVEPOINT looking")?;
     let found = look_for_holders(watch, tables, modes);

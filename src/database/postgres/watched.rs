@@ -1,7 +1,7 @@
-//! Work on a connection that is given up when nothing comes any more.
+//! Work on a connection, with a limit on the silence of the server.
 //!
-//! A blocking client cannot be interrupted. So a thread does the work, and is left behind when the server is silent:
-//! the loader ends soon, and the thread with it.
+//! A blocking client cannot be interrupted. So a thread does the work, and stays behind when the server is
+//! silent: the loader ends soon, and the thread with it.
 
 use std::io;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-/// Counts the rows and answers that have come.
+/// Counts the rows and answers that have arrived.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress(Arc<AtomicU64>);
 
 impl Progress {
-    /// Something has come.
+    /// Notes that a row or an answer has arrived.
     pub(super) fn made(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -25,16 +25,17 @@ impl Progress {
     }
 }
 
-/// Why work has no outcome.
+/// The reason why work has no outcome.
 #[derive(Debug)]
 pub(super) enum Unwatched {
-    /// Nothing has come for too long.
+    /// No row and no answer has arrived for too long.
     Silent,
     Panicked,
     NotStarted(io::Error),
 }
 
-/// Does `work`, and gives it up when it makes no progress for `silence_max`; noticed a tenth of that late at most.
+/// Does `work`, and gives it up if it makes no progress for `silence_max`; the check comes at most a tenth of
+/// that late.
 pub(super) fn watched<T: Send + 'static>(
     silence_max: Duration,
     work: impl FnOnce(&Progress) -> T + Send + 'static,
@@ -44,10 +45,10 @@ pub(super) fn watched<T: Send + 'static>(
     let made = progress.clone();
     thread::Builder::new()
         .name("read".to_owned())
-        // After the time is over there is no receiver any more.
+        // After the limit the receiver is gone.
         .spawn(move || drop(sender.send(work(&made))))
         .map_err(Unwatched::NotStarted)?;
-    // Looked at several times, so that the silence is noticed soon after it is too long.
+    // Checks per limit, so that this notices the silence soon after the limit.
     const LOOKS: u32 = 10;
     let (mut seen, mut silent) = (0, 0);
     loop {

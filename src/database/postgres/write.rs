@@ -17,14 +17,14 @@ use crate::database::{Changes, Moved, ScanRecord, StateChanges, schema};
 use crate::model::library::{File, Folder};
 use crate::model::{Collection, Named, Owner};
 
-/// Rows whose keys go into one statement.
+/// Rows whose keys one statement takes.
 const BATCH: usize = 5_000;
 
-/// Writes everything as the scan with number `id`, in place of the scan `own`. The tables that
-/// were `created` are empty.
+/// Writes all changes as the scan with number `id`, in place of the scan `own`. The `created` tables are
+/// empty.
 ///
-/// Everything that goes is deleted by its key, everything that comes is copied; a row that
-/// changes does both. Only the rows of names are updated, for songs point at them.
+/// Removed rows are deleted by their keys, and new rows are copied; a changed row goes both ways. Only the
+/// rows of names are updated, because songs refer to them.
 pub(super) fn all(
     transaction: &mut Transaction<'_>,
     created: &[&str],
@@ -39,7 +39,7 @@ pub(super) fn all(
     scan(transaction, id, own, &changes.scan, me)
 }
 
-/// In place of everything there is.
+/// Replaces all rows by `collection`.
 pub(super) fn collection(transaction: &mut Transaction<'_>, collection: &Collection) -> Result<(), Failure> {
     empty(transaction)?;
     for owner in Owner::ALL {
@@ -48,8 +48,8 @@ pub(super) fn collection(transaction: &mut Transaction<'_>, collection: &Collect
     copy_songs(transaction, collection.songs.iter().map(|song| StoredSong::new(collection, song)))
 }
 
-/// Empties the tables by DELETE, not by TRUNCATE, which readers with an older snapshot would
-/// see; and tracks first, for their foreign keys.
+/// Empties the tables with DELETE: readers with an older snapshot would notice TRUNCATE. Tracks come first,
+/// because of their foreign keys.
 fn empty(transaction: &mut Transaction<'_>) -> Result<(), Failure> {
     for table in schema::TABLES.iter().rev() {
         transaction.batch_execute(&format!("DELETE FROM {table}"))?;
@@ -78,7 +78,7 @@ fn differences(
     }
     delete(transaction, "tracks", &changes.removed_songs)?;
     each_batch(changes.songs.into_iter().flatten(), |batch| {
-        // An id column of another type than avalonms' can be emptied, and not be compared.
+        // An id column of another type than avalonms' can be emptied, but not compared.
         if !is_empty("tracks") {
             let ids: Vec<Uuid> = batch.iter().map(|song| song.row().id).collect();
             delete(transaction, "tracks", &ids)?;
@@ -166,7 +166,7 @@ fn state(
     })
 }
 
-/// Gives out the rows of a stream many at a time.
+/// Passes on the rows of a stream in batches.
 fn each_batch<T>(
     mut rows: impl Iterator<Item = io::Result<T>>,
     mut work: impl FnMut(&[T]) -> Result<(), Failure>,
@@ -254,7 +254,7 @@ fn scan(
         line.text(scan.counts);
     })?;
     transaction.execute("DELETE FROM avalon_scans WHERE id <= $1", &[&(id - SCANS_KEPT)])?;
-    // The record that the same scan wrote before its end.
+    // This is the record that the same scan wrote before its end.
     transaction.execute("DELETE FROM avalon_scans WHERE id = $1", &[&own])?;
     Ok(())
 }

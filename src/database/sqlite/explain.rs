@@ -17,7 +17,7 @@ use crate::database::error::ANOTHER_PROGRAM;
 pub(super) const IS_FOLDER: &str = "it is a folder, not a file";
 pub(super) const DISK_FULL: &str = "no space left on the disk";
 
-/// Of a share, mostly.
+/// The file system is usually a network share.
 pub(super) const NO_LOCKS: &str = "its file system has no working locks, which SQLite needs (a network \
      share?); put the database on a local disk, or mount the share with locks (NFS: lockd and statd must \
      run on both sides; SMB: without `nobrl`)";
@@ -46,7 +46,7 @@ pub(super) fn is_busy(error: &Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// SQLite's error in words. `patience` is how long it had waited for locks.
+/// Describes SQLite's error. `patience` is the time for which SQLite had waited for locks.
 pub(super) fn explain(path: &Path, patience: Duration, error: &Error) -> DatabaseError {
     let failed = |reason: String| DatabaseError::Failed { database: label(path), reason };
     let Error::SqliteFailure(failure, message) = error else {
@@ -98,7 +98,8 @@ pub(super) fn explain(path: &Path, patience: Duration, error: &Error) -> Databas
     }
 }
 
-/// Whether it may work later: another program replaces the file, a share comes back, a disk has room again.
+/// Whether a later try may succeed: another program replaces the file, a share returns, a disk has space
+/// again.
 fn may_be_put_right(code: ErrorCode) -> bool {
     matches!(
         code,
@@ -113,16 +114,16 @@ fn may_be_put_right(code: ErrorCode) -> bool {
     )
 }
 
-/// The header of the file tells.
+/// Reads the answer from the header of the file.
 fn is_in_wal_mode(path: &Path) -> bool {
     let mut header = [0; 20];
     let is_read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
     is_read.is_ok() && header[18] == 2
 }
 
-/// SQLite takes a file system without locks for a lock that is held. So a lock is tried on
-/// a byte that SQLite locks too. The file must not be closed afterwards: this would release
-/// the locks of other connections of this process. It is a file for each error.
+/// Whether the file system lacks locks, which SQLite takes for a lock that another program holds. The check
+/// locks a byte that SQLite locks too. It must not close the file afterwards, as that would release the locks
+/// of other connections of this process; so each error costs a descriptor.
 #[allow(clippy::cast_possible_truncation, reason = "constants of the C library, which are 0 to 2")]
 pub(super) fn locks_fail(path: &Path) -> bool {
     /// The first byte of SQLite's shared lock.
@@ -137,7 +138,7 @@ pub(super) fn locks_fail(path: &Path) -> bool {
         l_len: 1,
         l_pid: 0,
     };
-    // Owned by the open file: it does not mix with the locks of this process.
+    // The lock belongs to the open file, so it does not affect the locks of this process.
     let outcome = fcntl(&file, FcntlArg::F_OFD_SETLK(&lock));
     let unlock = libc::flock { l_type: libc::F_UNLCK as libc::c_short, ..lock };
     let _ = fcntl(&file, FcntlArg::F_OFD_SETLK(&unlock));
@@ -145,7 +146,7 @@ pub(super) fn locks_fail(path: &Path) -> bool {
     matches!(outcome, Err(Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS))
 }
 
-/// SQLite only says that it cannot open a file; the file system knows more.
+/// Finds out why the file could not be opened: the file system knows more than SQLite says.
 fn why_not_opened(path: &Path) -> String {
     if path.is_dir() {
         return IS_FOLDER.to_owned();

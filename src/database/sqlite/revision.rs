@@ -1,4 +1,4 @@
-//! The revision of the rows in a file. The table may be another program's: then there is none.
+//! The revision of the rows in a file. If the table belongs to another program, there is none.
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use uuid::Uuid;
@@ -8,12 +8,12 @@ use crate::database::revision::{self, Notation, Version};
 
 const NOTATION: Notation = Notation { one: "1", id: "TEXT", moment: "TIMESTAMP" };
 
-/// The revision of the rows that this transaction sees.
+/// The revision of the rows in this transaction.
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<u64>> {
     Ok(read_version(connection)?.revision)
 }
 
-/// The version of the rows that this transaction sees, without a mark of the file.
+/// The version of the rows in this transaction, without a mark of the file.
 pub(super) fn read_version(connection: &Connection) -> rusqlite::Result<Version> {
     let row = connection.query_row(revision::QUERY, [], |row| Ok((row.get(0)?, row.get(1)?))).optional();
     let (counter, scan): (_, Option<String>) = unless_refused(row)?.flatten().unwrap_or_default();
@@ -23,7 +23,7 @@ pub(super) fn read_version(connection: &Connection) -> rusqlite::Result<Version>
     })
 }
 
-/// Counts a change of the rows. Answers whether the revision can be written.
+/// Counts a change of the rows. Returns whether the revision can be written.
 pub(super) fn count(connection: &Connection, scan: Uuid) -> rusqlite::Result<bool> {
     let counted = (|| {
         if !has_table(connection, revision::TABLE)? {
@@ -34,13 +34,13 @@ pub(super) fn count(connection: &Connection, scan: Uuid) -> rusqlite::Result<boo
     Ok(unless_refused(counted)?.is_some())
 }
 
-/// Names the scan that has changed the rows, and gives their revision.
+/// Records the scan that has changed the rows, and returns their revision.
 pub(super) fn sign(connection: &Connection, scan: Uuid) -> rusqlite::Result<Option<u64>> {
     connection.execute_batch(&revision::sign(scan))?;
     read(connection)
 }
 
-/// `None` for a table or column that is missing, and for a value of another type.
+/// `None` if a table or column is missing, or a value has another type.
 fn unless_refused<T>(outcome: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
     match outcome {
         Ok(done) => Ok(Some(done)),

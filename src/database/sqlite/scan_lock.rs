@@ -1,5 +1,5 @@
-//! One scan at a time: a lock on a file beside the database. The kernel releases the lock when
-//! the process ends, however it does. A scan that ends by itself removes the file.
+//! One scan at a time: a lock on a file beside the database. The kernel releases the lock at any end of the
+//! process. A scan that ends by itself removes the file.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -17,10 +17,10 @@ use super::explain::{DISK_FULL, IS_FOLDER, NO_LOCKS, folder_of, label, no_permis
 use crate::database::DatabaseError;
 use crate::database::holder::Holder;
 
-/// A holder writes its name right after it has the lock.
+/// The time within which a holder writes its name after it has taken the lock.
 const NAME_DELAY: Duration = Duration::from_millis(100);
 
-/// Held until it is dropped.
+/// The lock, held until this value is dropped.
 #[derive(Debug)]
 pub(super) struct ScanLock {
     file: File,
@@ -32,7 +32,7 @@ impl Drop for ScanLock {
     /// is gone opens the path again.
     fn drop(&mut self) {
         if is_at(&self.file, &self.path) {
-            // A file without a lock stays, which the next scan takes.
+            // A file without a lock stays for the next scan.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -54,7 +54,7 @@ impl ScanLock {
         loop {
             match file.try_lock() {
                 Ok(()) if is_at(&file, &lock) => break,
-                // The scan that held it has removed it.
+                // The scan that held the lock has removed the file.
                 Ok(()) => {
                     file = open(&lock).map_err(|error| failed(why_not_opened(path, &lock, &error)))?;
                     continue;
@@ -69,7 +69,8 @@ impl ScanLock {
             if Instant::now() > deadline {
                 return Err(failed(format!("another program holds a lock on {}", lock.display())));
             }
-            // The other scan is between its lock and its name; nothing tells when it is past.
+            // The other scan has its lock but has not written its name yet, and there is no event to wait
+            // for.
             thread::sleep(NAME_DELAY / 20);
         }
         give_to_owner_of(path, &file);
@@ -79,7 +80,7 @@ impl ScanLock {
     }
 }
 
-/// Beside the file itself, where a link to it leads.
+/// The path beside the file itself, where a link to it leads.
 fn lock_path(path: &Path) -> PathBuf {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut name = OsString::from(path);
@@ -97,17 +98,18 @@ fn open(lock: &Path) -> io::Result<File> {
         .open(lock)
 }
 
-/// As SQLite does with its journal: or a scan by root would keep out those of the owner.
+/// Gives the file to the owner of the database, as SQLite does with its journal: otherwise a scan by root would
+/// keep out those of the owner.
 fn give_to_owner_of(path: &Path, file: &File) {
     if let Ok(database) = path.metadata()
         && geteuid().is_root()
     {
-        // Then the message tells the owner the remedy, as for a file of another user.
+        // If this fails, the message tells the owner the remedy, as for a file of another user.
         let _ = fchown(file, Some(database.uid()), Some(database.gid()));
     }
 }
 
-/// A line `PID STARTED HOST`; a name that is not complete has no end of line.
+/// Reads a line `PID STARTED HOST`; an incomplete name has no end of line.
 fn read_holder(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.rewind().ok()?;
@@ -118,7 +120,7 @@ fn read_holder(file: &mut File) -> Option<Holder> {
     Some(Holder { host: words.next()?.to_owned(), pid, started })
 }
 
-/// Cut first: the name of the last holder must not be taken for ours.
+/// Writes the holder. It cuts the file first, so that the name of the last holder is not taken for this one.
 fn write_holder(file: &mut File, me: &Holder) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;

@@ -27,9 +27,9 @@ pub(in crate::database) struct Session {
     me: Holder,
     patience: Patience,
     tell: Tell,
-    /// Number under which this session has stored something.
+    /// The number under which this session has stored its result.
     own: Option<i64>,
-    /// Of the rows that were read or written last.
+    /// The revision of the rows that this session read or wrote last.
     revision: Option<u64>,
     _lock: ScanLock,
 }
@@ -67,7 +67,7 @@ impl Session {
         explain(&self.path, self.patience.give_up, error)
     }
 
-    /// Runs a statement that waits for locks of other programs, and tells when that takes long.
+    /// Runs a statement that waits for locks of other programs, and reports a long wait.
     fn run(&self, statement: &str) -> Result<(), DatabaseError> {
         let began = Instant::now();
         let mut is_told = false;
@@ -94,14 +94,14 @@ impl Session {
         }
     }
 
-    /// Statements that follow find no lock in their way, unless a transaction is larger than
-    /// the memory for its pages.
+    /// Begins a transaction for writing. Later statements need not wait for a lock, unless the transaction is
+    /// larger than the memory for its pages.
     fn begin_writing(&self) -> Result<(), DatabaseError> {
         self.run("BEGIN IMMEDIATE")
     }
 
     pub(in crate::database) fn previous(&mut self, visit: &mut dyn Visit) -> Result<Previous, DatabaseError> {
-        // The lock for reading comes with the first row that is read, and stays.
+        // SQLite takes the lock for reading with the first row, and keeps it.
         self.run("BEGIN")?;
         self.run("SELECT 1 FROM sqlite_master LIMIT 1").inspect_err(|_| self.roll_back())?;
         let outcome = read(&self.connection, visit)
@@ -113,7 +113,7 @@ impl Session {
         Ok(previous)
     }
 
-    /// Nothing depends on it: a connection that is closed rolls back as well.
+    /// Rolls the transaction back. A failure does no harm, as closing a connection rolls back as well.
     fn roll_back(&self) {
         if !self.connection.is_autocommit() {
             let _ = self.connection.execute_batch("ROLLBACK");
@@ -124,13 +124,13 @@ impl Session {
         write::prepare(&self.connection).map_err(|error| self.explain(&error))?;
         self.begin_writing()?;
         let (id, revision) = self.write(changes).inspect_err(|_| self.roll_back())?;
-        // A commit that other programs keep waiting may be tried again.
+        // If other programs delay the commit, it may be tried again.
         self.run("COMMIT").inspect_err(|_| self.roll_back())?;
         (self.own, self.revision) = (Some(id), revision);
         Ok(id)
     }
 
-    /// Answers the number of the scan, and the revision of the rows.
+    /// Returns the number of the scan, and the revision of the rows.
     fn write(&self, changes: Changes<'_>) -> Result<(i64, Option<u64>), DatabaseError> {
         let wait = |time: Duration| self.connection.busy_timeout(time).map_err(|error| self.explain(&error));
         let last = last_scan(&self.connection).map_err(|error| self.explain(&error))?;
@@ -145,8 +145,8 @@ impl Session {
     }
 }
 
-/// A lock is not yet a permission: that shows when the journal is made and a page changed.
-/// And a table may have other columns, or be a view.
+/// Tries to write. A lock is not yet a permission: the lack of one shows only when SQLite creates the journal
+/// and changes a page. Besides, a table may have other columns, or be a view.
 fn try_writing(connection: &Connection) -> rusqlite::Result<()> {
     let missing = missing_tables(connection)?;
     for table in schema::TABLES.into_iter().filter(|table| !missing.contains(table)) {
@@ -183,7 +183,7 @@ fn read(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Result<Prev
     Ok(Previous { state, is_clean, last_scan })
 }
 
-/// Visits the rows that a query gives. Answers whether each row could be.
+/// Visits the rows of a query. Returns whether all of them were valid.
 fn read_rows(
     connection: &Connection,
     query: &str,
@@ -265,7 +265,7 @@ fn read_songs(connection: &Connection, visit: &mut dyn Visit) -> rusqlite::Resul
     Ok(is_whole && !has_duplicates(connection, "tracks")?)
 }
 
-/// Whether two rows have one id. Where avalonms made the table, its primary key forbids that.
+/// Whether two rows have the same id. If avalonms made the table, its primary key prevents that.
 fn has_duplicates(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     let is_unique =
         "SELECT 1 FROM pragma_index_list(?1) AS index_ WHERE index_.\"unique\" AND NOT index_.partial
@@ -276,7 +276,7 @@ fn has_duplicates(connection: &Connection, table: &str) -> rusqlite::Result<bool
     connection.prepare(&format!("SELECT 1 FROM {table} GROUP BY id HAVING count(*) > 1"))?.exists([])
 }
 
-/// Only as avalonms writes ids: a row with another spelling would not be found by its id.
+/// An id in the spelling of avalonms only: a look-up by the id would miss a row with another spelling.
 fn id(row: &Row<'_>, index: usize) -> Option<Uuid> {
     let ValueRef::Text(digits) = row.get_ref(index).ok()? else {
         return None;

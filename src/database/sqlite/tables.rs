@@ -1,4 +1,4 @@
-//! The tables in a file: which are missing, how they come to be, and statements on them.
+//! The tables in a file: the missing ones, their creation, and statements on them.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -12,13 +12,13 @@ use crate::database::schema;
 
 pub(super) const ID_TYPE: &str = "CHAR(32)";
 
-/// Memory (KiB) for the pages of a transaction. Pages that fit are written at its end; those that do
-/// not is written before, and readers are locked out from then on. 1 GiB holds the pages of
-/// about two million songs; only the needed part is taken.
+/// Memory (KiB) for the pages of a transaction. Pages that fit are written at its end; those that do not are
+/// written earlier, and readers are locked out from then on. 1 GiB holds the pages of about two million
+/// songs; SQLite takes only the part that it needs.
 pub(super) const WRITER_CACHE_KIB: i64 = 1024 * 1024;
 
-/// The same for a first scan. Pages are then written early and lock readers out, but there are no songs
-/// to read yet. The pages of a million songs would take more memory than the rest of the scan.
+/// The same for a first scan. Pages are then written early and lock readers out, but there are no songs to
+/// read yet. The pages of a million songs would take more memory than the rest of the scan.
 pub(super) const FIRST_WRITER_CACHE_KIB: i64 = 32 * 1024;
 
 pub(super) fn open(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
@@ -26,19 +26,19 @@ pub(super) fn open(path: &Path, patience: Duration) -> rusqlite::Result<Connecti
     open_with(path, patience, OpenFlags::SQLITE_OPEN_READ_WRITE | create)
 }
 
-/// The same for a file that must be there.
+/// Opens a file that must exist.
 pub(super) fn open_existing(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
     open_with(path, patience, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
-/// The same, and nothing is ever written.
+/// Opens a file for reading only.
 pub(super) fn open_reading(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
     open_with(path, patience, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
 fn open_with(path: &Path, patience: Duration, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    // Without write permission SQLite falls back to reading by itself. It would take a path
-    // that begins with `file:` for a URI.
+    // Without write permission SQLite falls back to reading by itself. It would take a path that begins with
+    // `file:` for a URI.
     let path = match path.to_str() {
         Some(text) if text.starts_with("file:") => Cow::Owned(Path::new(".").join(path)),
         _ => Cow::Borrowed(path),
@@ -48,7 +48,7 @@ fn open_with(path: &Path, patience: Duration, flags: OpenFlags) -> rusqlite::Res
     Ok(connection)
 }
 
-/// Views count as tables: an operator may have put one in the place of a table.
+/// The missing tables. Views count as tables: an operator may have replaced a table by one.
 pub(super) fn missing_tables(connection: &Connection) -> rusqlite::Result<Vec<&'static str>> {
     let mut statement =
         connection.prepare("SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view')")?;
@@ -63,7 +63,8 @@ pub(super) fn create_schema(connection: &mut Connection) -> rusqlite::Result<()>
     transaction.commit()
 }
 
-/// Looks again, now that no other process can write: another one may have created them first.
+/// Creates the missing tables. Now that no other process can write, it checks again: another one may have
+/// created them.
 pub(super) fn create_missing(connection: &Connection) -> rusqlite::Result<()> {
     for table in missing_tables(connection)? {
         for statement in schema::statements(table, ID_TYPE) {
@@ -73,7 +74,7 @@ pub(super) fn create_missing(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Whether there is a table, or a view, of this name.
+/// Whether there is a table or a view of this name.
 pub(super) fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     connection
         .prepare("SELECT 1 FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')")?
@@ -84,7 +85,7 @@ pub(super) fn select(table: &str, columns: &[&str]) -> String {
     format!("SELECT {} FROM {table}", columns.join(", "))
 }
 
-/// Runs a statement whose parameters are the columns of a song; answers how many rows it changed.
+/// Runs a statement whose parameters are the columns of a song; returns how many rows it changed.
 pub(super) fn run_with_song(statement: &mut Statement<'_>, song: &StoredSong<'_>) -> rusqlite::Result<usize> {
     let [album, artist, genre] = song.names.into();
     statement.execute(params![
@@ -104,7 +105,7 @@ pub(super) fn insert(table: &str, columns: &[&str]) -> String {
     format!("INSERT INTO {table} ({}) VALUES ({marks})", columns.join(", "))
 }
 
-/// 32 lower-case digits without hyphens, as avalonms stores ids.
+/// Formats an id as 32 lower-case digits without hyphens, as avalonms stores it.
 pub(super) fn hex(id: Uuid, buffer: &mut [u8; 32]) -> &str {
     id.simple().encode_lower(buffer)
 }

@@ -17,7 +17,7 @@ use crate::database::{Changes, Moved, ScanRecord, StateChanges, Stream, schema};
 use crate::model::Owner;
 use crate::model::library::{File, Folder};
 
-/// Songs that are written in the order of their ids: their places in the index then follow one
+/// Songs that are sorted by their ids before they are written, so that their places in the index follow one
 /// another.
 const SORTED: usize = 20_000;
 
@@ -25,12 +25,12 @@ const DIALECT: Dialect = Dialect { integer: "INTEGER", bytes: "BLOB", id: ID_TYP
 
 /// Makes the settings that must precede the transaction.
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    // The references of a collection are right as it is; without the checks SQLite can also
-    // empty a table without visiting its rows.
+    // The references of a collection are correct; without the checks SQLite can also empty a table without
+    // visiting its rows.
     connection.pragma_update(None, "foreign_keys", false)
 }
 
-/// Sets how much of a transaction that has begun is in memory. All tables are there.
+/// Sets how much of a transaction that has begun stays in memory. All tables must exist.
 pub(super) fn set_cache(connection: &Connection) -> rusqlite::Result<()> {
     let cache = if has_songs(connection)? { WRITER_CACHE_KIB } else { FIRST_WRITER_CACHE_KIB };
     connection.pragma_update(None, "cache_size", -cache)
@@ -40,8 +40,8 @@ fn has_songs(connection: &Connection) -> rusqlite::Result<bool> {
     connection.prepare("SELECT 1 FROM tracks LIMIT 1")?.exists([])
 }
 
-/// Writes everything as the scan with number `id`, in place of the scan `own`. Answers the revision of the rows
-/// if it was written.
+/// Writes all changes as the scan with number `id`, in place of the scan `own`. Returns the revision of the
+/// rows if it was written.
 pub(super) fn all(
     connection: &Connection,
     mut changes: Changes<'_>,
@@ -58,7 +58,7 @@ pub(super) fn all(
     let scan = scan_id(me, id);
     let counts = !changes.rows.is_empty() && revision::count(connection, scan)?;
     write_differences(connection, changes.rows)?;
-    // An index that is made of all rows at once costs half of one that grows row by row.
+    // Building an index of all rows at once costs half of one that grows row by row.
     for index in missing.into_iter().flat_map(schema::indexes) {
         connection.execute_batch(&index)?;
     }
@@ -77,8 +77,8 @@ fn create_state(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Update, else insert: tables that something else made may have no primary key, without
-/// which SQLite finds no conflict. In this order no foreign key is ever broken.
+/// Updates a row, or else inserts it: tables that another program made may have no primary key, without which
+/// SQLite finds no conflict. This order never breaks a foreign key.
 fn write_differences(connection: &Connection, changes: RowChanges<'_>) -> rusqlite::Result<()> {
     if changes.replace {
         for table in schema::TABLES.iter().rev() {
@@ -105,8 +105,8 @@ fn write_differences(connection: &Connection, changes: RowChanges<'_>) -> rusqli
     Ok(())
 }
 
-/// A column that an UPDATE names is taken out of its index and put in again, and the pages of
-/// the index are written. So the ids of the names are left alone where they are the same.
+/// Writes songs. SQLite takes a column that an UPDATE names out of its index and puts it in again, which
+/// writes the pages of the index. So the statement leaves out the ids of names that stay the same.
 fn write_songs(connection: &Connection, songs: Option<Stream<'_, SongRecord>>) -> rusqlite::Result<()> {
     let equations = |separator: &str, columns: std::ops::Range<usize>| -> String {
         let each = columns.map(|index| format!("{} = ?{}", schema::TRACK_COLUMNS[index], index + 1));
@@ -121,7 +121,7 @@ fn write_songs(connection: &Connection, songs: Option<Stream<'_, SongRecord>>) -
         connection.prepare(&update(1..all, 0..1))?,
         connection.prepare(&insert("tracks", &schema::TRACK_COLUMNS))?,
     ];
-    // In a table without songs none is updated.
+    // A table without songs needs no update.
     let first = if has_songs(connection)? { 0 } else { statements.len() - 1 };
     let mut songs = songs.into_iter().flatten();
     loop {
@@ -195,12 +195,12 @@ fn write_file(statement: &mut rusqlite::Statement<'_>, file: &File) -> rusqlite:
     Ok(())
 }
 
-/// A row that was to be written cannot be read from where it was kept.
+/// The error for a row that cannot be read from its temporary storage.
 fn lost(error: std::io::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
-/// For tables that are ours, which have a primary key.
+/// A statement for this program's own tables, which have a primary key.
 fn replace(table: &str, columns: &[&str]) -> String {
     insert(table, columns).replacen("INSERT", "INSERT OR REPLACE", 1)
 }
@@ -226,7 +226,7 @@ fn write_scan(
         params![id, scan.started, scan.ended, me.host, me.pid, scan.counts],
     )?;
     connection.execute("DELETE FROM avalon_scans WHERE id <= ?", [id - SCANS_KEPT])?;
-    // The record that the same scan wrote before its end.
+    // This is the record that the same scan wrote before its end.
     connection.execute("DELETE FROM avalon_scans WHERE id = ?", [own])?;
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! The workers of all generations: how many there are, which are wanted, and how each is brought
-//! to its end.
+//! The workers of all generations: how many exist, which of them the arbiter wants, and how it ends each one.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -14,13 +13,13 @@ use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
 use crate::scoreboard::{RestartCause, SLOTS};
 
-/// The time of a worker between its own deadline and its kill, so that it can end by itself.
+/// The time between a worker's own deadline and its kill, in which it can end by itself.
 pub(super) const DRAIN_MARGIN: Duration = Duration::from_secs(2);
-/// The time that processes have to end at once before they are killed.
+/// The time that processes have to end immediately before they are killed.
 pub(super) const IMMEDIATE_MARGIN: Duration = Duration::from_secs(2);
 
 impl Arbiter {
-    /// Asks for `count` workers, or as many as there are free slots.
+    /// Asks for `count` workers, or for as many as there are free slots.
     pub(super) fn fork(&mut self, generation: u64, count: usize, actions: &mut Vec<Action>) {
         let mut used = [false; SLOTS];
         let forking = self.forking.iter().map(|(slot, _)| *slot);
@@ -67,7 +66,8 @@ impl Arbiter {
         self.forking.iter().filter(|(_, of)| *of == generation).count()
     }
 
-    /// Tells a worker to end, and remembers when to lose patience: a nearer deadline wins.
+    /// Tells a worker to end, and sets the deadline of its kill. If a deadline is set already, the earlier
+    /// one applies.
     pub(super) fn end(&mut self, pid: Pid, signal: Signal, deadline: Instant, actions: &mut Vec<Action>) {
         let Some(child) = self.children.get_mut(&pid) else { return };
         let deadline = match child.phase {
@@ -112,7 +112,7 @@ impl Arbiter {
         }
     }
 
-    /// Workers of a generation that have not been told to end; those that serve first.
+    /// Workers of a generation that have no order to end; those that serve come first.
     pub(super) fn alive(&self, generation: u64) -> Vec<Pid> {
         let mut alive =
             self.pids(|child| child.generation == generation && !matches!(child.phase, Phase::Ending { .. }));

@@ -1,5 +1,5 @@
-//! Events that the arbiter is told, and actions that it asks for: the language between its decisions and the
-//! shell that carries them out.
+//! The events that the arbiter receives, and the actions that it asks for: the language between its decisions
+//! and the shell that carries them out.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -19,19 +19,18 @@ pub struct Settings {
     pub workers: usize,
     /// Silence after which a worker is replaced.
     pub timeout: Option<Duration>,
-    /// How long a worker may drain.
+    /// Longest time for which a worker may drain.
     pub graceful_timeout: Duration,
-    /// How long a worker may take to be ready.
+    /// Longest time until a worker is ready.
     pub boot_timeout: Duration,
-    /// How long the loader may take.
+    /// Longest time of a loader.
     pub load_timeout: Duration,
-    /// How long all workers of a new generation must have lived before it takes the place of
-    /// one that serves.
+    /// The time for which all workers of a new generation must have lived before it replaces one that serves.
     pub probation: Duration,
-    /// How often workers may die young within `failure_window`, with no other worker to serve, before
-    /// the master ends; 0 for any number of times.
+    /// Number of workers that may die young within `failure_window`, with no other worker to serve, before
+    /// the master ends; 0 means any number.
     pub failures_max: usize,
-    /// How long a death counts.
+    /// The time for which a death counts.
     pub failure_window: Duration,
 }
 
@@ -48,7 +47,7 @@ pub enum Wish {
     MoreWorkers,
     /// SIGTTOU.
     FewerWorkers,
-    /// This number of workers.
+    /// TTIN and TTOU in one step: this number of workers.
     Workers(usize),
     /// SIGUSR2.
     Upgrade,
@@ -69,45 +68,44 @@ pub enum Event {
     Configured(Result<Settings, Reason>),
     /// The answer to [`Action::StartLoader`].
     LoaderStarted(Result<Pid, Reason>),
-    /// The loader has ended, with a snapshot or a reason why not.
+    /// The loader has ended, with a snapshot or with the reason of its failure.
     LoaderEnded(Result<(), Reason>),
-    /// The loader has ended, and its snapshot is served already: nothing is to change.
+    /// The loader has ended, and its snapshot is the one that serves: the generation does not change.
     Unchanged,
     /// The answer to [`Action::Fork`].
     Forked {
-        /// Of this generation.
+        /// The generation of the worker.
         generation: u64,
-        /// On this slot.
+        /// The slot of the worker.
         slot: usize,
-        /// The child, or why there is none.
+        /// The child, or the reason why the fork failed.
         result: Result<Pid, Reason>,
     },
     /// A worker accepts connections, or will as soon as its generation serves.
     Ready(Pid),
-    /// A worker that was told to end accepts no connections any more.
+    /// A worker that had the order to end no longer accepts connections.
     Deaf(Pid),
-    /// A worker has served as many requests, or taken as much memory, as it may, and wishes to be
-    /// replaced.
+    /// A worker has reached its limit of requests or memory, and asks for a replacement.
     Retires {
-        /// Which.
+        /// The worker.
         pid: Pid,
-        /// Why, as restarts are counted.
+        /// The cause under which the restart counts.
         cause: RestartCause,
     },
     /// A worker has ended.
     Exited {
-        /// Which.
+        /// The worker.
         pid: Pid,
-        /// Whether it was by itself and in good order, as after a SIGTERM by another process.
+        /// Whether it ended by itself and in good order, as after a SIGTERM from another process.
         orderly: bool,
-        /// Whether another process, or the kernel for want of memory, has killed it.
+        /// Whether another process has killed it, or the kernel because memory was short.
         killed: bool,
-        /// How, in words.
+        /// A description of the end.
         how: String,
     },
     /// Time has passed; for each slot of a living worker, how long it has been silent.
     Tick {
-        /// Slot and silence.
+        /// Slots and silences.
         silent: Vec<(usize, Duration)>,
     },
 }
@@ -117,66 +115,66 @@ pub enum Event {
 pub enum Action {
     /// Read the configuration again, and open listeners that are new in it.
     Configure {
-        /// For this generation.
+        /// The generation to configure.
         generation: u64,
     },
     /// Fork a loader.
     StartLoader {
-        /// For this generation.
+        /// The generation to load.
         generation: u64,
     },
     /// Fork a worker.
     Fork {
-        /// Of this generation.
+        /// The generation of the worker.
         generation: u64,
-        /// On this slot.
+        /// The slot of the worker.
         slot: usize,
     },
     /// Log that a worker has ended.
     WorkerEnded {
-        /// An error if the master had not told it to.
+        /// An error if the worker had no order to end.
         level: Level,
-        /// Of this generation.
+        /// The generation of the worker.
         generation: u64,
-        /// On this slot.
+        /// The slot of the worker.
         slot: usize,
-        /// Which.
+        /// The worker.
         pid: Pid,
-        /// How, in words.
+        /// A description of the end.
         how: String,
-        /// How long it lived.
+        /// The age of the worker at its end.
         age: Duration,
     },
     /// Send a signal.
     Kill {
-        /// To this child.
+        /// The child that gets it.
         pid: Pid,
-        /// Which signal.
+        /// The signal.
         signal: Signal,
     },
     /// This generation serves from now on.
     Promote {
-        /// Which.
+        /// The generation.
         generation: u64,
     },
-    /// Tell operators and systemd that a reload has ended: its generation serves, and no worker of a former one
-    /// accepts connections any more, or there is no such generation.
+    /// Tell operators and systemd that a reload has ended. Either its generation serves, and no worker of a
+    /// former one accepts connections any more; or the reload has failed.
     ReloadEnded {
-        /// The generation that it was to make.
+        /// The generation that the reload was to make.
         generation: u64,
-        /// Why there is none, if so.
+        /// The reason of a failure.
         result: Result<(), Reason>,
     },
-    /// This generation has failed or ended: let go of all that it holds.
+    /// This generation has failed or ended: release everything that it holds.
     Discard {
-        /// Which.
+        /// The generation.
         generation: u64,
     },
     /// Close every listener: the server stops.
     CloseListeners,
-    /// Log that a worker has been silent for too long, and in which request; it is killed.
+    /// Log that a worker has been silent for too long, and the request that it was in. The kill follows.
     Stuck {
-        /// Which.
+        /// The worker.
         pid: Pid,
         /// Its slot on the scoreboard.
         slot: usize,
@@ -185,7 +183,7 @@ pub enum Action {
     Upgrade,
     /// Open the log files again.
     ReopenLog,
-    /// Say something.
+    /// Write a line to the log.
     Log(Level, String),
     /// End the master.
     Exit(ExitCode),
@@ -213,7 +211,7 @@ pub enum WorkerState {
     Booting,
     /// It accepts connections.
     Serving,
-    /// It was told to end.
+    /// It has the order to end.
     Ending,
 }
 
@@ -236,7 +234,7 @@ pub enum State {
     Serving,
     /// A generation serves, and the next one is being made.
     Reloading,
-    /// A generation serves no more, as its workers were told to leave, and none takes its place.
+    /// No generation serves: its workers had the order to leave, and no other generation takes its place.
     Drained,
     /// The server ends.
     Stopping,

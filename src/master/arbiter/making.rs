@@ -1,4 +1,4 @@
-//! The next generation, from the wish for it until it serves or has failed.
+//! The next generation, from the request for it until it serves or has failed.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ impl Arbiter {
         let Some(next) = self.next.as_mut().filter(|next| next.stage == Stage::Configuring) else { return };
         match result {
             Ok(settings) => {
-                // TTIN and TTOU outlive a reload unless the configuration asks for something new.
+                // The effect of TTIN and TTOU outlives a reload unless the configuration has a new number.
                 if settings.workers != self.settings.workers {
                     next.workers = settings.workers;
                 }
@@ -69,10 +69,10 @@ impl Arbiter {
             return;
         };
         match result {
-            // Its workers are forked when the event has been handled.
+            // The arbiter forks the workers after it has handled the event.
             Ok(()) => next.stage = Stage::Booting,
             Err(reason) => {
-                // It is reaped: another process may have its pid.
+                // The loader is reaped: its pid may belong to another process now.
                 next.stage = Stage::Loading { loader: None, deadline: now };
                 self.fail_next(reason, ExitCode::Snapshot, now, actions);
             }
@@ -130,11 +130,11 @@ impl Arbiter {
         for pid in booting {
             self.end(pid, Signal::SIGTERM, now + IMMEDIATE_MARGIN, actions);
         }
-        // Its workers may all be dead already, and tell of its end no more.
+        // All workers of the former generation may be dead already, and then no event will end it.
         former.into_iter().for_each(|former| self.forget(former, actions));
     }
 
-    /// Tells that a generation serves once no client can meet a former one any more.
+    /// Reports that a generation serves once no client can reach a former one any more.
     pub(super) fn announce(&mut self, actions: &mut Vec<Action>) {
         let children = &self.children;
         let alone = |of: &mut u64| children.values().all(|child| child.generation >= *of || child.deaf);
@@ -142,8 +142,7 @@ impl Arbiter {
         actions.extend(made.map(|generation| Action::ReloadEnded { generation, result: Ok(()) }));
     }
 
-    /// Gives up the next generation: the one before goes on, or there is none and the
-    /// master ends.
+    /// Gives up the next generation: the one before it continues, or, if there is none, the master ends.
     pub(super) fn fail_next(
         &mut self,
         reason: Reason,

@@ -1,9 +1,8 @@
 //! The decisions of the master, as a pure state machine: events in, actions out.
 //!
-//! It knows children by pid, generations by number and time by the clock of its events. It never
-//! reads a configuration, forks or logs: the shell (`perform.rs`) performs its actions, and
-//! tells how that went. So every order of signals, deaths and time-outs can be tested in
-//! memory.
+//! The arbiter knows children by pid, generations by number and time by the clock of its events. It never
+//! reads a configuration, forks or logs: the shell (`perform.rs`) performs its actions, and reports their
+//! outcome. So tests can play every order of signals, deaths and time-outs in memory.
 
 mod children;
 pub mod events;
@@ -27,10 +26,10 @@ use events::{Action, Event, Settings, State, Wish, WorkerState, WorkerStatus};
 pub use state::Arbiter;
 use state::{Next, Phase, Stage};
 
-/// Generations that may drain at the same time: each pins its snapshot. A reload waits until
-/// there is room, as ending one early would lose requests.
+/// Most generations that may drain at the same time, as each pins its snapshot. A further reload waits,
+/// because ending a generation early would lose requests.
 const DRAINING_MAX: usize = 2;
-/// Workers of the generation that serves, of the next one and of those that drain each have a slot.
+/// Every worker has a slot: those of the generation that serves, of the next one and of those that drain.
 const _: () = assert!(*WORKERS.end() * (2 + DRAINING_MAX) <= SLOTS);
 
 impl Arbiter {
@@ -59,7 +58,7 @@ impl Arbiter {
         actions
     }
 
-    /// When the next tick is needed for a deadline to be kept, if any is running.
+    /// The time of the next tick that a deadline needs, if a deadline is running.
     pub fn next_deadline(&self) -> Option<Instant> {
         let making = self.next.as_ref().and_then(|next| match next.stage {
             Stage::Loading { deadline, .. } => Some(deadline),
@@ -73,12 +72,12 @@ impl Arbiter {
         children.chain(making).chain(self.patience.next_try()).min()
     }
 
-    /// The generation that will answer a wish to reload that is made now.
+    /// The generation that will answer a request to reload that comes now.
     pub fn reload_generation(&self) -> u64 {
         self.generations_made + 1
     }
 
-    /// Whether a generation is being made, so that a wish to reload would wait.
+    /// Whether a generation is being made, so that a request to reload would wait.
     pub fn is_making(&self) -> bool {
         self.next.is_some() || self.draining() >= DRAINING_MAX
     }
@@ -99,22 +98,22 @@ impl Arbiter {
         self.current
     }
 
-    /// A sentence about workers that die again and again, if they do.
+    /// A sentence about workers that die repeatedly, if they do.
     pub fn trouble(&self) -> Option<String> {
         self.patience.in_words()
     }
 
-    /// How many workers there should be.
+    /// The intended number of workers.
     pub fn workers_wanted(&self) -> usize {
         self.workers
     }
 
-    /// How many workers of the generation that serves accept connections.
+    /// The number of workers of the generation that serves which accept connections.
     pub fn workers_serving(&self) -> usize {
         self.current.map_or(0, |current| self.serving(current))
     }
 
-    /// How often a worker was replaced, by cause.
+    /// The number of replaced workers, by cause.
     pub fn restarts(&self) -> &BTreeMap<RestartCause, u64> {
         &self.restarts
     }
@@ -171,12 +170,12 @@ impl Arbiter {
         }
     }
 
-    /// Changes how many workers there should be, in the generation under way as well, which
-    /// may have another number.
+    /// Changes the intended number of workers, also in the generation that is being made, whose number may
+    /// differ.
     fn scale(&mut self, change: impl Fn(usize) -> usize, actions: &mut Vec<Action>) {
         let wanted = self.next.as_mut().map_or(&mut self.workers, |next| &mut next.workers);
         if !WORKERS.contains(&change(*wanted)) {
-            let message = format!("{wanted} workers are as far as it goes");
+            let message = format!("{wanted} workers are the limit");
             return actions.push(Action::Log(Level::Warning, message));
         }
         *wanted = change(*wanted);
@@ -204,7 +203,7 @@ impl Arbiter {
         actions.push(Action::Configure { generation });
     }
 
-    /// Begins the reload that has waited, when its time has come.
+    /// Begins the reload that has waited, once it may run.
     fn reload_pending(&mut self, actions: &mut Vec<Action>) {
         if self.reload_pending && !self.is_making() {
             self.reload_pending = false;
@@ -238,8 +237,8 @@ impl Arbiter {
         }
     }
 
-    /// Brings the numbers of workers to those that are wanted, lets a generation serve that is
-    /// complete, and ends the master when there is nothing left to wait for.
+    /// Brings the numbers of workers to the intended ones, lets a complete generation serve, and ends the
+    /// master when nothing is left to wait for.
     fn reconcile(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.patience.forget_past(now);
         if let Some(code) = self.stopping {

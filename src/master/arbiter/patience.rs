@@ -1,33 +1,33 @@
-//! How soon workers that have died, or could not be forked, are tried again, and when it is not
-//! worth trying any more.
+//! The pace at which the arbiter replaces workers that died or could not be forked, and the point at which it
+//! gives up.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::master::wait::Wait;
 
-/// First and longest wait.
+/// The first and the longest wait between two tries.
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// Deaths so soon after the first of them, of workers that were alive then, have one cause and
-/// count once: an operator has killed several, or there was no memory for any of them.
+/// Deaths within this time of the first one, of workers that were alive at that moment, have one cause and
+/// count once: an operator has killed several, or all of them lacked memory.
 const INCIDENT: Duration = Duration::from_millis(100);
-/// From this many incidents in a row on, workers are made one at a time: the next one only shows
-/// whether it lives.
+/// After this many incidents in a row the arbiter makes one worker at a time: the next one only shows whether
+/// it survives.
 const LOOP: u32 = 3;
-/// A worker that lived so long was no failure to start, and so long after the last incident all
-/// is well again.
+/// A worker that has lived for this long did not fail at its start. This long after the last incident, the
+/// server is healthy again.
 pub(super) const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 
 /// The memory of failures.
 #[derive(Debug)]
 pub(super) struct Patience {
     deaths: Wait,
-    /// Begins of incidents, of the time that counts.
+    /// The beginnings of the incidents that still count.
     incidents: VecDeque<Instant>,
-    /// How the last worker has died.
+    /// A description of the last death.
     last: String,
-    /// Failures to fork have nothing to do with the workers: the system lacks something.
+    /// Failures to fork. They say nothing about the workers: the system lacks a resource.
     forks: Wait,
 }
 
@@ -39,8 +39,8 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// A worker that was `born` not long ago has died, as `how` tells; incidents count for
-    /// `window`. The first one in a row is repaired at once.
+    /// Notes that a worker that was `born` not long ago has died; `how` describes its death. Incidents count
+    /// for `window`. The arbiter replaces the first one in a row at once.
     pub(super) fn died(&mut self, born: Instant, how: &str, window: Duration, now: Instant) {
         self.tick(now);
         let since = |begin: &Instant| now.saturating_duration_since(*begin);
@@ -53,26 +53,26 @@ impl Patience {
         self.deaths.failed(now, 1);
     }
 
-    /// A worker could not be forked. Others that could not either, while one waits already, are
-    /// no news.
+    /// Notes that a worker could not be forked. Further failures during a wait change nothing.
     pub(super) fn fork_failed(&mut self, now: Instant) {
         if self.forks.is_over(now) {
             self.forks.failed(now, 0);
         }
     }
 
-    /// A worker was forked.
+    /// Notes that a fork succeeded.
     pub(super) fn forked(&mut self) {
         self.forks.reset();
     }
 
-    /// A worker has lived long, or a new generation serves: past failures are forgiven.
+    /// Forgets past failures: a worker has lived long, or a new generation serves.
     pub(super) fn forgive(&mut self) {
         self.deaths.reset();
         self.incidents.clear();
     }
 
-    /// Time has passed. Incidents still count, but are not in a row with those that come.
+    /// Notes that time has passed. After a healthy time, older incidents still count, but the next one begins
+    /// a new row.
     pub(super) fn tick(&mut self, now: Instant) {
         let last = self.incidents.back();
         if last.is_some_and(|last| now.saturating_duration_since(*last) > HEALTHY_LIFE) {
@@ -80,7 +80,7 @@ impl Patience {
         }
     }
 
-    /// How many of `missing` workers to make now.
+    /// The number of workers to make now, at most `missing`.
     pub(super) fn allow(&mut self, missing: usize, now: Instant) -> usize {
         if missing == 0 || !self.deaths.is_over(now) || !self.forks.is_over(now) {
             return 0;
@@ -88,12 +88,12 @@ impl Patience {
         if self.deaths.in_a_row() < LOOP {
             return missing;
         }
-        // The one after this waits as well.
+        // The worker after this one waits as well.
         self.deaths.again(now, 1);
         1
     }
 
-    /// When more will be allowed.
+    /// The time of the next permission.
     pub(super) fn next_try(&self) -> Option<Instant> {
         self.deaths.until().max(self.forks.until())
     }
@@ -104,12 +104,12 @@ impl Patience {
         self.forks.forget_past(now);
     }
 
-    /// Incidents that count.
+    /// The number of incidents that count.
     pub(super) fn incidents(&self) -> usize {
         self.incidents.len()
     }
 
-    /// A sentence about workers that die again and again, if they do.
+    /// A sentence about workers that die repeatedly, if they do.
     pub(super) fn in_words(&self) -> Option<String> {
         let times = self.deaths.in_a_row();
         let last = &self.last;

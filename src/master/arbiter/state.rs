@@ -1,4 +1,4 @@
-//! The knowledge of the arbiter, by which the files beside this one decide.
+//! The knowledge of the arbiter, on which the files beside this one base their decisions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -13,32 +13,33 @@ use crate::scoreboard::RestartCause;
 /// The state of the master.
 #[derive(Debug)]
 pub struct Arbiter {
-    /// Of the generation that serves, or of the first while it is being made.
+    /// The settings of the generation that serves, or of the first one while it is being made.
     pub(super) settings: Settings,
-    /// How many workers there should be; differs from the settings after TTIN and TTOU.
+    /// The intended number of workers; it differs from the settings after TTIN and TTOU.
     pub(super) workers: usize,
     pub(super) current: Option<u64>,
     pub(super) next: Option<Next>,
     pub(super) reload_pending: bool,
     pub(super) children: BTreeMap<Pid, Child>,
-    /// Slots and generations of workers that have been asked for but not been forked yet.
+    /// Slots and generations of workers that the arbiter has asked for and that are not forked yet.
     pub(super) forking: Vec<(usize, u64)>,
     pub(super) generations_made: u64,
     pub(super) restarts: BTreeMap<RestartCause, u64>,
-    /// Workers that wish to be replaced; the first has, or will get, its replacement beside it.
+    /// Workers that ask for a replacement. The first one has its replacement, or gets it next.
     pub(super) retiring: VecDeque<(Pid, RestartCause)>,
-    /// Another master serves: this one has no workers until its next generation does.
+    /// Another master serves: this one has no workers until its own next generation serves.
     pub(super) drained: bool,
-    /// Generations that serve, or did, while workers of former ones may still accept connections.
+    /// Generations whose service is not announced yet, as workers of former ones may still accept
+    /// connections.
     pub(super) unannounced: Vec<u64>,
     pub(super) patience: Patience,
-    /// Set once the server stops: the exit code.
+    /// The exit code, set once the server stops.
     pub(super) stopping: Option<ExitCode>,
     pub(super) exited: bool,
 }
 
 impl Arbiter {
-    /// An arbiter to which nothing has happened yet.
+    /// An arbiter that has handled no event yet.
     pub fn new(settings: Settings) -> Self {
         Arbiter {
             workers: settings.workers,
@@ -67,7 +68,7 @@ pub(super) enum Phase {
         deadline: Instant,
     },
     Serving,
-    /// Told to end; killed at the deadline.
+    /// Has the order to end; the arbiter kills it at the deadline.
     Ending {
         deadline: Instant,
     },
@@ -80,23 +81,23 @@ pub(super) struct Child {
     pub(super) slot: usize,
     pub(super) born: Instant,
     pub(super) phase: Phase,
-    /// Why it was told to end, if it is to be replaced.
+    /// The cause of its restart, if the arbiter replaces it.
     pub(super) cause: Option<RestartCause>,
-    /// It accepts no connections any more.
+    /// It no longer accepts connections.
     pub(super) deaf: bool,
 }
 
-/// How far the next generation is.
+/// The stage of the next generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Configuring,
-    /// Waits for the loader, if that has been forked.
+    /// Waits for the loader, if there is one already.
     Loading {
         loader: Option<Pid>,
         deadline: Instant,
     },
     Booting,
-    /// All its workers are ready. The generation that serves goes on if one of them dies before this time.
+    /// All its workers are ready. If one of them dies before this time, the generation that serves continues.
     Proving {
         until: Instant,
     },

@@ -1,5 +1,5 @@
-//! Signs of life and of death: messages of workers, time-outs, and how soon those that
-//! die are replaced.
+//! Signs of life and of death: messages of workers, time-outs, and the pace at which the arbiter replaces
+//! workers that die.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::master::error::{Outlook, Reason};
 use crate::master::exit::ExitCode;
 use crate::scoreboard::RestartCause;
 
-/// Between SIGABRT and SIGKILL to a silent worker.
+/// Time between SIGABRT and SIGKILL to a silent worker.
 const ABORT_MARGIN: Duration = Duration::from_secs(2);
 
 impl Arbiter {
@@ -31,13 +31,14 @@ impl Arbiter {
         let Some(child) = self.children.get_mut(&pid) else { return };
         child.deaf = true;
         if child.phase == Phase::Serving {
-            // Another process has told it to end: it is replaced while it drains.
+            // Another process has told the worker to end: the arbiter replaces it while it drains.
             let deadline = now + self.settings.graceful_timeout + DRAIN_MARGIN;
             (child.phase, child.cause) = (Phase::Ending { deadline }, Some(RestartCause::Terminated));
         }
     }
 
-    /// One at a time, so that there is never more than one worker too many.
+    /// Notes that a worker retires. They are replaced one at a time, so there is never more than one extra
+    /// worker.
     pub(super) fn retires(&mut self, pid: Pid, cause: RestartCause) {
         let serving = self.children.get(&pid).is_some_and(|child| child.phase == Phase::Serving);
         if serving && !self.retiring.iter().any(|(other, _)| *other == pid) {
@@ -77,7 +78,7 @@ impl Arbiter {
         self.forget(generation, actions);
     }
 
-    /// A worker that had not lived long has died: perhaps the next one will as well.
+    /// Handles the death of a worker that had not lived long: the next one may die as well.
     fn died_young(&mut self, born: Instant, how: &str, now: Instant, actions: &mut Vec<Action>) {
         let window = self.settings.failure_window;
         self.patience.died(born, how, window, now);
@@ -92,7 +93,7 @@ impl Arbiter {
         self.stop_with(ExitCode::Worker, Signal::SIGQUIT, IMMEDIATE_MARGIN, now, actions);
     }
 
-    /// Whether there is a worker whose requests would be lost, or a generation that may do better.
+    /// Whether the end of the master would lose requests of a worker, or a coming generation may do better.
     fn somebody_serves(&self, now: Instant) -> bool {
         let old = |child: &Child| now.saturating_duration_since(child.born) >= HEALTHY_LIFE;
         let former = |child: &Child| Some(child.generation) != self.current;
@@ -131,7 +132,7 @@ impl Arbiter {
             ));
             actions.push(Action::Kill { pid, signal: Signal::SIGKILL });
             if booting && self.is_next(generation) {
-                // The machine was too busy.
+                // The machine was too busy for the workers to start.
                 let reason = Reason::new("a new worker did not come up within BOOT_TIMEOUT");
                 self.fail_next(reason.with(Outlook::Unreachable), ExitCode::Worker, now, actions);
             }
@@ -147,7 +148,7 @@ impl Arbiter {
     ) {
         let silence =
             |slot: usize| silent.iter().find(|(other, _)| *other == slot).map(|(_, silence)| *silence);
-        // One that drains shows signs of life as well, until it is on its way to be killed.
+        // A worker that drains shows signs of life as well, until it gets SIGABRT.
         let may_hang = |phase: Phase| match phase {
             Phase::Booting { .. } => false,
             Phase::Serving => true,

@@ -1,5 +1,5 @@
-//! Descriptors that this process was started with: sockets that systemd has bound or kept
-//! (`LISTEN_FDS`), and a snapshot that it keeps for us from one start to the next.
+//! Descriptors that this process inherits: sockets that systemd has bound or kept (`LISTEN_FDS`), and a
+//! snapshot that systemd keeps from one start to the next.
 
 use std::env;
 use std::os::fd::{OwnedFd, RawFd};
@@ -10,22 +10,22 @@ use crate::master::error::MasterError;
 use crate::master::handover::letter::Handover;
 use crate::master::processes::fork::{own, own_pid};
 
-/// The name under which a snapshot is stored.
+/// The name under which systemd keeps a snapshot.
 pub(crate) const SNAPSHOT: &str = "snapshot";
 
-/// All that was passed on.
+/// All inherited descriptors.
 #[derive(Default)]
 pub(crate) struct Inherited {
     /// Listening sockets.
     pub(crate) sockets: Vec<Socket>,
     /// The last good snapshot of a former master.
     pub(crate) snapshot: Option<OwnedFd>,
-    /// All that a former master had, if it has started this one in its place.
+    /// The things that a former master passes on, if it has started this one in its place.
     pub(crate) handover: Option<Handover>,
 }
 
 impl Inherited {
-    /// Takes the descriptors that `LISTEN_FDS` names for this process. To be called once.
+    /// Takes the descriptors that `LISTEN_FDS` names for this process. Call it once.
     ///
     /// # Errors
     /// The variables are wrong, or a descriptor is.
@@ -47,12 +47,13 @@ fn wrong(problem: String) -> MasterError {
     MasterError::PassedOn { variable: "LISTEN_FDS", problem }
 }
 
-/// The first descriptor that is passed on (sd_listen_fds(3)).
+/// The first inherited descriptor (sd_listen_fds(3)).
 const FIRST: RawFd = 3;
 
-/// Numbers and names of the descriptors that belong to this process. Variables that were meant for another one,
-/// because a parent did not clear them, count for nothing, and so does a LISTEN_PID that is no number. (sd-notify
-/// has the same by hand, but refuses that, and its errors do not tell which descriptor or how many names.)
+/// Numbers and names of the descriptors that belong to this process. Variables for another process, which a
+/// parent did not clear, have no effect, nor has a LISTEN_PID that is no number. (sd-notify parses the
+/// variables as well, but refuses such a LISTEN_PID, and its errors do not name the descriptor or count the
+/// names.)
 fn passed() -> Result<Vec<(RawFd, String)>, MasterError> {
     let variable = |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     if variable("LISTEN_PID").is_none_or(|pid| pid != own_pid().to_string()) {
@@ -78,10 +79,10 @@ fn listening(socket: Socket, name: &str) -> Result<Socket, MasterError> {
     if !socket.is_listener().is_ok_and(|listens| listens) {
         return Err(wrong(format!("{name:?} is no listening socket")));
     }
-    // Workers block in accept. The queue's length stays as the process that bound it has set it.
+    // Workers block in accept. The length of the queue stays as set by the process that bound the socket.
     socket.set_nonblocking(false).map_err(|error| wrong(format!("{name:?}: {error}")))?;
     if socket.domain().is_ok_and(|domain| domain != socket2::Domain::UNIX) {
-        // Accepted connections inherit it; it is an optimisation only.
+        // Accepted connections inherit it. A failure does no harm, as this is only an optimisation.
         let _ = socket.set_tcp_nodelay(true);
     }
     Ok(socket)

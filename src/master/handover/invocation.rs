@@ -1,4 +1,4 @@
-//! How this program was started, so that it can be executed again for an upgrade.
+//! The way in which this program was started, so that an upgrade can start it again.
 
 use std::env;
 use std::ffi::{CString, OsString};
@@ -19,21 +19,21 @@ use crate::master::handover::listeners::Listener;
 use crate::master::processes::dispositions::restore_faults;
 use crate::master::processes::fork::{fork_only, own_pid};
 
-/// Variables in which systemd names one process by its number, which the new master must not take for itself.
+/// Variables in which systemd names one process by its number, so that they do not apply to the new master.
 const NOT_PASSED_ON: [&str; 4] = [VARIABLE, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-/// The program and its arguments, remembered before anything can change.
+/// The program and its arguments, recorded before they can change.
 pub(crate) struct Invocation {
     program: PathBuf,
     arguments: Vec<OsString>,
 }
 
 impl Invocation {
-    /// Remembers the path by which the program was called: if that is a link that leads elsewhere by the time
+    /// Records the path by which the program was called: if that is a link that leads elsewhere by the time
     /// of an upgrade, the new program starts.
     ///
     /// # Errors
-    /// The program or the current folder cannot be named.
+    /// The path of the program or of the current folder is unknown.
     pub(crate) fn of_this_process() -> io::Result<Self> {
         let arguments: Vec<OsString> = env::args_os().collect();
         let called =
@@ -45,11 +45,11 @@ impl Invocation {
         Ok(Invocation { program, arguments })
     }
 
-    /// Starts the program again, with copies of the listeners, of the pipe in which it tells that it serves,
-    /// and of the one in which it is told that its turn has come.
+    /// Starts the program again, with copies of the listeners and of both pipes: the new master writes to one
+    /// that it serves, and reads from the other that it is its turn.
     ///
     /// # Errors
-    /// No process can be had. A program that cannot be executed shows in its exit code.
+    /// The fork fails. A program that cannot be executed shows in its exit code.
     pub(crate) fn start_again(
         &self,
         listeners: &[Rc<Listener>],

@@ -1,5 +1,6 @@
-//! A master passes descriptors on to the new one that is to take its place, with a letter in the environment that
-//! says which is which. Releases differ, so the reader takes a letter with fewer or more fields.
+//! The letter of a master to the new one that will replace it. The letter is in the environment and says
+//! which descriptor has which purpose. Releases differ, so the reader accepts a letter with fewer or more
+//! fields.
 
 use std::env;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -22,14 +23,14 @@ pub(crate) const VARIABLE: &str = "_AVALON_UPGRADE";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Letter {
     listeners: Vec<PassedOn>,
-    /// Whether the server was started by nohup; a release that does not say passes the disposition on.
+    /// Whether nohup started the server; a release that lacks the field passes the disposition on.
     #[serde(default)]
     nohup: Option<bool>,
-    /// The master that has written it.
+    /// The master that wrote the letter.
     parent: i32,
-    /// The pipe in which to tell it that the new one serves.
+    /// The pipe for the message that the new master serves.
     tell: RawFd,
-    /// The pipe in which it leaves systemd to the new one.
+    /// The pipe for the message that it is the new master's turn to speak to systemd.
     turn: RawFd,
 }
 
@@ -44,7 +45,7 @@ struct PassedOn {
 }
 
 impl Letter {
-    /// A letter by `parent`, this process or the one that has just forked it.
+    /// A letter from `parent`, which is this process or the one that has just forked it.
     pub(crate) fn by(
         parent: Pid,
         listeners: &[(Socket, &Rc<Listener>)],
@@ -66,10 +67,10 @@ impl Letter {
         }
     }
 
-    /// As the value of [`VARIABLE`].
+    /// The letter as the value of [`VARIABLE`].
     ///
     /// # Errors
-    /// None that is known: it holds texts and numbers only.
+    /// No known one: the letter holds only texts and numbers.
     pub(crate) fn to_text(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
@@ -77,22 +78,22 @@ impl Letter {
 
 /// The things that a former master has passed on to this one.
 pub(crate) struct Handover {
-    /// Where to tell it that this one serves.
+    /// The pipe for the message that this master serves.
     pub(crate) tell: OwnedFd,
-    /// A pipe in which the former master writes when it leaves systemd to this one, and that ends
-    /// with it.
+    /// The pipe in which the former master writes when this one is to speak to systemd, and which closes when
+    /// the former master ends.
     pub(crate) turn: OwnedFd,
     /// Its listeners.
     pub(crate) listeners: Vec<Rc<Listener>>,
-    /// Whether it was started by nohup, if it says so.
+    /// Whether nohup started the server, if the letter says so.
     pub(crate) nohup: Option<bool>,
 }
 
 impl Handover {
-    /// Takes the descriptors that the letter names, if our parent has written it. To be called once.
+    /// Takes the descriptors in the letter, if the parent of this process has written it. Call it once.
     ///
     /// # Errors
-    /// A text that is no letter, or a descriptor that is not open.
+    /// The text is no letter, or a descriptor is not open.
     pub(crate) fn take() -> Result<Option<Self>, MasterError> {
         let Some(text) = env::var_os(VARIABLE) else { return Ok(None) };
         let problem = |problem: String| MasterError::PassedOn { variable: VARIABLE, problem };

@@ -1,6 +1,6 @@
-//! The addresses to serve on. The master opens each once and keeps it as long as a generation wants it;
-//! workers get copies. A change of one copy is a change of all of them, so only the master that closes an
-//! address for good turns callers away.
+//! The addresses to serve on. The master opens each once and keeps it as long as a generation needs it;
+//! workers get copies. A change of one copy changes all of them, so callers are turned away only by the
+//! master that closes an address for good.
 
 use std::cell::Cell;
 use std::fs;
@@ -25,10 +25,10 @@ pub(crate) struct Listener {
     socket: Socket,
     /// Whether systemd has bound it.
     activated: bool,
-    /// The file at the path of a Unix socket since it was bound.
+    /// The file at the path of a Unix socket when the master bound it.
     identity: Option<Identity>,
-    /// Whether no other process will serve here once its master closes it. Then callers are turned away, and
-    /// the path of a Unix socket is removed.
+    /// Whether no other process will serve here once its master closes it. In that case the master turns
+    /// callers away and removes the path of a Unix socket.
     owned: Cell<bool>,
 }
 
@@ -57,19 +57,19 @@ impl Listener {
         Listener { address, socket, activated, identity, owned: Cell::new(!activated) }
     }
 
-    /// A listener of a former master, which still takes care of its path.
+    /// A listener of a former master, which still looks after its path.
     pub(crate) fn passed_on(address: BindAddress, socket: Socket, activated: bool) -> Self {
         let listener = Listener::new(address, socket, activated);
         listener.owned.set(false);
         listener
     }
 
-    /// Says which of two masters takes care of the address: this one, or another.
+    /// Says whether this master looks after the address, or another one.
     pub(crate) fn set_owned(&self, owned: bool) {
         self.owned.set(owned && !self.activated);
     }
 
-    /// The path of a Unix socket that this master takes care of, and the file that was given to it.
+    /// The path of a Unix socket that this master looks after, and the file that it has put there.
     pub(crate) fn name(&self) -> Option<Name> {
         match (&self.address, self.identity) {
             (BindAddress::Unix(path), Some(identity)) if self.owned.get() => Some((path.clone(), identity)),
@@ -77,7 +77,7 @@ impl Listener {
         }
     }
 
-    /// The owner of that path; `None` if there is none that this master takes care of.
+    /// The owner of that path; `None` if this master looks after no path here.
     fn holder(&self) -> Option<Holder> {
         self.name().map(|(path, identity)| identity.holder(&path))
     }
@@ -95,7 +95,7 @@ impl Listener {
         self.socket.try_clone()
     }
 
-    /// The address with the port that was really bound.
+    /// The address with the actual port.
     pub(crate) fn shown(&self) -> String {
         match self.local() {
             Some(address) => format!("http://{address}"),
@@ -103,17 +103,17 @@ impl Listener {
         }
     }
 
-    /// Address and port that were really bound, if it is one of TCP.
+    /// The actual address and port of a TCP listener.
     fn local(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok().and_then(|address| address.as_socket())
     }
 
-    /// Closes the queue to new callers, while every process that has a copy can still accept those in it. So no
-    /// caller is lost between the last look at the queue and the end of the socket, which would reset them. A
-    /// caller on TCP tries again until then and is refused after it; a caller on a Unix socket is refused at once
-    /// (unix(7) leaves the queue to `accept`, which says EINVAL at its end).
+    /// Closes the queue to new callers, while every process that has a copy can still accept those in the
+    /// queue. So the end of the socket, which resets the callers in the queue, loses none that came after the
+    /// last look at it. A TCP caller tries again until that end, and is refused after it; a caller on a Unix
+    /// socket is refused at once (unix(7) leaves the queue to `accept`, which returns EINVAL at its end).
     fn turn_away(&self) {
-        // Where the kernel forbids it, callers may still be reset at the very end.
+        // Where the kernel forbids this, the end of the socket may still reset callers.
         let _ = match self.address {
             BindAddress::Tcp { .. } => self.socket.attach_filter(&NO_BEGINNINGS),
             BindAddress::Unix(_) => self.socket.shutdown(Shutdown::Read),
@@ -135,8 +135,8 @@ impl Drop for Listener {
     }
 }
 
-/// Listeners that systemd has bound: they take the place of all addresses, and their paths
-/// stay when the master closes them.
+/// Listeners that systemd has bound: they replace all addresses, and their paths stay when the master closes
+/// them.
 pub(crate) fn inherit(sockets: Vec<Socket>) -> Vec<Rc<Listener>> {
     let inherit = |socket: Socket| {
         let address = match socket.local_addr() {
@@ -155,23 +155,23 @@ fn bind_address(address: &SockAddr) -> BindAddress {
     }
 }
 
-/// How addresses are opened.
+/// The options for opening addresses.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Manner {
     /// Length of the queue.
     pub(crate) backlog: i32,
-    /// Mode bits that Unix sockets do not get.
+    /// Mode bits that Unix sockets lack.
     pub(crate) umask: u32,
-    /// The owner of Unix sockets; `None` for this process.
+    /// The owner of Unix sockets; `None` means the user of this process.
     pub(crate) owner: Option<(Uid, Gid)>,
-    /// Whether others of the same user may listen on the same TCP addresses.
+    /// Whether other processes of the same user may listen on the same TCP addresses.
     pub(crate) reuse_port: bool,
     /// Ports of IPv4 addresses, which an IPv6 address must not take.
     pub(crate) ipv4_ports: Vec<u16>,
 }
 
 impl Manner {
-    /// As the configuration says.
+    /// The options in the configuration.
     pub(crate) fn of(config: &Config) -> Self {
         Manner {
             backlog: config.backlog,
@@ -183,11 +183,11 @@ impl Manner {
     }
 }
 
-/// Opens `addresses`, and uses those of `open` again. A Unix socket whose path was removed or taken is bound
-/// again, if it can be.
+/// Opens `addresses`, and reuses those that are in `open`. If the path of a Unix socket was removed or taken,
+/// this binds it again where possible.
 ///
 /// # Errors
-/// The address that cannot be had, and why; open addresses stay open.
+/// The address that fails, and the cause; open addresses stay open.
 pub(crate) fn open(
     addresses: &[BindAddress],
     open: &[Rc<Listener>],
@@ -209,18 +209,18 @@ pub(crate) fn open(
     addresses.iter().map(have).collect()
 }
 
-/// All addresses that a configuration names.
+/// All addresses in a configuration.
 pub(crate) fn addresses_wanted(config: &Config) -> impl Iterator<Item = &BindAddress> {
     config.bind.iter().chain(&config.metrics_bind)
 }
 
-/// Opens the listeners of a configuration. Listeners that are `activated` take the place of `BIND`, apart from those
-/// that `METRICS_BIND` names, and those that are `open` already are used again. Without metrics no address of
-/// `METRICS_BIND` is opened; an activated one stays and answers nothing, as its clients were not meant to reach
-/// the API.
+/// Opens the listeners of a configuration. Listeners that are `activated` replace `BIND`, apart from those
+/// that `METRICS_BIND` names. Listeners that are `open` already are reused. Without metrics, no address of
+/// `METRICS_BIND` is opened; an activated one stays and answers nothing, as its clients are not meant to
+/// reach the API.
 ///
 /// # Errors
-/// The address that cannot be had, and why.
+/// The address that fails, and the cause.
 pub(crate) fn open_wanted(
     config: &Config,
     activated: &[Rc<Listener>],
@@ -262,10 +262,10 @@ fn bind(
 fn bind_tcp(address: SocketAddr, open: &[Rc<Listener>], manner: &Manner) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    // All workers share one socket of the master's: a socket per worker would take its queue with it when it
-    // closes.
+    // All workers share one socket of the master: a socket per worker would lose its queue when it closes.
     socket.set_reuse_port(manner.reuse_port)?;
-    // Elsewhere the kernel's net.ipv6.bindv6only says whether [::] serves IPv4 as well, as with Gunicorn.
+    // In all other cases the kernel's net.ipv6.bindv6only decides whether [::] serves IPv4 as well, as with
+    // Gunicorn.
     if address.is_ipv6() && manner.ipv4_ports.contains(&address.port()) {
         socket.set_only_v6(true)?;
     }
@@ -283,10 +283,10 @@ fn bind_tcp(address: SocketAddr, open: &[Rc<Listener>], manner: &Manner) -> io::
     Ok(socket)
 }
 
-/// Binds all addresses of the machine beside a single one that is ours, and that a reload may close only
-/// afterwards. Workers of the single address serve its callers until it is closed, and those of the wider one
-/// after that, so that no caller is lost even if the reload fails. The other way round, callers would wait at a
-/// socket that is closed if the reload fails.
+/// Binds all addresses of the machine beside a single one that this master has, and that a reload may close
+/// only afterwards. Workers of the single address serve its callers until it closes, and workers of the wider
+/// one serve them after that, so no caller is lost even if the reload fails. In the opposite order, callers
+/// would wait at a socket that closes if the reload fails.
 fn bind_beside(
     socket: &Socket,
     address: SocketAddr,
@@ -299,8 +299,8 @@ fn bind_beside(
     let Some(first) = in_the_way.first() else { return Err(io::ErrorKind::AddrInUse.into()) };
     let ours = || {
         let message = format!(
-            "our own former address {} is in the way, as it is closed only when the new one serves; stop \
-             and start the server to change it, or reload twice: first without any of the two",
+            "the server's own former address {} is in the way, as the server closes it only when the new one \
+             serves; stop and start the server to change it, or reload twice: first without any of the two",
             first.shown()
         );
         io::Error::new(io::ErrorKind::AddrInUse, message)
@@ -312,7 +312,7 @@ fn bind_beside(
     if !is_wider {
         return Err(ours());
     }
-    // Only for this moment.
+    // The option holds only during the bind.
     let share = |shared| {
         in_the_way.iter().try_for_each(|listener| listener.socket.set_reuse_port(shared))?;
         socket.set_reuse_port(shared)
@@ -326,9 +326,10 @@ fn bind_beside(
     bound.map_err(|_| ours())
 }
 
-/// The kernel remembers that a port was shared, and lets in other processes of this user that ask to share it, until
-/// a socket is bound to that port that does not share it. An IPv6 address has no address in common with an IPv4 one.
-/// Beside `[::]` there is no such address: then, and without IPv6, the kernel goes on remembering.
+/// Makes the kernel forget that a port is shared. Otherwise it lets in other processes of this user that ask
+/// to share the port, until a process binds a socket to it without sharing. This function does so on an
+/// address of the other family, as an IPv6 address has no address in common with an IPv4 one. Beside `[::]`
+/// there is no such address: there, and without IPv6, the kernel keeps remembering.
 fn forget_sharing(address: SocketAddr) {
     if !address.is_ipv4() {
         return;
@@ -339,11 +340,11 @@ fn forget_sharing(address: SocketAddr) {
         .and_then(|socket| socket.bind(&beside.into()));
 }
 
-/// A Unix socket with its owner and its queue.
+/// Opens a Unix socket with its owner and its queue.
 fn listen_unix(path: &Path, manner: &Manner) -> io::Result<Socket> {
     let socket = bind_unix(path, Mode::from_bits_truncate(manner.umask))?;
     if let Some((user, group)) = manner.owner {
-        // Not through a link that has taken its place.
+        // This does not follow a link that has replaced the socket.
         fchownat(AT_FDCWD, path, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)?;
     }
     socket.listen(manner.backlog)?;

@@ -1,5 +1,5 @@
-//! Whether the parent of this process would take its end for the end of the server, although another master has
-//! taken its place. The master then refuses an upgrade.
+//! Whether the parent of this process would take its end for the end of the server, although another master
+//! has taken over. In that case the master refuses an upgrade.
 
 use std::env;
 use std::fs;
@@ -8,9 +8,9 @@ use nix::unistd::{Pid, getppid, getsid};
 
 use crate::master::processes::fork::own_pid;
 
-/// Programs that adopt orphans as process 1 and go on whatever becomes of them.
+/// Programs that adopt orphans as process 1 and do not depend on their end.
 const INITS: [&str; 3] = ["systemd", "init", "openrc-init"];
-/// Programs that watch the one process that they have started.
+/// Programs that watch the single process that they have started.
 const SUPERVISORS: [&str; 15] = [
     "catatonit",
     "circusd",
@@ -29,16 +29,16 @@ const SUPERVISORS: [&str; 15] = [
     "tini-static",
 ];
 
-/// The process that has started this one.
+/// The process that started this one.
 pub(crate) struct Parent {
     pid: Pid,
     unit: Unit,
 }
 
-/// How systemd, or another manager with its protocol, watches this process.
+/// The way in which systemd, or another manager with its protocol, watches this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
-    /// It listens, and so hears which process is the main one.
+    /// It listens, and so learns which process is the main one.
     Listens,
     /// It has started this very process, and does not listen.
     Deaf,
@@ -48,9 +48,9 @@ enum Unit {
 /// The facts when an operator asks for an upgrade.
 struct Situation {
     own: i32,
-    /// None: the parent has gone, and another process has adopted us.
+    /// `None`: the parent has gone, and another process has adopted this one.
     parent: Option<i32>,
-    /// Its name, if that can be known.
+    /// Its name, if the system shows it.
     name: Option<String>,
     /// Whether it leads a session, as after setsid(1).
     leads_session: bool,
@@ -58,7 +58,7 @@ struct Situation {
 }
 
 impl Parent {
-    /// Looks at it. To be called at the start.
+    /// Reads the facts about the parent. Call it at the start.
     pub(crate) fn of_this_process() -> Self {
         let started_by_systemd = env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == own_pid().to_string());
         let unit = match (env::var_os("NOTIFY_SOCKET"), started_by_systemd) {
@@ -69,7 +69,7 @@ impl Parent {
         Parent { pid: getppid(), unit }
     }
 
-    /// Why this process cannot be replaced by one beside it.
+    /// The reason why no process beside this one can replace it.
     pub(crate) fn obstacle(&self) -> Option<String> {
         let parent = Some(getppid()).filter(|parent| *parent == self.pid).map(Pid::as_raw);
         let name = parent.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
@@ -89,7 +89,7 @@ fn obstacle(of: &Situation) -> Option<String> {
             "this master is process 1 of its container, and the kernel ends all of it with that one; {INSTEAD}"
         ));
     }
-    // Before the parent's name, which a unit may hide (ProtectProc=).
+    // This check comes before the one of the parent's name, which a unit may hide (ProtectProc=).
     match of.unit {
         Unit::None => {}
         Unit::Listens => return None,
@@ -104,7 +104,7 @@ fn obstacle(of: &Situation) -> Option<String> {
             "this master's parent is outside of its container, and takes the end of this process for the end \
              of the server; {INSTEAD}"
         )),
-        // Process 1 has only adopted a process that was sent to the background.
+        // Process 1 may only have adopted a process that went to the background.
         Some(1) if !INITS.contains(&name) && (SUPERVISORS.contains(&name) || !of.leads_session) => {
             Some(format!(
                 "process 1 ({name}) is this master's parent, and takes its end for the end of the container; {INSTEAD}"

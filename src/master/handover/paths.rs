@@ -1,5 +1,5 @@
-//! Paths that belong to a master: sockets and the pid file. Cleaners of /run and /tmp remove them, and other
-//! programs take them.
+//! Paths that belong to a master: sockets and the pid file. Programs that clean /run and /tmp remove them,
+//! and other programs take them.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity(u64, u64);
 
-/// A path of this master, and the file that was given to it.
+/// A path of this master, and the file that the master has put there.
 pub(crate) type Name = (PathBuf, Identity);
 
 /// The file at a path.
@@ -24,14 +24,14 @@ pub(crate) enum Seen {
     Something(Identity),
     /// The path does not exist.
     Nothing,
-    /// The path cannot be looked at.
+    /// The master cannot look at the path.
     Unknown,
 }
 
 /// The owner of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holder {
-    /// This master, or it cannot be seen that it is another program.
+    /// This master, or nothing shows that it is another program.
     Ours,
     /// The path does not exist.
     Unheld,
@@ -43,22 +43,22 @@ impl Identity {
     /// The file at this path.
     ///
     /// # Errors
-    /// There is none, or it cannot be seen.
+    /// There is no file, or the kernel refuses the look.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         fs::symlink_metadata(path).map(|found| Identity::of(&found))
     }
 
-    /// The file that has this metadata.
+    /// The file with this metadata.
     pub(crate) fn of(found: &fs::Metadata) -> Self {
         Identity(found.dev(), found.ino())
     }
 
-    /// The owner of a path that was given to this file.
+    /// The owner of a path at which the master has put this file.
     pub(crate) fn holder(self, path: &Path) -> Holder {
         self.holder_of(Seen::at(path))
     }
 
-    /// The same where a look at the path has found this.
+    /// The owner of that path, if a look at it has found `seen`.
     pub(crate) fn holder_of(self, seen: Seen) -> Holder {
         match seen {
             Seen::Something(found) if found == self => Holder::Ours,
@@ -79,7 +79,7 @@ impl Seen {
         }
     }
 
-    /// It in a line, for [`Seen::parse`].
+    /// The result as a line, for [`Seen::parse`].
     pub(crate) fn line(self) -> String {
         match self {
             Seen::Something(Identity(device, inode)) => format!("{device} {inode}"),
@@ -88,7 +88,7 @@ impl Seen {
         }
     }
 
-    /// Reads a line; one that cannot be read says nothing about the path.
+    /// Parses a line. One that is unreadable says nothing about the path.
     pub(crate) fn parse(line: &[u8]) -> Self {
         let text = std::str::from_utf8(line).unwrap_or_default();
         let numbers = text.split_once(' ').and_then(|(device, inode)| {
@@ -98,11 +98,11 @@ impl Seen {
     }
 }
 
-/// Binds a Unix socket, in place of one that is not served any more. `mask` has the mode bits that it does not
-/// get. It does not listen yet.
+/// Binds a Unix socket, in place of one that no process serves any more. The socket lacks the mode bits in
+/// `mask`, and does not listen yet.
 ///
 /// # Errors
-/// Another process serves it, something else is there, or an error of the kernel's.
+/// Another process serves the path, something other than a socket is there, or the kernel refuses.
 pub(crate) fn bind_unix(path: &Path, mask: Mode) -> io::Result<Socket> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -113,10 +113,10 @@ pub(crate) fn bind_unix(path: &Path, mask: Mode) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Removes a socket that is not served any more; anything else stays.
+/// Removes a socket that no process serves any more; anything else stays.
 ///
 /// # Errors
-/// Another process serves it, or something else is there.
+/// Another process serves it, or something other than a socket is there.
 pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
@@ -128,14 +128,14 @@ pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The path that a new master uses as long as the former one has the path itself.
+/// The path that a new master uses while the former one has the path itself.
 pub(crate) fn second(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".2");
     name.into()
 }
 
-/// The path that [`second`] was made of.
+/// The path from which [`second`] was made.
 pub(crate) fn first(path: &Path) -> PathBuf {
     if path.extension().is_some_and(|extension| extension == "2") {
         path.with_extension("")

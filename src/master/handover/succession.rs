@@ -1,6 +1,6 @@
-//! Another program in place of this one, without closing an address: the new master is executed as a child,
-//! with the listeners, and serves beside this one until one of the two goes. So a master may have a successor,
-//! a predecessor, or both. Two pipes are between them:
+//! An upgrade: another program replaces this one without closing an address. The new master runs as a child
+//! with the listeners, and serves beside this one until one of the two ends. So a master may have a
+//! successor, a predecessor, or both. Two pipes connect them:
 //!
 //! ```text
 //!     former master                              new master
@@ -28,49 +28,49 @@ use crate::master::processes::messages::Message;
 /// The masters beside this one.
 pub(crate) struct Succession {
     invocation: Invocation,
-    /// Whether the server outlives its terminal, and so its next master does.
+    /// Whether the server outlives its terminal. The next master inherits this.
     nohup: bool,
     parent: Parent,
-    /// A new master that is to take the place of this one.
+    /// A new master that will replace this one.
     successor: Option<Successor>,
-    /// The master whose place this one is to take.
+    /// The master that this one will replace.
     predecessor: Option<Predecessor>,
-    /// Whether this master outlives the new one, which is to stop as well.
+    /// Whether this master ends after the new one, which is to stop as well.
     ends_last: bool,
 }
 
-/// A new master that was started beside this one.
+/// A new master beside this one, which has started it.
 struct Successor {
     pid: Pid,
     serves: bool,
     /// Whether this master ends once the new one serves.
     replaces: bool,
-    /// Where to write when the new master's turn to speak to systemd has come. Until this one
-    /// begins to go it is the main one, as it may take its place back.
+    /// The pipe for the message that it is the new master's turn to speak to systemd. Until this master
+    /// begins to end it is the main one, as it may continue alone.
     turn: File,
 }
 
-/// A master that has started this one beside it.
+/// The master that has started this one beside it.
 struct Predecessor {
-    /// Where to tell it that this one serves; taken when that is done.
+    /// The pipe for the message that this one serves; `None` once that is sent.
     tell: Option<File>,
-    /// Holds a byte when this master's turn to speak to systemd has come, and ends with the former
-    /// master.
+    /// The pipe that holds a byte when it is this master's turn to speak to systemd, and that closes when the
+    /// former master ends.
     turn: File,
 }
 
 /// A message of a former master to the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Word {
-    /// To speak to systemd from now on.
+    /// The new master speaks to systemd from now on.
     YourTurn,
-    /// By its end: that it is gone.
+    /// The former master has ended: the pipe is closed.
     Gone,
 }
 
 impl Succession {
-    /// Of a master that was started by `invocation`, and by a former master if there is one. With `nohup` the server
-    /// outlives its terminal.
+    /// The succession of a master that `invocation` started, by a former master if there is one. With `nohup`
+    /// the server outlives its terminal.
     pub(crate) fn new(invocation: Invocation, nohup: bool, predecessor: Option<Handover>) -> Self {
         let predecessor = predecessor
             .map(|handover| Predecessor { tell: Some(handover.tell.into()), turn: handover.turn.into() });
@@ -84,11 +84,12 @@ impl Succession {
         }
     }
 
-    /// Starts the program again beside this one, with the listeners of the generation that serves, if one does.
-    /// `tell` is where the new master tells that it serves; `replaces` says whether this one ends then.
+    /// Starts the program again beside this one, with the listeners of the generation that serves, if there
+    /// is one. `tell` is the pipe for the new master's message that it serves; `replaces` says whether this
+    /// master ends then.
     ///
     /// # Errors
-    /// Why it was not started.
+    /// The reason why it did not start.
     pub(crate) fn start(
         &mut self,
         listeners: Option<&[Rc<Listener>]>,
@@ -109,25 +110,26 @@ impl Succession {
         Ok(pid)
     }
 
-    /// The process `pid` says that it serves. If it is the successor, says whether it replaces this master.
+    /// Handles the message of process `pid` that it serves. If that is the successor, says whether it
+    /// replaces this master.
     pub(crate) fn serves(&mut self, pid: Pid) -> Option<bool> {
         let successor = self.successor.as_mut().filter(|successor| successor.pid == pid)?;
         successor.serves = true;
         Some(successor.replaces)
     }
 
-    /// The process `pid` has ended. If it was the successor, says whether it had served.
+    /// Handles the end of process `pid`. If that was the successor, says whether it had served.
     pub(crate) fn ended(&mut self, pid: Pid) -> Option<bool> {
         let ended = self.successor.take_if(|successor| successor.pid == pid);
         ended.map(|successor| successor.serves)
     }
 
-    /// The descriptors to wait for.
+    /// The descriptor to wait for.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.predecessor.as_ref().map(|predecessor| predecessor.turn.as_fd())
     }
 
-    /// The next message of the former master, if there is one. One that is gone is no predecessor any more.
+    /// The next message of the former master, if there is one. After its end it is no predecessor any more.
     pub(crate) fn word(&mut self) -> Option<Word> {
         let word = self.predecessor.as_mut().and_then(Predecessor::word);
         if word == Some(Word::Gone) {
@@ -139,13 +141,14 @@ impl Succession {
     /// Tells the former master, once, that this one serves.
     ///
     /// # Errors
-    /// An error of the kernel's with the pipe.
+    /// The kernel's error with the pipe.
     pub(crate) fn tell_serving(&mut self) -> std::io::Result<()> {
         let tell = self.predecessor.as_mut().and_then(|predecessor| predecessor.tell.take());
         tell.map_or(Ok(()), |tell| Message::TakenOver.send(&tell))
     }
 
-    /// Stays until the successor has ended, which is to be told to; returns it.
+    /// Makes this master stay until its successor has ended, and returns the successor, which the caller
+    /// tells to stop.
     pub(crate) fn end_last(&mut self) -> Option<Pid> {
         self.ends_last = true;
         self.successor.as_ref().map(|successor| successor.pid)
@@ -156,16 +159,16 @@ impl Succession {
         self.ends_last && self.successor.is_some()
     }
 
-    /// The master that stays when this one goes, if one serves.
+    /// The master that serves after the end of this one, if there is one.
     pub(crate) fn heir(&self) -> Option<Pid> {
         let heir = self.successor.as_ref().filter(|successor| successor.serves && !self.ends_last);
         heir.map(|successor| successor.pid)
     }
 
-    /// Tells the successor that its turn to speak to systemd has come.
+    /// Tells the successor that it is its turn to speak to systemd.
     pub(crate) fn pass_the_turn(&mut self) {
         if let Some(successor) = &mut self.successor {
-            // If it is gone, its end will be noticed.
+            // If it is gone, the master notices its end elsewhere.
             let _ = successor.turn.write_all(b"!");
         }
     }
@@ -180,7 +183,7 @@ impl Succession {
         self.predecessor.is_none() && self.successor.is_none()
     }
 
-    /// Whether no other master serves the addresses once this one has gone.
+    /// Whether no other master serves the addresses after the end of this one.
     pub(crate) fn leaves_none(&self) -> bool {
         self.predecessor.is_none() && (self.successor.is_none() || self.ends_last)
     }

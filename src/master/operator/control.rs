@@ -1,5 +1,5 @@
-//! The Unix socket that `avalonctl` talks to, served in the master's own loop: nothing here
-//! ever blocks, and a client that is slow or silent costs a descriptor.
+//! The Unix socket for `avalonctl`, which the master serves in its own loop. Nothing here ever blocks, and a
+//! client that is slow or silent costs only a descriptor.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,18 +15,18 @@ use crate::control::{Answer, Command, Done, REQUEST_MAX, Unreadable};
 use crate::master::error::{MasterError, Outlook, Reason};
 use crate::master::handover::paths::{Holder, Identity, Name, bind_unix, remove_stale};
 
-/// Clients at the same time; more wait until one has gone.
+/// Most clients at a time; further ones wait until one has gone.
 const CLIENTS_MAX: usize = 16;
-/// Clients that the kernel lets wait for that.
+/// Most clients that wait in the kernel's queue.
 const BACKLOG: i32 = 128;
-/// How long a client may take to send a command.
+/// Longest time in which a client sends its command.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The socket and its clients.
 pub(crate) struct Control {
     listener: UnixListener,
     path: PathBuf,
-    /// The file at the path since it was bound.
+    /// The file at the path when the master bound it.
     identity: Identity,
     clients: Vec<Client>,
 }
@@ -35,19 +35,19 @@ struct Client {
     stream: UnixStream,
     born: Instant,
     received: Vec<u8>,
-    /// Whether it has said that it will send no more.
+    /// Whether the client has closed its sending side.
     ended: bool,
-    /// The event that its answer waits for.
+    /// The event for which its answer waits.
     waits_for: Option<Awaited>,
     done: bool,
 }
 
-/// The events that an answer can wait for.
+/// The events for which an answer can wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     /// The end of the reload that makes this generation, or of a later one.
     Reload(u64),
-    /// Rows of this revision, or a later one, until the moment comes at which the database may lack them no longer.
+    /// Rows of this revision or a later one. At the given moment the database may no longer lack them.
     Revision(u64, Instant),
     /// The end of an upgrade.
     Upgrade,
@@ -58,13 +58,13 @@ enum Awaited {
 /// The master's reply to a command.
 pub(crate) enum Reply {
     Now(Answer),
-    /// Once the reload that makes this generation has ended.
+    /// The answer follows when the reload that makes this generation has ended.
     OnceReloaded(u64),
-    /// Once rows of this revision serve, or the moment has come.
+    /// The answer follows when rows of this revision serve, or at the given moment.
     OnceServed(u64, Instant),
-    /// Once it is known whether a new master serves.
+    /// The answer follows when the upgrade has succeeded or failed.
     OnceUpgraded,
-    /// By the end of this process.
+    /// The end of this process is the answer.
     ByItsEnd,
 }
 
@@ -87,8 +87,8 @@ impl Control {
         Ok(Control { listener, path: path.to_owned(), identity, clients: Vec::new() })
     }
 
-    /// Binds the path again after it was removed, or taken by a socket that no process serves. Connected
-    /// clients stay.
+    /// Binds the path again after a program has removed it, or taken it for a socket that no process serves.
+    /// Connected clients stay.
     ///
     /// # Errors
     /// The path cannot be bound.
@@ -97,7 +97,7 @@ impl Control {
         Ok(())
     }
 
-    /// Its path, and the file that was given to it.
+    /// Its path, and the file that the master has put there.
     pub(crate) fn name(&self) -> Name {
         (self.path.clone(), self.identity)
     }
@@ -107,21 +107,21 @@ impl Control {
         self.identity.holder(&self.path)
     }
 
-    /// Takes the place of the socket of a master that has gone, unless that is something else by now.
+    /// Replaces the socket of a master that has gone, unless the path holds something else by now.
     pub(crate) fn rename(&mut self, path: &Path) {
         if remove_stale(path).is_ok() && fs::rename(&self.path, path).is_ok() {
             self.path = path.to_owned();
         }
     }
 
-    /// The descriptors to wait for: new clients, if there is room, and those that are there.
+    /// The descriptors to wait for: the socket, if there is room for a new client, and all clients.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let listener = (self.clients.len() < CLIENTS_MAX).then(|| self.listener.as_fd());
         let clients = self.clients.iter().filter(|client| !client.ended);
         listener.into_iter().chain(clients.map(|client| client.stream.as_fd()))
     }
 
-    /// Takes in new clients, and returns the commands that have come, each with the number of its client.
+    /// Accepts new clients, and returns the commands that have arrived, each with the number of its client.
     pub(crate) fn commands(&mut self) -> Vec<(usize, Result<Command, Unreadable>)> {
         while self.clients.len() < CLIENTS_MAX {
             let Ok((stream, _)) = self.listener.accept() else { break };
@@ -145,8 +145,8 @@ impl Control {
         }
     }
 
-    /// Answers the clients that wait for this reload, or for one before it, and those that wait for rows, if the cause
-    /// of a failure does not pass by itself.
+    /// Answers the clients that wait for this reload or an earlier one, and those that wait for rows, if a
+    /// failure does not pass by itself.
     pub(crate) fn reload_ended(&mut self, generation: u64, result: &Result<(), Reason>) {
         let lasts = result.as_ref().is_err_and(|reason| reason.outlook() == Outlook::Lasting);
         let enough = |awaited| match awaited {
@@ -157,7 +157,7 @@ impl Control {
         self.answer_those(enough, result, Done { generation: Some(generation) });
     }
 
-    /// The lowest revision that a client waits for.
+    /// The lowest revision for which a client waits.
     pub(crate) fn awaited_revision(&self) -> Option<u64> {
         let awaited = |client: &Client| match client.waits_for {
             Some(Awaited::Revision(revision, _)) if !client.done => Some(revision),
@@ -166,13 +166,13 @@ impl Control {
         self.clients.iter().filter_map(awaited).min()
     }
 
-    /// Answers the clients that wait for this revision, or for one before it.
+    /// Answers the clients that wait for this revision or an earlier one.
     pub(crate) fn revision_serves(&mut self, revision: u64, generation: u64) {
         let enough = |awaited| matches!(awaited, Awaited::Revision(of, _) if of <= revision);
         self.answer_those(enough, &Ok(()), Done { generation: Some(generation) });
     }
 
-    /// Tells the clients whose time is over why the revision that they wait for does not serve.
+    /// Tells the clients whose time is over why their revision does not serve.
     pub(crate) fn give_up_revisions(&mut self, now: Instant, why: impl Fn(u64) -> String) {
         for client in &mut self.clients {
             if let Some(Awaited::Revision(revision, until)) = client.waits_for
@@ -199,13 +199,13 @@ impl Control {
         }
     }
 
-    /// Where it is bound.
+    /// The path of the socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Forgets the clients that have had their answer, have gone, or have sent no command in time. Numbers of
-    /// clients are not valid any more after this.
+    /// Forgets the clients that have their answer, have gone, or have sent no command in time. The numbers of
+    /// clients are invalid after this.
     pub(crate) fn sweep(&mut self) {
         self.clients.retain(|client| !client.done && !client.has_gone());
     }
@@ -242,7 +242,7 @@ impl Client {
         if self.waits_for.is_none() {
             return self.ended || self.born.elapsed() > PATIENCE;
         }
-        // A client that only sends no more still reads.
+        // A client that has closed only its sending side still reads.
         let mut fds = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
     }
@@ -272,7 +272,8 @@ impl Client {
         Some(Command::parse(&String::from_utf8_lossy(&line)))
     }
 
-    /// One line that fits into any socket buffer; a client that is gone does not get it.
+    /// Sends an answer as one line, which fits into any socket buffer; a client that has gone does not get
+    /// it.
     fn answer(&mut self, answer: &Answer) {
         let _ = self.stream.set_nonblocking(true);
         let _ = answer.to_line().and_then(|line| self.stream.write_all(line.as_bytes()));

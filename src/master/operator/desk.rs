@@ -1,5 +1,5 @@
-//! All that operators and the machine have of a master: control socket, pid file, messages to systemd, metrics, the
-//! process title.
+//! The desk: the control socket, the pid file, messages to systemd, metrics, and the process title of a
+//! master.
 
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use crate::master::operator::status::{Ended, View};
 use crate::master::operator::systemd::Systemd;
 use crate::title;
 
-/// A worker that has been silent for longer does not count as a sign of life to systemd.
+/// A worker that has been silent for longer than this does not count as a sign of life to systemd.
 const HEALTHY_SILENCE: Duration = Duration::from_millis(1500);
 
 /// The operator's side of a master.
@@ -36,7 +36,7 @@ pub(crate) struct Desk {
     /// The number of workers that the process title shows.
     titled: Option<usize>,
     last_reload: Option<Ended>,
-    /// The revision that all clients are served, and its generation.
+    /// The revision that all clients get, and its generation.
     serves: Option<(u64, u64)>,
     begin: Instant,
 }
@@ -45,7 +45,7 @@ impl Desk {
     /// Writes the pid file, beside that of a former master if there is one.
     ///
     /// # Errors
-    /// The pid file cannot be had.
+    /// The master cannot write the pid file.
     pub(crate) fn open(config: &Config, has_predecessor: bool) -> Result<Self, MasterError> {
         let pidfile = config.pidfile.as_deref().map(|path| PidFile::create(&beside(path, has_predecessor)));
         Ok(Desk {
@@ -61,8 +61,8 @@ impl Desk {
         })
     }
 
-    /// Opens the control socket, beside that of a former master if there is one. A server does without, as a second
-    /// server on a machine must.
+    /// Opens the control socket, beside that of a former master if there is one. A failure is no error: a
+    /// second server on a machine has to work without it.
     pub(crate) fn listen(&mut self, config: &Config, has_predecessor: bool, log: &Logger) {
         let Some(path) = &config.control else { return };
         match Control::open(&beside(path, has_predecessor)) {
@@ -76,7 +76,7 @@ impl Desk {
         self.control.iter().flat_map(Control::fds).chain(self.names.lookout.fd())
     }
 
-    /// Commands that have come, each with the number of its client.
+    /// Commands that have arrived, each with the number of its client.
     pub(crate) fn commands(&mut self) -> Vec<(usize, Result<Command, Unreadable>)> {
         self.control.as_mut().map(Control::commands).unwrap_or_default()
     }
@@ -88,24 +88,24 @@ impl Desk {
         }
     }
 
-    /// Forgets clients that need no answer any more, and with them all numbers of clients.
+    /// Forgets clients that need no answer any more. All numbers of clients become invalid.
     pub(crate) fn sweep(&mut self) {
         if let Some(control) = &mut self.control {
             control.sweep();
         }
     }
 
-    /// The status, as `view` sees it.
+    /// The status of the components in `view`.
     pub(crate) fn status(&self, view: &View<'_>, clock: &RunningClock) -> Status {
         view.status(clock, self.begin)
     }
 
-    /// How the last attempt to make a generation went.
+    /// The result of the last attempt to make a generation.
     pub(crate) fn last_reload(&self) -> Option<&Ended> {
         self.last_reload.as_ref()
     }
 
-    /// Answers the clients that wait for a reload, and remembers how it went.
+    /// Answers the clients that wait for a reload, and remembers its result.
     pub(crate) fn reload_ended(&mut self, generation: u64, result: Result<(), Reason>) {
         if let Some(control) = &mut self.control {
             control.reload_ended(generation, &result);
@@ -113,25 +113,26 @@ impl Desk {
         self.last_reload = Some((SystemTime::now(), result));
     }
 
-    /// This generation serves all clients, with rows of this revision; answers the clients that wait for it.
+    /// Notes that this generation serves all clients, with rows of this revision; answers the clients that
+    /// wait for it.
     pub(crate) fn revision_serves(&mut self, revision: Option<u64>, generation: u64) {
         self.serves = revision.map(|revision| (revision, generation));
         self.revision_is_confirmed();
     }
 
-    /// The rows that serve are those of the source: answers the clients that wait for them.
+    /// Notes that the rows that serve are those of the source; answers the clients that wait for them.
     pub(crate) fn revision_is_confirmed(&mut self) {
         if let (Some(control), Some((revision, generation))) = (&mut self.control, self.serves) {
             control.revision_serves(revision, generation);
         }
     }
 
-    /// The lowest revision that a client waits for.
+    /// The lowest revision for which a client waits.
     pub(crate) fn awaited_revision(&self) -> Option<u64> {
         self.control.as_ref()?.awaited_revision()
     }
 
-    /// Tells the clients whose time is over why the revision that they wait for does not serve.
+    /// Tells the clients whose time is over why their revision does not serve.
     pub(crate) fn give_up_revisions(&mut self, now: Instant, why: impl Fn(u64) -> String) {
         if let Some(control) = &mut self.control {
             control.give_up_revisions(now, why);
@@ -145,8 +146,8 @@ impl Desk {
         }
     }
 
-    /// Gives systemd a sign of life while some worker shows one too, if there are to be any, and shows how many
-    /// workers serve.
+    /// Gives systemd a sign of life, if it expects any and a worker shows one, and shows how many workers
+    /// serve.
     pub(crate) fn show_life(&mut self, state: State, healthy: bool, workers: usize, line: &str) {
         let without = matches!(state, State::Starting | State::Stopping | State::Drained);
         if without || healthy {
@@ -162,7 +163,7 @@ impl Desk {
         }
     }
 
-    /// This master has become the main one: systemd hears from it from now on, and keeps its snapshot.
+    /// Makes this master the main one: from now on it speaks to systemd, which keeps its snapshot.
     pub(crate) fn speak(&mut self, current: Option<&Generation>, line: &str) {
         if !self.systemd.speak(Instant::now()) {
             return;
@@ -173,8 +174,8 @@ impl Desk {
         }
     }
 
-    /// Tells systemd that this master goes, and which one stays if there is one; `line` is the last word of a
-    /// server that could not start.
+    /// Tells systemd that this master ends, and which one continues, if there is one; `line` is the last
+    /// status of a server that could not start.
     pub(crate) fn leave_systemd(&mut self, heir: Option<Pid>, line: Option<&str>) {
         match heir {
             Some(heir) => self.systemd.hand_over(heir),
@@ -190,14 +191,14 @@ impl Desk {
         pidfile.into_iter().chain(control).chain(addresses).collect()
     }
 
-    /// Has a child look at the paths of this master, if it is time to.
+    /// Has a child look at the paths of this master, if that is due.
     pub(crate) fn look_at_paths(&mut self, addresses: Vec<Name>, config: &Config, log: &Logger) {
         let paths = self.paths(addresses).into_iter().map(|(_, name)| name);
         self.names.look(|| paths.collect(), config, log);
     }
 
-    /// Makes paths again that the child has not found, those of listeners with `rebind`; says whether one of
-    /// these was.
+    /// Creates the paths again that the child has not found. Listeners are created again with `rebind`; the
+    /// result says whether there was one.
     pub(crate) fn look_after_paths(
         &mut self,
         addresses: Vec<Name>,
@@ -219,7 +220,7 @@ impl Desk {
         let Desk { names, pidfile, control, .. } = self;
         let mut is_rebound = false;
         for (name, seen) in seen {
-            // The next look is for a path that was made again since this one began.
+            // The path may have been created again since this look began; the next look covers it.
             let Some((purpose, (path, identity))) = paths.iter().find(|(_, known)| *known == name) else {
                 continue;
             };
@@ -234,7 +235,7 @@ impl Desk {
         is_rebound
     }
 
-    /// Forgets the last look: a server that stops makes no path again.
+    /// Forgets the last look: a server that stops creates no path again.
     pub(crate) fn forget_look(&mut self) {
         self.names.seen();
     }
@@ -244,13 +245,13 @@ impl Desk {
         self.names.lookout.pid()
     }
 
-    /// A process has ended; says whether it was that child.
+    /// Notes the end of a process; says whether it was that child.
     pub(crate) fn lookout_ended(&mut self, pid: Pid) -> bool {
         self.names.lookout.ended(pid)
     }
 
-    /// At a reload: makes pid file and control socket again, also where another program has the path and does
-    /// not serve it.
+    /// At a reload: creates the pid file and the control socket again, even where another program has the
+    /// path and does not serve it.
     pub(crate) fn restore_files(&mut self, config: &Config, log: &Logger) {
         if config.pidfile.as_deref() != self.pidfile.as_ref().map(PidFile::path) {
             warn!(log, "PIDFILE is not changed by a reload");
@@ -264,7 +265,7 @@ impl Desk {
         }
     }
 
-    /// A former master has gone: its paths are free.
+    /// Takes the paths of a former master, which has gone.
     pub(crate) fn take_paths(&mut self) {
         if let Some(pidfile) = &mut self.pidfile {
             pidfile.rename(&first(pidfile.path()));
@@ -275,12 +276,12 @@ impl Desk {
     }
 }
 
-/// The path of a file of this master: the second one as long as a former master has the first.
+/// The path for a file of this master: the second one as long as a former master has the first.
 fn beside(path: &Path, has_predecessor: bool) -> PathBuf {
     if has_predecessor { second(path) } else { path.to_owned() }
 }
 
-/// Whether a worker that was silent for so long counts as alive.
+/// Whether a worker with this silence counts as alive.
 pub(crate) fn is_healthy(silence: Duration) -> bool {
     silence < HEALTHY_SILENCE
 }

@@ -1,5 +1,5 @@
-//! The child that looks at paths for the master, again and again. Where a file system does not answer, the child
-//! waits, and the master goes on; it asks the child nothing more until that has answered.
+//! The child that repeatedly looks at paths for the master. Where a file system does not answer, the child
+//! waits and the master continues; it asks the child nothing more until the answer has come.
 
 use std::ffi::OsStr;
 use std::io;
@@ -16,22 +16,22 @@ use crate::master::handover::paths::{Name, Seen};
 use crate::master::processes::fork::{FirstSteps, fork};
 use crate::title;
 
-/// Bytes of a question or an answer.
+/// Most bytes of a question or an answer.
 const LEN_MAX: usize = 64 * 1024;
 
-/// The child, once it is needed.
+/// The child, which starts when the master first needs it.
 #[derive(Default)]
 pub(crate) struct Lookout(Option<Child>);
 
 struct Child {
     pid: Pid,
     way: UnixDatagram,
-    /// The paths that it looks at now.
+    /// The paths that it is looking at.
     asked: Option<Vec<Name>>,
 }
 
 impl Lookout {
-    /// The descriptor to wait for while an answer is missing.
+    /// The descriptor to wait for while an answer is outstanding.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.0.as_ref().filter(|child| child.asked.is_some()).map(|child| child.way.as_fd())
     }
@@ -41,15 +41,15 @@ impl Lookout {
         self.0.as_ref().map(|child| child.pid)
     }
 
-    /// A process has ended; says whether it was the child.
+    /// Notes the end of a process; says whether it was the child.
     pub(crate) fn ended(&mut self, pid: Pid) -> bool {
         self.0.take_if(|child| child.pid == pid).is_some()
     }
 
-    /// Has the child look at paths, unless it looks already.
+    /// Has the child look at paths, unless a look is under way.
     ///
     /// # Errors
-    /// The child cannot be started or asked.
+    /// The child cannot start, or does not take the question.
     pub(crate) fn ask(&mut self, names: Vec<Name>, config: &Config) -> io::Result<()> {
         if names.is_empty() || self.0.as_ref().is_some_and(|child| child.asked.is_some()) {
             return Ok(());
@@ -64,7 +64,7 @@ impl Lookout {
         Ok(())
     }
 
-    /// The files that the child has found, once it has looked.
+    /// The files that the child has found, once it has answered.
     pub(crate) fn seen(&mut self) -> Option<Vec<(Name, Seen)>> {
         let child = self.0.as_mut().filter(|child| child.asked.is_some())?;
         let mut answer = vec![0; LEN_MAX];
@@ -78,7 +78,7 @@ impl Child {
     fn start(config: &Config) -> io::Result<Child> {
         let (way, its_way) = UnixDatagram::pair()?;
         way.set_nonblocking(true)?;
-        // The child stays the user of the master: other users may not see into its folders.
+        // The child keeps the user of the master: other users may not see into its folders.
         let first = FirstSteps::of(config).keeping_account().keeping([its_way.as_fd()]);
         let pid = fork(&first, || {
             title::set("avalon: names");

@@ -1,5 +1,6 @@
-//! Metrics that only the master knows: for statsd, and on the scoreboard for Prometheus, which asks workers. The
-//! master sends to statsd itself, as it must tell that workers die again and again also while none lives.
+//! Metrics that only the master knows: it sends them to statsd, and writes them on the scoreboard for
+//! Prometheus, which asks workers. The master sends to statsd itself, as it must report that workers die
+//! repeatedly even while none lives.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,16 +15,17 @@ use crate::scoreboard::{Header, RestartCause, Source};
 use crate::telemetry::Statsd;
 use crate::worker::Memory;
 
-/// How often gauges are sent that have not changed: as often as statsd passes them on.
+/// Time between two messages with unchanged gauges, which is also the interval at which statsd passes them
+/// on.
 const GAUGES_EVERY: Duration = Duration::from_secs(10);
 
-/// Time between two looks at the master's own memory, as workers look at theirs.
+/// Time between two measurements of the master's own memory; workers measure theirs at the same interval.
 const MEMORY_EVERY: Duration = Duration::from_secs(1);
 
-/// Where metrics go, and the last values that were sent.
+/// The destination of metrics, and the last values that were sent.
 pub(crate) struct Metrics {
     statsd: Statsd,
-    /// Host, port and prefix that `statsd` was made of.
+    /// Host, port and prefix from which `statsd` was made.
     target: (String, u16, String),
     restarts: BTreeMap<RestartCause, u64>,
     gauges: [u64; 3],
@@ -46,7 +48,7 @@ impl Metrics {
         }
     }
 
-    /// Sends where this configuration says, from now on.
+    /// Sends to the destination of this configuration from now on.
     pub(crate) fn configure(&mut self, config: &Config) {
         let target = target(config);
         if target != self.target {
@@ -65,7 +67,7 @@ impl Metrics {
         self.reload_begun = Some(Instant::now());
     }
 
-    /// An attempt to make a generation has ended. The first one is no reload.
+    /// Notes the end of an attempt to make a generation. The first one is no reload.
     pub(crate) fn reload_ended(&mut self, serves: bool, header: &Header) {
         if let Some(begun) = self.reload_begun.take() {
             match serves {
@@ -83,7 +85,7 @@ impl Metrics {
         header.last_made_serves.set(serves.into());
     }
 
-    /// A scan has ended.
+    /// Notes the end of a scan.
     pub(crate) fn scanned(&self, stored: bool, took: Duration) {
         match stored {
             true => self.statsd.time("scan.duration", took),
@@ -91,7 +93,7 @@ impl Metrics {
         }
     }
 
-    /// Writes the state of the source, as loads and the watcher have seen it, on the scoreboard.
+    /// Writes the state of the source on the scoreboard, as loads and the watcher have found it.
     pub(crate) fn publish_source(freshness: &Freshness, now: Instant, source: &Source) {
         source.stale.set(freshness.is_stale().into());
         source.up.set(freshness.is_up().map_or(0, |up| 1 + u64::from(up)));
@@ -109,7 +111,7 @@ impl Metrics {
         self.statsd.flush();
     }
 
-    /// Writes on the scoreboard how the server is.
+    /// Writes the state of the server on the scoreboard.
     pub(crate) fn publish(&mut self, arbiter: &Arbiter, generations: &Generations, header: &Header) {
         header.workers.set(arbiter.workers_serving() as u64);
         header.workers_wanted.set(arbiter.workers_wanted() as u64);

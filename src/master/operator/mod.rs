@@ -1,5 +1,5 @@
-//! Where operators and the machine ask and hear: control socket, status, systemd, metrics, pid file. All of it
-//! together is the desk.
+//! The connections of a master to operators and to the machine: control socket, status, systemd, metrics, pid
+//! file. All of them together are the desk.
 
 pub(crate) mod control;
 pub(crate) mod desk;

@@ -1,6 +1,6 @@
-//! Paths that belong to the master: sockets and the pid file. Cleaners of /run and /tmp remove them, and other
-//! programs take them; clients then cannot reach the server, and scripts cannot find it. So the master looks after
-//! them while it runs.
+//! The care of paths that belong to the master: sockets and the pid file. Programs that clean /run and /tmp
+//! remove them, and other programs take them; clients then cannot reach the server, and scripts cannot find
+//! it. So the master checks them while it runs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// The setting that names it.
+    /// The setting that names the path.
     fn key(self) -> &'static str {
         match self {
             Purpose::PidFile => "PIDFILE",
@@ -43,27 +43,27 @@ impl Purpose {
 pub(crate) struct Names {
     pub(crate) lookout: Lookout,
     looked: Option<Instant>,
-    /// Paths of which the log says that another has them, or that they cannot be made again.
+    /// The paths with a problem in the log: another program has them, or the master cannot create them again.
     told: BTreeSet<PathBuf>,
 }
 
 impl Names {
-    /// The files that were found at the paths of the last look, once it has ended.
+    /// The files at the paths, as the last look found them, once it has ended.
     pub(crate) fn seen(&mut self) -> Vec<(Name, Seen)> {
         self.lookout.seen().unwrap_or_default()
     }
 
-    /// Has a child, whose work is for `config`, look at `paths` if it is time to.
+    /// Has a child, which works for `config`, look at `paths` if that is due.
     pub(crate) fn look(&mut self, paths: impl FnOnce() -> Vec<Name>, config: &Config, log: &Logger) {
         if self.is_time()
             && let Err(error) = self.lookout.ask(paths(), config)
             && self.is_news(Path::new(""))
         {
-            warn!(log, "sockets and the pid file are not looked after"; "error" => %error);
+            warn!(log, "sockets and the pid file are not checked"; "error" => %error);
         }
     }
 
-    /// Whether it is time to look again.
+    /// Whether the next look is due.
     fn is_time(&mut self) -> bool {
         let is_time = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
         if is_time {
@@ -72,8 +72,8 @@ impl Names {
         is_time
     }
 
-    /// Makes a path again that was removed, and logs once that another has taken it. Says whether it was made
-    /// again.
+    /// Creates a path again that a program has removed, and logs once that another program has taken one.
+    /// Says whether it has created the path.
     pub(crate) fn look_after(
         &mut self,
         purpose: Purpose,
@@ -98,7 +98,7 @@ impl Names {
                 Err(_) => {}
             },
             Holder::Another if self.is_news(path) => {
-                error!(log, "{} is another's by now; remove that, or send SIGHUP", key;
+                error!(log, "{} belongs to another program now; remove its file, or send SIGHUP", key;
                     "path" => %path.display());
             }
             Holder::Another => {}
@@ -106,7 +106,7 @@ impl Names {
         false
     }
 
-    /// Whether it is news that something is wrong with a path.
+    /// Whether the log does not mention a problem with this path yet.
     fn is_news(&mut self, path: &Path) -> bool {
         self.told.insert(path.to_owned())
     }

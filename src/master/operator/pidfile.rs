@@ -1,6 +1,6 @@
 //! The file with the master's process id, locked while it runs.
 //!
-//! A new file takes the place of an old one, which is never written to: a link or a file of another kind at the
+//! A new file replaces an old one, which the master never writes to: a link or a file of another kind at the
 //! path stays as it is, at the start and at the end.
 
 use std::ffi::OsString;
@@ -16,23 +16,23 @@ use nix::unistd::getpid;
 use crate::master::error::MasterError;
 use crate::master::handover::paths::{Holder, Identity, Name};
 
-/// Bytes of the longest pid file: a number, and blanks that a person may have put around it.
+/// Most bytes of a pid file: a number, and blanks that a person may have put around it.
 const LEN_MAX: u64 = 32;
 
-/// A pid file of ours; removed when dropped by the process that wrote it.
+/// The pid file of this master. The process that wrote it removes it when it drops the value.
 pub(crate) struct PidFile {
     path: PathBuf,
     identity: Identity,
-    /// Locked as long as it is open.
+    /// The lock lasts as long as the file is open.
     _file: Flock<File>,
 }
 
 impl PidFile {
-    /// Writes the pid file. One left by a process that is gone is replaced; the lock tells that, not the
-    /// number in it.
+    /// Writes the pid file. It replaces the file of a process that is gone; the lock shows that, not the
+    /// number in the file.
     ///
     /// # Errors
-    /// Another master holds the file, something else is there, or it cannot be written.
+    /// Another master holds the file, something other than a pid file is there, or the file system refuses.
     pub(crate) fn create(path: &Path) -> Result<Self, MasterError> {
         let named = |error: io::Error| failed(path, error.to_string());
         loop {
@@ -48,16 +48,16 @@ impl PidFile {
         }
     }
 
-    /// Writes it again, after it was removed or another program has written another file.
+    /// Writes the file again, after a program has removed or replaced it.
     ///
     /// # Errors
-    /// As with [`PidFile::create`]; then it stays as it is.
+    /// As with [`PidFile::create`]; the file at the path then stays as it is.
     pub(crate) fn restore(&mut self) -> Result<(), MasterError> {
         *self = PidFile::create(&self.path)?;
         Ok(())
     }
 
-    /// Takes the place of the file of a master that has gone, unless that is something else by now.
+    /// Replaces the file of a master that has gone, unless the path holds something else by now.
     pub(crate) fn rename(&mut self, path: &Path) {
         if matches!(take_place(path), Ok(Some(_))) && fs::rename(&self.path, path).is_ok() {
             self.path = path.to_owned();
@@ -68,7 +68,7 @@ impl PidFile {
         &self.path
     }
 
-    /// Its path, and the file that was given to it.
+    /// Its path, and the file that the master has put there.
     pub(crate) fn name(&self) -> Name {
         (self.path.clone(), self.identity)
     }
@@ -91,8 +91,8 @@ fn failed(path: &Path, problem: String) -> MasterError {
     MasterError::PidFile { path: path.to_owned(), problem }
 }
 
-/// Locks the pid file at `path` that no master holds, or an empty file if there was none. `None` if another
-/// process has just replaced it.
+/// Locks the pid file at `path` that no master holds, or an empty file if there was none. Returns `None` if
+/// another process has just replaced it.
 fn take_place(path: &Path) -> Result<Option<Flock<File>>, MasterError> {
     let named = |problem: String| failed(path, problem);
     let failed = |error: io::Error| named(error.to_string());
@@ -106,8 +106,8 @@ fn take_place(path: &Path) -> Result<Option<Flock<File>>, MasterError> {
                 "{what} is there, which is left alone; name another file, or remove it"
             )));
         }
-        // Never through a link, nor over a file that has come meanwhile. If there is still no file, the folder is
-        // missing.
+        // The rename follows no link and replaces no file that has appeared meanwhile. If there is still no
+        // file, the folder is missing.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             (options.create_new(true).open(path), io::ErrorKind::AlreadyExists)
         }
@@ -127,14 +127,14 @@ fn take_place(path: &Path) -> Result<Option<Flock<File>>, MasterError> {
     }
     let held = Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|_| named(format!("another master runs, with pid {}", text.trim())))?;
-    // Its former owner may have replaced or removed it between our open and our lock.
+    // The former owner may have replaced or removed it between this open and this lock.
     let identity = held.metadata().map(|found| Identity::of(&found)).map_err(failed)?;
     Ok((identity.holder(path) == Holder::Ours).then_some(held))
 }
 
-/// A locked file with our pid.
+/// Creates a locked file with the pid of this process.
 fn write(draft: &Path) -> io::Result<(Flock<File>, Identity)> {
-    // Of a process that had our pid and was killed meanwhile.
+    // This draft may belong to a process that had the same pid and was killed meanwhile.
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -19,22 +19,22 @@ use crate::master::processes::fork::own_pid;
 use crate::scoreboard::Scoreboard;
 use crate::worker::{Role, load, scan_status, source_status};
 
-/// How the last attempt to make a generation went, and when it ended.
+/// The time and the result of the last attempt to make a generation.
 pub(crate) type Ended = (SystemTime, Result<(), Reason>);
 
-/// All that a status is made of.
+/// The components that a status describes.
 pub(crate) struct View<'a> {
     pub(crate) arbiter: &'a Arbiter,
     pub(crate) generations: &'a Generations,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) last_reload: Option<&'a Ended>,
     pub(crate) freshness: &'a Freshness,
-    /// Why the last scan has failed.
+    /// The reason why the last scan failed.
     pub(crate) scan_failure: Option<&'a str>,
 }
 
 impl View<'_> {
-    /// The answer to `avalonctl status`, of a master that runs since `begin`.
+    /// The answer to `avalonctl status` of a master that runs since `begin`.
     pub(crate) fn status(&self, clock: &RunningClock, begin: Instant) -> Status {
         let now = Instant::now();
         let current = self.generations.current();
@@ -72,7 +72,7 @@ impl View<'_> {
         })
     }
 
-    /// As workers show it, with the whole reason.
+    /// The source, as workers show it, but with the whole reason.
     fn source(&self) -> SourceStatus {
         let reason = self.freshness.reason();
         SourceStatus { reason, ..source_status(&self.scoreboard.header().source) }
@@ -90,7 +90,7 @@ impl View<'_> {
         let slot = self.scoreboard.slot(worker.slot);
         let age = now.saturating_duration_since(worker.born);
         let (memory_private, memory_shared) = memory(worker.pid).unzip();
-        // A worker that boots has not claimed its slot yet.
+        // A worker that boots may not have claimed its slot yet.
         let load = WorkerLoad {
             pid: worker.pid.as_raw().unsigned_abs(),
             generation: worker.generation,
@@ -107,7 +107,7 @@ impl View<'_> {
         }
     }
 
-    /// How things are, in a line.
+    /// The status as a line.
     pub(crate) fn line(&self) -> String {
         let failure = self.last_reload.and_then(|(_, result)| result.as_ref().err());
         let Some((number, current)) = self.generations.current_number().zip(self.generations.current())
@@ -129,7 +129,7 @@ impl View<'_> {
         )
     }
 
-    /// Whether the data may be stale, in words that stay the same while they are.
+    /// Says whether the data may be stale. The words stay the same as long as they are.
     fn stale(&self) -> String {
         let confirmed = self.freshness.confirmed().and_then(|when| Timestamp::try_from(when).ok());
         match (self.freshness.is_stale(), confirmed) {
@@ -141,7 +141,7 @@ impl View<'_> {
         }
     }
 
-    /// Logs that this generation serves now, and where.
+    /// Logs that this generation serves now, and its addresses.
     pub(crate) fn introduce(&self, number: u64, log: &Logger) {
         let Some(generation) = self.generations.current() else { return };
         let (user, group) = &generation.account_names;
@@ -170,7 +170,8 @@ impl View<'_> {
         }
     }
 
-    /// Bytes of memory of all processes together, each page counted once; as far as the kernel tells.
+    /// Bytes of memory of all processes together, with each shared page counted once, as far as the kernel
+    /// reports them.
     fn memory(&self) -> u64 {
         let workers = self.arbiter.workers().map(|worker| worker.pid);
         workers.chain([own_pid()]).filter_map(|pid| rollup(pid, &["Pss"])).sum()
@@ -181,7 +182,7 @@ fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-/// Bytes of a process that no other process has, and bytes that others have too.
+/// Bytes of a process that no other process shares, and bytes that it shares.
 fn memory(pid: Pid) -> Option<(u64, u64)> {
     let private = rollup(pid, &["Private_Clean", "Private_Dirty"])?;
     Some((private, rollup(pid, &["Shared_Clean", "Shared_Dirty"])?))

@@ -9,25 +9,25 @@ use sd_notify::NotifyState;
 
 use crate::master::handover::inherited::SNAPSHOT;
 
-/// How much longer a start may take, counted from each message that asks for more time.
+/// Additional time for a start, counted from each message that asks for more.
 const EXTENSION: Duration = Duration::from_secs(10);
 
-/// Time between two signs of life while something is under way that could hold the master up.
+/// Time between two signs of life during work that could delay the master.
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
 
-/// The line to systemd.
+/// The connection to systemd.
 pub(crate) struct Systemd {
     present: bool,
-    /// Whether another master speaks, so that this one must not.
+    /// Whether another master speaks to systemd, so that this one must not.
     silent: bool,
-    /// Half of the time that the unit allows.
+    /// Half of the watchdog time of the unit.
     watchdog: Option<Duration>,
     last_sign: Option<Instant>,
     status: String,
 }
 
 impl Systemd {
-    /// Looks at `NOTIFY_SOCKET` and `WATCHDOG_USEC`; silent as long as another master speaks.
+    /// Reads `NOTIFY_SOCKET` and `WATCHDOG_USEC`. The connection is silent as long as another master speaks.
     pub(crate) fn new(silent: bool) -> Self {
         Systemd {
             present: std::env::var_os("NOTIFY_SOCKET").is_some(),
@@ -38,28 +38,28 @@ impl Systemd {
         }
     }
 
-    /// A generation serves, or goes on after a reload that failed.
+    /// Reports that a generation serves, or continues after a failed reload.
     pub(crate) fn ready(&mut self, status: &str) {
         self.status = status.to_owned();
         self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// A reload has begun.
+    /// Reports that a reload has begun.
     pub(crate) fn reloading(&mut self, status: &str) {
         self.status = status.to_owned();
         if let Ok(now) = NotifyState::monotonic_usec_now() {
-            // The time belongs into the same message.
+            // systemd expects the time in the same message.
             self.tell(&[NotifyState::Reloading, now, NotifyState::Status(status)]);
         }
     }
 
-    /// The end has begun.
+    /// Reports that the end has begun.
     pub(crate) fn stopping(&mut self, status: &str) {
         self.status = status.to_owned();
         self.tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
     }
 
-    /// The status line, if it has changed.
+    /// Sends the status line, if it has changed.
     pub(crate) fn status(&mut self, status: &str) {
         if self.status != status {
             self.status = status.to_owned();
@@ -67,13 +67,13 @@ impl Systemd {
         }
     }
 
-    /// A sign of life, if it is time for one. `busy` asks for more time as well, for a start, a
-    /// reload or a stop: our own time-outs limit those.
+    /// Sends a sign of life, if one is due. `busy` asks for more time as well, for a start, a reload or a
+    /// stop: the server's own time-outs limit those.
     pub(crate) fn alive(&mut self, now: Instant, busy: bool) {
         let usual = self.watchdog.unwrap_or(EXTENSION / 4);
         let pause = if busy { usual.min(BUSY_PAUSE) } else { usual };
         let is_due = self.last_sign.is_none_or(|last| now.saturating_duration_since(last) >= pause);
-        // A silent master gives no sign of life, so that its first one comes when it speaks.
+        // A silent master sends no sign of life, so its first one comes as soon as it speaks.
         if self.silent || !is_due {
             return;
         }
@@ -88,9 +88,9 @@ impl Systemd {
         }
     }
 
-    /// Another process is the main one from now on; only that one is heard, so this is the last
-    /// word. It is a sign of life too: the watchdog's time goes on, and must not end before the
-    /// other one has been told of its turn.
+    /// Makes another process the main one. systemd listens only to that one afterwards, so this is the last
+    /// message. It is a sign of life too: the watchdog's time continues, and must not end before the other
+    /// process has its turn.
     pub(crate) fn hand_over(&mut self, pid: Pid) {
         let main = NotifyState::MainPid(pid.as_raw().unsigned_abs());
         match self.watchdog {
@@ -100,8 +100,7 @@ impl Systemd {
         self.silent = true;
     }
 
-    /// This process has become the main one, and gives its first sign of life; says whether that is
-    /// new.
+    /// Makes this process the main one, with its first sign of life; says whether that is new.
     pub(crate) fn speak(&mut self, now: Instant) -> bool {
         let is_new = std::mem::take(&mut self.silent);
         if is_new {
@@ -110,7 +109,7 @@ impl Systemd {
         is_new
     }
 
-    /// How often [`Systemd::alive`] must be called at least.
+    /// The longest time between two calls of [`Systemd::alive`].
     pub(crate) fn pause(&self) -> Option<Duration> {
         self.watchdog
     }
@@ -125,7 +124,7 @@ impl Systemd {
         let _ = sd_notify::notify_with_fds(&store, &[snapshot.as_fd()]);
     }
 
-    /// A manager that does not listen is no reason not to serve.
+    /// Sends a message. The server works without a manager that listens.
     fn tell(&self, states: &[NotifyState<'_>]) {
         if self.present && !self.silent {
             let _ = sd_notify::notify(states);

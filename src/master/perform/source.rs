@@ -1,4 +1,4 @@
-//! The source of the rows: the watcher's view of it, and the time of the next read.
+//! The source of the rows: the watcher's reports about it, and the time of the next read.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +12,7 @@ use crate::master::generation::watcher::Said;
 use crate::master::operator::metrics::Metrics;
 
 impl Shell {
-    /// Has a child watch the source, if it is to, and takes its messages.
+    /// Has a child watch the source, if the configuration asks for it, and takes its messages.
     pub(crate) fn watch(&mut self, arbiter: &Arbiter, now: Instant) {
         let serves = matches!(arbiter.state(), State::Serving | State::Reloading);
         let is_awaited = self.desk.awaited_revision().is_some();
@@ -35,7 +35,7 @@ impl Shell {
         if self.freshness.tick(now) || has_said || changes {
             Metrics::publish_source(&self.freshness, now, &self.workers.scoreboard().header().source);
         }
-        // A load that is under way may bring them.
+        // A load that is under way may bring the revision.
         if is_awaited && !arbiter.is_making() {
             let why = |revision| {
                 format!("revision {revision} does not serve: {}", self.freshness.why_not(revision))
@@ -63,7 +63,7 @@ impl Shell {
         }
     }
 
-    /// How long a load of this version is put off; `None` if there is to be none.
+    /// How long the master delays a load of this version; `None` if it does not load it.
     fn delay(&self, version: &Version) -> Option<Duration> {
         let awaited = self.desk.awaited_revision();
         if awaited.is_some() && version.revision >= awaited {
@@ -74,7 +74,7 @@ impl Shell {
         config.map(|config| config.reload_jitter.mul_f64(random_share()))
     }
 
-    /// Logs once that a source does not tell its revision.
+    /// Logs once that a source does not report its revision.
     fn tell_unknown(&mut self, version: &Version) {
         if version.revision.is_some() {
             self.is_unknown_told = false;
@@ -85,19 +85,20 @@ impl Shell {
             };
             info!(
                 self.logger(),
-                "the database does not tell the revision of its rows (avalon_revision); {}", instead
+                "the database does not report the revision of its rows (avalon_revision); {}", instead
             );
         }
     }
 
-    /// When the database is to be read again because the data are stale. Not while a generation is made, whose end
-    /// says more, or while workers are drained, which come back by SIGHUP alone.
+    /// The time at which to read the database again because the data are stale. There is none while a
+    /// generation is made, as its end has newer information, or while workers are drained, as only SIGHUP
+    /// brings them back.
     pub(crate) fn refresh_due(&self, arbiter: &Arbiter) -> Option<Instant> {
         let may = arbiter.state() == State::Serving && !arbiter.is_making();
         self.freshness.due().filter(|_| may)
     }
 
-    /// Reads the database again when it is time to.
+    /// Reads the database again if that is due.
     pub(crate) fn refresh(&mut self, arbiter: &Arbiter, now: Instant) -> Option<Event> {
         self.refresh_due(arbiter)?;
         let asks = self.freshness.asks(arbiter.reload_generation(), now);

@@ -1,4 +1,4 @@
-//! How children end, and how long their master waits for that.
+//! How children end, and how long their master waits for their end.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// How long a killed child is waited for.
+/// Longest wait for the end of a killed child.
 const END_MAX: Duration = Duration::from_secs(1);
 
-/// The next child that has ended, and how, if there is one.
+/// The next child that has ended, and how it ended.
 pub(crate) fn reap() -> Option<(Pid, Ended)> {
     loop {
         return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -23,15 +23,15 @@ pub(crate) fn reap() -> Option<(Pid, Ended)> {
     }
 }
 
-/// Kills a child and waits for its end, for a second at most: a child that waits for a dead file system ends
+/// Kills a child and waits for its end, for at most a second: a child that waits for a dead file system ends
 /// only when that answers.
 pub(crate) fn end(pid: Pid) {
     end_within(pid, END_MAX);
 }
 
-/// Kills a child and waits for its end, for `patience` at most.
+/// Kills a child and waits for its end, for at most `patience`.
 pub(crate) fn end_within(pid: Pid, patience: Duration) {
-    // If it has ended already there is nothing to wait for.
+    // A child that has ended already needs no wait.
     if kill(pid, Signal::SIGKILL).is_ok() {
         wait_until(pid, Instant::now() + patience);
     }

@@ -1,4 +1,4 @@
-//! Short-lived children for work that would need a thread in the master or could hold it up: they send the
+//! Short-lived children for work that would need a thread in the master or could delay it: they send the
 //! master's events to Sentry, and look up the hosts of statsd and Sentry for all workers.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,17 +26,17 @@ use crate::telemetry::names::{self, HostName};
 use crate::telemetry::sentry;
 use crate::title;
 
-/// How many reporters there are at most. Further events wait for the next reporter.
+/// Most reporters at a time. Further events wait for the next reporter.
 const REPORTERS_MAX: usize = 2;
-/// How long an errand may take before the kernel ends it, also if its master has gone: longer than
-/// a reporter waits for Sentry.
+/// Longest time of an errand, after which the kernel ends it, even if its master has gone. It is longer than
+/// the time for which a reporter waits for Sentry.
 const ERRAND_MAX: Duration = Duration::from_secs(5);
-/// How long the address of a host is used before it is looked up again.
+/// How long processes use the address of a host before the master has it looked up again.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
-/// The most bytes of answers, which a pipe must take.
+/// Most bytes of the answers, which must fit into a pipe.
 const ANSWERS_MAX: u64 = 64 * 1024;
 
-/// The begin of a line of [`look_up_all`] that tells why a host is not found.
+/// The beginning of a line of [`look_up_all`] that gives the reason why a host has no address.
 const NOT_FOUND: &str = "not found: ";
 const NO_ANSWER: &str = "no name server has answered in time";
 
@@ -46,30 +46,30 @@ pub(crate) struct Errands {
     reporters: Vec<Pid>,
     look_up: Option<LookUp>,
     looked_up: Option<Instant>,
-    /// Hosts that have been looked up at least once, and whether it was told that they are not found.
+    /// Hosts with at least one finished look-up, and whether the log already says that they have no address.
     known: BTreeMap<HostName, bool>,
 }
 
 struct LookUp {
     pid: Pid,
     names: Vec<HostName>,
-    /// Where the child writes addresses.
+    /// The pipe into which the child writes addresses.
     answers: OwnedFd,
 }
 
-/// A host with its addresses, or why it has none.
+/// A host with its addresses, or the reason why it has none.
 pub(crate) type Answer = (HostName, Result<Vec<SocketAddr>, Reason>);
 
 /// The result of an errand.
 pub(crate) enum Errand {
-    /// It has reported to Sentry.
+    /// A child has reported to Sentry.
     Reported,
-    /// It has looked hosts up.
+    /// A child has looked hosts up.
     LookedUp(Vec<Answer>),
 }
 
 impl Errands {
-    /// Forks a reporter that sends the events that were laid aside, if there are any.
+    /// Forks a reporter that sends the stored events, if there are any.
     fn report(&mut self, config: &Config, log: &Logger) {
         if self.reporters.len() >= REPORTERS_MAX {
             return;
@@ -85,7 +85,7 @@ impl Errands {
         let forked = fork(&first_steps(config), || {
             title::set("avalon: reporter");
             let Ok(_limit) = limit() else { return ExitCode::Failure };
-            // Dropped at the end, which waits for Sentry, but not long.
+            // Its drop at the end waits for Sentry, for a short time.
             let _sentry = sentry::start(&config.sentry, "master", None, None, sentry::Lookup::Own);
             laid.send();
             ExitCode::Stopped
@@ -98,23 +98,23 @@ impl Errands {
         }
     }
 
-    /// Sends children where there is something to do: in the name of `config`, and for all configurations
-    /// `of` which processes run.
+    /// Sends children on the errands that are due: to Sentry in the name of `config`, and to look up the
+    /// hosts of all configurations `of` running processes.
     pub(crate) fn run<'c>(&mut self, config: &Config, of: impl Iterator<Item = &'c Config>, log: &Logger) {
         self.report(config, log);
         self.look_up(config, of.flat_map(hosts).collect(), log);
     }
 
-    /// Sends the last events to Sentry, and waits until that is done.
+    /// Sends the last events to Sentry, and waits for the reporters.
     pub(crate) fn finish(&mut self, config: &Config, log: &Logger) {
         for _ in 0..2 {
-            // The first time there may be as many reporters as there may be.
+            // At the first attempt the greatest number of reporters may be under way already.
             self.report(config, log);
             self.wait();
         }
     }
 
-    /// Makes known to this process which addresses were found; says whether there are new ones.
+    /// Stores the addresses for this process; says whether some are new.
     pub(crate) fn learn(&mut self, answers: Vec<Answer>, log: &Logger) -> bool {
         let mut is_new = false;
         for (name, answer) in answers {
@@ -140,7 +140,7 @@ impl Errands {
         }
     }
 
-    /// The errand of a child that has ended, if it was on one.
+    /// The errand of a child that has ended, if the child was on one.
     pub(crate) fn ended(&mut self, pid: Pid) -> Option<Errand> {
         if let Some(at) = self.reporters.iter().position(|reporter| *reporter == pid) {
             self.reporters.swap_remove(at);
@@ -153,17 +153,17 @@ impl Errands {
         Some(Errand::LookedUp(answers(look_up.names, &text)))
     }
 
-    /// The child that may be killed at the end, as its answers are of no use any more.
+    /// The child that looks hosts up. The master may kill it at its end, as its answers have no use any more.
     pub(crate) fn looking_up(&self) -> Option<Pid> {
         self.look_up.as_ref().map(|look_up| look_up.pid)
     }
 
-    /// Looks all hosts up again, as soon as no other look-up runs.
+    /// Has all hosts looked up again, as soon as no other look-up runs.
     pub(crate) fn forget_hosts(&mut self) {
         self.looked_up = None;
     }
 
-    /// Looks these hosts up in a child, if one of them is new or it is time to.
+    /// Has a child look these hosts up, if one of them is new or a look-up is due.
     fn look_up(&mut self, config: &Config, names: BTreeSet<HostName>, log: &Logger) {
         let fresh = self.looked_up.is_some_and(|looked_up| looked_up.elapsed() < LOOK_UP_EVERY);
         let known = names.iter().all(|name| self.known.contains_key(name));
@@ -191,7 +191,7 @@ impl Errands {
     }
 }
 
-/// Looks hosts up, all at the same time: one whose name servers are silent holds up no other.
+/// Looks all hosts up at the same time, so that one whose name servers are silent delays no other.
 fn look_up_all(names: &[HostName], answers_to: &File) -> ExitCode {
     let find = |(at, name): (usize, &HostName)| {
         let line = match name.look_up() {
@@ -209,7 +209,7 @@ fn look_up_all(names: &[HostName], answers_to: &File) -> ExitCode {
     ExitCode::Stopped
 }
 
-/// The answers for these hosts, by the lines of [`look_up_all`].
+/// The answers for these hosts, from the lines of [`look_up_all`].
 fn answers(names: Vec<HostName>, text: &str) -> Vec<Answer> {
     let mut found: BTreeMap<HostName, Vec<SocketAddr>> = text.lines().filter_map(names::parse).collect();
     let reason = |at: usize| {
@@ -223,20 +223,20 @@ fn answers(names: Vec<HostName>, text: &str) -> Vec<Answer> {
     names.into_iter().enumerate().map(answer).collect()
 }
 
-/// The hosts that processes of a configuration send to and that must be looked up.
+/// The hosts to which processes of a configuration send and whose names need a look-up.
 fn hosts(config: &Config) -> impl Iterator<Item = HostName> {
     let statsd = HostName::new(&config.statsd_host, config.statsd_port);
     let statsd = Some(statsd).filter(|name| !name.host.is_empty());
     statsd.into_iter().chain(sentry::hosts(&config.sentry)).filter(|name| name.literal().is_none())
 }
 
-/// The first steps of an errand, which may outlive its master by the seconds it takes.
+/// The first steps of an errand, which may outlive its master by a few seconds.
 fn first_steps(config: &Config) -> FirstSteps<'_> {
     FirstSteps::of(config).on_master_death(None)
 }
 
-/// Has the kernel end this process if its errand takes too long. The timer sends SIGKILL, as this process ignores
-/// all signals that other processes may send to it.
+/// Has the kernel end this process if its errand takes too long. The timer sends SIGKILL, as this process
+/// ignores all signals that other processes may send to it.
 fn limit() -> nix::Result<Timer> {
     let kill = SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 };
     let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(kill))?;
@@ -244,7 +244,7 @@ fn limit() -> nix::Result<Timer> {
     Ok(timer)
 }
 
-/// Tells Sentry, before the end of a process that is not a master yet, or not any more.
+/// Reports to Sentry before the end of a process that is not a master yet, or not any more.
 pub(crate) fn report_last(config: &Config, log: &Logger) {
     let mut errands = Errands::default();
     errands.report(config, log);

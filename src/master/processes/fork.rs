@@ -1,4 +1,4 @@
-//! Forking, and the first steps of a child: which descriptors it keeps, whom it becomes.
+//! Forking, and the first steps of a child: the descriptors that it keeps, and the user that it becomes.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -19,24 +19,24 @@ use crate::master::exit::ExitCode;
 pub(crate) struct FirstSteps<'a> {
     /// The process that must be its parent.
     master: Pid,
-    /// Descriptors that it needs, besides the standard ones. It closes all others, also those that the
-    /// starter of the master had left open.
+    /// Descriptors that it needs, besides the standard ones. It closes all others, including those that the
+    /// parent of the master left open.
     keep: Vec<RawFd>,
-    /// Whom to become.
+    /// The account to become.
     account: Option<&'a Account>,
     /// Mode bits to remove from new files.
     umask: u32,
-    /// The signal that it gets when its master dies, if any.
+    /// The signal that it gets when its master dies; `None` for no signal.
     on_master_death: Option<Signal>,
-    /// Whether workers that serve meanwhile go before it.
+    /// Whether it gives way to workers that serve meanwhile.
     gives_way: bool,
     /// The signals that wait until the child unblocks them. All others take effect with its last step.
     blocked: SigSet,
 }
 
 impl<'a> FirstSteps<'a> {
-    /// Those of a child of this process that works for `config`, becomes its user, needs no descriptor, and
-    /// ends with its master.
+    /// The steps of a child of this process that works for `config`, becomes its user, needs no descriptor,
+    /// and ends with its master.
     pub(crate) fn of(config: &'a Config) -> Self {
         FirstSteps {
             master: own_pid(),
@@ -49,7 +49,7 @@ impl<'a> FirstSteps<'a> {
         }
     }
 
-    /// Those of a child that stays the user that its master is, needs no descriptor, and outlives its master.
+    /// The steps of a child that keeps the master's user, needs no descriptor, and outlives its master.
     pub(crate) fn outliving() -> Self {
         FirstSteps {
             master: own_pid(),
@@ -62,33 +62,33 @@ impl<'a> FirstSteps<'a> {
         }
     }
 
-    /// Adds descriptors to those that the child keeps. They must stay open until the fork.
+    /// Adds descriptors to those that the child keeps. The caller keeps them open until the fork.
     pub(crate) fn keeping<'f>(self, fds: impl IntoIterator<Item = BorrowedFd<'f>>) -> Self {
         self.keeping_raw(fds.into_iter().map(|fd| fd.as_raw_fd()))
     }
 
-    /// The same for descriptors that are known by number.
+    /// Adds descriptors by their numbers.
     pub(crate) fn keeping_raw(mut self, fds: impl IntoIterator<Item = RawFd>) -> Self {
         self.keep.extend(fds);
         self
     }
 
-    /// The child gets `signal` when its master dies; `None` lets it go on.
+    /// Sets the signal that the child gets when its master dies; with `None` the child continues.
     pub(crate) fn on_master_death(self, signal: Option<Signal>) -> Self {
         FirstSteps { on_master_death: signal, ..self }
     }
 
-    /// Workers go before the child if this is true.
+    /// Makes the child give way to workers if this is true.
     pub(crate) fn giving_way(self, gives_way: bool) -> Self {
         FirstSteps { gives_way, ..self }
     }
 
-    /// The child begins with these signals blocked.
+    /// Makes the child begin with these signals blocked.
     pub(crate) fn blocking(self, signals: SigSet) -> Self {
         FirstSteps { blocked: signals, ..self }
     }
 
-    /// The child stays the user that its master is, as a file may be for the master's eyes only.
+    /// Makes the child keep the master's user, as only the master may be able to read a file.
     pub(crate) fn keeping_account(self) -> Self {
         FirstSteps { account: None, ..self }
     }
@@ -99,16 +99,16 @@ impl<'a> FirstSteps<'a> {
     }
 }
 
-/// How much nicer than workers a process is that gives way to them. It still gets a tenth of a processor that they
-/// want as well, so that it ends some time also under full load.
+/// The nice value of a process that gives way to workers, relative to theirs. Under full load it still gets a
+/// tenth of a processor that workers want as well, so it makes progress.
 const NICE: i32 = 10;
 
-/// Forks a child that takes its first steps, runs `body` and exits with its code. All
-/// signals must be blocked.
+/// Forks a child that takes its first steps, runs `body` and exits with its code. The caller has blocked all
+/// signals.
 ///
 /// # Errors
-/// What the kernel says, or that this process has more than one thread: a child of such a
-/// process could inherit a lock that no thread will ever release.
+/// The kernel's error, or the finding that this process has more than one thread: its child could inherit a
+/// lock that no thread will ever release.
 pub(crate) fn fork(first: &FirstSteps<'_>, body: impl FnOnce() -> ExitCode) -> io::Result<Pid> {
     fork_only(|| match first_steps(first) {
         Ok(()) => body(),
@@ -119,7 +119,7 @@ pub(crate) fn fork(first: &FirstSteps<'_>, body: impl FnOnce() -> ExitCode) -> i
     })
 }
 
-/// The same for a child that takes no first steps, as it becomes another program.
+/// Forks a child that takes no first steps, because it becomes another program.
 ///
 /// # Errors
 /// As with [`fork`], with a remedy.
@@ -129,15 +129,15 @@ pub(crate) fn fork_only(body: impl FnOnce() -> ExitCode) -> io::Result<Pid> {
     if threads != 1 {
         return Err(io::Error::other(format!("refusing to fork a process with {threads} threads")));
     }
-    // SAFETY: the process has one thread, as just counted, so the child inherits no lock that
-    // another thread holds, and may do whatever its parent could.
+    // SAFETY: the process has one thread, as just counted. So the child inherits no lock that another thread
+    // holds, and may do everything that its parent may.
     match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => leave(catch_unwind(AssertUnwindSafe(body)).unwrap_or(ExitCode::Panic)),
     }
 }
 
-/// How many threads this process has.
+/// The number of threads of this process.
 fn threads() -> io::Result<usize> {
     let tasks = std::fs::read_dir("/proc/self/task").map_err(|error| {
         let message = format!(
@@ -161,7 +161,7 @@ fn fork_failed(errno: Errno) -> io::Error {
     io::Error::new(io::Error::from(errno).kind(), format!("fork: {}{remedy}", errno.desc()))
 }
 
-/// Closes every descriptor but the standard ones and those to keep.
+/// Closes every descriptor except the standard ones and those in `keep`.
 fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     let mut keep: Vec<u32> = keep.iter().map(|fd| fd.unsigned_abs()).filter(|fd| *fd > 2).collect();
     keep.sort_unstable();
@@ -170,7 +170,7 @@ fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     for fd in keep.iter().chain([&u32::MAX]) {
         if first < *fd {
             match close_range(first, *fd - 1) {
-                // Linux before 5.9, or a filter that does not know it.
+                // Linux before 5.9, or a filter that does not know the call.
                 Err(Errno::ENOSYS | Errno::EPERM) => return close_listed(&keep),
                 result => result?,
             }
@@ -180,11 +180,11 @@ fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// From the first to the last descriptor; those that are not open are no error.
+/// Closes the descriptors from `first` to `last`; a closed one among them is no error.
 #[allow(unsafe_code)]
 fn close_range(first: u32, last: u32) -> nix::Result<()> {
-    // SAFETY: it takes no memory of ours. The values of this child that own one of these descriptors are
-    // never used or dropped: it runs its body and leaves through `_exit`.
+    // SAFETY: the call takes no memory of this process. Values of this child that own one of these
+    // descriptors are never used or dropped: the child runs its body and leaves through `_exit`.
     Errno::result(unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
@@ -193,34 +193,35 @@ fn close_listed(keep: &[u32]) -> io::Result<()> {
         std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let open: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();
     for fd in open.into_iter().filter(|fd| *fd > 2 && !keep.contains(fd)) {
-        // One of them was that of the list itself, and is closed already.
+        // One of the numbers was the descriptor of the list itself, and is closed already.
         let _ = nix::unistd::close(fd.cast_signed());
     }
     Ok(())
 }
 
-/// Ends a child without the exit handlers and destructors of values that it shares with its master.
+/// Ends a child without the exit handlers and the destructors of values that it shares with its master.
 #[allow(unsafe_code)]
 fn leave(code: ExitCode) -> ! {
-    // SAFETY: `_exit` takes no memory of ours; nothing is left to be flushed, as log lines and
-    // metrics are written as they are made.
+    // SAFETY: `_exit` takes no memory of this process. No buffer needs a flush, as each log line and metric
+    // leaves the process at once.
     unsafe { nix::libc::_exit(code as i32) }
 }
 
 fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
     close_all_but(&first.keep)?;
     if first.gives_way {
-        // The thread, and all that it will start. Where that is forbidden (a filter of systemd's, a
-        // container), the reload has its share of the processors and is made all the same.
+        // This holds for the thread and all that it will start. Where the system forbids it (a filter of
+        // systemd, a container), the child gets an equal share of the processors, and the reload still
+        // succeeds.
         let _ = rustix::process::nice(NICE);
     }
-    // Files get no more mode bits than the starter of the master allows.
+    // New files get no more mode bits than the parent of the master allows.
     let inherited = umask(Mode::all());
     umask(inherited | Mode::from_bits_truncate(first.umask));
     if let Some(account) = first.account {
         become_account(account)?;
     }
-    // After the change of user, which clears it.
+    // This comes after the change of user, which clears the setting.
     prctl::set_pdeathsig(first.on_master_death)?;
     if getppid() != first.master {
         return Err(io::Error::other("the master is gone"));
@@ -229,9 +230,9 @@ fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Groups first, as only root may change them; then looks whether it really happened.
+/// Changes groups first, as only root may do so; at the end it checks that the change took effect.
 fn become_account(account: &Account) -> io::Result<()> {
-    // They are known already: to ask for them here could take a worker's start for ever.
+    // The master has looked the groups up: a look-up here could delay a worker's start without a limit.
     setgroups(&account.groups)?;
     setgid(account.gid)?;
     setuid(account.uid)?;
@@ -251,23 +252,24 @@ pub(crate) fn own_pid() -> Pid {
     getpid()
 }
 
-/// Takes a descriptor that was passed to this process. To be called once for each, at the start.
+/// Takes a descriptor that was passed to this process. Call it once for each, at the start.
 ///
 /// # Errors
-/// There is no such descriptor.
+/// The process has no such descriptor.
 #[allow(unsafe_code)]
 pub(crate) fn own(fd: RawFd) -> nix::Result<OwnedFd> {
-    // The number may be wrong. A negative one is no descriptor, and -1 no value of its type.
+    // The number comes from outside and may be wrong. A negative one is no descriptor, and -1 is no value of
+    // the type.
     if fd < 0 {
         return Err(Errno::EBADF);
     }
-    // SAFETY: it is borrowed for one question, whether it is open, which changes nothing.
+    // SAFETY: the borrow lasts for one question, whether the descriptor is open, which changes nothing.
     fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFD)?;
-    // SAFETY: it is open, as just seen, and LISTEN_PID says that the service manager has passed
-    // it to this very process, or our parent, a former master, says that it has. It is taken
-    // once, before the program opens anything, so that nothing else owns it.
+    // SAFETY: it is open, as just seen. Either LISTEN_PID says that the service manager has passed it to this
+    // very process, or a former master, the parent of this process, says that it has. The program takes it
+    // once, before it opens anything, so nothing else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // A program that is executed later does not get it.
+    // Close it on exec, so that a program that this process starts does not get it.
     fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     Ok(fd)
 }

@@ -9,16 +9,16 @@ use nix::unistd::{Pid, pipe2};
 
 use crate::master::processes::fork::own_pid;
 
-/// A message of a child to its master, as one atomic write of eight bytes: the kind, and its pid.
+/// A message of a child to its master, one atomic write of eight bytes: its kind and the child's pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Message {
     /// It accepts connections, or will as soon as its generation serves.
     Ready = 1,
     /// It has served MAX_REQUESTS.
     RetiresForRequests = 2,
-    /// It has more memory than MAX_RSS.
+    /// Its memory exceeds MAX_RSS.
     RetiresForMemory = 5,
-    /// It accepts no connections any more.
+    /// It no longer accepts connections.
     Deaf = 4,
     /// A new master, started in place of this one, serves.
     TakenOver = 3,
@@ -28,10 +28,10 @@ pub(crate) enum Message {
 const LEN: usize = 8;
 
 impl Message {
-    /// Writes it, in the name of this process.
+    /// Writes the message, with the pid of this process.
     ///
     /// # Errors
-    /// An error of the kernel's with the pipe.
+    /// The kernel's error with the pipe.
     pub(crate) fn send(self, mut to: &File) -> io::Result<()> {
         let mut bytes = [0; LEN];
         bytes[..4].copy_from_slice(&(self as i32).to_le_bytes());
@@ -55,28 +55,28 @@ impl Message {
     }
 }
 
-/// The pipe through which all children tell their master something.
+/// The pipe through which all children send messages to their master.
 pub(crate) struct Mailbox {
     messages: File,
     to: OwnedFd,
 }
 
 impl Mailbox {
-    /// An empty one.
+    /// An empty mailbox.
     ///
     /// # Errors
-    /// An error of the kernel's.
+    /// The kernel's error.
     pub(crate) fn open() -> io::Result<Self> {
         let (messages, to) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         Ok(Mailbox { messages: messages.into(), to })
     }
 
-    /// Where children write.
+    /// The end of the pipe for children.
     pub(crate) fn address(&self) -> BorrowedFd<'_> {
         self.to.as_fd()
     }
 
-    /// The messages that have come, with the processes that they are from.
+    /// The messages that have arrived, each with its sender.
     pub(crate) fn received(&mut self) -> Vec<(Message, Pid)> {
         let mut received = Vec::new();
         let mut message = [0; LEN];

@@ -9,9 +9,9 @@ use nix::unistd::pipe2;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Bytes of a report, which must fit into a pipe that is not read yet.
+/// Most bytes of a report, which must fit into a pipe before the master reads it.
 const REPORT_MAX: u64 = 64 * 1024;
-/// Characters of a reason in a report; each takes at most twelve bytes of JSON.
+/// Most characters of a reason in a report; each takes at most twelve bytes of JSON.
 const REASON_MAX: usize = 2000;
 
 /// The end of the pipe that the master keeps.
@@ -20,16 +20,16 @@ pub(crate) struct Awaited(OwnedFd);
 /// The end that the child gets.
 pub(crate) struct ReportTo(File);
 
-/// Makes both ends.
+/// Makes both ends of a report's pipe.
 ///
 /// # Errors
-/// An error of the kernel's.
+/// The kernel's error.
 pub(crate) fn report() -> io::Result<(Awaited, ReportTo)> {
     let (from, to) = pipe2(OFlag::O_CLOEXEC)?;
     Ok((Awaited(from), ReportTo(to.into())))
 }
 
-/// A reason that is short enough for a report.
+/// Cuts a reason so that it fits into a report.
 pub(crate) fn short(reason: &str) -> String {
     reason.chars().take(REASON_MAX).collect()
 }
@@ -38,7 +38,7 @@ impl ReportTo {
     /// Writes the report.
     ///
     /// # Errors
-    /// An error of the kernel's with the pipe.
+    /// The kernel's error with the pipe.
     pub(crate) fn send(mut self, report: &impl Serialize) -> io::Result<()> {
         self.0.write_all(&serde_json::to_vec(report)?)
     }
@@ -51,7 +51,7 @@ impl AsFd for ReportTo {
 }
 
 impl Awaited {
-    /// The report of a child that has ended; `None` if it has left none.
+    /// The report of a child that has ended; `None` if it has sent none.
     pub(crate) fn receive<T: DeserializeOwned>(self) -> Option<T> {
         let mut report = Vec::new();
         File::from(self.0).take(REPORT_MAX).read_to_end(&mut report).ok()?;

@@ -1,9 +1,10 @@
-//! The rights of a worker: it reads the system's libraries, writes to its open files, and answers on its sockets.
+//! The rights of a worker: it reads the system's libraries, writes to its open files, and answers on its
+//! sockets.
 //!
-//! A worker that has been taken over by a request can then neither read other files, open
-//! addresses, signal other processes nor become another program. Best effort: an older kernel
-//! refuses less. Both mechanisms hold for the calling thread and those that it starts, so a worker
-//! applies them before it has others.
+//! So a request that takes control of a worker can neither read other files, open addresses, signal other
+//! processes nor run another program. The protection is best effort: an older kernel enforces less of it.
+//! Both mechanisms hold for the calling thread and the threads that it starts, so a worker applies them
+//! before it starts any.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -18,14 +19,14 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule};
 
 use crate::master::error::MasterError;
 
-/// Files that the C library and backtraces read; `/proc` for a process's own memory and threads. All are folders or
-/// devices: a rule holds for the file that was there when it was made, and not for the one that replaces it. So
-/// files that may be replaced are not read by a worker: the master looks hosts up, and opens logs.
+/// The paths that the C library and backtraces read; `/proc` is for a process's own memory and threads. All
+/// are folders or devices: a rule holds for the file that exists when the rule is made, and not for a later
+/// replacement. So a worker reads no file that may be replaced: the master looks hosts up and opens logs.
 const READ: [&str; 7] = ["/dev/null", "/dev/urandom", "/lib", "/lib64", "/proc", "/usr/lib", "/usr/lib64"];
 
-/// System calls with which a process becomes another program, watches or changes others, or
-/// administers the machine. A list of allowed calls would have to follow each new version of
-/// the C library, and take the service down where it does not; systemd's unit has one on top.
+/// System calls with which a process runs another program, watches or changes other processes, or administers
+/// the machine. A list of allowed calls would need a change for each new version of the C library, and would
+/// stop the service where it lacks one; the systemd unit has such a list in addition.
 const REFUSED: [libc::c_long; 50] = [
     libc::SYS_acct,
     libc::SYS_add_key,
@@ -79,7 +80,7 @@ const REFUSED: [libc::c_long; 50] = [
     libc::SYS_vhangup,
 ];
 
-/// Confines this process, which must have one thread, for good. Says how far the kernel went along.
+/// Confines this process, which must have one thread, for good. Returns how much of it the kernel enforces.
 ///
 /// # Errors
 /// The mechanism that is missing; the process may be confined in part.
@@ -107,7 +108,7 @@ fn restrict_reach() -> Result<RulesetStatus, RulesetError> {
     Ok(rules.restrict_self()?.ruleset)
 }
 
-/// A path that does not exist cannot be allowed, and need not be.
+/// Allows a path. One that does not exist needs no rule, and cannot have one.
 fn allow(
     rules: landlock::RulesetCreated,
     path: &Path,
@@ -128,7 +129,7 @@ fn refuse_calls() -> Result<(), Box<dyn std::error::Error>> {
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, env::consts::ARCH.try_into()?)?;
     let program: BpfProgram = filter.try_into()?;
-    // Sets PR_SET_NO_NEW_PRIVS as well.
+    // This sets PR_SET_NO_NEW_PRIVS as well.
     seccompiler::apply_filter(&program)?;
     Ok(())
 }

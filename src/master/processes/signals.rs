@@ -1,4 +1,4 @@
-//! The signals of the master: blocked for good, and read from a descriptor at its pace.
+//! The signals of the master: it blocks them for good, and reads them from a descriptor at its own pace.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,7 +10,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::master::arbiter::events::Wish;
 use crate::master::processes::terminal::{Meaning, Terminal};
 
-/// The signals that mean something, with their meanings (Gunicorn's); SIGCHLD only wakes the master.
+/// The signals that the master understands, with their meanings (Gunicorn's); SIGCHLD only wakes it.
 const MEANINGS: [(Signal, Option<Wish>); 10] = [
     (Signal::SIGCHLD, None),
     (Signal::SIGHUP, Some(Wish::Reload)),
@@ -24,21 +24,21 @@ const MEANINGS: [(Signal, Option<Wish>); 10] = [
     (Signal::SIGWINCH, Some(Wish::Drain)),
 ];
 
-/// The code of a signal that the kernel sends and no process (sigaction(2)).
+/// The code of a signal that comes from the kernel rather than from a process (sigaction(2)).
 const SI_KERNEL: i32 = 0x80;
 
-/// Where signals arrive, and the terminal that may have sent them.
+/// The descriptor on which signals arrive, and the terminal that may have sent them.
 pub(crate) struct Signals {
     arrived: SignalFd,
     terminal: Terminal,
 }
 
 impl Signals {
-    /// Blocks the signals, from now on and in every process forked from now on. With `nohup` the server
+    /// Blocks the signals in this process and in every process that it forks later. With `nohup` the server
     /// outlives its terminal.
     ///
     /// # Errors
-    /// An error of the kernel's.
+    /// The kernel's error.
     pub(crate) fn block(nohup: bool) -> io::Result<Self> {
         let mut set = SigSet::empty();
         MEANINGS.iter().for_each(|(signal, _)| set.add(*signal));
@@ -47,7 +47,7 @@ impl Signals {
         Ok(Signals { arrived, terminal: Terminal::new(nohup) })
     }
 
-    /// The meaning of the next signal that has arrived, if there is one.
+    /// The meaning of the next signal, if one has arrived.
     pub(crate) fn next(&mut self) -> Option<Meaning> {
         while let Ok(Some(info)) = self.arrived.read_signal() {
             let meaning = MEANINGS.iter().find(|(signal, _)| *signal as u32 == info.ssi_signo);
@@ -55,7 +55,8 @@ impl Signals {
                 return Some(self.terminal.meaning(*wish, info.ssi_code == SI_KERNEL));
             }
         }
-        // Once all are read, so that a SIGHUP meets the terminal as it was when the signal was sent.
+        // The look at the terminal follows when all signals are read, so that a SIGHUP meets the terminal as
+        // it was when the signal was sent.
         self.terminal.look(Instant::now());
         None
     }

@@ -1,7 +1,7 @@
-//! Signals that were not sent on purpose: those of the terminal in which the server runs.
+//! The signals that no person or program sent on purpose: those of the terminal in which the server runs.
 //!
-//! The kernel sends SIGWINCH to all processes in the foreground when the terminal is resized, SIGTTIN and
-//! SIGTTOU when one of them reads or writes out of turn, and SIGHUP when the terminal is closed.
+//! The kernel sends SIGWINCH to all processes in the foreground when the terminal changes its size, SIGTTIN
+//! and SIGTTOU when a process in the background reads or writes, and SIGHUP when the terminal closes.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,31 +11,31 @@ use nix::libc::{O_NOCTTY, O_NONBLOCK};
 
 use crate::master::arbiter::events::Wish;
 
-/// How long after the end of a terminal a SIGHUP is taken for the news of it: a shell tells its jobs after it
-/// has been told itself. A later one is a wish to reload.
+/// How long after the end of a terminal a SIGHUP still counts as the news of that end: a shell signals its
+/// jobs after it has got the signal itself. A later SIGHUP is a request to reload.
 const NEWS: Duration = Duration::from_secs(2);
 
 /// The meaning of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// A wish, as it is.
+    /// A request, without a change.
     Wished(Wish),
-    /// The terminal was closed, and the server goes with it.
+    /// The terminal has closed, and the server ends with it.
     HungUp,
-    /// Nothing. The first such signal comes with a sentence for the log.
+    /// The signal has no effect. The first such signal comes with a sentence for the log.
     Nothing(Option<&'static str>),
 }
 
 /// The controlling terminal of this process.
 pub(crate) struct Terminal {
-    /// There is one, or was until a moment ago.
+    /// Whether there is one, or was until a moment ago.
     present: bool,
-    /// When the master first saw that it has gone.
+    /// The moment at which the master first found it gone.
     gone: Option<Instant>,
-    /// The server is to outlive it.
+    /// Whether the server outlives it.
     nohup: bool,
-    /// The server is process 1, whose signals may come from another PID namespace: `docker run` passes those
-    /// of its own terminal on.
+    /// Whether the server is process 1. Its signals may come from another PID namespace: `docker run` passes
+    /// the signals of its own terminal on.
     is_first: bool,
     told: Vec<Wish>,
 }
@@ -46,7 +46,7 @@ impl Terminal {
         Terminal { present: is_there(), gone: None, nohup, is_first, told: Vec::new() }
     }
 
-    /// Looks whether the terminal is still there. To be called in every round of the loop.
+    /// Checks whether the terminal is still there. Call it in every round of the loop.
     pub(crate) fn look(&mut self, now: Instant) {
         if self.present {
             self.seen(is_there(), now);
@@ -61,7 +61,7 @@ impl Terminal {
         }
     }
 
-    /// The meaning of a wish by a signal; `by_kernel` if no process has sent it.
+    /// The meaning of a request by a signal; `by_kernel` says that no process has sent it.
     pub(crate) fn meaning(&mut self, wish: Wish, by_kernel: bool) -> Meaning {
         let there = self.present && is_there();
         self.judge(wish, by_kernel, there)
@@ -70,7 +70,7 @@ impl Terminal {
     fn judge(&mut self, wish: Wish, by_kernel: bool, there: bool) -> Meaning {
         match wish {
             Wish::Reload if self.present && (by_kernel || !there) => {
-                // The next one is a wish.
+                // The next SIGHUP is a request.
                 self.present = false;
                 match self.nohup {
                     true => Meaning::Nothing(Some(

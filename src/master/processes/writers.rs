@@ -1,6 +1,6 @@
-//! The processes that write the log files, one for each file. A file system that does not answer stops the process
-//! that writes there, and neither the master nor a worker: these have no descriptor of the file, so not even
-//! their end waits for it.
+//! The processes that write the log files, one for each file. A file system that does not answer stops only
+//! the process that writes there, never the master or a worker: these have no descriptor of the file, so even
+//! their end does not wait for it.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -26,21 +26,21 @@ use crate::master::processes::fork::{FirstSteps, fork};
 use crate::telemetry::{AccessLog, AccessSettings, Log, LogError, LogSettings, Relay, Relayed, relay};
 use crate::title;
 
-/// How long the end of a master waits for the lines that are still to be written.
+/// How long a master waits at its end for the last lines to reach their files.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two starts of a process that ends by itself.
 const START_EVERY: Duration = Duration::from_secs(1);
 /// The message of a process that has opened its file.
 const OPEN: &str = "open";
 
-/// All that run. A clone is the same.
+/// All writers that run. A clone shares them.
 #[derive(Clone, Default)]
 pub(crate) struct Writers(Rc<RefCell<All>>);
 
 #[derive(Default)]
 struct All {
     writers: Vec<Writer>,
-    /// They end when they have written the last lines of old workers.
+    /// Writers that end when they have written the last lines of old workers.
     leaving: Vec<Pid>,
 }
 
@@ -48,9 +48,10 @@ struct Writer {
     file: LogFile,
     account: Option<Account>,
     relay: Relay,
-    /// Held for the next process if this one is killed: no line that waits here is lost.
+    /// The master's copy of the pipe, for the next process if this one is killed: no line in the pipe is
+    /// lost.
     relayed: Relayed,
-    /// Where the access log says how many lines it has lost.
+    /// The log that reports how many lines the access log has lost.
     log: Option<Log>,
     pid: Option<Pid>,
     started: Instant,
@@ -72,11 +73,11 @@ enum Opened {
 }
 
 impl Writers {
-    /// The way to the process that writes a file of `config`. It is started if it does not run yet, and opens its
-    /// file again if it does. `log` takes the messages about an access log.
+    /// Returns the way to the process that writes a file of `config`. A process that does not run yet starts;
+    /// one that runs opens its file again. `log` takes the messages about an access log.
     ///
     /// # Errors
-    /// The file cannot be opened while `patience` lasts.
+    /// The process does not open the file within `patience`.
     pub(crate) fn relay(
         &self,
         file: LogFile,
@@ -87,13 +88,13 @@ impl Writers {
         self.0.borrow_mut().relay(file, config, log, patience)
     }
 
-    /// Has all files opened again.
+    /// Has all writers open their files again.
     pub(crate) fn reopen(&self) {
-        // One that is too far behind looks by itself when it goes on.
+        // A writer that is too far behind checks its file by itself when it continues.
         self.0.borrow().writers.iter().for_each(|writer| drop(writer.relay.reopen()));
     }
 
-    /// Lets those end that no log uses any more, and starts those again that were killed.
+    /// Ends the writers that no log uses any more, and starts killed ones again.
     pub(crate) fn look_after(&self, log: &Logger) {
         let All { writers, leaving } = &mut *self.0.borrow_mut();
         leaving
@@ -110,7 +111,7 @@ impl Writers {
         }
     }
 
-    /// Whether this child was one of them; it has ended.
+    /// Handles the end of a child; says whether it was a writer.
     pub(crate) fn ended(&self, pid: Pid) -> bool {
         let All { writers, leaving } = &mut *self.0.borrow_mut();
         if let Some(at) = leaving.iter().position(|other| *other == pid) {
@@ -121,11 +122,11 @@ impl Writers {
         writer.is_some_and(|writer| writer.pid.take().is_some())
     }
 
-    /// Waits a moment until all that was logged is written; nothing is logged any more.
+    /// Waits a moment until the writers have written all lines. The caller logs nothing more.
     pub(crate) fn end(&self) {
         let All { writers, leaving } = &mut *self.0.borrow_mut();
         let until = Instant::now() + END_PATIENCE;
-        // The access log, which comes later, may have something to say to the log.
+        // The access log comes later in the list and ends first, as it may still report to the log.
         for writer in writers.drain(..).rev() {
             writer.relay.end();
             let written = writer.pid.is_none_or(|pid| wait_until(pid, until));
@@ -141,7 +142,7 @@ impl Writers {
 }
 
 impl All {
-    /// Where to send the lines of a file.
+    /// Returns the way to the writer of a file.
     fn relay(
         &mut self,
         file: LogFile,
@@ -165,7 +166,8 @@ impl All {
         match heard(said, started + patience).as_deref() {
             Some(OPEN) => {}
             answer => {
-                // Not waited for: not even SIGKILL ends one that waits for a file system.
+                // The master does not wait for the end: not even SIGKILL ends a process that waits for a file
+                // system.
                 let _ = kill(pid, Signal::SIGKILL);
                 self.leaving.push(pid);
                 let path = writer.file.path().display();
@@ -184,21 +186,21 @@ impl All {
 }
 
 impl Writer {
-    /// Starts a process, which says in the pipe whether it has opened its file.
+    /// Starts a writer, which says through the pipe whether it has opened its file.
     fn start(&self) -> io::Result<(Pid, OwnedFd)> {
         let (said, says) = pipe2(OFlag::O_CLOEXEC)?;
         let relayed = self.relayed.try_clone()?;
         let log_fd = self.log.as_ref().and_then(Log::fd);
-        // It stays the master's user, as other users may not write in the folder, and outlives the master until all
-        // is written.
+        // The writer stays the master's user, as other users may not write in the folder, and outlives the
+        // master until it has written all lines.
         let first = FirstSteps::outliving().keeping([relayed.as_fd(), says.as_fd()]).keeping_raw(log_fd);
         let pid = fork(&first, || self.write(relayed, File::from(says)))?;
         Ok((pid, said))
     }
 
-    /// The life of the process.
+    /// The life of a writer.
     fn write(&self, relayed: Relayed, mut says: File) -> ExitCode {
-        // It ends when there is nothing more to write, also where a whole group is told to stop.
+        // The writer ends when nothing is left to write, even if a signal tells its whole group to stop.
         let _ = SigSet::all().thread_block();
         title::set(&format!("avalon: log writer {}", self.file.path().display()));
         let opened = match self.file.open(self.log.as_ref()) {
@@ -269,7 +271,7 @@ impl Opened {
     }
 }
 
-/// The output of a process until it closed its end, if it did so in time.
+/// Returns the output of a process until it closed its end, if it did so in time.
 fn heard(said: OwnedFd, until: Instant) -> Option<String> {
     let mut text = String::new();
     fcntl(&said, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).ok()?;
@@ -289,18 +291,18 @@ fn heard(said: OwnedFd, until: Instant) -> Option<String> {
     }
 }
 
-/// A log file belongs to the account that workers have, as with Gunicorn.
+/// Gives a log file to the workers' account, as Gunicorn does.
 fn give(key: &str, path: &Path, account: &Account, log: &Logger) {
     match give_file(path, account) {
-        // It is not there yet, or was just moved away.
+        // The file is not there yet, or was just moved away.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => warn!(log, "{} cannot be given to USER", key; "error" => %error),
         Ok(()) => {}
     }
 }
 
-/// Only a file that has this name alone: an account that may write the folder could else have root
-/// give it any file, by a link under this name.
+/// Changes the owner only if the file has no other name: an account that may write in the folder could
+/// otherwise make root give it any file, by a link under this name.
 fn give_file(path: &Path, account: &Account) -> io::Result<()> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().append(true).custom_flags(flags).open(path)?;

@@ -1,5 +1,5 @@
-//! The child that scans COLLECTION, as `avalon-scan` does. It starts threads, may hang on a dead
-//! share, crash or be killed: the master only waits for its report.
+//! The child that scans COLLECTION, as `avalon-scan` does. It starts threads, may hang on a dead share, may
+//! crash or be killed: the master only waits for its report.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -21,9 +21,9 @@ use crate::scan::{self, Empty, Exit, Expected, Interrupt, Job, Progress, Report}
 use crate::telemetry::{Log, sentry};
 use crate::title;
 
-/// How long a scan that was told to end may go on: it ends its transaction within 900 ms.
+/// Longest time from the order to end until the end of a scan: it ends its transaction within 900 ms.
 const END_MAX: Duration = Duration::from_millis(920);
-/// How long the end of a killed scan may take. A scan that waits for a dead share ends when that answers.
+/// Longest wait for the end of a killed scan. A scan that waits for a dead share ends when the share answers.
 const KILL_MAX: Duration = Duration::from_millis(80);
 
 /// A scan at work.
@@ -38,7 +38,7 @@ pub(crate) struct Scanner {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) exit_code: u8,
-    /// The numbers of the scan, or why nothing was stored.
+    /// The numbers of the scan, or the reason why it stored nothing.
     pub(crate) result: Result<Scanned, Reason>,
     /// Whether the database may hold other rows than before.
     pub(crate) may_have_written: bool,
@@ -47,7 +47,7 @@ pub(crate) struct Outcome {
 /// The numbers of a scan.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scanned {
-    /// In words.
+    /// The numbers as a sentence.
     pub(crate) text: String,
     pub(crate) is_new: bool,
     /// Songs of the collection.
@@ -56,9 +56,9 @@ pub(crate) struct Scanned {
     pub(crate) changed: u64,
     pub(crate) removed: u64,
     pub(crate) moved: u64,
-    /// Songs that could not be reached, and stay.
+    /// Songs that the scan could not reach, and that stay.
     pub(crate) kept: u64,
-    /// Files, folders and roots that could not be reached.
+    /// Files, folders and roots that the scan could not reach.
     pub(crate) unreachable: u64,
 }
 
@@ -80,7 +80,7 @@ impl From<&Report> for Scanned {
 }
 
 impl Outcome {
-    /// A scan that did not even begin.
+    /// The outcome of a scan that did not begin.
     pub(crate) fn not_begun(error: &io::Error) -> Outcome {
         let reason = Reason::new(format!("the scan cannot be started: {error}"));
         Outcome { exit_code: Exit::Failed as u8, result: Err(reason), may_have_written: false }
@@ -99,16 +99,16 @@ impl Scanner {
         Ok(Scanner { pid, begin, report, told_to_end: None })
     }
 
-    /// Tells it to end, once.
+    /// Tells the scan to end, once.
     pub(crate) fn interrupt(&mut self) {
         if self.told_to_end.is_none() {
             self.told_to_end = Some(Instant::now());
-            // If it has ended already, it will be reaped.
+            // If the scan has ended already, the master will reap it.
             let _ = kill(self.pid, Signal::SIGTERM);
         }
     }
 
-    /// Waits for the end of a scan that was told to, and kills it if that takes too long.
+    /// Waits for the end of a scan that has the order to end, and kills it if that takes too long.
     pub(crate) fn end(mut self) {
         self.interrupt();
         let until = self.told_to_end.unwrap_or(self.begin) + END_MAX;
@@ -117,17 +117,17 @@ impl Scanner {
         }
     }
 
-    /// Its report, once it has ended.
+    /// The report of a scan that has ended.
     pub(crate) fn finish(self, ended: Ended) -> Outcome {
         self.report.receive().unwrap_or_else(|| without_report(ended))
     }
 }
 
-/// A scan that was interrupted or has crashed. It may have stored everything just before.
+/// The outcome of a scan that was interrupted or has crashed. It may have stored everything just before.
 fn without_report(ended: Ended) -> Outcome {
     let exit_code = match ended {
         Ended::Code(code) => u8::try_from(code).unwrap_or(u8::MAX),
-        // The number that a shell shows.
+        // The exit code that a shell shows.
         Ended::Signal(signal) => 128 + signal as u8,
     };
     let reason = Reason::new(format!("the scan ended without a result ({ended})"));
@@ -138,8 +138,8 @@ fn without_report(ended: Ended) -> Outcome {
 fn scan(config: &Config, log: &Log, report_to: ReportTo) -> ExitCode {
     title::set("avalon: scan");
     let log = log.for_process("scan");
-    // Before there is another thread, so that all of them leave the signals to one. Signals of a terminal are for
-    // the master, which knows their meaning.
+    // This comes before another thread exists, so that all of them leave the signals to one. Signals of a
+    // terminal are for the master, which knows their meaning.
     let terminals: SigSet = [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
     let listening = terminals.thread_block().map_err(io::Error::from);
     let outcome = match listening.and_then(|()| Interrupt::listen_to(&[Signal::SIGTERM])) {
@@ -171,7 +171,7 @@ fn outcome(config: &Config, log: &Log, interrupt: &Interrupt) -> Outcome {
         Err(error) => {
             let exit = Exit::from(&error);
             let reason = Reason::new(short(&chain(&error)));
-            // After a connection that breaks during the commit, the rows may be stored or not.
+            // If a connection breaks during the commit, the rows may be stored or not.
             Outcome { exit_code: exit as u8, result: Err(reason), may_have_written: exit == Exit::Failed }
         }
     }

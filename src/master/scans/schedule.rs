@@ -1,8 +1,8 @@
 //! The times of scans of COLLECTION (`SCAN_EVERY`), and their results.
 //!
-//! The first scan begins as soon as a generation serves, each further one `SCAN_EVERY` after the end of
-//! the last, or at once if a reload has changed COLLECTION or EXCLUDE. A master that shares its addresses with
-//! another one does not scan: the other one would not learn of the new rows.
+//! The first scan begins as soon as a generation serves, and each further one `SCAN_EVERY` after the end of
+//! the last one, or at once if a reload has changed COLLECTION or EXCLUDE. A master that shares its addresses
+//! with another one does not scan, as the other one would not learn of the new rows.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,36 +30,36 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// That of this configuration.
+    /// The scope in this configuration.
     pub(crate) fn of(config: &Config) -> Self {
         Scope { folders: config.collection.clone(), exclude: config.exclude.clone() }
     }
 }
 
-/// When the next scan is due.
+/// The time of the next scan.
 #[derive(Debug, Default)]
 struct Schedule {
     every: Option<Duration>,
     scope: Scope,
-    /// That of the last scan that has begun.
+    /// The scope of the last scan that has begun.
     begun: Option<Scope>,
     ended: Option<Instant>,
     due: Option<Instant>,
 }
 
 impl Schedule {
-    /// A configuration counts from now on.
+    /// Makes a configuration the current one.
     fn configure(&mut self, every: Option<Duration>, scope: Scope, now: Instant) {
         (self.every, self.scope) = (every, scope);
         self.plan(now);
     }
 
-    /// A scan begins, if it can, by the configuration that counts.
+    /// Notes that a scan begins with the current configuration, or tries to.
     fn begins(&mut self) {
         self.begun = Some(self.scope.clone());
     }
 
-    /// A scan has ended, or could not begin.
+    /// Notes that a scan has ended, or could not begin.
     fn ended(&mut self, now: Instant) {
         self.ended = Some(now);
         self.plan(now);
@@ -72,16 +72,16 @@ impl Schedule {
     }
 }
 
-/// The scan at work, and the result of the last one.
+/// The running scan, and the result of the last one.
 #[derive(Default)]
 pub(crate) struct Scans {
     schedule: Schedule,
     scanner: Option<Scanner>,
-    /// Why the last one has failed.
+    /// The reason why the last scan failed.
     failure: Option<Reason>,
-    /// The text that was logged of the last one, and is not logged again.
+    /// The text about the last scan in the log, which the master does not log again.
     told: Option<String>,
-    /// The first generation that is sure to have all that was stored, until it serves.
+    /// The first generation that certainly has all stored rows, until it serves.
     owed: Option<u64>,
 }
 
@@ -97,28 +97,28 @@ impl Ending {
         self.outcome.result.is_ok()
     }
 
-    /// How long it took.
+    /// The duration of the scan.
     pub(crate) fn took(&self) -> Duration {
         self.took
     }
 }
 
 impl Scans {
-    /// Why the last one has failed, if it has.
+    /// The reason why the last scan failed, if it did.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failure.as_ref().map(Reason::as_str)
     }
 
-    /// When a scan is to begin, unless one runs.
+    /// The time at which a scan begins, unless one runs.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.schedule.due.filter(|_| self.scanner.is_none())
     }
 
-    /// Begins a scan of the COLLECTION of a generation. If that cannot be done, it has ended already.
+    /// Begins a scan of the COLLECTION of a generation. A scan that cannot begin counts as ended.
     pub(crate) fn begin(&mut self, of: &Generation, board: &Board, log: &Logger) -> Option<Ending> {
         self.schedule.begins();
         board.running_ms.set(now_ms());
-        // It writes no access log.
+        // A scan writes no access log.
         let first = FirstSteps::of(&of.config)
             .on_master_death(Some(Signal::SIGTERM))
             .giving_way(true)
@@ -134,7 +134,7 @@ impl Scans {
         }
     }
 
-    /// A process has ended. If it was the scan, returns its result.
+    /// Handles the end of a process. If it was the scan, returns its result.
     pub(crate) fn ended(&mut self, pid: Pid, ended: Ended) -> Option<Ending> {
         let scanner = self.scanner.take_if(|scanner| scanner.pid == pid)?;
         let took = scanner.begin.elapsed();
@@ -149,8 +149,8 @@ impl Scans {
         self.publish_next(board);
     }
 
-    /// Logs the result of a scan. `next` is the generation that a reload makes now; says whether there is to be
-    /// one, because the database may hold rows that are not served.
+    /// Logs the result of a scan. `next` is the generation that a reload makes now. Says whether that reload
+    /// is needed, because the database may hold rows that are not served.
     pub(crate) fn judge(&mut self, ending: &Ending, next: u64, log: &Logger) -> bool {
         self.tell(ending, log);
         if ending.outcome.may_have_written {
@@ -159,12 +159,12 @@ impl Scans {
         ending.is_good() && self.owed.is_some()
     }
 
-    /// A fault that lasts is logged once, not after each interval.
+    /// Logs the result of a scan; a lasting fault appears once, not after each interval.
     fn tell(&mut self, Ending { outcome, took }: &Ending, log: &Logger) {
         let scanned = match &outcome.result {
             Ok(scanned) => scanned,
             Err(reason) if self.is_news(Some(reason.as_str())) => {
-                return error!(log, "the scan has failed, what is served stays: {}", reason;
+                return error!(log, "the scan has failed, the served rows stay: {}", reason;
                     "exit_code" => outcome.exit_code);
             }
             Err(_) => return info!(log, "the scan has failed again"; "exit_code" => outcome.exit_code),
@@ -183,15 +183,16 @@ impl Scans {
         }
     }
 
-    /// The generation `number` serves, whose configuration wants a scan of this scope this often.
+    /// Notes that generation `number` serves, whose configuration asks for a scan of this scope at this
+    /// interval.
     pub(crate) fn schedule(&mut self, number: u64, every: Option<Duration>, scope: Scope, board: &Board) {
         self.schedule.configure(every, scope, Instant::now());
         self.owed.take_if(|owed| *owed <= number);
         self.publish_next(board);
     }
 
-    /// The database may hold rows that are not served: the next scan that goes well is followed by a reload, even
-    /// if it finds nothing new. `next` is the generation that a reload makes now.
+    /// Notes that the database may hold rows that are not served: a reload follows the next successful scan,
+    /// even if that finds nothing new. `next` is the generation that a reload makes now.
     pub(crate) fn owe_rows(&mut self, next: u64) {
         self.owed = Some(next);
     }
@@ -201,17 +202,17 @@ impl Scans {
         board.next_ms.set(due.map_or(0, milliseconds));
     }
 
-    /// Tells the scan at work that the server stops.
+    /// Tells the running scan that the server stops.
     pub(crate) fn interrupt(&mut self) {
         self.scanner.iter_mut().for_each(Scanner::interrupt);
     }
 
-    /// Waits for the end of a scan at work, a second at most.
+    /// Waits for the end of a running scan, for at most a second.
     pub(crate) fn end(&mut self) {
         self.scanner.take().into_iter().for_each(Scanner::end);
     }
 
-    /// Whether it is told for the first time.
+    /// Whether the log does not have this text yet.
     fn is_news(&mut self, text: Option<&str>) -> bool {
         let is_news = self.told.as_deref() != text;
         self.told = text.map(str::to_owned);

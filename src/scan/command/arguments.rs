@@ -45,7 +45,7 @@ passed over; EXCLUDE in the configuration and files named .avalonignore name mor
     mut_arg("file_timeout", stands_for("FILE_TIMEOUT"))
 )]
 pub struct Arguments {
-    /// Folders that hold the music; none: those of COLLECTION in the configuration
+    /// Folders of music; without any, those of COLLECTION in the configuration
     #[arg(value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub(super) paths: Vec<PathBuf>,
     /// Database to store in, as SQLAlchemy writes it
@@ -54,20 +54,20 @@ pub struct Arguments {
     /// Configuration file [env: AVALON_CONFIG]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) config: Option<PathBuf>,
-    /// Show nothing but errors
+    /// Show only errors
     #[arg(short, long)]
     pub(super) quiet: bool,
     /// Store an empty collection if no audio is found
     ///
-    /// Else that is refused, as a disk that is not mounted looks the same.
+    /// Otherwise the scan refuses, as an unmounted disk looks the same.
     #[arg(long, hide_short_help = true)]
     pub(super) allow_empty: bool,
-    /// Look at PATH alone; all other songs stay
+    /// Scan PATH alone; all other songs stay
     ///
     /// It lies below the folders of the collection.
     #[arg(long, requires = "paths")]
     pub(super) only: bool,
-    /// Look at the paths in FILE alone (-: standard input), one in each line, or with a NUL after
+    /// Scan the paths in FILE alone (-: standard input), one in each line, or with a NUL after
     /// each; as --only does
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub(super) files_from: Option<PathBuf>,
@@ -76,30 +76,30 @@ pub struct Arguments {
     /// Numbers and exit code are those of a real scan.
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Number of files that are read at the same time; none: as many as make it fast
+    /// Number of files to read at the same time; without it, as many as make the scan fast
     #[arg(short, long, value_name = "N", value_hint = ValueHint::Other, hide_short_help = true, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) jobs: Option<u8>,
     /// If the collection has changed, ask the running server to load it (CONTROL in the
-    /// configuration), and wait until it serves; that no server runs is no error
+    /// configuration), and wait until it serves; it is no error if no server runs
     #[arg(long, conflicts_with = "dry_run", hide_short_help = true)]
     pub(super) reload: bool,
-    /// Write a report as one JSON object to standard output, also of a scan that fails; the
+    /// Write a report as one JSON object to standard output, also for a scan that fails; the
     /// documentation holds its schema, scan-report.schema.json
     #[arg(long, hide_short_help = true)]
     pub(super) json: bool,
-    /// Tell each file that is left out, and each song that is new, read again, moved or removed
+    /// Name each file that is left out, and each song that is new, read again, moved or removed
     #[arg(short, long, conflicts_with = "quiet", hide_short_help = true)]
     pub(super) verbose: bool,
-    /// Read all files again, also those that are as the last scan left them
+    /// Read all files again, also those that are unchanged since the last scan
     #[arg(long, hide_short_help = true)]
     pub(super) full: bool,
-    /// Store the new collection, however many songs disappear
+    /// Store the new collection, even if many songs disappear
     ///
-    /// Those that cannot be reached disappear as well.
+    /// Unreachable songs disappear as well.
     #[arg(long)]
     pub(super) force: bool,
-    /// Remember files every few seconds while they are read, so that a scan that is interrupted need
-    /// not read them again; the collection itself changes at the end only
+    /// Remember files every few seconds while the scan reads them, so that after an interruption the next
+    /// scan need not read them again; the collection itself changes only at the end
     #[arg(long, conflicts_with = "dry_run", hide_short_help = true)]
     pub(super) keep_state: bool,
     /// Keep running, and scan changed files again
@@ -116,7 +116,7 @@ pub struct Arguments {
     /// Pass over files and folders that match, as .gitignore writes it; may be repeated
     #[arg(long, hide_short_help = true)]
     pub(super) exclude: Vec<String>,
-    /// Time after which a file that gives no answer counts as unreachable
+    /// Time after which a file that does not answer counts as unreachable
     #[arg(long, hide_short_help = true)]
     pub(super) file_timeout: Option<String>,
 }

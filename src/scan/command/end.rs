@@ -1,4 +1,4 @@
-//! How a scan ended: the server that loads it, the report, the exit code.
+//! The end of a scan: the reload of the server, the report, the exit code.
 
 use std::error::Error;
 use std::path::Path;
@@ -11,12 +11,12 @@ use crate::scan::json::{self, Reload};
 use crate::scan::reload::{Reloaded, reload};
 use crate::scan::{Account, Exit, Interrupt, Job, Loss, Report};
 
-/// How a scan ended.
+/// The end of a scan.
 pub(super) struct End<'a> {
     pub(super) exit: Exit,
     pub(super) report: Option<&'a Report>,
     pub(super) losses: &'a [Loss],
-    /// Why it failed.
+    /// The reason of its failure.
     pub(super) error: Option<String>,
     pub(super) reload: Reload,
 }

@@ -14,7 +14,7 @@ const BIT_RATES: [u32; 19] =
 const CHANNELS: [u16; 8] = [2, 1, 2, 3, 3, 4, 4, 5];
 /// Samples of a block, of which a frame has up to six.
 const BLOCK_SAMPLES: u32 = 256;
-/// The bit stream's number from which on it is E-AC-3.
+/// The number of a bit stream from which on the format is E-AC-3.
 const ENHANCED: u8 = 11;
 
 /// Reports whether AC-3 begins here; behind junk only if the name vouches for it.
@@ -55,7 +55,7 @@ fn plain(head: &[u8; 7], number: u8) -> Option<Frame> {
     // A frame is 1536 samples in words of two bytes; at 44,100 every other one is a word longer.
     let words = kbits * 96_000 / full_rate + u32::from(code == 1) * (size as u32 & 1);
     let mode = head[6] >> 5;
-    // The flag for low frequencies stands behind levels that depend on the mode.
+    // The position of the flag for low frequencies depends on the mode, as some modes have levels before it.
     let levels =
         2 * u32::from(mode & 1 == 1 && mode != 1) + 2 * u32::from(mode & 4 != 0) + 2 * u32::from(mode == 2);
     let low = u16::from(head[6] >> (4 - levels.min(4)) & 1);

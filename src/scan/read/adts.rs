@@ -1,5 +1,4 @@
-//! AAC without a container: ADTS, a chain of frames that is counted, and ADIF, one header
-//! that tells the bit rate.
+//! AAC without a container: ADTS, whose frames the reader counts, and ADIF, whose header states the bit rate.
 
 use std::io;
 
@@ -92,7 +91,7 @@ fn channels(bits: &mut Bits<'_>) -> u16 {
     let elements = bits.take(4) + bits.take(4) + bits.take(4);
     let low = bits.take(2);
     bits.skip(3 + 4);
-    // How to mix down: one or two channels in four bits each, a matrix in three.
+    // Mixing down: one or two channels take four bits each, a matrix three.
     for len in [4, 4, 3] {
         if bits.take(1) == 1 {
             bits.skip(len);

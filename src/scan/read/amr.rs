@@ -1,5 +1,5 @@
-//! AMR, the speech of telephones: frames of 20 ms, whose first byte tells their size. No
-//! index tells how many there are.
+//! AMR, the speech of telephones: frames of 20 ms, whose first byte states their size. No index gives their
+//! number.
 
 use std::time::Duration;
 

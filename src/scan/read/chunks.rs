@@ -15,7 +15,7 @@ const CHUNKS_MAX: usize = 10_000;
 const ZEROS_MAX: u64 = 16;
 /// Most comparisons of a name in one window.
 const NAMES_MAX: usize = 64;
-/// Distance from the first chunk within which a chunk is searched by its name.
+/// Distance from the first chunk within which the reader searches a chunk by its name.
 const SEARCH_MAX: u64 = 4 * WINDOW as u64;
 
 /// How a container writes the heads of its chunks.
@@ -78,7 +78,7 @@ impl Layout {
 /// A chunk. Offsets are those of the view in which it was found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chunk {
-    /// The name; one of four bytes is followed by zeros.
+    /// The name; zeros follow one of four bytes.
     name: [u8; 16],
     /// Bytes of the body as its head states them.
     pub(super) claimed: u64,
@@ -171,8 +171,8 @@ impl Chunks {
         Ok(Some(Chunk { name, claimed, from, to }))
     }
 
-    /// Returns the next chunk. If there is none and a chunk named `wanted` is still missing,
-    /// returns the first of that name near the first chunk: an earlier size was wrong.
+    /// Returns the next chunk. If there is none and a chunk named `wanted` is still missing, returns the
+    /// first of that name near the first chunk: then an earlier size was wrong.
     ///
     /// # Errors
     /// Those of reading.
@@ -276,12 +276,12 @@ pub(super) fn number(bytes: &[u8], at: usize, len: usize, order: ByteOrder) -> u
     })
 }
 
-/// Returns a number of two bytes, as [`number`] gives it.
+/// Returns a number of two bytes, as [`number`] does.
 pub(super) fn number16(bytes: &[u8], at: usize, order: ByteOrder) -> u16 {
     number(bytes, at, 2, order) as u16
 }
 
-/// Returns a number of four bytes, as [`number`] gives it.
+/// Returns a number of four bytes, as [`number`] does.
 pub(super) fn number32(bytes: &[u8], at: usize, order: ByteOrder) -> u32 {
     number(bytes, at, 4, order) as u32
 }

@@ -129,7 +129,7 @@ impl Description {
         sound.bit_depth = u16::try_from(self.bits).unwrap_or(0);
     }
 
-    /// Finds the length: by the bytes where all packets are of one size, else by the packets.
+    /// Finds the length: from the bytes if all packets have one size, else from the packets.
     fn measure(&self, data: &Chunk, packets: Packets, reading: &mut Reading) {
         let bytes = data.len().saturating_sub(EDITS_LEN);
         let per_packet = u64::from(self.packet_frames);
@@ -209,7 +209,7 @@ fn string_end(source: &mut Source, from: u64, to: u64) -> io::Result<Option<u64>
     let mut at = from;
     let to = to.min(from.saturating_add(STRING_MAX));
     while at < to {
-        // A short look is enough for most strings, and saves a read behind the window.
+        // A short piece is enough for most strings, and saves a read behind the window.
         let wanted = if at == from { 64 } else { 4096 };
         let bytes = source.bytes(at, wanted.min(usize::try_from(to - at).unwrap_or(wanted)))?;
         if let Some(index) = bytes.iter().position(|byte| *byte == 0) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::source::{Source, WINDOW};
 use super::tags::Reading;
 
-/// How far to look for the first frame behind junk; mutagen looks as far.
+/// The distance within which the first frame may follow junk; mutagen searches as far.
 pub(super) const JUNK_MAX: u64 = 1 << 20;
 /// Length of a chain of frames that is no coincidence.
 const ENOUGH: usize = 4;
@@ -18,7 +18,7 @@ const FEW: usize = 2;
 const TRIES_MAX: usize = 16 << 20;
 /// Bytes that are fetched at once to walk over all frames.
 const BULK: usize = 4 * WINDOW;
-/// No frame of these formats is longer, its successor's header included.
+/// No frame of these formats is longer than this, including the header of the next frame.
 const REACH: usize = 9 * 1024;
 /// Places of a file where bit rates are compared, besides its end.
 const PROBES: u64 = 4;
@@ -32,10 +32,10 @@ pub(super) struct Frame {
     pub(super) samples: u32,
     /// Samples per second.
     pub(super) sample_rate: u32,
-    /// Bits per second; 0 where a header does not tell it.
+    /// Bits per second; 0 if the header does not state it.
     pub(super) bit_rate: u32,
     pub(super) channels: u16,
-    /// Fields that all frames of one stream share.
+    /// The fields that all frames of one stream share, as a number.
     pub(super) kind: u32,
     /// Whether the frame has a mark that is no coincidence.
     pub(super) is_sure: bool,

@@ -1,4 +1,4 @@
-//! One file: is it audio, how long does it play, and what do its tags say?
+//! One file: whether it is audio, its playing time, and the values of its tags.
 //!
 //! `probe` finds the format by the content, and each format has its own reader. A reader asks
 //! `source` for the bytes it needs and fills a [`Reading`]. This file reads the tags around the
@@ -95,7 +95,7 @@ pub fn try_bytes(name: &Path, bytes: Vec<u8>) -> Trial {
     }
 }
 
-/// The result of a look at one file.
+/// The result of reading one file.
 pub(super) struct Look {
     /// The stamps of the file before it was read.
     pub(super) stamps: Stamps,

@@ -60,7 +60,7 @@ fn read_old(version: u16, header: [u8; OLD_LEN], reading: &mut Reading) -> u64 {
         (_, true) => 24,
         _ => 0,
     };
-    // Extra high compression (4000) took longer frames earlier than the others.
+    // Extra high compression (4000) used longer frames earlier than the other levels.
     let per_frame = match version {
         3950.. => 73_728 * 4,
         3900.. => 73_728,

@@ -19,7 +19,7 @@ const BIT_RATES: [[u32; 14]; 5] = [
 const SAMPLE_RATES: [u32; 3] = [44_100, 48_000, 32_000];
 /// Offset of a VBRI header in its frame.
 const VBRI_AT: usize = 36;
-/// Most bytes of a frame in which an index is looked for.
+/// Most bytes of a frame in which to search an index.
 const INDEX_LEN: usize = 256;
 
 /// Reports whether MPEG audio begins here. Without a name or a tag that vouches for it, junk before

@@ -47,7 +47,7 @@ pub(super) fn read(source: &mut Source, reading: &mut Reading) -> Result<(), Unr
 fn sv7(head: &[u8; HEADER_LEN]) -> (u64, u32) {
     let (frames, flags, gapless) = (le32(head, 4), le32(head, 8), le32(head, 20));
     let samples = u64::from(frames) * FRAME_SAMPLES;
-    // The last frame may tell how many samples of it count.
+    // The last frame may state how many of its samples count.
     let last = u64::from(gapless >> 20 & 0x7ff);
     let left_out = match (gapless >> 31 == 1, last) {
         (true, 1..FRAME_SAMPLES) => FRAME_SAMPLES - last,
@@ -91,7 +91,7 @@ fn read_packets(source: &mut Source, reading: &mut Reading) -> Result<(), Unread
     Err(Unread::Broken("nothing in it tells its format".to_owned()))
 }
 
-/// Returns the samples that a packet about the stream tells, and the two bytes of its format.
+/// Returns the samples in a packet about the stream, and the two bytes of its format.
 fn stream(mut packet: &[u8]) -> Option<(u64, [u8; 2])> {
     let (samples, silence) = (variable(&mut packet)?, variable(&mut packet)?);
     Some((samples.saturating_sub(silence), *packet.first_chunk()?))

@@ -17,7 +17,7 @@ const HEAD: usize = 0;
 const TAIL: usize = 1;
 const MOVING: [usize; 2] = [2, 3];
 
-/// Where bytes come from.
+/// The storage of the bytes.
 pub(in crate::scan) trait Storage: Send {
     /// Reads at an offset, as `pread` does.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
@@ -149,7 +149,7 @@ impl Source {
         Ok(self.bytes(at, N)?.try_into().ok())
     }
 
-    /// Returns the bytes at `at`, at most `len` and at most `cap`, copied. `cap` bounds the memory.
+    /// Returns the bytes at `at`, at most `len` and at most `cap`, as a copy. `cap` bounds the memory.
     ///
     /// # Errors
     /// Those of reading.

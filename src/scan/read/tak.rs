@@ -1,4 +1,4 @@
-//! TAK: blocks of metadata, one of which tells the format, followed by frames.
+//! TAK: blocks of metadata, one of which states the format, followed by frames.
 
 use super::frames;
 use super::source::Source;

@@ -1,7 +1,7 @@
 //! The bytes of a tag as text, in the encodings that taggers use. No bytes are refused: invalid
 //! ones become U+FFFD, and the caller learns of it.
 
-/// How a text is encoded.
+/// The encoding of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::scan) enum Encoding {
     Utf8,
@@ -20,7 +20,7 @@ impl Encoding {
     }
 }
 
-/// Which byte of a unit comes first.
+/// The order of the bytes of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::scan) enum ByteOrder {
     Little,

@@ -34,7 +34,7 @@ struct Block {
     at: u64,
     /// Bytes with the header.
     len: u64,
-    /// Samples of the file, if the block tells it.
+    /// Samples of the file, if the block states them.
     total: Option<u64>,
     /// Number of the first sample.
     index: u64,
@@ -125,7 +125,7 @@ fn read_parts(source: &mut Source, block: Block, mut rate: u32, reading: &mut Re
 
 /// Returns the samples from a block on to the last one, by walking from block to block.
 fn count(source: &mut Source, first: Block) -> io::Result<u64> {
-    // The last block states its place; it is mostly near the end.
+    // The last block states its place, and is usually near the end.
     let from = source.len().saturating_sub(WINDOW as u64).max(first.at);
     let bytes = source.bytes(from, WINDOW)?;
     let marks = memchr::memmem::rfind_iter(bytes, b"wvpk").map(|at| from + at as u64);

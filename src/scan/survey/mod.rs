@@ -56,7 +56,7 @@ pub(super) struct Survey<'a> {
     pub(super) skips: Skips,
     /// Number of files and other entries that are not folders.
     pub(super) found: usize,
-    /// Files that were looked into.
+    /// Files that the scan opened and read.
     pub(super) read: usize,
     /// Number of unchanged files.
     pub(super) unchanged: usize,
@@ -64,7 +64,7 @@ pub(super) struct Survey<'a> {
     pub(super) songs: usize,
     /// Songs in files in which the last scan knew none.
     pub(super) added: usize,
-    /// Bytes of the files that were looked into.
+    /// Bytes of these files.
     pub(super) bytes: u64,
     suspects: Suspects,
     told: usize,
@@ -244,7 +244,7 @@ impl<'a> Survey<'a> {
                 self.skip_quietly(Reason::Excluded, &path, plan);
                 self.excluded.insert(path);
             }
-            // Such disks have one beside each file.
+            // Such disks have an Apple double file beside each file.
             Kind::AppleDouble if !plan.verbose => self.skips.add(Reason::AppleDouble, &path, None),
             Kind::AppleDouble => self.skip_quietly(Reason::AppleDouble, &path, plan),
             Kind::LinkedFolder => {

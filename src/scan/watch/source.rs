@@ -42,7 +42,7 @@ impl Source {
         let listener = Listener {
             source: source.clone(),
             inotify: inotify.clone().ok(),
-            // Without it, mounts are noticed by the next whole pass.
+            // Without it, the next whole pass notices mounts.
             mounts: File::open(MOUNTS).ok(),
             around: Mounts::read().map(|mounts| mounts.around(&folders)).unwrap_or_default(),
             folders,

@@ -24,7 +24,7 @@ const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_MOVE_SELF)
     .union(AddWatchFlags::IN_ONLYDIR);
 
-/// How changes in a folder are noticed.
+/// The way in which the watch notices changes in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Watch {
     /// The kernel reports them.

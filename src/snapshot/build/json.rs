@@ -32,7 +32,7 @@ pub(in crate::snapshot) fn append_song(
     text.extend_from_slice(b"},");
 }
 
-/// Appends what a song says of itself, up to the name of its album.
+/// Appends the song's own fields, up to the name of its album.
 pub(in crate::snapshot) fn append_own(text: &mut Vec<u8>, song: &SongValues<'_>) {
     append_id(text, "{\"id\":", song.id);
     append_text(text, ",\"name\":", song.name);
@@ -55,13 +55,13 @@ fn append_number(text: &mut Vec<u8>, before: &str, number: Option<i64>) {
     match number {
         None => text.extend_from_slice(b"null"),
         Some(number) => {
-            // A vector takes everything.
+            // A write to a vector does not fail.
             let _ = write!(text, "{number}");
         }
     }
 }
 
-/// Runs that need no escape are copied whole: nearly every name is one such run.
+/// Appends a text or null. Runs without escapes are copied whole: nearly every name is one such run.
 fn append_text(text: &mut Vec<u8>, before: &str, value: Option<&[u8]>) {
     text.extend_from_slice(before.as_bytes());
     let Some(value) = value else {

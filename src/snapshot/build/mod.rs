@@ -1,4 +1,4 @@
-//! From rows to bytes: sorted, indexed, deterministic. Knows no database and no HTTP.
+//! From rows to bytes: sorted, indexed, deterministic. The module knows neither databases nor HTTP.
 
 mod error;
 pub(super) mod json;
@@ -27,11 +27,11 @@ use crate::model::{Kind, PerOwner};
 use crate::rows::Rows;
 use crate::rows::scratch::Folder;
 
-/// The fewest word suffixes that are kept outside of memory.
+/// The fewest word suffixes for which the build uses storage outside of memory.
 const RUN_LEAST: usize = 1 << 19;
 
-/// Writes the snapshot of `rows` to `out`, from its beginning. The same rows, in
-/// whatever order, give the same bytes.
+/// Writes the snapshot of `rows` to `out`, from its beginning. The same rows give the same bytes in any
+/// order.
 ///
 /// Memory holds fewer than a hundred bytes for each song; texts, records and the runs of the largest sort are in
 /// temporary files of the folder of the rows.
@@ -42,8 +42,8 @@ pub fn build<W: Write + Seek>(rows: &Rows, out: W) -> Result<(), BuildError> {
     build_as(rows, VERSION, out)
 }
 
-/// The same in another version of the format, one of [`super::VERSIONS`]. Equal rows have equal hashes in versions
-/// whose sections are the same.
+/// Writes the snapshot in another version of the format, one of [`super::VERSIONS`]. Equal rows have equal
+/// hashes in versions whose sections are the same.
 ///
 /// # Errors
 /// As [`build`].
@@ -51,7 +51,7 @@ pub fn build_as<W: Write + Seek>(rows: &Rows, version: u32, out: W) -> Result<()
     build_with(rows, version, Levels::default(), RUN_LEAST, out)
 }
 
-/// The same with other levels of compression, and with `run_least` or more suffixes in memory.
+/// Writes the snapshot with other levels of compression, and with `run_least` or more suffixes in memory.
 pub(in crate::snapshot) fn build_with<W: Write + Seek>(
     rows: &Rows,
     version: u32,
@@ -63,7 +63,7 @@ pub(in crate::snapshot) fn build_with<W: Write + Seek>(
     let names = PerOwner::try_new(|owner| SortedNames::new(owner, &names[owner]))?;
     let sorted = SortedSongs::new(songs, by_id, &names, folder)?;
     let run_len = run_least.max(sorted.count() as usize);
-    // Without songs a list has a warning in its end.
+    // The end of a list without songs holds a warning.
     let with_songs = sorted.count() != 0;
     let pack = || PerOwner::new(|owner| with_songs.then(|| names[owner].pack(levels)).transpose());
     let (packed, sections) = at_once(pack, || write_all(&sorted, &names, run_len, folder, out));

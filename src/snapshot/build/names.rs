@@ -22,8 +22,8 @@ use crate::text;
 pub(super) struct SortedNames<'a> {
     owner: Owner,
     names: &'a Names,
-    /// From the rank by id, by which rows refer to names, to the index in default order. So it is also the order by
-    /// id of the indexes.
+    /// From the rank by id, with which rows refer to names, to the index in default order. So it also lists
+    /// the indexes in order of id.
     pub(super) by_id: Vec<u32>,
     /// From the index in default order to the rank by id.
     pub(super) id_rank: Vec<u32>,
@@ -34,25 +34,25 @@ impl<'a> SortedNames<'a> {
     pub(super) fn new(owner: Owner, names: &'a Names) -> Result<Self, BuildError> {
         BuildError::check_count(Kind::Of(owner), names.len())?;
         let keys = names.indexes().map(|at| text_key(names.bytes(at)));
-        // Ties are broken by the index, which is the rank by id.
+        // The index, which is the rank by id, breaks ties.
         let order = sorted(keys, |a, b| names.bytes(a).cmp(names.bytes(b)));
         let name_rank = name_ranks(names, &order);
         Ok(SortedNames { owner, names, by_id: inverse(&order), id_rank: order, name_rank })
     }
 
-    /// How many there are.
+    /// The number of names.
     pub(super) fn count(&self) -> u32 {
-        // Checked in `new`.
+        // `new` has checked that it fits.
         self.id_rank.len() as u32
     }
 
-    /// Id and name of the one at `at` in default order.
+    /// Id and name at `at` in default order.
     pub(super) fn named(&self, at: u32) -> (Uuid, &'a [u8]) {
         let at = self.id_rank[at as usize];
         (self.names.id(at), self.names.bytes(at))
     }
 
-    /// Writes everything but the songs of each and the compressed list.
+    /// Writes everything except the songs of each name and the compressed list.
     pub(super) fn write<W: Write + Seek>(
         &self,
         run_len: usize,
@@ -103,7 +103,7 @@ impl<'a> SortedNames<'a> {
     }
 }
 
-/// Ranks of the names, by the index in default order.
+/// Ranks of the names, indexed by their place in default order.
 fn name_ranks(names: &Names, order: &[u32]) -> Vec<u32> {
     let mut rank = 0;
     let mut ranks = vec![0; order.len()];

@@ -7,12 +7,12 @@ use std::cmp::Ordering;
 pub(in crate::snapshot) struct Ranked {
     /// Indexes sorted by value, ties by index.
     pub(in crate::snapshot) order: Vec<u32>,
-    /// By index. Ranks are dense, and equal values have equal ranks.
+    /// The rank of each index. Ranks are dense, and equal values have equal ranks.
     pub(in crate::snapshot) rank: Vec<u32>,
 }
 
-/// Sorts the indexes of `keys`, ties by index. A key says as much about a value as it can; `compare` tells
-/// values of equal keys apart.
+/// Sorts the indexes of `keys`, ties by index. A key holds as much of a value as it can; `compare` decides
+/// between values with equal keys.
 pub(in crate::snapshot) fn sorted<K: Ord>(
     keys: impl Iterator<Item = K>,
     compare: impl Fn(u32, u32) -> Ordering,
@@ -24,7 +24,7 @@ pub(in crate::snapshot) fn sorted<K: Ord>(
     keyed.into_iter().map(|(_, at)| at).collect()
 }
 
-/// As [`sorted`], and ranks.
+/// Sorts as [`sorted`] does, and computes ranks.
 pub(in crate::snapshot) fn ranked<K: Ord>(
     keys: impl Iterator<Item = K>,
     compare: impl Fn(u32, u32) -> Ordering,
@@ -41,7 +41,8 @@ pub(in crate::snapshot) fn ranked<K: Ord>(
     Ranked { order: keyed.into_iter().map(|(_, at)| at).collect(), rank }
 }
 
-/// Indexes sorted by their ranks, each below `count`, ties by index: counted, not compared.
+/// Indexes sorted by their ranks, each below `count`, ties by index. This is a counting sort, without
+/// comparisons.
 pub(in crate::snapshot) fn by_rank(count: usize, ranks: impl Iterator<Item = u32> + Clone) -> Vec<u32> {
     let mut next = vec![0_u32; count + 1];
     ranks.clone().for_each(|rank| next[rank as usize + 1] += 1);
@@ -57,8 +58,8 @@ pub(in crate::snapshot) fn by_rank(count: usize, ranks: impl Iterator<Item = u32
     order
 }
 
-/// The first bytes of a text as a number that compares as they do. A shorter text is filled with
-/// zeros, so equal numbers do not tell that texts are equal.
+/// The first bytes of a text as a number that compares in the same way. A shorter text is filled with zeros,
+/// so equal numbers do not mean equal texts.
 pub(in crate::snapshot) fn text_key(text: &[u8]) -> u128 {
     let mut key = [0; 16];
     let len = text.len().min(key.len());
@@ -66,7 +67,7 @@ pub(in crate::snapshot) fn text_key(text: &[u8]) -> u128 {
     u128::from_be_bytes(key)
 }
 
-/// Where each index stands in `order`, a permutation.
+/// The place of each index in `order`, a permutation.
 pub(in crate::snapshot) fn inverse(order: &[u32]) -> Vec<u32> {
     let mut places = vec![0; order.len()];
     for (place, &at) in order.iter().enumerate() {

@@ -8,7 +8,7 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 
 use crate::snapshot::format::{LIST_HEAD, LIST_TAIL, PACKED_LEAST};
 
-/// How hard to compress.
+/// The levels of compression.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::snapshot) struct Levels {
     pub(in crate::snapshot) gzip: u32,
@@ -16,8 +16,8 @@ pub(in crate::snapshot) struct Levels {
 }
 
 impl Default for Levels {
-    /// These levels take a fraction of a second for a million songs. Higher ones take ten times as long
-    /// and save one more hundredth.
+    /// These levels take a fraction of a second for a million songs. Higher ones take ten times as long and
+    /// save another hundredth of the bytes.
     fn default() -> Self {
         Levels { gzip: 6, zstd: 6 }
     }
@@ -29,8 +29,8 @@ pub(in crate::snapshot) struct Packed {
     pub(in crate::snapshot) zstd: Vec<u8>,
 }
 
-/// Packs a list of `count` entities, if their texts are long enough. `append` gives the text of each, with
-/// a comma behind it.
+/// Packs a list of `count` entities, if their texts are long enough. `append` appends the text of each, with
+/// a comma.
 pub(in crate::snapshot) fn pack(
     levels: Levels,
     count: u32,

@@ -1,12 +1,12 @@
-//! Two tasks at once, where the machine has time for both.
+//! Runs two tasks at once, where the machine has time for both.
 
 use std::panic::resume_unwind;
 use std::thread;
 
-/// Runs `one` on a second thread, if the kernel grants one, and `other` here.
+/// Runs `one` on a second thread, if the kernel grants one, and `other` on this thread.
 ///
-/// A process that gives way to others runs them one after the other: with an idle processor
-/// left over, urgent work need not wait until the kernel takes one away from this process.
+/// A process that gives way to others runs the tasks one after the other. So a processor stays idle, and
+/// urgent work need not wait until the kernel takes one away from this process.
 pub(super) fn at_once<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
     if gives_way() {
         return (one(), other());

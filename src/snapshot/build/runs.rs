@@ -1,4 +1,4 @@
-//! Sorts more items than memory holds: runs that are sorted in memory and kept outside of it, and merged.
+//! Sorts more items than memory holds: it sorts runs in memory, stores them outside of it, and merges them.
 
 use std::cmp::Ordering;
 use std::io;
@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::error::BuildError;
 use crate::rows::scratch::{Folder, Scratch, Stored};
 
-/// Items that come in, in any order.
+/// Collects items in any order.
 pub(super) struct Runs<T> {
     folder: Folder,
     /// Items of a run.
@@ -34,7 +34,7 @@ impl<T: Item> Runs<T> {
         Runs { folder: folder.clone(), len: len.max(1), current: Vec::new(), sorted: Vec::new() }
     }
 
-    /// Adds an item. No two compare as equal.
+    /// Adds an item. No two items may compare as equal.
     pub(super) fn push(&mut self, item: T, compare: impl Fn(&T, &T) -> Ordering) -> Result<(), BuildError> {
         if self.current.len() == self.len {
             self.current.sort_unstable_by(compare);
@@ -67,7 +67,7 @@ impl<T: Item> Sorted<T> {
     /// The items.
     ///
     /// # Errors
-    /// The storage holds no whole items, which cannot be.
+    /// The storage does not hold whole items, which is impossible.
     pub(super) fn items(&self) -> Result<&[T], BuildError> {
         match self {
             Sorted::Memory(sorted) => Ok(sorted),
@@ -80,7 +80,7 @@ fn items<T: Item>(run: &Stored) -> Result<&[T], BuildError> {
     <[T]>::ref_from_bytes(run).map_err(|_| io::Error::other("a run has a part of an item").into())
 }
 
-/// Visits the items of all runs in order: a heap holds the runs, the one with the least item on top.
+/// Visits the items of all runs in order: a heap holds the runs, with the least item on top.
 fn merge<T>(
     mut runs: Vec<&[T]>,
     compare: impl Fn(&T, &T) -> Ordering,

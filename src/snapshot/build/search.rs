@@ -1,5 +1,5 @@
-//! The tables in which queries look words up: search forms, word suffixes sorted by their text, and
-//! the sets of songs that the commonest beginnings of words match.
+//! The tables for look-ups of words: search forms, word suffixes sorted by their text, and the sets of songs
+//! that the commonest beginnings of words match.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ struct SortedSuffix {
 }
 
 impl Search {
-    /// Keeps no more than `run_len` suffixes in memory while they are sorted.
+    /// Keeps at most `run_len` suffixes in memory while it sorts them.
     pub(super) fn new<'a>(
         count: u32,
         run_len: usize,
@@ -78,8 +78,8 @@ impl Search {
         Ok(())
     }
 
-    /// Whether the text of `suffix` begins with `prefix`. The key decides it for all short prefixes,
-    /// except for those with a zero byte, which may stand behind the end of the text.
+    /// Whether the text of `suffix` begins with `prefix`. The key decides this for all short prefixes, except
+    /// those with a zero byte, which may follow the end of the text.
     fn begins_with(&self, suffix: &SortedSuffix, prefix: &[u8]) -> bool {
         if prefix.len() > suffix.key.len() || prefix.contains(&0) {
             return suffix.text(&self.forms).starts_with(prefix);
@@ -109,7 +109,7 @@ impl Search {
 }
 
 impl SortedSuffix {
-    /// `start` fits, as the length of the form was checked.
+    /// `start` fits, as the caller has checked the length of the form.
     fn new(form: &[u8], entity: u32, start: usize) -> Self {
         let key = text_key(&form[start..]).to_be_bytes();
         SortedSuffix { key, entity: entity.into(), start: (start as u32).into() }
@@ -140,7 +140,7 @@ pub(in crate::snapshot) fn beginning(text: &[u8], chars: usize) -> Option<&[u8]>
 pub(in crate::snapshot) enum Postings<'a> {
     /// The entity is the song.
     Itself,
-    /// From one offset to the next, in the list of all songs or in another one.
+    /// The songs between two offsets in the list of all songs, or in another list.
     Lists(&'a [u32], Option<&'a [u32]>),
 }
 
@@ -165,8 +165,8 @@ impl Postings<'_> {
     }
 }
 
-/// Writes the sets of songs of all beginnings that match many songs. They are bitmaps, because lists
-/// would be longer. They are stored, because of all queries these would take the longest.
+/// Writes the sets of songs for all beginnings that match many songs. They are bitmaps, because lists would
+/// be longer. The snapshot stores them because queries for them would take the longest.
 pub(super) fn write_sets<W: Write + Seek>(
     songs: u32,
     searches: &[(&Search, Postings<'_>)],

@@ -1,4 +1,4 @@
-//! Writes sections one after the other, and the table and the header by which they are found.
+//! Writes sections one after the other, then the table and the header that locate them.
 
 use std::io::{Seek, SeekFrom, Write};
 
@@ -15,7 +15,7 @@ use crate::snapshot::format::{
 /// Bytes that are gathered before they are hashed and written.
 const BUFFER_LEN: usize = 1 << 20;
 
-/// Writes sections one after the other and remembers where they are.
+/// Writes sections one after the other, and remembers their offsets.
 pub(in crate::snapshot) struct Sections<W> {
     out: W,
     buffer: Vec<u8>,
@@ -44,7 +44,7 @@ impl<W: Write + Seek> Sections<W> {
         if self.buffer.len() >= BUFFER_LEN { self.flush() } else { Ok(()) }
     }
 
-    /// Many bytes pass the buffer by. They are hashed in parts that the processor still has at hand.
+    /// Many bytes bypass the buffer. This hashes them in parts that are still in the processor's cache.
     fn append_run(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
         self.flush()?;
         for part in bytes.chunks(BUFFER_LEN / 4) {
@@ -124,7 +124,7 @@ impl<W: Write + Seek> Sections<W> {
         Ok(())
     }
 
-    /// `count` texts without gaps, and where each begins.
+    /// Writes `count` texts without gaps, and the offset of each.
     pub(in crate::snapshot) fn texts(
         &mut self,
         kind: Kind,
@@ -151,7 +151,7 @@ impl<W: Write + Seek> Sections<W> {
         Ok(())
     }
 
-    /// The content is complete: only compressed lists follow, which are not part of its hash.
+    /// Ends the content: only compressed lists follow, which are not part of its hash.
     pub(in crate::snapshot) fn end_content(&mut self) -> Result<(), BuildError> {
         self.align()?;
         self.flush()?;
@@ -159,7 +159,7 @@ impl<W: Write + Seek> Sections<W> {
         Ok(())
     }
 
-    /// Writes the table, and last the header: a torn snapshot has none.
+    /// Writes the table, and the header last: a torn snapshot has no header.
     pub(in crate::snapshot) fn finish(mut self, version: u32) -> Result<(), BuildError> {
         self.align()?;
         let table = self.position;

@@ -59,7 +59,7 @@ impl OwnedPostings {
     }
 }
 
-/// Songs in default order, with the indexes of their owners in theirs.
+/// Songs in default order, with the default-order indexes of their owners.
 pub(super) struct SortedSongs<'a> {
     songs: Songs,
     names: &'a PerOwner<SortedNames<'a>>,
@@ -68,7 +68,7 @@ pub(super) struct SortedSongs<'a> {
 }
 
 impl<'a> SortedSongs<'a> {
-    /// Of the `songs` those whose indexes are in `ids`, which are by ascending id.
+    /// The songs of `songs` whose indexes are in `ids`, which is sorted by id.
     pub(super) fn new(
         songs: &Songs,
         ids: &[u32],
@@ -80,7 +80,7 @@ impl<'a> SortedSongs<'a> {
         let place = |at: u32| (moved(Owner::Artist, at), moved(Owner::Album, at));
         let name = |rank: u32| songs.get(ids[rank as usize]).name;
         let keys = ids.iter().map(|&at| (place(at), songs.get(at).track));
-        // Ties are broken by the index, which is the rank by id.
+        // The index, which is the rank by id, breaks ties.
         let id_rank = sorted(keys, |a, b| name(a).cmp(&name(b)));
         let mut owners = PerOwner::new(|_| Vec::with_capacity(ids.len()));
         let mut gathered = SongsWriter::new(folder);
@@ -93,9 +93,9 @@ impl<'a> SortedSongs<'a> {
         Ok(SortedSongs { songs: gathered.finish()?, names, owners, id_rank })
     }
 
-    /// How many there are.
+    /// The number of songs.
     pub(super) fn count(&self) -> u32 {
-        // Checked in `new`.
+        // `new` has checked that it fits.
         self.id_rank.len() as u32
     }
 
@@ -108,7 +108,7 @@ impl<'a> SortedSongs<'a> {
         OwnedPostings::write(owner, self.names[owner].count(), &self.owners[owner], out)
     }
 
-    /// Writes the columns of songs but their sets.
+    /// Writes the columns of songs, except their sets.
     pub(super) fn write<W: Write + Seek>(
         &self,
         run_len: usize,
@@ -158,7 +158,8 @@ impl<'a> SortedSongs<'a> {
     }
 }
 
-/// Writes the orders of songs by their owners' names and ids; `ranks` has those of the owners, by name and by id.
+/// Writes the orders of songs by their owners' names and ids; `ranks` holds the ranks of the owners, by name
+/// and by id.
 pub(in crate::snapshot) fn write_owner_orders<W: Write + Seek>(
     owners: &PerOwner<Vec<u32>>,
     ranks: &PerOwner<(&[u32], &[u32])>,

@@ -1,16 +1,16 @@
-//! Texts without gaps, kept outside of memory, and where each begins.
+//! Texts without gaps, stored outside of memory, and the offset of each.
 
 use super::error::BuildError;
 use crate::rows::scratch::{Folder, Scratch, Stored};
 
-/// Texts while they come in.
+/// Collects texts.
 pub(super) struct TextsWriter {
     bytes: Scratch,
     starts: Vec<u64>,
 }
 
 impl TextsWriter {
-    /// No texts yet; there will be `count`.
+    /// Begins without a text; the caller adds `count` of them.
     pub(super) fn new(count: u32, folder: &Folder) -> Self {
         let mut starts = Vec::with_capacity(count as usize + 1);
         starts.push(0);
@@ -35,9 +35,9 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// How many there are.
+    /// The number of texts.
     pub(super) fn count(&self) -> u32 {
-        // A text has the index of an entity.
+        // Each text has the index of an entity.
         (self.starts.len() - 1) as u32
     }
 

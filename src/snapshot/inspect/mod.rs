@@ -1,5 +1,5 @@
-//! A report on a snapshot: its sections, whether it is intact, and for typical queries the plan and
-//! the time.
+//! A report on a snapshot: its sections, the result of its checks, and for typical queries the plan and the
+//! time.
 
 mod typical;
 
@@ -63,8 +63,8 @@ fn sections(bytes: &[u8], songs: u32, text: &mut String) -> Result<(), OpenError
     Ok(())
 }
 
-/// Plans of typical queries about songs, and their times from the question to the places of all bytes
-/// of the answer.
+/// Plans of typical queries about songs, and their times from the question until all bytes of the answer are
+/// located.
 fn timings(snapshot: &Snapshot<'_>, text: &mut String) {
     let kind = Kind::Song;
     let _ = writeln!(text, "\n{:>12} {:<PLAN_WIDTH$} {:>10} query", "median us", "plan", "entities");

@@ -1,4 +1,4 @@
-//! Sets of entities as bitmaps: stored in the snapshot, or made by a query.
+//! Sets of entities as bitmaps, stored in the snapshot or made by a query.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -114,7 +114,7 @@ impl<'a> Bits<'a> {
         Cursor { at: self.words_len(), word: 0 }
     }
 
-    /// The next run of neighbours from where `cursor` stands, with at most `most` of them.
+    /// The next run of neighbours from the place of `cursor`, with at most `most` of them.
     pub(crate) fn next_run(&self, cursor: &mut Cursor, most: usize) -> Option<Range<u32>> {
         let first = cursor.next(self)?;
         let mut run = first..first + 1;

@@ -29,10 +29,10 @@ pub enum OpenError {
     },
     /// Bytes have changed since the snapshot was written.
     Checksum,
-    /// The hash in the header is not that of the content, though no byte has changed: the program that wrote the
-    /// snapshot is wrong.
+    /// The hash in the header is not that of the content, although no byte has changed: the program that
+    /// wrote the snapshot has a bug.
     Hash,
-    /// A section is missing, misplaced, or has a wrong content.
+    /// A section is missing, is in the wrong place, or has wrong content.
     Section {
         /// The kind of entity that the section belongs to.
         kind: Kind,

@@ -1,4 +1,4 @@
-//! The header of a snapshot by itself, and the check of a snapshot that passes by in pieces.
+//! The header of a snapshot alone, and the check of a snapshot that arrives in pieces.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,7 @@ pub struct Identity {
     pub hash: u128,
     /// The checksum of all bytes.
     pub checksum: u128,
-    /// How many these are.
+    /// The number of these bytes.
     pub length: u64,
 }
 
@@ -44,8 +44,8 @@ fn header(bytes: &[u8]) -> Result<Header, OpenError> {
     }
 }
 
-/// Takes the bytes of a snapshot as they come, keeps none of them but the header, and checks length and checksum
-/// at the end.
+/// Takes the bytes of a snapshot as they arrive, keeps only the header, and checks length and checksum at the
+/// end.
 #[derive(Default)]
 pub struct Passing {
     head: Vec<u8>,
@@ -54,7 +54,7 @@ pub struct Passing {
 }
 
 impl Passing {
-    /// The values of the header, as soon as it has passed.
+    /// The values of the header, as soon as it has arrived.
     ///
     /// # Errors
     /// The bytes do not begin as a snapshot of a version that this program writes.
@@ -62,17 +62,17 @@ impl Passing {
         Ok(Identity::from(&header(&self.head)?))
     }
 
-    /// The bytes that have passed.
+    /// The number of bytes that have arrived.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether none has.
+    /// Whether no byte has arrived.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The values of the header, if all bytes that have passed agree with them.
+    /// The values of the header, if all bytes that have arrived agree with them.
     ///
     /// # Errors
     /// The first fault.

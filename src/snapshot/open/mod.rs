@@ -33,7 +33,7 @@ pub struct Snapshot<'a> {
 /// Maps a snapshot for the rest of the process's life. A loader has verified all of it and sealed it.
 ///
 /// # Errors
-/// The kernel cannot map it, or it is not sealed, or no snapshot.
+/// The kernel cannot map it, it is not sealed, or it is no snapshot.
 pub fn open_sealed(sealed: impl AsFd) -> io::Result<&'static Snapshot<'static>> {
     let map: &'static memmap2::Mmap = Box::leak(Box::new(storage::map(sealed)?));
     let snapshot = Snapshot::open(map, Verify::Structure).map_err(io::Error::other)?;
@@ -49,8 +49,8 @@ impl<'a> Snapshot<'a> {
         Self::open_as(bytes, VERSION, verify)
     }
 
-    /// The same for bytes in another version of the format, one of [`crate::snapshot::VERSIONS`], which a publisher
-    /// makes for programs that read that.
+    /// Checks bytes in another version of the format, one of [`crate::snapshot::VERSIONS`], which a publisher
+    /// makes for programs that read that version.
     ///
     /// # Errors
     /// The first fault.
@@ -97,8 +97,8 @@ impl<'a> Snapshot<'a> {
         &texts[..texts.len() - 1]
     }
 
-    /// The API's answer that lists all entities of `kind` in default order, compressed, if the snapshot
-    /// has it. It never has that of songs.
+    /// The API's answer that lists all entities of `kind` in default order, compressed, if the snapshot has
+    /// it. It never has the list of songs.
     pub fn packed(&self, kind: Kind, packing: Packing) -> Option<&'a [u8]> {
         match kind {
             Kind::Of(owner) => self.names[owner].packed(packing),

@@ -1,4 +1,4 @@
-//! All checks of untrusted bytes, once: header, section table, and the content of each section.
+//! All checks of untrusted bytes, made once: header, section table, and the content of each section.
 
 use xxhash_rust::xxh3::Xxh3;
 use zerocopy::little_endian::{U32, U64};
@@ -13,15 +13,15 @@ use crate::snapshot::format::{
     section_id,
 };
 
-/// How much of a snapshot to check.
+/// The part of a snapshot to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verify {
     /// Everything: checksum and hash, and every index and offset. Reads the whole snapshot.
     Full,
-    /// Checksum and hash, and everything that `Structure` checks. For bytes of a former process, which a loader
-    /// verified in full before it or its master wrote them. Reads the whole snapshot.
+    /// Checksum and hash, and everything that `Structure` checks. This suffices for bytes of a former
+    /// process, which a loader verified in full before it or its master wrote them. Reads the whole snapshot.
     Hash,
-    /// Header, table and the sizes of sections. For bytes that a loader of this server has
+    /// Header, table and the sizes of sections. This suffices for bytes that a loader of this server has
     /// verified in full and that cannot have changed since.
     Structure,
 }
@@ -53,8 +53,8 @@ pub(in crate::snapshot) fn table<'a>(
     table.filter(|table| table.len() as u64 == u64::from(header.sections.get())).ok_or(OpenError::Table)
 }
 
-/// The hash of the content, if the table keeps the content before the compressed lists, and the state of the
-/// checksum before the header. Reads the bytes once.
+/// The hash of the content, if the table places the content before the compressed lists, and the state of the
+/// checksum before it takes the header. Reads the bytes once.
 pub(in crate::snapshot) fn hashed(
     bytes: &[u8],
     header: &Header,
@@ -84,11 +84,11 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Checks header and table, and (but for [`Verify::Structure`]) checksum and hash.
+    /// Checks header and table, and (except with [`Verify::Structure`]) checksum and hash.
     pub(super) fn new(bytes: &'a [u8], header: &Header, verify: Verify) -> Result<Self, OpenError> {
         let table = table(bytes, header);
         if verify != Verify::Structure {
-            // A damaged table is damage first of all.
+            // The checks of the bytes come first, so that a damaged table counts as damage.
             let (hash, rest) = hashed(bytes, header, table.as_ref().map_or(&[], |table| table));
             if checksum(rest, header) != header.checksum {
                 return Err(OpenError::Checksum);

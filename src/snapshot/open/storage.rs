@@ -1,8 +1,9 @@
-//! The places of a snapshot's bytes: a sealed memfd, a file without a name, or a file that is saved for the next
-//! start.
+//! The storage of a snapshot's bytes: a sealed memfd, a file without a name, or a file that is saved for the
+//! next start.
 //!
-//! Processes pass on a descriptor, nothing else. Once sealed, its bytes can neither change nor be cut
-//! short: for a memfd the kernel refuses, and a file without a name has no open descriptor that can write. A saved file is only replaced as a whole, and belongs to this user or to root.
+//! Processes pass on only a descriptor. Once a snapshot is sealed, its bytes can neither change nor be cut
+//! short: for a memfd the kernel refuses, and a file without a name has no open descriptor that can write. A
+//! saved file is only replaced as a whole, and belongs to this user or to root.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
@@ -19,7 +20,7 @@ use nix::unistd::linkat;
 
 use crate::snapshot::format::MAGIC;
 
-/// The bytes of one call that maps pages ahead.
+/// Bytes of the pages that one call maps ahead.
 const POPULATE_LEN: usize = 4 << 20;
 
 /// A snapshot while a loader writes it: a descriptor for the loader, and one for its readers.
@@ -32,7 +33,7 @@ impl Draft {
     /// A new, empty draft: in memory, or in `folder`.
     ///
     /// # Errors
-    /// An error of the kernel; for a folder the message has its name.
+    /// An error of the kernel; for a folder the message names it.
     pub fn create(folder: Option<&Path>) -> io::Result<Self> {
         let write = match folder {
             None => memfd()?,
@@ -43,10 +44,10 @@ impl Draft {
         Draft::of(write)
     }
 
-    /// A new, empty draft in the folder of `path`, which can be linked there when it is sealed.
+    /// A new, empty draft in the folder of `path`, to which [`link`] can give that name once it is sealed.
     ///
     /// # Errors
-    /// An error of the kernel; the file system may know no files without names.
+    /// An error of the kernel; the file system may not support files without names.
     pub fn beside(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
@@ -54,7 +55,7 @@ impl Draft {
     }
 
     fn of(write: File) -> io::Result<Self> {
-        // Opens it now, because a loader that has changed its user may not look into /proc/self/fd.
+        // Open it now: a loader that has changed its user may not look into /proc/self/fd.
         let read = format!("/proc/self/fd/{}", write.as_raw_fd());
         let read = File::open(&read).map_err(|error| without_proc(&read, &error))?.into();
         Ok(Draft { write, read })
@@ -75,8 +76,8 @@ impl Draft {
         write.rewind()
     }
 
-    /// Forbids every change of the written bytes. A file on disk has no seals; it
-    /// cannot change once [`Draft::finish`] has closed the only writable descriptor.
+    /// Forbids every change of the written bytes. A file on disk has no seals; it cannot change once
+    /// [`Draft::finish`] has closed the only writable descriptor.
     ///
     /// # Errors
     /// An error of the kernel, for instance because a process maps the file for writing.
@@ -92,7 +93,7 @@ impl Draft {
         Ok(())
     }
 
-    /// The descriptor to read the sealed bytes from.
+    /// The descriptor through which readers get the sealed bytes.
     pub fn reader(&self) -> &OwnedFd {
         &self.read
     }
@@ -102,13 +103,13 @@ impl Draft {
         self.read
     }
 
-    /// Its descriptors, for the process that writes it.
+    /// The descriptors of the draft, for the process that writes it.
     pub fn fds(&self) -> [RawFd; 2] {
         [self.write.as_raw_fd(), self.read.as_raw_fd()]
     }
 }
 
-/// Adds the remedy to an error of a kernel, or a filter of system calls, without memfd_create.
+/// Adds the remedy to the error of a kernel, or a filter of system calls, that lacks memfd_create.
 fn with_remedy(call: &str, error: &io::Error) -> io::Error {
     let message = format!("{call}: {error}; SNAPSHOT_DIR keeps the snapshot in a folder instead of memory");
     io::Error::new(error.kind(), message)
@@ -120,7 +121,7 @@ fn without_proc(path: &str, error: &io::Error) -> io::Error {
 
 fn memfd() -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    // Linux before 6.3 does not know the flag that refuses execution.
+    // Linux before 6.3 does not know the flag that forbids execution.
     let noexec = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
     let fd = memfd_create(c"avalon-snapshot", flags | noexec)
         .or_else(|_| memfd_create(c"avalon-snapshot", flags))
@@ -128,7 +129,7 @@ fn memfd() -> io::Result<File> {
     Ok(File::from(fd))
 }
 
-/// A file without a name. Where the file system has no O_TMPFILE, it has a name until it is open.
+/// Opens a file without a name. Where the file system has no O_TMPFILE, it has a name until it is open.
 fn unnamed_file(folder: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
@@ -148,8 +149,8 @@ pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Gives a snapshot without a name this one, which is free. Answers whether it has it now: a memfd and a file on
-/// another file system cannot be linked, and a file with a name is left with that one.
+/// Gives this name, which is free, to a snapshot without a name. Returns whether it has the name now: the
+/// kernel cannot link a memfd or a file on another file system, and a file that has a name keeps it.
 ///
 /// # Errors
 /// The kernel's error for the file.
@@ -165,7 +166,7 @@ pub fn link(snapshot: &File, path: &Path) -> io::Result<bool> {
 /// Whether a snapshot may replace the file at `path`: it is a snapshot, or empty, or missing.
 ///
 /// # Errors
-/// It cannot be read.
+/// The file cannot be read.
 pub fn is_replaceable(path: &Path) -> io::Result<bool> {
     let mut options = OpenOptions::new();
     match options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
@@ -175,13 +176,13 @@ pub fn is_replaceable(path: &Path) -> io::Result<bool> {
             Ok(begin.is_empty() || begin == MAGIC)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        // A link.
+        // The path is a link.
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Maps a sealed snapshot for reading, to be shared with every process forked later.
+/// Maps a sealed snapshot for reading; processes that are forked later share the mapping.
 ///
 /// # Errors
 /// An error of the kernel; `PermissionDenied` for a descriptor that is not sealed.
@@ -190,25 +191,24 @@ pub fn map(sealed: impl AsFd) -> io::Result<Mmap> {
     if !is_sealed(&sealed)? {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the snapshot is not sealed"));
     }
-    // SAFETY: the mapped bytes never change and never go away while they are mapped.
-    // `is_sealed` has just shown one of these. The memfd is sealed against writing and shrinking,
-    // which the kernel enforces for good. Or the file has no name, so that no process can open it, and
-    // this descriptor cannot write; the only writable one belongs to a `Draft`, whose owner (the
-    // loader) does not write after sealing, and `Draft::finish` closes it. Or the file is a saved
-    // one, where the argument is weaker: only its owner (this user or root) may write it, and they
-    // do so only by replacing it with another file. If they truncate it all the same, SIGBUS kills the
-    // readers, and the master reloads from the database. The mapping is private, because Linux
-    // before 6.7 refuses a shared mapping of a write-sealed memfd; pages without writes stay
-    // shared all the same.
+    // SAFETY: the mapped bytes never change and never go away while they are mapped, for one of three
+    // reasons, which `is_sealed` has just checked. A memfd is sealed against writing and shrinking, which the
+    // kernel enforces for good. A file without a name cannot be opened by any process, and this descriptor
+    // cannot write; the only writable one belongs to a `Draft`, whose owner (the loader) does not write after
+    // sealing, and `Draft::finish` closes it. For a saved file the argument is weaker: only its owner (this
+    // user or root) may write it, and they do so only by replacing it with another file. If they truncate it
+    // nevertheless, SIGBUS kills the readers, and the master reloads from the database. The mapping is
+    // private, because Linux before 6.7 refuses a shared mapping of a write-sealed memfd; processes still
+    // share pages without writes.
     unsafe { MmapOptions::new().map_copy_read_only(sealed.as_fd().as_raw_fd()) }
 }
 
 /// Makes the kernel map the pages of `map` from its beginning to its end, ahead of a thread that reads them
-/// in the same order. Linux before 5.14 has no such call.
+/// in the same order. Linux before 5.14 lacks the call.
 pub fn populate(map: &Mmap) {
     let pieces = (0..map.len()).step_by(POPULATE_LEN);
     let _ = pieces.map(|at| (at, POPULATE_LEN.min(map.len() - at))).try_for_each(|(at, len)| {
-        // Reading maps the pages that are not mapped yet, so an error costs time only.
+        // Reading maps the remaining pages, so an error only costs time.
         map.advise_range(Advice::PopulateRead, at, len)
     });
 }
@@ -233,7 +233,7 @@ fn is_private(stat: &FileStat) -> bool {
 /// Opens a saved snapshot; `None` if there is none.
 ///
 /// # Errors
-/// An error of the kernel, or `path` is no file.
+/// An error of the kernel, or `path` is not a file.
 pub fn open_saved(path: &Path) -> io::Result<Option<OwnedFd>> {
     match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
         Ok(file) if file.metadata()?.is_file() => Ok(Some(file.into())),

@@ -1,5 +1,5 @@
-//! The tables of a snapshot, as typed views of its bytes. [`super::reader`] has checked them, so
-//! that queries may index freely.
+//! The tables of a snapshot, as typed views of its bytes. [`super::reader`] has checked them, so queries may
+//! index freely.
 
 use zerocopy::little_endian::{U32, U64};
 
@@ -8,7 +8,7 @@ use crate::api::Field;
 use crate::model::{Owner, PerOwner};
 use crate::snapshot::format::Suffix;
 
-/// Texts without gaps, and where each begins.
+/// Texts without gaps, and the offset of each.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Texts<'a> {
     pub(super) bytes: &'a [u8],
@@ -21,12 +21,12 @@ impl<'a> Texts<'a> {
         self.span(at, at + 1)
     }
 
-    /// Where the text of the entity at `at` begins; at the count, where all of them end.
+    /// The offset of the text of the entity at `at`; at the count, the end of all texts.
     pub(crate) fn offset(&self, at: u32) -> u64 {
         self.offsets[at as usize].get()
     }
 
-    /// The texts from `from` to before `to`, one after the other.
+    /// The texts from `from` up to `to` (exclusive), one after the other.
     pub(crate) fn span(&self, from: u32, to: u32) -> &'a [u8] {
         let offset = |at: u32| self.offsets[at as usize].get() as usize;
         &self.bytes[offset(from)..offset(to)]
@@ -103,7 +103,7 @@ impl<'a> Songs<'a> {
 pub(crate) struct Sets<'a> {
     /// The beginnings, ascending.
     pub(crate) prefixes: Texts<'a>,
-    /// How many songs each set has.
+    /// The number of songs in each set.
     pub(crate) counts: &'a [U32],
     /// One bitmap after the other.
     pub(super) words: &'a [U64],

@@ -1,11 +1,12 @@
-//! The numbers that a plan is made of: how many songs each part of a question matches, never which.
+//! The numbers on which a plan depends: how many songs each part of a question matches, but not the songs
+//! themselves.
 
 use std::fmt;
 
 use super::question::Page;
 use crate::model::{Owner, PerOwner};
 
-/// A part of a question by which songs can be listed.
+/// A part of a question that can list songs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     /// The songs that the words match.
@@ -23,23 +24,23 @@ impl fmt::Display for Source {
     }
 }
 
-/// A way to tell whether words match a song.
+/// A way to test whether words match a song.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WordLookup {
-    /// By a set of all songs that match.
+    /// With a set of all songs that match.
     Set,
-    /// By sets of the albums, artists and genres that match, and by the song's own name, or a set of
-    /// the songs that match by theirs.
+    /// With sets of the albums, artists and genres that match, and with the song's own name or a set of the
+    /// songs whose own names match.
     Names {
-        /// Whether that set is made.
+        /// Whether the query makes that set.
         own_set: bool,
     },
 }
 
-/// Words beside the rarest ones that a plan reckons with; more of them would change few plans.
+/// Most words, besides the rarest ones, that a plan takes into account; more of them would change few plans.
 pub(super) const OTHERS: usize = 4;
 
-/// The largest share of the collection that is worth a window of its own.
+/// The largest share of the collection for which a window is worthwhile.
 const WINDOW_MAX: f64 = 0.25;
 
 /// The counts of a question about songs.
@@ -47,11 +48,11 @@ const WINDOW_MAX: f64 = 0.25;
 pub(super) struct Counts {
     /// All songs of the collection.
     pub(super) songs: usize,
-    /// The words, if there are any; of several that must match each for itself, the rarest ones.
+    /// The words, if there are any; if several words must all match, the rarest.
     pub(super) words: Option<WordCounts>,
-    /// The next rarest, which only test songs.
+    /// The next rarest words, which only test songs.
     pub(super) others: [Option<WordCounts>; OTHERS],
-    /// The filters by owner, where there are any.
+    /// The filters by owner, if there are any.
     pub(super) owners: PerOwner<Option<OwnerCounts>>,
 }
 
@@ -60,13 +61,13 @@ pub(super) struct Counts {
 pub(super) struct WordCounts {
     /// Whether the snapshot has a set of the songs that match.
     pub(super) is_stored_set: bool,
-    /// Steps that it takes to list the songs; songs that match by several names count as often.
+    /// Steps to list the songs; a song that matches by several names counts once for each.
     pub(super) songs: usize,
     /// Songs that match by their own names.
     pub(super) own: usize,
     /// Albums, artists and genres that match and that filters leave.
     pub(super) owners: usize,
-    /// How many of these three kinds match.
+    /// The number of these three kinds that match.
     pub(super) kinds: usize,
     /// The share of the collection that is in the stored set of the words, or of their beginning, outside of which no
     /// song matches.
@@ -94,8 +95,8 @@ impl Counts {
         self.others.iter().flatten()
     }
 
-    /// The same, each with how many of `tests` songs are tested for it: those that have passed the tests before. A
-    /// stored set lists only songs that are in all sieves.
+    /// The words that only test songs, each with the number of songs to test: of `tests` songs, those that
+    /// have passed the tests before. A stored set lists only songs that are in all sieves.
     pub(super) fn others_tested(
         &self,
         listed: Option<Source>,
@@ -123,7 +124,7 @@ impl Counts {
         sources.next().filter(|_| sources.next().is_none() && self.others().next().is_none())
     }
 
-    /// The songs that `source` lists; songs that match by several names count as often.
+    /// The number of songs that `source` lists; a song that matches by several names counts once for each.
     pub(super) fn len(&self, source: Source) -> usize {
         match source {
             Source::Words => self.words.map_or(0, |words| words.songs),
@@ -141,13 +142,13 @@ impl Counts {
         }
     }
 
-    /// The first songs of the collection among which twice as many match as `page` needs; all of them if these are
-    /// not far fewer.
+    /// The number of first songs of the collection among which twice as many match as `page` needs; all songs
+    /// if that is not far fewer.
     pub(super) fn window(&self, page: Page) -> usize {
         (self.window_share(page) * self.songs as f64).round() as usize
     }
 
-    /// The same as a share of the collection.
+    /// The window as a share of the collection.
     pub(super) fn window_share(&self, page: Page) -> f64 {
         let share = 2.0 * page.end() as f64 / self.expected();
         if share < WINDOW_MAX { share } else { 1.0 }

@@ -2,18 +2,18 @@
 
 use super::question::Page;
 
-/// The fewest keys that are gathered before the useless ones are dropped.
+/// The fewest keys to gather before useless ones are dropped.
 const ROOM_MIN: usize = 512;
 
 /// The smallest of many keys, whose lower halves are indexes.
 pub(super) struct First {
     keys: Vec<u64>,
     page: Page,
-    /// Whether keys come several times, but count once.
+    /// Whether a key may come several times and counts once.
     repeated: bool,
-    /// Keys from here on cannot be in the page.
+    /// This key and larger ones cannot be in the page.
     beyond: u64,
-    /// Keys that are gathered before useless ones are dropped.
+    /// The number of keys to gather before useless ones are dropped.
     room: usize,
 }
 
@@ -56,7 +56,7 @@ impl First {
             self.keys.clear();
         } else if self.keys.len() > end {
             let (_, last, _) = self.keys.select_nth_unstable(end - 1);
-            // A repetition of the last one is useless, too.
+            // A repetition of the last key is useless, too.
             self.beyond = *last;
             self.keys.truncate(end);
         }

@@ -21,7 +21,7 @@ pub(super) fn reach(most: u32, holds: impl Fn(u32) -> bool) -> u32 {
     reached + partition_point(beyond.min(most + 1) - reached - 1, |by| holds(reached + 1 + by))
 }
 
-/// The number of items at the beginning of a sorted slice for which `holds`. It is small as a rule, and
+/// The number of items at the beginning of a sorted slice for which `holds`. The number is usually small, and
 /// a bisection of the whole slice would look at many more items.
 pub(in crate::snapshot) fn leading<T>(sorted: &[T], holds: impl Fn(&T) -> bool) -> usize {
     // Entities and their words are numbered in 32 bits.

@@ -31,8 +31,8 @@ impl<'a> Entities<'a> {
 
     /// The entity with this id.
     pub(in crate::snapshot) fn index_of(&self, id: &[u8; 16]) -> Option<u32> {
-        // Ids are hashes, hence uniformly distributed: an id stands within about the square root of their
-        // number from the place that a perfectly even distribution would give it. Galloping finds it from there.
+        // Ids are hashes, hence uniformly distributed: the distance of an id from its place in a perfectly
+        // even distribution is about the square root of their number. Galloping finds it from there.
         let by_id = self.by_id;
         let id_at = |place: u32| &self.ids[by_id[place as usize].get() as usize];
         let count = by_id.len() as u32;
@@ -43,7 +43,7 @@ impl<'a> Entities<'a> {
         (place < count && id_at(place) == id).then(|| by_id[place as usize].get())
     }
 
-    /// Whether the words stand at the beginning of a word of the entity's name.
+    /// Whether the words match at the beginning of a word of the entity's name.
     pub(super) fn name_holds(&self, at: u32, words: &[u8]) -> bool {
         let form = self.forms.get(at);
         text::word_starts(form).any(|start| form[start..].starts_with(words))

@@ -1,7 +1,7 @@
 //! The songs that match a question.
 //!
-//! One part of the question, a filter or the words, lists songs; the other parts are tests on each of
-//! them, which the tables answer in a step or two.
+//! One part of the question, a filter or the words, lists songs. The other parts are tests on each of these
+//! songs, which the tables answer in a step or two.
 
 use std::ops::{ControlFlow, Range};
 
@@ -17,26 +17,26 @@ use crate::api::{Direction, Field};
 use crate::model::{Kind, Owner, PerOwner};
 use crate::snapshot::open::Snapshot;
 
-/// Songs that are listed before they are tested, and tested before the next step: each step for many songs
-/// at once, because the processor then waits for all their memory together.
+/// Songs in a chunk. The code lists a whole chunk before it tests it, and takes each step of a test for all
+/// its songs before the next step, because the processor then waits for all their memory at once.
 const CHUNK: usize = 512;
 
-/// Songs of the first chunk, as it may end the page; each has twice as many as the one before.
+/// Songs of the first chunk, as it may end the page; each further chunk has twice as many as the one before.
 const CHUNK_MIN: usize = 32;
 
-/// The parts of a question, looked up.
+/// The parts of a question, after the look-ups.
 pub(super) struct Matching<'q, 'a> {
     snapshot: &'q Snapshot<'a>,
     owners: Filtered,
-    /// The words that few songs match, if there are any.
+    /// The words with the fewest matches, if there are any.
     words: Option<WordMatches<'q, 'a>>,
-    /// The others, the rarer ones first, which only test songs.
+    /// The other words, in ascending order of their matches, which only test songs.
     others: Vec<(WordMatches<'q, 'a>, WordCounts)>,
     counts: Counts,
 }
 
 impl<'q, 'a> Matching<'q, 'a> {
-    /// `None` if some part of the question leaves nothing.
+    /// `None` if no song can match some part of the question.
     pub(super) fn of(snapshot: &'q Snapshot<'a>, query: &'q Query) -> Option<Self> {
         let mut owners = Filtered::of(snapshot, &query.filters)?;
         // The list of words may be empty: blank words match nothing.
@@ -45,7 +45,7 @@ impl<'q, 'a> Matching<'q, 'a> {
         }
         let words = query.words.iter().chain(query.beginnings.iter().flatten());
         let mut found: Vec<_> = words.map(|words| WordMatches::of(snapshot, words)).collect();
-        // The stored set of a single one lists its songs in order.
+        // If there is a single word, its stored set lists its songs in order.
         let is_single = found.len() == 1;
         found.retain(|words| match words.only_owners(snapshot, is_single) {
             Some((owner, found)) => {
@@ -89,7 +89,7 @@ impl<'q, 'a> Matching<'q, 'a> {
         &self.counts
     }
 
-    /// `order`, or the default order if all songs that match have the same value of its field, because
+    /// `order`, or the default order if all songs that match have the same value of its field, because the
     /// filters leave only one owner of that kind.
     pub(super) fn unsettled(&self, order: Option<(Field, Direction)>) -> Option<(Field, Direction)> {
         order.filter(|(field, _)| {
@@ -170,7 +170,8 @@ impl<'q, 'a> Matching<'q, 'a> {
         self.test(None, Some(WordLookup::Names { own_set: false }), 1).holds(song)
     }
 
-    /// The test of all parts of the question but `listed`, by what costs least for all songs of that.
+    /// The test for all parts of the question except `listed`, in the form that costs least if all songs of
+    /// `listed` are tested.
     pub(super) fn test_of_all(&self, listed: Source) -> Test<'_, 'a> {
         let songs = self.counts.len(listed);
         let words = self.counts.words.filter(|_| listed != Source::Words);
@@ -178,8 +179,8 @@ impl<'q, 'a> Matching<'q, 'a> {
         self.test(Some(listed), words.map(|words| costs.word_lookup(&words, songs as f64).0), songs)
     }
 
-    /// The test of all parts of the question but `listed`, for about that many songs. `lookup` says how it tests the
-    /// rarest words; without it it does not.
+    /// The test for all parts of the question except `listed`, for about that many songs. `lookup` says how
+    /// it tests the rarest words; with `None` it leaves them out.
     pub(super) fn test(
         &self,
         listed: Option<Source>,
@@ -197,7 +198,7 @@ impl<'q, 'a> Matching<'q, 'a> {
         let costs = COSTS.of(&self.counts, listed);
         let mut tested = self.counts.others_tested(listed, songs as f64);
         let others = self.others.iter().map(|(words, counts)| {
-            // Words beyond those that are counted have few songs left to test.
+            // Words beyond the counted ones have few songs left to test.
             let (counts, tests) = tested.next().unwrap_or((*counts, 0.0));
             let (lookup, _) = costs.word_lookup(&counts, tests);
             words.test(self.snapshot, lookup, counts.songs)
@@ -206,9 +207,9 @@ impl<'q, 'a> Matching<'q, 'a> {
     }
 }
 
-/// A test whether a song matches.
+/// A test that says whether a song matches.
 pub(super) struct Test<'m, 'a> {
-    /// The owner of each song, and the owners that are wanted, where a filter is.
+    /// The owner of each song and the wanted owners, for each kind with a filter.
     owners: PerOwner<Option<(&'a [U32], &'m [u32])>>,
     words: WordTest<'m, 'a>,
     others: Vec<WordTest<'m, 'a>>,
@@ -224,12 +225,12 @@ impl Test<'_, '_> {
         self
     }
 
-    /// Whether it looks at names for a word that is not the rarest.
+    /// Whether the test looks at names for a word other than the rarest.
     pub(super) fn others_are_by_names(&self) -> bool {
         self.others.iter().any(|words| matches!(words, WordTest::Names(_)))
     }
 
-    /// The set that decides everything, if there is one.
+    /// The set that decides the whole test, if there is one.
     pub(super) fn set_alone(&self) -> Option<&Lookup<'_>> {
         match &self.words {
             WordTest::Set(set) if self.owners.values().all(Option::is_none) && self.others.is_empty() => {

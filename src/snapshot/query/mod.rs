@@ -1,10 +1,10 @@
-//! Answers questions: places in the tables, in order.
+//! Answers questions with places in the tables, in order.
 //!
-//! The layers, each of which imports only those before it: `question`; look-ups in the tables
-//! (`galloping`, `lookup`); orders and answers (`sorted`, `selection`, `first`, `sets`); the songs that
-//! match (`counts`, `words`, `matching`); the cheapest way to them (`plan`, `run`); albums, artists and genres
-//! that match, and how many songs each has (`names`); and on top this file. Nothing here formats JSON, reads
-//! parameters, or compares strings except in a look-up.
+//! Each layer imports only those before it: `question`; look-ups in the tables (`galloping`, `lookup`);
+//! orders and answers (`sorted`, `selection`, `first`, `sets`); the songs that match (`counts`, `words`,
+//! `matching`); the cheapest way to them (`plan`, `run`); albums, artists and genres that match, with their
+//! numbers of songs (`names`); and this file on top. No layer formats JSON or reads parameters, and only
+//! look-ups compare strings.
 
 mod counts;
 mod first;
@@ -49,7 +49,7 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// The same, with the number of entities that match on all pages together.
+    /// Answers `query`, and counts the entities that match on all pages together.
     pub fn select_counted(&self, kind: Kind, query: &Query) -> (Selection<'a>, usize) {
         match kind {
             Kind::Song => {
@@ -118,7 +118,7 @@ impl<'a> Snapshot<'a> {
         Sorted::of(self, Kind::Song, field, direction)
     }
 
-    /// The page of `found`, which is in default order, in an order.
+    /// The page of `found`, which is in default order, sorted into an order.
     fn arrange(
         &self,
         kind: Kind,
@@ -148,7 +148,7 @@ impl<'a> Snapshot<'a> {
             }
             (Selection::Members(Members { bits, .. }), Some(page)) => {
                 let wanted = page.within(bits.len()).len();
-                // A walk of as many steps as the set has members costs no more than reading all members.
+                // A walk with as many steps as the set has members costs no more than reading all members.
                 let walk = SortedWalk::new(all.clone()).take(bits.len());
                 let walked = page.of(walk.filter(|at| bits.holds(*at)));
                 if walked.len() == wanted {
@@ -160,7 +160,7 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// Bytes of the JSON texts of an answer, each with the comma behind it.
+    /// Bytes of the JSON texts of an answer, each with its comma.
     pub fn json_len(&self, kind: Kind, selection: &Selection<'a>) -> u64 {
         let len = |run: Range<u32>| self.json_run(kind, run.start, run.end).len() as u64 + 1;
         match selection {
@@ -196,7 +196,7 @@ fn cut(found: Selection<'_>, page: Option<Page>) -> Selection<'_> {
     }
 }
 
-/// Sorts by rank, ties by index; only as much as the page needs.
+/// Sorts by rank, ties by index, but only as far as the page needs.
 fn sort_indexes(indexes: impl Iterator<Item = u32>, order: &Sorted<'_>, page: Option<Page>) -> Vec<u32> {
     let page = page.unwrap_or(Page { limit: usize::MAX, offset: 0 });
     let mut first = First::new(page, false);

@@ -1,4 +1,4 @@
-//! Albums, artists and genres that match, and the songs that each has.
+//! Albums, artists and genres that match, and their songs.
 
 use super::lookup::ALL;
 use super::matching::Matching;
@@ -10,10 +10,10 @@ use crate::model::{Kind, Owner};
 use crate::snapshot::format::Suffix;
 use crate::snapshot::open::{Entities, Snapshot};
 
-/// How many names go into a set at the cost of a search for a word in one name.
+/// The number of names that go into a set at the cost of a search for a word in one name.
 const NAME: usize = 8;
 
-/// How many songs an album, artist or genre has, and on how many albums.
+/// The numbers of songs and albums of an album, artist or genre.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SongCounts {
     /// Songs.
@@ -43,7 +43,7 @@ impl<'a> Snapshot<'a> {
         only.map_or(Selection::EMPTY, |at| Selection::Range(at..at + 1))
     }
 
-    /// Those of `found` that have a song which matches.
+    /// The entities of `found` that have a song which matches.
     fn that_own(&self, owner: Owner, found: Selection<'a>, songs: &Query) -> Selection<'a> {
         let songs = self.all_songs(songs);
         let count = self.names[owner].entities.count;
@@ -63,8 +63,8 @@ impl<'a> Snapshot<'a> {
         self.select_matching(&COSTS, &matching, &Query { id: query.id, ..Query::default() })
     }
 
-    /// The numbers of songs, and of their albums, of each of `selection`, which are of `owner`: of all songs, or of
-    /// those that match. One step for each song that they have.
+    /// The numbers of songs and of albums for each entity of `selection`, which are of kind `owner`: of all
+    /// their songs, or of those that match. This takes one step per song.
     pub fn song_counts(
         &self,
         owner: Owner,
@@ -78,8 +78,8 @@ impl<'a> Snapshot<'a> {
             set.lookup()
         });
         let (names, albums) = (&self.names[owner], self.songs.owners[Owner::Album]);
-        // Of each album the last entity that was seen to have it, so that no set need be cleared. No index is that
-        // large.
+        // For each album, the last entity that was counted for it, so that no set needs clearing. No index
+        // has the initial value.
         let mut seen = vec![u32::MAX; self.count(Owner::Album.into()) as usize];
         let count = |at: u32| {
             let mut counts = SongCounts::default();

@@ -1,10 +1,10 @@
 //! The cheapest way to a page of the songs that match, by an estimate.
 //!
-//! There are two ways. Either one part of the question lists its songs, the other parts are tests on
-//! each, and the first ones in the order are kept. Or a walk through the order tests all songs, until
-//! enough match. A listing costs as much as its part has songs; a walk costs less the more songs match.
+//! There are two ways. A listing takes the songs of one part of the question, tests each for the other parts,
+//! and keeps the first ones in the order. A walk follows the order and tests all songs, until enough match.
+//! The cost of a listing grows with the number of its songs; a walk costs less the more songs match.
 //!
-//! Pure: counts in, plan out. Tests at the end say which counts give which plan, and
+//! The module is pure: counts in, plan out. `tests/plans.rs` says which counts give which plan, and
 //! `tests/costs.rs` measures whether the costs are right.
 
 use std::fmt;
@@ -18,9 +18,9 @@ use crate::model::Owner;
 pub(in crate::snapshot) enum Plan {
     /// No song is in the answer.
     Nothing,
-    /// All songs match: the answer is cut from a stored order.
+    /// All songs match: the answer is a part of a stored order.
     All,
-    /// Make all songs that match; sort and cut them.
+    /// List all songs that match, then sort and cut them.
     Whole(Listing),
     /// List songs, and keep those of the page.
     List(Listing, Page),
@@ -31,12 +31,12 @@ pub(in crate::snapshot) enum Plan {
 /// A walk through the order of the answer, which tests each song.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::snapshot) struct Walk {
-    /// Songs to test at most.
+    /// Most songs that the walk tests.
     pub(super) most: usize,
-    /// How words are tested; `None` if there are none.
+    /// The test for words; `None` if there are none.
     pub(super) words: Option<WordLookup>,
-    /// The listing that follows if the page does not end within `most` songs. If it tests words as the
-    /// walk does, it takes over the test.
+    /// The listing that follows if the page does not end within `most` songs. If it tests words in the same
+    /// way as the walk, it reuses the walk's test.
     pub(super) otherwise: Listing,
 }
 
@@ -45,7 +45,7 @@ pub(in crate::snapshot) struct Walk {
 pub(in crate::snapshot) struct Listing {
     /// The part that lists songs.
     pub(super) source: Source,
-    /// How words are tested; `None` if there are none, or if they list the songs.
+    /// The test for words; `None` if there are none, or if they list the songs.
     pub(super) words: Option<WordLookup>,
     /// Whether songs come in the order of the answer, so that the listing ends with the page.
     pub(super) in_order: bool,
@@ -69,36 +69,37 @@ impl fmt::Display for Plan {
     }
 }
 
-/// The costs of steps, and the limits of plans. The unit is listing a song in order, or asking a set about one.
+/// The costs of steps, and the limits of plans. The unit is the cost of listing a song in order, or of asking
+/// a set about one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Costs {
     /// Putting a song or a name into a set.
     pub(super) add: f64,
-    /// Asking the sets of a song's album, artist and genre about their names; a third of it where one of the three
-    /// kinds matches.
+    /// Asking the sets of a song's album, artist and genre about their names; each of the three kinds that
+    /// matches costs a third of it.
     pub(super) names: f64,
     /// Looking for the words in a song's own name.
     pub(super) own: f64,
-    /// `names` for one of several words, which many songs are tested for together.
+    /// `names` for one of several words, if it tests many songs together.
     pub(super) names_apart: f64,
-    /// `own` for one of several words: the names of songs that are far apart wait for memory.
+    /// `own` for one of several words: each test waits for memory, as the names of the songs are far apart.
     pub(super) own_apart: f64,
-    /// A step to a song that lies anywhere in the tables: in a walk, in a listing out of order, and to the
-    /// rank of a match.
+    /// A step to a song at any place of the tables: in a walk, in a listing out of order, and to the rank of
+    /// a match.
     pub(super) scattered: f64,
-    /// A step over a song that matches by its own name, and that lies behind the window.
+    /// A step over a song that matches by its own name and lies behind the window.
     pub(super) skip: f64,
-    /// A look at the songs of an album, artist or genre that matches, for those in the window.
+    /// A search among the songs of an album, artist or genre that matches, for those in the window.
     pub(super) skip_owner: f64,
-    /// The largest share of the songs that match for which the first ones are kept, and not all.
+    /// If a larger share of the songs matches, the plan keeps all of them rather than the first ones.
     pub(super) share_max: f64,
 }
 
-/// The costs that count.
+/// The costs in use.
 ///
-/// Measured on 2026-11-28 by `tests/costs.rs`, which asks 36,000 questions to collections of four shapes
-/// and of 1,000 to 1,000,000 songs. Of the questions whose plans a change of a cost changes, it times
-/// some 400, under each plan:
+/// Measured on 2026-11-28 by `tests/costs.rs`, which asks 36,000 questions to collections of four shapes and
+/// of 1,000 to 1,000,000 songs. A change of a cost changes the plans of some questions; the test times some
+/// 400 of those, under both plans:
 ///
 /// | change | plans that change | geometric mean of the times | sum of the times |
 /// |---|--:|--:|--:|
@@ -110,13 +111,14 @@ pub(super) struct Costs {
 /// | `scattered` 8 | 5,522 | × 1.20 | 23 to 25 ms |
 /// | `share_max` 1 in place of 0.5 | 1,242 | × 1.22 | 7 to 8 ms |
 ///
-/// A mean below 1 with a larger sum is a change that helps cheap questions and harms dear ones. Limits
-/// of walks (a number of steps, a share of the listing's cost) and a lower limit of shares for songs
-/// that come several times were measured as well. They made nothing faster, and are gone.
+/// A mean below 1 with a larger sum means that the change helps cheap questions and harms expensive ones. The
+/// test also measured limits of walks (a number of steps, a share of the listing's cost) and a lower limit of
+/// shares for songs that come several times. They made nothing faster, so the code lacks them.
 ///
-/// That was before windows of the default order. `names_apart`, `own_apart`, `skip` and `skip_owner` are from
-/// 14,600 questions of several words at 1,000,000 songs (`docs/benchmark.md`), where a unit is some 1.4 ns: a step over
-/// a song's own name took 1.1 ns, one over the songs of an album 13 ns.
+/// These measurements were made before there were windows of the default order. `names_apart`, `own_apart`,
+/// `skip` and `skip_owner` come from 14,600 questions of several words at 1,000,000 songs
+/// (`docs/benchmark.md`), where a unit is some 1.4 ns: a step over a song's own name took 1.1 ns, one over
+/// the songs of an album 13 ns.
 pub(super) const COSTS: Costs = Costs {
     add: 2.0,
     names: 24.0,
@@ -129,7 +131,7 @@ pub(super) const COSTS: Costs = Costs {
     share_max: 0.25,
 };
 
-/// The cheapest plan for `page` of the songs that `counts` are of, or for all of them. `is_default` says
+/// The cheapest plan for `page` of the songs that `counts` describe, or for all of them. `is_default` says
 /// whether the answer is in default order.
 pub(super) fn plan(costs: &Costs, counts: &Counts, is_default: bool, page: Option<Page>) -> Plan {
     Planner { costs, counts, is_default }.plan(page)
@@ -162,13 +164,13 @@ impl Planner<'_> {
             in_order: self.ends_early(source),
         };
         let walk_words = self.word_test(None, steps);
-        // A walk may cost as much as the listing, which comes on top if the walk fails.
+        // A walk may cost as much as the listing, whose cost is added if the walk fails.
         let affordable = cost / (steps * costs.scattered + cost_of(walk_words) + self.others(None, steps));
         if affordable < 1.0 {
             return Plan::List(listing, page);
         }
         let words = walk_words.map(|(lookup, _)| lookup);
-        // A set that the walk has made is the quickest test.
+        // If the walk has made a set, that set is the quickest test.
         let made = listing.words.and(words).filter(|lookup| *lookup == WordLookup::Set);
         let most = (steps * affordable) as usize;
         let otherwise = Listing { words: made.or(listing.words), ..listing };
@@ -184,7 +186,7 @@ impl Planner<'_> {
         Plan::Whole(Listing { source, words: words.map(|(lookup, _)| lookup), in_order: false })
     }
 
-    /// Whether all songs that match are in the snapshot, in the order of the answer.
+    /// Whether the snapshot stores all songs that match, in the order of the answer.
     fn is_stored(&self) -> bool {
         match self.counts.only_source() {
             None => self.counts.sources().next().is_none(),
@@ -228,8 +230,8 @@ impl Planner<'_> {
         listed * each + cost_of(self.word_test(Some(source), listed)) + self.others(Some(source), listed)
     }
 
-    /// The songs of `source` that are tested for `page`: in default order, those in the first window, or those up to
-    /// the end of the page.
+    /// The number of songs of `source` to test for `page`: in default order, those in the first window, or
+    /// those up to the end of the page.
     fn tests(&self, source: Source, page: Page) -> f64 {
         let share = match self.is_default {
             false => 1.0,
@@ -244,13 +246,13 @@ impl Planner<'_> {
         self.is_default && self.counts.is_ascending(source)
     }
 
-    /// The cheapest way to test songs for the words, unless these list the songs, and its cost.
+    /// The cheapest test of songs for the words, unless the words list the songs, and its cost.
     fn word_test(&self, listed: Option<Source>, tests: f64) -> Option<(WordLookup, f64)> {
         let words = self.counts.words.filter(|_| listed != Some(Source::Words))?;
         Some(self.costs.of(self.counts, listed).word_lookup(&words, tests))
     }
 
-    /// The cost of the tests for the words that list no songs, of that many songs that are tested for anything.
+    /// The cost of the tests for the words that list no songs, if that many songs are tested at all.
     fn others(&self, listed: Option<Source>, tests: f64) -> f64 {
         let tested = self.counts.others_tested(listed, tests);
         let costs = self.costs.of(self.counts, listed);
@@ -259,8 +261,8 @@ impl Planner<'_> {
 }
 
 impl Costs {
-    /// Those for a listing of a part of a question with these counts; `None` is for a walk, whose songs stand side
-    /// by side.
+    /// The costs for a listing of a part of a question with these counts; `None` stands for a walk, whose
+    /// songs are neighbours.
     pub(super) fn of(&self, counts: &Counts, listed: Option<Source>) -> Costs {
         match counts.others().next().and(listed) {
             None => *self,
@@ -268,7 +270,7 @@ impl Costs {
         }
     }
 
-    /// The cheapest way to make that many tests for words, and its cost.
+    /// The cheapest way to test that many songs for words, and its cost.
     pub(super) fn word_lookup(&self, words: &WordCounts, tests: f64) -> (WordLookup, f64) {
         if words.is_stored_set {
             return (WordLookup::Set, tests);
@@ -277,7 +279,7 @@ impl Costs {
         let (sieving, left) = words.sieve.map_or((0.0, tests), |share| (tests, tests * share));
         let (by_own_set, by_own_name) = (words.own as f64 * self.add, left * self.own);
         let by_owners = words.owners as f64 * self.add;
-        // A table for each kind of owner that matches.
+        // This makes a table for each kind of owner that matches.
         let by_owner = left * self.names * words.kinds as f64 / 3.0;
         let by_names = sieving + by_owners + by_own_set.min(by_own_name) + by_owner;
         let by_set = words.songs as f64 * self.add + tests;

@@ -8,29 +8,29 @@ use crate::api::{Direction, Field};
 use crate::model::Owner;
 use crate::text;
 
-/// A question. Each part narrows the answer; without any the answer is everything.
+/// A question. Each part narrows the answer; without any part the answer is all entities.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
-    /// Search form of the words that a name must hold; blank words match nothing.
+    /// Search form of the words that a name must hold; blank words match no name.
     pub words: Option<String>,
-    /// Beginnings of words that names must hold, in any order, see [`beginnings`]; an empty list matches nothing.
-    /// Each may stand in another name of a song: its own, or that of its album, artist or genre.
+    /// Beginnings of words that names must hold, in any order, see [`beginnings`]; an empty list matches
+    /// nothing. Each may be in a different name of a song: its own, or that of its album, artist or genre.
     pub beginnings: Option<Vec<String>>,
     /// The id of the only entity that matches.
     pub id: Option<Uuid>,
     /// The owners that songs must have; ignored for other kinds of entities.
     pub filters: Vec<(Owner, Filter)>,
-    /// A question about songs: an album, artist or genre must have one that matches. Ignored for songs; so are the
-    /// order and the page of that question.
+    /// A question about songs: an album, artist or genre must have a song that matches it. Ignored for songs.
+    /// The order and the page of this inner question have no effect.
     pub with_songs: Option<Box<Query>>,
-    /// Field to sort by. Ties, and everything without it, stand in default order.
+    /// Field to sort by. Ties, and all entities if there is no field, are in default order.
     pub order: Option<(Field, Direction)>,
-    /// The part of the answer to give.
+    /// The part of the answer to return.
     pub page: Option<Page>,
 }
 
-/// The words of `text` in search form, as [`Query::beginnings`] has them: sorted, and without those that another one
-/// begins with, as names that hold the longer one hold the shorter one.
+/// The words of `text` in search form, as [`Query::beginnings`] holds them: sorted, and without a word with
+/// which another one begins, as names that hold the longer word hold the shorter one.
 pub fn beginnings(text: &str) -> Vec<String> {
     let form = text::search_form(text);
     let mut words: Vec<&str> = form.split(text::is_space).filter(|word| !word.is_empty()).collect();
@@ -44,16 +44,16 @@ pub fn beginnings(text: &str) -> Vec<String> {
 pub enum Filter {
     /// The one with this id.
     Id(Uuid),
-    /// All whose name in lower case is this.
+    /// All with this name in lower case.
     LowerName(String),
 }
 
 /// `limit` entities after the first `offset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// How many at most.
+    /// The largest number of entities.
     pub limit: usize,
-    /// How many to skip.
+    /// The number of entities to skip.
     pub offset: usize,
 }
 
@@ -63,13 +63,13 @@ impl Page {
         self.offset.saturating_add(self.limit)
     }
 
-    /// The places of this page among `len`.
+    /// The places of this page among `len` entities.
     pub(super) fn within(self, len: usize) -> Range<usize> {
         let from = self.offset.min(len);
         from..self.end().min(len)
     }
 
-    /// This part of entities that are in their final order.
+    /// Takes this page out of entities that are in their final order.
     pub(super) fn of(self, entities: impl Iterator<Item = u32>) -> Vec<u32> {
         entities.skip(self.offset).take(self.limit).collect()
     }

@@ -11,7 +11,8 @@ use super::question::Page;
 use super::selection::Selection;
 use super::sorted::{Sorted, SortedWalk};
 
-/// How many times larger the second window of songs is than the first one. The third one has all that are left.
+/// The second window of songs is larger than the first one by this factor. The third one has all remaining
+/// songs.
 const WINDOW_GROWTH: usize = 8;
 
 impl<'a> Matching<'_, 'a> {
@@ -46,12 +47,12 @@ impl<'a> Matching<'_, 'a> {
         Selection::List(songs)
     }
 
-    /// A page in an order, from a listing.
+    /// A page of a listing, in an order.
     pub(super) fn list(&self, listing: Listing, order: &Sorted<'_>, page: Page) -> Vec<u32> {
         self.list_tested(listing, order, page, &self.list_test(listing, order.is_default(), page))
     }
 
-    /// A page in an order: from a walk through it, or else from a listing.
+    /// A page in an order, from a walk through it or, if the walk fails, from a listing.
     pub(super) fn walk(&self, walk: Walk, order: &Sorted<'a>, page: Page) -> Vec<u32> {
         let Walk { most, words, otherwise } = walk;
         let test = self.test(None, words, most);
@@ -67,7 +68,7 @@ impl<'a> Matching<'_, 'a> {
         self.list_tested(otherwise, order, page, &test)
     }
 
-    /// The test for a listing, whose tests are as many as it lists songs until the page ends.
+    /// The test for a listing, which tests as many songs as it lists until the page ends.
     fn list_test(&self, listing: Listing, is_default: bool, page: Page) -> Test<'_, 'a> {
         let listed = self.counts().len(listing.source);
         let share = if is_default { self.counts().window_share(page) } else { 1.0 };
@@ -88,9 +89,9 @@ impl<'a> Matching<'_, 'a> {
         first.into_page()
     }
 
-    /// A page in default order: lists the first `window` songs of the collection, and where the page does not end
-    /// among them, those behind. Where parts of the question exclude each other, many more songs are tested than
-    /// was planned; tests that cost least for all of them then test the later ones.
+    /// A page in default order. It lists the first `window` songs of the collection and, if the page does not
+    /// end among them, those behind. Where parts of the question exclude each other, it tests many more songs
+    /// than planned; the later windows then use the test that costs least for all of them.
     pub(super) fn list_windows(
         &self,
         listing: Listing,

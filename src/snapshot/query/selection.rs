@@ -10,7 +10,7 @@ use crate::snapshot::open::{Bits, Cursor};
 pub enum Selection<'a> {
     /// Neighbours in default order.
     Range(Range<u32>),
-    /// These, in this order.
+    /// These entities, in this order.
     List(Vec<u32>),
     /// A part of all entities, sorted by a field.
     Sorted(Sorted<'a>),
@@ -56,7 +56,7 @@ impl Selection<'_> {
         }
     }
 
-    /// Drops all but the first `len` entities, but for a whole set in another order than the default.
+    /// Drops all but the first `len` entities, except for a whole set in another order than the default.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.len() {
             return;
@@ -82,7 +82,7 @@ impl Selection<'_> {
 pub struct Runs<'a> {
     /// Entities that are still to come.
     left: usize,
-    /// An entity that did not belong to the run before.
+    /// An entity that did not belong to the previous run.
     waiting: Option<u32>,
     walk: Walk<'a>,
 }
@@ -114,7 +114,7 @@ impl<'a> Runs<'a> {
         Runs { left, waiting: None, walk }
     }
 
-    /// The next entity, where they come one by one.
+    /// The next entity, where entities come one by one.
     fn next_single(&mut self) -> Option<u32> {
         match &mut self.walk {
             Walk::List(list) => list.next(),

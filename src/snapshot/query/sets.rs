@@ -1,18 +1,18 @@
-//! Sets of indexes that a query makes: short lists, or bitmaps where they would be long.
+//! Sets of indexes that a query makes: short ones are lists, and long ones bitmaps.
 
 use super::selection::{Members, Selection};
 use crate::snapshot::format::Suffix;
 use crate::snapshot::open::Bits;
 
-/// A set of more than this part of all indexes is a bitmap. To sort a list of 2,000 takes longer than to clear a
-/// bitmap of 1,000,000.
+/// A set of more than this part of all indexes is a bitmap: sorting a list of 2,000 takes longer than
+/// clearing a bitmap of 1,000,000.
 const SPARSE: usize = 512;
 
-/// A set of indexes in the making.
+/// A set of indexes that a query is making.
 pub(super) enum IndexSet<'a> {
     Sparse(Vec<u32>),
     Dense(Vec<u64>),
-    /// A set that the snapshot has.
+    /// A set from the snapshot.
     Ready(Bits<'a>),
 }
 

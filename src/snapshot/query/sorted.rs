@@ -9,7 +9,7 @@ use crate::api::{Direction, Field};
 use crate::model::{Kind, Owner};
 use crate::snapshot::open::Snapshot;
 
-/// All entities in the order of a field, and the places in it that the answer has.
+/// All entities in the order of a field, and the range of places that the answer takes.
 #[derive(Debug, Clone)]
 pub struct Sorted<'a> {
     by: Ranks<'a>,
@@ -23,7 +23,8 @@ pub struct Sorted<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Ranks<'a> {
     ranks: &'a [U32],
-    /// For a song's album, artist or genre: which one each song has. Then `ranks` are those of the owners.
+    /// For a song's album, artist or genre: the owner of each song. In this case `ranks` holds the ranks of
+    /// the owners.
     owner: Option<&'a [U32]>,
 }
 
@@ -35,7 +36,7 @@ impl Ranks<'_> {
         self.ranks[at as usize].get()
     }
 
-    /// A number that compares as the entities stand in an order; its lower half is the index.
+    /// A number that compares in the same way as the entities in an order; its lower half is the index.
     #[inline]
     fn key(&self, at: u32, direction: Direction) -> u64 {
         let rank = match direction {
@@ -86,7 +87,7 @@ impl<'a> Sorted<'a> {
         self.order.is_none() && self.direction == Direction::Ascending
     }
 
-    /// A number that compares as the entities stand in this order; its lower half is the index.
+    /// A number that compares in the same way as the entities in this order; its lower half is the index.
     #[inline]
     pub(super) fn key(&self, at: u32) -> u64 {
         self.by.key(at, self.direction)
@@ -120,8 +121,8 @@ pub(super) struct SortedWalk<'a> {
     group: Group,
 }
 
-/// Entities of equal value: their places in ascending and in descending order. They stand in default
-/// order in both.
+/// Entities of equal value: their places in ascending and in descending order. They are in default order in
+/// both.
 #[derive(Debug, Default)]
 struct Group {
     ascending: Range<u32>,

@@ -53,7 +53,7 @@ proptest! {
             let unpaged = model_answer(&collection, &Question { page: None, ..question.clone() });
             prop_assert_eq!(total, unpaged.len(), "{:?}", question);
             for len in [0, 1, 3, usize::MAX] {
-                // One that has a page, as a whole set in another order is not cut.
+                // The question needs a page, as `truncate` does not cut a whole set in another order.
                 let page = question.page.or(Some(Page { limit: usize::MAX, offset: 0 }));
                 let mut cut = snapshot.select(question.kind, &Query { page, ..query.clone() });
                 cut.truncate(len);

@@ -22,7 +22,7 @@ proptest! {
         prop_assert!(Snapshot::open(&bytes, Verify::Full).is_err());
     }
 
-    /// Hostile bytes with the right checksum and hash: refused, or answered without a panic.
+    /// Checks that hostile bytes with the right checksum and hash are refused, or answered without a panic.
     #[test]
     fn forged_bytes_are_never_read_out_of_bounds(
         collection in collection(),
@@ -149,7 +149,7 @@ fn places_of_songs_are_read_by_the_full_check_only() {
     assert!(Snapshot::open(&bytes, Verify::Structure).is_ok());
 }
 
-/// A snapshot with the hash of others would be taken for theirs.
+/// Servers would take a snapshot with the hash of other rows for those rows.
 #[test]
 fn wrong_hash_of_the_content_is_refused() {
     let good = snapshot_bytes(&small());

@@ -1,4 +1,4 @@
-//! A merge gives the bytes of a build, whatever was edited.
+//! A merge gives the bytes of a build, after any edits.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -23,14 +23,14 @@ struct Table {
     songs: BTreeMap<Uuid, SongRow>,
 }
 
-/// What happens to the rows.
+/// The edits of the rows.
 #[derive(Debug, Clone)]
 enum Edit {
     AddName(Owner, Uuid, String),
     Rename(Owner, Index, String),
-    /// With its songs.
+    /// Together with its songs.
     RemoveName(Owner, Index),
-    /// All songs of one go to another.
+    /// All songs of one owner move to another one.
     MoveName(Owner, Index, Index),
     AddSong(RawSong),
     ChangeSong(Index, RawSong),

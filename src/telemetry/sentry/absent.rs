@@ -1,4 +1,5 @@
-//! The other body of `client`, without the feature `sentry`: a DSN is refused, so nothing is ever reported.
+//! The other body of `client`, without the feature `sentry`: it refuses every DSN, so nothing is ever
+//! reported.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,7 +35,7 @@ pub fn start(
     SentryGuard
 }
 
-/// Lays nothing aside.
+/// Stores nothing.
 pub fn start_aside(_: &SentrySettings) {}
 
 /// Keeps nothing alive.

@@ -1,7 +1,7 @@
-//! The client of Sentry, with the feature `sentry`. Nothing of it runs without a DSN.
+//! The client of Sentry, with the feature `sentry`. It does nothing without a DSN.
 //!
-//! The client is started in a worker or another child, after the fork, as it has a thread that sends. Nothing
-//! here waits for the network except the end of the process, and that for at most [`FLUSH_MAX`].
+//! A worker or another child starts the client after the fork, as the client has a thread that sends. Only
+//! the end of the process waits for the network, for at most [`FLUSH_MAX`].
 
 mod report;
 
@@ -28,36 +28,36 @@ use self::report::{ENABLED, capture_panic, lay_aside};
 use super::settings::{Lookup, SentryDsnError, SentrySettings};
 use crate::telemetry::names::HostName;
 
-/// How long the end of a process waits for the last events.
+/// Longest wait of an ending process for the last events.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
-/// How long one event may take on its way; then the next one has its turn.
+/// Longest time to send one event; then the next one has its turn.
 const SEND_MAX: Duration = Duration::from_secs(10);
 
-/// How long an event waits until the address of its host is known.
+/// Longest wait of an event for the address of its host.
 const LOOK_UP_MAX: Duration = Duration::from_secs(6);
-/// How many addresses of a host ureq tries.
+/// Most addresses of a host that ureq tries.
 const ADDRESSES_MAX: usize = 16;
 
 /// Checks a DSN. The error does not repeat it.
 ///
 /// # Errors
-/// It is no URL of the form `https://KEY@HOST/PROJECT`.
+/// The text is not a URL of the form `https://KEY@HOST/PROJECT`.
 pub fn check_dsn(dsn: &str) -> Result<(), SentryDsnError> {
     parse_dsn(dsn).map(|_| ())
 }
 
-/// The hosts that events are sent to. Their addresses must be known before a process that is started with
-/// [`Lookup::Known`] can send an event: the one of the DSN, and the proxy that the environment names.
+/// The hosts to which events go: that of the DSN, and the proxy that the environment names. Their addresses
+/// must be known before a process that starts with [`Lookup::Known`] can send an event.
 pub fn hosts(settings: &SentrySettings) -> Vec<HostName> {
     let Some(dsn) = settings.dsn.as_deref().and_then(|dsn| parse_dsn(dsn).ok()) else { return Vec::new() };
     let proxy = ureq::Proxy::try_from_env().map(|proxy| HostName::new(proxy.host(), proxy.port()));
     [HostName::new(dsn.host(), dsn.port())].into_iter().chain(proxy).collect()
 }
 
-/// Starts reporting from this process, unless there is no DSN. Events carry the process's role and, where
-/// given, its generation and its worker number as tags. Events that the master has laid aside before the fork remain
-/// the master's.
+/// Starts reporting from this process, unless there is no DSN. Events carry the process's role and, if there
+/// is one, its generation and its worker number as tags. Events that the master has stored before the fork
+/// stay with the master.
 ///
 /// A DSN that [`check_dsn`] refuses counts as none.
 pub fn start(
@@ -88,8 +88,8 @@ pub fn start(
     SentryGuard { client: Some(client) }
 }
 
-/// Lays events aside in this process, which is to have no thread, if there is a DSN: [`take_laid`] gives them to
-/// a child that sends them.
+/// Makes this process, which must not have a thread, store events, if there is a DSN: [`take_laid`] gives
+/// them to a child that sends them.
 pub fn start_aside(settings: &SentrySettings) {
     lay_aside(settings.dsn.is_some());
     if settings.dsn.is_some() {
@@ -97,8 +97,8 @@ pub fn start_aside(settings: &SentrySettings) {
     }
 }
 
-/// Keeps reporting alive. Dropping it sends the remaining events, for at most two seconds, and ends reporting; a
-/// process that leaves through `_exit` has to drop it before.
+/// Keeps reporting alive. Dropping it sends the remaining events, for at most two seconds, and ends
+/// reporting; a process that leaves through `_exit` has to drop it before.
 #[must_use = "events are lost unless the guard lives as long as the process"]
 pub struct SentryGuard {
     client: Option<Arc<Client>>,
@@ -120,8 +120,8 @@ impl fmt::Debug for SentryGuard {
     }
 }
 
-/// The crate's defaults read the environment, which is the configuration's business alone, and its panic hook
-/// waits for the network inside the panicking request; so every option is set here.
+/// The crate's defaults read the environment, which only the configuration may do, and its panic hook waits
+/// for the network inside the panicking request. So this sets every option.
 fn options(dsn: Dsn, environment: &str, lookup: Lookup) -> ClientOptions {
     let mut options = ClientOptions::default();
     options.dsn = Some(dsn);
@@ -135,21 +135,21 @@ fn options(dsn: Dsn, environment: &str, lookup: Lookup) -> ClientOptions {
     options
 }
 
-/// Makes every panic an event, before the hook that was set so far runs.
+/// Makes every panic an event, before the former hook runs.
 fn report_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let next = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // Not waited for: a panic that is caught must not hold up the other requests, and one that is
-            // not ends the process, which drops the guard.
+            // This does not wait: a caught panic must not delay the other requests, and one that nothing
+            // catches ends the process, which drops the guard.
             capture_panic(info);
             next(info);
         }));
     });
 }
 
-/// Makes the transport: HTTP in a thread of its own, with a limit to every request.
+/// Makes the transport: HTTP in a separate thread, with a time limit for every request.
 struct Courier(Lookup);
 
 impl TransportFactory for Courier {
@@ -164,7 +164,7 @@ impl TransportFactory for Courier {
     }
 }
 
-/// Finds hosts among those that the master has had looked up.
+/// Finds hosts among those that the master has looked up.
 #[derive(Debug)]
 struct KnownHosts;
 
@@ -185,20 +185,21 @@ impl Resolver for KnownHosts {
     }
 }
 
-/// The crate's HTTP transport, which is never waited for beyond the time given. It is leaked because dropping
-/// it waits for the request under way, and there is one client in a process's life.
+/// The crate's HTTP transport, with a limit for every wait. It is leaked, because dropping it waits for the
+/// running request, and a process has only one client in its life.
 struct BoundedTransport {
     http: &'static UreqHttpTransport,
 }
 
 impl Transport for BoundedTransport {
     fn send_envelope(&self, envelope: Envelope) {
-        // Does not block: an event beyond the queue's end is dropped.
+        // This does not block: the transport drops an event when its queue is full.
         self.http.send_envelope(envelope);
     }
 
     fn flush(&self, timeout: Duration) -> bool {
-        // Asking the transport to flush blocks without limit while its queue is full, so another thread asks.
+        // A request to flush blocks without limit while the queue of the transport is full, so another thread
+        // makes it.
         let http = self.http;
         let (done, flushed) = sync_channel(1);
         let asking = thread::Builder::new().name("sentry-flush".to_owned()).spawn(move || {

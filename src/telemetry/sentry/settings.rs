@@ -1,9 +1,9 @@
-//! The settings of Sentry, and what is wrong with them.
+//! The settings of Sentry, and their faults.
 
 use std::fmt;
 
-/// A log record with this tag is not made an event, because its cause already is one: the record of a panic
-/// that was caught. As in `error!(log, #REPORTED, "..")`.
+/// A log record with this tag does not become an event, because its cause already is one: the record of a
+/// caught panic. Used as in `error!(log, #REPORTED, "..")`.
 pub const REPORTED: &str = "reported";
 
 /// The settings of Sentry.
@@ -24,7 +24,7 @@ pub enum Lookup {
     Known,
 }
 
-/// Why a DSN is refused. It holds no part of the DSN, which contains a key.
+/// The reason to refuse a DSN. It holds no part of the DSN, which contains a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SentryDsnError {
     /// It is no URL.

@@ -13,8 +13,8 @@ use super::piece::Piece;
 use crate::worker::watch::exchange::Exchange;
 use crate::worker::watch::turn::{self, Turn};
 
-/// Bytes that are copied in the time in which one byte is compressed, or in which one byte is
-/// collected from scattered entities and copied.
+/// Bytes that the worker copies in the time in which it compresses one byte, or collects one byte from
+/// scattered entities and copies it.
 const COMPRESSING: usize = turn::LEN / PIECE;
 const GATHERING: usize = 8;
 
@@ -106,8 +106,8 @@ impl PayloadKind {
 /// A long list, sent piece by piece.
 struct Stream {
     source: Source,
-    /// Set while it waits for the turns of the worker's other connections: hyper asks for one piece
-    /// after the other as long as the client reads fast enough.
+    /// Set while it waits for the turns of the worker's other connections: hyper asks for one piece after the
+    /// other as long as the client reads fast enough.
     rest: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -117,7 +117,7 @@ enum Source {
     Compressed {
         list: ListBody,
         packed: Box<Packed>,
-        /// A piece of the list that is still to be compressed.
+        /// A piece of the list that is not compressed yet.
         taken: Piece,
     },
     /// The rest of a list that the snapshot holds compressed.

@@ -1,5 +1,5 @@
-//! Reused buffers in which bodies are gathered: malloc is slow with blocks of some kilobytes,
-//! because it tidies its lists with every freed block.
+//! Reused buffers in which bodies are gathered. malloc is slow with blocks of some kilobytes, because it
+//! tidies its lists with every freed block.
 
 use std::cell::RefCell;
 

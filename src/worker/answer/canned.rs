@@ -1,8 +1,8 @@
 //! The answers that hyper itself gives to bytes that are not HTTP. hyper leaves their bodies empty;
 //! this module adds the envelope of all other errors, with the fields that all answers have.
 //!
-//! The module finds them on their way out: the last bytes before a connection closes, a head of
-//! status 400, 414 or 431 that announces no body. No answer of the service looks like that.
+//! The module recognises them as they leave: the last bytes before a connection closes are a head of status
+//! 400, 414 or 431 that announces no body. No answer of the service looks like that.
 
 use std::ops::Deref;
 

@@ -10,9 +10,9 @@ use hyper::header::ACCEPT_ENCODING;
 
 use crate::snapshot::Packing;
 
-/// Levels at which a list of songs takes three twentieths of the bytes or less, and is complete sooner than
-/// uncompressed on a link of 1 Gbit/s (figures in docs/decisions). gzip's first level has fixed codes, which
-/// suit the digits of ids badly; from the third on it takes longer for next to nothing.
+/// Levels at which a list of songs shrinks to three twentieths of its bytes or less, and is complete sooner
+/// than uncompressed on a link of 1 Gbit/s (figures in docs/decisions). gzip's first level has fixed codes,
+/// which suit the digits of ids badly; from the third on, the additional time saves almost no bytes.
 const SENT_GZIP_LEVEL: u32 = 2;
 const SENT_ZSTD_LEVEL: i32 = 1;
 

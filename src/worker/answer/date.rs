@@ -1,4 +1,4 @@
-//! The field `Date`, written once a second. hyper's own stays in the future after the clock was set
+//! The field `Date`, which changes once a second. hyper's own stays in the future after the clock was set
 //! back.
 
 use std::sync::{Mutex, PoisonError};

@@ -1,11 +1,11 @@
-//! The description of the API for people: a page without scripts, styles and other addresses, made from the document
-//! for programs.
+//! The description of the API for people: a page without scripts, styles and other addresses, which the
+//! server makes from the document for programs.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-/// Nothing may be loaded by the page, and no other page may show it in a frame.
+/// The page may load nothing, and no other page may show it in a frame.
 pub(in crate::worker) const POLICY: &str =
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -136,7 +136,7 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| escaped(&value.to_string()), escaped)
 }
 
-/// A description as HTML: of its Markdown it has names in backquotes, and nothing else.
+/// A description as HTML. The only Markdown that it may contain is names in backquotes.
 fn prose(description: &Value) -> String {
     let parts = description.as_str().unwrap_or_default().split('`').enumerate();
     let html = parts.map(|(place, part)| match place % 2 {

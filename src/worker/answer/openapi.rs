@@ -1,6 +1,6 @@
 //! The description of the API for programs (OpenAPI 3.1), made from the tables that the code itself uses.
 //!
-//! Status and metrics are not in it: to most clients they do not exist.
+//! It leaves out status and metrics: to most clients they do not exist.
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
@@ -16,10 +16,10 @@ use super::warning::Warning;
 use crate::api::{Direction, Endpoint, Field, Parameter};
 use crate::model::{Kind, Owner};
 
-/// What may not stand in the path of a URL (RFC 3986).
+/// The characters that the path of a URL must not contain (RFC 3986).
 const NO_PATH: &AsciiSet = &NO_REFERENCE.add(b'%');
 
-/// The errors that an answer to GET may be, by status.
+/// The errors with which the server may answer GET, by status.
 const ERRORS: [(&str, &str, &str); 5] = [
     ("400", "Invalid", "A parameter has a value that it does not take, or the request is no HTTP"),
     ("404", "NotFound", "The collection has no entity with this id"),
@@ -28,7 +28,7 @@ const ERRORS: [(&str, &str, &str); 5] = [
     ("500", "Unknown", "A bug of the server's; its log has the details"),
 ];
 
-/// A document, as it is sent.
+/// A document in the form in which the server sends it.
 pub(in crate::worker) struct Document {
     pub(in crate::worker) body: Bytes,
     pub(in crate::worker) tag: Option<HeaderValue>,
@@ -52,7 +52,7 @@ pub(in crate::worker) struct Description {
 }
 
 impl Description {
-    /// Those of a server of this version, whose endpoints stand under `request_path`.
+    /// The descriptions of a server of this version, whose endpoints are under `request_path`.
     pub(in crate::worker) fn of(request_path: &str, version: &str) -> Self {
         let openapi = describe(request_path, version);
         let page = docs::page(&openapi);
@@ -73,7 +73,7 @@ fn describe(request_path: &str, version: &str) -> Value {
         "info": {
             "title": "Avalon Music Server",
             "version": version,
-            // Who that is, the server does not know.
+            // The server does not know the operator's name.
             "contact": { "name": "The operator of this server" },
             "description": "The songs, albums, artists and genres of a music collection, read only. \
                 Each address takes HEAD as well. Unknown parameters count for nothing, and of a parameter \
@@ -90,7 +90,7 @@ fn describe(request_path: &str, version: &str) -> Value {
     })
 }
 
-/// `None` for what is not described.
+/// Returns `None` for an endpoint that the description leaves out.
 fn operation(endpoint: Endpoint) -> Option<Value> {
     let text = |id: &str, description: &str| {
         let content = json!({ "text/html": { "schema": { "type": "string" } } });
@@ -220,7 +220,7 @@ fn parameter(of: Parameter, kind: Kind) -> Value {
         Parameter::Offset => ("After how many; it counts only with `limit`".into(), whole),
         Parameter::Name(owner) => (format!("The exact name of the {}, in any case", owner.singular()), text),
         Parameter::Id(owner) if kind == Kind::Song => (format!("The id of the {}", owner.singular()), uuid),
-        // What is no id counts for nothing, as in avalonms: so it is no error.
+        // As in avalonms, a value that is no id has no effect, so it is no error.
         Parameter::Id(owner) => (format!("A UUID: {kinds} with a song of this {}", owner.singular()), text),
         Parameter::OwnId => (format!("A UUID: the {} with this id", kind.singular()), text),
         Parameter::SongQuery => (format!("{kinds} with a song that `query` finds"), text),
@@ -299,14 +299,14 @@ fn value(field: Field, kind: Kind) -> Value {
         Field::Id | Field::AlbumId | Field::ArtistId | Field::GenreId => {
             json!({ "type": "string", "format": "uuid" })
         }
-        // A file may have no tag of it.
+        // A file may have no title tag.
         Field::Name if kind == Kind::Song => json!({ "type": ["string", "null"] }),
         Field::Name | Field::Album | Field::Artist | Field::Genre => json!({ "type": "string" }),
         Field::Length | Field::Track | Field::Year => json!({ "type": ["integer", "null"] }),
     }
 }
 
-/// An object with these fields, of which it need not have those of `others`, and with no more.
+/// An object with exactly these fields, of which those in `others` are optional.
 fn object(fields: &[(&str, Value)], others: &[(&str, Value)]) -> Value {
     let required: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
     let all = fields.iter().chain(others).map(|(name, schema)| ((*name).to_owned(), schema.clone()));

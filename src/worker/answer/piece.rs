@@ -7,8 +7,8 @@ use bytes::{Buf, Bytes};
 /// Parts of a [`Piece`]: the bytes before a long run, the run, and the bytes after it.
 const PARTS: usize = 3;
 
-/// Bytes that leave in one write although they are not contiguous. A write of a few bytes takes as
-/// long as copying some ten thousand, and wakes the client up in vain.
+/// Bytes that leave in one write although they are not contiguous. A write of a few bytes takes as long as
+/// copying some ten thousand, and wakes the client for almost nothing.
 #[derive(Debug, Default)]
 pub(in crate::worker) struct Piece([Bytes; PARTS]);
 

@@ -128,7 +128,7 @@ impl Acceptor {
                 }
                 Err(error) if is_shortage(&error) => {
                     if !short_before {
-                        warn!(self.log, "connections wait, as the system is short of something"; "error" => %error);
+                        warn!(self.log, "connections wait, as the system lacks descriptors or memory"; "error" => %error);
                     }
                     short_before = true;
                     thread::sleep(SHORTAGE_PAUSE);

@@ -30,9 +30,9 @@ enum Place {
 #[derive(Debug)]
 pub(in crate::worker) struct RequestLines {
     place: Place,
-    /// The beginning of the current line, but for a target.
+    /// The beginning of the current line; a target is not stored.
     line: [u8; PREFIX],
-    /// Bytes of this line; more than `PREFIX` are only counted.
+    /// Bytes of this line; those beyond `PREFIX` count but are not stored.
     line_len: usize,
     /// Whether the current head announces a body.
     has_body: bool,

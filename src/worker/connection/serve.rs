@@ -140,9 +140,9 @@ struct Answering<'c> {
 
 impl Answering<'_> {
     async fn to(self, request: Request<Incoming>) -> Result<Response<Payload>, Infallible> {
-        // A turn must end before a list begins, or hyper would send the head meanwhile, by itself.
-        // This is tokio's own way to yield, which polls the other connections. A task that wakes
-        // itself is polled dozens of times before that.
+        // A turn must end before a list begins. Otherwise hyper would send the head alone in the meantime.
+        // This is tokio's own way to yield, which polls the other connections; a task that wakes itself is
+        // polled dozens of times before that.
         if self.activity.turn.end() {
             tokio::task::yield_now().await;
         }

@@ -18,12 +18,12 @@ use crate::worker::watch::connections::Connections;
 pub enum Ending {
     /// It drained, and no connection was lost.
     Drained,
-    /// It was told to stop at once, or its drain took too long.
+    /// It had the order to stop immediately, or its drain took too long.
     Stopped,
 }
 
-/// Time for which a worker still accepts after a SIGTERM that its master has not announced. If a
-/// whole process group is told to end, the master may be about to turn clients away.
+/// Time for which a worker still accepts after a SIGTERM that its master has not announced. If the signal
+/// went to a whole process group, the master may be about to turn clients away.
 const DISMISSAL_WAIT: Duration = Duration::from_secs(1);
 /// Time for which a worker still accepts after new connections stopped entering the queues:
 /// connections whose handshake has begun get there within a round trip.
@@ -33,7 +33,7 @@ const HANDSHAKE: Duration = Duration::from_millis(100);
 /// its connection. Idle connections stay until a client uses them or their time is up.
 pub(in crate::worker) struct Drain {
     timeout: Duration,
-    /// Time of its begin, in the clock's milliseconds.
+    /// Time of its beginning, in the clock's milliseconds.
     pub(in crate::worker) begun: Option<u32>,
 }
 
@@ -72,7 +72,7 @@ impl Drain {
         });
     }
 
-    /// Reports whether it is over. `deaf` means that all accepted connections are among the counted
+    /// Reports whether the drain is over. `deaf` means that the counted connections include all accepted
     /// ones.
     pub(in crate::worker) fn ending(
         &self,

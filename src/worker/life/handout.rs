@@ -17,7 +17,7 @@ use tokio::io::Interest;
 
 use crate::telemetry::names::{self, HostName};
 
-/// Bytes of a message; some hundred hosts.
+/// Most bytes of a message; they suffice for some hundred hosts.
 const MESSAGE_LEN_MAX: usize = 16 * 1024;
 const SNAPSHOT: &[u8] = b"snapshot";
 const TURN: &[u8] = b"turn";
@@ -64,7 +64,7 @@ impl Giver {
     /// Orders the worker to accept connections.
     ///
     /// # Errors
-    /// The same.
+    /// As with [`Giver::snapshot`].
     pub fn turn(&self) -> io::Result<()> {
         self.give(TURN, None)
     }
@@ -72,7 +72,7 @@ impl Giver {
     /// Hands over all addresses of hosts that this process knows.
     ///
     /// # Errors
-    /// The same.
+    /// As with [`Giver::snapshot`].
     pub fn names(&self) -> io::Result<()> {
         let lines: Vec<String> =
             names::all().iter().map(|(name, addresses)| names::line(name, addresses)).collect();

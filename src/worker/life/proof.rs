@@ -1,6 +1,6 @@
-//! The proof of a worker: before it takes the place of a serving worker, it asks itself questions,
-//! before any client can. If the program, the configuration or the collection crashes workers at
-//! their first requests, the reload fails and no client loses an answer.
+//! The proof of a worker: before it takes the place of a serving worker, and before any client can reach it,
+//! it asks itself questions. If the program, the configuration or the collection crashes workers at their
+//! first requests, the reload fails and no client loses an answer.
 
 use std::io;
 use std::sync::Arc;

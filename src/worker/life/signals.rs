@@ -26,8 +26,8 @@ pub(in crate::worker) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
-    /// A worker has no log file open. But the signal may go to a whole process group, and it must
-    /// not end a worker.
+    /// A worker has no log file open. It handles the signal nevertheless, because the signal may go to a
+    /// whole process group and must not end a worker.
     _reopen: Signal,
 }
 

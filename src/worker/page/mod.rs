@@ -25,17 +25,17 @@ use super::answer::{entity_tag, response};
 const DOCUMENT: &str = include_str!("index.html");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
-/// Tells the page that the collection is one of a former start, which the database has not confirmed.
+/// Tells the page that the collection comes from a former start and that the database has not confirmed it.
 const STALE: HeaderName = HeaderName::from_static("x-avalon-stale");
 
-/// The level of both codings: each is made once, and sent often.
+/// The level of both codings: the worker makes each once and sends it often.
 const GZIP_LEVEL: u32 = 9;
 const ZSTD_LEVEL: i32 = 19;
 
-/// Made with the first request of a worker.
+/// The page, which a worker makes with its first request.
 static PAGE: LazyLock<Page> = LazyLock::new(|| Page::of(DOCUMENT));
 
-/// A document as it is sent.
+/// A document in the form in which the worker sends it.
 struct Page {
     plain: Representation,
     gzip: Option<Representation>,
@@ -75,7 +75,7 @@ pub(in crate::worker) fn answer(
         }
         response
     };
-    // A cache updates what it has with the fields of a 304.
+    // A cache updates its stored answer with the fields of a 304.
     let fields = response.headers_mut();
     fields.insert(CONTENT_SECURITY_POLICY, page.policy.clone());
     fields.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -125,7 +125,8 @@ fn gzip(bytes: &[u8]) -> Option<Vec<u8>> {
     encoder.finish().ok()
 }
 
-/// Scripts and styles of the document alone, requests to this server alone.
+/// Returns the policy that allows only the scripts and styles of the document, and only requests to this
+/// server.
 fn policy(document: &str) -> String {
     let mut policy = "default-src 'none'".to_owned();
     for (directive, element) in [("script-src", "script"), ("style-src", "style")] {

@@ -1,7 +1,7 @@
 //! The client behind a proxy: `X-Forwarded-For` and `-Proto`, or `Forwarded` (RFC 7239), from trusted proxies.
 //!
-//! Each proxy appends the address of its own client. So the list is read from its end, as long as
-//! the writer of an entry is trusted. A client may have invented the entries before that.
+//! Each proxy appends the address of its own client. So the worker reads the list from its end, as long as it
+//! trusts the writer of an entry. A client may have invented the entries before that.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -98,8 +98,8 @@ fn last_part(text: &[u8], separator: u8) -> (Option<&[u8]>, &[u8]) {
     }
 }
 
-/// Does the same, but ignores separators in quoted strings. Quotes are matched from the end: an
-/// open quote before the last part must not reach into it.
+/// Does the same as `last_part`, but ignores separators in quoted strings. Quotes are matched from the end:
+/// an open quote before the last part must not reach into it.
 fn last_element(text: &[u8], separator: u8) -> (Option<&[u8]>, &[u8]) {
     let mut end = text.len();
     while let Some(at) = text[..end].iter().rposition(|byte| *byte == separator || *byte == b'"') {

@@ -31,7 +31,7 @@ pub(super) fn refusal<B>(request: &Request<B>, limits: &Limits) -> Option<ApiErr
     if odd {
         return Some(refused(StatusCode::BAD_REQUEST, "The target of the request is no path"));
     }
-    // RFC 9112 3.2. HTTP/1.0 allows none.
+    // RFC 9112 3.2. A request of HTTP/1.0 needs no Host.
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => is_valid_host(host.as_bytes()),
@@ -54,8 +54,8 @@ fn refused(status: StatusCode, message: &'static str) -> ApiError {
     ApiError::Refused { status, message }
 }
 
-/// Reports whether this is `uri-host [ ":" port ]` of RFC 9110 7.2, and not empty. It also refuses
-/// commas: a name may hold one, but in practice a proxy has joined two fields.
+/// Reports whether this is `uri-host [ ":" port ]` of RFC 9110 7.2, and not empty. It also refuses commas: a
+/// name may hold one, but in practice a comma means that a proxy has joined two fields.
 fn is_valid_host(host: &[u8]) -> bool {
     let (name, port) = match host {
         [b'[', rest @ ..] => {
@@ -72,8 +72,7 @@ fn is_valid_host(host: &[u8]) -> bool {
     !name.is_empty() && is_name(name) && port.is_none_or(is_port)
 }
 
-/// Reports whether this holds only letters, digits, other bytes of names, and percent-encoded
-/// bytes.
+/// Reports whether the name holds only letters, digits, other bytes of names, and percent-encoded bytes.
 fn is_name(mut name: &[u8]) -> bool {
     while let [first, rest @ ..] = name {
         name = match (first, rest) {

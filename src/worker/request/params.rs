@@ -1,7 +1,7 @@
 //! Turns the query string into a question for the snapshot.
 //!
-//! The first value of a repeated parameter counts, and unknown parameters are ignored, as in
-//! avalonms. Errors are found in the same order too.
+//! As in avalonms, the first value of a repeated parameter counts, unknown parameters have no effect, and the
+//! order of the checks decides which error the client gets.
 
 use std::borrow::Cow;
 
@@ -63,8 +63,8 @@ impl<'q> Parameters<'q> {
     }
 }
 
-/// A valid question. Its words are still as the client wrote them, because a client that has the
-/// answer already needs only that.
+/// A valid question. Its words are still as the client wrote them: the entity tag needs only those, and a
+/// client that has the answer already needs only the tag.
 pub(super) struct Question<'q> {
     words: Words<'q>,
     /// Words of songs; an album, artist or genre must have a song with one of them.
@@ -122,7 +122,7 @@ pub(super) fn parse(kind: Kind, query_string: &str) -> Result<Question<'_>, ApiE
     };
     let order = order(kind, asked.order, asked.direction)?;
     let page = page(asked.limit, asked.offset)?;
-    // avalonms lacks these parameters: errors of the others come first.
+    // avalonms lacks these parameters, so errors of its own parameters come first.
     let counts = truth(Parameter::Counts, asked.counts.filter(|_| Parameter::Counts.is_of(kind)))?;
     let total = truth(Parameter::Total, asked.total)?;
     let snapshot = asked.snapshot.map(parse_hash).transpose()?;

@@ -30,7 +30,7 @@ pub(super) fn find(request_path: &str, path: &str) -> Option<Endpoint> {
     }
 }
 
-/// Returns the endpoint with this path that is not of an entity.
+/// Returns the endpoint with this path, other than that of an entity.
 fn find_fixed(is_its: impl Fn(&str) -> bool) -> Option<Endpoint> {
     let fixed = Endpoint::ALL.into_iter().filter(|endpoint| !matches!(endpoint, Endpoint::Entity(_)));
     { fixed }.find(|endpoint| is_its(endpoint.path()))

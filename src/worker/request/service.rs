@@ -190,7 +190,7 @@ impl Service {
             Endpoint::Version => response::text(PROGRAM_VERSION),
             Endpoint::Heartbeat => response::text("OKOKOK"),
             Endpoint::Status => {
-                // All values of its types exist in JSON.
+                // JSON can represent all values of its types.
                 let status =
                     serde_json::to_string(&status::status(&self.scoreboard, self.snapshot().snapshot));
                 response::json(status.map_err(|_| ApiError::Unknown)?)

@@ -1,5 +1,5 @@
-//! Prometheus' text format 0.0.4, written by hand: the client libraries count values of one
-//! process, while these are sums over shared memory. The format takes a few lines.
+//! Prometheus' text format 0.0.4, without a client library: those count values of one process, while these
+//! values are sums over shared memory. The format takes a few lines.
 
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Family<'_> {
     }
 }
 
-/// Escapes backslashes and line feeds, in values of labels also quotation marks.
+/// Escapes backslashes and line feeds, and in values of labels also quotation marks.
 fn escape(to: &mut String, text: &str, quotes: bool) {
     for c in text.chars() {
         match c {

@@ -17,7 +17,7 @@ use crate::worker::watch::caller::Peer;
 /// Exit codes of scans that have stored a collection.
 const STORED: [u64; 2] = [0, 5];
 
-/// Reports whether a peer may see the status, or the metrics: it is allowed to, and it asks for
+/// Reports whether a peer may see the status or the metrics: its address has the permission, and it asks for
 /// itself. A proxy on this machine asks for others, and its header fields show it.
 pub(in crate::worker) fn may_see(peer: Peer, headers: &HeaderMap, allowed: &[IpAddr]) -> bool {
     let proxied = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
@@ -94,7 +94,7 @@ pub fn source(source: &Source) -> SourceStatus {
     }
 }
 
-/// Where the rows that serve are from, in a word.
+/// Names the source of the rows that serve in one word.
 pub(in crate::worker) fn served_from(source: &Source) -> Option<&'static str> {
     match source.serves.get() {
         1 => Some("database"),

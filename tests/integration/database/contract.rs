@@ -31,7 +31,7 @@ fn count() -> String {
     documented("sql\nUPDATE avalon_revision")
 }
 
-/// The servers over the database that the scripts have made, and what runs statements in it.
+/// The servers over the database that the scripts have made, and a function that runs statements in it.
 fn rows_appear_and_changes_are_served(url: &str, execute: &dyn Fn(&str)) -> Server {
     execute(&text("examples/database/songs.sql"));
     let server = Setup::new(url)
@@ -81,7 +81,7 @@ fn scripts_fill_sqlite_and_changes_are_served() {
     assert_eq!(columns(&file), columns_of_our_own());
     rows_appear_and_changes_are_served(&url, &execute).assert_clean_shutdown();
 
-    // A scan owns what it has filled: it refuses to take the rows for its own.
+    // A scan owns only its own rows: it refuses to treat these as its own.
     let music = Path::new(ROOT).join("scripts/sample-music");
     let scan = |flags: &[&str]| {
         let arguments = [&["--database", &url, music.to_str().unwrap()], flags].concat();

@@ -22,7 +22,7 @@ const STAMP: &str = "/var/tmp/stamp";
 /// How many commands may be marked as run by no test.
 const NOT_RUN_MAX: usize = 12;
 
-/// A command, and what a page shows of its output.
+/// A command, and the part of its output that a page shows.
 #[derive(Debug)]
 struct Shown {
     command: String,

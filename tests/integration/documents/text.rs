@@ -80,7 +80,7 @@ impl Page {
         page(&Path::new(ROOT).join(name))
     }
 
-    /// What stands in code font between the lines.
+    /// The texts in code font, apart from blocks.
     pub(crate) fn quoted(&self) -> impl Iterator<Item = &str> {
         self.prose.split('`').skip(1).step_by(2)
     }

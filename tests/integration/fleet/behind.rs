@@ -82,7 +82,7 @@ fn file_that_is_replaced_is_noticed_with_any_revision() {
         fs::rename(&copy, file(&server)).expect("a file");
         wait_songs(&server, songs);
     }
-    server.wait_log("the database does not tell the revision of its rows");
+    server.wait_log("the database does not report the revision of its rows");
     // Without a revision any change of the file is noticed, and that it says nothing is told once.
     execute(&server, "DELETE FROM tracks WHERE id = (SELECT min(id) FROM tracks)");
     wait_songs(&server, 2);

@@ -58,7 +58,7 @@ fn servers_of_the_same_rows_are_equal_and_one_that_is_held_back_is_not() {
     assert_eq!(three.wait_exit(), 0);
     let (code, table, _) = fleet(&urls);
     assert_eq!(code, 1, "{table}");
-    assert!(table.contains("refused") && table.ends_with("\n1 of 3 cannot be asked\n"), "{table}");
+    assert!(table.contains("refused") && table.ends_with("\n1 of 3 show no status\n"), "{table}");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn answers_that_are_no_status_are_named_and_hurt_no_other_server() {
         assert!(line.contains(reason), "{line}");
     }
     assert!(lines[6].contains("timeout"), "{table}");
-    assert_eq!(lines[7], "5 of 6 cannot be asked");
+    assert_eq!(lines[7], "5 of 6 show no status");
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn begins_again_when_the_collection_changes(client: &Client) {
     serving.join().expect("all asked");
 }
 
-/// What the server sends has no other fields, and of no other types.
+/// The server's answers have no other fields and no other types.
 #[test]
 fn the_typescript_client_has_the_fields_that_the_description_has() {
     let client = std::fs::read_to_string(Path::new(ROOT).join("examples/find.mts")).expect("the client");

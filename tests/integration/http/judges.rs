@@ -1,4 +1,4 @@
-//! Programs that judge APIs find nothing wrong with ours, and find what is wrong.
+//! Programs that check APIs find no fault in this one, and find the faults of a wrong one.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::harness::server::{Server, Setup, collection};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const TARGET: &str = "/avalon/openapi.json";
 
-/// Asks the server what the description allows and what it forbids, with all checks.
+/// Sends the server the requests that the description allows and forbids, with all checks.
 fn schemathesis(server: &Server, description: &str, phases: &str) -> (bool, String) {
     let folder = server.path("schemathesis");
     fs::create_dir_all(&folder).expect("a folder");
@@ -45,7 +45,7 @@ fn schemathesis_agrees_with_the_description() {
     server.assert_clean_shutdown();
 }
 
-/// A description that forbids what the server takes, and one that leaves a field out.
+/// A description that forbids requests which the server accepts, and one that leaves a field out.
 #[test]
 fn schemathesis_sees_what_a_description_gets_wrong() {
     let server = Setup::with(&collection(3)).start();

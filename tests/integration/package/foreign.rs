@@ -24,7 +24,7 @@ fn rpm(arguments: &[&str], package: &Path) -> String {
     run(Command::new("rpm").arg("--dbpath").arg(folder.path()).args(arguments).arg(package))
 }
 
-/// What rpm says of the files of a package, by their names.
+/// rpm's attributes of the files of a package, by their names.
 fn listed(package: &Path) -> BTreeMap<String, String> {
     let format = "[%{FILENAMES} %{FILEMODES:perms} %{FILEUSERNAME} %{FILEGROUPNAME} %{FILEFLAGS:fflags}\n]";
     let text = rpm(&["--query", "--package", "--queryformat", format], package);
@@ -35,7 +35,7 @@ fn listed(package: &Path) -> BTreeMap<String, String> {
 /// The files of the package for Debian, by the names that they have in the one for rpm.
 fn expected(deb: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = contents(unpacked_deb(deb).path()).into_iter();
-    // What Debian alone reads.
+    // Only Debian reads these.
     let others = files.filter(|(name, _)| !name.contains("/lintian/") && !name.ends_with("/changelog.gz"));
     others.map(|(name, bytes)| (name.replace("/vendor-completions/_", "/site-functions/_"), bytes)).collect()
 }

@@ -50,7 +50,7 @@ fn rows_of_the_database_are_served_while_nobody_publishes_them() {
         wait_serves(&node, 4, "database");
         node.wait_log("the database is read instead: the database has newer rows");
         assert_eq!(node.status()["source"]["stale"], true);
-        // What is published is older, also with a new pointer.
+        // The published rows are older, also with a new pointer.
         let other = Publisher::to(publisher.url());
         fill(&other, 9, 1);
         assert!(other.ok(&["--from-database", "--accept-older"]).contains("published"));

@@ -51,7 +51,7 @@ fn object_store_is_published_to_and_fetched_from() {
             ("AWS_ENDPOINT_URL", &format!("http://{}", store.address())),
         ],
     );
-    assert!(code == 1 && err.contains("can be returned to") || code == 0, "{code} {out} {err}");
+    assert!(code == 1 && err.contains("a roll-back can return to") || code == 0, "{code} {out} {err}");
     // Wrong ones are refused, and no store is no answer.
     let wrong = Publisher::to(&publisher.url().replace("AKEY", "BKEY"));
     wrong.fill(1);

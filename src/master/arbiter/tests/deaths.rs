@@ -30,7 +30,7 @@ fn workers_that_die_young_are_replaced_more_and_more_slowly() {
     }
     assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000, 5000]);
     assert_eq!(world.exit, None);
-    // One that lives is forgiven, and a reload forgives as well.
+    // The arbiter forgives failures when a worker survives, and at a reload as well.
     world.all_ready();
     world.pass(11 * SECOND);
     world.die(world.untold(1)[0]);
@@ -50,7 +50,7 @@ fn young_workers_that_die_together_are_all_replaced_at_once() {
     world.die(world.untold(1)[0]);
     world.all_ready();
     world.pass(50 * MS);
-    // One more of the first ones a moment later has the same cause.
+    // A further death of the first workers a moment later has the same cause.
     world.die(world.untold(1)[0]);
     assert_eq!(world.untold(1).len(), 4);
     world.all_ready();
@@ -100,7 +100,7 @@ fn a_master_that_somebody_serves_for_is_never_given_up() {
         world.pass(6 * SECOND);
     }
     assert_eq!(world.exit, None);
-    // One that is being made.
+    // A worker of the generation that is being made.
     let mut world = World::serving_with(with(1));
     world.wish(Wish::Reload);
     for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! How many workers there are, and which of them go.
+//! The number of workers, and the choice of those that end.
 
 use super::*;
 
@@ -107,7 +107,7 @@ fn a_worker_that_retires_is_the_first_to_go() {
     world.send(Event::Retires { pid: old[1], cause: RestartCause::MaxRequests });
     world.reload();
     assert_eq!((world.untold(2).len(), world.alive().len()), (2, 2));
-    // A reload has replaced it.
+    // A reload has replaced it already.
     world.pass(SECOND);
     assert_eq!(world.booting(), []);
 }

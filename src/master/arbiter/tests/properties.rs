@@ -1,5 +1,5 @@
-//! Any order of signals, deaths, failures and ticks. The invariants of each step are checked
-//! by the world; here, that all comes to rest as it should once events cease.
+//! Any order of signals, deaths, failures and ticks. The world checks the invariants of each step; this file
+//! checks that everything comes to rest properly once events cease.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
 use crate::scoreboard::RestartCause;
 
-/// Something that happens; indices are taken modulo the number of things.
+/// An event in the world; indices are taken modulo the number of its objects.
 #[derive(Debug, Clone)]
 enum Step {
     Wish(Wish),
@@ -101,7 +101,7 @@ fn take(world: &mut World, step: &Step) {
     }
 }
 
-/// Nothing fails any more, and each process does its task.
+/// From here on nothing fails, and each process does its task.
 fn come_to_rest(world: &mut World) {
     (world.forks_fail, world.loader_forks_fail) = (0, 0);
     for _ in 0..200 {
@@ -145,8 +145,8 @@ proptest! {
         }
         come_to_rest(&mut world);
         match (world.current, world.exit) {
-            // Nothing but a failed first start, and workers that never live, ends a master that
-            // was not told to.
+            // A master that has no order to end ends only after a failed first start, or if its workers never
+            // survive.
             (Some(_), Some(code)) => prop_assert!(code == ExitCode::Worker && failures_max > 0),
             (None, Some(code)) => prop_assert!(code == ExitCode::Worker || code == ExitCode::Snapshot),
             (Some(current), None) => {

@@ -1,4 +1,4 @@
-//! How generations follow each other, or do not.
+//! The succession of generations, and its failures.
 
 use super::*;
 
@@ -142,7 +142,7 @@ fn reload_that_waits_follows_a_failed_one() {
     assert_eq!(world.told(stuck), [Signal::SIGKILL]);
     let next = world.loader().expect("a second loader");
     assert_ne!(next, stuck);
-    // The death of the first is no news of the second.
+    // The death of the first one is no news about the second.
     world.die(stuck);
     world.finish_reload();
     assert_eq!(world.current, Some(3));
@@ -179,7 +179,7 @@ fn a_worker_that_dies_while_a_reload_is_under_way_is_replaced() {
     world.die(world.untold(1)[0]);
     assert_eq!(world.untold(1).len(), 2);
     world.loaded();
-    // The replacement still boots when it is not needed any more.
+    // The replacement still boots when the master does not need it any more.
     let booting = world.untold(1)[1];
     for pid in world.untold(2) {
         world.ready(pid);

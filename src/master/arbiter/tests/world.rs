@@ -1,6 +1,5 @@
-//! A shell in memory: it carries out the arbiter's commands, as `master/perform.rs` does, with
-//! processes that live and die when a test says so, and checks after each event the invariants that must
-//! always be true.
+//! A shell in memory: it carries out the arbiter's actions, as `master/perform.rs` does, with processes that
+//! live and die when a test says so, and checks after each event the invariants that must always hold.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -31,7 +30,7 @@ pub(super) fn settings(workers: usize) -> Settings {
 #[derive(Debug, Clone)]
 struct Process {
     generation: u64,
-    /// None: a loader.
+    /// `None` for a loader.
     slot: Option<usize>,
     ready: bool,
     silent_since: Option<Instant>,
@@ -49,20 +48,20 @@ pub(super) struct World {
     pub(super) now: Instant,
     processes: BTreeMap<Pid, Process>,
     last_pid: i32,
-    /// As the shell has it: the loader whose end is news.
+    /// The loader whose end the shell reports.
     loader: Option<Pid>,
-    /// The finding of the next reload.
+    /// The result of the next reload.
     pub(super) configuration: Result<Settings, Reason>,
-    /// So many forks to come fail.
+    /// The number of coming forks that fail.
     pub(super) forks_fail: u32,
     pub(super) loader_forks_fail: u32,
     pub(super) current: Option<u64>,
-    /// Generations begun.
+    /// Generations that have begun.
     pub(super) made: u64,
     pub(super) discarded: BTreeSet<u64>,
-    /// Generations whose fate was told.
+    /// Generations whose end was reported.
     pub(super) told_of: BTreeSet<u64>,
-    /// The last generation that turned out to be needless.
+    /// The last generation that turned out to be unnecessary.
     confirmed: Option<u64>,
     pub(super) upgrades: usize,
     pub(super) listening: bool,
@@ -121,7 +120,7 @@ impl World {
         world
     }
 
-    /// An event, and all that follows from it at once.
+    /// Handles an event, and everything that follows from it at once.
     pub(super) fn send(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
@@ -167,14 +166,15 @@ impl World {
                 return Some(Event::Forked { generation, slot, result });
             }
             Action::Kill { pid, signal } => {
-                // A pid that has been reaped may be anybody's.
+                // A pid that has been reaped may belong to any other process.
                 let process = self.processes.get_mut(&pid).expect("a child of ours");
                 process.told.push(signal);
             }
             Action::Promote { generation } => self.promote(generation),
             Action::ReloadEnded { generation, result } => {
                 assert!(self.told_of.insert(generation), "told twice what has become of {generation}");
-                // One that serves may have been followed before its predecessors were deaf.
+                // Another generation may follow one that serves before the workers of its predecessors are
+                // deaf.
                 let serves = self.current >= Some(generation) || self.confirmed == Some(generation);
                 assert_eq!(result.is_ok(), serves);
             }
@@ -262,7 +262,7 @@ impl World {
         self.send(Event::Wished(wish));
     }
 
-    /// The loader that is at work.
+    /// The running loader.
     pub(super) fn loader(&self) -> Option<Pid> {
         self.loader.filter(|pid| self.processes.get(pid).is_some_and(|process| !process.told_to_end()))
     }
@@ -310,7 +310,7 @@ impl World {
         self.send(Event::Exited { pid, orderly: true, killed: false, how: "exit code 0".to_owned() });
     }
 
-    /// Its worker gives no sign of life from now on.
+    /// Makes the worker of this slot silent from now on.
     pub(super) fn silence(&mut self, pid: Pid) {
         self.processes.get_mut(&pid).expect("a worker").silent_since = Some(self.now);
     }
@@ -341,14 +341,14 @@ impl World {
         assert!(!overdue, "a deadline that has passed would keep the master awake");
     }
 
-    /// Each process that was told to end does.
+    /// Ends each process that has the order to end.
     pub(super) fn obey(&mut self) {
         while let Some(pid) = self.alive().into_iter().find(|pid| self.processes[pid].told_to_end()) {
             self.die(pid);
         }
     }
 
-    /// All workers that are not ready become it.
+    /// Makes all booting workers ready.
     pub(super) fn all_ready(&mut self) {
         while let Some(pid) = self.booting().first() {
             self.ready(*pid);
@@ -380,7 +380,7 @@ impl World {
         self.select(|process| process.slot.is_some() && !process.ready && !process.told_to_end())
     }
 
-    /// Workers of a generation that have not been told to end.
+    /// Workers of a generation without an order to end.
     pub(super) fn untold(&self, generation: u64) -> Vec<Pid> {
         self.select(|process| {
             process.generation == generation && process.slot.is_some() && !process.told_to_end()
@@ -391,12 +391,12 @@ impl World {
         self.processes.iter().filter(|(_, process)| which(process)).map(|(pid, _)| *pid).collect()
     }
 
-    /// Signals that a living process has got.
+    /// Signals that a living process has received.
     pub(super) fn told(&self, pid: Pid) -> Vec<Signal> {
         self.processes[&pid].told.clone()
     }
 
-    /// The worst level that was logged.
+    /// The worst level among the logged lines.
     pub(super) fn worst(&self) -> Level {
         let levels = self.trace.iter().filter_map(|action| match action {
             Action::Log(level, _) | Action::WorkerEnded { level, .. } => Some(*level),
@@ -411,7 +411,7 @@ impl World {
         self.trace.iter().filter(failed).count()
     }
 
-    /// Errors that are logged, or told with the end of a reload.
+    /// Errors in the log, and those reported with the end of a reload.
     pub(super) fn errors_with(&self, text: &str) -> usize {
         let is = |action: &&Action| match action {
             Action::Log(Level::Error, line) => line.contains(text),

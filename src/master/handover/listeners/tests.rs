@@ -1,4 +1,4 @@
-//! Addresses as a start, a reload and an end leave them.
+//! Addresses after a start, a reload and an end.
 
 use crate::cli::chain;
 
@@ -8,7 +8,7 @@ fn manner() -> Manner {
     Manner { backlog: 16, umask: 0o022, ..Manner::default() }
 }
 
-/// Opened as a start or a reload does.
+/// Opens addresses as a start or a reload does.
 fn opened_with(
     addresses: &[BindAddress],
     before: &[Rc<Listener>],
@@ -49,7 +49,7 @@ fn address_is_shared_with_sockets_that_share_it_too() {
     assert!(opened_with(&same, &[], &sharing).is_ok());
 }
 
-/// One TCP and one Unix address that are open, with a copy as a worker has it.
+/// One open TCP address and one open Unix address, with a copy as a worker has it.
 fn opened(folder: &Path) -> [(Rc<Listener>, Socket); 2] {
     [tcp(), BindAddress::Unix(folder.join("socket"))].map(|address| {
         let listener = opened_with(&[address], &[], &manner()).unwrap().remove(0);
@@ -71,7 +71,7 @@ fn callers_in_the_queue_of_a_closed_address_are_accepted_and_no_others() {
         drop(listener);
         let late = call().unwrap_err();
         let is_unix = to.is_unix();
-        // A call that blocks learns of the end of the queue.
+        // A blocking call returns at the end of the queue.
         copy.set_nonblocking(!is_unix).unwrap();
         let (mut accepted, _) = copy.accept().unwrap();
         io::Write::write_all(&mut &early, b"GET").unwrap();

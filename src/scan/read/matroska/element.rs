@@ -1,4 +1,4 @@
-//! Elements of EBML: an id, a size, content. Both numbers tell their own length.
+//! Elements of EBML: an id, a size, content. Id and size state their own length.
 
 use std::io;
 
@@ -86,7 +86,7 @@ pub(super) struct Elements {
     at: u64,
     end: u64,
     count: usize,
-    /// Whether something that is no element, or too many of them, ended them early.
+    /// Whether the elements ended early, because bytes are no element or the elements are too many.
     pub(super) is_broken: bool,
 }
 

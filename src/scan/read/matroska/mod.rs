@@ -50,7 +50,7 @@ const SCALE_DEFAULT: u64 = 1_000_000;
 const SEEKS_MAX: usize = 64;
 /// Most elements of a segment that are read.
 const PARTS_MAX: usize = 100_000;
-/// Most bytes before the end of the file that the last cluster is looked for in.
+/// Most bytes before the end of the file in which to search the last cluster.
 const TAIL_MAX: u64 = 4 << 20;
 /// Most places where the last cluster may begin.
 const CLUSTERS_MAX: usize = 32;
@@ -134,7 +134,7 @@ struct Found {
 }
 
 impl Found {
-    /// Reads the parts up to the first cluster, and all of them where there is no index.
+    /// Reads the parts up to the first cluster, or all of them if there is no index.
     fn read_front(&mut self, source: &mut Source, segment: Element, reading: &mut Reading) -> io::Result<()> {
         let mut at = segment.start;
         for _ in 0..PARTS_MAX {
@@ -154,7 +154,7 @@ impl Found {
         Ok(())
     }
 
-    /// Reads the parts that the index tells and that were not read.
+    /// Reads the parts in the index that were not read yet.
     fn read_indexed(
         &mut self,
         source: &mut Source,

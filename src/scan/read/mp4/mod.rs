@@ -21,7 +21,7 @@ const ATOMS_MAX: usize = 100_000;
 
 /// Most texts right in `udta`.
 const TEXTS_MAX: usize = 256;
-/// Most bytes before the end of the file that a lost `moov` is looked for in.
+/// Most bytes before the end of the file in which to search a lost `moov`.
 const TAIL_MAX: u64 = 1 << 20;
 
 /// Reads an MP4 file.

@@ -15,7 +15,7 @@ use crate::scan::read::vorbis_comment;
 const ISO_MIN: u16 = 0x400;
 /// Most keys of a list.
 const KEYS_MAX: usize = 256;
-/// Most bytes of a key that has a meaning for us.
+/// Most bytes of a key with a meaning for this program.
 const KEY_MAX: usize = 64;
 
 /// Reads a text in `udta`: length, language, text.

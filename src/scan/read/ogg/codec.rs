@@ -190,8 +190,8 @@ fn speex(head: &[u8]) -> Option<Codec> {
     })
 }
 
-/// Returns the number of samples of the Vorbis packets that end on a page. The first bits of a
-/// packet tell the mode; every encoder has two, the second of which is that of long blocks.
+/// Returns the number of samples of the Vorbis packets that end on a page. The first bits of a packet state
+/// the mode; every encoder has two, the second of which is that of long blocks.
 fn vorbis_samples(source: &mut Source, page: &Page, blocks: [u64; 2]) -> io::Result<u64> {
     let (mut sum, mut before) = (0, None);
     for (at, _) in page.packets() {

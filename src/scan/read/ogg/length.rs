@@ -1,5 +1,5 @@
-//! How long an Ogg file plays: from the first page of its sound to the last. Where several
-//! recordings stand one behind the other, all pages are walked over.
+//! The playing time of an Ogg file, from the first page of its sound to the last. If several recordings
+//! follow each other, the reader walks over all pages.
 
 use std::io;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::scan::read::source::{Source, WINDOW};
 use crate::scan::read::tags::Reading;
 use crate::scan::read::vorbis_comment::Packet as _;
 
-/// Most bytes before the end of the file that the last page is looked for in.
+/// Most bytes before the end of the file in which to search the last page.
 const TAIL_MAX: u64 = 1 << 20;
 /// Most pages of a file.
 const PAGES_MAX: usize = 4_000_000;
-/// Most bytes between pages that are looked through.
+/// Most bytes between pages that the reader searches.
 const JUNK_MAX: u64 = 16 << 20;
 /// Most bytes of the header of a page.
 const HEADER_MAX: u64 = 282;
@@ -61,7 +61,7 @@ pub(super) fn find(
     Ok(())
 }
 
-/// Sets the length of a stream of video, which its last page tells.
+/// Sets the length of a stream of video, which its last page states.
 ///
 /// # Errors
 /// Those of reading.
@@ -94,7 +94,7 @@ fn set(stream: &Stream, samples: u64, reading: &mut Reading) {
     }
 }
 
-/// How the sound begins. It is all read at once, because it is in one window.
+/// The beginning of the sound. It is all read at once, because it is in one window.
 #[derive(Debug)]
 struct Opening {
     first: Page,
@@ -164,9 +164,9 @@ fn last_page(source: &mut Source, streams: &[Stream], serial: u32, sound: u64) -
     Ok(Last::Missing)
 }
 
-/// Reports whether the numbers of the pages begin again between two pages of a stream: so it is
-/// when recordings with the same serial number stand one behind the other. A few pages tell it, if
-/// the numbers grow slower than the sizes of pages suggest.
+/// Reports whether the numbers of the pages start again between two pages of a stream, as in recordings with
+/// the same serial number one after the other. A few pages show it: the numbers then grow more slowly than
+/// the sizes of pages suggest.
 fn restarts(source: &mut Source, opening: &Opening, last: &Page) -> io::Result<bool> {
     let first = &opening.first;
     if last.at <= first.at || last.sequence <= first.sequence {
@@ -205,7 +205,7 @@ fn largest_page(source: &mut Source, from: u64, len: u64) -> io::Result<u64> {
     Ok(largest)
 }
 
-/// A recording, while its pages are walked over.
+/// A recording, while the reader walks over its pages.
 #[derive(Debug, Default)]
 struct Link {
     stream: Option<Stream>,

@@ -1,4 +1,4 @@
-//! The pages of an Ogg file, and packets that go over several of them.
+//! The pages of an Ogg file, and packets that extend over several of them.
 
 use std::io;
 
@@ -60,7 +60,7 @@ impl Page {
     pub(super) fn find(source: &mut Source, from: u64, to: u64) -> io::Result<Option<Page>> {
         let mut at = from;
         while at < to {
-            // No more than needed: it may be in a window already.
+            // Read no more than needed: these bytes may be in a window already.
             let wanted = usize::try_from(to - at + 3).unwrap_or(WINDOW).min(WINDOW);
             let bytes = source.bytes(at, wanted)?;
             let len = bytes.len() as u64;
@@ -132,7 +132,7 @@ pub(super) struct Cursor {
     at: u64,
     /// Bytes of the packet that are left on this page.
     left: u64,
-    /// Whether the packet goes on on the next page.
+    /// Whether the packet continues on the next page.
     goes_on: bool,
     /// Whether to try to leap over pages.
     leaps: bool,
@@ -190,8 +190,8 @@ impl Cursor {
         Ok(false)
     }
 
-    /// Leaps over pages that the packet fills wholly, as long as `len` bytes go beyond
-    /// them. Tells how many bytes of the packet were passed over.
+    /// Skips pages that the packet fills completely, as long as `len` bytes extend beyond them. Returns how
+    /// many bytes of the packet it skipped.
     fn leap(&mut self, source: &mut Source, len: u64) -> io::Result<u64> {
         let (size, body) = (self.page.end() - self.page.at, self.page.end() - self.page.body());
         let is_full = self.page.segments.iter().all(|segment| *segment == 255);
@@ -205,7 +205,7 @@ impl Cursor {
         }
         while count > 1 {
             let target = self.page.end().saturating_add(u64::from(count) * size);
-            // Pages are of one size, as a rule; if so, the number of the page there tells it.
+            // Pages usually have one size; if they do, the number of the page at that place confirms it.
             let page = if target < source.len() { Page::at(source, target)? } else { None };
             let is_it = |page: &Page| {
                 page.serial == self.page.serial

@@ -1,4 +1,4 @@
-//! Plans: which counts give which, and that all lead to the same answer.
+//! Plans: the counts that lead to each plan, and that all plans lead to the same answer.
 
 mod collections;
 mod costs;

@@ -1,4 +1,4 @@
-//! These counts give this plan. Each test has a case on both sides of a boundary.
+//! The plans for given counts. Each test has a case on both sides of a boundary.
 
 use crate::model::Owner;
 use crate::snapshot::query::Page;
@@ -18,7 +18,7 @@ fn counts() -> Counts {
 }
 
 impl Counts {
-    /// With a filter that leaves one owner of `songs` songs.
+    /// A question with a filter that leaves one owner of `songs` songs.
     fn by(self, owner: Owner, songs: usize) -> Counts {
         self.by_several(owner, 1, songs)
     }
@@ -28,7 +28,7 @@ impl Counts {
         self
     }
 
-    /// With words that match `songs` songs, of which the snapshot has a set.
+    /// A question with words that match `songs` songs, of which the snapshot has a set.
     fn stored(self, songs: usize) -> Counts {
         Counts {
             words: Some(WordCounts { is_stored_set: true, songs, own: 0, owners: 0, kinds: 0, sieve: None }),
@@ -36,7 +36,8 @@ impl Counts {
         }
     }
 
-    /// With words that match the names of `own` songs and of `owners` owners, and `songs` in all.
+    /// A question with words that match the names of `own` songs and of `owners` owners, and `songs` in
+    /// total.
     fn words(self, songs: usize, own: usize, owners: usize) -> Counts {
         Counts {
             words: Some(WordCounts { is_stored_set: false, songs, own, owners, kinds: 3, sieve: None }),
@@ -111,7 +112,7 @@ fn words_are_tested_the_cheapest_way() {
 fn songs_that_the_snapshot_has_in_order_are_cut() {
     assert_eq!(counts().by(Owner::Artist, 5000).in_default_order(20, 0), Plan::Whole(listing(ARTIST, None)));
     assert_eq!(counts().stored(5000).in_default_order(20, 0), Plan::Whole(listing(Source::Words, None)));
-    // In another order, or with another part, they are not.
+    // In another order, or with another part, the plan is a different one.
     assert_ne!(counts().by(Owner::Artist, 5000).in_another_order(20, 0), Plan::Whole(listing(ARTIST, None)));
     let both = counts().by(Owner::Artist, 5000).stored(20_000).in_default_order(20, 0);
     assert_eq!(both, Plan::List(in_order(ARTIST, SET), page(20)));
@@ -150,7 +151,7 @@ fn a_walk_is_for_frequent_songs() {
     assert_eq!(year(1264), Plan::List(listing(GENRE, None), page(20)));
     let walk = |most| Plan::Walk(Walk { most, words: None, otherwise: listing(GENRE, None) }, page(20));
     assert_eq!(year(1265), walk(1581));
-    // It is expected to take 200 steps, and may take as many as cost as much as the listing.
+    // The plan expects 200 steps of the walk, and allows as many as cost as much as the listing.
     assert_eq!(year(10_000), walk(12_500));
     // An offset makes it longer.
     assert_eq!(
@@ -184,7 +185,7 @@ fn plans_are_shown_in_words() {
     );
 }
 
-/// Words that must match each for itself: the rarest ones, and others.
+/// Words that must all match: the rarest ones, and others.
 fn several(rarest: WordCounts, other: WordCounts) -> Counts {
     Counts { words: Some(rarest), others: [Some(other), None, None, None], ..counts() }
 }
@@ -214,7 +215,7 @@ fn of_several_words_the_later_ones_test_what_the_first_ones_leave() {
     let tests = |listed| counts.others_tested(listed, 1000.0).map(|(_, tests)| tests).collect::<Vec<_>>();
     assert_eq!(tests(None), [100.0]);
     assert_eq!(tests(Some(Source::Words)), [1000.0]);
-    // A test by the name of a song that stands apart costs what 50 songs cost in a set; in a walk, 12.
+    // A test by the name of a song that stands apart costs as much as 50 songs cost in a set; in a walk, 12.
     let lookup = |listed, songs| COSTS.of(&counts, listed).word_lookup(&words(songs), 100.0).0;
     assert_eq!(lookup(Some(Source::Words), 5100), WordLookup::Names { own_set: false });
     assert_eq!(lookup(Some(Source::Words), 4900), WordLookup::Names { own_set: true });

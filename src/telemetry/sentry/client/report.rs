@@ -107,8 +107,8 @@ fn remember(breadcrumb: Breadcrumb) {
     }
 }
 
-/// Makes an event of a log record of ERROR and above, and a breadcrumb of the next event of any other. The
-/// message stays free of the values, because Sentry groups events by it.
+/// Turns a log record of ERROR or above into an event, and any other record into a breadcrumb of the next
+/// event. The message stays free of the values, because Sentry groups events by it.
 pub(in crate::telemetry) fn capture_record(record: &Record<'_>, values: &Values) {
     if record.tag() == REPORTED || !(is_enabled() || aside().is_some()) {
         return;
@@ -165,7 +165,7 @@ pub struct Description {
 }
 
 impl Description {
-    /// Of a request for `target`, without likely secrets, with tags by which its events can be found.
+    /// Describes a request for `target`, without likely secrets; the tags help to find its events.
     pub fn new(method: &str, target: &str, headers: &HeaderMap, tags: Vec<(&'static str, String)>) -> Self {
         Description { request: request(method, target, headers), tags }
     }
@@ -206,8 +206,8 @@ pub(super) fn capture_panic(info: &PanicHookInfo<'_>) {
     }
 }
 
-/// A request as Sentry shows it, without likely secrets: the client's identity, and values of parameters that are
-/// not the API's.
+/// A request as Sentry shows it, without likely secrets: the client's identity, and values of parameters that
+/// do not belong to the API.
 fn request(method: &str, target: &str, headers: &HeaderMap) -> Request {
     let header = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
@@ -232,7 +232,7 @@ fn request(method: &str, target: &str, headers: &HeaderMap) -> Request {
     }
 }
 
-/// The values of the API's parameters are no secrets; all others may be.
+/// Removes values. Those of the API's parameters are no secrets; all others may be.
 fn without_secrets(query: &str) -> String {
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, _)) if Parameter::parse(name).is_none() => format!("{name}=[Filtered]"),

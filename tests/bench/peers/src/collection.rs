@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::Failed;
 
-/// A song, and what peers index of it.
+/// A song, and the values that peers index.
 pub struct Song {
     pub id: String,
     /// The row as the API has it.
     pub json: String,
-    /// Its own name and those of its album, artist and genre: what words are looked for in.
+    /// Its own name and those of its album, artist and genre, in which peers search words.
     pub text: String,
     pub year: i64,
     /// In lower case, as `artist=` takes any case.

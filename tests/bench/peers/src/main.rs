@@ -1,4 +1,4 @@
-//! What `scripts/bench --search` compares with: SQLite FTS5 and tantivy, as a user would set them up, each behind
+//! The peers of `scripts/bench --search`: SQLite FTS5 and tantivy, as a user would set them up, each behind
 //! hyper with two threads. They answer the questions of Avalon's API that the bench asks, with the same rows.
 //!
 //!     search_peers build --engine fts5 --database collection.sqlite --index FOLDER
@@ -66,7 +66,7 @@ enum Kind {
     Tantivy,
 }
 
-/// What went wrong, in words for the user.
+/// An error, in words for the user.
 type Failed = Box<dyn Error + Send + Sync>;
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! What peers are asked: as much of Avalon's API as the bench asks for.
+//! The questions to peers: the part of Avalon's API that the benchmark uses.
 
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// From path and query string; `None` for what peers do not know.
+    /// From path and query string; `None` for a question that peers do not know.
     pub fn parse(path: &str, query: &str) -> Option<Self> {
         let mut question = Self::default();
         match path {
