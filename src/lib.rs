@@ -16,6 +16,7 @@
 //! - [`title`]: the title of a process, as `ps` shows it
 //! - [`control`]: the protocol between `avalonctl` and a master
 //! - [`fleet`]: the state of several servers, as `avalonctl fleet` sees them over HTTP
+//! - [`ctl`]: the commands of `avalonctl`
 //! - [`telemetry`]: logging, Sentry and statsd; all rooms call it, it calls none
 //! - [`cli`]: the output of all programs
 
@@ -27,6 +28,7 @@ mod chance;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod ctl;
 pub mod database;
 pub mod fleet;
 pub mod ids;

@@ -11,10 +11,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-// The command lines of these stand beside the programs that they are of, so the programs come along.
-#[allow(dead_code)]
-#[path = "../../../src/bin/avalonctl.rs"]
-mod ctl;
+// Its command line stands beside the program, so the program comes along.
 #[allow(dead_code)]
 #[path = "../../../src/bin/avalon-master.rs"]
 mod master;
@@ -24,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use avalon::{config::echo, scan::command as scan};
+use avalon::{config::echo, ctl, scan::command as scan};
 use clap::{Command, CommandFactory};
 
 /// A program, and the section of the manual that its page is in.

@@ -11,7 +11,8 @@ use crate::documents::text::pages;
 use source::{Source, Use, files};
 
 /// Each room, and the rooms it may use.
-const STREET: [(&str, &[&str]); 19] = [
+const STREET: [(&str, &[&str]); 20] = [
+    ("ctl", &["cli", "config", "control", "database", "fleet", "model", "publication", "rows", "snapshot"]),
     ("api", &["model"]),
     ("cli", &[]),
     ("config", &["cli", "telemetry"]),
@@ -51,23 +52,7 @@ const STREET: [(&str, &[&str]); 19] = [
             "worker",
         ],
     ),
-    (
-        "bin",
-        &[
-            "cli",
-            "config",
-            "control",
-            "database",
-            "fleet",
-            "master",
-            "model",
-            "publication",
-            "rows",
-            "scan",
-            "snapshot",
-            "telemetry",
-        ],
-    ),
+    ("bin", &["cli", "config", "ctl", "master", "scan", "telemetry"]),
 ];
 
 /// The rooms of a room, and files that stand between them: each may use those behind it.
@@ -317,7 +302,7 @@ fn unsafe_code_stands_only_where_the_architecture_says() {
     }
     let map =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).expect("the map");
-    let (_, paragraph) = map.split_once("`unsafe` is denied").expect("the paragraph on unsafe");
+    let (_, paragraph) = map.split_once("The crate denies `unsafe`").expect("the paragraph on unsafe");
     for file in allowed {
         assert!(paragraph.contains(&format!("`{file}`")), "ARCHITECTURE.md does not allow {file}");
     }
