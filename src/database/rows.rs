@@ -66,7 +66,7 @@ impl<'a> Value<'a> {
     }
 
     /// `Err` for a value that is no whole number.
-    fn number(self) -> Result<Option<i64>, NoNumber> {
+    pub(super) fn number(self) -> Result<Option<i64>, NoNumber> {
         match self {
             Value::Null => Ok(None),
             Value::Integer(number) => Ok(Some(number)),
@@ -82,7 +82,7 @@ impl<'a> Value<'a> {
 }
 
 #[derive(Debug, PartialEq)]
-struct NoNumber;
+pub(super) struct NoNumber;
 
 /// 2^63 is the first float past the range of i64; the one before it is far below.
 #[allow(clippy::cast_possible_truncation, reason = "the number is whole and in the range of i64")]
@@ -119,7 +119,7 @@ impl NameRows {
 }
 
 /// A row of the tracks table.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct SongRow<'a> {
     pub(super) id: Value<'a>,
     pub(super) name: Value<'a>,
