@@ -29,7 +29,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Way::Merged { gone, added } => write!(f, "merged, {gone} out and {added} in"),
-            Way::Unchanged => f.write_str("unchanged, the served snapshot serves on"),
+            Way::Unchanged => f.write_str("unchanged, as no row differs"),
             Way::Built(reason) => write!(f, "built, {reason}"),
         }
     }

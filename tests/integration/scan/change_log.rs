@@ -144,7 +144,7 @@ fn changes_of_files_are_served_by_the_log() {
             rig.wait_revision(rig.scan_alone());
         });
         let before = rig.server.status();
-        rig.check("there and back", "unchanged, the served snapshot serves on", |rig| {
+        rig.check("there and back", "unchanged, as no row differs", |rig| {
             put(home, 300, "Late");
             rig.scan_alone();
             fs::remove_file(song(home, 300)).expect("a song");
