@@ -4,6 +4,8 @@
 //! start threads and run Tokio: never call them in the master.
 
 mod attempt;
+mod change_log;
+mod changed;
 mod changes;
 mod connect;
 pub mod difference;
@@ -30,6 +32,8 @@ mod texts;
 mod tls;
 mod tls_error;
 
+pub use change_log::{Since, Unlogged};
+pub use changed::{Changed, Found};
 pub use changes::{Changes, Moved, ScanRecord, StateChanges};
 pub use error::DatabaseError;
 pub use holder::{Holder, Patience};
@@ -73,6 +77,17 @@ pub fn load_again(url: &DatabaseUrl, folder: &Folder) -> Result<Loaded, Database
     match url.backend() {
         Backend::Sqlite(path) => sqlite::load_again(path, folder),
         Backend::Postgres(settings) => postgres::load_again(settings, folder),
+    }
+}
+
+/// The same, and reads only the rows that have changed since those of `since`, if the log of changes tells which.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_changes(url: &DatabaseUrl, folder: &Folder, since: &Since) -> Result<Found, DatabaseError> {
+    match url.backend() {
+        Backend::Sqlite(path) => sqlite::load_changes(path, folder, since),
+        Backend::Postgres(settings) => postgres::load_changes(settings, folder, since),
     }
 }
 

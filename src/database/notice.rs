@@ -33,6 +33,11 @@ pub enum Notice {
         /// The database's answer.
         reason: String,
     },
+    /// The changed rows cannot be logged.
+    NoLog {
+        /// The database's answer.
+        reason: String,
+    },
     /// A parameter of the URL has no effect in this program.
     PassedOver {
         /// Its name.
@@ -45,7 +50,7 @@ impl Notice {
     pub fn level(&self) -> Level {
         match self {
             Notice::Waiting { .. } | Notice::NarrowEncoding { .. } => Level::Warning,
-            Notice::NoRevision { .. } => Level::Info,
+            Notice::NoRevision { .. } | Notice::NoLog { .. } => Level::Info,
             Notice::PassedOver { .. } => Level::Debug,
         }
     }
@@ -65,6 +70,12 @@ impl fmt::Display for Notice {
             ),
             Notice::NoRevision { reason } => {
                 write!(f, "the revision of the rows is not kept (table avalon_revision): {reason}")
+            }
+            Notice::NoLog { reason } => {
+                write!(
+                    f,
+                    "changed rows are not logged (table avalon_changes), servers read all rows: {reason}"
+                )
             }
             Notice::PassedOver { parameter } => {
                 write!(

@@ -1,5 +1,6 @@
 //! A PostgreSQL server: rows are streamed in both directions inside one transaction.
 
+mod change_log;
 mod copy;
 mod lock;
 mod poll;
@@ -17,16 +18,18 @@ use std::time::Duration;
 use ::postgres::error::SqlState;
 use ::postgres::{Client, Error, Transaction};
 
+use super::change_log::Since;
+use super::changed::Found;
 use super::connect::{self, Place};
 use super::revision::Version;
-use super::rows::{Loaded, NameRows, SongRow, SongRows};
+use super::rows::{Loaded, NameRows, SongRows};
 use super::{DatabaseError, schema};
 use crate::config::database_url::{Liveness, PostgresSettings};
 use crate::model::{Collection, Owner, PerOwner};
 use crate::rows::scratch::Folder;
 
 pub(super) use poll::Poll;
-use rows::{for_each_row, value};
+use rows::{for_each_row, song, value};
 pub(super) use session::Session;
 use tables::{Failure, begin_reading, create_schema, explain, missing_tables};
 use watched::{Progress, Unwatched, watched};
@@ -36,14 +39,37 @@ use watched::{Progress, Unwatched, watched};
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 pub(super) fn load(settings: &PostgresSettings, folder: &Folder) -> Result<Loaded, DatabaseError> {
-    run(&brisk(settings), |client| load_rows(client, folder, &Progress::default()))
+    run(&brisk(settings), |client| load_rows(client, folder, &Progress::default(), read))
 }
 
 /// Loads the rows, but gives up when the server is silent, as the caller can repeat the load.
 pub(super) fn load_again(settings: &PostgresSettings, folder: &Folder) -> Result<Loaded, DatabaseError> {
+    load_watched(settings, folder, read)
+}
+
+pub(super) fn load_changes(
+    settings: &PostgresSettings,
+    folder: &Folder,
+    since: &Since,
+) -> Result<Found, DatabaseError> {
+    let since = since.clone();
+    load_watched(settings, folder, move |transaction, folder, progress| {
+        let version = revision::read_version(transaction)?;
+        Ok(match change_log::read(transaction, &since, version, progress)? {
+            Ok(changed) => Found::Changes(changed),
+            Err(unlogged) => Found::Rows(read(transaction, folder, progress)?, unlogged),
+        })
+    })
+}
+
+fn load_watched<T: From<Loaded> + Send + 'static>(
+    settings: &PostgresSettings,
+    folder: &Folder,
+    read: impl Fn(&mut Transaction<'_>, &Folder, &Progress) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, DatabaseError> {
     let (mut client, place) = connect::connect(&Place::new(&brisk(settings)))?;
     let folder = folder.clone();
-    let outcome = watched(SILENCE_MAX, move |progress| load_rows(&mut client, &folder, progress));
+    let outcome = watched(SILENCE_MAX, move |progress| load_rows(&mut client, &folder, progress, read));
     let outcome = outcome.map_err(|unwatched| match unwatched {
         Unwatched::Silent => {
             place.unreachable(format!("no rows and no answer within {} s", SILENCE_MAX.as_secs()))
@@ -62,14 +88,20 @@ fn brisk(settings: &PostgresSettings) -> PostgresSettings {
     PostgresSettings { liveness, ..settings.clone() }
 }
 
-fn load_rows(client: &mut Client, folder: &Folder, progress: &Progress) -> Result<Loaded, Failure> {
-    if let Some(loaded) = read_if_complete(client, folder, progress)? {
+/// Has `read` read the tables in one transaction, and creates those that are missing.
+fn load_rows<T: From<Loaded>>(
+    client: &mut Client,
+    folder: &Folder,
+    progress: &Progress,
+    read: impl Fn(&mut Transaction<'_>, &Folder, &Progress) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if let Some(loaded) = read_if_complete(client, |transaction| read(transaction, folder, progress))? {
         return Ok(loaded);
     }
     match create_schema(client) {
         // This is a replica that no scan has reached yet.
         Err(Failure::Schema { missing, error }) if is_read_only(&error) && missing == schema::TABLES => {
-            Ok(Loaded::empty(folder)?)
+            Ok(Loaded::empty(folder)?.into())
         }
         outcome => {
             outcome?;
@@ -99,14 +131,13 @@ fn run<T>(
     work(&mut client).map_err(|failure| explain(&place, failure))
 }
 
-fn read_if_complete(
+fn read_if_complete<T>(
     client: &mut Client,
-    folder: &Folder,
-    progress: &Progress,
-) -> Result<Option<Loaded>, Failure> {
+    read: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
     let mut transaction = begin_reading(client)?;
     if missing_tables(&mut transaction)?.is_empty() {
-        return Ok(Some(read(&mut transaction, folder, progress)?));
+        return Ok(Some(read(&mut transaction)?));
     }
     transaction.rollback()?;
     Ok(None)
@@ -118,16 +149,7 @@ fn read(transaction: &mut Transaction<'_>, folder: &Folder, progress: &Progress)
     let mut songs = SongRows::new(names, folder)?;
     for_each_row(transaction, "tracks", &schema::TRACK_COLUMNS, |row| {
         progress.made();
-        songs.push(&SongRow {
-            id: value(row, 0)?,
-            name: value(row, 1)?,
-            length: value(row, 2)?,
-            track: value(row, 3)?,
-            year: value(row, 4)?,
-            album: value(row, 5)?,
-            artist: value(row, 6)?,
-            genre: value(row, 7)?,
-        })?;
+        songs.push(&song(row)?)?;
         Ok::<_, Failure>(())
     })?;
     Ok(Loaded { revision, mark, ..songs.finish()? })

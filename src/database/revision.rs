@@ -36,6 +36,12 @@ impl Version {
         self.file() == other.file()
     }
 
+    /// The scan that has counted the revision; `None` if another program has.
+    pub(super) fn scan(&self) -> Option<Uuid> {
+        let scan = self.mark.rsplit(' ').next()?;
+        self.revision.and(Uuid::try_parse(scan).ok())
+    }
+
     fn file(&self) -> Option<&str> {
         self.mark.split_once(' ').map(|(file, _)| file)
     }

@@ -65,7 +65,7 @@ impl<'a> Value<'a> {
     }
 
     /// The number in this value; `Err` if it is not a whole number.
-    fn number(self) -> Result<Option<i64>, NoNumber> {
+    pub(super) fn number(self) -> Result<Option<i64>, NoNumber> {
         match self {
             Value::Null => Ok(None),
             Value::Integer(number) => Ok(Some(number)),
@@ -81,7 +81,7 @@ impl<'a> Value<'a> {
 }
 
 #[derive(Debug, PartialEq)]
-struct NoNumber;
+pub(super) struct NoNumber;
 
 /// 2^63 is the first float beyond the range of i64; the float before it is far below.
 #[allow(clippy::cast_possible_truncation, reason = "the number is whole and in the range of i64")]
@@ -118,7 +118,7 @@ impl NameRows {
 }
 
 /// A row of the tracks table.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct SongRow<'a> {
     pub(super) id: Value<'a>,
     pub(super) name: Value<'a>,

@@ -1,9 +1,11 @@
 //! A SQLite file. It is opened for writing if possible, so that SQLite can roll back the journal of an
 //! interrupted scan, and otherwise for reading.
 
+mod change_log;
 mod explain;
 mod poll;
 mod revision;
+mod rows;
 mod scan_lock;
 mod session;
 mod tables;
@@ -12,12 +14,13 @@ mod write;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
+use super::change_log::Since;
+use super::changed::Found;
 use super::difference::StoredSong;
 use super::revision::Version;
-use super::rows::{Loaded, NameRows, SongRow, SongRows, Value};
+use super::rows::{Loaded, NameRows, SongRows};
 use super::{DatabaseError, schema};
 use crate::model::{Collection, Owner, PerOwner};
 use crate::rows::scratch::{Folder, ScratchError};
@@ -25,6 +28,7 @@ use crate::rows::scratch::{Folder, ScratchError};
 use explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
 use poll::Identity;
 pub(super) use poll::poll;
+use rows::{song, value};
 pub(super) use session::Session;
 use tables::{
     create_missing, create_schema, hex, insert, missing_tables, open, open_existing, run_with_song, select,
@@ -38,19 +42,31 @@ const READER_PATIENCE: Duration = Duration::from_secs(10);
 const WRITER_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn load(path: &Path, folder: &Folder) -> Result<Loaded, DatabaseError> {
-    load_from(path, folder, READER_PATIENCE, open)
+    load_from(path, folder, READER_PATIENCE, open, read)
 }
 
 pub(super) fn load_again(path: &Path, folder: &Folder) -> Result<Loaded, DatabaseError> {
-    load_from(path, folder, READER_PATIENCE, open_existing)
+    load_from(path, folder, READER_PATIENCE, open_existing, read)
 }
 
-fn load_from(
+pub(super) fn load_changes(path: &Path, folder: &Folder, since: &Since) -> Result<Found, DatabaseError> {
+    load_from(path, folder, READER_PATIENCE, open_existing, |transaction, identity, folder| {
+        let version = identity.mark(revision::read_version(transaction)?);
+        Ok(match change_log::read(transaction, since, version)? {
+            Ok(changed) => Found::Changes(changed),
+            Err(unlogged) => Found::Rows(read(transaction, identity, folder)?, unlogged),
+        })
+    })
+}
+
+/// Opens the file and has `read` read it in one transaction.
+fn load_from<T: From<Loaded>>(
     path: &Path,
     folder: &Folder,
     patience: Duration,
     open: fn(&Path, Duration) -> rusqlite::Result<Connection>,
-) -> Result<Loaded, DatabaseError> {
+    read: impl FnOnce(&Transaction<'_>, &Identity, &Folder) -> Result<T, Failure>,
+) -> Result<T, DatabaseError> {
     let context = |error| explain(path, patience, &error);
     // This comes before the file is opened: if a program replaces it meanwhile, the next poll notices another
     // file.
@@ -65,18 +81,16 @@ fn load_from(
         match create_schema(&mut connection) {
             // The file is a read-only copy that no scan has reached yet.
             Err(error) if is_read_only(&error) && missing == schema::TABLES => {
-                return Ok(Loaded::empty(folder)?);
+                return Ok(Loaded::empty(folder)?.into());
             }
             outcome => outcome.map_err(|error| explain_creation(path, patience, &error, &missing))?,
         }
     }
-    let loaded = read(&mut connection, folder).map_err(|failure| match failure {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(context)?;
+    read(&transaction, &identity, folder).map_err(|failure| match failure {
         Failure::Sqlite(error) => context(error),
         Failure::Scratch(error) => error.into(),
-    })?;
-    let version = Version { revision: loaded.revision, mark: loaded.mark };
-    let Version { revision, mark } = identity.mark(version);
-    Ok(Loaded { revision, mark, ..loaded })
+    })
 }
 
 fn is_read_only(error: &rusqlite::Error) -> bool {
@@ -114,24 +128,14 @@ impl From<ScratchError> for Failure {
     }
 }
 
-fn read(connection: &mut Connection, folder: &Folder) -> Result<Loaded, Failure> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-    let Version { revision, mark } = revision::read_version(&transaction)?;
-    let names = PerOwner::try_new(|owner| read_names(&transaction, owner, folder))?;
+fn read(transaction: &Transaction<'_>, identity: &Identity, folder: &Folder) -> Result<Loaded, Failure> {
+    let Version { revision, mark } = identity.mark(revision::read_version(transaction)?);
+    let names = PerOwner::try_new(|owner| read_names(transaction, owner, folder))?;
     let mut songs = SongRows::new(names, folder)?;
     let mut statement = transaction.prepare(&select("tracks", &schema::TRACK_COLUMNS))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        songs.push(&SongRow {
-            id: value(row, 0)?,
-            name: value(row, 1)?,
-            length: value(row, 2)?,
-            track: value(row, 3)?,
-            year: value(row, 4)?,
-            album: value(row, 5)?,
-            artist: value(row, 6)?,
-            genre: value(row, 7)?,
-        })?;
+        songs.push(&song(row)?)?;
     }
     Ok(Loaded { revision, mark, ..songs.finish()? })
 }
@@ -144,15 +148,6 @@ fn read_names(transaction: &Transaction<'_>, owner: Owner, folder: &Folder) -> R
         names.push(value(row, 0)?, value(row, 1)?)?;
     }
     Ok(names)
-}
-
-fn value<'a>(row: &'a Row<'_>, index: usize) -> rusqlite::Result<Value<'a>> {
-    Ok(match row.get_ref(index)? {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Value::Text(bytes),
-    })
 }
 
 fn write(connection: &mut Connection, collection: &Collection) -> rusqlite::Result<()> {
@@ -209,7 +204,7 @@ mod tests {
         let other = Connection::open(&path).unwrap();
         other.execute_batch("BEGIN EXCLUSIVE").unwrap();
 
-        let error = load_from(&path, &Folder::default(), Duration::ZERO, tables::open).unwrap_err();
+        let error = load_from(&path, &Folder::default(), Duration::ZERO, tables::open, read).unwrap_err();
         assert!(
             error.to_string().ends_with("locked.sqlite is locked by another program (waited 0 s)"),
             "{error}"

@@ -21,7 +21,7 @@ use crate::master::generation::before::Before;
 use crate::master::generation::freshness::Freshness;
 use crate::master::generation::generations::{Generation, Generations};
 use crate::master::generation::loader::{Loader, Source};
-use crate::master::generation::loading::Work;
+use crate::master::generation::reading::Work;
 use crate::master::generation::restored::{Restored, again, confirms};
 use crate::master::generation::served::{Served, version};
 use crate::master::generation::watcher::Watcher;
@@ -180,11 +180,15 @@ impl Shell {
                     .current()
                     .map_or_else(Before::default, |current| current.before(&of.config));
                 let before = match self.freshness.accepts_older(generation) {
-                    true => Before { had: Had { hash: before.had.hash, ..Had::default() }, ..before },
+                    true => {
+                        Before { since: None, had: Had { hash: before.had.hash, ..Had::default() }, ..before }
+                    }
                     false => before,
                 };
                 let is_patience_over = self.freshness.is_patience_over(now);
-                let before = Before { is_patience_over, ..before };
+                // Rows may differ without a revision: a reload that was wished reads all of them.
+                let since = before.since.filter(|_| self.freshness.only_asks(generation));
+                let before = Before { is_patience_over, since, ..before };
                 Loader::start(generation, &of.config, &of.logs.log, first, before)?
             }
         };

@@ -56,3 +56,10 @@ pub struct Delta {
     /// Songs.
     pub songs: Edits<SongRow>,
 }
+
+impl Delta {
+    /// How many rows have changed.
+    pub fn count(&self) -> usize {
+        self.names.values().map(Edits::len).sum::<usize>() + self.songs.len()
+    }
+}

@@ -1,12 +1,13 @@
 //! Reloads that merge: the loader makes the next snapshot from the served one and the changes.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::harness::postgres::Postgres;
 use crate::harness::server::{Server, Setup, collection};
 
 /// The answers of a server, and the hash of its snapshot.
-fn answers(server: &Server) -> (serde_json::Value, Vec<Vec<u8>>) {
+pub(crate) fn answers(server: &Server) -> (serde_json::Value, Vec<Vec<u8>>) {
     let targets = [
         "songs",
         "albums",
@@ -61,7 +62,7 @@ fn reloads_merge_small_changes_of_a_file() {
     let execute = |sql: &str| {
         rusqlite::Connection::open(&path).expect("a database").execute_batch(sql).expect("SQL");
     };
-    check(&server, &[("", "merged, 0 out and 0 in")], execute);
+    check(&server, &[("", "unchanged, as no row differs")], execute);
     check(&server, &EDITS, execute);
     server.assert_clean_shutdown();
 }
@@ -73,6 +74,41 @@ fn reloads_merge_small_changes_of_postgresql() {
     server.store(100);
     check(&server, &[("", "built, as too much has changed")], |_| {});
     check(&server, &EDITS, |sql| database.execute(sql));
+    server.assert_clean_shutdown();
+}
+
+/// Settings may have changed, so the workers are others; the rows are the same.
+#[test]
+fn reload_of_the_same_rows_serves_the_same_snapshot() {
+    let setup = Setup::with(&collection(100));
+    let file = setup.path("snapshot");
+    let server = setup.flag(&format!("--snapshot-path={}", file.display())).start();
+    server.wait_log("snapshot saved");
+    let descriptors = || {
+        let of_master = format!("/proc/{}/fd", server.pid());
+        std::fs::read_dir(of_master).expect("descriptors").count()
+    };
+    // Whether the workers map the file, which no saver replaces.
+    let inode = std::fs::metadata(&file).expect("a file").ino();
+    let is_mapped = || {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.workers()[0])).expect("maps");
+        maps.lines().any(|line| line.split_whitespace().nth(4) == Some(&inode.to_string()))
+    };
+    server.reload();
+    let tag = || server.get("/avalon/albums").header("etag").map(str::to_owned);
+    let before = (answers(&server), tag(), server.workers());
+    assert!(before.1.is_some() && is_mapped());
+    server.wait_workers(2);
+    let open = descriptors();
+    for count in 2..5 {
+        server.reload();
+        assert_eq!(server.count_log("unchanged, as no row differs"), count);
+        assert_eq!((answers(&server), tag()), (before.0.clone(), before.1.clone()));
+        assert!(is_mapped() && server.workers() != before.2);
+    }
+    crate::harness::eventually("no descriptor is left", || (descriptors() <= open).then_some(()));
+    assert_eq!((server.status()["generation"].as_u64(), server.count_log("snapshot saved")), (Some(5), 1));
+    assert_eq!(std::fs::metadata(&file).expect("a file").ino(), inode);
     server.assert_clean_shutdown();
 }
 

@@ -1,6 +1,7 @@
 //! `avalon-scan` as its users meet it: exit codes, messages, and the contents of the database
 //! afterwards.
 
+mod change_log;
 mod edits;
 mod keep;
 mod made;

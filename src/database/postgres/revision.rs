@@ -24,7 +24,7 @@ pub(super) fn read(transaction: &mut Transaction<'_>) -> Result<Option<u64>, Err
 /// # Errors
 /// As for [`read`].
 pub(super) fn read_version(transaction: &mut Transaction<'_>) -> Result<Version, Error> {
-    let messages = attempt(transaction, |transaction| transaction.simple_query(revision::QUERY))?;
+    let messages = attempt(transaction, is_refusal, |transaction| transaction.simple_query(revision::QUERY))?;
     Ok(messages.map(|messages| version(&messages)).unwrap_or_default())
 }
 
@@ -49,7 +49,7 @@ pub(super) fn version(messages: &[SimpleQueryMessage]) -> Version {
 /// # Errors
 /// As for [`read`].
 pub(super) fn count(transaction: &mut Transaction<'_>, scan: Uuid) -> Result<Result<(), Error>, Error> {
-    attempt(transaction, |transaction| {
+    attempt(transaction, is_refusal, |transaction| {
         if !missing_of(transaction, [TABLE])?.is_empty() {
             transaction.batch_execute(&NOTATION.create())?;
         }
@@ -67,8 +67,12 @@ pub(super) fn sign(transaction: &mut Transaction<'_>, scan: Uuid) -> Result<Opti
 }
 
 /// Does `work`, and undoes it if the server refuses a part of it. The inner error is the refusal.
-fn attempt<T>(
+///
+/// # Errors
+/// As for [`read`].
+pub(super) fn attempt<T>(
     transaction: &mut Transaction<'_>,
+    is_refusal: fn(&Error) -> bool,
     work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
 ) -> Result<Result<T, Error>, Error> {
     transaction.batch_execute("SAVEPOINT revision")?;

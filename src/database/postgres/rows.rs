@@ -8,7 +8,7 @@ use ::postgres::types::{FromSql, Type};
 use ::postgres::{Error, Row, Statement, Transaction};
 use uuid::Uuid;
 
-use crate::database::rows::Value;
+use crate::database::rows::{SongRow, Value};
 
 /// Rows in one portion.
 const PORTION: usize = 10_000;
@@ -90,7 +90,11 @@ fn fetch_portions(
 /// Selects the columns, those of other types than [`READABLE`] as text. The types come from the catalog: for
 /// a statement with such a column the driver would look up the type itself, with statements that outlive the
 /// transaction, and the next session of a pooler may have statements of these names already.
-fn readable_query(transaction: &mut Transaction<'_>, table: &str, columns: &[&str]) -> Result<String, Error> {
+pub(super) fn readable_query(
+    transaction: &mut Transaction<'_>,
+    table: &str,
+    columns: &[&str],
+) -> Result<String, Error> {
     let rows = transaction.query(
         "SELECT attname::text, atttypid FROM pg_attribute
           WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
@@ -115,6 +119,20 @@ fn readable_query(transaction: &mut Transaction<'_>, table: &str, columns: &[&st
 
 pub(super) fn value(row: &Row, index: usize) -> Result<Value<'_>, Error> {
     Ok(row.try_get::<_, Option<Value<'_>>>(index)?.unwrap_or(Value::Null))
+}
+
+/// A row of [`TRACK_COLUMNS`](crate::database::schema::TRACK_COLUMNS).
+pub(super) fn song(row: &Row) -> Result<SongRow<'_>, Error> {
+    Ok(SongRow {
+        id: value(row, 0)?,
+        name: value(row, 1)?,
+        length: value(row, 2)?,
+        track: value(row, 3)?,
+        year: value(row, 4)?,
+        album: value(row, 5)?,
+        artist: value(row, 6)?,
+        genre: value(row, 7)?,
+    })
 }
 
 impl<'a> FromSql<'a> for Value<'a> {

@@ -8,8 +8,9 @@ use super::tables::{
     Failure, ID_TYPE, begin_reading, create_tables, explain, lost_a_race, missing_of, missing_tables,
 };
 use super::wait::{Stopped, Waiter};
-use super::{lock, read, revision, write};
+use super::{change_log, lock, read, revision, write};
 use crate::config::database_url::PostgresSettings;
+use crate::database::change_log::Touched;
 use crate::database::connect::{self, Place};
 use crate::database::holder::{Holder, Patience};
 use crate::database::notice::{Notice, Tell};
@@ -162,12 +163,16 @@ impl Session {
             }
             let scan = scan_id(&me, last + 1);
             let counts = !changes.rows.is_empty() && count(&mut transaction, scan, &waiter)?;
-            write::all(&mut transaction, &created, changes, last + 1, own, &me)?;
+            let first = if counts { revision::read(&mut transaction)? } else { None };
+            let touched = write::all(&mut transaction, &created, changes, last + 1, own, &me)?;
             for statement in created.iter().flat_map(|table| schema::completing_statements(table)) {
                 transaction.batch_execute(&statement)?;
             }
             if counts {
                 revision = revision::sign(&mut transaction, scan)?;
+                if let Some(counted) = first.zip(revision) {
+                    log(&mut transaction, counted, scan, touched, &waiter)?;
+                }
             }
             // Another scan that found nothing to write would not have left a number.
             check_lock(waiter.watch, &place).map_err(Stopped::Ended)?;
@@ -237,6 +242,21 @@ fn count(transaction: &mut Transaction<'_>, scan: Uuid, waiter: &Waiter<'_>) -> 
         (waiter.tell)(Notice::NoRevision { reason });
     }
     Ok(counted.is_ok())
+}
+
+/// Logs the rows that have changed.
+fn log(
+    transaction: &mut Transaction<'_>,
+    counted: (u64, u64),
+    scan: Uuid,
+    touched: Touched,
+    waiter: &Waiter<'_>,
+) -> Result<(), Error> {
+    if let Err(error) = change_log::write(transaction, counted, scan, touched)? {
+        let reason = waiter.place.explain(&error).to_string();
+        (waiter.tell)(Notice::NoLog { reason });
+    }
+    Ok(())
 }
 
 fn show(transaction: &mut Transaction<'_>, setting: &str) -> Result<String, Error> {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::copy::{Line, copy};
 use super::tables::Failure;
+use crate::database::change_log::Touched;
 use crate::database::difference::{RowChanges, SongRecord, StoredSong};
 use crate::database::holder::Holder;
 use crate::database::state::{self, SCANS_KEPT};
@@ -24,7 +25,7 @@ const BATCH: usize = 5_000;
 /// empty.
 ///
 /// Removed rows are deleted by their keys, and new rows are copied; a changed row goes both ways. Only the
-/// rows of names are updated, because songs refer to them.
+/// rows of names are updated, because songs refer to them. Returns which rows have changed.
 pub(super) fn all(
     transaction: &mut Transaction<'_>,
     created: &[&str],
@@ -32,11 +33,16 @@ pub(super) fn all(
     id: i64,
     own: Option<i64>,
     me: &Holder,
-) -> Result<(), Failure> {
-    differences(transaction, created, changes.rows)?;
+) -> Result<Touched, Failure> {
+    let mut touched = Touched::of(&changes.rows);
+    if schema::TABLES.iter().any(|table| created.contains(table)) {
+        touched.everything();
+    }
+    differences(transaction, created, changes.rows, &mut touched)?;
     state(transaction, created, changes.state)?;
     moved(transaction, changes.moved)?;
-    scan(transaction, id, own, &changes.scan, me)
+    scan(transaction, id, own, &changes.scan, me)?;
+    Ok(touched)
 }
 
 /// Replaces all rows by `collection`.
@@ -61,6 +67,7 @@ fn differences(
     transaction: &mut Transaction<'_>,
     created: &[&str],
     changes: RowChanges<'_>,
+    touched: &mut Touched,
 ) -> Result<(), Failure> {
     if changes.replace {
         empty(transaction)?;
@@ -78,6 +85,7 @@ fn differences(
     }
     delete(transaction, "tracks", &changes.removed_songs)?;
     each_batch(changes.songs.into_iter().flatten(), |batch| {
+        batch.iter().for_each(|song| touched.song(song.row().id));
         // An id column of another type than avalonms' can be emptied, but not compared.
         if !is_empty("tracks") {
             let ids: Vec<Uuid> = batch.iter().map(|song| song.row().id).collect();

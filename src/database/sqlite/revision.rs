@@ -41,7 +41,7 @@ pub(super) fn sign(connection: &Connection, scan: Uuid) -> rusqlite::Result<Opti
 }
 
 /// `None` if a table or column is missing, or a value has another type.
-fn unless_refused<T>(outcome: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+pub(super) fn unless_refused<T>(outcome: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
     match outcome {
         Ok(done) => Ok(Some(done)),
         Err(rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::IntegralValueOutOfRange(..)) => {

@@ -5,10 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::revision;
 use super::tables::{
     FIRST_WRITER_CACHE_KIB, ID_TYPE, WRITER_CACHE_KIB, has_table, hex, insert, missing_tables, run_with_song,
 };
+use super::{change_log, revision};
+use crate::database::change_log::Touched;
 use crate::database::difference::{RowChanges, SongRecord};
 use crate::database::holder::Holder;
 use crate::database::revision::scan_id;
@@ -57,7 +58,12 @@ pub(super) fn all(
     set_cache(connection)?;
     let scan = scan_id(me, id);
     let counts = !changes.rows.is_empty() && revision::count(connection, scan)?;
-    write_differences(connection, changes.rows)?;
+    let first = if counts { revision::read(connection)? } else { None };
+    let mut touched = Touched::of(&changes.rows);
+    if !missing.is_empty() {
+        touched.everything();
+    }
+    write_differences(connection, changes.rows, &mut touched)?;
     // Building an index of all rows at once costs half of one that grows row by row.
     for index in missing.into_iter().flat_map(schema::indexes) {
         connection.execute_batch(&index)?;
@@ -65,7 +71,11 @@ pub(super) fn all(
     write_state(connection, changes.state)?;
     write_moved(connection, changes.moved)?;
     write_scan(connection, id, own, &changes.scan, me)?;
-    if counts { revision::sign(connection, scan) } else { Ok(None) }
+    let last = if counts { revision::sign(connection, scan)? } else { None };
+    if let Some(counted) = first.zip(last) {
+        change_log::write(connection, counted, scan, touched)?;
+    }
+    Ok(last)
 }
 
 fn create_state(connection: &Connection) -> rusqlite::Result<()> {
@@ -79,7 +89,11 @@ fn create_state(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Updates a row, or else inserts it: tables that another program made may have no primary key, without which
 /// SQLite finds no conflict. This order never breaks a foreign key.
-fn write_differences(connection: &Connection, changes: RowChanges<'_>) -> rusqlite::Result<()> {
+fn write_differences(
+    connection: &Connection,
+    changes: RowChanges<'_>,
+    touched: &mut Touched,
+) -> rusqlite::Result<()> {
     if changes.replace {
         for table in schema::TABLES.iter().rev() {
             connection.execute_batch(&format!("DELETE FROM {table}"))?;
@@ -98,7 +112,7 @@ fn write_differences(connection: &Connection, changes: RowChanges<'_>) -> rusqli
         }
     }
     delete(connection, "tracks", &changes.removed_songs)?;
-    write_songs(connection, changes.songs)?;
+    write_songs(connection, changes.songs, touched)?;
     for owner in Owner::ALL {
         delete(connection, owner.plural(), &changes.removed_names[owner])?;
     }
@@ -107,7 +121,11 @@ fn write_differences(connection: &Connection, changes: RowChanges<'_>) -> rusqli
 
 /// Writes songs. SQLite takes a column that an UPDATE names out of its index and puts it in again, which
 /// writes the pages of the index. So the statement leaves out the ids of names that stay the same.
-fn write_songs(connection: &Connection, songs: Option<Stream<'_, SongRecord>>) -> rusqlite::Result<()> {
+fn write_songs(
+    connection: &Connection,
+    songs: Option<Stream<'_, SongRecord>>,
+    touched: &mut Touched,
+) -> rusqlite::Result<()> {
     let equations = |separator: &str, columns: std::ops::Range<usize>| -> String {
         let each = columns.map(|index| format!("{} = ?{}", schema::TRACK_COLUMNS[index], index + 1));
         each.collect::<Vec<_>>().join(separator)
@@ -131,6 +149,7 @@ fn write_songs(connection: &Connection, songs: Option<Stream<'_, SongRecord>>) -
         }
         batch.sort_unstable_by_key(|song| song.row().id);
         for song in batch {
+            touched.song(song.row().id);
             for statement in &mut statements[first..] {
                 if run_with_song(statement, &song.row())? > 0 {
                     break;

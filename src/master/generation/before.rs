@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
+use crate::database::Since;
 use crate::publication::Had;
 
 /// The origin of rows, which their contents do not tell.
@@ -13,6 +14,8 @@ pub(crate) struct Origin {
     pub(crate) rows: Option<u64>,
     /// The last counter that a pointer in the store of snapshots had.
     pub(crate) counter: Option<u64>,
+    /// Whether each row of the database is served, and as it is.
+    pub(crate) is_whole: bool,
 }
 
 /// The served rows of the source of a loader.
@@ -30,4 +33,8 @@ pub(crate) struct Before {
     pub(crate) had: Had,
     /// The served snapshot, if this program has made the same bytes of rows that it has read.
     pub(crate) snapshot: Option<OwnedFd>,
+    /// Whether the next generation may serve this snapshot too: the configuration names no other place for one.
+    pub(crate) may_stay: bool,
+    /// The rows that it holds of the same database, if the changes since then are all that the load is to look for.
+    pub(crate) since: Option<Since>,
 }

@@ -35,3 +35,12 @@ impl Drafts {
         self.spare.filter(|_| is_spare).unwrap_or(self.draft).finish()
     }
 }
+
+/// Where the draft is, for a message.
+pub(super) fn place(config: &Config) -> String {
+    match (&config.snapshot_dir, &config.snapshot_path) {
+        (Some(folder), _) => format!("SNAPSHOT_DIR {}", folder.display()),
+        (None, Some(path)) => format!("SNAPSHOT_PATH {}", path.display()),
+        (None, None) => "memory".to_owned(),
+    }
+}

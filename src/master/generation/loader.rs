@@ -16,7 +16,9 @@ use crate::master::exit::ExitCode;
 use crate::master::generation::before::{Before, Origin};
 use crate::master::generation::drafts::Drafts;
 use crate::master::generation::failed::Failed;
-use crate::master::generation::loading::{Made, Work, make_in, verify_kept};
+use crate::master::generation::loading::{Made, make_in};
+use crate::master::generation::reading::Work;
+use crate::master::generation::sealed::verify_kept;
 use crate::master::processes::end::Ended;
 use crate::master::processes::fork::{FirstSteps, fork};
 use crate::master::processes::report::{Awaited, ReportTo, report};
@@ -189,7 +191,8 @@ fn load(generation: u64, config: &Config, log: &Log, material: &Material, report
             verify_kept(kept.snapshot()).map(Made::kept).map_err(|error| Failed::new(error.into(), false))
         }
     };
-    let has_rows = made.iter().filter(|made| made.work != Work::Same);
+    // Of a snapshot that the store names again only the hash is known.
+    let has_rows = made.iter().filter(|made| made.contents.bytes > 0);
     has_rows.for_each(|made| tell(&made.contents, &log));
     let (report, code) = match made {
         Ok(made) => (Report::Loaded(made), ExitCode::Stopped),
@@ -238,7 +241,7 @@ mod tests {
     #[test]
     fn report_counts_only_with_an_orderly_end() {
         let contents = Contents { songs: 3, hash: "00ff".to_owned(), ..Contents::default() };
-        let loaded = Report::Loaded(Made::of_database(contents.clone(), Work::Made, None));
+        let loaded = Report::Loaded(Made::kept(contents.clone()));
         assert_eq!(finished(Some(&loaded), Ended::Code(0)), Ok(contents));
         let killed = Ended::Signal(Signal::SIGKILL);
         let without = Reason::new("the loader ended without a result (killed by SIGKILL)");

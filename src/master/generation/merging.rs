@@ -3,11 +3,14 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 
+use crate::database::Changed;
+use crate::master::generation::before::Before;
+use crate::model::{Kind, PerOwner};
 use crate::rows::Rows;
 use crate::rows::delta::Delta;
 use crate::rows::scratch::Folder;
 use crate::snapshot::build::BuildError;
-use crate::snapshot::merge::{Merge, MergeError, compare, most_changes};
+use crate::snapshot::merge::{Merge, MergeError, compare, most_changes, settle};
 use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Snapshot, Verify};
 
@@ -16,6 +19,8 @@ use crate::snapshot::{self, Snapshot, Verify};
 pub(super) enum Way {
     /// Merged, with these numbers of entities that are gone and that are new.
     Merged { gone: usize, added: usize },
+    /// Not at all: the one that serves has the same rows.
+    Unchanged,
     /// Built as a whole, for this reason.
     Built(&'static str),
 }
@@ -24,6 +29,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Way::Merged { gone, added } => write!(f, "merged, {gone} out and {added} in"),
+            Way::Unchanged => f.write_str("unchanged, as no row differs"),
             Way::Built(reason) => write!(f, "built, {reason}"),
         }
     }
@@ -43,18 +49,27 @@ impl<E: Into<BuildError>> From<E> for Unmerged {
     }
 }
 
+const NOTHING_SERVES: &str = "as no snapshot of a database serves";
 const TOO_MUCH: Unmerged = Unmerged::Build("as too much has changed");
 const DAMAGED: Unmerged = Unmerged::Build("as the served snapshot cannot be read");
 const UNFIT: Unmerged = Unmerged::Build("as the changes do not fit what serves");
+const MISCOUNTED: Unmerged = Unmerged::Build("as there are rows of which the log does not tell");
 
-/// Writes the snapshot of `rows`; `served` is the one that serves, if this program has made it of a database.
+/// The most changes for which a merge is worth it.
+fn most(old: &Snapshot<'_>) -> usize {
+    most_changes(Kind::ALL.iter().map(|kind| old.count(*kind) as usize).sum())
+}
+
+/// Writes the snapshot of `rows` to `draft`, unless the served one has the same rows and may stay.
 ///
 /// # Errors
 /// As for a build.
-pub(super) fn write(rows: &Rows, served: Option<&OwnedFd>, draft: &Draft) -> Result<Way, BuildError> {
-    let reason = match served {
-        None => "as no snapshot of a database serves",
-        Some(served) => match merge(rows, served, draft) {
+pub(super) fn write(rows: &Rows, before: &Before, draft: &Draft) -> Result<Way, BuildError> {
+    let delta = |old: &Snapshot<'_>| compare(old, rows, most(old)).ok_or(TOO_MUCH);
+    let wanted = Wanted { delta, counts: None };
+    let reason = match &before.snapshot {
+        None => NOTHING_SERVES,
+        Some(served) => match merge(wanted, served, before.may_stay, &rows.folder, draft) {
             Ok(way) => return Ok(way),
             Err(Unmerged::Build(reason)) => reason,
             Err(Unmerged::Failed(error)) => return Err(error),
@@ -64,24 +79,68 @@ pub(super) fn write(rows: &Rows, served: Option<&OwnedFd>, draft: &Draft) -> Res
     Ok(Way::Built(reason))
 }
 
-/// Merges the served snapshot with the differences of `rows`.
-fn merge(rows: &Rows, served: &OwnedFd, draft: &Draft) -> Result<Way, Unmerged> {
+/// The outcome of a merge with the rows that have changed.
+pub(super) enum Outcome {
+    /// The snapshot is written, or the served one has the same rows.
+    Merged(Way),
+    /// All rows are needed, for this reason. The draft is empty.
+    NeedsAll(&'static str),
+}
+
+/// The same of the rows that have changed.
+///
+/// # Errors
+/// As for a build.
+pub(super) fn write_changes(
+    changed: Changed,
+    before: &Before,
+    folder: &Folder,
+    draft: &Draft,
+) -> Result<Outcome, BuildError> {
+    let Changed { delta, names, songs, .. } = changed;
+    let Some(served) = &before.snapshot else { return Ok(Outcome::NeedsAll(NOTHING_SERVES)) };
+    let wanted = Wanted { delta: |old: &Snapshot<'_>| Ok(settle(old, delta)), counts: Some((names, songs)) };
+    match merge(wanted, served, before.may_stay, folder, draft) {
+        Ok(way) => Ok(Outcome::Merged(way)),
+        Err(Unmerged::Build(reason)) => Ok(Outcome::NeedsAll(reason)),
+        Err(Unmerged::Failed(error)) => Err(error),
+    }
+}
+
+/// The next snapshot.
+struct Wanted<D> {
+    /// How it differs from the served one.
+    delta: D,
+    /// How many albums, artists and genres, and songs it has, where all rows were counted but not read.
+    counts: Option<(PerOwner<u64>, u64)>,
+}
+
+/// Merges the served snapshot with the differences.
+fn merge(
+    wanted: Wanted<impl FnOnce(&Snapshot<'_>) -> Result<Delta, Unmerged>>,
+    served: &OwnedFd,
+    may_stay: bool,
+    folder: &Folder,
+    draft: &Draft,
+) -> Result<Way, Unmerged> {
     let map = storage::map(served).map_err(|_| DAMAGED)?;
     // Damage that is copied would have a right checksum.
     let old = Snapshot::open(&map, Verify::Hash).map_err(|_| DAMAGED)?;
-    let delta = compare(&old, rows, most_changes(&old)).ok_or(TOO_MUCH)?;
-    weave(&old, delta, &rows.folder, draft)
-}
-
-/// Writes the snapshot that `old` and `delta` make. If they do not fit, the draft is empty.
-fn weave(old: &Snapshot<'_>, delta: Delta, folder: &Folder, draft: &Draft) -> Result<Way, Unmerged> {
-    let merge = Merge::new(old, delta).map_err(|error| match error {
+    let delta = (wanted.delta)(&old)?;
+    let merge = Merge::new(&old, delta).map_err(|error| match error {
         MergeError::Torn => UNFIT,
         MergeError::Build(error) => error.into(),
     })?;
+    if wanted.counts.is_some_and(|counts| counts != merge.counts()) {
+        return Err(MISCOUNTED);
+    }
     let (gone, added) = merge.edits();
+    // A snapshot that had to be made in memory gets its place on the disk as soon as there is room.
+    if may_stay && (gone, added) == (0, 0) && draft.is_on_disk_of(served)? {
+        return Ok(Way::Unchanged);
+    }
     // Songs that show a changed name are among them.
-    if gone.max(added) > most_changes(old) {
+    if gone.max(added) > most(&old) {
         return Err(TOO_MUCH);
     }
     match merge.write(folder, draft.writer()) {
@@ -119,8 +178,18 @@ mod tests {
 
     /// The snapshot of a collection, and how it was made.
     fn made(collection: &Collection, served: Option<&OwnedFd>) -> (OwnedFd, Way) {
-        let draft = Draft::create(None).unwrap();
-        let way = write(&Rows::of(collection).unwrap(), served, &draft).unwrap();
+        made_in(Draft::create(None).unwrap(), collection, served, false)
+    }
+
+    fn made_in(
+        draft: Draft,
+        collection: &Collection,
+        served: Option<&OwnedFd>,
+        may_stay: bool,
+    ) -> (OwnedFd, Way) {
+        let snapshot = served.map(|served| served.try_clone().unwrap());
+        let before = Before { snapshot, may_stay, ..Before::default() };
+        let way = write(&Rows::of(collection).unwrap(), &before, &draft).unwrap();
         draft.seal().unwrap();
         (draft.finish(), way)
     }
@@ -143,6 +212,22 @@ mod tests {
             let bytes = |snapshot| storage::map(snapshot).unwrap().to_vec();
             assert!(bytes(snapshot) == bytes(made(&next, None).0), "{songs} {artist}");
         }
+    }
+
+    #[test]
+    fn same_rows_are_not_written_again_unless_they_belong_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = collection(100, "A");
+        let (memory, on_disk) =
+            (|| Draft::create(None).unwrap(), || Draft::create(Some(folder.path())).unwrap());
+        let (served, _) = made(&rows, None);
+        let (snapshot, way) = made_in(memory(), &rows, Some(&served), true);
+        assert_eq!((way, std::fs::File::from(snapshot).metadata().unwrap().len()), (Way::Unchanged, 0));
+        let (snapshot, way) = made_in(on_disk(), &rows, Some(&served), true);
+        assert_eq!(way.to_string(), "merged, 0 out and 0 in");
+        assert_eq!(made_in(on_disk(), &rows, Some(&snapshot), true).1, Way::Unchanged);
+        let way = made_in(memory(), &collection(101, "A"), Some(&served), true).1;
+        assert_eq!(way.to_string(), "merged, 0 out and 1 in");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! All rows against a snapshot: what has changed.
+//! Rows against a snapshot: what has changed.
 
 use std::cmp::Ordering;
 
@@ -25,8 +25,42 @@ pub fn compare(old: &Snapshot<'_>, rows: &Rows, most: usize) -> Option<Delta> {
             compare_names(old.entities(Kind::Of(owner)), &rows.names[owner], most)?;
     }
     delta.songs = compare_songs(old, rows, &same, most)?;
-    let changed = delta.names.values().map(Edits::len).sum::<usize>() + delta.songs.len();
-    (changed <= most).then_some(delta)
+    (delta.count() <= most).then_some(delta)
+}
+
+/// What of the changes does differ from `old`.
+pub fn settle(old: &Snapshot<'_>, mut delta: Delta) -> Delta {
+    let mut text = Vec::new();
+    for owner in Owner::ALL {
+        let (edits, entities) = (&mut delta.names[owner], old.entities(Kind::Of(owner)));
+        edits.gone.retain(|id| entities.index_of(id.as_bytes()).is_some());
+        edits.present.retain(|named| {
+            text.clear();
+            json::append_named(&mut text, named.id, named.name.as_bytes());
+            let at = entities.index_of(named.id.as_bytes());
+            at.is_none_or(|at| entities.json.get(at) != text)
+        });
+    }
+    let entities = &old.songs.entities;
+    delta.songs.gone.retain(|id| entities.index_of(id.as_bytes()).is_some());
+    delta.songs.present.retain(|row| {
+        let at = entities.index_of(row.id.as_bytes());
+        at.is_none_or(|at| !is_song(old, at, row, &mut text))
+    });
+    delta
+}
+
+/// Whether the row is that of the song of the snapshot.
+fn is_song(old: &Snapshot<'_>, at: u32, row: &SongRow, text: &mut Vec<u8>) -> bool {
+    let SongRow { id, length, track, year, owners, .. } = *row;
+    let name = row.name.as_deref().map(str::as_bytes);
+    text.clear();
+    json::append_own(text, &SongValues { id, name, length, track, year, owners: PerOwner::default() });
+    let has_owner = |owner: Owner| {
+        let of = old.songs.owners[owner][at as usize].get();
+        id_of(old.entities(Kind::Of(owner)), of) == owners[owner]
+    };
+    old.songs.entities.json.get(at).starts_with(text) && Owner::ALL.into_iter().all(has_owner)
 }
 
 /// Whether a row is of an entity of the snapshot.

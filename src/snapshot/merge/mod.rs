@@ -17,7 +17,7 @@ mod words;
 
 use std::io::{Seek, Write};
 
-pub use compare::compare;
+pub use compare::{compare, settle};
 pub use error::MergeError;
 
 use self::names::packed;
@@ -37,9 +37,9 @@ use crate::rows::scratch::Folder;
 /// The share of changed entities, one in this many, from which on a build is as quick as a merge.
 const SHARE: usize = 10;
 
-/// The most changed entities for which a merge of `old` costs less than a build.
-pub fn most_changes(old: &Snapshot<'_>) -> usize {
-    Kind::ALL.iter().map(|kind| old.count(*kind) as usize).sum::<usize>() / SHARE
+/// The most changed entities for which a merge with a snapshot of `entities` costs less than a build.
+pub fn most_changes(entities: usize) -> usize {
+    entities / SHARE
 }
 
 /// The entities that come and go between two snapshots.
@@ -69,6 +69,12 @@ impl<'a> Merge<'a> {
     pub fn edits(&self) -> (usize, usize) {
         let weaves = self.names.values().map(|plan| &plan.weave).chain([&self.songs.weave]);
         weaves.map(|weave| weave.edits()).fold((0, 0), |sum, edits| (sum.0 + edits.0, sum.1 + edits.1))
+    }
+
+    /// How many albums, artists and genres the next snapshot has, and how many songs.
+    pub fn counts(&self) -> (PerOwner<u64>, u64) {
+        let names = PerOwner::new(|owner| self.names[owner].weave.count().into());
+        (names, self.songs.weave.count().into())
     }
 
     /// Writes the next snapshot to `out`, from its beginning. A few megabytes and some sixty bytes for each song are

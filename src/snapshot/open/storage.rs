@@ -93,6 +93,15 @@ impl Draft {
         Ok(())
     }
 
+    /// Whether another snapshot is in memory as this one, or in the same file system.
+    ///
+    /// # Errors
+    /// An error of the kernel.
+    pub fn is_on_disk_of(&self, other: impl AsFd) -> io::Result<bool> {
+        let device = |file: &dyn AsFd| nix::sys::stat::fstat(file.as_fd()).map(|stat| stat.st_dev);
+        Ok(device(&self.write)? == device(&other)?)
+    }
+
     /// The descriptor through which readers get the sealed bytes.
     pub fn reader(&self) -> &OwnedFd {
         &self.read

@@ -12,7 +12,7 @@ use crate::model::PerOwner;
 use crate::rows::delta::{Delta, Edits, SongRow};
 use crate::rows::scratch::Folder;
 use crate::snapshot::build::{Levels, build_with};
-use crate::snapshot::merge::{Merge, MergeError, compare};
+use crate::snapshot::merge::{Merge, MergeError, compare, settle};
 
 const LEVELS: Levels = Levels { gzip: 1, zstd: 1 };
 
@@ -182,6 +182,18 @@ impl Table {
     }
 }
 
+/// The changes in one order.
+fn sorted(mut delta: Delta) -> Delta {
+    for owner in Owner::ALL {
+        let Edits { gone, present } = &mut delta.names[owner];
+        gone.sort_unstable();
+        present.sort_unstable_by_key(|named| named.id);
+    }
+    delta.songs.gone.sort_unstable();
+    delta.songs.present.sort_unstable_by_key(|song| song.id);
+    delta
+}
+
 fn merged(old: &[u8], delta: Delta) -> Vec<u8> {
     let old = Snapshot::open(old, Verify::Structure).unwrap();
     let merge = Merge::new(&old, delta).unwrap();
@@ -223,6 +235,8 @@ proptest! {
             let built = table.build();
             let old = Snapshot::open(&snapshot, Verify::Full).unwrap();
             let compared = compare(&old, &table.rows(), usize::MAX).unwrap();
+            let settled = settle(&old, table.logged(tables.last().unwrap()));
+            prop_assert_eq!(sorted(settled), sorted(compared.clone()));
             let by_rows = merged(&snapshot, compared);
             prop_assert!(by_rows == built, "compared: {}", differences(&by_rows, &built));
             let by_log = merged(&snapshot, table.logged(tables.last().unwrap()));

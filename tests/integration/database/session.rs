@@ -1,5 +1,6 @@
 //! The session of a scan with its database: the facts that hold for both kinds.
 
+mod change_log;
 mod differences;
 mod killed;
 mod pooler;

@@ -32,6 +32,7 @@ fn child_that_never_ends() {
 fn a_scan_that_is_killed_leaves_the_old_rows() {
     for place in Place::both() {
         store(&place.url, &collection(3), &files()).unwrap();
+        let entries = place.number("SELECT count(*) FROM avalon_changes");
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture", "database::session::killed::child_that_never_ends"])
             .env(URL, &place.url)
@@ -47,6 +48,7 @@ fn a_scan_that_is_killed_leaves_the_old_rows() {
         child.wait().unwrap();
 
         assert_eq!(load_all(&place.url), collection(3));
+        assert_eq!(place.number("SELECT count(*) FROM avalon_changes"), entries);
         // The kernel has released the lock of a file; a server needs a moment to notice.
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut session = loop {

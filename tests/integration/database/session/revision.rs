@@ -117,7 +117,7 @@ fn a_scan_that_may_not_create_the_table_stores_its_rows() {
 }
 
 /// The statements that the documentation gives to other programs.
-fn documented(language: &str) -> String {
+pub(super) fn documented(language: &str) -> String {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/machines.md")).unwrap();
     let (_, block) = page.split_once(&format!("```sql\n-- {language}")).expect("a block of SQL");
     block.split_once('\n').unwrap().1.split_once("```").unwrap().0.to_owned()

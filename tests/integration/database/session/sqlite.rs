@@ -233,6 +233,6 @@ fn other_tables_of_ours_do_not_need_a_new_sqlite() {
         connection.prepare("SELECT sql FROM sqlite_master WHERE name LIKE 'avalon%'").unwrap();
     let rows = statement.query_map([], |row| row.get::<_, Option<String>>(0)).unwrap();
     let schema = rows.filter_map(|row| row.unwrap()).collect::<Vec<_>>().join("\n").to_uppercase();
-    assert_eq!(schema.matches("CREATE TABLE").count(), 5, "{schema}");
+    assert_eq!(schema.matches("CREATE TABLE").count(), 6, "{schema}");
     assert!(!schema.contains("STRICT") && !schema.contains("GENERATED"), "{schema}");
 }
