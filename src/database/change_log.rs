@@ -21,8 +21,10 @@ pub(super) const TABLE: &str = "avalon_changes";
 const IDS_MAX: usize = 50_000;
 /// The most revisions that one scan may count; triggers may count each row.
 const COUNTED_MAX: u64 = 1_000;
-/// How many revisions are kept.
-pub(super) const REVISIONS_KEPT: i64 = 100;
+/// How many revisions are kept, and how many more before the old ones are forgotten: in most scans no page of theirs
+/// is written.
+const REVISIONS_KEPT: i64 = 100;
+const REVISIONS_MORE: i64 = 50;
 /// How many entries are kept, of whole revisions.
 pub(super) const ENTRIES_KEPT: usize = 200_000;
 /// More are never there.
@@ -54,12 +56,14 @@ pub(super) fn create(id_type: &str, by_key: &str) -> String {
     )
 }
 
-/// The statements that make room for the entries of revisions from `first` to `last`. Those from `first` on are of a
+/// The statement that makes room for the entries of revisions from `first` to `last`. Those from `first` on are of a
 /// former life of the tables.
 pub(super) fn make_room(first: u64, last: u64) -> String {
+    let old = last.cast_signed() - REVISIONS_KEPT;
     format!(
-        "DELETE FROM {TABLE} WHERE counter >= {first} OR counter <= {}",
-        last.cast_signed() - REVISIONS_KEPT
+        "DELETE FROM {TABLE} WHERE counter >= {first} OR counter <= {old} \
+         AND EXISTS (SELECT 1 FROM {TABLE} WHERE counter <= {})",
+        old - REVISIONS_MORE
     )
 }
 

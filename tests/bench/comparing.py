@@ -51,7 +51,7 @@ def bench(songs, options, wrk, nginx):
         packed = compressing.report(ours, whole, options.rounds)
         path = next(row.paths[0] for row in rows if row.name == STEADY_ROW)
         say("  reloads under a steady load")
-        reloads = steady.reload(ours, options.workers, path, options.rounds, options.seconds)
+        reloads = steady.reload(ours, options.workers, path, options.rounds, options.seconds, database)
         log = ours.log.read_text(errors="replace")
     finally:
         for server in servers:

@@ -1,9 +1,11 @@
-"""A reload of unchanged rows under a steady load: latencies before it and while it goes on."""
+"""A reload of ten changed songs under a steady load: latencies before it and while it goes on."""
 
 import http.client
 import signal
+import sqlite3
 import statistics
 import time
+from contextlib import closing, contextmanager
 
 from servers import Failure
 
@@ -54,19 +56,41 @@ def p99(latencies):
     return statistics.quantiles(latencies, n=100)[98]
 
 
-def reload(server, workers, path, rounds, seconds):
+CHANGED = 10  # songs
+
+
+@contextmanager
+def changing(database):
+    """Gives a function that changes some songs of a database, and takes all changes back at the end."""
+    with closing(sqlite3.connect(database)) as rows:
+        songs = rows.execute(f"SELECT id, track FROM tracks LIMIT {CHANGED}").fetchall()
+
+        def write(added):
+            with rows:
+                new = [((track or 0) + added if added else track, song) for song, track in songs]
+                rows.executemany("UPDATE tracks SET track = ? WHERE id = ?", new)
+
+        try:
+            yield write
+        finally:
+            write(0)
+
+
+def reload(server, workers, path, rounds, seconds, database):
     """Medians of (p99 before, p99 during a reload, seconds of a reload), and retried requests."""
     client = Steady(server.port, path)
     figures = []
     try:
-        for _ in range(rounds):
-            end = time.monotonic() + seconds
-            before = client.go(lambda: time.monotonic() > end)
-            made = generations(server)
-            begin = time.monotonic()
-            server.process.send_signal(signal.SIGHUP)
-            during = client.go(lambda: drained(server, workers, made, begin))
-            figures.append((p99(before), p99(during), time.monotonic() - begin))
+        with changing(database) as change:
+            for number in range(1, rounds + 1):
+                end = time.monotonic() + seconds
+                before = client.go(lambda: time.monotonic() > end)
+                change(number)
+                made = generations(server)
+                begin = time.monotonic()
+                server.process.send_signal(signal.SIGHUP)
+                during = client.go(lambda: drained(server, workers, made, begin))
+                figures.append((p99(before), p99(during), time.monotonic() - begin))
     finally:
         client.close()
     return [statistics.median(column) for column in zip(*figures)], client.retries
