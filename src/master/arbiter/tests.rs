@@ -4,6 +4,7 @@ mod deaths;
 mod numbers;
 mod properties;
 mod reloads;
+mod status;
 mod world;
 
 use std::time::Duration;
