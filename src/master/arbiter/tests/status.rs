@@ -63,3 +63,12 @@ fn states_are_shown_in_columns() {
         [" starting", "  serving", "reloading", "  drained", " stopping"]
     );
 }
+
+#[test]
+fn the_log_says_how_the_server_stops() {
+    for (wish, line) in [(Wish::Stop, "stopping gracefully"), (Wish::StopNow, "stopping at once")] {
+        let mut world = World::serving(1);
+        world.wish(wish);
+        assert!(world.trace.contains(&Action::Log(Level::Info, line.to_owned())), "{line}");
+    }
+}
