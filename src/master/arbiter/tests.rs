@@ -1,6 +1,7 @@
 //! The arbiter's decisions, case by case, in a world in memory: here starts, stops and signals.
 
 mod deaths;
+mod limits;
 mod numbers;
 mod properties;
 mod reloads;

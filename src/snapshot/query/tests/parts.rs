@@ -10,6 +10,7 @@ use crate::snapshot::open::{Snapshot, Verify};
 use crate::snapshot::query::counts::{Source, WordCounts, WordLookup};
 use crate::snapshot::query::lookup::ALL;
 use crate::snapshot::query::matching::Matching;
+use crate::snapshot::query::plan::Listing;
 use crate::snapshot::query::words::WordMatches;
 use crate::snapshot::query::{Filter, Page, Query, Runs, Selection};
 use crate::snapshot::tests::snapshot_bytes;
@@ -21,8 +22,12 @@ fn collection(songs: usize) -> Collection {
         ids.zip(names).map(|(id, name)| Named { id, name: name.to_owned() }).collect()
     };
     let song = |at: usize| Song {
-        // Spread evenly, but for some that stand side by side.
-        id: Uuid::from_u128(if at % 5 == 0 { 7 << 64 } else { (at as u128 + 1) << 108 } | at as u128),
+        // Spread over all ids, but for some that stand side by side at either end.
+        id: Uuid::from_u128(match at % 5 {
+            0 => 7 << 64 | at as u128,
+            1 => u128::MAX - at as u128,
+            _ => (at as u128 + 1) << 120 | at as u128,
+        }),
         name: Some(if at == 0 { "Queen of Spades".to_owned() } else { format!("Song {at}") }),
         length: None,
         track: None,
@@ -178,6 +183,22 @@ fn further_words_are_tested_by_names_for_few_songs() {
     let matching = Matching::of(&snapshot, &query).unwrap();
     let by_names = |songs| matching.test(None, Some(WordLookup::Set), songs).others_are_by_names();
     assert_eq!((by_names(1), by_names(1000)), (true, false));
+}
+
+#[test]
+fn songs_that_words_list_several_times_are_once_in_a_page() {
+    let bytes = snapshot_bytes(&collection(8));
+    let snapshot = Snapshot::open(&bytes, Verify::Full).unwrap();
+    let query = with_words("queen");
+    let matching = Matching::of(&snapshot, &query).unwrap();
+    let listing = Listing { source: Source::Words, words: None, in_order: false };
+    let test = matching.test(Some(Source::Words), None, 8);
+    for (limit, offset) in [(8, 0), (3, 0), (3, 3), (20, 5)] {
+        for window in 1..9 {
+            let page = matching.list_windows(listing, Page { limit, offset }, &test, window);
+            assert!(page.into_iter().eq((0..8).skip(offset).take(limit)), "{limit} {offset} {window}");
+        }
+    }
 }
 
 /// All songs match, some by two kinds of owners, one by its own name as well.

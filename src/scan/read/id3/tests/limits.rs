@@ -164,7 +164,8 @@ fn no_frame_reaches_beyond_its_tag() {
         let body = [frame("TALB", 0, b"\0album"), artist, b"TIT".to_vec()].concat();
         let file = [tag(3, flags, &body), b"2\0\0\0\x04\0\0\0abc sound".to_vec()].concat();
         assert_eq!(title(&file), None, "{flags}");
-        assert_eq!(read(&file).first(Field::Album), Some("album"), "{flags}");
+        let found = reading(&file);
+        assert_eq!((found.tags.first(Field::Album), lost(&found)), (Some("album"), vec![]), "{flags}");
     }
 }
 
@@ -238,4 +239,22 @@ fn a_loss_says_why() {
         let found = reading(&tag(4, 0, &frame("TIT2", flags, content)));
         assert_eq!(found.losses.first().map(|loss| loss.reason.as_str()), Some(why));
     }
+}
+
+#[test]
+fn an_extended_header_is_passed_over_without_a_loss() {
+    let title_frame = frame("TIT2", 0, b"\0abc");
+    for (version, header) in [(3, &[0, 0, 0, 6, 0, 0, 0, 0, 0, 0][..]), (4, &[0, 0, 0, 6, 1, 0])] {
+        let found = reading(&tag(version, 0x40, &[header, &title_frame].concat()));
+        assert_eq!((found.tags.first(Field::Title), lost(&found)), (Some("abc"), vec![]), "{version}");
+    }
+}
+
+/// Three values, each of which is short enough, are longer than what is read of a frame.
+#[test]
+fn a_cut_is_told_beside_other_losses() {
+    let long = [&b"\x03"[..], &[&[b'x'; 4000][..], b"\0"].concat().repeat(3)].concat();
+    let found = reading(&tag(4, 0, &[frame("TPE1", 0x04, b"\0abc"), proper(4, "TIT2", &long)].concat()));
+    let reasons: Vec<_> = found.losses.iter().map(|loss| loss.reason.as_str()).collect();
+    assert_eq!(reasons, ["it is encrypted", "it is too long; its end is cut"]);
 }
