@@ -8,7 +8,7 @@ use crate::scan::read::tags::ENCODED_MAX;
 fn an_extended_header_needs_its_flag_and_a_version_that_has_one() {
     let body = [&[0, 0, 0, 6, 0, 0, 0, 0, 0, 0][..], &frame("TIT2", 0, b"\0abc")].concat();
     assert_eq!(title(&tag(3, 0, &body)), None);
-    let old = [&[0, 0, 0, 6, 0, 0, 0, 0, 0, 0][..], b"TT2\0\0\x04\0abc"].concat();
+    let old = [&[0, 0, 0, 6, 1, 0][..], b"TT2\0\0\x04\0abc"].concat();
     assert_eq!(title(&tag(2, 0x40, &old)), None);
 }
 
@@ -257,4 +257,14 @@ fn a_cut_is_told_beside_other_losses() {
     let found = reading(&tag(4, 0, &[frame("TPE1", 0x04, b"\0abc"), proper(4, "TIT2", &long)].concat()));
     let reasons: Vec<_> = found.losses.iter().map(|loss| loss.reason.as_str()).collect();
     assert_eq!(reasons, ["it is encrypted", "it is too long; its end is cut"]);
+}
+
+/// Six zeros behind four capital letters are too little to know a frame by.
+#[test]
+fn a_search_does_not_end_at_an_empty_frame() {
+    let odd = frame_of_size("TPE1", 0x7fff_ffff, 0, b"\0abc");
+    let body = [odd, frame("TCOM", 0, b""), frame("TIT2", 0, b"\0abc"), vec![0; 30]].concat();
+    let found = reading(&tag(3, 0, &body));
+    assert_eq!(found.tags.first(Field::Title), Some("abc"));
+    assert_eq!(found.tags.first(Field::Artist), Some("abcTCOM"));
 }
