@@ -23,6 +23,10 @@ lint:
     cargo clippy --locked --all-targets -- -D warnings
     cargo deny check
 
+# code that no unit test misses: `cargo install cargo-mutants --locked` first; hours (CONTRIBUTING.md)
+mutants *arguments:
+    cargo mutants {{ arguments }}
+
 # the benchmark beside its ceiling (docs/benchmark.md)
 bench *arguments:
     scripts/bench {{ arguments }}

@@ -22,6 +22,9 @@ pub(super) const PREFIX: &str = "AVALON_";
 /// Environment variable that names the configuration file.
 const FILE_VARIABLE: &str = "AVALON_CONFIG";
 
+/// Name and value of an environment variable.
+type Variable = (OsString, OsString);
+
 /// A value and its origin.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Value {
@@ -40,19 +43,28 @@ pub(super) struct Layers {
 
 impl Layers {
     pub(super) fn read(overrides: &Overrides, world: &World<'_>) -> Result<Layers, ConfigError> {
+        Layers::read_under(&std::env::vars_os().collect::<Vec<_>>(), overrides, world)
+    }
+
+    /// Reads the values of a process that has inherited these variables.
+    fn read_under(
+        inherited: &[Variable],
+        overrides: &Overrides,
+        world: &World<'_>,
+    ) -> Result<Layers, ConfigError> {
         let mut layers =
             Layers { values: HashMap::new(), defaults: HashMap::new(), unknown_variables: Vec::new() };
         layers.lay_toml(DEFAULT_TOML, |_| Origin::Default)?;
         layers.defaults = layers.values.clone();
-        layers.lay_platform()?;
-        if let Some((path, named_by)) = file(overrides)? {
+        layers.lay_platform(inherited)?;
+        if let Some((path, named_by)) = file(inherited, overrides) {
             layers.lay_file(&path, named_by, world)?;
         }
         for (key, value) in &overrides.below {
             let origin = Origin::Environment(GUNICORN_ARGUMENTS.to_owned());
             layers.values.insert(key, Value { value: value.clone(), origin });
         }
-        layers.lay_environment(overrides)?;
+        layers.lay_environment(inherited, overrides)?;
         for (key, value, flag) in &overrides.flags {
             let origin = Origin::Flag(flag.clone());
             layers.values.insert(key, Value { value: value.clone(), origin });
@@ -105,8 +117,8 @@ impl Layers {
         Ok(())
     }
 
-    fn lay_environment(&mut self, overrides: &Overrides) -> Result<(), ConfigError> {
-        for (name, value) in environment(overrides) {
+    fn lay_environment(&mut self, inherited: &[Variable], overrides: &Overrides) -> Result<(), ConfigError> {
+        for (name, value) in environment(inherited, overrides) {
             let Some(key_text) = name.strip_prefix(PREFIX) else { continue };
             if name == FILE_VARIABLE {
                 continue;
@@ -124,9 +136,10 @@ impl Layers {
 
     /// Lays the defaults that Gunicorn takes from variables that many platforms set. The variables
     /// of `-e` do not count: in Gunicorn they are for the application.
-    fn lay_platform(&mut self) -> Result<(), ConfigError> {
+    fn lay_platform(&mut self, inherited: &[Variable]) -> Result<(), ConfigError> {
         for (name, key, prefix) in PLATFORM {
-            let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { continue };
+            let value = inherited.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+            let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
             let origin = Origin::Environment(name.to_owned());
             let value = Raw::Untyped(prefix.to_owned() + &utf8(value, key, &origin)?);
             self.values.insert(key, Value { value, origin });
@@ -181,11 +194,11 @@ fn nearest(name: &str) -> Option<&'static str> {
 }
 
 /// Returns the configuration file, if one is named, and the place of its name.
-fn file(overrides: &Overrides) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
+fn file(inherited: &[Variable], overrides: &Overrides) -> Option<(PathBuf, Origin)> {
     if let Some(path) = &overrides.file {
-        return Ok(Some((path.clone(), Origin::Flag("--config".to_owned()))));
+        return Some((path.clone(), Origin::Flag("--config".to_owned())));
     }
-    let named = environment(overrides).find(|(name, _)| name == FILE_VARIABLE);
+    let named = environment(inherited, overrides).find(|(name, _)| name == FILE_VARIABLE);
     let named = named
         .filter(|(_, path)| !path.is_empty())
         .map(|(name, path)| (PathBuf::from(path), Origin::Environment(name)));
@@ -193,14 +206,18 @@ fn file(overrides: &Overrides) -> Result<Option<(PathBuf, Origin)>, ConfigError>
         let by = Origin::Environment(GUNICORN_ARGUMENTS.to_owned());
         overrides.file_below.clone().map(|path| (path, by))
     };
-    Ok(named.or_else(below))
+    named.or_else(below)
 }
 
-/// Returns the process's environment with the variables of `-e` over it.
-fn environment(overrides: &Overrides) -> impl Iterator<Item = (String, OsString)> + '_ {
+/// Returns the inherited variables with those of `-e` over them.
+fn environment<'v>(
+    inherited: &'v [Variable],
+    overrides: &'v Overrides,
+) -> impl Iterator<Item = (String, OsString)> + 'v {
     let replaced = |name: &str| overrides.variables.iter().any(|(other, _)| other == name);
-    let inherited = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+    let inherited = inherited
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.clone())))
         .filter(move |(name, _)| !replaced(name));
     let given = overrides.variables.iter().map(|(name, value)| (name.clone(), OsString::from(value)));
     inherited.chain(given)
@@ -229,3 +246,6 @@ fn line_of(text: &str, offset: usize) -> usize {
     let before = text.get(..offset).unwrap_or(text);
     before.matches('\n').count() + 1
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
 //! The arbiter's decisions, case by case, in a world in memory: here starts, stops and signals.
 
 mod deaths;
+mod limits;
 mod numbers;
 mod properties;
 mod reloads;
+mod status;
 mod world;
 
 use std::time::Duration;

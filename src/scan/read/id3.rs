@@ -309,7 +309,7 @@ impl<'a> Frames<'a> {
         let is_weak = frame.is_weak();
         let tags = if is_weak { &mut self.weak } else { &mut self.tags };
         std::mem::swap(tags, &mut reading.tags);
-        let outcome = frame::push(meaning, &content, self.header.version, reading);
+        let outcome = frame::push(meaning, &content, reading);
         std::mem::swap(tags, &mut reading.tags);
         if let Err(why) = outcome {
             reading.lose(frame.name(), why.to_string());

@@ -29,7 +29,8 @@ pub(in crate::snapshot) enum Wanted {
 
 /// The values of the parts of a question.
 fn words() -> impl Strategy<Value = Option<String>> {
-    let some = ["a", "b", "s", "be", "σ", "the b", "\u{1112}"];
+    // Of the longer ones, the snapshot has no set.
+    let some = ["a", "b", "s", "be", "σ", "the b", "bouncing", "souls", "\u{1112}"];
     prop::option::of(prop_oneof![3 => name(), 2 => select(some.to_vec()).prop_map(str::to_owned)])
 }
 

@@ -218,3 +218,91 @@ fn a_worker_that_somebody_else_ended_is_replaced_and_no_failure() {
     }
     assert_eq!((world.worst(), world.arbiter.restarts()[&RestartCause::Terminated]), (Level::Info, 5));
 }
+
+#[test]
+fn a_worker_that_another_process_told_to_end_is_replaced_while_it_drains() {
+    let mut world = World::serving(2);
+    let [leaving, _] = world.untold(1)[..] else { panic!("two workers") };
+    world.told_by_another(leaving);
+    assert_eq!((world.untold(1).len(), world.arbiter.workers_serving()), (2, 1));
+    world.all_ready();
+    world.end_orderly(leaving);
+    assert_eq!((world.worst(), world.arbiter.restarts()[&RestartCause::Terminated]), (Level::Info, 1));
+    // It has the time of a drain, and no more.
+    let leaving = world.untold(1)[0];
+    world.told_by_another(leaving);
+    world.all_ready();
+    world.pass(31 * SECOND);
+    assert_eq!(world.told(leaving), [Signal::SIGTERM]);
+    world.pass(2 * SECOND);
+    assert_eq!(world.told(leaving).last(), Some(&Signal::SIGKILL));
+}
+
+#[test]
+fn the_end_of_listening_gives_a_worker_that_drains_no_more_time() {
+    let mut world = World::serving(1);
+    let old = world.untold(1)[0];
+    world.wish(Wish::Reload);
+    world.finish_reload();
+    world.pass(20 * SECOND);
+    world.send(Event::Deaf(old));
+    world.pass(13 * SECOND);
+    assert_eq!(world.told(old), [Signal::SIGTERM, Signal::SIGKILL]);
+}
+
+/// Deaths that were long ago are forgiven by a worker that has lived long and dies, not by one that ends in order.
+#[test]
+fn a_long_life_forgives_and_an_orderly_end_does_not() {
+    for (orderly, exit) in [(false, None), (true, Some(ExitCode::Worker))] {
+        let mut world = World::serving_with(Settings { failures_max: 5, ..settings(1) });
+        let die_young = |world: &mut World, times: usize| {
+            for _ in 0..times {
+                if let [worker] = world.untold(1)[..] {
+                    world.die(worker);
+                    world.pass(6 * SECOND);
+                }
+            }
+        };
+        die_young(&mut world, 2);
+        world.all_ready();
+        world.pass(11 * SECOND);
+        let old = world.untold(1)[0];
+        if orderly {
+            world.end_orderly(old)
+        } else {
+            world.die(old)
+        }
+        die_young(&mut world, 3);
+        assert_eq!(world.exit, exit, "orderly: {orderly}");
+    }
+}
+
+#[test]
+fn young_workers_of_the_same_generation_are_no_reason_to_go_on() {
+    let mut world = World::serving_with(Settings { failures_max: 3, ..settings(2) });
+    for _ in 0..3 {
+        assert_eq!(world.exit, None);
+        world.die(world.untold(1)[1]);
+        world.pass(SECOND);
+        world.obey();
+    }
+    assert_eq!(world.exit, Some(ExitCode::Worker));
+}
+
+#[test]
+fn each_generation_has_its_own_time_to_boot() {
+    let mut world = World::serving(2);
+    world.pass(20 * SECOND);
+    world.configuration = Ok(Settings { boot_timeout: 20 * SECOND, ..settings(2) });
+    world.wish(Wish::Reload);
+    world.loaded();
+    world.die(world.untold(1)[0]);
+    let replacement = *world.booting().last().expect("a replacement");
+    let new = world.untold(2);
+    world.pass(11 * SECOND);
+    assert_eq!(world.told(replacement), [Signal::SIGKILL]);
+    assert_eq!(new.iter().map(|pid| world.told(*pid)).collect::<Vec<_>>(), [vec![], vec![]]);
+    world.pass(10 * SECOND);
+    assert!(new.iter().all(|pid| world.told(*pid).contains(&Signal::SIGKILL)));
+    assert_eq!(world.failed_reloads(), 1);
+}

@@ -310,6 +310,12 @@ impl World {
         self.send(Event::Exited { pid, orderly: true, killed: false, how: "exit code 0".to_owned() });
     }
 
+    /// Another process tells a worker to end, which accepts no connections from then on.
+    pub(super) fn told_by_another(&mut self, pid: Pid) {
+        self.processes.get_mut(&pid).expect("a worker").told.push(Signal::SIGTERM);
+        self.send(Event::Deaf(pid));
+    }
+
     /// Makes the worker of this slot silent from now on.
     pub(super) fn silence(&mut self, pid: Pid) {
         self.processes.get_mut(&pid).expect("a worker").silent_since = Some(self.now);

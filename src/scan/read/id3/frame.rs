@@ -206,20 +206,15 @@ fn meaning(id: &[u8; 4]) -> Option<Meaning> {
 ///
 /// # Errors
 /// The reason why it has no readable values.
-pub(super) fn push(
-    meaning: Meaning,
-    content: &Content,
-    version: u8,
-    reading: &mut Reading,
-) -> Result<(), FrameError> {
+pub(super) fn push(meaning: Meaning, content: &Content, reading: &mut Reading) -> Result<(), FrameError> {
     match meaning {
         Meaning::Text(field) => {
-            for text in decoded(content, version)? {
+            for text in decoded(content)? {
                 push_text(field, &text, reading);
             }
         }
         Meaning::UserText => {
-            let mut texts = decoded(content, version)?.into_iter();
+            let mut texts = decoded(content)?.into_iter();
             if let Some(field) = texts.next().and_then(|name| names::field(&name)) {
                 texts.for_each(|text| push_text(field, &text, reading));
             }
@@ -245,16 +240,16 @@ fn push_text(field: Field, text: &str, reading: &mut Reading) {
 
 /// Returns the values of a text frame, decoded. As in avalonms, one value that does not fit its
 /// encoding makes the frame invalid: its stated encoding is wrong.
-fn decoded(content: &Content, version: u8) -> Result<Vec<String>, FrameError> {
+fn decoded(content: &Content) -> Result<Vec<String>, FrameError> {
     let decode = |(value, encoding): (&[u8], Encoding)| match text::decode(value, encoding) {
         (text, true) => Ok(text),
         (_, false) => Err(FrameError::NotEncoded(encoding)),
     };
-    texts(content, version)?.into_iter().map(decode).collect()
+    texts(content)?.into_iter().map(decode).collect()
 }
 
 /// Returns the values of a text frame, each with its encoding. An empty frame has none.
-fn texts(content: &Content, version: u8) -> Result<Vec<(&[u8], Encoding)>, FrameError> {
+fn texts(content: &Content) -> Result<Vec<(&[u8], Encoding)>, FrameError> {
     let Some((encoding, mut rest)) = content.data.split_first() else { return Ok(Vec::new()) };
     let mut order = ByteOrder::Little;
     let mut values = Vec::new();
@@ -276,15 +271,11 @@ fn texts(content: &Content, version: u8) -> Result<Vec<(&[u8], Encoding)>, Frame
         if content.is_cut && after.is_empty() {
             text.0 = text::without_torn_end(text.0, text.1);
         }
-        // An empty value behind another one is ignored.
+        // An empty value behind another one is ignored, as it may be padding.
         if values.is_empty() || !text.0.is_empty() {
             values.push(text);
         }
         rest = after;
-        // Before version 2.4 there was one value, and zeros after it are padding.
-        if version < 4 && rest.iter().all(|byte| *byte == 0) {
-            break;
-        }
     }
     Ok(values)
 }

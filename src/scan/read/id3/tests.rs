@@ -1,5 +1,7 @@
 //! Tags built byte by byte.
 
+mod limits;
+
 use super::*;
 use crate::scan::read::tags::{Field, INFLATED_MAX, TEXT_MAX};
 use proptest::prelude::*;

@@ -2,5 +2,6 @@
 
 mod collections;
 mod costs;
+mod parts;
 mod plans;
 mod ways;

@@ -3,7 +3,7 @@
 use crate::model::Owner;
 use crate::snapshot::query::Page;
 use crate::snapshot::query::counts::{Counts, OwnerCounts, Source, WordCounts, WordLookup};
-use crate::snapshot::query::plan::{COSTS, Listing, Plan, Walk, plan};
+use crate::snapshot::query::plan::{COSTS, Costs, Listing, Plan, Walk, plan};
 
 const SONGS: usize = 100_000;
 const ALBUM: Source = Source::Owners(Owner::Album);
@@ -165,6 +165,8 @@ fn a_listing_after_a_walk_takes_over_a_set() {
     let plan = counts().by(Owner::Genre, 30_000).stored(90_000).in_another_order(20, 0);
     let Plan::Walk(walk, _) = plan else { panic!("{plan:?}") };
     assert_eq!((walk.words, walk.otherwise), (SET, listing(GENRE, SET)));
+    // Listing costs 30,000, as many tests, and 4 for each of 27,000 matches; a step and its test cost 5.
+    assert!((33_599..=33_600).contains(&walk.most), "{}", walk.most);
     // By names for few tests, by a set for many.
     let plan = counts().by(Owner::Genre, 30_000).words(40_000, 300, 5).in_another_order(20, 0);
     let Plan::Walk(walk, _) = plan else { panic!("{plan:?}") };
@@ -239,4 +241,83 @@ fn songs_outside_of_a_sieve_are_not_tested_by_names() {
     // A stored set lists only songs of the sieve; suffixes list all.
     assert_eq!(tests(set, Some(Source::Words)), [(None, 200.0)]);
     assert_eq!(tests(words(2000, None), Some(Source::Words)), [(Some(0.2), 1000.0)]);
+}
+
+/// The rarest words would list 1,000 songs at 4 each, and test all of them for the others at 100 each. Of the genre's
+/// 3,000 songs, they leave 30 to test.
+#[test]
+fn a_part_that_leaves_little_to_test_lists_songs() {
+    let words =
+        |songs| WordCounts { is_stored_set: false, songs, own: songs, owners: 0, kinds: 0, sieve: None };
+    let counts = several(words(1000), words(50_000)).by(Owner::Genre, 3000);
+    assert_eq!(counts.all(), Plan::Whole(listing(GENRE, OWN_SET)));
+    // Without others, the words cost less.
+    assert_eq!(Counts { others: [None; 4], ..counts }.all(), Plan::Whole(listing(Source::Words, None)));
+}
+
+/// A hundred songs of the genre are tested until the page ends, not the two hundred of a window.
+#[test]
+fn a_listing_in_order_tests_up_to_the_end_of_the_page() {
+    let plan = |own| counts().by(Owner::Genre, 10_000).words(20_000, own, 1000).in_default_order(20, 0);
+    assert_eq!(plan(1199), Plan::List(in_order(GENRE, OWN_SET), page(20)));
+    assert_eq!(plan(1201), Plan::List(in_order(GENRE, OWN_NAME), page(20)));
+}
+
+/// Songs that stand apart are tested for one of several words by their names, those of a walk by a set. Once the walk
+/// has made that, the listing behind it asks it as well.
+#[test]
+fn a_set_that_a_walk_has_made_is_asked_where_names_would_have_been() {
+    let rarest =
+        WordCounts { is_stored_set: false, songs: 60_000, own: 15_000, owners: 5, kinds: 3, sieve: None };
+    let other = WordCounts { is_stored_set: true, songs: 60_000, ..WordCounts::default() };
+    let counts = several(rarest, other).by(Owner::Genre, 8000);
+    assert_eq!(counts.all(), Plan::Whole(listing(GENRE, OWN_SET)));
+    let plan = counts.in_another_order(115, 0);
+    let Plan::Walk(walk, _) = plan else { panic!("{plan:?}") };
+    assert_eq!((walk.words, walk.otherwise), (SET, listing(GENRE, SET)));
+    // The listing costs 150,330, and the 3,993 steps that are expected cost 142,361.
+    assert_eq!(walk.most, 4216);
+}
+
+/// In default order, words list 400 songs at 4 each, and pass over all that they match, at 0.75 for a song and 10 for an
+/// owner. The genre lists 100 songs, and tests them for the words.
+#[test]
+fn words_that_match_much_leave_the_listing_to_a_genre() {
+    let plan =
+        |own, owners| counts().by(Owner::Genre, 10_000).words(20_000, own, owners).in_default_order(20, 0);
+    let words = Plan::List(listing(Source::Words, None), page(20));
+    assert_eq!(plan(4399, 0), words);
+    assert_eq!(plan(4401, 0), Plan::List(in_order(GENRE, OWN_NAME), page(20)));
+    assert_eq!(plan(0, 112), words);
+    assert_eq!(plan(0, 113), Plan::List(in_order(GENRE, OWN_SET), page(20)));
+}
+
+/// The songs that the words list are 800 tests for the others; those of the genre that pass the words are 40.
+#[test]
+fn tests_for_other_words_count_in_default_order() {
+    let other = WordCounts { is_stored_set: true, songs: 50_000, ..WordCounts::default() };
+    let plan = |own| {
+        let rarest =
+            WordCounts { is_stored_set: false, songs: 20_000, own, owners: 0, kinds: 0, sieve: None };
+        several(rarest, other).by(Owner::Genre, 10_000).in_default_order(20, 0)
+    };
+    assert_eq!(plan(3000), Plan::List(in_order(GENRE, OWN_SET), page(20)));
+    assert_eq!(plan(3010), Plan::List(listing(Source::Words, None), page(20)));
+}
+
+#[test]
+fn a_set_of_owners_costs_as_much_as_one_of_songs() {
+    let genre = |songs| counts().words(songs, 10, 500).by(Owner::Genre, 100).all();
+    assert_eq!(genre(1660), Plan::Whole(listing(GENRE, SET)));
+    assert_eq!(genre(1661), Plan::Whole(listing(GENRE, OWN_SET)));
+}
+
+#[test]
+fn tests_cost_otherwise_for_songs_that_stand_apart() {
+    let one = counts().words(100, 10, 1);
+    let other = one.words.expect("words");
+    let two = several(other, other);
+    let apart = Costs { names: COSTS.names_apart, own: COSTS.own_apart, ..COSTS };
+    assert_eq!(COSTS.of(&two, Some(Source::Words)), apart);
+    assert_eq!((COSTS.of(&two, None), COSTS.of(&one, Some(Source::Words))), (COSTS, COSTS));
 }
