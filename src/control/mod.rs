@@ -71,6 +71,8 @@ pub struct Reload {
     #[serde(deserialize_with = "is_true")]
     pub wait: bool,
     /// With `wait`: answer when rows of this revision or a later one serve. The database is read when it has them.
+    /// Without: a scan has stored this revision. The reload serves its rows and nothing else, so a server that serves
+    /// the revision before may read only the rows that the scan has logged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
     /// Seconds for which the database may lack them; [`Reload::TIMEOUT`] if missing. The limit does

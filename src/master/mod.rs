@@ -236,6 +236,10 @@ impl Master {
                 self.shell.desk.reply(client, Reply::OnceReloaded(generation));
                 return self.dispatch([Event::Wished(Wish::Reload)]);
             }
+            Command::Reload(Reload { revision: Some(_), accept_older: false, .. }) => {
+                self.shell.rows_are_stored(&self.arbiter);
+                self.wish(Wish::Reload)
+            }
             Command::Reload(Reload { accept_older, .. }) => {
                 self.accept_older(accept_older);
                 self.wish(Wish::Reload)

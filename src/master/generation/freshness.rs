@@ -36,7 +36,7 @@ pub(crate) struct Freshness {
     due: Option<Instant>,
     /// The generation that is made only to ask the source.
     asking: Option<u64>,
-    /// A reload that an operator, a scan or a signal had wished has failed: its generation is still owed, also if the
+    /// A reload that an operator or a signal had wished has failed: its generation is still owed, also if the
     /// rows are the same, as the configuration may have changed.
     owes_generation: bool,
     /// The generation whose loader reads the source.
@@ -174,6 +174,11 @@ impl Freshness {
             self.asking = Some(next);
         }
         is_due
+    }
+
+    /// A scan has stored rows, for which generation `next` is made now.
+    pub(crate) fn rows_are_stored(&mut self, next: u64) {
+        self.asking = Some(next);
     }
 
     /// Whether this generation is made only to learn whether the source still has the rows that serve.

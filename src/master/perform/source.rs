@@ -98,6 +98,14 @@ impl Shell {
         self.freshness.due().filter(|_| may)
     }
 
+    /// A scan asks for a reload that serves its rows, which begins next. One that has to wait may come together with
+    /// others, which ask for more.
+    pub(crate) fn rows_are_stored(&mut self, arbiter: &Arbiter) {
+        if arbiter.state() == State::Serving && !arbiter.is_making() {
+            self.freshness.rows_are_stored(arbiter.reload_generation());
+        }
+    }
+
     /// Reads the database again if that is due.
     pub(crate) fn refresh(&mut self, arbiter: &Arbiter, now: Instant) -> Option<Event> {
         self.refresh_due(arbiter)?;

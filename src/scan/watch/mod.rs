@@ -267,7 +267,7 @@ impl<'a> Watcher<'a> {
         );
         if report.is_new {
             info!(self.log, "{text}");
-            self.reload.wish();
+            self.reload.wish(report.revision);
         } else {
             debug!(self.log, "No song has changed: {text}");
         }

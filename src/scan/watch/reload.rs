@@ -19,18 +19,20 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Reload {
     control: Option<PathBuf>,
     is_wished: bool,
+    /// The last revision of the rows; `None` if unknown.
+    revision: Option<u64>,
     not_before: Instant,
 }
 
 impl Reload {
     /// Creates the state. `control` is the socket of the server.
     pub(super) fn new(control: Option<PathBuf>, now: Instant) -> Reload {
-        Reload { control, is_wished: false, not_before: now }
+        Reload { control, is_wished: false, revision: None, not_before: now }
     }
 
-    /// Records that the database has changed.
-    pub(super) fn wish(&mut self) {
-        self.is_wished = self.control.is_some();
+    /// Records that the rows of the database have changed and have this revision.
+    pub(super) fn wish(&mut self, revision: Option<u64>) {
+        (self.is_wished, self.revision) = (self.control.is_some(), revision);
     }
 
     /// Returns the time of the next request.
@@ -45,7 +47,8 @@ impl Reload {
         else {
             return;
         };
-        let answer = control::call(control, Command::Reload(control::Reload::default()), Some(REPLY_TIMEOUT));
+        let reload = control::Reload { revision: self.revision, ..control::Reload::default() };
+        let answer = control::call(control, Command::Reload(reload), Some(REPLY_TIMEOUT));
         let pause = match &answer {
             Ok(_) => {
                 debug!(log, "The server reads the collection again");
@@ -96,15 +99,15 @@ mod tests {
                 line
             });
             reload.not_before = Instant::now();
-            reload.wish();
-            reload.wish();
+            reload.wish(Some(6));
+            reload.wish(Some(7));
             reload.ask(&log);
             assert_eq!(
                 Command::parse(&server.join().expect("a server")),
-                Ok(Command::Reload(control::Reload::default()))
+                Ok(Command::Reload(control::Reload { revision: Some(7), ..control::Reload::default() }))
             );
             let due = reload.due();
-            reload.wish();
+            reload.wish(None);
             assert!(reload.due() > Some(Instant::now() + PAUSE - Duration::from_secs(5)));
             due
         };
@@ -117,7 +120,7 @@ mod tests {
         let log = Logger::root(Discard, o!());
         for control in [None, Some("/no/such/socket".into())] {
             let mut reload = Reload::new(control, Instant::now());
-            reload.wish();
+            reload.wish(None);
             reload.ask(&log);
             assert_eq!(reload.due(), None);
         }
