@@ -21,7 +21,7 @@ pub use exit::Exit;
 /// Longest wait for an answer that a master gives at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Does what the command line says, and shows the outcome.
+/// Runs the command of the command line, and shows the outcome.
 pub fn main(arguments: Arguments) -> Exit {
     let mut overrides = Overrides::default();
     if let Some(path) = arguments.config {

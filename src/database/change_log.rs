@@ -3,7 +3,8 @@
 //!
 //! A scan vouches for each revision that it has counted, by an entry with its own id: either the ids of all rows that
 //! have changed stand beside it, or it says that they do not. Other programs only count, and leave no entry, so that
-//! their changes are a gap and never taken for none. An entry of a former life of the tables has the id of another scan.
+//! their changes are a gap and never taken for none. An entry of a former life of the tables has the id of another
+//! scan.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +22,11 @@ pub(super) const TABLE: &str = "avalon_changes";
 const IDS_MAX: usize = 50_000;
 /// The most revisions that one scan may count; triggers may count each row.
 const COUNTED_MAX: u64 = 1_000;
-/// How many revisions are kept, and how many more before the old ones are forgotten: in most scans no page of theirs
-/// is written.
+/// The number of kept revisions, and of more that come before a scan deletes the old ones: most scans write no page of
+/// theirs.
 const REVISIONS_KEPT: i64 = 100;
 const REVISIONS_MORE: i64 = 50;
-/// How many entries are kept, of whole revisions.
+/// The most entries that stay, in whole revisions.
 pub(super) const ENTRIES_KEPT: usize = 200_000;
 /// More are never there.
 const ENTRIES_MAX: usize = ENTRIES_KEPT + IDS_MAX;
@@ -93,7 +94,7 @@ pub(super) struct Touched {
 }
 
 impl Touched {
-    /// Those of all tables but the songs that are written, which are [added](Touched::song) as they come.
+    /// Those of all tables but written songs, which come [one by one](Touched::song).
     pub(super) fn of(changes: &RowChanges<'_>) -> Self {
         let mut touched = Touched { is_everything: changes.replace, ..Touched::default() };
         for owner in Owner::ALL {
@@ -154,7 +155,7 @@ pub(super) struct ChangedIds {
     pub(super) songs: Vec<Uuid>,
 }
 
-/// The two revisions between which the log is to tell, if they can be compared.
+/// Returns the two revisions between which the log has the changes, if these can be compared.
 pub(super) fn span(since: &Version, now: &Version) -> Result<(u64, u64), Unlogged> {
     match since.revision.zip(now.revision) {
         Some((from, to)) if from < to && since.is_comparable(now) => Ok((from, to)),

@@ -1,4 +1,4 @@
-//! The rows that have changed since a version that is served.
+//! The rows that have changed since a served version.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::rows::delta::{self, Delta, Edits};
 /// A load that has read changed rows alone.
 #[derive(Debug)]
 pub struct Changed {
-    /// The rows that may have changed, as they are now. All of them are served as they are.
+    /// The rows that may have changed, as they are now. A server serves all of them unchanged.
     pub delta: Delta,
     /// The numbers of rows in the tables of albums, artists and genres.
     pub names: PerOwner<u64>,
@@ -39,7 +39,7 @@ impl From<Loaded> for Found {
     }
 }
 
-/// Why a load of changed rows ends: a load of all rows decides what is served of such a row.
+/// Why a load of changed rows ends: a load of all rows has the rules for such a row.
 const ODD: Unlogged = Unlogged::Borrowed("as a changed row cannot be served as it is");
 
 /// The rows with some ids, while they come in.

@@ -50,7 +50,7 @@ pub(super) fn write(
 /// The rows that have changed, in the transaction that has found them to have this version.
 ///
 /// # Errors
-/// As for [`write`].
+/// As for [`write()`].
 pub(super) fn read(
     transaction: &mut Transaction<'_>,
     since: &Since,
@@ -76,7 +76,7 @@ fn is_answer(error: &Error) -> bool {
     error.code().is_some_and(|code| !code.code().starts_with("57"))
 }
 
-/// Why rows cannot be read by their ids.
+/// The reason against reading rows by their ids.
 enum Stopped {
     Unlogged(Unlogged),
     Failed(Error),

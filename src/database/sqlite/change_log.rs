@@ -70,7 +70,7 @@ pub(super) fn read(
     Ok(Ok(Changed { delta, names, songs: count("tracks")?.cast_unsigned(), version }))
 }
 
-/// Why rows cannot be read by their ids.
+/// The reason against reading rows by their ids.
 enum Stopped {
     Unlogged(Unlogged),
     Failed(rusqlite::Error),

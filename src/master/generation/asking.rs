@@ -21,15 +21,15 @@ use crate::title;
 
 /// How long a reload waits for the answers: a resolver takes up to 20 seconds until it gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How many children that were given up may still hang: not even SIGKILL ends one that waits for a dead file
+/// The most abandoned children that may still hang: not even SIGKILL ends one that waits for a dead file
 /// system.
 const HANGING_MAX: usize = 8;
 
-/// The child that asks for the next generation, and those before it that were given up.
+/// The child that asks for the next generation, and its abandoned predecessors.
 #[derive(Default)]
 pub(crate) struct Asking {
     child: Option<Child>,
-    /// Children that were killed and have not ended yet.
+    /// Killed children that have not ended yet.
     hanging: Vec<Pid>,
 }
 
@@ -229,7 +229,7 @@ mod tests {
         let (answers, to) = pipe2(OFlag::O_CLOEXEC).unwrap();
         fcntl(&answers, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
         File::from(to.try_clone().unwrap()).write_all(said).unwrap();
-        // No process has this number, so that nothing is killed.
+        // No process has this number, so the signal reaches none.
         let pid = Pid::from_raw(i32::MAX);
         let deadline = Instant::now() + patience;
         let child = Child { pid, generation: 7, answers: answers.into(), said: Vec::new(), deadline };

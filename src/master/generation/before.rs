@@ -10,11 +10,11 @@ use crate::publication::Had;
 /// The origin of rows, which their contents do not tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Origin {
-    /// Their revision in the database, also if they were fetched from a store; `None` if it is not known.
+    /// Their revision in the database, even if they come from a store; `None` if unknown.
     pub(crate) rows: Option<u64>,
     /// The last counter that a pointer in the store of snapshots had.
     pub(crate) counter: Option<u64>,
-    /// Whether each row of the database is served, and as it is.
+    /// Whether the snapshot has each row of the database, unchanged.
     pub(crate) is_whole: bool,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Before {
     pub(crate) serves: bool,
     /// Where the rows that serve are from.
     pub(crate) origin: Origin,
-    /// Whether the store has named nothing new for so long that the database is to be asked.
+    /// Whether the store has named nothing new for so long that the loader should ask the database.
     pub(crate) is_patience_over: bool,
     /// The served snapshot of the store, whose hash is known if the next generation can serve the same bytes.
     pub(crate) had: Had,

@@ -6,7 +6,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use crate::config::Config;
 use crate::snapshot::storage::Draft;
 
-/// Where a snapshot is written.
+/// The place of a new snapshot.
 pub(super) struct Drafts {
     pub(super) draft: Draft,
     /// In memory, for a disk that is full, if the draft is on one that no setting demands.
@@ -14,7 +14,7 @@ pub(super) struct Drafts {
 }
 
 impl Drafts {
-    /// Beside `SNAPSHOT_PATH`, so that the file that is kept is the one that is served, and its pages can be evicted.
+    /// Beside `SNAPSHOT_PATH`: workers map the very file that is kept, so the kernel can evict its pages.
     /// In memory where that folder knows no files without names, or another folder is set.
     pub(super) fn create(config: &Config) -> io::Result<Drafts> {
         if let (None, Some(path)) = (&config.snapshot_dir, &config.snapshot_path)

@@ -16,7 +16,7 @@ use crate::snapshot::build::BuildError;
 pub(crate) struct Failed {
     pub(super) reason: String,
     outlook: Outlook,
-    /// Whether all rows had been read before.
+    /// Whether the loader had read all rows before.
     pub(crate) was_read: bool,
     /// Whether a disk is full.
     #[serde(skip)]

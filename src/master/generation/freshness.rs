@@ -1,4 +1,5 @@
-//! Whether clients get what the source (the database, or the store of snapshots) holds, and when the source is asked again.
+//! Whether clients get the rows that the source (the database, or the store of snapshots) holds, and the time of the
+//! next question to the source.
 //!
 //! This is the one place that decides about retries: of a reload that has failed, and of the first look at the
 //! source while a snapshot of a former master serves (`restored.rs`), and, with a watcher (`watcher.rs`), of a source
@@ -32,9 +33,9 @@ pub(crate) struct Freshness {
     is_substitute: bool,
     patience: Option<Patience>,
     wait: Wait,
-    /// When the source is asked again.
+    /// The time of the next question to the source.
     due: Option<Instant>,
-    /// The generation that is made only to ask the source.
+    /// The generation that serves only to ask the source.
     asking: Option<u64>,
     /// A reload that an operator or a signal had wished has failed: its generation is still owed, also if the
     /// rows are the same, as the configuration may have changed.
@@ -49,13 +50,13 @@ pub(crate) struct Freshness {
     confirmed: Option<SystemTime>,
 }
 
-/// How long a store may name nothing new before the database beside it is asked.
+/// How long a store may name nothing new before the master asks the database beside it.
 #[derive(Debug)]
 struct Patience {
     time: Duration,
     /// When the store named another snapshot, or this began.
     renewed: Instant,
-    /// When the database is asked.
+    /// The time of the question to the database.
     due: Instant,
 }
 
@@ -156,7 +157,7 @@ impl Freshness {
         self.failure = Some(Failure { generation, reason: reason.clone() });
     }
 
-    /// When the source is to be asked again; `None` if it is not.
+    /// Returns the time of the next question to the source; `None` if there is none.
     pub(crate) fn due(&self) -> Option<Instant> {
         let patience = self.patience.as_ref().map(|patience| patience.due);
         self.due.into_iter().chain(self.watched.due()).chain(patience).min()
@@ -176,12 +177,12 @@ impl Freshness {
         is_due
     }
 
-    /// A scan has stored rows, for which generation `next` is made now.
+    /// Records that a scan has stored rows, and that generation `next` begins for them now.
     pub(crate) fn rows_are_stored(&mut self, next: u64) {
         self.asking = Some(next);
     }
 
-    /// Whether this generation is made only to learn whether the source still has the rows that serve.
+    /// Whether this generation only asks whether the source still has the served rows.
     pub(crate) fn only_asks(&self, generation: u64) -> bool {
         self.asking == Some(generation) && !self.owes_generation
     }
@@ -212,7 +213,7 @@ impl Freshness {
         }
     }
 
-    /// Whether the database is to be asked now: the store has named nothing new for so long.
+    /// Whether the database has to be asked now, as the store has named nothing new for so long.
     pub(crate) fn is_patience_over(&self, now: Instant) -> bool {
         self.patience.as_ref().is_some_and(|patience| now >= patience.renewed + patience.time)
     }
@@ -314,7 +315,7 @@ impl Freshness {
         self.watched.accept_older(generation);
     }
 
-    /// Whether an older revision is accepted for this generation.
+    /// Whether this generation may have an older revision.
     pub(crate) fn accepts_older(&self, generation: u64) -> bool {
         self.watched.accepts_older(generation)
     }

@@ -34,7 +34,7 @@ pub(crate) struct Generation {
     pub(crate) account_names: (String, String),
     pub(crate) logs: Logs,
     listeners: Vec<Rc<Listener>>,
-    /// Its snapshot, once it is loaded.
+    /// Its snapshot, after the load.
     pub(crate) served: Option<Served>,
 }
 
@@ -193,7 +193,7 @@ impl Generations {
         }
     }
 
-    /// The flags and variables that each configuration is read with.
+    /// The flags and variables that belong to each configuration.
     pub(crate) fn overrides(&self) -> &Overrides {
         &self.overrides
     }
@@ -281,7 +281,7 @@ impl Generations {
         self.by_number.remove(&number);
     }
 
-    /// Addresses that need not be opened for another generation.
+    /// Addresses that another generation can take over.
     pub(crate) fn open_addresses(&self) -> Vec<BindAddress> {
         let listeners = self.all().flat_map(|generation| &generation.listeners);
         listeners.chain(&self.activated).map(|listener| listener.address().clone()).collect()
@@ -345,7 +345,7 @@ impl Generations {
         self.writers.ended(pid)
     }
 
-    /// The master says nothing more: waits a moment until its last lines are handed on.
+    /// Waits a moment for the hand-over of the last lines, when the master says nothing more.
     pub(crate) fn end_log(&self) {
         self.log.end();
     }

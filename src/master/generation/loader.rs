@@ -36,7 +36,7 @@ pub(crate) struct Loader {
 
 /// The material of a loader.
 enum Material {
-    /// To be filled from the source, of which this is served so far.
+    /// Empty, for the rows of the source; the rows that serve so far are beside it.
     Drafts(Drafts, Before),
     /// To be verified.
     Kept(Kept),
@@ -57,9 +57,9 @@ impl Material {
 
 /// A snapshot of a former master.
 pub(crate) enum Kept {
-    /// It was in systemd's descriptor store.
+    /// A descriptor from systemd's store.
     Stored(OwnedFd),
-    /// It was saved at `SNAPSHOT_PATH`.
+    /// The file at `SNAPSHOT_PATH`.
     Saved(OwnedFd),
 }
 
@@ -119,7 +119,7 @@ impl Loader {
         Loader::fork(generation, config, log, first, Material::Drafts(drafts, before))
     }
 
-    /// Forks a loader that only verifies a snapshot that was kept from a former master.
+    /// Forks a loader that only verifies a snapshot of a former master.
     pub(crate) fn verify(
         generation: u64,
         config: &Config,

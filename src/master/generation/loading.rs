@@ -1,4 +1,4 @@
-//! The work of a loader: it makes a snapshot of the database (`reading.rs`), or fetches one that was published.
+//! The work of a loader: it makes a snapshot of the database (`reading.rs`), or fetches a published one.
 
 use std::time::Instant;
 
@@ -92,7 +92,7 @@ fn has_newer(config: &Config, origin: Origin) -> bool {
     has.is_some_and(|has| origin.rows.is_none_or(|rows| has > rows))
 }
 
-/// Fetches a published snapshot, unless it is the one that is served, and verifies it.
+/// Fetches a published snapshot, unless it is the served one, and verifies it.
 fn fetch(
     url: &SnapshotUrl,
     config: &Config,

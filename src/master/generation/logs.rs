@@ -12,7 +12,7 @@ use crate::master::error::MasterError;
 use crate::master::processes::writers::{LogFile, Writers};
 use crate::telemetry::{AccessLog, AccessSettings, Log};
 
-/// How long the first start waits until a file is open.
+/// The longest wait of the first start for an open file.
 pub(crate) const START_PATIENCE: Duration = Duration::from_secs(30);
 /// The same for a reload, whose child has found a moment ago that the file system answers.
 pub(crate) const RELOAD_PATIENCE: Duration = Duration::from_millis(700);
@@ -28,7 +28,7 @@ pub(crate) struct Logs {
 /// Opens the log of a configuration for a master that panicked, which writes the file itself.
 ///
 /// # Errors
-/// The file cannot be opened.
+/// The system does not open the file.
 pub(crate) fn open_log(config: &Config) -> Result<Log, MasterError> {
     Log::start(&config.log, "master", "avalon.master")
         .map_err(|source| MasterError::Log { key: "LOG_PATH", source })
@@ -39,7 +39,7 @@ impl Logs {
     /// `patience` lasts.
     ///
     /// # Errors
-    /// A file cannot be opened.
+    /// The system does not open a file.
     pub(crate) fn open(config: &Config, writers: &Writers, patience: Duration) -> Result<Self, MasterError> {
         let log = match config.log.path {
             Some(_) => {

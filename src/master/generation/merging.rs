@@ -14,7 +14,7 @@ use crate::snapshot::merge::{Merge, MergeError, compare, most_changes, settle};
 use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{self, Snapshot, Verify};
 
-/// The way in which a snapshot was made.
+/// How the loader has made a snapshot.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// Merged, with these numbers of entities that are gone and that are new.
@@ -39,7 +39,7 @@ impl fmt::Display for Way {
 enum Unmerged {
     /// It can be built.
     Build(&'static str),
-    /// It cannot be written.
+    /// The draft takes no more bytes.
     Failed(BuildError),
 }
 
@@ -81,9 +81,9 @@ pub(super) fn write(rows: &Rows, before: &Before, draft: &Draft) -> Result<Way, 
 
 /// The outcome of a merge with the rows that have changed.
 pub(super) enum Outcome {
-    /// The snapshot is written, or the served one has the same rows.
+    /// The draft holds the snapshot, or the served one has the same rows.
     Merged(Way),
-    /// All rows are needed, for this reason. The draft is empty.
+    /// The load has to read all rows, for this reason. The draft is empty.
     NeedsAll(&'static str),
 }
 
@@ -111,7 +111,7 @@ pub(super) fn write_changes(
 struct Wanted<D> {
     /// How it differs from the served one.
     delta: D,
-    /// How many albums, artists and genres, and songs it has, where all rows were counted but not read.
+    /// The numbers of albums, artists and genres, and of songs, if the database has counted its rows.
     counts: Option<(PerOwner<u64>, u64)>,
 }
 
@@ -124,7 +124,7 @@ fn merge(
     draft: &Draft,
 ) -> Result<Way, Unmerged> {
     let map = storage::map(served).map_err(|_| DAMAGED)?;
-    // Damage that is copied would have a right checksum.
+    // A merge would give damaged bytes a right checksum.
     let old = Snapshot::open(&map, Verify::Hash).map_err(|_| DAMAGED)?;
     let delta = (wanted.delta)(&old)?;
     let merge = Merge::new(&old, delta).map_err(|error| match error {
@@ -135,7 +135,7 @@ fn merge(
         return Err(MISCOUNTED);
     }
     let (gone, added) = merge.edits();
-    // A snapshot that had to be made in memory gets its place on the disk as soon as there is room.
+    // A snapshot in memory, made while the disk was full, moves to the disk as soon as there is room.
     if may_stay && (gone, added) == (0, 0) && draft.is_on_disk_of(served)? {
         return Ok(Way::Unchanged);
     }

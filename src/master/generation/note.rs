@@ -53,7 +53,7 @@ impl Note {
     /// Reads the note of the snapshot at `path`, which is open as `snapshot`; `None` if there is none.
     ///
     /// # Errors
-    /// It cannot be read, is no note, or belongs to another user than the snapshot.
+    /// The file is unreadable, no note, or belongs to another user than the snapshot.
     pub(crate) fn read(path: &Path, snapshot: &OwnedFd) -> io::Result<Option<Note>> {
         let mut options = OpenOptions::new();
         let options = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);

@@ -25,11 +25,11 @@ use crate::telemetry::Log;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Work {
-    /// It has made or fetched a snapshot, or verified one that was kept.
+    /// It has made or fetched a snapshot, or verified one of a former master.
     Made,
-    /// It has made one of the database, because the store of snapshots has none that is of use.
+    /// It has made a snapshot of the database, because the store of snapshots has no usable one.
     Substitute,
-    /// It has found the rows that are served, in the database or named by the store, and has left the draft empty.
+    /// It has found the served rows in the database, or their hash in the store, and has left the draft empty.
     Same,
 }
 
@@ -141,7 +141,7 @@ impl Load<'_> {
     }
 }
 
-/// The rows cannot be read.
+/// Turns an error of the database into that of a load.
 fn unread(error: DatabaseError) -> Failed {
     Failed::new(Reason::new(chain(&error)).with(outlook(&error)), false)
 }

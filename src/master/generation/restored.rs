@@ -29,7 +29,7 @@ use crate::snapshot::storage;
 pub(crate) struct Restored {
     /// A snapshot of a former master, until a loader takes it.
     from: Option<Kept>,
-    /// Of which source and revision it is, if it was saved with that.
+    /// Its source and revision, if a note names them.
     note: Option<Note>,
     saver: Saver,
 }
@@ -104,8 +104,8 @@ impl Restored {
     }
 }
 
-/// Whether a load that was made only to ask the source, a `noun`, has found the rows that `current` serves. Then that is confirmed,
-/// and nothing has to change.
+/// Whether a load that was made only to ask the source, a `noun`, has found the rows that `current` serves. Then that
+/// is confirmed, and nothing has to change.
 pub(crate) fn confirms(
     loaded: &Contents,
     origin: Origin,
@@ -125,8 +125,8 @@ pub(crate) fn confirms(
     true
 }
 
-/// The snapshot of `current`, for the next generation: a load has found these rows in the source, and the snapshot is not
-/// made once more.
+/// The snapshot of `current`, for the next generation: a load has found these rows in the source, and the snapshot is
+/// not made once more.
 ///
 /// # Errors
 /// Other rows serve by now, or the kernel has no descriptor left.

@@ -1,5 +1,5 @@
 //! The short-lived child that writes the snapshot to `SNAPSHOT_PATH`, so that the next start
-//! serves before the database has been read.
+//! serves before a load of the database.
 //!
 //! The file is replaced as a whole: it gets a name beside its place, is synced, and renamed. No reader ever sees half
 //! of it, and a process that has mapped the former file keeps that one as it was. The file that workers map gets
@@ -28,7 +28,7 @@ use crate::title;
 #[derive(Default)]
 pub(crate) struct Saver {
     pid: Option<Pid>,
-    /// File and note of the snapshot that was saved last, or could not be.
+    /// File and note of the last snapshot, saved or not.
     last: Option<(PathBuf, Note)>,
 }
 
@@ -133,7 +133,7 @@ fn put(path: &Path, make: impl FnOnce(&Path) -> io::Result<u64>) -> io::Result<u
     saved
 }
 
-/// Removes the draft that a saver may have left that was killed.
+/// Removes the draft that a killed saver may have left.
 fn without(draft: &Path) -> io::Result<()> {
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -160,7 +160,7 @@ fn complete(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The name under which the file is written.
+/// The name of the file until it is whole.
 fn beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::other("it names no file"))?;
     let mut draft = OsString::from(".");
@@ -218,7 +218,7 @@ mod tests {
     fn failure_leaves_the_former_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kept");
-        // A folder in the way cannot be replaced by a file.
+        // A file cannot replace a folder.
         fs::create_dir(&path).unwrap();
         fs::write(path.join("inside"), b"").unwrap();
         assert!(save(snapshot(b"new"), &path).is_err());

@@ -18,12 +18,12 @@ pub(super) fn sealed(draft: &Draft) -> Result<Contents, MasterError> {
     contents(&map(draft.reader())?, Verify::Full)
 }
 
-/// Verifies a snapshot of a former master, while nothing is served: a second thread maps the pages ahead of
+/// Verifies a snapshot of a former master, while nothing serves: a second thread maps the pages ahead of
 /// the hash, as page faults take a third of the time.
 pub(crate) fn verify_kept(sealed: &OwnedFd) -> Result<Contents, MasterError> {
     let map = map(sealed)?;
     thread::scope(|scope| {
-        // Without it they are mapped as they are read.
+        // Without the thread, the first access maps each page.
         let _ = thread::Builder::new().spawn_scoped(scope, || storage::populate(&map));
         contents(&map, Verify::Hash)
     })

@@ -16,7 +16,7 @@ pub(crate) struct Served {
     pub(crate) contents: Contents,
     pub(crate) source: Source,
     pub(crate) made: Instant,
-    /// How long its loader took; zero for a snapshot that was restored.
+    /// How long its loader took; zero for a restored snapshot.
     pub(crate) build: Duration,
     /// Where its rows are from.
     pub(crate) origin: Origin,

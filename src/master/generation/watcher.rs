@@ -1,5 +1,5 @@
 //! The child that asks the source again and again which rows it holds, so that the master learns of a change, and of a
-//! source that does not answer. It may hang or be killed: the next one asks the same.
+//! source that does not answer. It may hang or die: the next one asks the same.
 
 use std::error::Error;
 use std::io;
@@ -26,13 +26,13 @@ use crate::title;
 
 /// Bytes of a line; a reason is short.
 const LINE_MAX: usize = 64 * 1024;
-/// The waits before a watcher is started again that has died, and the longest of them.
+/// The first wait before a new watcher replaces a dead one, and the longest.
 const WAIT_FIRST: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(2);
 /// A watcher that has lived as long is not one of those that die again and again.
 const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 
-/// Between two times at which a watcher is told to ask at once.
+/// The shortest time between two requests to ask at once.
 const HURRY_EVERY: Duration = Duration::from_millis(250);
 
 /// A line of a watcher.
@@ -45,14 +45,14 @@ pub(crate) enum Said {
     Fails(String),
 }
 
-/// The source that is asked, and how often.
+/// The watched source, and the time between two questions.
 #[derive(Debug, Clone, PartialEq)]
 struct Task {
     source: SourceUrl,
     every: Duration,
 }
 
-/// The watcher, while one is wanted.
+/// The watcher, if the configuration or a client wants one.
 pub(crate) struct Watcher {
     child: Option<Child>,
     wait: Wait,
@@ -63,7 +63,7 @@ struct Child {
     born: Instant,
     task: Task,
     lines: UnixDatagram,
-    /// When it was told to ask at once.
+    /// The time of the last request to ask at once.
     hurried: Option<Instant>,
 }
 
@@ -118,7 +118,7 @@ impl Watcher {
         self.child.as_ref().map(|child| lines(&child.lines)).unwrap_or_default()
     }
 
-    /// A process has ended. If it was the watcher, returns its last lines; it is started again.
+    /// Takes the end of a process. If that was the watcher, returns its last lines; another one starts later.
     pub(crate) fn ended(&mut self, pid: Pid, ended: Ended, log: &Logger, now: Instant) -> Option<Vec<Said>> {
         let child = self.child.take_if(|child| child.pid == pid)?;
         if ended == Ended::Code(ExitCode::Stopped as i32) {
@@ -128,7 +128,7 @@ impl Watcher {
         if now.saturating_duration_since(child.born) >= HEALTHY_LIFE {
             self.wait.reset();
         }
-        // The first one in a row is replaced at once.
+        // The first watcher that dies has a successor at once.
         self.wait.failed(now, 1);
         warn!(
             log,
@@ -183,7 +183,7 @@ fn watch(task: &Task, to: &UnixDatagram) -> ExitCode {
     }
 }
 
-/// The source that is asked.
+/// The watched source.
 enum Asked<'a> {
     Database(Poll),
     Store(&'a SnapshotUrl),

@@ -27,7 +27,7 @@ pub(crate) struct Workers {
     /// Messages of children.
     mailbox: Mailbox,
     ways: BTreeMap<Pid, Way>,
-    /// How workers are told to leave.
+    /// The signal that tells workers to leave.
     dismissal: Dismissal,
 }
 
@@ -149,8 +149,8 @@ impl Workers {
         }
     }
 
-    /// Hands over the things that workers are owed, as far as they have taken the things before it. The snapshot is that
-    /// of the generation that serves. All former workers have it before a new one gets its turn: then no client
+    /// Hands over the things that workers are owed, as far as they have taken the things before it. The snapshot is
+    /// that of the generation that serves. All former workers have it before a new one gets its turn: then no client
     /// finds old rows after new ones.
     pub(crate) fn hand_out(&mut self, generations: &Generations) {
         let newest = generations.current().and_then(|current| current.served.as_ref());

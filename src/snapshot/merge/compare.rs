@@ -1,4 +1,4 @@
-//! Rows against a snapshot: what has changed.
+//! Rows against a snapshot: the differences.
 
 use std::cmp::Ordering;
 
@@ -137,7 +137,7 @@ fn compare_songs(
 ) -> Option<Edits<SongRow>> {
     let entities = &old.songs.entities;
     let mut edits = Edits::default();
-    // The texts are then read from the first to the last, and not by id.
+    // The loop then reads the texts from the first to the last, and not by id.
     let mut row_of = vec![NONE; entities.count as usize];
     let count = u32::try_from(rows.by_id.len()).unwrap_or(u32::MAX);
     for pair in pairs(entities, count, |row| rows.songs.id(rows.by_id[row as usize])) {

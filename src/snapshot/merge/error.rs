@@ -1,10 +1,10 @@
-//! The reasons why a snapshot could not be merged.
+//! The errors of a merge.
 
 use std::fmt;
 
 use crate::snapshot::build::BuildError;
 
-/// A snapshot that could not be merged.
+/// Why a merge has failed.
 #[derive(Debug)]
 pub enum MergeError {
     /// The changes do not fit the old snapshot: a song has an owner that is not there, or two rows have one id.

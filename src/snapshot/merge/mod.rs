@@ -1,5 +1,5 @@
-//! Makes the next snapshot of the one before and the rows that differ. Kept entities are copied, and only new names are
-//! normalised and sorted. A build of all rows gives the same bytes.
+//! Makes the next snapshot of the one before and the rows that differ. It copies kept entities, and normalises and
+//! sorts only new names. A build of all rows gives the same bytes.
 //!
 //! This holds for a snapshot that this program has built or merged. Another program may fold letters otherwise, and its
 //! compressed lists would be copied.

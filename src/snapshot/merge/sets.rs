@@ -69,7 +69,7 @@ pub(super) fn write<W: Write + Seek>(
     let count = plan.weave.count();
     let parts: Vec<&Part<'_>> = names.values().chain([songs]).collect();
     let mut found = BTreeSet::new();
-    // A set is the union of what each kind gives, so one of them gives its share.
+    // A set is the union of the songs of each kind, so one kind has its share.
     let least = dense_from(count).div_ceil(parts.len()) as u64;
     parts.iter().for_each(|part| part.add_frequent(least, &mut found));
     let new_songs = songs_by_prefix(plan, names, songs, &found);

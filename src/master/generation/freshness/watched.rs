@@ -9,7 +9,7 @@ use crate::master::wait::Wait;
 /// may ask two servers.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Polls that may be missed.
+/// The number of polls in a row that may fail.
 const MISSED_MAX: u32 = 3;
 /// How late a poll may be on a busy machine.
 const SLACK: Duration = Duration::from_secs(1);
@@ -26,14 +26,14 @@ enum Relation {
     Other,
 }
 
-/// Why the source is to be loaded.
+/// The reason for a load of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     /// It has other rows.
     Change,
     /// A load has not found them.
     Again,
-    /// It has had older rows for so long that they are accepted.
+    /// It has had older rows for so long that the master accepts them.
     Acceptance,
 }
 
@@ -44,17 +44,17 @@ pub(super) struct Watched {
     served: Option<Version>,
     /// The last version that the watcher has seen.
     seen: Option<Version>,
-    /// The one that the last load was made for.
+    /// The version for which the last load began.
     tried: Option<Version>,
     /// Time between two polls, while there is a watcher.
     every: Option<Duration>,
-    /// When the last poll was answered, or the watch began.
+    /// The time of the last answer to a poll, or of the begin of the watch.
     answered: Option<Instant>,
     /// Why the last poll was not.
     missed: Option<String>,
     /// Whether answers are missing for too long.
     is_late: bool,
-    /// When the source is to be loaded, and why.
+    /// The time of the next load of the source, and its reason.
     due: Option<(Instant, Cause)>,
     wait: Wait,
     behind: Option<Behind>,
@@ -106,7 +106,7 @@ impl Watched {
         changes
     }
 
-    /// Time after which an older revision is accepted.
+    /// Sets the time after which the master accepts an older revision.
     pub(super) fn accept_older_after(&mut self, time: Option<Duration>) {
         self.accept_after = time;
     }
@@ -172,7 +172,7 @@ impl Watched {
         relation == Relation::Same
     }
 
-    /// The next sight is news, although a load was made for it.
+    /// Takes the next sight for news, although a load began for it before.
     pub(super) fn forget_tries(&mut self) {
         self.tried = None;
         self.wait.reset();
@@ -203,7 +203,7 @@ impl Watched {
         self.wait.reset();
     }
 
-    /// When the source is to be loaded.
+    /// Returns the time of the next load of the source.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due.map(|(due, _)| due)
     }
@@ -214,7 +214,8 @@ impl Watched {
         self.due = None;
     }
 
-    /// The load has succeeded; if the source still differs, it is repeated after a `share` of the wait.
+    /// Records that the load has succeeded. If the source still differs, another load follows after a `share` of the
+    /// wait.
     pub(super) fn loaded(&mut self, now: Instant, share: f64) {
         self.accepted = None;
         if self.tried.is_some() && self.relation() == Relation::Other && self.seen == self.tried {
@@ -272,13 +273,13 @@ impl Watched {
         self.behind.is_some()
     }
 
-    /// Whether a load would be refused: the watcher sees an older revision that is not accepted yet.
+    /// Whether the master would refuse the rows of a load: the watcher sees an older revision, whose time has not come.
     pub(super) fn would_refuse(&self, now: Instant) -> bool {
         let is_older = self.every.is_some() && self.relation() == Relation::Older;
         is_older && self.acceptance().is_none_or(|at| now < at)
     }
 
-    /// When an older revision is accepted that the source has now.
+    /// Returns the time at which the master accepts the older revision that the source has now.
     fn acceptance(&self) -> Option<Instant> {
         Some(self.behind.as_ref()?.since + self.accept_after?)
     }
@@ -334,7 +335,7 @@ impl Watched {
         }
     }
 
-    /// Those of the source and of the rows that serve, if they can be compared.
+    /// Returns the revisions of the source and of the served rows, if these can be compared.
     fn revisions(&self) -> Option<(u64, u64)> {
         let (seen, served) = self.seen.as_ref().zip(self.served.as_ref())?;
         seen.revision.zip(served.revision).filter(|_| seen.is_comparable(served))
