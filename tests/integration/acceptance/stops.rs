@@ -77,7 +77,7 @@ fn s11_stop_during_a_reload_is_the_same() {
     stop_under_load(|server| {
         server.signal(Signal::SIGHUP);
         // Those of the next generation are ready, or about to be, for a fifth of a second.
-        server.wait_log("snapshot made gen=2");
+        server.wait_log("making generation 2");
         eventually("new workers", || (server.workers().len() > 4).then_some(()));
         server.signal(Signal::SIGTERM);
     });

@@ -86,7 +86,7 @@ fn file_that_is_replaced_is_noticed_with_any_revision() {
     // Without a revision any change of the file is noticed, and that it says nothing is told once.
     execute(&server, "DELETE FROM tracks WHERE id = (SELECT min(id) FROM tracks)");
     wait_songs(&server, 2);
-    assert_eq!(server.count_log("the database does not tell"), 1);
+    assert_eq!(server.count_log("the database does not report the revision"), 1);
     server.assert_clean_shutdown();
 }
 
