@@ -1,14 +1,17 @@
 //! A scan's hold on a SQLite file.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, MAIN_DB, Row, ffi};
 use uuid::Uuid;
 
-use super::explain::{NO_LOCKS, explain, is_busy, label, locks_fail};
+use super::explain::{NO_LOCKS, explain, folder_of, is_busy, label, locks_fail};
 use super::scan_lock::ScanLock;
 use super::tables::{self, has_table, insert, missing_tables, select};
 use super::{revision, write};
@@ -54,7 +57,7 @@ impl Session {
         let session =
             Session { path, connection, me, patience, tell, own: None, revision: None, _lock: lock };
         session.begin_writing()?;
-        let tried = try_writing(&session.connection);
+        let tried = try_writing(&session.connection, &session.path);
         session.connection.execute_batch("ROLLBACK").and(tried).map_err(|error| session.explain(&error))?;
         Ok(session)
     }
@@ -145,16 +148,43 @@ impl Session {
     }
 }
 
-/// Tries to write. A lock is not yet a permission: the lack of one shows only when SQLite creates the journal
-/// and changes a page. Besides, a table may have other columns, or be a view.
-fn try_writing(connection: &Connection) -> rusqlite::Result<()> {
+/// Tries to write, in a transaction that holds the lock for writing. A lock is not yet a permission: the folder may take
+/// no journal. Besides, a table may have other columns, or be a view.
+fn try_writing(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
     let missing = missing_tables(connection)?;
     for table in schema::TABLES.into_iter().filter(|table| !missing.contains(table)) {
         connection.prepare(&select(table, schema::columns(table)))?;
         connection.prepare(&insert(table, schema::columns(table)))?;
     }
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if mode == "delete" {
+        // SQLite lets a transaction of a file that it may only read begin as one for reading.
+        if connection.is_readonly(MAIN_DB)? {
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY), None));
+        }
+        // A change would show whether the folder takes a journal, and write a whole page into it.
+        return may_create_beside(path).map_err(|error| refused(&error));
+    }
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     connection.pragma_update(None, "user_version", version)
+}
+
+/// Asks whether this process may create files in the folder of the database, as SQLite creates its journal there. Creates
+/// none, because a watch may follow the folder.
+fn may_create_beside(path: &Path) -> io::Result<()> {
+    // SQLite follows links.
+    let path = path.canonicalize()?;
+    let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
+    Ok(faccessat(AT_FDCWD, folder_of(&path), wanted, AtFlags::AT_EACCESS)?)
+}
+
+/// Returns SQLite's error for a folder that takes no file.
+fn refused(error: &io::Error) -> rusqlite::Error {
+    let code = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ffi::SQLITE_READONLY_DIRECTORY,
+        _ => ffi::SQLITE_CANTOPEN,
+    };
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(error.to_string()))
 }
 
 fn last_scan(connection: &Connection) -> rusqlite::Result<i64> {

@@ -11,7 +11,7 @@ use super::{Home, Scan, good_song};
 use crate::harness::postgres::{Database, Postgres};
 
 /// Most that ten changed songs may have written, in bytes. In SQLite the log of changes has 8 KB of them.
-const TEN_CHANGES_MAX: u64 = 200 * 1024;
+const TEN_CHANGES_MAX: u64 = 200_000;
 /// Most that a scan without changes may have a server write into its log, in bytes.
 const IDLE_WAL_MAX: u64 = 16 * 1024;
 
