@@ -81,7 +81,7 @@ pub(super) fn forget_oldest() -> String {
 pub(super) fn query(since: u64, now: u64, cast: fn(&str, &str) -> String) -> String {
     let columns = [cast("counter", "bigint"), cast("kind", "bigint"), cast("id", "uuid")].join(", ");
     format!(
-        "SELECT {columns} FROM avalon_changes WHERE counter > {since} AND counter <= {now} \
+        "SELECT {columns} FROM {TABLE} WHERE counter > {since} AND counter <= {now} \
          OR counter = {since} AND kind IN ({EVERYTHING}, {COMPLETE}) LIMIT {ENTRIES_MAX}"
     )
 }

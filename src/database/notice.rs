@@ -74,7 +74,7 @@ impl fmt::Display for Notice {
             Notice::NoLog { reason } => {
                 write!(
                     f,
-                    "changed rows are not logged (table avalon_changes), servers read all rows: {reason}"
+                    "the scan cannot log the changed rows (table avalon_changes), so servers read all rows: {reason}"
                 )
             }
             Notice::PassedOver { parameter } => {

@@ -130,6 +130,22 @@ pub(super) struct SongRow<'a> {
     pub(super) genre: Value<'a>,
 }
 
+impl<'a> SongRow<'a> {
+    /// Reads the columns of [`TRACK_COLUMNS`](super::schema::TRACK_COLUMNS) by their places.
+    pub(super) fn read<E>(value: impl Fn(usize) -> Result<Value<'a>, E>) -> Result<Self, E> {
+        Ok(SongRow {
+            id: value(0)?,
+            name: value(1)?,
+            length: value(2)?,
+            track: value(3)?,
+            year: value(4)?,
+            album: value(5)?,
+            artist: value(6)?,
+            genre: value(7)?,
+        })
+    }
+}
+
 /// Collects the rows of the tracks table, after those of the other three.
 #[derive(Debug)]
 pub(super) struct SongRows {

@@ -123,16 +123,7 @@ pub(super) fn value(row: &Row, index: usize) -> Result<Value<'_>, Error> {
 
 /// A row of [`TRACK_COLUMNS`](crate::database::schema::TRACK_COLUMNS).
 pub(super) fn song(row: &Row) -> Result<SongRow<'_>, Error> {
-    Ok(SongRow {
-        id: value(row, 0)?,
-        name: value(row, 1)?,
-        length: value(row, 2)?,
-        track: value(row, 3)?,
-        year: value(row, 4)?,
-        album: value(row, 5)?,
-        artist: value(row, 6)?,
-        genre: value(row, 7)?,
-    })
+    SongRow::read(|column| value(row, column))
 }
 
 impl<'a> FromSql<'a> for Value<'a> {

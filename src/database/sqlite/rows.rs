@@ -7,16 +7,7 @@ use crate::database::rows::{SongRow, Value};
 
 /// A row of [`TRACK_COLUMNS`](crate::database::schema::TRACK_COLUMNS).
 pub(super) fn song<'a>(row: &'a Row<'_>) -> rusqlite::Result<SongRow<'a>> {
-    Ok(SongRow {
-        id: value(row, 0)?,
-        name: value(row, 1)?,
-        length: value(row, 2)?,
-        track: value(row, 3)?,
-        year: value(row, 4)?,
-        album: value(row, 5)?,
-        artist: value(row, 6)?,
-        genre: value(row, 7)?,
-    })
+    SongRow::read(|column| value(row, column))
 }
 
 pub(super) fn value<'a>(row: &'a Row<'_>, index: usize) -> rusqlite::Result<Value<'a>> {
