@@ -1,43 +1,36 @@
 //! The components of a master, and the arbiter's actions as their methods.
 
+mod reload;
 mod source;
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use slog::{Level, Logger, error, info, warn};
 
-use crate::config::World;
 use crate::master::arbiter::Arbiter;
-use crate::master::arbiter::events::{Action, Event, Settings, State, Wish};
-use crate::master::error::{MasterError, Reason};
+use crate::master::arbiter::events::{Action, Event, State, Wish};
+use crate::master::error::Reason;
 use crate::master::exit::ExitCode;
 use crate::master::generation::asking::Asking;
-use crate::master::generation::before::Before;
 use crate::master::generation::freshness::Freshness;
-use crate::master::generation::generations::{Generation, Generations};
+use crate::master::generation::generations::Generations;
 use crate::master::generation::loader::{Loader, Source};
-use crate::master::generation::reading::Work;
-use crate::master::generation::restored::{Restored, again, confirms};
-use crate::master::generation::served::{Served, version};
+use crate::master::generation::restored::Restored;
 use crate::master::generation::watcher::Watcher;
 use crate::master::generation::workers::Workers;
 use crate::master::handover::paths::Name;
 use crate::master::handover::succession::{Succession, Word};
 use crate::master::operator::desk::{Desk, is_healthy};
-use crate::master::operator::metrics::Metrics;
 use crate::master::operator::status::View;
 use crate::master::processes::end::{self, Ended};
 use crate::master::processes::errands::{Errand, Errands};
-use crate::master::processes::fork::FirstSteps;
-use crate::master::scans::schedule::{Ending, Scans, Scope};
-use crate::publication::Had;
+use crate::master::scans::schedule::{Ending, Scans};
 use crate::scoreboard::RestartCause;
-use crate::telemetry::sentry;
 
 /// The components of a master. Each owns its state and its descriptors; the shell connects them.
 pub(crate) struct Shell {
@@ -135,150 +128,6 @@ impl Shell {
             Err(errno) => {
                 warn!(self.logger(), "signal not sent"; "pid" => pid.as_raw(), "error" => %errno);
             }
-        }
-    }
-
-    /// Begins to configure a generation; [`Shell::configure`] continues.
-    fn begin_configuration(&mut self, generation: u64, arbiter: &Arbiter) -> Result<(), MasterError> {
-        self.desk.metrics.reload_begun();
-        let status = format!("reloading; {}", self.view(arbiter).line());
-        self.desk.systemd.reloading(&status);
-        let Some(of) = self.generations.current_or_first() else {
-            return Err(MasterError::Failed("there is no generation yet".to_owned()));
-        };
-        let first = FirstSteps::of(&of.config).keeping_account();
-        let open = self.generations.open_addresses();
-        self.asking.begin(generation, self.generations.overrides(), &open, first)
-    }
-
-    /// Continues to configure a generation as soon as everything that the configuration needs is known.
-    pub(crate) fn configure(&mut self) -> Option<Event> {
-        let (generation, answers) = self.asking.outcome(Instant::now())?;
-        let configured =
-            answers.and_then(|answers| self.add_generation(generation, &World::replaying(answers)));
-        Some(Event::Configured(configured.map_err(Reason::from)))
-    }
-
-    fn add_generation(&mut self, generation: u64, world: &World<'_>) -> Result<Settings, MasterError> {
-        let config = self.generations.read(world)?;
-        let log = self.logger().clone();
-        self.desk.restore_files(&config, &log);
-        self.generations.add(generation, config, world)
-    }
-
-    fn start_loader(&mut self, generation: u64, now: Instant) -> std::io::Result<Pid> {
-        // While clients wait for the first generation, its loader may use all processors. Later loaders give
-        // way to the workers.
-        let gives_way = self.generations.current().is_some() || self.succession.has_predecessor();
-        let of = self.generations.numbered(generation)?;
-        let first = of.first_steps().giving_way(gives_way);
-        let loader = match self.restored.take() {
-            Some(kept) => Loader::verify(generation, &of.config, &of.logs.log, first, kept)?,
-            None => {
-                let before = self
-                    .generations
-                    .current()
-                    .map_or_else(Before::default, |current| current.before(&of.config));
-                let before = match self.freshness.accepts_older(generation) {
-                    true => {
-                        Before { since: None, had: Had { hash: before.had.hash, ..Had::default() }, ..before }
-                    }
-                    false => before,
-                };
-                let is_patience_over = self.freshness.is_patience_over(now);
-                // Rows may differ without a revision: a reload that was wished reads all of them.
-                let since = before.since.filter(|_| self.freshness.only_asks(generation));
-                let before = Before { is_patience_over, since, ..before };
-                Loader::start(generation, &of.config, &of.logs.log, first, before)?
-            }
-        };
-        if loader.source() == Source::Origin {
-            self.freshness.load_begun(generation);
-        }
-        let pid = loader.pid;
-        self.loader = Some(loader);
-        Ok(pid)
-    }
-
-    fn promote(&mut self, number: u64, arbiter: &Arbiter, now: Instant) {
-        // This comes before the workers are told to leave: a proxy may keep a connection to one of them,
-        // which must not answer with old rows.
-        self.workers.owe_snapshot(number);
-        self.workers.owe_turn(number);
-        let source = |of: &Generation| of.config.source_url();
-        let former = self.generations.current().map(source);
-        self.generations.promote(number);
-        if former != self.generations.current().map(source) {
-            self.freshness.forget_source(now);
-        }
-        self.workers.hand_out(&self.generations);
-        let Some(generation) = self.generations.current() else { return };
-        let source = generation.served.as_ref().map(|served| served.source);
-        self.freshness.substitutes(source == Some(Source::Substitute));
-        if let Some(version) = generation.served.as_ref().and_then(Served::version) {
-            self.freshness.serves(version, now);
-        }
-        sentry::start_aside(&generation.config.sentry);
-        self.desk.metrics.configure(&generation.config);
-        self.errands.forget_hosts();
-        let (scan_every, scope) = (generation.config.scan_every, Scope::of(&generation.config));
-        self.view(arbiter).introduce(number, self.logger());
-        self.scans.schedule(number, scan_every, scope, &self.workers.scoreboard().header().scans);
-    }
-
-    /// Reports the end of a reload to operators, systemd and a former master. After a generation of stale
-    /// data the master makes one from the database.
-    fn reload_ended(&mut self, number: u64, result: Result<(), Reason>, arbiter: &Arbiter, now: Instant) {
-        let serves = result.is_ok();
-        let is_kept = self.generations.current().is_some_and(|current| current.is_unconfirmed());
-        self.freshness.reload_ended(number, result.as_ref().map(|_| ()), is_kept, now, random_share());
-        if let (Err(reason), Some(current)) = (&result, self.generations.current_number()) {
-            self.tell_failure(current, reason, now);
-        }
-        let header = self.workers.scoreboard().header();
-        Metrics::publish_source(&self.freshness, now, &header.source);
-        self.desk.metrics.reload_ended(serves, header);
-        // This comes before the answer, as a client that has the answer may ask for the metrics at once.
-        self.desk.metrics.publish(arbiter, &self.generations, header);
-        self.desk.reload_ended(number, result);
-        if serves {
-            let served = self.generations.current().and_then(|current| current.served.as_ref());
-            let revision = served.and_then(|served| served.contents.revision);
-            self.desk.revision_serves(revision, number);
-        }
-        if serves && let Err(error) = self.succession.tell_serving() {
-            warn!(self.logger(), "the former master did not hear that this one serves"; "error" => %error);
-        }
-        let status = self.view(arbiter).line();
-        match self.generations.current() {
-            Some(_) => self.desk.systemd.ready(&status),
-            None => self.desk.systemd.status(&status),
-        }
-        let current = self.generations.current();
-        if serves && !is_kept {
-            if let Some(served) = current.and_then(|current| current.served.as_ref()) {
-                self.desk.systemd.keep(&served.snapshot);
-            }
-            self.restored.save(current);
-        }
-    }
-
-    /// Logs that a reload has failed, and when the master tries again by itself.
-    fn tell_failure(&mut self, current: u64, reason: &Reason, now: Instant) {
-        let message = format!("reload failed, generation {current} goes on serving: {reason}");
-        if self.freshness.is_behind() {
-            // Each load finds the same older rows: only the first is an error in the log.
-            return match self.freshness.news_of_behind() {
-                Some(_) => error!(self.logger(), "{}", message),
-                None => info!(self.logger(), "{}", message),
-            };
-        }
-        match self.freshness.due() {
-            Some(due) => {
-                let wait = due.saturating_duration_since(now).as_secs_f32();
-                warn!(self.logger(), "{}; next try in {:.1} s", message, wait);
-            }
-            None => error!(self.logger(), "{}; it is not tried again before the next SIGHUP", message),
         }
     }
 
@@ -421,64 +270,6 @@ impl Shell {
             events.push(Event::Wished(Wish::Reload));
         }
         events
-    }
-
-    fn loader_ended(&mut self, loader: Loader, ended: Ended, now: Instant) -> Event {
-        let (number, source, took) = (loader.generation, loader.source(), loader.begin.elapsed());
-        let finished = loader.finish(ended);
-        let was_read = finished.as_ref().map_or_else(|failed| failed.was_read, |_| true);
-        if source == Source::Origin && was_read {
-            self.freshness.source_read(number, SystemTime::now());
-        }
-        let loaded = match finished {
-            Ok(loaded) => loaded,
-            Err(failed) if source == Source::Origin => return Event::LoaderEnded(Err(failed.reason())),
-            Err(failed) => {
-                warn!(self.logger(), "the snapshot that was kept is of no use: {}", failed.reason());
-                return Event::LoaderStarted(self.start_loader(number, now).map_err(Reason::from));
-            }
-        };
-        let log = self.logger().clone();
-        if source == Source::Origin && loaded.work != Work::Substitute && self.is_of_the_same_source(number) {
-            let version = version(&loaded.contents);
-            if let Some(refusal) = self.freshness.refusal(&version, number, now) {
-                return Event::LoaderEnded(Err(refusal));
-            }
-        }
-        let noun = self.generations.numbered(number).map_or("source", |of| of.config.source_url().noun());
-        let current = self.generations.current_mut().and_then(|current| current.served.as_mut());
-        let is_of_source = loaded.work != Work::Substitute;
-        if is_of_source
-            && self.freshness.only_asks(number)
-            && confirms(&loaded.contents, loaded.origin, current, noun, &log)
-        {
-            self.freshness.substitutes(false);
-            self.freshness.serves(version(&loaded.contents), now);
-            return Event::Unchanged;
-        }
-        let served = match loaded.work {
-            Work::Same => {
-                let current = self.generations.current().and_then(|current| current.served.as_ref());
-                again(&loaded.contents, loaded.origin, current).map_err(Reason::from)
-            }
-            Work::Made | Work::Substitute => {
-                info!(log, "snapshot made gen={} {}", number, loaded.contents);
-                let config = self.generations.numbered(number).map(|generation| &generation.config);
-                config.map(|config| self.restored.serve(loaded, source, took, config)).map_err(Reason::from)
-            }
-        };
-        Event::LoaderEnded(served.map(|served| {
-            if let Some(generation) = self.generations.get_mut(number) {
-                generation.served = Some(served);
-            }
-        }))
-    }
-
-    /// Whether the rows of a generation come from the same source as the rows that serve.
-    fn is_of_the_same_source(&self, number: u64) -> bool {
-        let source = |of: &Generation| of.config.source_url();
-        let next = self.generations.numbered(number).ok().map(source);
-        next.is_some() && next == self.generations.current().map(source)
     }
 
     /// The time of the next scan; `None` if no scan may begin, because another master would not learn of its
