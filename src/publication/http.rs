@@ -93,7 +93,7 @@ pub(super) fn reading(
         _ => return Err(refusal(response)),
     };
     let len =
-        len.ok_or_else(|| StoreError::Refused("it does not tell the length of an object".to_owned()))?;
+        len.ok_or_else(|| StoreError::Refused("it does not report the length of an object".to_owned()))?;
     let mut body: Box<dyn io::Read> =
         Box::new(response.into_body().into_with_config().limit(u64::MAX).reader());
     if status == StatusCode::OK && from > 0 {

@@ -70,7 +70,7 @@ impl Bucket {
         match tag(response.headers()) {
             Some(tag) if response.status().is_success() => Ok(tag.0),
             None if response.status().is_success() => {
-                Err(StoreError::Refused("it does not tell the tag of a part".to_owned()))
+                Err(StoreError::Refused("it does not report the tag of a part".to_owned()))
             }
             _ => Err(refusal(response)),
         }

@@ -91,14 +91,15 @@ fn reload_of_the_same_rows_serves_the_same_snapshot() {
     // Whether the workers map the file, which no saver replaces.
     let inode = std::fs::metadata(&file).expect("a file").ino();
     let is_mapped = || {
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.workers()[0])).expect("maps");
+        // Those of the generation before may still end.
+        let workers = server.wait_workers(2);
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", workers[0])).expect("maps");
         maps.lines().any(|line| line.split_whitespace().nth(4) == Some(&inode.to_string()))
     };
     server.reload();
     let tag = || server.get("/avalon/albums").header("etag").map(str::to_owned);
-    let before = (answers(&server), tag(), server.workers());
+    let before = (answers(&server), tag(), server.wait_workers(2));
     assert!(before.1.is_some() && is_mapped());
-    server.wait_workers(2);
     let open = descriptors();
     for count in 2..5 {
         server.reload();

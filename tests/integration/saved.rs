@@ -81,7 +81,7 @@ fn saved_snapshot_is_served_and_stays_if_the_database_holds_the_same() {
 
 /// The inodes that the workers of a server map and that no process has made in memory.
 fn mapped_inodes(server: &Server) -> Vec<u64> {
-    let maps = server.workers().into_iter().map(|pid| fs::read_to_string(format!("/proc/{pid}/maps")));
+    let maps = server.wait_workers(2).into_iter().map(|pid| fs::read_to_string(format!("/proc/{pid}/maps")));
     let mut inodes = Vec::new();
     for maps in maps.map(|maps| maps.expect("the maps of a worker")) {
         // Address, permissions, offset, device, inode, path.
@@ -107,7 +107,7 @@ fn file_that_is_kept_is_the_one_that_is_served() {
     let mapped = mapped_inodes(&server);
     assert!(second != first && mapped.contains(&second) && !mapped.contains(&first));
     assert_eq!(artists(&server), 4);
-    let maps = fs::read_to_string(format!("/proc/{}/maps", server.workers()[0])).expect("maps");
+    let maps = fs::read_to_string(format!("/proc/{}/maps", server.wait_workers(2)[0])).expect("maps");
     assert!(!maps.contains("memfd:avalon-snapshot"), "{maps}");
     server.assert_clean_shutdown();
 }

@@ -53,7 +53,7 @@ const NOTHING_SERVES: &str = "as no snapshot of a database serves";
 const TOO_MUCH: Unmerged = Unmerged::Build("as too much has changed");
 const DAMAGED: Unmerged = Unmerged::Build("as the served snapshot cannot be read");
 const UNFIT: Unmerged = Unmerged::Build("as the changes do not fit what serves");
-const MISCOUNTED: Unmerged = Unmerged::Build("as there are rows of which the log does not tell");
+const MISCOUNTED: Unmerged = Unmerged::Build("as the log misses rows");
 
 /// The most changes for which a merge is worth it.
 fn most(old: &Snapshot<'_>) -> usize {

@@ -97,7 +97,7 @@ impl Load<'_> {
 
     /// Logs why a load of changes is one of all rows.
     fn tell_all(&self, reason: &str) {
-        info!(self.log.logger(), "all rows are read, {}", reason; "database" => %self.config.database_url);
+        info!(self.log.logger(), "the load reads all rows, {}", reason; "database" => %self.config.database_url);
     }
 
     /// Turns all rows into a snapshot.

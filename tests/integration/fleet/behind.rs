@@ -147,7 +147,7 @@ fn revision_that_the_database_does_not_tell_is_not_waited_for_in_vain() {
     let server = Setup::with(&collection(1)).start();
     let (code, _, err) = ctl(&server, &["reload", "--wait", "--revision", "1", "--timeout", "2"]);
     assert!(
-        code == 4 && err.contains("revision 1 does not serve: the database does not tell its revision"),
+        code == 4 && err.contains("revision 1 does not serve: the database does not report its revision"),
         "{err}"
     );
     // The watcher was there for this client alone.

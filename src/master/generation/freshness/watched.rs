@@ -323,7 +323,7 @@ impl Watched {
             }
             None => format!("the {noun} has given no answer yet"),
             Some(Version { revision: None, .. }) => {
-                "the database does not tell its revision (see table avalon_revision in docs/machines.md)"
+                "the database does not report its revision (see table avalon_revision in docs/machines.md)"
                     .to_owned()
             }
             Some(Version { revision: Some(has), .. }) if *has < wanted => match noun {
