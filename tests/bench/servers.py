@@ -168,7 +168,8 @@ def start_ours(database, workers, program=None, name="ours"):
     """Our server, or another `program` in its place, and how it started."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("AVALON_")}
     # no statsd: its datagram per request is no work that the peers do
-    env |= {"AVALON_DATABASE_URL": f"sqlite:///{database}", "AVALON_STATSD_HOST": ""}
+    # no control socket: its folder belongs to another server of this machine, and its helper is no worker
+    env |= {"AVALON_DATABASE_URL": f"sqlite:///{database}", "AVALON_STATSD_HOST": "", "AVALON_CONTROL": "none"}
     port = free_port()
     begun = time.monotonic()
     master = program or TARGET / "release" / "avalon-master"

@@ -94,10 +94,14 @@ impl Arbiter {
             return;
         }
         let (generation, workers) = (next.generation, next.workers);
-        let having = self.alive(generation).len() + self.forking(generation);
-        self.fork(generation, workers.saturating_sub(having), actions);
-        let complete = self.serving(generation) >= workers && self.forking(generation) == 0;
         let proves = self.current.is_some();
+        let having = self.alive(generation).len() + self.forking(generation);
+        let missing = workers.saturating_sub(having);
+        // Workers that boot take processors from those that serve, so only one boots at a time.
+        let boots = having > self.serving(generation);
+        let count = if proves { missing.min(usize::from(!boots)) } else { missing };
+        self.fork(generation, count, actions);
+        let complete = self.serving(generation) >= workers && self.forking(generation) == 0;
         let Some(next) = &mut self.next else { return };
         match next.stage {
             _ if !complete => next.stage = Stage::Booting,

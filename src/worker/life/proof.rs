@@ -23,6 +23,8 @@ const QUESTIONS: [&str; 4] = [
 ];
 /// The codings that clients accept.
 const CODINGS: [&str; 3] = ["identity", "gzip", "zstd"];
+/// Room for most answers, in bytes, so that few calls read them.
+const ANSWER_SIZE: usize = 64 << 10;
 /// The start of each answer that does not report a server error.
 const ANSWERED: [&[u8]; 2] = [b"HTTP/1.1 2", b"HTTP/1.1 4"];
 
@@ -69,7 +71,7 @@ async fn ask(client: &mut UnixStream, target: &str, coding: &str) -> io::Result<
         "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {coding}\r\nConnection: close\r\n\r\n"
     );
     client.write_all(head.as_bytes()).await?;
-    let mut answer = Vec::new();
+    let mut answer = Vec::with_capacity(ANSWER_SIZE);
     client.read_to_end(&mut answer).await?;
     Ok(answer)
 }
