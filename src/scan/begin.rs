@@ -32,17 +32,16 @@ pub(super) struct Begun {
     pub(super) ahead: Option<Ahead>,
 }
 
-/// Begins a scan of some paths alone. The folders of the last scan stay its roots.
+/// Begins a scan of some paths alone, with the state of the last scan. Its folders stay the roots.
 ///
 /// # Errors
-/// If the database cannot be read, or a path lies below none of the roots.
+/// If a path lies below none of the roots.
 pub(super) fn some_paths(
     scope: &Scope,
     named: Vec<PathBuf>,
     patterns: &Arc<Patterns>,
-    session: &mut Session,
+    (previous, rows): (Previous, Rows),
 ) -> Result<Begun, ScanError> {
-    let (previous, rows) = previous::read(session)?;
     let roots: Vec<PathBuf> = match previous.is_recorded() {
         true => previous.roots().map(Path::to_owned).collect(),
         false => named,

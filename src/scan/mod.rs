@@ -13,6 +13,7 @@ pub mod account;
 mod begin;
 pub mod command;
 mod detail;
+mod early;
 mod error;
 mod exclude;
 mod exit;
@@ -79,6 +80,7 @@ use crate::config::database_url::Backend;
 use crate::database::{Holder, Notice, Session};
 use account::Phase;
 use begin::Begun;
+use early::Early;
 use exclude::Patterns;
 use keep::Keep;
 use pool::{Limits, Patience, Threads};
@@ -117,7 +119,7 @@ pub fn run_with(
         Backend::Sqlite(path) if job.dry_run && !path.exists() => Some(path),
         _ => None,
     };
-    let result = scan(job, progress, interrupt, log, account);
+    let result = scan(job, None, progress, interrupt, log, account);
     // Opening the database creates an empty file.
     if let Some(path) = missing.filter(|path| path.metadata().is_ok_and(|file| file.len() == 0))
         && let Err(error) = std::fs::remove_file(path)
@@ -127,8 +129,10 @@ pub fn run_with(
     result
 }
 
+/// Scans. A scan of some paths may have begun early.
 fn scan(
     job: &Job,
+    early: Option<Early>,
     progress: &Progress,
     interrupt: &Interrupt,
     log: &Logger,
@@ -139,15 +143,25 @@ fn scan(
     let only = job.only.as_deref().map(Scope::new).transpose()?;
     let expected = absolute_expected(&job.expected)?;
     let patterns = Arc::new(Patterns::everywhere(&job.exclude).map_err(ScanError::Pattern)?);
-    let me = Holder::this_process();
-    let mut session = open(&job.database, &me, log)?;
+    // A scan of everything reads the state while it lists folders.
+    let (me, mut session, state) = match early.filter(|_| only.is_some()) {
+        Some(Early { me, session, state }) => (me, session, Some(state)),
+        None => {
+            let me = Holder::this_process();
+            let session = open(&job.database, &me, log)?;
+            (me, session, None)
+        }
+    };
     account.end_of(Phase::Open);
     let limits = Limits {
         threads: job.jobs.map_or(Threads::Adapting(THREADS), Threads::Fixed),
         patience: Patience { named_after: NAMED_AFTER.min(job.file_timeout / 2), limit: job.file_timeout },
     };
     let begun = match &only {
-        Some(scope) => begin::some_paths(scope, named, &patterns, &mut session)?,
+        Some(scope) => {
+            let state = state.map_or_else(|| previous::read(&mut session), Ok)?;
+            begin::some_paths(scope, named, &patterns, state)?
+        }
         None => begin::everything(named, job.full, &expected, &patterns, limits, &mut session, log)?,
     };
     account.end_of(Phase::Previous);

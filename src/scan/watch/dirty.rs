@@ -13,6 +13,9 @@ use crate::scan::exclude::IGNORE_FILE;
 const QUIET: Duration = Duration::from_secs(2);
 /// ... and at the latest this long after the first change: a program may write for hours.
 const UNREST_MAX: Duration = Duration::from_secs(30);
+/// A pass may read the state of the last scan so long before it is due. With more, it would hold the database's
+/// lock while programs still write one file after the other.
+const LEAD_MAX: Duration = Duration::from_millis(1500);
 /// With more folders than this, the pass looks at everything.
 const FOLDERS_MAX: usize = 5_000;
 /// With more names than this, the pass looks at the whole folder.
@@ -89,6 +92,11 @@ impl Dirty {
     pub(super) fn due(&self) -> Option<Instant> {
         self.times.map(|(first, last)| (last + QUIET).min(first + UNREST_MAX))
     }
+
+    /// Returns the time at which a pass begins that takes `lead` to begin; `None` if nothing has changed.
+    pub(super) fn soon(&self, lead: Duration) -> Option<Instant> {
+        Some(self.due()? - lead.min(LEAD_MAX))
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +132,18 @@ mod tests {
         assert_eq!(dirty.due(), Some(at(30)));
         assert_eq!(dirty.folders.len(), 1);
         assert_eq!(dirty.folders[&wd], Names::Some([OsString::from("a")].into()));
+    }
+
+    #[test]
+    fn a_pass_begins_so_early_that_it_is_ready_when_it_is_due() {
+        let begin = Instant::now();
+        let mut dirty = Dirty::default();
+        assert_eq!(dirty.soon(Duration::from_secs(1)), None);
+        dirty.add_all("a test", begin);
+        let after = |lead| dirty.soon(Duration::from_millis(lead)).expect("a time") - begin;
+        assert_eq!(after(0), QUIET);
+        assert_eq!(after(300), Duration::from_millis(1700));
+        assert_eq!(after(60_000), Duration::from_millis(500), "the lock is free while files come in");
     }
 
     #[test]

@@ -1,21 +1,20 @@
 //! `avalon-scan --watch`: keeps running, and scans changed files again.
 //!
 //! Events only tell where to look (`dirty`, from the thread in `source`). The ordinary scan finds
-//! the changes there: a *pass* is [`scan::run`](super::run) over some paths or over everything. So
+//! the changes there: a *pass* is a scan over some paths or over everything. So
 //! a pass is right even if events are wrong or missing. Where the kernel reports no changes, or
 //! only some, the watch polls the folders (`tree`, with `mounts`).
 
 mod batch;
 mod dirty;
 mod once;
+mod own;
 mod reload;
 mod source;
 mod tree;
 
 use std::error::Error;
-use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,17 +23,18 @@ use nix::errno::Errno;
 use sd_notify::NotifyState;
 use slog::{Logger, debug, error, info, warn};
 
+use super::early::Early;
 use super::exclude::Patterns;
 use super::shown::shown;
-use super::{Interrupt, Job, Progress, Report, ScanError, roots};
+use super::{Account, Interrupt, Job, Progress, Report, ScanError, roots};
 use crate::cli::chain;
-use crate::config::database_url::Backend;
 use crate::database::DatabaseError;
 use batch::Batch;
 use dirty::{Dirty, Names};
 use once::Told;
+use own::is_own;
 use reload::Reload;
-use source::Source;
+use source::{Source, Wake};
 use tree::Tree;
 
 /// Longest time between two looks at everything, even without events.
@@ -99,6 +99,10 @@ struct Watcher<'a> {
     own: Vec<PathBuf>,
     /// Paths for the next pass.
     next: Batch,
+    /// The beginning of the next pass, or the reason why there is none.
+    early: Option<Result<Early, ScanError>>,
+    /// The time that a pass takes to begin.
+    lead: Duration,
     /// Paths that were refused or out of reach. The watch looks at them again with each poll.
     again: Batch,
     next_poll: Option<Instant>,
@@ -146,8 +150,10 @@ impl<'a> Watcher<'a> {
             source,
             tree: Tree::new(&roots, patterns, inotify.ok()),
             reload: Reload::new(watching.control.clone(), now),
-            own: own_files(job, watching),
+            own: own::files(job, watching),
             next: Batch::everything("the watch begins"),
+            early: None,
+            lead: Duration::ZERO,
             again: Batch::default(),
             next_poll: None,
             next_day: now,
@@ -162,9 +168,7 @@ impl<'a> Watcher<'a> {
     /// Waits for the next work, and does it.
     fn turn(&mut self) -> Result<(), ScanError> {
         self.interrupt.rest();
-        if let Some(dirty) = self.source.wait(self.timer(), self.trouble.retry.is_some()) {
-            self.take(dirty);
-        }
+        let is_due = self.wait();
         let now = Instant::now();
         let is_poll = self.next_poll.is_some_and(|poll| poll <= now);
         if is_poll {
@@ -187,10 +191,35 @@ impl<'a> Watcher<'a> {
             let batch = std::mem::take(&mut self.again);
             self.pass(batch)?;
         }
+        if is_due {
+            // The changes concern no path, so no pass has taken it.
+            self.early = None;
+        }
         let has_to_poll = !self.again.is_empty() || !self.tree.polled().is_empty();
         self.next_poll = has_to_poll.then(|| self.next_poll.unwrap_or_else(|| Instant::now() + self.poll));
         self.tell_status();
         Ok(())
+    }
+
+    /// Waits for the next work, and takes the changes if a pass over them is due: then it returns true. While
+    /// programs still write, the pass begins: it reads the state of the last scan.
+    fn wait(&mut self) -> bool {
+        let (timer, holds_back) = (self.timer(), self.trouble.retry.is_some());
+        let may_begin = self.is_complete && self.early.is_none() && self.next.is_empty();
+        let mut wake = self.source.wait(timer, holds_back, may_begin.then_some(self.lead));
+        if let Wake::Soon = wake {
+            if self.source.peek(|dirty| dirty.all.is_none() && self.paths(dirty).next().is_some()) {
+                let began = Instant::now();
+                self.early = Some(Early::begin(self.job, &self.told.logger(self.log)));
+                self.lead = began.elapsed();
+            }
+            wake = self.source.wait(timer, holds_back, None);
+        }
+        match wake {
+            Wake::Due(dirty) => self.take(&dirty),
+            Wake::Soon | Wake::Timer => return false,
+        }
+        true
     }
 
     /// Returns the time of the next work, if nothing changes.
@@ -204,22 +233,27 @@ impl<'a> Watcher<'a> {
     }
 
     /// Adds the changes to the next pass.
-    fn take(&mut self, dirty: Dirty) {
+    fn take(&mut self, dirty: &Dirty) {
         if let Some(why) = dirty.all {
             self.next.merge(Batch::everything(why));
         }
-        for (watch, names) in dirty.folders {
-            // A folder without a watch has moved, and its own event tells that.
-            let Some(folder) = self.tree.path(watch) else { continue };
-            match names {
-                Names::All => self.next.add(folder.to_owned(), true),
-                Names::Some(names) => {
-                    let paths = names.iter().map(|name| folder.join(name));
-                    let paths = paths.filter(|path| !is_own(&self.own, &self.tree.real(path)));
-                    paths.for_each(|path| self.next.add(path, false));
-                }
-            }
-        }
+        let paths: Vec<_> = self.paths(dirty).collect();
+        paths.into_iter().for_each(|(path, deep)| self.next.add(path, deep));
+    }
+
+    /// Returns the changed paths, and whether all folders below each may have changed.
+    fn paths<'d>(&'d self, dirty: &'d Dirty) -> impl Iterator<Item = (PathBuf, bool)> + 'd {
+        // A folder without a watch has moved, and its own event tells that.
+        let known = dirty.folders.iter().filter_map(|(watch, names)| Some((self.tree.path(*watch)?, names)));
+        known.flat_map(|(folder, names)| {
+            let (whole, names) = match names {
+                Names::All => (Some((folder.to_owned(), true)), None),
+                Names::Some(names) => (None, Some(names)),
+            };
+            let paths = names.into_iter().flatten().map(|name| folder.join(name));
+            let paths = paths.filter(|path| !is_own(&self.own, &self.tree.real(path)));
+            whole.into_iter().chain(paths.map(|path| (path, false)))
+        })
     }
 
     /// Sets watches, then scans.
@@ -242,9 +276,16 @@ impl<'a> Watcher<'a> {
             None => Progress::silent(),
         };
         let began = Instant::now();
+        let mut account = Account::default();
+        let early = self.early.take().transpose();
+        let measures = matches!(early, Ok(None));
         self.interrupt.begin();
-        let result = super::run(&job, &progress, self.interrupt, &log);
+        let result =
+            early.and_then(|early| super::scan(&job, early, &progress, self.interrupt, &log, &mut account));
         self.interrupt.rest();
+        if measures {
+            self.lead = account.time_to_begin();
+        }
         match result {
             Ok(report) => self.stored(&report, batch, began.elapsed()),
             Err(error) => self.failed(error, batch, &log)?,
@@ -397,27 +438,6 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// Returns the database and the log, if they lie among the music, without links. A pass writes to
-/// them, and that must not begin the next pass.
-fn own_files(job: &Job, watching: &Watching) -> Vec<PathBuf> {
-    let database = match job.database.backend() {
-        Backend::Sqlite(path) => Some(path.clone()),
-        Backend::Postgres(_) => None,
-    };
-    let real = |path: PathBuf| {
-        let path = roots::absolute(&path).ok()?;
-        let folder = fs::canonicalize(path.parent()?).ok()?;
-        Some(folder.join(path.file_name()?))
-    };
-    database.into_iter().chain(watching.log_path.clone()).filter_map(real).collect()
-}
-
-/// Reports whether `path` is one of these files, or one that SQLite or the scan keeps beside it.
-fn is_own(own: &[PathBuf], path: &Path) -> bool {
-    let name = |path: &Path| path.file_name().map(OsStr::as_bytes).unwrap_or_default().to_vec();
-    own.iter().any(|own| own.parent() == path.parent() && name(path).starts_with(&name(own)))
-}
-
 /// Returns the places where a scan would lose too much.
 fn places(error: &ScanError) -> String {
     match error {
@@ -432,23 +452,4 @@ fn places(error: &ScanError) -> String {
 /// Returns an error and its causes as text for a log line.
 fn told(error: &dyn Error) -> String {
     shown(Path::new(&chain(error)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_that_a_pass_writes_are_known_by_their_names() {
-        let own = [PathBuf::from("/music/avalon.sqlite")];
-        for (path, expected) in [
-            ("/music/avalon.sqlite", true),
-            ("/music/avalon.sqlite-wal", true),
-            ("/music/avalon.sqlite.scan", true),
-            ("/music/a/avalon.sqlite", false),
-            ("/music/avalon.mp3", false),
-        ] {
-            assert_eq!(is_own(&own, Path::new(path)), expected, "{path}");
-        }
-    }
 }

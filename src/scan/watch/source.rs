@@ -23,6 +23,16 @@ const RESPITE: Duration = Duration::from_secs(1);
 /// The source, and the inotify instance for the watches, if the kernel grants one.
 pub(super) type Started = (Arc<Source>, Result<Arc<Inotify>, Errno>);
 
+/// The reason for the end of a wait.
+pub(super) enum Wake {
+    /// A pass over these changes is due.
+    Due(Dirty),
+    /// A pass is due soon.
+    Soon,
+    /// The time is over.
+    Timer,
+}
+
 /// The changes that the watch has not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Source {
@@ -55,23 +65,32 @@ impl Source {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a pass over the changes is due, or until `timer`. Returns the changes if a pass
-    /// is due. With `holds_back` it collects changes until `timer`.
-    pub(super) fn wait(&self, timer: Instant, holds_back: bool) -> Option<Dirty> {
+    /// Waits until a pass over the changes is due, until `lead` before that, or until `timer`. With
+    /// `holds_back` it collects changes until `timer`.
+    pub(super) fn wait(&self, timer: Instant, holds_back: bool, lead: Option<Duration>) -> Wake {
         let mut dirty = self.lock();
         loop {
             let now = Instant::now();
             let due = dirty.due().filter(|_| !holds_back);
             if due.is_some_and(|due| due <= now) {
-                return Some(std::mem::take(&mut *dirty));
+                return Wake::Due(std::mem::take(&mut *dirty));
+            }
+            let soon = lead.and_then(|lead| dirty.soon(lead)).filter(|_| !holds_back);
+            if soon.is_some_and(|soon| soon <= now) {
+                return Wake::Soon;
             }
             if timer <= now {
-                return None;
+                return Wake::Timer;
             }
-            let until = due.map_or(timer, |due| due.min(timer));
+            let until = [due, soon].into_iter().flatten().fold(timer, Instant::min);
             let waited = self.changed.wait_timeout(dirty, until - now);
             (dirty, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Returns the answer of `ask` about the changes, which stay.
+    pub(super) fn peek<T>(&self, ask: impl FnOnce(&Dirty) -> T) -> T {
+        ask(&self.lock())
     }
 }
 

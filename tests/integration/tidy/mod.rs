@@ -83,7 +83,7 @@ const SUB_ROOMS: [(&str, &[&str]); 4] = [
 const LINES_MAX: usize = 450;
 const LONG_FILES: [(&str, &str); 2] = [
     ("config/settings.rs", "one table of all settings"),
-    ("scan/watch/mod.rs", "one loop, with the tests of its names"),
+    ("scan/watch/mod.rs", "one loop over events, timers and troubles"),
 ];
 
 fn src() -> PathBuf {
