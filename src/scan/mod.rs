@@ -61,7 +61,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use slog::{Level, Logger, debug, error, info, warn};
+use slog::{Logger, warn};
 
 pub use account::Account;
 pub use error::ScanError;
@@ -75,12 +75,11 @@ pub use read::{Trial, try_bytes};
 pub use report::{Fates, Report};
 pub use skipped::{Examples, Reason, Skipped, Skips};
 
-use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
-use crate::database::{Holder, Notice, Session};
+use crate::database::Holder;
 use account::Phase;
 use begin::Begun;
-use early::Early;
+use early::{Early, open};
 use exclude::Patterns;
 use keep::Keep;
 use pool::{Limits, Patience, Threads};
@@ -203,18 +202,6 @@ fn scan(
         Store { previous, rows, survey, settled, me: &me, interrupt, dry_run: job.dry_run }.store(session)?;
     account.end_of(Phase::Store);
     Ok(report)
-}
-
-/// Opens the database and takes the scan lock. This comes before the first music file is opened.
-fn open(url: &DatabaseUrl, me: &Holder, log: &Logger) -> Result<Session, ScanError> {
-    let log = log.clone();
-    let tell = move |notice: Notice| match notice.level() {
-        Level::Critical | Level::Error => error!(log, "{notice}"),
-        Level::Warning => warn!(log, "{notice}"),
-        Level::Info => info!(log, "{notice}"),
-        Level::Debug | Level::Trace => debug!(log, "{notice}"),
-    };
-    Ok(Session::open(url, me, tell)?)
 }
 
 /// Refuses a path inside a folder of COLLECTION: it would replace the whole collection by a part of

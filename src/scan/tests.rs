@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use super::read::tags::Unread;
 use super::*;
+use crate::config::DatabaseUrl;
 use crate::ids;
 use crate::model::{Collection, Named, Song};
 use crate::rows::scratch::Folder;

@@ -150,7 +150,7 @@ impl<'a> Watcher<'a> {
             source,
             tree: Tree::new(&roots, patterns, inotify.ok()),
             reload: Reload::new(watching.control.clone(), now),
-            own: own::files(job, watching),
+            own: own::files(job, watching.log_path.as_ref()),
             next: Batch::everything("the watch begins"),
             early: None,
             lead: Duration::ZERO,

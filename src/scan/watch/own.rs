@@ -5,13 +5,12 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::Watching;
 use crate::config::database_url::Backend;
 use crate::scan::{Job, roots};
 
 /// Returns the database and the log, if they lie among the music, without links. A pass writes to
 /// them, and that must not begin the next pass.
-pub(super) fn files(job: &Job, watching: &Watching) -> Vec<PathBuf> {
+pub(super) fn files(job: &Job, log_path: Option<&PathBuf>) -> Vec<PathBuf> {
     let database = match job.database.backend() {
         Backend::Sqlite(path) => Some(path.clone()),
         Backend::Postgres(_) => None,
@@ -21,7 +20,7 @@ pub(super) fn files(job: &Job, watching: &Watching) -> Vec<PathBuf> {
         let folder = fs::canonicalize(path.parent()?).ok()?;
         Some(folder.join(path.file_name()?))
     };
-    database.into_iter().chain(watching.log_path.clone()).filter_map(real).collect()
+    database.into_iter().chain(log_path.cloned()).filter_map(real).collect()
 }
 
 /// Reports whether `path` is one of these files, or one that SQLite or the scan keeps beside it.
