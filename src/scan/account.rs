@@ -105,12 +105,6 @@ impl Account {
         self.began.elapsed()
     }
 
-    /// Returns the time from the beginning until the state of the last scan was read.
-    pub(super) fn time_to_begin(&self) -> Duration {
-        let begins = self.phases.iter().filter(|(phase, _)| matches!(phase, Phase::Open | Phase::Previous));
-        begins.map(|(_, time)| *time).sum()
-    }
-
     /// Ends one phase and begins the next.
     pub(super) fn end_of(&mut self, phase: Phase) {
         let now = Instant::now();

@@ -1,9 +1,9 @@
 //! `avalon-scan --watch`: keeps running, and scans changed files again.
 //!
 //! Events only tell where to look (`dirty`, from the thread in `source`). The ordinary scan finds
-//! the changes there: a *pass* is a scan over some paths or over everything. So
-//! a pass is right even if events are wrong or missing. Where the kernel reports no changes, or
-//! only some, the watch polls the folders (`tree`, with `mounts`).
+//! the changes there: a *pass* is a scan of some paths or of everything. So a pass is right even if
+//! events are wrong or missing. Where the kernel reports no changes, or only some, the watch polls
+//! the folders (`tree`, with `mounts`).
 
 mod batch;
 mod dirty;
@@ -99,9 +99,9 @@ struct Watcher<'a> {
     own: Vec<PathBuf>,
     /// Paths for the next pass.
     next: Batch,
-    /// The beginning of the next pass, or the reason why there is none.
-    early: Option<Result<Early, ScanError>>,
-    /// The time that a pass takes to begin.
+    /// The beginning of the next pass.
+    early: Option<Early>,
+    /// The time that the last beginning took.
     lead: Duration,
     /// Paths that were refused or out of reach. The watch looks at them again with each poll.
     again: Batch,
@@ -153,7 +153,7 @@ impl<'a> Watcher<'a> {
             own: own::files(job, watching.log_path.as_ref()),
             next: Batch::everything("the watch begins"),
             early: None,
-            lead: Duration::ZERO,
+            lead: Duration::MAX,
             again: Batch::default(),
             next_poll: None,
             next_day: now,
@@ -192,7 +192,7 @@ impl<'a> Watcher<'a> {
             self.pass(batch)?;
         }
         if is_due {
-            // The changes concern no path, so no pass has taken it.
+            // No pass has taken it if the changes concern no path any more.
             self.early = None;
         }
         let has_to_poll = !self.again.is_empty() || !self.tree.polled().is_empty();
@@ -201,25 +201,29 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    /// Waits for the next work, and takes the changes if a pass over them is due: then it returns true. While
-    /// programs still write, the pass begins: it reads the state of the last scan.
+    /// Waits for the next work. Returns whether a pass over changes is due; they are in the next batch then. The
+    /// watch reads the state of the last scan before that, as programs may still write.
     fn wait(&mut self) -> bool {
         let (timer, holds_back) = (self.timer(), self.trouble.retry.is_some());
         let may_begin = self.is_complete && self.early.is_none() && self.next.is_empty();
         let mut wake = self.source.wait(timer, holds_back, may_begin.then_some(self.lead));
         if let Wake::Soon = wake {
-            if self.source.peek(|dirty| dirty.all.is_none() && self.paths(dirty).next().is_some()) {
+            let changes = self.source.peek(|dirty| self.batch(dirty));
+            if changes.all.is_none() && !changes.is_empty() {
                 let began = Instant::now();
-                self.early = Some(Early::begin(self.job, &self.told.logger(self.log)));
+                // After a failure the pass begins when it is due, and reports its own.
+                self.early = Early::begin(self.job, &self.told.logger(self.log)).ok();
                 self.lead = began.elapsed();
             }
             wake = self.source.wait(timer, holds_back, None);
         }
         match wake {
-            Wake::Due(dirty) => self.take(&dirty),
-            Wake::Soon | Wake::Timer => return false,
+            Wake::Due(dirty) => {
+                self.next.merge(self.batch(&dirty));
+                true
+            }
+            Wake::Soon | Wake::Timer => false,
         }
-        true
     }
 
     /// Returns the time of the next work, if nothing changes.
@@ -232,28 +236,22 @@ impl<'a> Watcher<'a> {
         times.into_iter().flatten().fold(self.next_day, Instant::min)
     }
 
-    /// Adds the changes to the next pass.
-    fn take(&mut self, dirty: &Dirty) {
-        if let Some(why) = dirty.all {
-            self.next.merge(Batch::everything(why));
+    /// Returns the paths that have changed.
+    fn batch(&self, dirty: &Dirty) -> Batch {
+        let mut batch = dirty.all.map(Batch::everything).unwrap_or_default();
+        for (watch, names) in &dirty.folders {
+            // A folder without a watch has moved, and its own event tells that.
+            let Some(folder) = self.tree.path(*watch) else { continue };
+            match names {
+                Names::All => batch.add(folder.to_owned(), true),
+                Names::Some(names) => {
+                    let paths = names.iter().map(|name| folder.join(name));
+                    let paths = paths.filter(|path| !is_own(&self.own, &self.tree.real(path)));
+                    paths.for_each(|path| batch.add(path, false));
+                }
+            }
         }
-        let paths: Vec<_> = self.paths(dirty).collect();
-        paths.into_iter().for_each(|(path, deep)| self.next.add(path, deep));
-    }
-
-    /// Returns the changed paths, and whether all folders below each may have changed.
-    fn paths<'d>(&'d self, dirty: &'d Dirty) -> impl Iterator<Item = (PathBuf, bool)> + 'd {
-        // A folder without a watch has moved, and its own event tells that.
-        let known = dirty.folders.iter().filter_map(|(watch, names)| Some((self.tree.path(*watch)?, names)));
-        known.flat_map(|(folder, names)| {
-            let (whole, names) = match names {
-                Names::All => (Some((folder.to_owned(), true)), None),
-                Names::Some(names) => (None, Some(names)),
-            };
-            let paths = names.into_iter().flatten().map(|name| folder.join(name));
-            let paths = paths.filter(|path| !is_own(&self.own, &self.tree.real(path)));
-            whole.into_iter().chain(paths.map(|path| (path, false)))
-        })
+        batch
     }
 
     /// Sets watches, then scans.
@@ -276,16 +274,10 @@ impl<'a> Watcher<'a> {
             None => Progress::silent(),
         };
         let began = Instant::now();
-        let mut account = Account::default();
-        let early = self.early.take().transpose();
-        let measures = matches!(early, Ok(None));
         self.interrupt.begin();
-        let result =
-            early.and_then(|early| super::scan(&job, early, &progress, self.interrupt, &log, &mut account));
+        let (early, account) = (self.early.take(), &mut Account::default());
+        let result = super::scan(&job, early, &progress, self.interrupt, &log, account);
         self.interrupt.rest();
-        if measures {
-            self.lead = account.time_to_begin();
-        }
         match result {
             Ok(report) => self.stored(&report, batch, began.elapsed()),
             Err(error) => self.failed(error, batch, &log)?,

@@ -76,9 +76,8 @@ fn s11_stop_under_load_answers_or_refuses() {
 fn s11_stop_during_a_reload_is_the_same() {
     stop_under_load(|server| {
         server.signal(Signal::SIGHUP);
-        // Those of the next generation are ready, or about to be, for a fifth of a second.
-        server.wait_log("making generation 2");
-        eventually("new workers", || (server.workers().len() > 4).then_some(()));
+        // Their turn comes a fifth of a second after the last of them is ready.
+        server.wait_worker_of(2);
         server.signal(Signal::SIGTERM);
     });
 }

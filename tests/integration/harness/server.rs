@@ -242,10 +242,20 @@ impl Server {
 
     /// Waits until a loader is at work, and gives it.
     pub(crate) fn wait_loader(&self) -> Pid {
-        let is_loader = |pid: &Pid| {
-            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"avalon: loader"))
-        };
+        let is_loader = |pid: &Pid| title_starts(*pid, "avalon: loader");
         eventually("a loader", || self.workers().into_iter().find(is_loader))
+    }
+
+    /// Waits until a worker of this generation has started.
+    pub(crate) fn wait_worker_of(&self, generation: u64) {
+        let mark = format!("[gen {generation}]");
+        let is_of = |pid: &Pid| {
+            let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&title).contains(&mark)
+        };
+        eventually(&format!("a worker of generation {generation}"), || {
+            self.workers().into_iter().find(is_of)
+        });
     }
 
     /// Waits until it has exactly so many children.
