@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -26,7 +26,21 @@ pub(super) fn label(path: &Path) -> String {
     format!("SQLite database {}", path.display())
 }
 
-pub(super) fn folder_of(path: &Path) -> &Path {
+/// Returns the path to which links lead, also if there is no file.
+pub(super) fn target_of(path: &Path) -> PathBuf {
+    let text_of_link = || path.read_link().map(|to| parent_of(path).join(to));
+    path.canonicalize().or_else(|_| text_of_link()).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Returns the folder in which SQLite and the scan create files beside the database.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    match path.is_symlink() {
+        true => parent_of(&target_of(path)).to_owned(),
+        false => parent_of(path).to_owned(),
+    }
+}
+
+fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,
@@ -87,7 +101,7 @@ pub(super) fn explain(path: &Path, patience: Duration, error: &Error) -> Databas
              its owner run `PRAGMA journal_mode=DELETE`"
                 .to_owned()
         }
-        (_, ffi::SQLITE_READONLY_DIRECTORY) => no_permission_in(folder_of(path)),
+        (_, ffi::SQLITE_READONLY_DIRECTORY) => no_permission_in(&folder_of(path)),
         (ErrorCode::ReadOnly, _) => "there is no write permission".to_owned(),
         (ErrorCode::CannotOpen, _) => why_not_opened(path),
         _ => message.clone().unwrap_or_else(|| failure.to_string()),
@@ -158,6 +172,6 @@ fn why_not_opened(path: &Path) -> String {
     match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => "there is no such file".to_owned(),
         Err(error) => format!("the file cannot be opened ({error})"),
-        Ok(_) => no_permission_in(folder),
+        Ok(_) => no_permission_in(&folder),
     }
 }

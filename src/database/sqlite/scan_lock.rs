@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
-use super::explain::{DISK_FULL, IS_FOLDER, NO_LOCKS, folder_of, label, no_permission_in};
+use super::explain::{DISK_FULL, IS_FOLDER, NO_LOCKS, folder_of, label, no_permission_in, target_of};
 use crate::database::DatabaseError;
 use crate::database::holder::Holder;
 
@@ -82,8 +82,7 @@ impl ScanLock {
 
 /// The path beside the file itself, where a link to it leads.
 fn lock_path(path: &Path) -> PathBuf {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut name = OsString::from(path);
+    let mut name = OsString::from(target_of(path));
     name.push(".scan");
     name.into()
 }
@@ -142,7 +141,7 @@ fn why_not_opened(path: &Path, lock: &Path, error: &io::Error) -> String {
              or give write permission for it",
             lock.display()
         ),
-        Some(Errno::EACCES | Errno::EPERM) => no_permission_in(folder),
+        Some(Errno::EACCES | Errno::EPERM) => no_permission_in(&folder),
         _ => format!("cannot open {}, with which scans keep each other out: {error}", lock.display()),
     }
 }

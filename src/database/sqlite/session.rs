@@ -172,10 +172,8 @@ fn try_writing(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
 /// Asks whether this process may create files in the folder of the database, as SQLite creates its journal there. Creates
 /// none, because a watch may follow the folder.
 fn may_create_beside(path: &Path) -> io::Result<()> {
-    // SQLite follows links.
-    let path = path.canonicalize()?;
     let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
-    Ok(faccessat(AT_FDCWD, folder_of(&path), wanted, AtFlags::AT_EACCESS)?)
+    Ok(faccessat(AT_FDCWD, &folder_of(path), wanted, AtFlags::AT_EACCESS)?)
 }
 
 /// Returns SQLite's error for a folder that takes no file.

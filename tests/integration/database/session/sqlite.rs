@@ -154,6 +154,20 @@ fn a_database_without_write_access_is_reported_first() {
     set(&folder, 0o555);
     assert!(message().contains(&no_files), "{}", message());
 
+    // The same through a link in a folder that takes files, and through links that lead nowhere.
+    let links = tempfile::tempdir().unwrap();
+    set(links.path(), 0o777);
+    let linked = |target: &Path| {
+        let link = links.path().join("link.sqlite");
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        without_privileges(|| refusal(&format!("sqlite:///{}", link.display())).to_string())
+    };
+    assert!(linked(path(&place)).contains(&no_files), "{}", linked(path(&place)));
+    assert!(linked(&folder.join("missing.sqlite")).contains(&no_files));
+    let nowhere = format!("its folder {}/no does not exist", folder.display());
+    assert!(linked(&folder.join("no/avalon.sqlite")).contains(&nowhere));
+
     // The file, and the file of the lock.
     set(&folder, 0o777);
     set(path(&place), 0o444);
