@@ -379,6 +379,23 @@ fn a_database_that_is_away_or_held_by_another_scan_is_waited_for() {
     assert_eq!(watch.count_log("[ERROR]"), 1, "{}", watch.log());
 }
 
+/// The lock tells that a pass has begun although it is not due. It takes in what comes until then.
+#[test]
+fn a_pass_begins_while_files_still_come_and_takes_them_in() {
+    let home = Home::new();
+    // Without a song, the next pass would look at everything, and that does not begin early.
+    let former = home.add("0.mp3");
+    let watch = Watch::start(&home);
+    let lock = home.path("avalon.sqlite.scan");
+    eventually("no lock", || (!lock.exists()).then_some(()));
+    let first = home.add("a/1.mp3");
+    eventually("the lock", || lock.exists().then_some(()));
+    let second = home.add("b/2.mp3");
+    watch.wait_songs(&[former, first, second]);
+    watch.wait_log("2 songs added");
+    eventually("no lock", || (!lock.exists()).then_some(()));
+}
+
 /// Also with the database in the watched folder: the writes of a pass must not begin another.
 #[test]
 fn while_nothing_changes_it_sleeps() {

@@ -78,3 +78,26 @@ fn changes_are_stored_in_postgresql() {
     assert_eq!(watch.0.wait().expect("an end").code(), Some(0));
     assert_eq!(store.count("avalon_scans"), scans);
 }
+
+/// The lock tells that a pass has begun although it is not due.
+#[test]
+fn a_pass_begins_while_files_still_come_in_postgresql_too() {
+    let home = Home::new();
+    let [_, store] = Store::both(&home);
+    home.add("0.mp3");
+    let _watch = Watch::start(&home, &store.url());
+    let has_lock = || {
+        store.count(
+            "pg_locks WHERE locktype = 'advisory' AND database =
+             (SELECT oid FROM pg_database WHERE datname = current_database())",
+        ) > 0
+    };
+    eventually("no lock", || (!has_lock()).then_some(()));
+    home.add("a/1.mp3");
+    eventually("the lock", || has_lock().then_some(()));
+    home.add("b/2.mp3");
+    eventually("one pass for both", || {
+        fs::read_to_string(home.path("stderr")).is_ok_and(|log| log.contains("2 songs added")).then_some(())
+    });
+    assert_eq!(store.count("tracks"), 3);
+}
