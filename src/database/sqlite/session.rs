@@ -169,8 +169,8 @@ fn try_writing(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", version)
 }
 
-/// Asks whether this process may create files in the folder of the database, as SQLite creates its journal there. Creates
-/// none, because a watch may follow the folder.
+/// Asks whether this process may create files in the folder of the database, where SQLite creates its journal. It creates
+/// none itself, because a watch of the folder would notice.
 fn may_create_beside(path: &Path) -> io::Result<()> {
     let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
     Ok(faccessat(AT_FDCWD, &folder_of(path), wanted, AtFlags::AT_EACCESS)?)
