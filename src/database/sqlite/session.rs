@@ -148,8 +148,8 @@ impl Session {
     }
 }
 
-/// Tries to write, in a transaction that holds the lock for writing. A lock is not yet a permission: the folder may take
-/// no journal. Besides, a table may have other columns, or be a view.
+/// Tries to write, in a transaction that holds the lock for writing. A lock is not yet a permission: the folder
+/// may take no journal. Besides, a table may have other columns, or be a view.
 fn try_writing(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
     let missing = missing_tables(connection)?;
     for table in schema::TABLES.into_iter().filter(|table| !missing.contains(table)) {
@@ -169,8 +169,8 @@ fn try_writing(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", version)
 }
 
-/// Asks whether this process may create files in the folder of the database, where SQLite creates its journal. It creates
-/// none itself, because a watch of the folder would notice.
+/// Asks whether this process may create files in the folder of the database, where SQLite creates its journal. It
+/// creates none itself, because a watch of the folder would notice.
 fn may_create_beside(path: &Path) -> io::Result<()> {
     let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
     Ok(faccessat(AT_FDCWD, &folder_of(path), wanted, AtFlags::AT_EACCESS)?)
