@@ -13,8 +13,8 @@ use crate::scan::exclude::IGNORE_FILE;
 const QUIET: Duration = Duration::from_secs(2);
 /// ... and at the latest this long after the first change: a program may write for hours.
 const UNREST_MAX: Duration = Duration::from_secs(30);
-/// A pass may read the state of the last scan so long before it is due. With more, it would hold the database's
-/// lock while programs still write one file after the other.
+/// A pass reads the state of the last scan at most this long before it is due: it holds the database's lock from
+/// then on, while programs may still write one file after the other.
 const LEAD_MAX: Duration = Duration::from_millis(1500);
 /// With more folders than this, the pass looks at everything.
 const FOLDERS_MAX: usize = 5_000;

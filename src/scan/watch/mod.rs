@@ -211,7 +211,7 @@ impl<'a> Watcher<'a> {
             let changes = self.source.peek(|dirty| self.batch(dirty));
             if changes.all.is_none() && !changes.is_empty() {
                 let began = Instant::now();
-                // After a failure the pass begins when it is due, and reports its own.
+                // If this fails, the pass tries again when it is due, and reports its own failure.
                 self.early = Early::begin(self.job, &self.told.logger(self.log)).ok();
                 self.lead = began.elapsed();
             }
