@@ -101,12 +101,10 @@ impl<W: Write + Seek> Sections<W> {
         &mut self,
         kind: Kind,
         column: Column,
-        numbers: impl Iterator<Item = u32>,
+        mut numbers: impl Iterator<Item = u32>,
     ) -> Result<(), BuildError> {
         self.begin(kind, column)?;
-        for number in numbers {
-            self.append(U32::new(number).as_bytes())?;
-        }
+        numbers.try_for_each(|number| self.append(U32::new(number).as_bytes()))?;
         self.end();
         Ok(())
     }

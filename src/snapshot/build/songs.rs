@@ -160,7 +160,7 @@ impl<'a> SortedSongs<'a> {
 
 /// Writes the orders of songs by their owners' names and ids; `ranks` holds the ranks of the owners, by name
 /// and by id.
-pub(in crate::snapshot) fn write_owner_orders<W: Write + Seek>(
+fn write_owner_orders<W: Write + Seek>(
     owners: &PerOwner<Vec<u32>>,
     ranks: &PerOwner<(&[u32], &[u32])>,
     out: &mut Sections<W>,

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::io::{Seek, Write};
 
-use super::orders::{Order, Ranks, Values, order};
+use super::orders::{OldOrder, Order, Values};
 use super::plan::NamesPlan;
 use super::stored;
 use super::words::Words;
@@ -85,12 +85,12 @@ pub(super) fn write<'a, W: Write + Seek>(
         Words::new(entities, weave, plan.added.iter().map(|named| Some((&named.name).into())), folder)?;
     words.write(kind, out)?;
     write_lower(kind, old, plan, out)?;
-    let Order { order, rank: id_rank } = Order::new(weave, entities.by_id, entities.id_rank, &ById(plan));
-    out.numbers(kind, Column::Order(Field::Id), order.into_iter())?;
+    let by_id = Order::new(weave, OldOrder::By(entities.by_id), &ById(plan));
+    out.numbers(kind, Column::Order(Field::Id), by_id.indexes())?;
+    let id_rank: Vec<u32> = by_id.ranks(entities.id_rank).iter().collect();
     out.numbers(kind, Column::Rank(Field::Id), id_rank.iter().copied())?;
-    let by_name = ByName(plan);
-    let mut ranks = Ranks::new(entities.name_rank, &by_name);
-    let name_rank: Vec<u32> = weave.members().map(|member| ranks.of(member)).collect();
+    let by_name = Order::new(weave, OldOrder::Default(entities.count), &ByName(plan));
+    let name_rank: Vec<u32> = by_name.ranks(entities.name_rank).iter().collect();
     out.numbers(kind, Column::Rank(Field::Name), name_rank.iter().copied())?;
     Ok(Woven { words, name_rank, id_rank })
 }
@@ -104,8 +104,8 @@ fn write_lower<W: Write + Seek>(
     let lower: Vec<String> = plan.added.iter().map(|named| text::lower(&named.name)).collect();
     let append = |new: u32, text: &mut Vec<u8>| text.extend_from_slice(lower[new as usize].as_bytes());
     plan.weave.write_texts(kind, (Column::Lower, Column::LowerOffsets), &old.lower, append, out)?;
-    let order = order(&plan.weave, old.by_lower, &ByLower { old, lower: &lower });
-    out.numbers(kind, Column::ByLower, order.into_iter())
+    let order = Order::new(&plan.weave, OldOrder::By(old.by_lower), &ByLower { old, lower: &lower });
+    out.numbers(kind, Column::ByLower, order.indexes())
 }
 
 /// The compressed list of all: the old one, if nothing has changed in it.

@@ -1,11 +1,12 @@
-//! Orders and ranks by a value, woven of the old ones.
+//! Orders and ranks by a value, woven of the old ones. All but the search for the places of new entities reads the old
+//! numbers one after the other.
 
 use std::cmp::Ordering;
 
 use zerocopy::little_endian::U32;
 
-use super::weave::{Member, Weave};
-use crate::snapshot::query::galloping::leading;
+use super::weave::{Piece, Weave};
+use crate::snapshot::query::galloping::{partition_point, reach};
 
 /// The values of old and new entities.
 pub(super) trait Values {
@@ -16,109 +17,179 @@ pub(super) trait Values {
     fn compare_new(&self, a: u32, b: u32) -> Ordering;
 }
 
-/// The next order by a value, ties in default order, and the ranks.
-pub(super) struct Order {
-    /// Next indexes in this order.
-    pub(super) order: Vec<u32>,
-    /// The dense ranks of the values, by next index.
-    pub(super) rank: Vec<u32>,
+/// The old indexes in the order of their values, ties in default order.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum OldOrder<'a> {
+    /// All of them, in this order.
+    By(&'a [U32]),
+    /// That many in default order, which is also that of their values.
+    Default(u32),
 }
 
-impl Order {
-    /// Weaves the order of the `old` indexes and their ranks with the new entities.
-    pub(super) fn new(weave: &Weave, old: &[U32], old_rank: &[U32], values: &impl Values) -> Self {
-        let mut order = Vec::with_capacity(weave.count() as usize);
-        let mut rank = vec![0; weave.count() as usize];
-        let mut ranks = Ranks::new(old_rank, values);
-        each(weave, old, values, |member, next| {
-            order.push(next);
-            rank[next as usize] = ranks.of(member);
-        });
-        Order { order, rank }
+impl OldOrder<'_> {
+    fn at(self, place: u32) -> u32 {
+        match self {
+            OldOrder::By(order) => order[place as usize].get(),
+            OldOrder::Default(_) => place,
+        }
+    }
+
+    fn count(self) -> u32 {
+        match self {
+            // Entities are numbered in 32 bits.
+            OldOrder::By(order) => order.len() as u32,
+            OldOrder::Default(count) => count,
+        }
     }
 }
 
-/// The next order alone.
-pub(super) fn order(weave: &Weave, old: &[U32], values: &impl Values) -> Vec<u32> {
-    let mut order = Vec::with_capacity(weave.count() as usize);
-    each(weave, old, values, |_, next| order.push(next));
-    order
+/// The next order by a value, ties in default order.
+pub(super) struct Order<'a> {
+    weave: &'a Weave,
+    old: OldOrder<'a>,
+    /// The new entities in this order.
+    added: Vec<Place>,
 }
 
-/// Visits all entities in the next order by a value, with their next indexes.
-fn each(weave: &Weave, old: &[U32], values: &impl Values, mut visit: impl FnMut(Member, u32)) {
-    let mut sorted: Vec<u32> = (0..weave.added().len() as u32).collect();
-    sorted.sort_by(|a, b| values.compare_new(*a, *b));
-    let places = places(weave, old, &sorted, values);
-    let mut from = 0;
-    for at in 0..=sorted.len() {
-        let until = places.get(at).copied().unwrap_or(old.len());
-        for old in &old[from..until] {
-            if let Some(next) = weave.next(old.get()) {
-                visit(Member::Kept(old.get()), next);
+/// A new entity in an order.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    new: u32,
+    /// The place in the old order before which it stands.
+    before: u32,
+    value: Value,
+}
+
+/// The value of a new entity.
+#[derive(Debug, Clone, Copy)]
+enum Value {
+    /// The old entity at this place has it as well.
+    Old(u32),
+    /// No old entity has it; the one at this place, if there is any, is the first with a greater value.
+    New(u32),
+    /// That of the new entity before.
+    Repeated,
+}
+
+impl<'a> Order<'a> {
+    /// Weaves the `old` order with the new entities.
+    pub(super) fn new(weave: &'a Weave, old: OldOrder<'a>, values: &impl Values) -> Self {
+        let mut sorted: Vec<u32> = (0..weave.added().len() as u32).collect();
+        sorted.sort_by(|a, b| values.compare_new(*a, *b));
+        let mut added: Vec<Place> = Vec::with_capacity(sorted.len());
+        let (mut begin, mut end) = (0, 0);
+        for new in sorted {
+            let is_repeated =
+                added.last().is_some_and(|before| values.compare_new(before.new, new) == Ordering::Equal);
+            let mut value = Value::Repeated;
+            // Values that occur often are sought once.
+            if !is_repeated {
+                let compare = |place: u32| values.compare(old.at(place), new);
+                let first =
+                    end + partition_point(old.count() - end, |by| compare(end + by) == Ordering::Less);
+                let most = old.count() - first;
+                let equal = reach(most, |by| compare(first + by - 1) == Ordering::Equal);
+                value = if equal > 0 { Value::Old(first) } else { Value::New(first) };
+                (begin, end) = (first, first + equal);
+            }
+            let is_before = |by: u32| weave.compare(old.at(begin + by), new) == Ordering::Less;
+            begin += partition_point(end - begin, is_before);
+            added.push(Place { new, before: begin, value });
+        }
+        Order { weave, old, added }
+    }
+
+    /// The next indexes in this order.
+    pub(super) fn indexes(&self) -> impl Iterator<Item = u32> {
+        let begins = [0].into_iter().chain(self.added.iter().map(|place| place.before));
+        let ends = self.added.iter().map(|place| (place.before, Some(place.new)));
+        begins.zip(ends.chain([(self.old.count(), None)])).flat_map(|(begin, (end, new))| {
+            let kept = (begin..end).filter_map(|place| self.weave.next(self.old.at(place)));
+            kept.chain(new.map(|new| self.weave.added()[new as usize]))
+        })
+    }
+
+    /// The next ranks, of the old ones by old index.
+    pub(super) fn ranks(&self, old: &'a [U32]) -> Ranks<'a> {
+        let rank_at = |place: u32| old[self.old.at(place) as usize].get();
+        let count = old.iter().map(|rank| rank.get()).max().map_or(0, |last| last + 1);
+        let mut kept = RankSet::new(count);
+        for piece in self.weave.pieces() {
+            if let Piece::Kept(run) = piece {
+                old[run.start as usize..run.end as usize].iter().for_each(|rank| kept.add(rank.get()));
             }
         }
-        from = until;
-        if let Some(&new) = sorted.get(at) {
-            visit(Member::New(new), weave.added()[new as usize]);
+        let mut before = Vec::new();
+        for place in &self.added {
+            match place.value {
+                Value::Old(place) => kept.add(rank_at(place)),
+                Value::New(place) if place < self.old.count() => before.push(rank_at(place)),
+                Value::New(_) => before.push(count),
+                Value::Repeated => {}
+            }
         }
+        let values = Weave::new(count, kept.others(), before);
+        let (mut added, mut new_values, mut rank) = (vec![0; self.added.len()], values.added().iter(), 0);
+        for place in &self.added {
+            rank = match place.value {
+                // Both have a rank: the old value is kept, and a new one was added above.
+                Value::Old(place) => values.next(rank_at(place)).unwrap_or_default(),
+                Value::New(_) => new_values.next().copied().unwrap_or_default(),
+                Value::Repeated => rank,
+            };
+            added[place.new as usize] = rank;
+        }
+        Ranks { weave: self.weave, old, values, added }
     }
 }
 
-/// The place in the `old` order before which each new entity stands; they are `sorted` by value.
-fn places(weave: &Weave, old: &[U32], sorted: &[u32], values: &impl Values) -> Vec<usize> {
-    let mut places = Vec::with_capacity(sorted.len());
-    let (mut begin, mut end) = (0, 0);
-    let mut before: Option<u32> = None;
-    for &new in sorted {
-        // Values that occur often are sought once.
-        if before.is_none_or(|before| values.compare_new(before, new) != Ordering::Equal) {
-            begin = end + old[end..].partition_point(|at| values.compare(at.get(), new) == Ordering::Less);
-            let is_there = old.get(begin).is_some_and(|at| values.compare(at.get(), new) == Ordering::Equal);
-            let is_equal = |at: &U32| values.compare(at.get(), new) == Ordering::Equal;
-            end = begin + if is_there { leading(&old[begin..], is_equal) } else { 0 };
-        }
-        before = Some(new);
-        begin += old[begin..end].partition_point(|at| weave.compare(at.get(), new) == Ordering::Less);
-        places.push(begin);
-    }
-    places
-}
-
-/// Ranks of entities that come in the order of their values.
-pub(super) struct Ranks<'a, V> {
+/// The next ranks of the values of entities.
+pub(super) struct Ranks<'a> {
+    weave: &'a Weave,
     old: &'a [U32],
-    values: &'a V,
-    last: Option<Member>,
-    /// The old rank of the value that has come last, if a kept entity has shown it.
-    last_old: Option<u32>,
-    rank: u32,
+    /// From old ranks to next ones.
+    values: Weave,
+    /// The ranks of the new entities.
+    added: Vec<u32>,
 }
 
-impl<'a, V: Values> Ranks<'a, V> {
-    /// With the `old` ranks.
-    pub(super) fn new(old: &'a [U32], values: &'a V) -> Self {
-        Ranks { old, values, last: None, last_old: None, rank: 0 }
+impl Ranks<'_> {
+    /// The ranks of all entities by their next indexes.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.weave.pieces().iter().flat_map(|piece| {
+            let (kept, new) = match piece {
+                Piece::Kept(run) => (run.start as usize..run.end as usize, None),
+                Piece::New(new) => (0..0, Some(self.added[*new as usize])),
+            };
+            // The rank of a kept entity is kept.
+            self.old[kept].iter().filter_map(|rank| self.values.next(rank.get())).chain(new)
+        })
+    }
+}
+
+/// A set of ranks.
+struct RankSet {
+    count: u32,
+    bits: Vec<u64>,
+}
+
+impl RankSet {
+    /// The empty set of ranks below `count`.
+    fn new(count: u32) -> Self {
+        RankSet { count, bits: vec![0; count.div_ceil(64) as usize] }
     }
 
-    /// The rank of the next entity.
-    pub(super) fn of(&mut self, member: Member) -> u32 {
-        let is_same = match (self.last, member) {
-            (None, _) => true,
-            (Some(Member::Kept(_)), Member::Kept(at)) => self.last_old == Some(self.old[at as usize].get()),
-            (Some(Member::Kept(old)), Member::New(new)) => self.values.compare(old, new) == Ordering::Equal,
-            (Some(Member::New(a)), Member::New(b)) => self.values.compare_new(a, b) == Ordering::Equal,
-            (Some(Member::New(new)), Member::Kept(old)) => match self.last_old {
-                Some(rank) => rank == self.old[old as usize].get(),
-                None => self.values.compare(old, new) == Ordering::Equal,
-            },
+    fn add(&mut self, rank: u32) {
+        self.bits[rank as usize / 64] |= 1 << (rank % 64);
+    }
+
+    /// The ranks that are not in it, ascending.
+    fn others(&self) -> Vec<u32> {
+        let holes = self.bits.iter().zip((0..).step_by(64)).filter(|(bits, _)| **bits != u64::MAX);
+        let of = |(bits, begin): (&u64, u32)| {
+            let bits = *bits;
+            (0..64).filter(move |bit| bits >> bit & 1 == 0).map(move |bit| begin + bit)
         };
-        self.rank += u32::from(!is_same);
-        self.last_old = match member {
-            Member::Kept(at) => Some(self.old[at as usize].get()),
-            Member::New(_) => self.last_old.filter(|_| is_same),
-        };
-        self.last = Some(member);
-        self.rank
+        holes.flat_map(of).filter(|rank| *rank < self.count).collect()
     }
 }

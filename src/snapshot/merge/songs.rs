@@ -5,7 +5,7 @@ use std::io::{Seek, Write};
 
 use super::error::MergeError;
 use super::names::Woven;
-use super::orders::{Order, Values};
+use super::orders::{OldOrder, Order, Values};
 use super::plan::{NamesPlan, NewSong, SongsPlan};
 use super::stored::{self, Own};
 use super::weave::Piece;
@@ -18,7 +18,6 @@ use crate::rows::songs::SongValues;
 use crate::snapshot::build::BuildError;
 use crate::snapshot::build::json;
 use crate::snapshot::build::sections::Sections;
-use crate::snapshot::build::songs::write_owner_orders;
 use crate::snapshot::format::Column;
 use crate::snapshot::open::Songs;
 
@@ -65,8 +64,7 @@ pub(super) fn write<'a, W: Write + Seek>(
         out.numbers(kind, Column::of(owner), of.iter().copied())?;
     }
     write_orders(old, plan, out)?;
-    let ranks = PerOwner::new(|owner| (&*woven[owner].name_rank, &*woven[owner].id_rank));
-    write_owner_orders(owners, &ranks, out)?;
+    write_owner_orders(old, plan, names, woven, out)?;
     Ok(words)
 }
 
@@ -85,11 +83,75 @@ fn write_orders<W: Write + Seek>(
     ];
     for (field, rank) in ranks {
         let by = By { field, old, added: &plan.added };
-        let Order { order, rank } = Order::new(&plan.weave, old.order(field).unwrap_or_default(), rank, &by);
-        out.numbers(Kind::Song, Column::Order(field), order.into_iter())?;
-        out.numbers(Kind::Song, Column::Rank(field), rank.into_iter())?;
+        let old = OldOrder::By(old.order(field).unwrap_or_default());
+        let order = Order::new(&plan.weave, old, &by);
+        out.numbers(Kind::Song, Column::Order(field), order.indexes())?;
+        out.numbers(Kind::Song, Column::Rank(field), order.ranks(rank).iter())?;
     }
     Ok(())
+}
+
+/// Writes the orders by names and ids of owners.
+fn write_owner_orders<W: Write + Seek>(
+    old: &Songs<'_>,
+    plan: &SongsPlan,
+    names: &PerOwner<NamesPlan<'_>>,
+    woven: &PerOwner<Woven<'_>>,
+    out: &mut Sections<W>,
+) -> Result<(), BuildError> {
+    for owner in Owner::ALL {
+        let Woven { name_rank, id_rank, .. } = &woven[owner];
+        for (field, ranks) in [(Field::name_of(owner), name_rank), (Field::id_of(owner), id_rank)] {
+            // The order by artist is the default order, and not stored.
+            if let Some(order) = old.order(field) {
+                let (is_id, added, names) = (field == Field::id_of(owner), &plan.added, &names[owner]);
+                let by = ByOwner { owner, is_id, ranks, old, added, names };
+                let order = Order::new(&plan.weave, OldOrder::By(order), &by);
+                out.numbers(Kind::Song, Column::Order(field), order.indexes())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names or ids of the songs' albums, artists or genres.
+struct ByOwner<'a> {
+    owner: Owner,
+    is_id: bool,
+    /// The next ranks of these names or ids, by the next index of the owner.
+    ranks: &'a [u32],
+    old: &'a Songs<'a>,
+    added: &'a [NewSong],
+    names: &'a NamesPlan<'a>,
+}
+
+impl ByOwner<'_> {
+    /// The owner of a new song, by its next index.
+    fn of_new(&self, new: u32) -> u32 {
+        self.added[new as usize].owners[self.owner]
+    }
+
+    fn rank(&self, next: u32) -> u32 {
+        self.ranks[next as usize]
+    }
+}
+
+impl Values for ByOwner<'_> {
+    fn compare(&self, old: u32, new: u32) -> Ordering {
+        let (old, new) = (self.old.owners[self.owner][old as usize].get(), self.of_new(new));
+        match self.names.weave.next(old) {
+            Some(next) => self.rank(next).cmp(&self.rank(new)),
+            None if self.is_id => self.names.old.ids[old as usize].cmp(self.names.named(new).0.as_bytes()),
+            None => {
+                let name = stored::name(self.names.old.json.get(old)).unwrap_or_default();
+                name.cmp(&self.names.named(new).1)
+            }
+        }
+    }
+
+    fn compare_new(&self, a: u32, b: u32) -> Ordering {
+        self.rank(self.of_new(a)).cmp(&self.rank(self.of_new(b)))
+    }
 }
 
 /// The values of songs themselves.

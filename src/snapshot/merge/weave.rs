@@ -17,11 +17,17 @@ use crate::snapshot::open::Texts;
 /// Stands for the index of an entity that is gone; no entity has it.
 const GONE: u32 = u32::MAX;
 
+/// The neighbours of which most have the same distance to their next indexes: the distances of a large collection fit
+/// into a cache of the processor then, and its orders ask for them at random.
+const BLOCK: u32 = 256;
+
 /// The next default order of a kind.
 #[derive(Debug)]
 pub(super) struct Weave {
-    /// From each old index to the next one, or [`GONE`].
-    next: Vec<u32>,
+    /// The next indexes of each block of old ones.
+    blocks: Vec<Block>,
+    /// The next indexes of the edited blocks, or [`GONE`].
+    edited: Vec<u32>,
     /// Old indexes of those that are gone, ascending.
     gone: Vec<u32>,
     /// For each entity that is gone the number of kept ones before it.
@@ -32,6 +38,15 @@ pub(super) struct Weave {
     added: Vec<u32>,
     pieces: Vec<Piece>,
     count: u32,
+}
+
+/// The next indexes of neighbours.
+#[derive(Debug, Clone, Copy)]
+enum Block {
+    /// They stay neighbours; the next index of the first.
+    Plain(u32),
+    /// The place of their next indexes among those of edited blocks.
+    Edited(usize),
 }
 
 /// A part of the next default order.
@@ -56,8 +71,10 @@ impl Weave {
     /// Of `count` old entities those at `gone` (ascending) go, and the new ones stand `before` these old indexes
     /// (ascending).
     pub(super) fn new(count: u32, gone: Vec<u32>, before: Vec<u32>) -> Self {
+        let (blocks, edited) = blocks(count, &gone, &before);
         let mut weave = Weave {
-            next: vec![GONE; count as usize],
+            blocks,
+            edited,
             kept_before: gone.iter().zip(0..).map(|(at, rank)| at - rank).collect(),
             gone,
             added: Vec::with_capacity(before.len()),
@@ -90,10 +107,23 @@ impl Weave {
         if run.is_empty() {
             return;
         }
-        for at in run.clone() {
-            self.next[at as usize] = self.count;
-            self.count += 1;
+        for block in run.start / BLOCK..=(run.end - 1) / BLOCK {
+            let begin = run.start.max(block * BLOCK);
+            let next = self.count + (begin - run.start);
+            match &mut self.blocks[block as usize] {
+                // It lies in the run, as nothing cuts it.
+                Block::Plain(first) => *first = next,
+                Block::Edited(place) => {
+                    let end = run.end - block * BLOCK;
+                    let edited = &mut self.edited[*place..][..end.min(BLOCK) as usize];
+                    edited[(begin % BLOCK) as usize..]
+                        .iter_mut()
+                        .zip(next..)
+                        .for_each(|(at, next)| *at = next);
+                }
+            }
         }
+        self.count += run.len() as u32;
         self.pieces.push(Piece::Kept(run));
     }
 
@@ -125,8 +155,11 @@ impl Weave {
     /// The next index of an old entity; `None` if it is gone.
     #[inline]
     pub(super) fn next(&self, old: u32) -> Option<u32> {
-        let next = self.next[old as usize];
-        (next != GONE).then_some(next)
+        let within = old % BLOCK;
+        match self.blocks[(old / BLOCK) as usize] {
+            Block::Plain(first) => Some(first + within),
+            Block::Edited(place) => Some(self.edited[place + within as usize]).filter(|next| *next != GONE),
+        }
     }
 
     /// The entity at an index of the next snapshot.
@@ -152,17 +185,6 @@ impl Weave {
             (None, Member::Kept(other)) => old.cmp(&other),
             (None, Member::New(new)) => self.compare(old, new),
         }
-    }
-
-    /// The entities in the next default order.
-    pub(super) fn members(&self) -> impl Iterator<Item = Member> + '_ {
-        self.pieces.iter().flat_map(|piece| {
-            let (kept, new) = match piece {
-                Piece::Kept(run) => (run.clone(), None),
-                Piece::New(new) => (0..0, Some(Member::New(*new))),
-            };
-            kept.map(Member::Kept).chain(new)
-        })
     }
 
     /// Writes the ids: of kept entities the `old` ones, of new ones those that `new` gives.
@@ -230,6 +252,22 @@ impl Weave {
     }
 }
 
+/// The blocks of `count` old indexes, each of which is plain unless an entity in it goes or a new one comes between two
+/// of it, and room for the next indexes of the edited ones.
+fn blocks(count: u32, gone: &[u32], before: &[u32]) -> (Vec<Block>, Vec<u32>) {
+    let mut blocks = vec![Block::Plain(0); count.div_ceil(BLOCK) as usize];
+    let mut edited = 0;
+    let cuts = before.iter().filter(|at| **at < count && **at % BLOCK != 0);
+    for at in gone.iter().chain(cuts) {
+        let block = &mut blocks[(at / BLOCK) as usize];
+        if let Block::Plain(_) = block {
+            *block = Block::Edited(edited);
+            edited += BLOCK as usize;
+        }
+    }
+    (blocks, vec![GONE; edited])
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -237,6 +275,22 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn blocks_keep_the_next_indexes(
+            count in 0..2000_u32, gone in prop::collection::btree_set(0..2000_u32, 0..6),
+            before in prop::collection::vec(prop_oneof![0..=2000_u32, (0..8_u32).prop_map(|block| block * BLOCK)], 0..6),
+        ) {
+            let gone: Vec<u32> = gone.into_iter().filter(|at| *at < count).collect();
+            let mut before: Vec<u32> = before.into_iter().filter(|at| *at <= count).collect();
+            before.sort_unstable();
+            let weave = Weave::new(count, gone.clone(), before.clone());
+            for at in 0..count {
+                let less = |of: &[u32], most: u32| of.iter().filter(|other| **other < most).count() as u32;
+                let expected = (!gone.contains(&at)).then(|| at - less(&gone, at) + less(&before, at + 1));
+                prop_assert_eq!(weave.next(at), expected, "{}", at);
+            }
+        }
+
         #[test]
         fn weave_keeps_the_order(
             count in 0..40_u32, gone in prop::collection::btree_set(0..40_u32, 0..20),
@@ -253,7 +307,11 @@ mod tests {
                     expected.push(Member::Kept(at));
                 }
             }
-            prop_assert_eq!(weave.members().collect::<Vec<_>>(), expected.clone());
+            let members = weave.pieces().iter().flat_map(|piece| match piece {
+                Piece::Kept(run) => run.clone().map(Member::Kept).collect(),
+                Piece::New(new) => vec![Member::New(*new)],
+            });
+            prop_assert_eq!(members.collect::<Vec<_>>(), expected.clone());
             prop_assert_eq!(weave.count() as usize, expected.len());
             for (next, member) in (0..).zip(expected) {
                 prop_assert_eq!(weave.member(next), member);

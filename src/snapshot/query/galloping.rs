@@ -12,7 +12,7 @@ pub(in crate::snapshot) fn partition_point(count: u32, before: impl Fn(u32) -> b
 
 /// The largest number up to `most` such that `holds` from 1 to it; 0 if it does not hold for 1.
 /// Gallops: doubles its steps, then bisects between the last two of them.
-pub(super) fn reach(most: u32, holds: impl Fn(u32) -> bool) -> u32 {
+pub(in crate::snapshot) fn reach(most: u32, holds: impl Fn(u32) -> bool) -> u32 {
     let mut beyond = 1_u32;
     while beyond <= most && holds(beyond) {
         beyond = beyond.saturating_mul(2);
