@@ -29,6 +29,7 @@ pub use life::handout::{Giver, Taker, way as handout_way};
 pub use life::memory::Memory;
 pub use life::retirement::Cause;
 pub use life::signals::ending_signals;
+pub use life::time_slice::let_others_first;
 pub use request::accepts;
 pub use shown::status::{load, scan as scan_status, source as source_status};
 pub use watch::caller::Role;
@@ -42,6 +43,7 @@ use life::handout::{Handout, Handouts};
 use life::proof;
 use life::retirement::Retirement;
 use life::signals::{Signals, Wish};
+use life::time_slice;
 use request::listing::Lists;
 use request::request_id::RequestIds;
 use request::service::Service;
@@ -119,6 +121,8 @@ impl Worker {
         if self.waits {
             proof::prove(&Arc::new(self.uncounted_service()?)).await?;
         }
+        // Without the call it goes on letting others first, and serves all the same.
+        let _ = time_slice::take_turns();
         let service = Arc::new(self.service());
         let mut handouts = Some(Handouts::of(self.handouts)?);
         let mut life = Life {

@@ -209,6 +209,8 @@ fn leave(code: ExitCode) -> ! {
 
 fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
     close_all_but(&first.keep)?;
+    // Workers that serve and their clients need not wait while this one boots or works. The reload succeeds without.
+    let _ = crate::worker::let_others_first();
     if first.gives_way {
         // This holds for the thread and all that it will start. Where the system forbids it (a filter of
         // systemd, a container), the child gets an equal share of the processors, and the reload still

@@ -1,4 +1,4 @@
-//! The parts of a worker's life: its end, the messages of the master, its memory.
+//! The parts of a worker's life: its end, the messages of the master, its memory, its time slice.
 
 pub(in crate::worker) mod drain;
 pub(in crate::worker) mod entrance;
@@ -7,3 +7,4 @@ pub(in crate::worker) mod memory;
 pub(in crate::worker) mod proof;
 pub(in crate::worker) mod retirement;
 pub(in crate::worker) mod signals;
+pub(in crate::worker) mod time_slice;

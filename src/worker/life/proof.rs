@@ -16,9 +16,9 @@ use crate::worker::watch::connections::Connections;
 
 /// Questions about each kind of entity. Each answer takes only a few pages of memory.
 const QUESTIONS: [&str; 4] = [
-    "limit=100",
-    "query=a&limit=100",
-    "order=name&direction=desc&limit=100&offset=1",
+    "limit=20",
+    "query=a&limit=20",
+    "order=name&direction=desc&limit=20&offset=1",
     "words=a+b&total=true&counts=true&limit=20",
 ];
 /// The codings that clients accept.
