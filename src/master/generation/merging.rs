@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use crate::database::Changed;
 use crate::master::generation::before::Before;
+use crate::master::generation::beside::{is_large, write_beside};
 use crate::model::{Kind, PerOwner};
 use crate::rows::Rows;
 use crate::rows::delta::Delta;
@@ -143,7 +144,12 @@ fn merge(
     if gone.max(added) > most(&old) {
         return Err(TOO_MUCH);
     }
-    match merge.write(folder, draft.writer()) {
+    let written = if is_large(map.len()) {
+        write_beside(draft.writer(), |out| merge.write(folder, out))
+    } else {
+        merge.write(folder, draft.writer())
+    };
+    match written {
         Ok(()) => Ok(Way::Merged { gone, added }),
         Err(MergeError::Build(error)) => Err(error.into()),
         Err(MergeError::Torn) => {

@@ -3,6 +3,7 @@
 
 pub(crate) mod asking;
 pub(crate) mod before;
+mod beside;
 mod drafts;
 mod failed;
 pub(crate) mod freshness;

@@ -7,15 +7,23 @@ use memmap2::Mmap;
 
 use crate::control::Contents;
 use crate::master::error::MasterError;
+use crate::master::generation::beside::is_large;
 use crate::master::generation::failed::failed;
 use crate::model::Owner;
+use crate::snapshot::build::on_two_threads;
 use crate::snapshot::storage::{self, Draft};
 use crate::snapshot::{Kind, Snapshot, Verify};
 
 /// Seals the draft, and verifies all of it.
 pub(super) fn sealed(draft: &Draft) -> Result<Contents, MasterError> {
     draft.seal().map_err(|source| MasterError::System { what: "the snapshot cannot be sealed", source })?;
-    contents(&map(draft.reader())?, Verify::Full)
+    let map = map(draft.reader())?;
+    if is_large(map.len()) {
+        let (hashed, indexed) =
+            on_two_threads(|| contents(&map, Verify::Hash), || contents(&map, Verify::Indexes));
+        return hashed.and(indexed);
+    }
+    contents(&map, Verify::Full)
 }
 
 /// Verifies a snapshot of a former master, while nothing serves: a second thread maps the pages ahead of

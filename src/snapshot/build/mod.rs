@@ -18,6 +18,7 @@ pub use error::BuildError;
 use names::SortedNames;
 pub(in crate::snapshot) use packed::Levels;
 use parallel::at_once;
+pub use parallel::on_two_threads;
 use search::{Postings, write_sets};
 use sections::Sections;
 use songs::SortedSongs;

@@ -1,6 +1,6 @@
 //! The errors of a merge.
 
-use std::fmt;
+use std::{fmt, io};
 
 use crate::snapshot::build::BuildError;
 
@@ -34,5 +34,11 @@ impl std::error::Error for MergeError {
 impl From<BuildError> for MergeError {
     fn from(error: BuildError) -> Self {
         MergeError::Build(error)
+    }
+}
+
+impl From<io::Error> for MergeError {
+    fn from(error: io::Error) -> Self {
+        MergeError::Build(error.into())
     }
 }

@@ -18,6 +18,8 @@ use crate::snapshot::format::{
 pub enum Verify {
     /// Everything: checksum and hash, and every index and offset. Reads the whole snapshot.
     Full,
+    /// Everything but checksum and hash: every index and offset. With `Hash` this is as much as `Full`.
+    Indexes,
     /// Checksum and hash, and everything that `Structure` checks. This suffices for bytes of a former
     /// process, which a loader verified in full before it or its master wrote them. Reads the whole snapshot.
     Hash,
@@ -84,10 +86,10 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Checks header and table, and (except with [`Verify::Structure`]) checksum and hash.
+    /// Checks header and table, and what `verify` asks for of checksum and hash.
     pub(super) fn new(bytes: &'a [u8], header: &Header, verify: Verify) -> Result<Self, OpenError> {
         let table = table(bytes, header);
-        if verify != Verify::Structure {
+        if matches!(verify, Verify::Full | Verify::Hash) {
             // The checks of the bytes come first, so that a damaged table counts as damage.
             let (hash, rest) = hashed(bytes, header, table.as_ref().map_or(&[], |table| table));
             if checksum(rest, header) != header.checksum {
@@ -107,6 +109,11 @@ impl<'a> Reader<'a> {
         let names = PerOwner::try_new(|owner| self.names(owner, songs_count))?;
         let songs = self.songs(&names)?;
         Ok((names, songs))
+    }
+
+    /// Whether it checks every index and offset.
+    fn checks_indexes(&self) -> bool {
+        matches!(self.verify, Verify::Full | Verify::Indexes)
     }
 
     fn section(&self, kind: Kind, column: Column) -> Result<&'a [u8], OpenError> {
@@ -153,7 +160,7 @@ impl<'a> Reader<'a> {
         if numbers.len() != len {
             return Err(OpenError::of(kind, column, "has another number of items than entities"));
         }
-        if self.verify == Verify::Full && numbers.iter().any(|number| number.get() >= bound) {
+        if self.checks_indexes() && numbers.iter().any(|number| number.get() >= bound) {
             return Err(OpenError::of(kind, column, "holds a number out of range"));
         }
         Ok(numbers)
@@ -178,7 +185,7 @@ impl<'a> Reader<'a> {
             return Err(OpenError::of(kind, offsets, "does not cover the texts"));
         }
         let follows = |pair: &[U64]| pair[0].get().checked_add(least).is_some_and(|end| end <= pair[1].get());
-        if self.verify == Verify::Full && !starts.windows(2).all(follows) {
+        if self.checks_indexes() && !starts.windows(2).all(follows) {
             return Err(OpenError::of(kind, offsets, "is not ascending"));
         }
         Ok(Texts { bytes, offsets: starts })
@@ -193,7 +200,7 @@ impl<'a> Reader<'a> {
             let entity = suffix.entity.get();
             entity < count && (suffix.start.get() as usize) < forms.get(entity).len()
         };
-        if self.verify == Verify::Full && !suffixes.iter().all(inside) {
+        if self.checks_indexes() && !suffixes.iter().all(inside) {
             return Err(OpenError::of(kind, Column::Suffixes, "points outside of a name"));
         }
         Ok(Entities {
@@ -218,7 +225,7 @@ impl<'a> Reader<'a> {
         let covers = ends.0.is_some_and(|first| first.get() == 0)
             && ends.1.is_some_and(|last| last.get() == songs_count);
         let follows = |pair: &[U32]| pair[0].get() <= pair[1].get();
-        if !covers || (self.verify == Verify::Full && !song_offsets.windows(2).all(follows)) {
+        if !covers || (self.checks_indexes() && !song_offsets.windows(2).all(follows)) {
             return Err(OpenError::of(kind, Column::SongOffsets, "does not cover the songs"));
         }
         let songs = match owner {
@@ -279,7 +286,7 @@ impl<'a> Reader<'a> {
             let bits = sets.get(at);
             bits.iter().count() == bits.len() && bits.iter().last().is_none_or(|last| last < songs)
         };
-        if self.verify == Verify::Full && !(0..count).all(is_right) {
+        if self.checks_indexes() && !(0..count).all(is_right) {
             return Err(OpenError::of(
                 kind,
                 Column::PrefixSets,
