@@ -11,6 +11,9 @@ use crate::model::{Owner, PerOwner};
 pub(super) enum Source {
     /// The songs that the words match.
     Words,
+    /// The songs in all stored sets of the words and of their beginnings, in default order. All songs that match are
+    /// among them.
+    Sieves,
     /// The songs of the albums, artists or genres that filters leave.
     Owners(Owner),
 }
@@ -19,6 +22,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Source::Words => "words",
+            Source::Sieves => "sieves",
             Source::Owners(owner) => owner.singular(),
         })
     }
@@ -84,8 +88,14 @@ pub(super) struct OwnerCounts {
 }
 
 impl Counts {
-    /// The parts of the question.
+    /// The lists of songs among which all that match are.
     pub(super) fn sources(&self) -> impl Iterator<Item = Source> {
+        let has_sieve = |words: &&WordCounts| !words.is_stored_set && words.sieve.is_some();
+        self.parts().chain(self.words.iter().filter(has_sieve).map(|_| Source::Sieves))
+    }
+
+    /// The parts of the question.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Source> {
         let owners = Owner::ALL.into_iter().filter(|owner| self.owners[*owner].is_some());
         self.words.iter().map(|_| Source::Words).chain(owners.map(Source::Owners))
     }
@@ -96,7 +106,7 @@ impl Counts {
     }
 
     /// The words that only test songs, each with the number of songs to test: of `tests` songs, those that
-    /// have passed the tests before. A stored set lists only songs that are in all sieves.
+    /// have passed the tests before. A stored set and the sieves list only songs that are in all sieves.
     pub(super) fn others_tested(
         &self,
         listed: Option<Source>,
@@ -104,9 +114,12 @@ impl Counts {
     ) -> impl Iterator<Item = (WordCounts, f64)> {
         let share = |words: &WordCounts| (words.songs as f64 / self.songs as f64).min(1.0);
         let words = self.words.as_ref().filter(|_| listed != Some(Source::Words));
-        let is_sieved = listed == Some(Source::Words) && self.is_ascending(Source::Words);
-        let sieves = self.others().filter(|_| is_sieved).filter_map(|words| words.sieve);
-        let passed = tests * words.map_or(1.0, share) * sieves.product::<f64>();
+        let by_set = listed == Some(Source::Words) && self.is_ascending(Source::Words);
+        let is_sieved = by_set || listed == Some(Source::Sieves);
+        let sieves = self.others().filter(|_| by_set).filter_map(|words| words.sieve);
+        let sieve = words.and_then(|words| words.sieve).filter(|_| is_sieved);
+        let of_words = words.map_or(1.0, share) / sieve.unwrap_or(1.0);
+        let passed = tests * of_words.min(1.0) * sieves.product::<f64>();
         self.others().scan(passed, move |passed, words| {
             let tested = *passed;
             let sieve = words.sieve.filter(|_| !is_sieved);
@@ -120,14 +133,26 @@ impl Counts {
 
     /// The only part of the question, if it has just one.
     pub(super) fn only_source(&self) -> Option<Source> {
-        let mut sources = self.sources();
-        sources.next().filter(|_| sources.next().is_none() && self.others().next().is_none())
+        let mut parts = self.parts();
+        parts.next().filter(|_| parts.next().is_none() && self.others().next().is_none())
     }
 
-    /// The number of songs that `source` lists; a song that matches by several names counts once for each.
+    /// The sieves of the words, each as a share of the collection.
+    fn sieves(&self) -> impl Iterator<Item = f64> {
+        self.words.iter().chain(self.others()).filter_map(|words| words.sieve)
+    }
+
+    /// The cost of putting the sieves together, in words of their bits.
+    pub(super) fn sieving(&self) -> f64 {
+        self.songs as f64 / 64.0 * self.sieves().count() as f64
+    }
+
+    /// The number of songs that `source` lists; a song that matches by several names counts once for each. That of
+    /// the sieves is an estimate.
     pub(super) fn len(&self, source: Source) -> usize {
         match source {
             Source::Words => self.words.map_or(0, |words| words.songs),
+            Source::Sieves => (self.sieves().product::<f64>() * self.songs as f64) as usize,
             Source::Owners(owner) => self.owners[owner].map_or(0, |counts| counts.songs),
         }
     }
@@ -137,7 +162,7 @@ impl Counts {
         match source {
             Source::Words => self.words.is_some_and(|words| words.is_stored_set),
             // Artists are listed in default order, and so are the songs of each.
-            Source::Owners(Owner::Artist) => true,
+            Source::Sieves | Source::Owners(Owner::Artist) => true,
             Source::Owners(owner) => self.owners[owner].is_none_or(|counts| counts.owners == 1),
         }
     }
@@ -158,7 +183,7 @@ impl Counts {
     pub(super) fn expected(&self) -> f64 {
         let songs = self.songs as f64;
         let counts =
-            self.sources().map(|source| self.len(source)).chain(self.others().map(|words| words.songs));
+            self.parts().map(|source| self.len(source)).chain(self.others().map(|words| words.songs));
         counts.map(|count| (count as f64 / songs).min(1.0)).product::<f64>() * songs
     }
 }

@@ -11,18 +11,17 @@ use super::counts::{Counts, OTHERS, OwnerCounts, Source, WordCounts, WordLookup}
 use super::plan::COSTS;
 use super::question::{Filter, Query};
 use super::selection::Selection;
-use super::sets::Lookup;
 use super::words::{WordMatches, WordTest, is_among, retain};
 use crate::api::{Direction, Field};
 use crate::model::{Kind, Owner, PerOwner};
-use crate::snapshot::open::Snapshot;
+use crate::snapshot::open::{Bits, Snapshot};
 
 /// Songs in a chunk. The code lists a whole chunk before it tests it, and takes each step of a test for all
 /// its songs before the next step, because the processor then waits for all their memory at once.
-const CHUNK: usize = 512;
+pub(super) const CHUNK: usize = 512;
 
 /// Songs of the first chunk, as it may end the page; each further chunk has twice as many as the one before.
-const CHUNK_MIN: usize = 32;
+pub(super) const CHUNK_MIN: usize = 32;
 
 /// The parts of a question, after the look-ups.
 pub(super) struct Matching<'q, 'a> {
@@ -98,11 +97,11 @@ impl<'q, 'a> Matching<'q, 'a> {
         })
     }
 
-    /// All songs of `source`, in default order.
-    pub(super) fn all_of(&self, source: Source) -> Selection<'a> {
-        match source {
-            Source::Words => match &self.words {
-                Some(words) => words.set(self.snapshot, self.counts.len(source)).into_selection(),
+    /// All songs of `part`, in default order. The sieves are no part, but lists for the words.
+    pub(super) fn all_of(&self, part: Source) -> Selection<'a> {
+        match part {
+            Source::Words | Source::Sieves => match &self.words {
+                Some(words) => words.set(self.snapshot, self.counts.len(Source::Words)).into_selection(),
                 None => Selection::EMPTY,
             },
             Source::Owners(owner) => {
@@ -152,17 +151,27 @@ impl<'q, 'a> Matching<'q, 'a> {
     ) -> ControlFlow<()> {
         match source {
             Source::Words => {
-                let sieves: Vec<_> =
-                    self.others.iter().filter_map(|(words, _)| words.sieve()).cloned().collect();
+                let sieves = self.other_sieves();
                 let listed =
                     |words: &WordMatches<'_, '_>| words.each_song(self.snapshot, &sieves, window, &mut visit);
                 self.words.iter().try_for_each(listed)
+            }
+            Source::Sieves => {
+                let sieve = self.words.iter().find_map(WordMatches::sieve);
+                sieve.map_or(ControlFlow::Continue(()), |sieve| {
+                    sieve.each_common(&self.other_sieves(), window, visit)
+                })
             }
             Source::Owners(owner) => {
                 let (names, owners) = (&self.snapshot.names[owner], self.owners.get(owner));
                 owners.unwrap_or_default().iter().try_for_each(|&at| names.each_song(at, window, &mut visit))
             }
         }
+    }
+
+    /// The sieves of all words but the rarest.
+    fn other_sieves(&self) -> Vec<Bits<'a>> {
+        self.others.iter().filter_map(|(words, _)| words.sieve()).cloned().collect()
     }
 
     /// Whether a song matches.
@@ -220,6 +229,7 @@ impl Test<'_, '_> {
     pub(super) fn without(mut self, listed: Source) -> Self {
         match listed {
             Source::Words => self.words = WordTest::None,
+            Source::Sieves => {}
             Source::Owners(owner) => self.owners[owner] = None,
         }
         self
@@ -230,18 +240,8 @@ impl Test<'_, '_> {
         self.others.iter().any(|words| matches!(words, WordTest::Names(_)))
     }
 
-    /// The set that decides the whole test, if there is one.
-    pub(super) fn set_alone(&self) -> Option<&Lookup<'_>> {
-        match &self.words {
-            WordTest::Set(set) if self.owners.values().all(Option::is_none) && self.others.is_empty() => {
-                Some(set)
-            }
-            _ => None,
-        }
-    }
-
     /// Keeps the songs that pass.
-    fn retain(&self, songs: &mut Vec<u32>) {
+    pub(super) fn retain(&self, songs: &mut Vec<u32>) {
         for (of, wanted) in self.owners.values().flatten() {
             retain(songs, |song| is_among(of[song as usize].get(), wanted));
         }

@@ -189,9 +189,9 @@ impl Planner<'_> {
     /// Whether the snapshot stores all songs that match, in the order of the answer.
     fn is_stored(&self) -> bool {
         match self.counts.only_source() {
-            None => self.counts.sources().next().is_none(),
+            None => self.counts.parts().next().is_none(),
             Some(Source::Owners(owner)) => self.is_default && owner == Owner::Artist,
-            Some(Source::Words) => self.ends_early(Source::Words),
+            Some(source @ (Source::Words | Source::Sieves)) => self.ends_early(source),
         }
     }
 
@@ -210,15 +210,17 @@ impl Planner<'_> {
         let tests = self.tests(source, page);
         let each = if self.counts.is_ascending(source) { 1.0 } else { self.costs.scattered };
         let tested = cost_of(self.word_test(Some(source), tests)) + self.others(Some(source), tests);
-        self.skip_cost(source) + tests * each + tested
+        self.skip_cost(source, self.share(source, page)) + tests * each + tested
     }
 
-    /// The cost of passing over the songs of `source` that are not in a window.
-    fn skip_cost(&self, source: Source) -> f64 {
+    /// The cost of passing over the songs of `source` that are not in a window of that share of the collection, or not
+    /// in all sieves.
+    fn skip_cost(&self, source: Source, share: f64) -> f64 {
         match (source, &self.counts.words) {
             (Source::Words, Some(words)) => {
                 words.own as f64 * self.costs.skip + words.owners as f64 * self.costs.skip_owner
             }
+            (Source::Sieves, _) => self.counts.sieving() * share,
             _ => 0.0,
         }
     }
@@ -227,18 +229,26 @@ impl Planner<'_> {
     fn whole_cost(&self, source: Source) -> f64 {
         let each = if self.counts.is_ascending(source) { 1.0 } else { self.costs.scattered };
         let listed = self.counts.len(source) as f64;
-        listed * each + cost_of(self.word_test(Some(source), listed)) + self.others(Some(source), listed)
+        let sieving = if source == Source::Sieves { self.counts.sieving() } else { 0.0 };
+        sieving
+            + listed * each
+            + cost_of(self.word_test(Some(source), listed))
+            + self.others(Some(source), listed)
     }
 
-    /// The number of songs of `source` to test for `page`: in default order, those in the first window, or
-    /// those up to the end of the page.
+    /// The number of songs of `source` to test for `page`.
     fn tests(&self, source: Source, page: Page) -> f64 {
-        let share = match self.is_default {
+        self.counts.len(source) as f64 * self.share(source, page)
+    }
+
+    /// The share of the collection with the songs of `source` to test for `page`: in default order, the first window, or
+    /// the songs up to the end of the page.
+    fn share(&self, source: Source, page: Page) -> f64 {
+        match self.is_default {
             false => 1.0,
             true if self.ends_early(source) => page.end() as f64 / self.counts.expected(),
             true => self.counts.window_share(page),
-        };
-        self.counts.len(source) as f64 * share
+        }
     }
 
     /// Whether a source lists its songs in the order of the answer, so that the page ends the listing.
@@ -248,7 +258,10 @@ impl Planner<'_> {
 
     /// The cheapest test of songs for the words, unless the words list the songs, and its cost.
     fn word_test(&self, listed: Option<Source>, tests: f64) -> Option<(WordLookup, f64)> {
-        let words = self.counts.words.filter(|_| listed != Some(Source::Words))?;
+        let mut words = self.counts.words.filter(|_| listed != Some(Source::Words))?;
+        if listed == Some(Source::Sieves) {
+            words.sieve = None;
+        }
         Some(self.costs.of(self.counts, listed).word_lookup(&words, tests))
     }
 
@@ -265,8 +278,8 @@ impl Costs {
     /// songs are neighbours.
     pub(super) fn of(&self, counts: &Counts, listed: Option<Source>) -> Costs {
         match counts.others().next().and(listed) {
-            None => *self,
-            Some(_) => Costs { names: self.names_apart, own: self.own_apart, ..*self },
+            None if listed != Some(Source::Sieves) => *self,
+            _ => Costs { names: self.names_apart, own: self.own_apart, ..*self },
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::counts::Source;
 use super::first::First;
 use super::lookup::ALL;
-use super::matching::{Matching, Test};
+use super::matching::{CHUNK, CHUNK_MIN, Matching, Test};
 use super::plan::{COSTS, Listing, Plan, Walk, plan};
 use super::question::Page;
 use super::selection::Selection;
@@ -31,7 +31,7 @@ impl<'a> Matching<'_, 'a> {
     /// All songs that match, in default order.
     pub(super) fn whole(&self, listing: Listing) -> Selection<'a> {
         let source = listing.source;
-        if self.counts().only_source().is_some() {
+        if self.counts().only_source() == Some(source) {
             return self.all_of(source);
         }
         let mut songs = Vec::new();
@@ -91,7 +91,8 @@ impl<'a> Matching<'_, 'a> {
 
     /// A page in default order. It lists the first `window` songs of the collection and, if the page does not
     /// end among them, those behind. Where parts of the question exclude each other, it tests many more songs
-    /// than planned; the later windows then use the test that costs least for all of them.
+    /// than planned; the later windows then use the test that costs least for all of them. The words themselves take the
+    /// place of their sieves then: their list costs little for each song, and the sieves have many songs to test.
     pub(super) fn list_windows(
         &self,
         listing: Listing,
@@ -99,23 +100,29 @@ impl<'a> Matching<'_, 'a> {
         test: &Test<'_, '_>,
         window: usize,
     ) -> Vec<u32> {
-        let source = listing.source;
-        let mut first = First::new(page, !self.counts().is_ascending(source));
+        let mut source = listing.source;
+        let is_ascending = |source| self.counts().is_ascending(source);
+        // Words may list a song several times.
+        let mut first = First::new(page, !is_ascending(source) || source == Source::Sieves);
         let (mut for_rest, mut begin) = (None, 0);
         for end in [window, window.saturating_mul(WINDOW_GROWTH), self.counts().songs] {
             // A song's index is below their number, which fits.
             let window = begin..end.min(self.counts().songs) as u32;
             let test =
                 if begin == 0 { test } else { for_rest.get_or_insert_with(|| self.test_of_all(source)) };
+            let ends_early = listing.in_order && is_ascending(source);
             self.each_tested(source, &window, test, |songs| {
                 first.extend(songs.iter().map(|song| u64::from(*song)));
-                let is_last = listing.in_order && first.is_full();
+                let is_last = ends_early && first.is_full();
                 if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             if window.end as usize == self.counts().songs || first.is_full() {
                 break;
             }
             begin = window.end;
+            if source == Source::Sieves {
+                source = Source::Words;
+            }
         }
         first.into_page()
     }
@@ -128,11 +135,21 @@ impl<'a> Matching<'_, 'a> {
         page: Page,
         test: &Test<'_, '_>,
     ) -> Option<Vec<u32>> {
-        let songs = SortedWalk::new(order.clone()).take(most);
-        let list = match test.set_alone() {
-            Some(set) => page.of(songs.filter(|song| set.holds(*song))),
-            None => page.of(songs.filter(|song| test.holds(*song))),
-        };
+        let mut songs = SortedWalk::new(order.clone()).take(most);
+        let (mut list, mut chunk, mut room) = (Vec::new(), Vec::new(), CHUNK_MIN);
+        let mut skipped = 0;
+        while list.len() < page.limit {
+            chunk.extend(songs.by_ref().take(room));
+            if chunk.is_empty() {
+                break;
+            }
+            test.retain(&mut chunk);
+            let skip = chunk.len().min(page.offset - skipped);
+            skipped += skip;
+            list.extend(chunk.drain(..).skip(skip));
+            room = (room * 2).min(CHUNK);
+        }
+        list.truncate(page.limit);
         let ended = list.len() == page.limit || most >= self.counts().songs;
         ended.then_some(list)
     }

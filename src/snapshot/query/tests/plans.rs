@@ -45,6 +45,12 @@ impl Counts {
         }
     }
 
+    /// The same words, whose stored beginning has this share of the songs.
+    fn sieved(mut self, share: f64) -> Counts {
+        self.words.iter_mut().for_each(|words| words.sieve = Some(share));
+        self
+    }
+
     fn in_default_order(self, limit: usize, offset: usize) -> Plan {
         plan(&COSTS, &self, true, Some(Page { limit, offset }))
     }
@@ -320,4 +326,16 @@ fn tests_cost_otherwise_for_songs_that_stand_apart() {
     let apart = Costs { names: COSTS.names_apart, own: COSTS.own_apart, ..COSTS };
     assert_eq!(COSTS.of(&two, Some(Source::Words)), apart);
     assert_eq!((COSTS.of(&two, None), COSTS.of(&one, Some(Source::Words))), (COSTS, COSTS));
+}
+
+#[test]
+fn frequent_words_are_listed_by_their_sieve_in_order() {
+    let words = |own| Counts { songs: 1_000_000, ..counts() }.words(own, own, 0);
+    let by_sieve = Plan::List(in_order(Source::Sieves, OWN_NAME), page(20));
+    assert_eq!(words(20_000).sieved(0.03).in_default_order(20, 0), by_sieve);
+    let by_words = Plan::List(listing(Source::Words, None), page(20));
+    // Few songs cost less to list, and a coarse sieve has too many to test.
+    assert_eq!(words(1_000).sieved(0.03).in_default_order(20, 0), by_words);
+    assert_eq!(words(20_000).sieved(0.9).in_default_order(20, 0), by_words);
+    assert_eq!(words(20_000).in_default_order(20, 0), by_words);
 }
