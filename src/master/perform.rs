@@ -301,6 +301,9 @@ impl Shell {
         let reload = self.scans.judge(ending, arbiter.reload_generation(), self.generations.logger());
         // If an operator has drained the workers, only SIGHUP brings them back.
         let reload = reload && arbiter.state() != State::Drained;
+        if reload {
+            self.rows_are_stored(arbiter);
+        }
         Vec::from_iter(reload.then_some(Event::Wished(Wish::Reload)))
     }
 

@@ -76,8 +76,10 @@ impl Shell {
                     false => before,
                 };
                 let is_patience_over = self.freshness.is_patience_over(now);
-                // Rows may differ without a revision: a reload that was wished reads all of them.
-                let since = before.since.filter(|_| self.freshness.only_asks(generation));
+                // Rows may differ without a revision: a reload that was wished reads all of them. So does the next try
+                // for a scan's rows, as the log may be the fault.
+                let by_log = self.freshness.only_asks(generation) && !self.scans.is_overdue(generation);
+                let since = before.since.filter(|_| by_log);
                 let before = Before { is_patience_over, since, ..before };
                 Loader::start(generation, &of.config, &of.logs.log, first, before)?
             }
@@ -209,6 +211,7 @@ impl Shell {
         {
             self.freshness.substitutes(false);
             self.freshness.serves(version(&loaded.contents), now);
+            self.scans.rows_serve(number);
             return Event::Unchanged;
         }
         let served = match loaded.work {

@@ -98,8 +98,8 @@ impl Shell {
         self.freshness.due().filter(|_| may)
     }
 
-    /// A scan asks for a reload that serves its rows, which begins next. One that has to wait may come together with
-    /// others, which ask for more.
+    /// A scan, by this server or by another program, asks for a reload that serves its rows, which begins next. One that
+    /// has to wait may come together with others, which ask for more.
     pub(crate) fn rows_are_stored(&mut self, arbiter: &Arbiter) {
         if arbiter.state() == State::Serving && !arbiter.is_making() {
             self.freshness.rows_are_stored(arbiter.reload_generation());

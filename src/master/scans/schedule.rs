@@ -187,8 +187,19 @@ impl Scans {
     /// interval.
     pub(crate) fn schedule(&mut self, number: u64, every: Option<Duration>, scope: Scope, board: &Board) {
         self.schedule.configure(every, scope, Instant::now());
-        self.owed.take_if(|owed| *owed <= number);
+        self.rows_serve(number);
         self.publish_next(board);
+    }
+
+    /// Notes that the rows that were read for generation `number` serve, by it or, as they are the same, by the one
+    /// before it.
+    pub(crate) fn rows_serve(&mut self, number: u64) {
+        self.owed.take_if(|owed| *owed <= number);
+    }
+
+    /// Whether an earlier generation than `number` was to serve stored rows, and has not: its load has failed.
+    pub(crate) fn is_overdue(&self, number: u64) -> bool {
+        self.owed.is_some_and(|owed| owed < number)
     }
 
     /// Notes that the database may hold rows that are not served: a reload follows the next successful scan,
@@ -304,9 +315,12 @@ mod tests {
         assert!(!scans.judge(&ending(Err(Reason::new("cut off")), true), 5, &log), "failed");
         assert!(scans.judge(&ending(Ok(Scanned::default()), false), 6, &log), "owed by the one before");
         scans.schedule(4, None, Scope::default(), board);
-        assert_eq!(scans.owed, Some(5));
+        assert_eq!((scans.owed, scans.is_overdue(5), scans.is_overdue(6)), (Some(5), false, true));
         scans.schedule(5, None, Scope::default(), board);
-        assert!(!scans.judge(&ending(Ok(Scanned::default()), false), 6, &log));
+        assert!(!scans.judge(&ending(Ok(Scanned::default()), false), 6, &log) && !scans.is_overdue(6));
+        assert!(scans.judge(&ending(Ok(Scanned::default()), true), 6, &log));
+        scans.rows_serve(6);
+        assert!(!scans.judge(&ending(Ok(Scanned::default()), false), 7, &log), "generation 5 has its rows");
     }
 
     #[test]
