@@ -346,6 +346,15 @@ fn loader_gives_way_only_to_workers_that_serve() {
         let mut fields = stat.rsplit(')').next().expect("fields behind the name").split_whitespace();
         fields.nth(16).expect("a priority").parse().expect("a number")
     };
+    // Of a kernel that has slices of processes (Linux 6.12) and shows them.
+    let slice = |pid: nix::unistd::Pid| {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
+        let numbers: Vec<u32> = release.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
+        let sched =
+            fs::read_to_string(format!("/proc/{pid}/sched")).ok().filter(|_| *numbers >= [6, 12][..])?;
+        let line = sched.lines().find(|line| line.starts_with("se.slice"))?;
+        line.rsplit(' ').next().expect("a slice").parse::<u64>().ok()
+    };
     let setup = Setup::with(&collection(2));
     let held = lock(&setup.path("avalon.sqlite"));
     let server = setup.spawn();
@@ -362,9 +371,11 @@ fn loader_gives_way_only_to_workers_that_serve() {
     server.signal(Signal::SIGHUP);
     let loader = server.wait_loader();
     eventually("the loader is nicer", || (nice(loader) == (master + 10).min(19)).then_some(()));
+    assert_eq!(slice(loader), slice(server.pid()).map(|_| 100_000_000));
     drop(held);
     server.wait_log("generation 2 serves on ");
-    assert!(server.wait_workers(2).iter().all(|worker| nice(*worker) == master));
+    let has_turns = |worker| nice(worker) == master && slice(worker) == slice(server.pid());
+    assert!(server.wait_workers(2).into_iter().all(has_turns));
     server.assert_clean_shutdown();
 }
 

@@ -91,8 +91,8 @@ impl<'a> Matching<'_, 'a> {
 
     /// A page in default order. It lists the first `window` songs of the collection and, if the page does not
     /// end among them, those behind. Where parts of the question exclude each other, it tests many more songs
-    /// than planned; the later windows then use the test that costs least for all of them. The words themselves take the
-    /// place of their sieves then: their list costs little for each song, and the sieves have many songs to test.
+    /// than planned; the later windows then use the test that costs least for all of them. In the last window the
+    /// words take the place of their sieves: their list costs little for each song, and sieves have many songs to test.
     pub(super) fn list_windows(
         &self,
         listing: Listing,
@@ -108,21 +108,25 @@ impl<'a> Matching<'_, 'a> {
         for end in [window, window.saturating_mul(WINDOW_GROWTH), self.counts().songs] {
             // A song's index is below their number, which fits.
             let window = begin..end.min(self.counts().songs) as u32;
-            let test =
-                if begin == 0 { test } else { for_rest.get_or_insert_with(|| self.test_of_all(source)) };
+            let is_rest = window.end as usize == self.counts().songs;
+            if source == Source::Sieves && begin > 0 && is_rest {
+                source = Source::Words;
+            }
+            let test = if begin == 0 || source == Source::Sieves {
+                test
+            } else {
+                for_rest.get_or_insert_with(|| self.test_of_all(source))
+            };
             let ends_early = listing.in_order && is_ascending(source);
             self.each_tested(source, &window, test, |songs| {
                 first.extend(songs.iter().map(|song| u64::from(*song)));
                 let is_last = ends_early && first.is_full();
                 if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
-            if window.end as usize == self.counts().songs || first.is_full() {
+            if is_rest || first.is_full() {
                 break;
             }
             begin = window.end;
-            if source == Source::Sieves {
-                source = Source::Words;
-            }
         }
         first.into_page()
     }
