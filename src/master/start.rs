@@ -30,6 +30,7 @@ use crate::master::processes::signals::Signals;
 use crate::master::processes::writers::Writers;
 use crate::master::scans::schedule::Scans;
 use crate::telemetry::sentry;
+use crate::worker::let_others_first;
 
 /// The parts that a master needs before it can report and handle any failure.
 pub(crate) struct Prepared {
@@ -53,6 +54,9 @@ impl Prepared {
         let signals = Signals::block(nohup).map_err(|source| {
             (ExitCode::Failure, MasterError::System { what: "signals cannot be received", source })
         })?;
+        // Workers that serve and their clients need not wait while the master or a child of it works, or a new worker
+        // boots. All succeeds without.
+        let _ = let_others_first();
         let writers = Writers::default();
         let logs = Logs::open(config, &writers, START_PATIENCE);
         let logs = logs.map_err(|error| (ExitCode::Configuration, error))?;

@@ -28,8 +28,8 @@ pub use life::drain::Ending;
 pub use life::handout::{Giver, Taker, way as handout_way};
 pub use life::memory::Memory;
 pub use life::retirement::Cause;
+pub use life::scheduling::{give_way, let_others_first};
 pub use life::signals::ending_signals;
-pub use life::time_slice::let_others_first;
 pub use request::accepts;
 pub use shown::status::{load, scan as scan_status, source as source_status};
 pub use watch::caller::Role;
@@ -42,8 +42,8 @@ use life::entrance::Entrance;
 use life::handout::{Handout, Handouts};
 use life::proof;
 use life::retirement::Retirement;
+use life::scheduling;
 use life::signals::{Signals, Wish};
-use life::time_slice;
 use request::listing::Lists;
 use request::request_id::RequestIds;
 use request::service::Service;
@@ -108,6 +108,8 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (access_log, log) = (self.access_log.clone(), self.log.clone());
         let ending = runtime.block_on(self.serve());
+        // At the exit the kernel takes milliseconds or more to free a snapshot that no other process has.
+        let _ = scheduling::give_way();
         // Threads that still block in accept end with the process. The remaining connections end
         // here, and their requests with them.
         runtime.shutdown_background();
@@ -121,8 +123,6 @@ impl Worker {
         if self.waits {
             proof::prove(&Arc::new(self.uncounted_service()?)).await?;
         }
-        // Without the call it goes on letting others first, and serves all the same.
-        let _ = time_slice::take_turns();
         let service = Arc::new(self.service());
         let mut handouts = Some(Handouts::of(self.handouts)?);
         let mut life = Life {
@@ -238,6 +238,8 @@ impl Life {
 
     /// Begins to accept connections.
     fn open(&mut self) -> io::Result<()> {
+        // Without the call it goes on letting others first, and serves all the same.
+        let _ = scheduling::take_turns();
         self.entrance.open(self.limits.connections, &self.service, &self.connections, self.log.logger())
     }
 

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rusqlite::Connection as Sqlite;
 
+use crate::harness::http::Connection;
 use crate::harness::server::{Server, Setup, collection};
 use crate::harness::{before_deadline, eventually};
 
@@ -130,6 +131,29 @@ fn children_hold_the_descriptors_they_need_and_no_others() {
     assert_workers(&server, new);
     kill(new, Signal::SIGTERM).expect("the new master");
     server.wait_log("the new master has gone again");
+}
+
+/// The last process that has a snapshot frees it, which takes time.
+#[test]
+fn master_leaves_a_former_snapshot_to_its_workers() {
+    let server = Setup::with(&collection(2000)).start();
+    let snapshots = |pid| kinds(&server, pid).iter().filter(|kind| kind.contains("avalon-snapshot")).count();
+    let mut slow = Connection::open(&server.address).expect("a connection");
+    slow.send(b"GET /avalon/songs HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    slow.first_byte().expect("the answer has begun");
+    let former = server.wait_workers(2);
+    Sqlite::open(server.path("avalon.sqlite"))
+        .and_then(|database| database.execute("UPDATE tracks SET track = track + 1", []))
+        .expect("a change");
+    server.reload();
+    let drains = eventually("one worker drains", || {
+        let workers = server.workers();
+        let mut drain = former.iter().filter(|worker| workers.contains(worker));
+        drain.next().copied().filter(|_| drain.next().is_none())
+    });
+    assert_eq!([server.pid(), drains].map(snapshots), [1, 1]);
+    slow.answer("GET").expect("the whole answer");
+    server.wait_workers(2);
 }
 
 #[test]

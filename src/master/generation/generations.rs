@@ -265,13 +265,17 @@ impl Generations {
         Ok(settings)
     }
 
-    /// Has this generation serve: addresses that it does not want close here, and its log is the master's.
+    /// Has this generation serve: addresses that it does not want close here, and its log is the master's. Of the others
+    /// only workers have the snapshot: the last of them frees it at its exit, which may take long, and not the master.
     pub(crate) fn promote(&mut self, number: u64) {
         self.current = Some(number);
         for (other, generation) in &mut self.by_number {
             match *other == number {
                 true => self.log = generation.logs.log.clone(),
-                false => generation.listeners.clear(),
+                false => {
+                    generation.listeners.clear();
+                    generation.served = None;
+                }
             }
         }
     }

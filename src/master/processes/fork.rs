@@ -99,10 +99,6 @@ impl<'a> FirstSteps<'a> {
     }
 }
 
-/// The nice value of a process that gives way to workers, relative to theirs. Under full load it still gets a
-/// tenth of a processor that workers want as well, so it makes progress.
-const NICE: i32 = 10;
-
 /// Forks a child that takes its first steps, runs `body` and exits with its code. The caller has blocked all
 /// signals.
 ///
@@ -209,13 +205,9 @@ fn leave(code: ExitCode) -> ! {
 
 fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
     close_all_but(&first.keep)?;
-    // Workers that serve and their clients need not wait while this one boots or works. The reload succeeds without.
-    let _ = crate::worker::let_others_first();
     if first.gives_way {
-        // This holds for the thread and all that it will start. Where the system forbids it (a filter of
-        // systemd, a container), the child gets an equal share of the processors, and the reload still
-        // succeeds.
-        let _ = rustix::process::nice(NICE);
+        // Where the system forbids it, the child gets an equal share of the processors, and the reload still succeeds.
+        let _ = crate::worker::give_way();
     }
     // New files get no more mode bits than the parent of the master allows.
     let inherited = umask(Mode::all());

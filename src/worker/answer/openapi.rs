@@ -2,6 +2,8 @@
 //!
 //! It leaves out status and metrics: to most clients they do not exist.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 use percent_encoding::{AsciiSet, utf8_percent_encode};
@@ -45,18 +47,35 @@ impl Document {
 
 /// The descriptions of a server.
 pub(in crate::worker) struct Description {
-    /// For programs.
-    pub(in crate::worker) openapi: Document,
-    /// For people.
-    pub(in crate::worker) page: Document,
+    request_path: String,
+    version: &'static str,
+    /// One for programs and one for people, made when a client first asks for one: that takes longer than the rest of a
+    /// worker's start.
+    documents: OnceLock<[Document; 2]>,
 }
 
 impl Description {
     /// The descriptions of a server of this version, whose endpoints are under `request_path`.
-    pub(in crate::worker) fn of(request_path: &str, version: &str) -> Self {
-        let openapi = describe(request_path, version);
-        let page = docs::page(&openapi);
-        Description { openapi: Document::of(openapi.to_string()), page: Document::of(page) }
+    pub(in crate::worker) fn of(request_path: &str, version: &'static str) -> Self {
+        Description { request_path: request_path.to_owned(), version, documents: OnceLock::new() }
+    }
+
+    /// The description for programs.
+    pub(in crate::worker) fn openapi(&self) -> &Document {
+        &self.documents()[0]
+    }
+
+    /// The description for people.
+    pub(in crate::worker) fn page(&self) -> &Document {
+        &self.documents()[1]
+    }
+
+    fn documents(&self) -> &[Document; 2] {
+        self.documents.get_or_init(|| {
+            let openapi = describe(&self.request_path, self.version);
+            let page = docs::page(&openapi);
+            [Document::of(openapi.to_string()), Document::of(page)]
+        })
     }
 }
 
@@ -344,7 +363,7 @@ mod tests {
         for (request_path, url) in [("/avalon", "/avalon"), ("/", "/"), ("/a/\u{e9} b", "/a/%C3%A9%20b")] {
             assert_eq!(describe(request_path, "1")["servers"][0]["url"], url);
         }
-        let tag = |version| Description::of("/avalon", version).openapi.tag.unwrap();
+        let tag = |version| Description::of("/avalon", version).openapi().tag.clone().unwrap();
         assert_eq!(tag("1"), tag("1"));
         assert_ne!(tag("1"), tag("2"));
     }

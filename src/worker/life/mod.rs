@@ -1,4 +1,4 @@
-//! The parts of a worker's life: its end, the messages of the master, its memory, its time slice.
+//! The parts of a worker's life: its end, the messages of the master, its memory, its share of the processors.
 
 pub(in crate::worker) mod drain;
 pub(in crate::worker) mod entrance;
@@ -6,5 +6,5 @@ pub(in crate::worker) mod handout;
 pub(in crate::worker) mod memory;
 pub(in crate::worker) mod proof;
 pub(in crate::worker) mod retirement;
+pub(in crate::worker) mod scheduling;
 pub(in crate::worker) mod signals;
-pub(in crate::worker) mod time_slice;

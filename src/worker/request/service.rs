@@ -179,11 +179,11 @@ impl Service {
                 return self.lists.entity(self.snapshot(), kind, id, request);
             }
             Endpoint::OpenApi => {
-                let Document { body, tag } = &self.description.openapi;
+                let Document { body, tag } = self.description.openapi();
                 return conditional(response::tagged(body.clone(), tag.clone()), request.headers());
             }
             Endpoint::Docs => {
-                let Document { body, tag } = &self.description.page;
+                let Document { body, tag } = self.description.page();
                 return conditional(response::page(body.clone(), tag.clone()), request.headers());
             }
             Endpoint::Page => return self.page(request.headers()),

@@ -289,7 +289,7 @@ fn unsafe_code_stands_only_where_the_architecture_says() {
         "snapshot/open/storage.rs",
         "title.rs",
         "worker/connection/interrupt.rs",
-        "worker/life/time_slice.rs",
+        "worker/life/scheduling.rs",
     ];
     for path in files(&src()) {
         let text = fs::read_to_string(&path).expect("a source in UTF-8");

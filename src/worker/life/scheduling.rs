@@ -1,6 +1,8 @@
-//! The time slice of a process: how long it keeps a processor while others wait for it.
+//! How much a process lets others go first: its time slice, which says how long it keeps a processor while others wait
+//! for it, and its nice value.
 
 use std::mem::size_of;
+use std::thread;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -9,15 +11,32 @@ use nix::libc;
 const LONGEST: u64 = 100_000_000;
 /// Stands for the kernel's own choice, which is some milliseconds.
 const DEFAULT: u64 = 0;
+/// The nice value of a process that gives way, relative to the value that it had. Under full load it still gets a tenth
+/// of a processor that workers want as well, so it makes progress.
+const NICE: i32 = 10;
+
+/// Lets others go first, and takes a smaller share of the processors from now on. This holds for the thread and its
+/// children.
+///
+/// # Errors
+/// The kernel or a filter of system calls refuses it (a filter of systemd, a container). The process then has its usual
+/// share.
+pub fn give_way() -> nix::Result<()> {
+    rustix::process::nice(NICE).map_err(errno)?;
+    let_others_first()
+}
 
 /// Lets processes with shorter slices go first: since Linux 6.12 one that wakes up takes the processor from this process
-/// at once, and need not wait for the end of the usual slice. The share of this process stays the same. What it forks
-/// and its new threads do the same.
+/// at once, and need not wait for the end of the usual slice. The share of this process stays the same. Its children and
+/// its new threads do the same.
 ///
 /// # Errors
 /// The kernel or a filter of system calls refuses it.
 pub fn let_others_first() -> nix::Result<()> {
-    set(LONGEST)
+    set(LONGEST)?;
+    // The slice that has begun keeps its length, so the process ends it.
+    thread::yield_now();
+    Ok(())
 }
 
 /// Takes the usual slice again.
@@ -31,8 +50,7 @@ pub(in crate::worker) fn take_turns() -> nix::Result<()> {
 #[allow(unsafe_code)]
 fn set(nanoseconds: u64) -> nix::Result<()> {
     // The call sets the nice value as well.
-    let nice =
-        rustix::process::getpriority_process(None).map_err(|error| Errno::from_raw(error.raw_os_error()))?;
+    let nice = rustix::process::getpriority_process(None).map_err(errno)?;
     let attributes = libc::sched_attr {
         size: u32::try_from(size_of::<libc::sched_attr>()).map_err(|_| Errno::E2BIG)?,
         sched_policy: 0,
@@ -47,10 +65,13 @@ fn set(nanoseconds: u64) -> nix::Result<()> {
     Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) }).map(drop)
 }
 
+fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::thread;
 
     use super::*;
 
