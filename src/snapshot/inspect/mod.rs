@@ -69,7 +69,7 @@ fn timings(snapshot: &Snapshot<'_>, text: &mut String) {
     let kind = Kind::Song;
     let _ = writeln!(text, "\n{:>12} {:<PLAN_WIDTH$} {:>10} query", "median us", "plan", "entities");
     for (name, query) in typical(snapshot) {
-        let plan = snapshot.plan(&query).to_string();
+        let plan = snapshot.way(&query);
         let mut times = Vec::with_capacity(RUNS);
         let (begin, mut entities) = (Instant::now(), 0);
         while times.len() < RUNS && (times.is_empty() || begin.elapsed() < TIME_MAX) {

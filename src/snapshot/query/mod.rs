@@ -1,10 +1,10 @@
 //! Answers questions with places in the tables, in order.
 //!
-//! Each layer imports only those before it: `question`; look-ups in the tables (`galloping`, `lookup`);
-//! orders and answers (`sorted`, `selection`, `first`, `sets`); the songs that match (`counts`, `words`,
-//! `matching`); the cheapest way to them (`plan`, `run`); albums, artists and genres that match, with their
-//! numbers of songs (`names`); and this file on top. No layer formats JSON or reads parameters, and only
-//! look-ups compare strings.
+//! Each layer imports only those before it: `question`; look-ups in the tables (`galloping`, `lookup`); orders and
+//! answers (`sorted`, `selection`, `first`, `sets`); pages from stored sets alone (`sieved`); the songs that match
+//! (`counts`, `words`, `matching`); the cheapest way to them (`plan`, `run`); albums, artists and genres that
+//! match, with their numbers of songs (`names`); and this file on top. No layer formats JSON or reads parameters,
+//! and only look-ups compare strings.
 
 mod counts;
 mod first;
@@ -17,6 +17,7 @@ mod question;
 mod run;
 mod selection;
 mod sets;
+mod sieved;
 mod sorted;
 mod words;
 
@@ -44,7 +45,10 @@ impl<'a> Snapshot<'a> {
     /// page, never on the size of the collection.
     pub fn select(&self, kind: Kind, query: &Query) -> Selection<'a> {
         match kind {
-            Kind::Song => self.select_songs(&COSTS, query),
+            Kind::Song => match self.sieved(query) {
+                Some(page) => Selection::List(page),
+                None => self.select_songs(&COSTS, query),
+            },
             Kind::Of(owner) => self.arrange(kind, self.names_matching(owner, query), query.order, query.page),
         }
     }
@@ -75,6 +79,11 @@ impl<'a> Snapshot<'a> {
         self.entities(kind).index_of(id.as_bytes())
     }
 
+    /// The page of songs, if it is in default order and stored sets alone lead to it.
+    fn sieved(&self, query: &Query) -> Option<Vec<u32>> {
+        self.songs_sorted(query.order).is_default().then(|| sieved::page(self, query))?
+    }
+
     fn select_songs(&self, costs: &Costs, query: &Query) -> Selection<'a> {
         let Some(matching) = Matching::of(self, query) else { return Selection::EMPTY };
         self.select_matching(costs, &matching, query)
@@ -102,7 +111,15 @@ impl<'a> Snapshot<'a> {
         self.arrange(Kind::Song, found, order, query.page)
     }
 
-    /// The plan for a question about songs.
+    /// The way to the songs of a question, in words.
+    pub(super) fn way(&self, query: &Query) -> String {
+        match self.sieved(query) {
+            Some(_) => "stored sets and names".to_owned(),
+            None => self.plan(query).to_string(),
+        }
+    }
+
+    /// The plan for a question about songs, if stored sets alone do not lead to the page.
     pub(super) fn plan(&self, query: &Query) -> Plan {
         self.plan_songs(&COSTS, query)
     }

@@ -12,7 +12,7 @@ use crate::snapshot::query::lookup::ALL;
 use crate::snapshot::query::matching::Matching;
 use crate::snapshot::query::plan::Listing;
 use crate::snapshot::query::words::WordMatches;
-use crate::snapshot::query::{Filter, Page, Query, Runs, Selection};
+use crate::snapshot::query::{COSTS, Filter, Page, Query, Runs, Selection, beginnings};
 use crate::snapshot::tests::snapshot_bytes;
 
 /// Songs that two artists of nearly one name have by turns; the first one is called as they are.
@@ -90,6 +90,53 @@ fn stored_sets_are_found_by_their_words() {
     for words in ["", "!", "qua", "quu", "zzz", "queen"] {
         assert!(snapshot.songs.set_of(words).is_none(), "{words}");
     }
+}
+
+#[test]
+fn stored_sets_alone_lead_to_a_page_of_frequent_words() {
+    let bytes = snapshot_bytes(&collection(400));
+    let snapshot = Snapshot::open(&bytes, Verify::Full).unwrap();
+    let query = |words: &str, limit, offset| Query {
+        beginnings: Some(beginnings(words)),
+        page: Some(Page { limit, offset }),
+        ..Query::default()
+    };
+    let places = |words, limit, offset| snapshot.sieved(&query(words, limit, offset));
+    let planned =
+        |query: &Query| Runs::new(snapshot.select_songs(&COSTS, query)).flatten().collect::<Vec<_>>();
+    for words in ["song quee", "son que", "song", "hits song", "queen song live", "quee hit son"] {
+        for (limit, offset) in [(1, 0), (20, 0), (9, 11), (64, 0), (1, 63)] {
+            let expected = planned(&query(words, limit, offset));
+            assert!(!expected.is_empty());
+            assert_eq!(places(words, limit, offset), Some(expected), "{words} {limit} {offset}");
+        }
+    }
+    let phrase = Query { words: Some("quee".to_owned()), ..query("", 20, 0) };
+    let phrase = Query { beginnings: None, ..phrase };
+    assert_eq!(snapshot.sieved(&phrase), Some(planned(&phrase)));
+    // A set that has the songs already; a word without a set; too many songs; none of the first ones matches.
+    for (words, limit, offset) in [
+        ("son", 20, 0),
+        ("song xylophone", 20, 0),
+        ("song quee", 65, 0),
+        ("song quee", 64, 1),
+        ("song quee", 0, 0),
+        ("song queens", 20, 0),
+        ("", 20, 0),
+    ] {
+        assert_eq!(places(words, limit, offset), None, "{words} {limit} {offset}");
+    }
+    let from = |change: fn(&mut Query)| {
+        let mut query = query("song quee", 20, 0);
+        change(&mut query);
+        snapshot.sieved(&query)
+    };
+    assert!(from(|query| query.order = Some((Field::Artist, Direction::Ascending))).is_some());
+    assert_eq!(from(|query| query.order = Some((Field::Artist, Direction::Descending))), None);
+    assert_eq!(from(|query| query.order = Some((Field::Year, Direction::Ascending))), None);
+    assert_eq!(from(|query| query.page = None), None);
+    assert_eq!(from(|query| query.id = Some(Uuid::nil())), None);
+    assert_eq!(from(|query| query.filters = vec![(Owner::Genre, Filter::LowerName("rock".into()))]), None);
 }
 
 #[test]

@@ -37,6 +37,9 @@ proptest! {
             let model = model_answer(&collection, question);
             let order = snapshot.songs_sorted(question.order);
             let shown = |page| shown(&snapshot, Kind::Song, Selection::List(page));
+            if let Some(page) = snapshot.sieved(&query) {
+                prop_assert_eq!(shown(page), model.clone(), "{:?} by stored sets", question);
+            }
             for source in matching.counts().sources() {
                 let in_order = order.is_default() && matching.counts().is_ascending(source);
                 for words in LOOKUPS.map(Some) {
