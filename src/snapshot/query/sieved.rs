@@ -27,7 +27,9 @@ const LOOKS_PER_MATCH: usize = 4;
 /// were looked at.
 pub(super) fn page(snapshot: &Snapshot<'_>, query: &Query) -> Option<Vec<u32>> {
     let page = query.page.filter(|page| page.limit > 0 && page.end() <= END_MAX)?;
-    if query.id.is_some() || !query.filters.is_empty() {
+    // Blank words match nothing.
+    let are_blank = query.beginnings.as_ref().is_some_and(Vec::is_empty);
+    if query.id.is_some() || !query.filters.is_empty() || are_blank {
         return None;
     }
     Sieved::of(snapshot, query)?.page(page)

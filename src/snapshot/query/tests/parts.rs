@@ -114,6 +114,8 @@ fn stored_sets_alone_lead_to_a_page_of_frequent_words() {
     let phrase = Query { words: Some("quee".to_owned()), ..query("", 20, 0) };
     let phrase = Query { beginnings: None, ..phrase };
     assert_eq!(snapshot.sieved(&phrase), Some(planned(&phrase)));
+    let with_blank = Query { beginnings: Some(Vec::new()), ..phrase };
+    assert_eq!((snapshot.sieved(&with_blank), planned(&with_blank)), (None, Vec::new()));
     // A set that has the songs already; a word without a set; too many songs; none of the first ones matches.
     for (words, limit, offset) in [
         ("son", 20, 0),
