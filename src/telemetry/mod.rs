@@ -2,7 +2,8 @@
 //!
 //! `log` may be started anywhere, also in the master: it has no thread and no state that a fork
 //! could duplicate. `sentry` (one thread, with a DSN) is started in a worker or another child,
-//! after the fork, and so is `statsd` (a buffer). `names` has the addresses of their hosts.
+//! after the fork, and so is `statsd` (a buffer). `names` has the addresses of their hosts. `notify_socket`
+//! is for messages to the service manager.
 
 mod access;
 mod access_format;
@@ -17,6 +18,7 @@ mod log;
 mod log_error;
 mod log_settings;
 pub mod names;
+pub mod notify_socket;
 mod output;
 mod percent;
 mod relay;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -108,6 +108,45 @@ fn reload_is_told_from_begin_to_end_and_so_is_its_failure() {
     assert!(line.starts_with("generation 2: 10 songs, 2 workers, stale data (last read "), "{line}");
     assert!(line.contains(" UTC); reload failed: "), "{line}");
     assert!(line.contains("avalon.sqlite"), "{line}");
+}
+
+/// Sends messages until the queue of the socket has no more room for anyone.
+fn fill(path: &std::path::Path) {
+    let sends = || {
+        let socket = UnixDatagram::unbound().expect("a socket");
+        socket.set_nonblocking(true).expect("a socket");
+        socket.connect(path).expect("connected");
+        std::iter::repeat_with(|| socket.send(b"X=1")).take_while(Result::is_ok).count()
+    };
+    // Each socket may send only so much itself.
+    while sends() > 0 {}
+}
+
+#[test]
+fn systemd_that_does_not_listen_holds_nothing_up() {
+    let (setup, notified) = notifying(Setup::with(&collection(2)));
+    let mut server = setup.start();
+    notified.until_stored();
+    fill(&server.path("notify"));
+    server.reload();
+    server.wait_log("generation 2 serves on ");
+    let victim = server.wait_workers(2)[0];
+    kill(victim, Signal::SIGKILL).expect("a worker");
+    eventually("another worker", || {
+        let workers = server.workers();
+        (workers.len() == 2 && !workers.contains(&victim)).then_some(())
+    });
+    assert_eq!(server.get("/avalon/songs").success().len(), 20);
+    // The messages that had no room come in their order, once there is room.
+    let heard = notified.until_ready();
+    assert_eq!(
+        heard.iter().filter(|said| said.get("X").is_none() && said.get("RELOADING").is_some()).count(),
+        1
+    );
+    notified.until("WATCHDOG=1", |said| said.get("WATCHDOG").is_some());
+    fill(&server.path("notify"));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_exit(), 0, "{}", server.log());
 }
 
 #[test]

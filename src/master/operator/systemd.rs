@@ -1,13 +1,14 @@
 //! Messages to systemd (sd_notify(3)): ready, reloading, stopping, a status line, signs of life, and the snapshot
 //! to keep for the next start. Without systemd nothing happens.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 use sd_notify::NotifyState;
 
 use crate::master::handover::inherited::SNAPSHOT;
+use crate::telemetry::notify_socket::NotifySocket;
 
 /// Additional time for a start, counted from each message that asks for more.
 const EXTENSION: Duration = Duration::from_secs(10);
@@ -17,6 +18,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 
 /// The connection to systemd.
 pub(crate) struct Systemd {
+    socket: NotifySocket,
     present: bool,
     /// Whether another master speaks to systemd, so that this one must not.
     silent: bool,
@@ -30,6 +32,7 @@ impl Systemd {
     /// Reads `NOTIFY_SOCKET` and `WATCHDOG_USEC`. The connection is silent as long as another master speaks.
     pub(crate) fn new(silent: bool) -> Self {
         Systemd {
+            socket: NotifySocket::default(),
             present: std::env::var_os("NOTIFY_SOCKET").is_some(),
             silent,
             watchdog: sd_notify::watchdog_enabled().map(|allowed| allowed / 2),
@@ -70,6 +73,8 @@ impl Systemd {
     /// Sends a sign of life, if one is due. `busy` asks for more time as well, for a start, a reload or a
     /// stop: the server's own time-outs limit those.
     pub(crate) fn alive(&mut self, now: Instant, busy: bool) {
+        // A new master speaks, but systemd may have had no room for the last words of this one.
+        self.socket.send_unsent();
         let usual = self.watchdog.unwrap_or(EXTENSION / 4);
         let pause = if busy { usual.min(BUSY_PAUSE) } else { usual };
         let is_due = self.last_sign.is_none_or(|last| now.saturating_duration_since(last) >= pause);
@@ -77,14 +82,17 @@ impl Systemd {
         if self.silent || !is_due {
             return;
         }
-        self.last_sign = Some(now);
-        if self.watchdog.is_some() {
-            self.tell(&[NotifyState::Watchdog]);
-        }
-        if busy {
-            self.tell(&[NotifyState::ExtendTimeoutUsec(
-                u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX),
-            )]);
+        let extension =
+            NotifyState::ExtendTimeoutUsec(u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX));
+        let states: Vec<_> = self
+            .watchdog
+            .map(|_| NotifyState::Watchdog)
+            .into_iter()
+            .chain(busy.then_some(extension))
+            .collect();
+        // Without room for it, the next round of the master tries again.
+        if !self.present || states.is_empty() || self.socket.send_now(&states) {
+            self.last_sign = Some(now);
         }
     }
 
@@ -115,19 +123,20 @@ impl Systemd {
     }
 
     /// Gives a snapshot to systemd for the next start, in place of the one before.
-    pub(crate) fn keep(&self, snapshot: &OwnedFd) {
-        if !self.present || self.silent {
-            return;
-        }
+    pub(crate) fn keep(&mut self, snapshot: &OwnedFd) {
         self.tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(SNAPSHOT)]);
         let store = [NotifyState::FdStore, NotifyState::FdName(SNAPSHOT), NotifyState::Custom("FDPOLL=0")];
-        let _ = sd_notify::notify_with_fds(&store, &[snapshot.as_fd()]);
+        self.tell_with(&store, Some(snapshot.as_fd()));
+    }
+
+    fn tell(&mut self, states: &[NotifyState<'_>]) {
+        self.tell_with(states, None);
     }
 
     /// Sends a message. The server works without a manager that listens.
-    fn tell(&self, states: &[NotifyState<'_>]) {
+    fn tell_with(&mut self, states: &[NotifyState<'_>], fd: Option<BorrowedFd<'_>>) {
         if self.present && !self.silent {
-            let _ = sd_notify::notify(states);
+            self.socket.send(states, fd);
         }
     }
 }
@@ -140,7 +149,8 @@ mod tests {
 
     /// A line to no systemd, of a unit that wants a sign of life every four seconds.
     fn systemd(silent: bool) -> Systemd {
-        Systemd { present: false, silent, watchdog: Some(2 * SECOND), last_sign: None, status: String::new() }
+        let (socket, status, watchdog) = (NotifySocket::default(), String::new(), Some(2 * SECOND));
+        Systemd { socket, present: false, silent, watchdog, last_sign: None, status }
     }
 
     #[test]

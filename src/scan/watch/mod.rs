@@ -29,6 +29,7 @@ use super::shown::shown;
 use super::{Account, Interrupt, Job, Progress, Report, ScanError, roots};
 use crate::cli::chain;
 use crate::database::DatabaseError;
+use crate::telemetry::notify_socket::NotifySocket;
 use batch::Batch;
 use dirty::{Dirty, Names};
 use once::Told;
@@ -60,7 +61,7 @@ pub struct Watching {
 pub fn watch(job: &Job, watching: &Watching, interrupt: &Interrupt, log: &Logger) -> ScanError {
     let farewell = log.clone();
     interrupt.set_farewell(move |signal| {
-        let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("ending")]);
+        NotifySocket::default().send_now(&[NotifyState::Stopping, NotifyState::Status("ending")]);
         info!(farewell, "avalon-scan: ended by {signal}");
     });
     match Watcher::start(job, watching, interrupt, log) {
@@ -113,6 +114,7 @@ struct Watcher<'a> {
     is_complete: bool,
     /// Whether the watch has told systemd that it is ready.
     is_ready: bool,
+    notify_socket: NotifySocket,
     /// Whether the log has reported the lack of watches.
     is_short: bool,
 }
@@ -161,6 +163,7 @@ impl<'a> Watcher<'a> {
             songs: 0,
             is_complete: false,
             is_ready: false,
+            notify_socket: NotifySocket::default(),
             is_short: false,
         })
     }
@@ -168,6 +171,7 @@ impl<'a> Watcher<'a> {
     /// Waits for the next work, and does it.
     fn turn(&mut self) -> Result<(), ScanError> {
         self.interrupt.rest();
+        self.notify_socket.send_unsent();
         let is_due = self.wait();
         let now = Instant::now();
         let is_poll = self.next_poll.is_some_and(|poll| poll <= now);
@@ -419,13 +423,12 @@ impl<'a> Watcher<'a> {
             status += &format!("; {} places could not be reached", self.trouble.unreachable);
         }
         let status = NotifyState::Status(&status);
-        // The watch goes on even if systemd does not listen.
-        let _ = if self.is_ready {
-            sd_notify::notify(&[status])
+        if self.is_ready {
+            self.notify_socket.send(&[status], None);
         } else {
             info!(self.log, "Watching {} folders", self.tree.watched());
-            sd_notify::notify(&[NotifyState::Ready, status])
-        };
+            self.notify_socket.send(&[NotifyState::Ready, status], None);
+        }
         self.is_ready = true;
     }
 }
