@@ -3,10 +3,15 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{eventually, free_port, http};
+use super::{DEADLINE, free_port, http};
+
+/// Most attempts to start it.
+const TRIES: u32 = 4;
 
 const KEYS: &str = r#"{"identities": [{"name": "avalon", "credentials": [{"accessKey": "AKEY",
     "secretKey": "se/c+ret"}], "actions": ["Admin", "Read", "Write", "List"]}]}"#;
@@ -19,7 +24,25 @@ pub(crate) struct Seaweed {
 }
 
 impl Seaweed {
+    /// A store that answers. Another process may take one of its many ports before it does: it then gets others.
     pub(crate) fn start() -> Seaweed {
+        let started = (0..TRIES).find_map(|_| {
+            let mut store = Seaweed::spawn();
+            let begin = Instant::now();
+            while store.process.try_wait().expect("a child").is_none() && begin.elapsed() < DEADLINE / TRIES {
+                let connection = http::Connection::open(&format!("http://{}", store.address()));
+                let answer = connection.ok().and_then(|mut connection| connection.get("/").ok());
+                if answer.is_some_and(|answer| answer.status == 403) {
+                    return Some(store);
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+            None
+        });
+        started.expect("SeaweedFS answers")
+    }
+
+    fn spawn() -> Seaweed {
         let folder = tempfile::tempdir().expect("a folder");
         let keys = folder.path().join("keys.json");
         fs::write(&keys, KEYS).expect("a file");
@@ -40,12 +63,7 @@ impl Seaweed {
         let log = fs::File::create(folder.path().join("log")).expect("a file");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
         let process = command.spawn().expect("weed starts");
-        let store = Seaweed { _folder: folder, process, port };
-        eventually("SeaweedFS", || {
-            let mut connection = http::Connection::open(&format!("http://{}", store.address())).ok()?;
-            connection.get("/").ok().filter(|answer| answer.status == 403)
-        });
-        store
+        Seaweed { _folder: folder, process, port }
     }
 
     pub(crate) fn address(&self) -> String {
