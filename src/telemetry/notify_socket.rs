@@ -37,6 +37,10 @@ impl NotifySocket {
     pub fn send(&mut self, states: &[NotifyState<'_>], fd: Option<BorrowedFd<'_>>) {
         // A message without its descriptor would say nothing.
         let Ok(fd) = fd.map(|fd| fd.try_clone_to_owned()).transpose() else { return };
+        if fd.is_some() {
+            // It replaces the descriptors before it, which would hold the memory of former snapshots.
+            self.unsent.retain(|message| message.fd.is_none());
+        }
         self.unsent.push_back(Message { text: text(states), fd });
         if self.unsent.len() > UNSENT_MAX {
             self.unsent.pop_front();

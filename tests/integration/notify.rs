@@ -128,15 +128,21 @@ fn systemd_that_does_not_listen_holds_nothing_up() {
     let mut server = setup.start();
     notified.until_stored();
     fill(&server.path("notify"));
-    server.reload();
-    server.wait_log("generation 2 serves on ");
+    for artists in 3..6 {
+        server.store(artists);
+        server.reload();
+    }
+    let files = fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("a master");
+    let targets = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    let snapshots = targets.filter(|target| target.to_string_lossy().contains("avalon-snapshot")).count();
+    assert_eq!(snapshots, 2, "the served snapshot, and the newest one for systemd");
     let victim = server.wait_workers(2)[0];
     kill(victim, Signal::SIGKILL).expect("a worker");
     eventually("another worker", || {
         let workers = server.workers();
         (workers.len() == 2 && !workers.contains(&victim)).then_some(())
     });
-    assert_eq!(server.get("/avalon/songs").success().len(), 20);
+    assert_eq!(server.get("/avalon/songs").success().len(), 50);
     // The messages that had no room come in their order, once there is room.
     let heard = notified.until_ready();
     assert_eq!(
