@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use crate::control::{ctl_ok, status};
 use crate::harness::eventually;
 use crate::harness::http;
-use crate::harness::notify::{Notified, Said};
+use crate::harness::notify::{Notified, Said, fill};
 use crate::harness::server::{Server, Setup, collection};
 
 /// A server that believes in a systemd, with a watchdog of a second.
@@ -108,18 +108,6 @@ fn reload_is_told_from_begin_to_end_and_so_is_its_failure() {
     assert!(line.starts_with("generation 2: 10 songs, 2 workers, stale data (last read "), "{line}");
     assert!(line.contains(" UTC); reload failed: "), "{line}");
     assert!(line.contains("avalon.sqlite"), "{line}");
-}
-
-/// Sends messages until the queue of the socket has no more room for anyone.
-fn fill(path: &std::path::Path) {
-    let sends = || {
-        let socket = UnixDatagram::unbound().expect("a socket");
-        socket.set_nonblocking(true).expect("a socket");
-        socket.connect(path).expect("connected");
-        std::iter::repeat_with(|| socket.send(b"X=1")).take_while(Result::is_ok).count()
-    };
-    // Each socket may send only so much itself.
-    while sends() > 0 {}
 }
 
 #[test]

@@ -99,6 +99,18 @@ impl Notified {
     }
 }
 
+/// Sends messages until the queue of the socket has no more room for anyone.
+pub(crate) fn fill(path: &Path) {
+    let sends = || {
+        let socket = UnixDatagram::unbound().expect("a socket");
+        socket.set_nonblocking(true).expect("a socket");
+        socket.connect(path).expect("connected");
+        std::iter::repeat_with(|| socket.send(b"X=1")).take_while(Result::is_ok).count()
+    };
+    // Each socket may send only so much itself.
+    while sends() > 0 {}
+}
+
 #[allow(unsafe_code)]
 fn own(fd: std::os::fd::RawFd) -> OwnedFd {
     // SAFETY: the kernel has just made this descriptor for us, and no other code knows of it.

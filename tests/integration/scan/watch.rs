@@ -13,7 +13,7 @@ use nix::unistd::{Pid, Uid};
 use rusqlite::Connection;
 
 use super::{Home, good_song, id};
-use crate::harness::notify::Notified;
+use crate::harness::notify::{Notified, fill};
 use crate::harness::server::Setup;
 use crate::harness::{DEADLINE, alone, eventually};
 
@@ -428,6 +428,20 @@ fn a_signal_ends_it_within_a_second() {
         watch.notified.until("STOPPING=1", |said| said.get("STOPPING") == Some("1"));
         assert_eq!(watch.count_log(&format!("ended by {signal}")), 1, "{}", watch.log());
     }
+}
+
+#[test]
+fn a_systemd_that_does_not_listen_holds_nothing_up() {
+    let home = Home::new();
+    let first = home.add("first/song.mp3");
+    let mut watch = Watch::start(&home);
+    fill(&home.path("notify"));
+    let second = home.add("second/song.mp3");
+    watch.wait_songs(&[first.clone(), second.clone()]);
+    let third = home.add("third/song.mp3");
+    watch.wait_songs(&[first, second, third]);
+    let (code, _) = watch.end(Signal::SIGTERM);
+    assert_eq!(code, Some(0), "{}", watch.log());
 }
 
 /// A root that is not there when it starts, as before a disk is mounted at boot.
