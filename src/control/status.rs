@@ -216,9 +216,9 @@ pub struct WorkerStatus {
     pub requests_per_second: f64,
     /// The request that it is working on, if known.
     pub request: Option<String>,
-    /// Memory that no other process shares.
+    /// Memory that is neither file nor shared memory, in bytes.
     pub memory_private: Option<u64>,
-    /// Memory that other processes share.
+    /// Files and shared memory, the parts of the snapshot that were read included, in bytes.
     pub memory_shared: Option<u64>,
 }
 

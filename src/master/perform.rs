@@ -5,6 +5,7 @@ mod source;
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -32,6 +33,10 @@ use crate::master::processes::errands::{Errand, Errands};
 use crate::master::scans::schedule::{Ending, Scans};
 use crate::scoreboard::RestartCause;
 
+/// Time before each action for the requests under way: an action takes a good part of a millisecond, and a client or a
+/// worker that shares its processor waits.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// The components of a master. Each owns its state and its descriptors; the shell connects them.
 pub(crate) struct Shell {
     pub(crate) generations: Generations,
@@ -55,6 +60,9 @@ pub(crate) struct Shell {
 impl Shell {
     /// Performs an action, and returns the event that answers it, if there is one.
     pub(crate) fn perform(&mut self, action: Action, arbiter: &Arbiter, now: Instant) -> Option<Event> {
+        if self.generations.current().is_some() {
+            thread::sleep(PAUSE);
+        }
         match action {
             Action::Configure { generation } => {
                 let begun = self.begin_configuration(generation, arbiter).map_err(Reason::from);

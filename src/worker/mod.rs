@@ -28,7 +28,7 @@ pub use life::drain::Ending;
 pub use life::handout::{Giver, Taker, way as handout_way};
 pub use life::memory::Memory;
 pub use life::retirement::Cause;
-pub use life::scheduling::{give_way, let_others_first};
+pub use life::scheduling::{give_way, let_others_first, pause, take_turns};
 pub use life::signals::ending_signals;
 pub use request::accepts;
 pub use shown::status::{load, scan as scan_status, source as source_status};

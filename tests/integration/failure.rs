@@ -11,6 +11,7 @@ use rusqlite::Connection as Sqlite;
 use crate::harness::cgroup::Group;
 use crate::harness::eventually;
 use crate::harness::http::Connection;
+use crate::harness::scheduling::{BATCH, OTHER, nice, policy, slice};
 use crate::harness::server::{Server, Setup, collection};
 use crate::harness::small_disk::SmallDisk;
 
@@ -341,20 +342,6 @@ fn killed_loader_ends_a_start_with_4_and_changes_nothing_at_a_reload() {
 
 #[test]
 fn loader_gives_way_only_to_workers_that_serve() {
-    let nice = |pid: nix::unistd::Pid| -> i64 {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-        let mut fields = stat.rsplit(')').next().expect("fields behind the name").split_whitespace();
-        fields.nth(16).expect("a priority").parse().expect("a number")
-    };
-    // Of a kernel that has slices of processes (Linux 6.12) and shows them.
-    let slice = |pid: nix::unistd::Pid| {
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
-        let numbers: Vec<u32> = release.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
-        let sched =
-            fs::read_to_string(format!("/proc/{pid}/sched")).ok().filter(|_| *numbers >= [6, 12][..])?;
-        let line = sched.lines().find(|line| line.starts_with("se.slice"))?;
-        line.rsplit(' ').next().expect("a slice").parse::<u64>().ok()
-    };
     let setup = Setup::with(&collection(2));
     let held = lock(&setup.path("avalon.sqlite"));
     let server = setup.spawn();
@@ -374,9 +361,10 @@ fn loader_gives_way_only_to_workers_that_serve() {
     let usual = slice(nix::unistd::getpid());
     let longest = usual.map(|_| 100_000_000);
     assert_eq!([slice(server.pid()), slice(loader)], [longest, longest]);
+    assert_eq!([policy(server.pid()), policy(loader)], [BATCH, BATCH]);
     drop(held);
     server.wait_log("generation 2 serves on ");
-    let has_turns = |worker| nice(worker) == master && slice(worker) == usual;
+    let has_turns = |worker| nice(worker) == master && slice(worker) == usual && policy(worker) == OTHER;
     assert!(server.wait_workers(2).into_iter().all(has_turns));
     server.assert_clean_shutdown();
 }

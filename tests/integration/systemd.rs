@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use crate::harness::eventually;
 use crate::harness::http;
 use crate::harness::load::{Load, Plan, status_200};
+use crate::harness::scheduling::{BATCH, OTHER, policy};
 use crate::harness::server::collection;
 use crate::harness::systemd_box::{self, Scenario, sh, sh_ok, show};
 
@@ -325,6 +326,11 @@ impl Machine {
                 Some(sh("avalonctl status")).filter(|(code, _)| *code == 0)
             });
             wait_status("generation 1: 40 songs, 3 workers");
+            // The unit's filter of system calls allows it, and the new master has not inherited it.
+            let (masters, workers): (Vec<Pid>, Vec<Pid>) =
+                processes().into_iter().partition(|pid| *pid == main_pid());
+            assert!(masters.into_iter().all(|master| policy(master) == BATCH));
+            assert!(workers.into_iter().all(|worker| policy(worker) == OTHER));
         }
         // One that fails.
         let before = main_pid();

@@ -19,7 +19,7 @@ use crate::scoreboard::{Dismissal, Scoreboard, Slot};
 use crate::snapshot;
 use crate::telemetry::sentry::{self, Lookup};
 use crate::title;
-use crate::worker::{Cause, Ending, Giver, Notice, Taker, Worker, ending_signals, handout_way};
+use crate::worker::{Cause, Ending, Giver, Notice, Taker, Worker, ending_signals, handout_way, pause};
 
 /// The workers, by process.
 pub(crate) struct Workers {
@@ -157,11 +157,15 @@ impl Workers {
         for Way { giver, owed, .. } in self.ways.values_mut() {
             owed.names = still_owed(owed.names, || giver.names());
             owed.snapshot = still_owed(owed.snapshot, || {
+                pause();
                 newest.map_or(Ok(()), |newest| giver.snapshot(newest.snapshot.as_fd()))
             });
         }
         for Way { giver, owed, .. } in self.ways.values_mut() {
-            owed.turn = still_owed(owed.turn, || giver.turn());
+            owed.turn = still_owed(owed.turn, || {
+                pause();
+                giver.turn()
+            });
         }
     }
 }
@@ -190,15 +194,19 @@ fn serve(
     slot: &'static Slot,
 ) -> ExitCode {
     let Parts { listeners, snapshot, messages, taker, waits, master } = parts;
+    // While others serve, no step of a boot takes a processor for more than some tenths of a millisecond.
+    let let_others_run: fn() = if waits { pause } else { || {} };
+    let_others_run();
     let log = of.logs.log.for_process(&format!("worker {number}"));
     of.logs.access_log.iter().for_each(|access_log| access_log.forked());
     if of.config.sandbox {
-        match sandbox::confine() {
+        match sandbox::confine(let_others_run) {
             Ok(how) => debug!(log.logger(), "confined"; "how" => how),
             // It serves all the same: the kernel may not know of it.
             Err(error) => warn!(log.logger(), "the worker is not fully confined: {}", error),
         }
     }
+    let_others_run();
     let _sentry = sentry::start(&of.config.sentry, "worker", Some(generation), Some(number), Lookup::Known);
     slot.claim(std::process::id(), generation);
     let worker = snapshot::open_sealed(&snapshot).map(|snapshot| Worker {

@@ -18,6 +18,7 @@ use crate::master::handover::letter::{Letter, VARIABLE, descriptors};
 use crate::master::handover::listeners::Listener;
 use crate::master::processes::dispositions::restore_faults;
 use crate::master::processes::fork::{fork_only, own_pid};
+use crate::worker::take_turns;
 
 /// Variables in which systemd names one process by its number, so that they do not apply to the new master.
 const NOT_PASSED_ON: [&str; 4] = [VARIABLE, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
@@ -87,6 +88,8 @@ impl Invocation {
             .map(|(name, value)| CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()));
         let variables = variables.collect::<Result<Vec<_>, _>>()?;
         restore_faults();
+        // It lets others go first by itself. All succeeds without.
+        let _ = take_turns();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         execve(&program, &arguments, &variables)?;
         Ok(())

@@ -1,10 +1,8 @@
 //! The status of a master and its workers.
 
-use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use nix::unistd::Pid;
 use slog::{Logger, info, warn};
 
 use crate::control::{
@@ -17,7 +15,7 @@ use crate::master::generation::freshness::Freshness;
 use crate::master::generation::generations::{Generation, Generations};
 use crate::master::processes::fork::own_pid;
 use crate::scoreboard::Scoreboard;
-use crate::worker::{Role, load, scan_status, source_status};
+use crate::worker::{Memory, Role, load, scan_status, source_status};
 
 /// The time and the result of the last attempt to make a generation.
 pub(crate) type Ended = (SystemTime, Result<(), Reason>);
@@ -89,7 +87,7 @@ impl View<'_> {
     fn worker(&self, worker: &events::WorkerStatus, now: Instant) -> WorkerStatus {
         let slot = self.scoreboard.slot(worker.slot);
         let age = now.saturating_duration_since(worker.born);
-        let (memory_private, memory_shared) = memory(worker.pid).unzip();
+        let memory = Memory::of(worker.pid);
         // A worker that boots may not have claimed its slot yet.
         let load = WorkerLoad {
             pid: worker.pid.as_raw().unsigned_abs(),
@@ -102,8 +100,8 @@ impl View<'_> {
             requests_per_second: load.requests as f64 / age.as_secs_f64().max(0.001),
             request: slot.request(),
             load: WorkerLoad { silent: seconds(self.scoreboard.silence(worker.slot)), ..load },
-            memory_private,
-            memory_shared,
+            memory_private: memory.map(|of| of.private),
+            memory_shared: memory.map(|of| of.resident - of.private),
         }
     }
 
@@ -170,11 +168,13 @@ impl View<'_> {
         }
     }
 
-    /// Bytes of memory of all processes together, with each shared page counted once, as far as the kernel
-    /// reports them.
+    /// Bytes of memory of all processes together, and those of the served snapshot, which they share; without the
+    /// program's file, and as far as the kernel reports them.
     fn memory(&self) -> u64 {
+        let snapshot = self.generations.current().and_then(|current| current.served.as_ref());
         let workers = self.arbiter.workers().map(|worker| worker.pid);
-        workers.chain([own_pid()]).filter_map(|pid| rollup(pid, &["Pss"])).sum()
+        let private = workers.chain([own_pid()]).filter_map(Memory::of).map(|of| of.private);
+        private.sum::<u64>() + snapshot.map_or(0, |served| served.contents.bytes)
     }
 }
 
@@ -182,35 +182,9 @@ fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-/// Bytes of a process that no other process shares, and bytes that it shares.
-fn memory(pid: Pid) -> Option<(u64, u64)> {
-    let private = rollup(pid, &["Private_Clean", "Private_Dirty"])?;
-    Some((private, rollup(pid, &["Shared_Clean", "Shared_Dirty"])?))
-}
-
-/// The sum of some lines of smaps_rollup (proc(5)), in bytes.
-fn rollup(pid: Pid, names: &[&str]) -> Option<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let kilobytes = rollup.lines().filter_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        if !names.contains(&name) {
-            return None;
-        }
-        value.trim().trim_end_matches(" kB").parse::<u64>().ok()
-    });
-    Some(kilobytes.sum::<u64>() * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn own_memory_is_seen() {
-        let (private, shared) = memory(own_pid()).unwrap();
-        assert!(private > 0 && private + shared >= rollup(own_pid(), &["Pss"]).unwrap());
-        assert_eq!(rollup(Pid::from_raw(i32::MAX), &["Pss"]), None);
-    }
 
     #[test]
     fn seconds_have_three_digits() {

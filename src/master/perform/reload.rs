@@ -36,7 +36,7 @@ impl Shell {
         let Some(of) = self.generations.current_or_first() else {
             return Err(MasterError::Failed("there is no generation yet".to_owned()));
         };
-        let first = FirstSteps::of(&of.config).keeping_account();
+        let first = FirstSteps::of(&of.config).keeping_account().giving_way(true);
         let open = self.generations.open_addresses();
         self.asking.begin(generation, self.generations.overrides(), &open, first)
     }

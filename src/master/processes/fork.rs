@@ -13,6 +13,7 @@ use nix::unistd::{ForkResult, Pid, getpid, getppid, setgid, setgroups, setuid};
 
 use crate::config::{Account, Config};
 use crate::master::exit::ExitCode;
+use crate::worker::give_way;
 
 /// The steps of a child before its own work.
 #[derive(Clone)]
@@ -207,7 +208,7 @@ fn first_steps(first: &FirstSteps<'_>) -> io::Result<()> {
     close_all_but(&first.keep)?;
     if first.gives_way {
         // Where the system forbids it, the child gets an equal share of the processors, and the reload still succeeds.
-        let _ = crate::worker::give_way();
+        let _ = give_way();
     }
     // New files get no more mode bits than the parent of the master allows.
     let inherited = umask(Mode::all());

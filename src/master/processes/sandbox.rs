@@ -80,12 +80,13 @@ const REFUSED: [libc::c_long; 50] = [
     libc::SYS_vhangup,
 ];
 
-/// Confines this process, which must have one thread, for good. Returns how much of it the kernel enforces.
+/// Confines this process, which must have one thread, for good, in two steps with a call of `between` between them. Returns how much of it the kernel enforces.
 ///
 /// # Errors
 /// The mechanism that is missing; the process may be confined in part.
-pub(crate) fn confine() -> Result<&'static str, MasterError> {
+pub(crate) fn confine(between: fn()) -> Result<&'static str, MasterError> {
     let reached = restrict_reach().map_err(|error| MasterError::Failed(format!("landlock: {error}")))?;
+    between();
     refuse_calls().map_err(|error| MasterError::Failed(format!("seccomp: {error}")))?;
     Ok(match reached {
         RulesetStatus::FullyEnforced => "full",
@@ -166,7 +167,7 @@ mod tests {
         let mut log = OpenOptions::new().append(true).create(true).open(folder.join("log")).unwrap();
         // In a thread, as the test has more than one; it stands for the process.
         std::thread::spawn(move || {
-            confine().unwrap();
+            confine(|| {}).unwrap();
             for file in ["/etc/shadow", "/etc/passwd", "/etc/hosts"]
                 .map(PathBuf::from)
                 .iter()

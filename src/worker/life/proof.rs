@@ -9,6 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use super::scheduling;
 use crate::api::Endpoint;
 use crate::worker::connection::serve::serve_own;
 use crate::worker::request::service::Service;
@@ -37,6 +38,8 @@ const ANSWERED: [&[u8]; 2] = [b"HTTP/1.1 2", b"HTTP/1.1 4"];
 pub(in crate::worker) async fn prove(service: &Arc<Service>) -> io::Result<()> {
     let connections = Arc::new(Connections::default());
     for (target, coding) in questions(&service.request_path) {
+        // Nothing else runs in this process yet.
+        scheduling::pause();
         let (mut client, server) = UnixStream::pair()?;
         let asked = ask(&mut client, &target, coding);
         let ((), answered) = tokio::join!(serve_own(server, service, &connections), asked);
@@ -48,6 +51,7 @@ pub(in crate::worker) async fn prove(service: &Arc<Service>) -> io::Result<()> {
             return Err(io::Error::other(format!("its own question {target} gets {said}")));
         }
     }
+    scheduling::pause();
     Ok(())
 }
 

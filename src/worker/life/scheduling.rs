@@ -1,8 +1,11 @@
-//! How much a process lets others go first: its time slice, which says how long it keeps a processor while others wait
-//! for it, and its nice value.
+//! How much a process lets others go first: its scheduling policy, which says whether it takes the processor from others
+//! when it wakes up; its time slice, which says how long it keeps a processor while others wait for it; and its nice
+//! value.
 
+use std::cell::Cell;
 use std::mem::size_of;
 use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -14,6 +17,13 @@ const DEFAULT: u64 = 0;
 /// The nice value of a process that gives way, relative to the value that it had. Under full load it still gets a tenth
 /// of a processor that workers want as well, so it makes progress.
 const NICE: i32 = 10;
+/// A pause. The kernel makes it longer by its timer slack, which is as long.
+const PAUSE: Duration = Duration::from_micros(50);
+
+thread_local! {
+    /// Whether this thread, or the parent that has forked it, has left the usual policy, so that it may return to it.
+    static HAS_LET: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Lets others go first, and takes a smaller share of the processors from now on. This holds for the thread and its
 /// children.
@@ -26,35 +36,53 @@ pub fn give_way() -> nix::Result<()> {
     let_others_first()
 }
 
-/// Lets processes with shorter slices go first: since Linux 6.12 one that wakes up takes the processor from this process
-/// at once, and need not wait for the end of the usual slice. The share of this process stays the same. Its children and
-/// its new threads do the same.
+/// Lets others go first: this process takes the processor from no other when it wakes up, and since Linux 6.12 one with
+/// a shorter slice that wakes up takes the processor from it at once, and need not wait for the end of the usual slice.
+/// The share of this process stays the same. Its children and its new threads do the same.
 ///
 /// # Errors
 /// The kernel or a filter of system calls refuses it.
 pub fn let_others_first() -> nix::Result<()> {
-    set(LONGEST)?;
+    // A parent has done it already, or an operator has chosen another policy.
+    if policy()? != libc::SCHED_OTHER {
+        return Ok(());
+    }
+    set(libc::SCHED_BATCH, LONGEST)?;
+    HAS_LET.set(true);
     // The slice that has begun keeps its length, so the process ends it.
     thread::yield_now();
     Ok(())
 }
 
-/// Takes the usual slice again.
+/// Pauses this process for about a tenth of a millisecond, so that others that wait for its processor run at once. One
+/// that wakes up after it has just had more than its share would wait for the kernel's next tick, which may be 4 ms away.
+pub fn pause() {
+    thread::sleep(PAUSE);
+}
+
+/// Takes back [`let_others_first`].
 ///
 /// # Errors
 /// The kernel or a filter of system calls refuses it.
-pub(in crate::worker) fn take_turns() -> nix::Result<()> {
-    set(DEFAULT)
+pub fn take_turns() -> nix::Result<()> {
+    if HAS_LET.take() { set(libc::SCHED_OTHER, DEFAULT) } else { Ok(()) }
+}
+
+/// The scheduling policy of this thread (sched(7)).
+#[allow(unsafe_code)]
+fn policy() -> nix::Result<i32> {
+    // SAFETY: the call takes no memory of this process.
+    Errno::result(unsafe { libc::sched_getscheduler(0) })
 }
 
 #[allow(unsafe_code)]
-fn set(nanoseconds: u64) -> nix::Result<()> {
+fn set(policy: i32, nanoseconds: u64) -> nix::Result<()> {
     // The call sets the nice value as well.
     let nice = rustix::process::getpriority_process(None).map_err(errno)?;
     let attributes = libc::sched_attr {
         size: u32::try_from(size_of::<libc::sched_attr>()).map_err(|_| Errno::E2BIG)?,
-        sched_policy: 0,
-        sched_flags: libc::SCHED_FLAG_KEEP_POLICY as u64,
+        sched_policy: policy.unsigned_abs(),
+        sched_flags: 0,
         sched_nice: nice,
         sched_priority: 0,
         sched_runtime: nanoseconds,
@@ -83,23 +111,37 @@ mod tests {
     }
 
     #[test]
-    fn slice_is_long_until_the_process_takes_turns() {
+    fn others_go_first_until_the_process_takes_turns() {
         // A thread of its own, as others of this process keep theirs.
-        let slices = thread::spawn(|| {
+        let seen = thread::spawn(|| {
             let nice = rustix::process::getpriority_process(None).unwrap();
-            let before = own();
+            let see = || (policy().unwrap(), own());
+            let before = see();
             let_others_first().unwrap();
-            let long = own();
+            let first = see();
             take_turns().unwrap();
             assert_eq!(rustix::process::getpriority_process(None).unwrap(), nice);
-            (before, long, own())
+            [before, first, see()]
         });
-        let (before, long, after) = slices.join().unwrap();
+        let [before, (policy, slice), after] = seen.join().unwrap();
         assert_eq!(before, after);
+        assert_eq!(policy, libc::SCHED_BATCH);
         // Kernels before 6.12 know no slices of a process, and some do not show them.
-        if let Some(long) = long.filter(|_| has_slices()) {
-            assert_eq!(long, LONGEST);
+        if let Some(slice) = slice.filter(|_| has_slices()) {
+            assert_eq!(slice, LONGEST);
         }
+    }
+
+    #[test]
+    fn policy_of_an_operator_stays() {
+        let policies = thread::spawn(|| {
+            set(libc::SCHED_IDLE, DEFAULT).unwrap();
+            let_others_first().unwrap();
+            let first = policy().unwrap();
+            take_turns().unwrap();
+            [first, policy().unwrap()]
+        });
+        assert_eq!(policies.join().unwrap(), [libc::SCHED_IDLE; 2]);
     }
 
     fn has_slices() -> bool {

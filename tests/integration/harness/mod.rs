@@ -12,6 +12,7 @@ pub(crate) mod load;
 pub(crate) mod notify;
 pub(crate) mod postgres;
 pub(crate) mod python_tools;
+pub(crate) mod scheduling;
 pub(crate) mod seaweed;
 pub(crate) mod server;
 pub(crate) mod shim;
