@@ -4,16 +4,16 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Longest time between two rounds of the master's loop.
+/// Longest time between two rounds of the master's loop, and so between two notes of its clock.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
 
-/// How late a round of the master's loop may be before the delay counts as an absence.
+/// How late a note may be before the delay counts as an absence.
 const LATE_MAX: Duration = Duration::from_millis(500);
 
 /// A clock that stands still while the process is stopped.
 #[derive(Debug)]
 pub(crate) struct RunningClock {
-    last_round: Instant,
+    noted: Instant,
     /// The sum of all absences.
     absent: Duration,
     /// When the last absence ended, by the system's clock.
@@ -22,22 +22,23 @@ pub(crate) struct RunningClock {
 
 impl RunningClock {
     pub(crate) fn new(now: Instant) -> Self {
-        RunningClock { last_round: now, absent: Duration::ZERO, returned: None }
+        RunningClock { noted: now, absent: Duration::ZERO, returned: None }
     }
 
-    /// Notes that a round of the loop begins. Rounds are at most [`TICK`] apart.
-    pub(crate) fn round(&mut self, now: Instant) {
-        let pause = now.saturating_duration_since(self.last_round);
+    /// Notes that the process runs. Notes are at most [`TICK`] apart. One comes before each decision by the clock, as an
+    /// absence may begin and end between any two instructions.
+    pub(crate) fn note(&mut self, now: Instant) {
+        let pause = now.saturating_duration_since(self.noted);
         if pause > TICK + LATE_MAX {
             self.absent += pause - TICK;
             self.returned = Some(now);
         }
-        self.last_round = now;
+        self.noted = now;
     }
 
     /// The time on this clock at the moment when the system's clock shows `now`.
     pub(crate) fn at(&self, now: Instant) -> Instant {
-        // The result is never before the first round, as absences lie between rounds.
+        // The result is never before the first note, as absences lie between notes.
         now.checked_sub(self.absent).unwrap_or(now)
     }
 
@@ -75,7 +76,7 @@ mod tests {
         let (mut now, mut shown) = (begin, begin);
         for absence in [0, 1, 100, 10_000].map(Duration::from_millis) {
             now += TICK + absence;
-            clock.round(now);
+            clock.note(now);
             shown += if absence > LATE_MAX { TICK } else { TICK + absence };
             assert_eq!(clock.at(now), shown, "{absence:?}");
         }

@@ -112,7 +112,7 @@ impl Master {
         self.dispatch([Event::Started(settings)]);
         while !self.shell.has_ended() {
             self.wait();
-            self.clock.round(Instant::now());
+            self.clock.note(Instant::now());
             while let Some(meaning) = self.signals.next() {
                 self.heard(meaning);
             }
@@ -123,13 +123,15 @@ impl Master {
             let configured = self.shell.configure();
             self.dispatch(configured);
             while let Some((pid, ended)) = end::reap() {
-                let events = self.shell.reaped(pid, ended, &self.arbiter, self.clock.now());
+                let now = self.now();
+                let events = self.shell.reaped(pid, ended, &self.arbiter, now);
                 self.dispatch(events);
             }
             self.obey();
             self.shell.show_life(&self.arbiter);
-            self.shell.watch(&self.arbiter, self.clock.now());
-            let refreshed = self.shell.refresh(&self.arbiter, self.clock.now());
+            let now = self.now();
+            self.shell.watch(&self.arbiter, now);
+            let refreshed = self.shell.refresh(&self.arbiter, now);
             self.dispatch(refreshed);
             let scanned = self.shell.scan(&self.arbiter);
             self.dispatch(scanned);
@@ -267,6 +269,7 @@ impl Master {
 
     /// Gives the arbiter the workers' signs of life, and lets it check its deadlines.
     fn tick(&mut self) {
+        self.clock.note(Instant::now());
         let (now, scoreboard) = (Instant::now(), self.shell.workers.scoreboard());
         let silence = |slot| (slot, self.clock.counted(scoreboard.silence(slot), now));
         let silent = self.arbiter.slots().into_iter().map(silence).collect();
@@ -277,9 +280,17 @@ impl Master {
     fn dispatch(&mut self, events: impl IntoIterator<Item = Event>) {
         let mut events = VecDeque::from_iter(events);
         while let Some(event) = events.pop_front() {
-            for action in self.arbiter.handle(event, self.clock.now()) {
-                events.extend(self.shell.perform(action, &self.arbiter, self.clock.now()));
+            let now = self.now();
+            for action in self.arbiter.handle(event, now) {
+                let now = self.now();
+                events.extend(self.shell.perform(action, &self.arbiter, now));
             }
         }
+    }
+
+    /// The time on the master's clock, without an absence that has just ended.
+    fn now(&mut self) -> Instant {
+        self.clock.note(Instant::now());
+        self.clock.now()
     }
 }

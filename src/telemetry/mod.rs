@@ -3,12 +3,13 @@
 //! `log` may be started anywhere, also in the master: it has no thread and no state that a fork
 //! could duplicate. `sentry` (one thread, with a DSN) is started in a worker or another child,
 //! after the fork, and so is `statsd` (a buffer). `names` has the addresses of their hosts. `notify_socket`
-//! is for messages to the service manager.
+//! is for messages to the service manager, and `datagram` for all messages that carry a descriptor.
 
 mod access;
 mod access_format;
 mod access_json;
 mod access_record;
+pub mod datagram;
 mod date;
 mod fields;
 mod format;

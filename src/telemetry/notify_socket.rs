@@ -5,15 +5,15 @@ use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, IoSlice};
-use std::mem::MaybeUninit;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use sd_notify::NotifyState;
+
+use super::datagram;
 
 const VARIABLE: &str = "NOTIFY_SOCKET";
 /// The most messages that wait. The newest ones count.
@@ -83,15 +83,7 @@ fn deliver(text: &str, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let Some(name) = env::var_os(VARIABLE) else { return Ok(()) };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address(&name)?)?;
-    let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-        return Err(ErrorKind::OutOfMemory.into());
-    }
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    sendmsg(&socket, &[IoSlice::new(text.as_bytes())], &mut control, flags)?;
-    Ok(())
+    datagram::send(&socket, text.as_bytes(), fd)
 }
 
 /// A path, or a name in the abstract namespace, which begins with an `@`.

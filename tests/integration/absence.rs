@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -151,7 +151,11 @@ fn an_absence_while_it_drains_cuts_no_answer() {
         })
         .collect();
     server.signal(Signal::SIGTERM);
-    server.wait_log("stopping");
+    // At once, so that the absence begins while the master still performs the stop.
+    let begin = Instant::now();
+    while server.count_log("stopping") == 0 {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{}", server.log());
+    }
     // More than the timeout and the time that the master adds before it kills.
     Means::Signals(&all).absent(Duration::from_secs(6), || {});
     let reading: Vec<_> = downloads

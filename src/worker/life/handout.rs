@@ -3,18 +3,16 @@
 //! A worker cannot get these itself: its sandbox holds the folders and files that existed when it
 //! started, while `/etc/hosts` may be replaced.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::Interest;
 
+use crate::telemetry::datagram;
 use crate::telemetry::names::{self, HostName};
 
 /// Most bytes of a message; they suffice for some hundred hosts.
@@ -58,7 +56,7 @@ impl Giver {
     /// `WouldBlock` if the worker has not taken the last messages yet; any other error if it has
     /// gone.
     pub fn snapshot(&self, sealed: BorrowedFd<'_>) -> io::Result<()> {
-        self.give(SNAPSHOT, Some(sealed))
+        datagram::send(&self.0, SNAPSHOT, Some(sealed))
     }
 
     /// Orders the worker to accept connections.
@@ -66,7 +64,7 @@ impl Giver {
     /// # Errors
     /// As with [`Giver::snapshot`].
     pub fn turn(&self) -> io::Result<()> {
-        self.give(TURN, None)
+        datagram::send(&self.0, TURN, None)
     }
 
     /// Hands over all addresses of hosts that this process knows.
@@ -76,18 +74,7 @@ impl Giver {
     pub fn names(&self) -> io::Result<()> {
         let lines: Vec<String> =
             names::all().iter().map(|(name, addresses)| names::line(name, addresses)).collect();
-        self.give(lines.join("\n").as_bytes(), None)
-    }
-
-    fn give(&self, message: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let files: Vec<BorrowedFd<'_>> = file.into_iter().collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&files)) {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
-        sendmsg(&self.0, &[IoSlice::new(message)], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
-        Ok(())
+        datagram::send(&self.0, lines.join("\n").as_bytes(), None)
     }
 }
 
