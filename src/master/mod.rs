@@ -120,7 +120,8 @@ impl Master {
                 self.told(message, pid);
             }
             self.shell.succeed(&self.arbiter);
-            let configured = self.shell.configure();
+            let now = self.now();
+            let configured = self.shell.configure(now);
             self.dispatch(configured);
             while let Some((pid, ended)) = end::reap() {
                 let now = self.now();

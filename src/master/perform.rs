@@ -65,7 +65,7 @@ impl Shell {
         }
         match action {
             Action::Configure { generation } => {
-                let begun = self.begin_configuration(generation, arbiter).map_err(Reason::from);
+                let begun = self.begin_configuration(generation, arbiter, now).map_err(Reason::from);
                 return begun.err().map(|reason| Event::Configured(Err(reason)));
             }
             Action::StartLoader { generation } => {

@@ -61,12 +61,13 @@ impl Asking {
         overrides: &Overrides,
         open: &[BindAddress],
         first: FirstSteps<'_>,
+        now: Instant,
     ) -> Result<(), MasterError> {
         if self.hanging.len() >= HANGING_MAX {
             let reason = format!("{HANGING_MAX} attempts to read the configuration still hang");
             return Err(MasterError::Passing(Outlook::Unreachable, reason));
         }
-        self.child = Some(Child::start(generation, overrides, open, first)?);
+        self.child = Some(Child::start(generation, overrides, open, first, now)?);
         Ok(())
     }
 
@@ -115,6 +116,7 @@ impl Child {
         overrides: &Overrides,
         open: &[BindAddress],
         first: FirstSteps<'_>,
+        now: Instant,
     ) -> io::Result<Child> {
         let (answers, answers_to) = pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&answers, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
@@ -122,7 +124,7 @@ impl Child {
             title::set(&format!("avalon: configuration [gen {generation}]"));
             ask(overrides, |address| open.contains(address), File::from(answers_to))
         })?;
-        let (answers, deadline) = (answers.into(), Instant::now() + PATIENCE);
+        let (answers, deadline) = (answers.into(), now + PATIENCE);
         Ok(Child { pid, generation, answers, said: Vec::new(), deadline })
     }
 
@@ -251,7 +253,7 @@ mod tests {
     fn too_many_children_that_hang_fail_the_reload() {
         let mut asking = Asking { child: None, hanging: vec![Pid::from_raw(i32::MAX); HANGING_MAX] };
         let config = config::load(&Overrides::default()).unwrap();
-        let begun = asking.begin(1, &Overrides::default(), &[], FirstSteps::of(&config));
+        let begun = asking.begin(1, &Overrides::default(), &[], FirstSteps::of(&config), Instant::now());
         assert_eq!(begun.unwrap_err().to_string(), "8 attempts to read the configuration still hang");
     }
 

@@ -29,6 +29,7 @@ impl Shell {
         &mut self,
         generation: u64,
         arbiter: &Arbiter,
+        now: Instant,
     ) -> Result<(), MasterError> {
         self.desk.metrics.reload_begun();
         let status = format!("reloading; {}", self.view(arbiter).line());
@@ -38,12 +39,12 @@ impl Shell {
         };
         let first = FirstSteps::of(&of.config).keeping_account().giving_way(true);
         let open = self.generations.open_addresses();
-        self.asking.begin(generation, self.generations.overrides(), &open, first)
+        self.asking.begin(generation, self.generations.overrides(), &open, first, now)
     }
 
     /// Continues to configure a generation as soon as everything that the configuration needs is known.
-    pub(crate) fn configure(&mut self) -> Option<Event> {
-        let (generation, answers) = self.asking.outcome(Instant::now())?;
+    pub(crate) fn configure(&mut self, now: Instant) -> Option<Event> {
+        let (generation, answers) = self.asking.outcome(now)?;
         let configured =
             answers.and_then(|answers| self.add_generation(generation, &World::replaying(answers)));
         Some(Event::Configured(configured.map_err(Reason::from)))
