@@ -270,8 +270,8 @@ impl Master {
 
     /// Gives the arbiter the workers' signs of life, and lets it check its deadlines.
     fn tick(&mut self) {
-        self.clock.note(Instant::now());
         let (now, scoreboard) = (Instant::now(), self.shell.workers.scoreboard());
+        self.clock.note(now);
         let silence = |slot| (slot, self.clock.counted(scoreboard.silence(slot), now));
         let silent = self.arbiter.slots().into_iter().map(silence).collect();
         self.dispatch([Event::Tick { silent }]);

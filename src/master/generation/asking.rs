@@ -51,7 +51,7 @@ enum Outcome {
 
 impl Asking {
     /// Begins to ask the questions of a configuration; `open` are the addresses that need not be
-    /// looked up.
+    /// looked up, and `now` is the time on the master's clock.
     ///
     /// # Errors
     /// There is no process to be had, or too many hang already.

@@ -194,7 +194,7 @@ fn serve(
     slot: &'static Slot,
 ) -> ExitCode {
     let Parts { listeners, snapshot, messages, taker, waits, master } = parts;
-    // While others serve, no step of a boot takes a processor for more than some tenths of a millisecond.
+    // While another generation serves, a boot keeps a processor for some tenths of a millisecond at a time.
     let let_others_run: fn() = if waits { pause } else { || {} };
     let_others_run();
     let log = of.logs.log.for_process(&format!("worker {number}"));

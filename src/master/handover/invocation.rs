@@ -88,7 +88,7 @@ impl Invocation {
             .map(|(name, value)| CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()));
         let variables = variables.collect::<Result<Vec<_>, _>>()?;
         restore_faults();
-        // It lets others go first by itself. All succeeds without.
+        // The new master lets others go first by itself. Without this call it works all the same.
         let _ = take_turns();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         execve(&program, &arguments, &variables)?;

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_micros(50);
 
 thread_local! {
     /// Whether this thread, or the parent that has forked it, has left the usual policy, so that it may return to it.
-    static HAS_LET: Cell<bool> = const { Cell::new(false) };
+    static LETS_OTHERS_FIRST: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Lets others go first, and takes a smaller share of the processors from now on. This holds for the thread and its
@@ -43,29 +43,29 @@ pub fn give_way() -> nix::Result<()> {
 /// # Errors
 /// The kernel or a filter of system calls refuses it.
 pub fn let_others_first() -> nix::Result<()> {
-    // A parent has done it already, or an operator has chosen another policy.
+    // The parent has set it already, or an operator has chosen another policy.
     if policy()? != libc::SCHED_OTHER {
         return Ok(());
     }
     set(libc::SCHED_BATCH, LONGEST)?;
-    HAS_LET.set(true);
+    LETS_OTHERS_FIRST.set(true);
     // The slice that has begun keeps its length, so the process ends it.
     thread::yield_now();
     Ok(())
 }
 
-/// Pauses this process for about a tenth of a millisecond, so that others that wait for its processor run at once. One
-/// that wakes up after it has just had more than its share would wait for the kernel's next tick, which may be 4 ms away.
+/// Pauses this process for about a tenth of a millisecond, so that others that wait for its processor run at once. A
+/// process that wakes up, but has just had more than its share, would wait for the kernel's next tick (up to 4 ms).
 pub fn pause() {
     thread::sleep(PAUSE);
 }
 
-/// Takes back [`let_others_first`].
+/// Undoes [`let_others_first`].
 ///
 /// # Errors
 /// The kernel or a filter of system calls refuses it.
 pub fn take_turns() -> nix::Result<()> {
-    if HAS_LET.take() { set(libc::SCHED_OTHER, DEFAULT) } else { Ok(()) }
+    if LETS_OTHERS_FIRST.take() { set(libc::SCHED_OTHER, DEFAULT) } else { Ok(()) }
 }
 
 /// The scheduling policy of this thread (sched(7)).
