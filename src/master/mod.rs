@@ -282,7 +282,11 @@ impl Master {
         let mut events = VecDeque::from_iter(events);
         while let Some(event) = events.pop_front() {
             let now = self.now();
-            for action in self.arbiter.handle(event, now) {
+            let actions = self.arbiter.handle(event, now);
+            if !actions.is_empty() {
+                self.shell.publish(&self.arbiter);
+            }
+            for action in actions {
                 let now = self.now();
                 events.extend(self.shell.perform(action, &self.arbiter, now));
             }

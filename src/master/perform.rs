@@ -27,6 +27,7 @@ use crate::master::generation::workers::Workers;
 use crate::master::handover::paths::Name;
 use crate::master::handover::succession::{Succession, Word};
 use crate::master::operator::desk::{Desk, is_healthy};
+use crate::master::operator::metrics::Metrics;
 use crate::master::operator::status::View;
 use crate::master::processes::end::{self, Ended};
 use crate::master::processes::errands::{Errand, Errands};
@@ -324,10 +325,20 @@ impl Shell {
             self.errands.run(&of.config, configs, of.logs.logger());
         }
         self.workers.hand_out(&self.generations);
-        let header = self.workers.scoreboard().header();
-        self.desk.metrics.publish(arbiter, &self.generations, header);
-        self.desk.metrics.send(arbiter, header);
+        self.publish(arbiter);
+        self.desk.metrics.send(arbiter, self.workers.scoreboard().header());
         events
+    }
+
+    /// Writes the state of the server on the scoreboard. This comes before each line of the log and before each answer
+    /// that tells of a change, as a client that has seen it may ask a worker at once.
+    pub(crate) fn publish(&mut self, arbiter: &Arbiter) {
+        self.desk.metrics.publish(arbiter, &self.generations, self.workers.scoreboard().header());
+    }
+
+    /// Writes the state of the source on the scoreboard, as [`Shell::publish`] does with that of the server.
+    fn publish_source(&self, now: Instant) {
+        Metrics::publish_source(&self.freshness, now, &self.workers.scoreboard().header().source);
     }
 
     /// Shows systemd and `ps` that the server lives.

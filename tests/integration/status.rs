@@ -1,10 +1,13 @@
 //! The state of a running server: its status, and its processes in `ps`.
 
 use std::fs;
+use std::time::Instant;
 
-use crate::harness::eventually;
+use nix::sys::signal::Signal;
+
 use crate::harness::http::Connection;
-use crate::harness::server::{Setup, collection};
+use crate::harness::server::{Server, Setup, collection};
+use crate::harness::{DEADLINE, eventually, free_port, http};
 
 #[test]
 fn status_tells_of_all_workers_whichever_answers() {
@@ -29,6 +32,43 @@ fn status_tells_of_all_workers_whichever_answers() {
     let mut expected = workers;
     expected.sort_unstable();
     assert_eq!(shown, expected);
+}
+
+/// Stops the master as soon as its log has a line with `text`, and gives the metrics that a worker shows then.
+fn metrics_at(server: &Server, address: &str, text: &str) -> impl Fn(&str) -> Option<f64> + use<> {
+    // At once, before the master does anything else.
+    let begin = Instant::now();
+    while server.count_log(text) == 0 {
+        assert!(begin.elapsed() < DEADLINE, "no {text:?} in {}", server.log());
+    }
+    server.signal(Signal::SIGSTOP);
+    let page = http::get(address, "/avalon/metrics").text().to_owned();
+    server.signal(Signal::SIGCONT);
+    move |name| page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+#[test]
+fn workers_show_at_once_what_the_log_tells() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let server = Setup::with(&collection(2)).flag(&format!("--bind={address}")).spawn();
+    let checked = |metrics: &dyn Fn(&str) -> Option<f64>| metrics("avalon_source_checked_timestamp_seconds");
+    let of_first = metrics_at(&server, &address, "generation 1 serves on");
+    assert_eq!((of_first("avalon_generation"), of_first("avalon_snapshot_stale")), (Some(1.0), Some(0.0)));
+    assert!(checked(&of_first).is_some());
+    assert_eq!(of_first("avalon_source_up"), Some(1.0));
+
+    server.store(3);
+    server.signal(Signal::SIGHUP);
+    let of_second = metrics_at(&server, &address, "generation 2 serves on");
+    assert_eq!((of_second("avalon_generation"), of_second("avalon_songs")), (Some(2.0), Some(30.0)));
+    assert!(checked(&of_second) > checked(&of_first));
+
+    server.wait_workers(2);
+    fs::remove_file(server.path("avalon.sqlite")).expect("the database");
+    server.signal(Signal::SIGHUP);
+    let of_third = metrics_at(&server, &address, "reload failed");
+    assert_eq!((of_third("avalon_generation"), of_third("avalon_snapshot_stale")), (Some(2.0), Some(1.0)));
+    assert_eq!(checked(&of_third), checked(&of_second));
 }
 
 #[test]

@@ -82,8 +82,6 @@ impl Arbiter {
     pub(super) fn unchanged(&mut self, actions: &mut Vec<Action>) {
         let loading = |next: &mut Next| matches!(next.stage, Stage::Loading { .. });
         let Some(Next { generation, .. }) = self.next.take_if(loading) else { return };
-        let current = self.current.unwrap_or_default();
-        actions.push(Action::Log(Level::Info, format!("nothing has changed, generation {current} goes on")));
         actions.push(Action::ReloadEnded { generation, result: Ok(()) });
         actions.push(Action::Discard { generation });
     }

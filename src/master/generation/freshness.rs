@@ -129,6 +129,11 @@ impl Freshness {
         self.owes_generation = false;
         self.wait.reset();
         self.due = self.is_kept.then_some(now);
+        self.confirm(generation);
+    }
+
+    /// The rows of this generation serve, or are those that serve.
+    pub(crate) fn confirm(&mut self, generation: u64) {
         if let Some((_, when)) = self.read.filter(|(read, _)| *read == generation) {
             self.confirmed = Some(when);
         }

@@ -15,8 +15,7 @@ use crate::master::generation::generations::Generation;
 use crate::master::generation::loader::{Loader, Source};
 use crate::master::generation::reading::Work;
 use crate::master::generation::restored::{again, confirms};
-use crate::master::generation::served::{Served, version};
-use crate::master::operator::metrics::Metrics;
+use crate::master::generation::served::version;
 use crate::master::processes::end::Ended;
 use crate::master::processes::fork::FirstSteps;
 use crate::master::scans::schedule::Scope;
@@ -105,12 +104,14 @@ impl Shell {
             self.freshness.forget_source(now);
         }
         self.workers.hand_out(&self.generations);
-        let Some(generation) = self.generations.current() else { return };
-        let source = generation.served.as_ref().map(|served| served.source);
-        self.freshness.substitutes(source == Some(Source::Substitute));
-        if let Some(version) = generation.served.as_ref().and_then(Served::version) {
-            self.freshness.serves(version, now);
+        if let Some(served) = self.generations.current().and_then(|current| current.served.as_ref()) {
+            self.freshness.substitutes(served.source == Source::Substitute);
+            served.version().into_iter().for_each(|version| self.freshness.serves(version, now));
         }
+        self.freshness.confirm(number);
+        self.publish_source(now);
+        self.publish(arbiter);
+        let Some(generation) = self.generations.current() else { return };
         sentry::start_aside(&generation.config.sentry);
         self.desk.metrics.configure(&generation.config);
         self.errands.forget_hosts();
@@ -131,14 +132,17 @@ impl Shell {
         let serves = result.is_ok();
         let is_kept = self.generations.current().is_some_and(|current| current.is_unconfirmed());
         self.freshness.reload_ended(number, result.as_ref().map(|_| ()), is_kept, now, random_share());
-        if let (Err(reason), Some(current)) = (&result, self.generations.current_number()) {
-            self.tell_failure(current, reason, now);
+        self.publish_source(now);
+        self.desk.metrics.reload_ended(serves, self.workers.scoreboard().header());
+        self.publish(arbiter);
+        match (&result, self.generations.current_number()) {
+            (Err(reason), Some(current)) => self.tell_failure(current, reason, now),
+            // The rows are the same, and no workers were forked.
+            (Ok(()), Some(current)) if current < number => {
+                info!(self.logger(), "nothing has changed, generation {} goes on", current);
+            }
+            _ => {}
         }
-        let header = self.workers.scoreboard().header();
-        Metrics::publish_source(&self.freshness, now, &header.source);
-        self.desk.metrics.reload_ended(serves, header);
-        // This comes before the answer, as a client that has the answer may ask for the metrics at once.
-        self.desk.metrics.publish(arbiter, &self.generations, header);
         self.desk.reload_ended(number, result);
         if serves {
             let served = self.generations.current().and_then(|current| current.served.as_ref());

@@ -9,7 +9,6 @@ use crate::database::Version;
 use crate::master::arbiter::Arbiter;
 use crate::master::arbiter::events::{Event, State, Wish};
 use crate::master::generation::watcher::Said;
-use crate::master::operator::metrics::Metrics;
 
 impl Shell {
     /// Has a child watch the source, if the configuration asks for it, and takes its messages.
@@ -33,7 +32,7 @@ impl Shell {
         let has_said = !said.is_empty();
         self.hear_of_source(said, now);
         if self.freshness.tick(now) || has_said || changes {
-            Metrics::publish_source(&self.freshness, now, &self.workers.scoreboard().header().source);
+            self.publish_source(now);
         }
         // A load that is under way may bring the revision.
         if is_awaited && !arbiter.is_making() {
@@ -59,6 +58,7 @@ impl Shell {
             }
         }
         if let Some(news) = self.freshness.news_of_behind() {
+            self.publish_source(now);
             error!(self.logger(), "{}", news);
         }
     }
@@ -111,7 +111,7 @@ impl Shell {
         self.refresh_due(arbiter)?;
         let asks = self.freshness.asks(arbiter.reload_generation(), now);
         if asks {
-            Metrics::publish_source(&self.freshness, now, &self.workers.scoreboard().header().source);
+            self.publish_source(now);
         }
         asks.then_some(Event::Wished(Wish::Reload))
     }
