@@ -14,6 +14,7 @@
 //! - [`worker`]: one process that answers HTTP requests from a snapshot
 //! - [`master`]: the process that starts, watches, replaces and stops the others
 //! - [`title`]: the title of a process, as `ps` shows it
+//! - [`scheduling`]: how much a process lets others go first
 //! - [`control`]: the protocol between `avalonctl` and a master
 //! - [`fleet`]: the state of several servers, as `avalonctl fleet` sees them over HTTP
 //! - [`ctl`]: the commands of `avalonctl`
@@ -37,6 +38,7 @@ pub mod model;
 pub mod publication;
 pub mod rows;
 pub mod scan;
+pub mod scheduling;
 pub mod scoreboard;
 #[allow(
     clippy::cast_possible_truncation,

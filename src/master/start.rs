@@ -29,8 +29,8 @@ use crate::master::processes::errands::Errands;
 use crate::master::processes::signals::Signals;
 use crate::master::processes::writers::Writers;
 use crate::master::scans::schedule::Scans;
+use crate::scheduling::let_others_first;
 use crate::telemetry::sentry;
-use crate::worker::let_others_first;
 
 /// The parts that a master needs before it can report and handle any failure.
 pub(crate) struct Prepared {

@@ -15,11 +15,12 @@ use crate::master::generation::generations::{Generation, Generations};
 use crate::master::processes::fork::fork;
 use crate::master::processes::messages::{Mailbox, Message};
 use crate::master::processes::sandbox;
+use crate::scheduling::pause;
 use crate::scoreboard::{Dismissal, Scoreboard, Slot};
 use crate::snapshot;
 use crate::telemetry::sentry::{self, Lookup};
 use crate::title;
-use crate::worker::{Cause, Ending, Giver, Notice, Taker, Worker, ending_signals, handout_way, pause};
+use crate::worker::{Cause, Ending, Giver, Notice, Taker, Worker, ending_signals, handout_way};
 
 /// The workers, by process.
 pub(crate) struct Workers {

@@ -18,7 +18,7 @@ use crate::master::handover::letter::{Letter, VARIABLE, descriptors};
 use crate::master::handover::listeners::Listener;
 use crate::master::processes::dispositions::restore_faults;
 use crate::master::processes::fork::{fork_only, own_pid};
-use crate::worker::take_turns;
+use crate::scheduling::take_turns;
 
 /// Variables in which systemd names one process by its number, so that they do not apply to the new master.
 const NOT_PASSED_ON: [&str; 4] = [VARIABLE, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];

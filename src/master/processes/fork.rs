@@ -13,7 +13,7 @@ use nix::unistd::{ForkResult, Pid, getpid, getppid, setgid, setgroups, setuid};
 
 use crate::config::{Account, Config};
 use crate::master::exit::ExitCode;
-use crate::worker::give_way;
+use crate::scheduling::give_way;
 
 /// The steps of a child before its own work.
 #[derive(Clone)]

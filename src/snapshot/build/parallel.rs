@@ -3,6 +3,8 @@
 use std::panic::resume_unwind;
 use std::thread;
 
+use crate::scheduling::gives_way;
+
 /// Runs two tasks at once, or one after the other in a process that gives way to others. So a processor stays
 /// idle, and urgent work need not wait until the kernel takes one away from this process.
 pub(super) fn at_once<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
@@ -18,9 +20,4 @@ pub fn on_two_threads<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce
         }
         Err(_) => (one(), other()),
     })
-}
-
-/// Whether this process is nicer than others, as the loader of a reload is.
-fn gives_way() -> bool {
-    rustix::process::getpriority_process(None).is_ok_and(|nice| nice > 0)
 }

@@ -1,4 +1,4 @@
-//! The parts of a worker's life: its end, the messages of the master, its memory, its share of the processors.
+//! The parts of a worker's life: its end, the messages of the master, its memory.
 
 pub(in crate::worker) mod drain;
 pub(in crate::worker) mod entrance;
@@ -6,5 +6,4 @@ pub(in crate::worker) mod handout;
 pub(in crate::worker) mod memory;
 pub(in crate::worker) mod proof;
 pub(in crate::worker) mod retirement;
-pub(in crate::worker) mod scheduling;
 pub(in crate::worker) mod signals;

@@ -9,8 +9,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::scheduling;
 use crate::api::Endpoint;
+use crate::scheduling;
 use crate::worker::connection::serve::serve_own;
 use crate::worker::request::service::Service;
 use crate::worker::watch::connections::Connections;

@@ -36,6 +36,11 @@ pub fn give_way() -> nix::Result<()> {
     let_others_first()
 }
 
+/// Whether this process is nicer than others, as the loader of a reload is.
+pub fn gives_way() -> bool {
+    rustix::process::getpriority_process(None).is_ok_and(|nice| nice > 0)
+}
+
 /// Lets others go first: this process takes the processor from no other when it wakes up, and since Linux 6.12 one with
 /// a shorter slice that wakes up takes the processor from it at once, and need not wait for the end of the usual slice.
 /// The share of this process stays the same. Its children and its new threads do the same.
