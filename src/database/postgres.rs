@@ -4,6 +4,7 @@ mod change_log;
 mod copy;
 mod lock;
 mod poll;
+mod portions;
 mod read;
 mod revision;
 mod rows;
@@ -13,6 +14,7 @@ mod wait;
 mod watched;
 mod write;
 
+use std::thread;
 use std::time::Duration;
 
 use ::postgres::error::SqlState;
@@ -27,6 +29,7 @@ use super::{DatabaseError, schema};
 use crate::config::database_url::{Liveness, PostgresSettings};
 use crate::model::{Collection, Owner, PerOwner};
 use crate::rows::scratch::Folder;
+use crate::scheduling::gives_way;
 
 pub(super) use poll::Poll;
 use rows::{for_each_row, song, value};
@@ -37,6 +40,9 @@ use watched::{Progress, Unwatched, watched};
 /// The longest time without a row or an answer in a load that can be repeated: a proxy in between may keep a
 /// connection alive although it has lost the server.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Time for a server on this machine to end a session: it takes up to 4 ms, and the connection is closed before.
+const SESSION_END: Duration = Duration::from_millis(5);
 
 pub(super) fn load(settings: &PostgresSettings, folder: &Folder) -> Result<Loaded, DatabaseError> {
     run(&brisk(settings), |client| load_rows(client, folder, &Progress::default(), read))
@@ -69,7 +75,11 @@ fn load_watched<T: From<Loaded> + Send + 'static>(
 ) -> Result<T, DatabaseError> {
     let (mut client, place) = connect::connect(&Place::new(&brisk(settings)))?;
     let folder = folder.clone();
-    let outcome = watched(SILENCE_MAX, move |progress| load_rows(&mut client, &folder, progress, read));
+    let outcome = watched(SILENCE_MAX, move |progress| {
+        let outcome = load_rows(&mut client, &folder, progress, read);
+        end_session(client);
+        outcome
+    });
     let outcome = outcome.map_err(|unwatched| match unwatched {
         Unwatched::Silent => {
             place.unreachable(format!("no rows and no answer within {} s", SILENCE_MAX.as_secs()))
@@ -78,6 +88,15 @@ fn load_watched<T: From<Loaded> + Send + 'static>(
         Unwatched::NotStarted(error) => place.unreachable(format!("no thread can be started: {error}")),
     })?;
     outcome.map_err(|failure| explain(&place, failure))
+}
+
+/// Ends the session. A server on the same machine needs a processor for that, as it frees memory; a process that gives way
+/// leaves the other one to requests meanwhile.
+fn end_session(client: Client) {
+    drop(client);
+    if gives_way() {
+        thread::sleep(SESSION_END);
+    }
 }
 
 /// Settings with which a load notices sooner than a scan that the server has gone, unless the URL sets them:

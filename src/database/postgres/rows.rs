@@ -2,15 +2,18 @@
 
 use std::collections::HashSet;
 use std::sync::mpsc;
+use std::time::Instant;
 use std::{iter, panic, thread};
 
 use ::postgres::types::{FromSql, Type};
 use ::postgres::{Error, Row, Statement, Transaction};
 use uuid::Uuid;
 
+use super::portions::Portions;
 use crate::database::rows::{SongRow, Value};
+use crate::scheduling::{gives_way, pause};
 
-/// Rows in one portion.
+/// Rows in one portion, unless this process gives way.
 const PORTION: usize = 10_000;
 /// Types whose values arrive unchanged; values of any other type arrive as text.
 const READABLE: [Type; 6] = [Type::UUID, Type::VARCHAR, Type::TEXT, Type::INT2, Type::INT4, Type::INT8];
@@ -36,6 +39,9 @@ pub(super) fn for_each_row_of<E: From<Error>>(
     mut take: impl FnMut(&Row) -> Result<(), E>,
 ) -> Result<(), E> {
     transaction.batch_execute(&format!("DECLARE {table} NO SCROLL CURSOR FOR {query}"))?;
+    if gives_way() {
+        return one_portion_at_a_time(transaction, table, &mut take);
+    }
     let fetch = transaction.prepare(&format!("FETCH {PORTION} FROM {table}"))?;
     let rows = transaction.query(&fetch, &[])?;
     if rows.len() < PORTION {
@@ -70,6 +76,30 @@ pub(super) fn for_each_row_of<E: From<Error>>(
         })?;
         taken
     })
+}
+
+/// Visits the rows of a cursor, so that at most one processor of the machine is busy, and for short times: this program
+/// and a server on the same machine work in turn, and pause between two portions.
+fn one_portion_at_a_time<E: From<Error>>(
+    transaction: &mut Transaction<'_>,
+    table: &str,
+    mut take: impl FnMut(&Row) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut portions = Portions::new();
+    loop {
+        let size = portions.rows();
+        let fetch = transaction.prepare(&format!("FETCH {size} FROM {table}"))?;
+        while portions.rows() == size {
+            let begin = Instant::now();
+            let rows = transaction.query(&fetch, &[])?;
+            portions.took(begin.elapsed());
+            rows.iter().try_for_each(&mut take)?;
+            if rows.len() < size {
+                return Ok(());
+            }
+            pause();
+        }
+    }
 }
 
 /// Fetches all remaining portions, until `hand_over` says that the receiver is gone.

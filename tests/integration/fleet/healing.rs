@@ -52,6 +52,33 @@ fn database_that_is_down_during_a_reload_is_read_when_it_is_back() {
 }
 
 #[test]
+fn rows_come_in_small_portions_if_workers_serve() {
+    let source = Source::new(Postgres::shared(), 100);
+    source.set(Mode::HangsAt(777));
+    let server = Setup::new(&source.0.url()).spawn();
+    assert_eq!(source.wait_hanging(), "FETCH 10000 FROM tracks");
+    source.set(Mode::Works);
+    source.end_session();
+    server.wait_log("terminating connection due to administrator command");
+
+    let server = Setup::new(&source.0.url()).start();
+    source.remove_artist();
+    source.set(Mode::HangsAt(777));
+    server.signal(Signal::SIGHUP);
+    // The eighth portion; the size may grow after it.
+    assert_eq!(source.wait_hanging(), "FETCH 100 FROM tracks");
+    source.set(Mode::Works);
+    source.end_session();
+    let line = server.wait_log(FAILED);
+    assert_stale(&server, &line, "terminating connection due to administrator command");
+    assert_heals(&server, 990, Instant::now());
+    let other = Setup::new(&source.0.url()).start();
+    assert_eq!(server.status()["snapshot"]["hash"], other.status()["snapshot"]["hash"]);
+    server.assert_clean_shutdown();
+    other.assert_clean_shutdown();
+}
+
+#[test]
 fn session_that_is_ended_in_each_of_ten_loads_costs_one_warning_each() {
     let source = Source::new(Postgres::shared(), 3);
     let server = Setup::new(&source.0.url()).start();

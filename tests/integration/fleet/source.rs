@@ -17,6 +17,8 @@ pub(super) const HEALED_WITHIN: Duration = Duration::from_secs(10);
 pub(super) enum Mode {
     Works,
     Hangs,
+    /// It hangs, but not before this song.
+    HangsAt(u32),
     /// It fails as on a standby that replays a VACUUM.
     Conflicts,
 }
@@ -33,10 +35,11 @@ impl<'a> Source<'a> {
         database.execute(
             "CREATE TABLE mode (mode text NOT NULL);
              INSERT INTO mode VALUES ('works');
-             CREATE FUNCTION gate() RETURNS boolean VOLATILE LANGUAGE plpgsql AS $$
+             CREATE FUNCTION gate(song text) RETURNS boolean VOLATILE LANGUAGE plpgsql AS $$
              BEGIN
                  CASE (SELECT mode FROM mode)
                      WHEN 'hangs' THEN PERFORM pg_sleep(600);
+                     WHEN song THEN PERFORM pg_sleep(600);
                      WHEN 'conflicts' THEN RAISE EXCEPTION
                          'terminating connection due to conflict with recovery' USING ERRCODE = '40001';
                      ELSE NULL;
@@ -44,16 +47,17 @@ impl<'a> Source<'a> {
                  RETURN true;
              END $$;
              ALTER TABLE tracks RENAME TO all_tracks;
-             CREATE VIEW tracks AS SELECT * FROM all_tracks WHERE gate();",
+             CREATE VIEW tracks AS SELECT * FROM all_tracks WHERE gate(name);",
         );
         Source(database)
     }
 
     pub(super) fn set(&self, mode: Mode) {
         let mode = match mode {
-            Mode::Works => "works",
-            Mode::Hangs => "hangs",
-            Mode::Conflicts => "conflicts",
+            Mode::Works => "works".to_owned(),
+            Mode::Hangs => "hangs".to_owned(),
+            Mode::HangsAt(song) => format!("Song {song:05}"),
+            Mode::Conflicts => "conflicts".to_owned(),
         };
         self.0.execute(&format!("UPDATE mode SET mode = '{mode}'"));
     }
@@ -65,11 +69,12 @@ impl<'a> Source<'a> {
         );
     }
 
-    /// Waits until a load hangs.
-    pub(super) fn wait_hanging(&self) {
+    /// Waits until a load hangs, and gives its statement.
+    pub(super) fn wait_hanging(&self) -> String {
         let mut client = self.0.client();
-        let query = format!("SELECT 1 FROM pg_stat_activity WHERE {HANGING}");
-        eventually("a load that hangs", || client.query_opt(&query, &[]).expect("pg_stat_activity"));
+        let query = format!("SELECT query FROM pg_stat_activity WHERE {HANGING}");
+        let ask = || client.query_opt(&query, &[]).expect("pg_stat_activity");
+        eventually("a load that hangs", ask).get(0)
     }
 
     /// Ends the session of the load that hangs.
