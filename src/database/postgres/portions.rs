@@ -6,27 +6,38 @@ use std::time::Duration;
 const SMALLEST: usize = 100;
 /// More rows are not worth their memory.
 const LARGEST: usize = 10_000;
-/// Portions of a size. The fastest of them counts, as others of this machine or the network slow some down.
-const TRIALS: u32 = 8;
-/// A row of twice as large portions takes at most this share of its former time, or they are not worth it.
-const GAIN: f64 = 0.75;
+/// How many times larger the next size is in a search.
+const STEP: usize = 4;
+/// Portions of each size. The median of their times counts, as the machine or the network holds some up.
+const TRIALS: usize = 4;
+/// A row of a larger portion takes at most this share of its former time, or the size is not worth it.
+const GAIN: f64 = 0.6;
+/// Portions between two searches.
+const STAY: usize = 256;
+/// A process that is this late after a pause has waited for a processor: all are busy, and each wait for the server is
+/// one for a processor as well. Stalls of a machine with an idle processor are shorter.
+const LATE: Duration = Duration::from_millis(10);
+/// Portions of the largest size after such a wait.
+const STAY_BUSY: usize = 4;
 
 /// Finds the smallest portions for which the time of rows outweighs that of a round trip. A server on this machine
 /// works in short bursts then, so that requests need not wait for long ones. One behind a network gets larger portions:
-/// there each takes a round trip, and the server has processors of its own.
+/// there each takes a round trip, and the server has processors of its own. If all processors are busy, portions are as
+/// large as they may be: this process may have to wait for seconds until it has its turn, after each portion.
 #[derive(Debug)]
 pub(super) struct Portions {
     rows: usize,
-    trials: u32,
-    fastest: Duration,
-    /// Seconds for a row in portions of half the size; `None` for the smallest ones.
+    /// Of the portions of this size.
+    times: Vec<Duration>,
+    /// Seconds for a row in portions of the size before; `None` for the smallest ones.
     former: Option<f64>,
-    is_settled: bool,
+    /// Portions until the next search; 0 during one.
+    stays: usize,
 }
 
 impl Portions {
     pub(super) fn new() -> Portions {
-        Portions { rows: SMALLEST, trials: 0, fastest: Duration::MAX, former: None, is_settled: false }
+        Portions { rows: SMALLEST, times: Vec::with_capacity(TRIALS), former: None, stays: 0 }
     }
 
     /// Rows of the next portion.
@@ -34,24 +45,33 @@ impl Portions {
         self.rows
     }
 
-    /// Notes the time from the request for a portion to its last row.
-    pub(super) fn took(&mut self, time: Duration) {
-        if self.is_settled {
+    /// Notes the time from the request for a portion to its last row, and how late this process was after the pause
+    /// that followed.
+    pub(super) fn took(&mut self, time: Duration, late: Duration) {
+        if late >= LATE {
+            *self = Portions { rows: LARGEST, stays: STAY_BUSY, ..Portions::new() };
             return;
         }
-        self.fastest = self.fastest.min(time);
-        self.trials += 1;
-        if self.trials < TRIALS {
+        if self.stays > 0 {
+            self.stays -= 1;
+            if self.stays == 0 {
+                *self = Portions::new();
+            }
             return;
         }
-        let time_of_row = self.fastest.as_secs_f64() / self.rows as f64;
+        self.times.push(time);
+        if self.times.len() < TRIALS {
+            return;
+        }
+        self.times.sort_unstable();
+        let time_of_row = self.times[(TRIALS - 1) / 2].as_secs_f64() / self.rows as f64;
         if self.former.is_some_and(|former| time_of_row > former * GAIN) {
-            self.rows /= 2;
-            self.is_settled = true;
-        } else if self.rows * 2 > LARGEST {
-            self.is_settled = true;
+            self.rows /= STEP;
+            self.stays = STAY;
+        } else if self.rows * STEP > LARGEST {
+            self.stays = STAY;
         } else {
-            *self = Portions { rows: self.rows * 2, former: Some(time_of_row), ..Portions::new() };
+            *self = Portions { rows: self.rows * STEP, former: Some(time_of_row), ..Portions::new() };
         }
     }
 }
@@ -60,34 +80,37 @@ impl Portions {
 mod tests {
     use super::*;
 
-    /// The rows of a portion in the end, with a server that needs so many microseconds for a row, and a connection with
-    /// round trips of so many.
-    fn settled(row: f64, round_trip: f64) -> usize {
+    /// The most frequent size, with a server that needs so many microseconds for a row, and a round trip of so many for
+    /// each portion.
+    fn usual(row: f64, round_trip: f64) -> usize {
         let mut portions = Portions::new();
+        let mut sizes = Vec::new();
         for at in 0..1000 {
-            // Only each fourth portion is not held up.
-            let held_up = f64::from(at % 4) * 2000.0;
+            // Each fourth portion is held up.
+            let held_up = if at % 4 == 0 { 4000.0 } else { 0.0 };
             let time = round_trip + row * portions.rows() as f64 + held_up;
-            portions.took(Duration::from_secs_f64(time / 1e6));
+            portions.took(Duration::from_secs_f64(time / 1e6), Duration::ZERO);
+            sizes.push(portions.rows());
         }
-        portions.rows()
+        sizes.sort_unstable();
+        sizes[sizes.len() / 2]
     }
 
     #[test]
     fn server_on_this_machine_makes_small_portions() {
-        assert_eq!(settled(1.2, 0.0), 100);
-        assert_eq!(settled(1.2, 60.0), 100);
+        assert_eq!(usual(1.2, 0.0), 100);
+        assert_eq!(usual(1.2, 60.0), 100);
         // A slow machine.
-        assert_eq!(settled(10.0, 500.0), 100);
+        assert_eq!(usual(10.0, 500.0), 100);
     }
 
     #[test]
-    fn network_is_waited_for_less_than_the_rows() {
+    fn round_trips_are_hardly_longer_than_the_work_on_a_portion() {
         let mut former = 0;
         for round_trip in [200.0, 500.0, 1000.0, 3000.0, 5000.0, 30_000.0] {
-            let rows = settled(1.2, round_trip);
+            let rows = usual(1.2, round_trip);
             assert!(
-                rows >= former && (rows > 4000 || rows as f64 * 1.2 > round_trip),
+                rows >= former && (rows == 6400 || rows as f64 * 1.2 > 0.8 * round_trip),
                 "{round_trip}: {rows}"
             );
             former = rows;
@@ -96,14 +119,33 @@ mod tests {
     }
 
     #[test]
-    fn size_stays_once_it_is_found() {
+    fn machine_without_an_idle_processor_has_large_portions() {
         let mut portions = Portions::new();
-        let time = |portions: &Portions| Duration::from_micros(60 + portions.rows() as u64);
-        while !portions.is_settled {
-            portions.took(time(&portions));
+        let time = Duration::from_micros(200);
+        portions.took(time, Duration::from_millis(4));
+        assert_eq!(portions.rows(), 100);
+        portions.took(time, Duration::from_secs(2));
+        assert_eq!(portions.rows(), 10_000);
+        for late in [0, 0, 0, 500, 0, 0, 0] {
+            portions.took(time * 100, Duration::from_millis(late));
+            assert_eq!(portions.rows(), 10_000);
         }
-        let rows = portions.rows();
-        portions.took(Duration::from_nanos(1));
-        assert_eq!(portions.rows(), rows);
+        portions.took(time * 100, Duration::ZERO);
+        assert_eq!(portions.rows(), 100);
+    }
+
+    #[test]
+    fn network_that_gets_quicker_has_small_portions_again() {
+        let mut portions = Portions::new();
+        let mut take = |round_trip: f64, count: usize| {
+            for _ in 0..count {
+                let time = round_trip + portions.rows() as f64;
+                portions.took(Duration::from_secs_f64(time / 1e6), Duration::ZERO);
+            }
+            portions.rows()
+        };
+        assert_eq!(take(60.0, 100), 100);
+        assert!(take(5000.0, 400) > 1000);
+        assert_eq!(take(60.0, 400), 100);
     }
 }

@@ -54,7 +54,7 @@ fn database_that_is_down_during_a_reload_is_read_when_it_is_back() {
 #[test]
 fn rows_come_in_small_portions_if_workers_serve() {
     let source = Source::new(Postgres::shared(), 100);
-    source.set(Mode::HangsAt(777));
+    source.set(Mode::HangsAt(50));
     let server = Setup::new(&source.0.url()).spawn();
     assert_eq!(source.wait_hanging(), "FETCH 10000 FROM tracks");
     source.set(Mode::Works);
@@ -63,9 +63,9 @@ fn rows_come_in_small_portions_if_workers_serve() {
 
     let server = Setup::new(&source.0.url()).start();
     source.remove_artist();
-    source.set(Mode::HangsAt(777));
+    source.set(Mode::HangsAt(50));
     server.signal(Signal::SIGHUP);
-    // The eighth portion; the size may grow after it.
+    // The first one: a busy machine has larger ones later.
     assert_eq!(source.wait_hanging(), "FETCH 100 FROM tracks");
     source.set(Mode::Works);
     source.end_session();
