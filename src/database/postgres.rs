@@ -41,7 +41,7 @@ use watched::{Progress, Unwatched, watched};
 /// connection alive although it has lost the server.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// Time for a server on this machine to end a session: it takes up to 4 ms, and the connection is closed before.
+/// A server on this machine needs up to 4 ms to end a session after the client has closed the connection.
 const SESSION_END: Duration = Duration::from_millis(5);
 
 pub(super) fn load(settings: &PostgresSettings, folder: &Folder) -> Result<Loaded, DatabaseError> {
@@ -90,8 +90,8 @@ fn load_watched<T: From<Loaded> + Send + 'static>(
     outcome.map_err(|failure| explain(&place, failure))
 }
 
-/// Ends the session. A server on the same machine needs a processor for that, as it frees memory; a process that gives way
-/// leaves the other one to requests meanwhile.
+/// Ends the session. The server frees memory then; if it is on this machine, it needs a processor, and a process that
+/// gives way leaves the others to requests.
 fn end_session(client: Client) {
     drop(client);
     if gives_way() {
@@ -147,7 +147,9 @@ fn run<T>(
 ) -> Result<T, DatabaseError> {
     let place = Place::new(settings);
     let (mut client, place) = connect::connect(&place)?;
-    work(&mut client).map_err(|failure| explain(&place, failure))
+    let outcome = work(&mut client);
+    end_session(client);
+    outcome.map_err(|failure| explain(&place, failure))
 }
 
 fn read_if_complete<T>(

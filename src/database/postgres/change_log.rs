@@ -5,7 +5,7 @@ use ::postgres::{Error, Transaction};
 use uuid::Uuid;
 
 use super::revision::attempt;
-use super::rows::{readable_query, song, value};
+use super::rows::{self, readable_query, song, value};
 use super::tables::{ID_TYPE, missing_of};
 use super::watched::Progress;
 use crate::database::change_log::{self, ChangedIds, Entry, Since, TABLE, Touched, Unlogged};
@@ -107,9 +107,9 @@ fn changed_rows(
         songs: songs_by_id(transaction, &songs, progress)?,
     };
     let mut count = |table: &str| {
-        let row = transaction.query_one(&format!("SELECT count(*) FROM {table}"), &[])?;
+        let rows = rows::count(transaction, table)?;
         progress.made();
-        Ok::<_, Error>(row.try_get::<_, i64>(0)?.cast_unsigned())
+        Ok::<_, Error>(rows)
     };
     let names = PerOwner::try_new(|owner| count(owner.plural()))?;
     Ok(Changed { delta, names, songs: count("tracks")?, version })

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Rows of the first portions. A server on this machine makes one in 0.2 ms, for which a request may have to wait.
 const SMALLEST: usize = 100;
 /// More rows are not worth their memory.
-const LARGEST: usize = 10_000;
+pub(super) const LARGEST: usize = 10_000;
 /// How many times larger the next size is in a search.
 const STEP: usize = 4;
 /// Portions of each size. The median of their times counts, as the machine or the network holds some up.
@@ -80,8 +80,8 @@ impl Portions {
 mod tests {
     use super::*;
 
-    /// The most frequent size, with a server that needs so many microseconds for a row, and a round trip of so many for
-    /// each portion.
+    /// The most frequent size. The server needs `row` microseconds for a row, and each portion takes `round_trip`
+    /// microseconds more.
     fn usual(row: f64, round_trip: f64) -> usize {
         let mut portions = Portions::new();
         let mut sizes = Vec::new();

@@ -9,12 +9,14 @@ use ::postgres::types::{FromSql, Type};
 use ::postgres::{Error, Row, Statement, Transaction};
 use uuid::Uuid;
 
-use super::portions::Portions;
+use super::portions::{LARGEST, Portions};
 use crate::database::rows::{SongRow, Value};
 use crate::scheduling::{gives_way, pause};
 
 /// Rows in one portion, unless this process gives way.
-const PORTION: usize = 10_000;
+const PORTION: usize = LARGEST;
+/// The server counts so many rows in the time in which it sends one.
+const COUNTED: usize = 20;
 /// The time of a pause in a process that gets a processor at once.
 const PAUSE_MAX: Duration = Duration::from_micros(200);
 /// Types whose values arrive unchanged; values of any other type arrive as text.
@@ -42,7 +44,7 @@ pub(super) fn for_each_row_of<E: From<Error>>(
 ) -> Result<(), E> {
     transaction.batch_execute(&format!("DECLARE {table} NO SCROLL CURSOR FOR {query}"))?;
     if gives_way() {
-        return one_portion_at_a_time(transaction, table, &mut take);
+        return visit_in_turn(transaction, table, &mut take);
     }
     let fetch = transaction.prepare(&format!("FETCH {PORTION} FROM {table}"))?;
     let rows = transaction.query(&fetch, &[])?;
@@ -80,23 +82,59 @@ pub(super) fn for_each_row_of<E: From<Error>>(
     })
 }
 
-/// Visits the rows of a cursor, so that at most one processor of the machine is busy, and for short times: this program
-/// and a server on the same machine work in turn, and pause between two portions.
-fn one_portion_at_a_time<E: From<Error>>(
+/// Visits the rows of a cursor in small portions.
+fn visit_in_turn<E: From<Error>>(
     transaction: &mut Transaction<'_>,
     table: &str,
     mut take: impl FnMut(&Row) -> Result<(), E>,
 ) -> Result<(), E> {
+    let fetch = |rows| format!("FETCH {rows} FROM {table}");
+    in_turn(transaction, 1, fetch, |transaction, fetch| {
+        let begin = Instant::now();
+        let rows = transaction.query(fetch, &[])?;
+        let time = begin.elapsed();
+        rows.iter().try_for_each(&mut take)?;
+        Ok((rows.len(), time))
+    })
+}
+
+/// Counts the rows of a table. The server uses all processors to count a large one at once, so a process that gives way
+/// moves a cursor over the rows.
+pub(super) fn count(transaction: &mut Transaction<'_>, table: &str) -> Result<u64, Error> {
+    if !gives_way() {
+        let row = transaction.query_one(&format!("SELECT count(*) FROM {table}"), &[])?;
+        return Ok(row.try_get::<_, i64>(0)?.cast_unsigned());
+    }
+    let cursor = format!("{table}_counted");
+    transaction.batch_execute(&format!("DECLARE {cursor} NO SCROLL CURSOR FOR SELECT FROM {table}"))?;
+    let mut count = 0;
+    let move_on = |rows| format!("MOVE {rows} FROM {cursor}");
+    in_turn(transaction, COUNTED, move_on, |transaction, move_on| {
+        let begin = Instant::now();
+        let moved = transaction.execute(move_on, &[])?;
+        count += moved;
+        Ok::<_, Error>((usize::try_from(moved).unwrap_or(usize::MAX), begin.elapsed()))
+    })?;
+    Ok(count)
+}
+
+/// Has the server go through the rows of a cursor in portions, so that at most one processor of the machine is busy,
+/// and for short times: this program and a server on the same machine work in turn, and pause between two portions.
+/// `statement` names a number of rows, `step` executes it and gives the rows of the portion and the server's time.
+/// Portions have `times` as many rows as those of [`Portions`].
+fn in_turn<E: From<Error>>(
+    transaction: &mut Transaction<'_>,
+    times: usize,
+    statement: impl Fn(usize) -> String,
+    mut step: impl FnMut(&mut Transaction<'_>, &Statement) -> Result<(usize, Duration), E>,
+) -> Result<(), E> {
     let mut portions = Portions::new();
     loop {
         let size = portions.rows();
-        let fetch = transaction.prepare(&format!("FETCH {size} FROM {table}"))?;
+        let prepared = transaction.prepare(&statement(size * times))?;
         while portions.rows() == size {
-            let begin = Instant::now();
-            let rows = transaction.query(&fetch, &[])?;
-            let time = begin.elapsed();
-            rows.iter().try_for_each(&mut take)?;
-            if rows.len() < size {
+            let (rows, time) = step(transaction, &prepared)?;
+            if rows < size * times {
                 return Ok(());
             }
             portions.took(time, late_after_pause());
