@@ -180,7 +180,7 @@ fn database_that_comes_back_is_noticed() {
     assert_eq!(server.get("/avalon/").header("x-avalon-stale"), Some("1"));
     fs::write(home.database(), good).expect("a database");
     home.fill(4);
-    server.wait_log("generation 3 serves");
+    // Some reloads may still find the file as it was, so the number of the generation is not known.
     eventually("the rows of the database", || (artists(&server) == 4).then_some(()));
     eventually("fresh data", || (server.status()["snapshot"]["stale"] == false).then_some(()));
     assert_eq!(server.get("/avalon/").header("x-avalon-stale"), None);
