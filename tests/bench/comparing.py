@@ -1,5 +1,8 @@
 """One size of collection: ours, bare hyper and nginx in one run, and what the size costs."""
 
+import signal
+import sqlite3
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import compressing
@@ -51,7 +54,9 @@ def bench(songs, options, wrk, nginx):
         packed = compressing.report(ours, whole, options.rounds)
         path = next(row.paths[0] for row in rows if row.name == STEADY_ROW)
         say("  reloads under a steady load")
-        reloads = steady.reload(ours, options.workers, path, options.rounds, options.seconds, database)
+        with changing(database) as change:
+            begin = lambda number: (change(number), ours.process.send_signal(signal.SIGHUP))
+            reloads = steady.reload(ours, options.workers, path, options.rounds, options.seconds, begin)
         log = ours.log.read_text(errors="replace")
     finally:
         for server in servers:
@@ -78,6 +83,26 @@ def bench(songs, options, wrk, nginx):
     costs = {row.name: cost(alone[row.name]) for row in rows}
     times = {row.name: server_time(row.name, alone) for row in rows}
     return Result(songs, title, lines, main, size, packed, costs, times)
+
+
+CHANGED = 10  # songs
+
+
+@contextmanager
+def changing(database):
+    """Gives a function that changes some songs of a database, and takes all changes back at the end."""
+    with closing(sqlite3.connect(database)) as rows:
+        songs = rows.execute(f"SELECT id, track FROM tracks LIMIT {CHANGED}").fetchall()
+
+        def write(added):
+            with rows:
+                new = [((track or 0) + added if added else track, song) for song, track in songs]
+                rows.executemany("UPDATE tracks SET track = ? WHERE id = ?", new)
+
+        try:
+            yield write
+        finally:
+            write(0)
 
 
 def start_once(database, workers):

@@ -51,8 +51,8 @@ class Cluster:
             raise Failure(f"{program}: {done.stderr}")
         return done.stdout.strip()
 
-    def ask(self, query, check=True):
-        arguments = ["-h", self.folder, "-p", self.port, "-U", "avalon", "-d", "postgres", "-Atc", query]
+    def ask(self, query, check=True, database="postgres"):
+        arguments = ["-h", self.folder, "-p", self.port, "-U", "avalon", "-d", database, "-Atc", query]
         return self.run("psql", *arguments, check=check)
 
     def new_database(self):

@@ -81,6 +81,10 @@ class Server:
             return []
         return [int(pid) for pid in text.split()]
 
+    def workers(self):
+        """The children but for those that help the master."""
+        return [pid for pid in self.children() if title_of(pid).startswith("avalon: worker")]
+
     def memory(self):
         """(PSS, USS) in bytes of the first process and of each child."""
         return [memory_of(pid) for pid in [self.process.pid, *self.children()]]
@@ -117,6 +121,14 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def title_of(pid):
+    """The command line of a process; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def memory_of(pid):

@@ -1,11 +1,8 @@
-"""A reload of ten changed songs under a steady load: latencies before it and while it goes on."""
+"""A steady load: latencies before a reload and while it goes on."""
 
 import http.client
-import signal
-import sqlite3
 import statistics
 import time
-from contextlib import closing, contextmanager
 
 from servers import Failure
 
@@ -56,53 +53,39 @@ def p99(latencies):
     return statistics.quantiles(latencies, n=100)[98]
 
 
-CHANGED = 10  # songs
+def reload(server, workers, path, rounds, seconds, begin):
+    """Medians of (p99 before, p99 during a reload, seconds of a reload), and retried requests.
 
-
-@contextmanager
-def changing(database):
-    """Gives a function that changes some songs of a database, and takes all changes back at the end."""
-    with closing(sqlite3.connect(database)) as rows:
-        songs = rows.execute(f"SELECT id, track FROM tracks LIMIT {CHANGED}").fetchall()
-
-        def write(added):
-            with rows:
-                new = [((track or 0) + added if added else track, song) for song, track in songs]
-                rows.executemany("UPDATE tracks SET track = ? WHERE id = ?", new)
-
-        try:
-            yield write
-        finally:
-            write(0)
-
-
-def reload(server, workers, path, rounds, seconds, database):
-    """Medians of (p99 before, p99 during a reload, seconds of a reload), and retried requests."""
+    `begin` gets the number of the round, changes rows, and sees to it that a reload begins."""
     client = Steady(server.port, path)
     figures = []
     try:
-        with changing(database) as change:
-            for number in range(1, rounds + 1):
-                end = time.monotonic() + seconds
-                before = client.go(lambda: time.monotonic() > end)
-                change(number)
-                made = generations(server)
-                begin = time.monotonic()
-                server.process.send_signal(signal.SIGHUP)
-                during = client.go(lambda: drained(server, workers, made, begin))
-                figures.append((p99(before), p99(during), time.monotonic() - begin))
+        for number in range(1, rounds + 1):
+            end = time.monotonic() + seconds
+            before = client.go(lambda: time.monotonic() > end)
+            begun, served = told(server, "making generation"), told(server, " serves on ")
+            begin(number)
+            deadline = time.monotonic() + 120
+            client.go(lambda: told(server, "making generation") > begun or late(server, deadline))
+            start = time.monotonic()
+            during = client.go(lambda: drained(server, workers, served, deadline))
+            figures.append((p99(before), p99(during), time.monotonic() - start))
     finally:
         client.close()
     return [statistics.median(column) for column in zip(*figures)], client.retries
 
 
-def generations(server):
-    """How many the log says have come to serve."""
-    return server.log.read_text(errors="replace").count(" serves on ")
+def told(server, text):
+    """How often the log says so."""
+    return server.log.read_text(errors="replace").count(text)
 
 
-def drained(server, workers, made, begin):
+def drained(server, workers, served, deadline):
     """Whether a generation has come since, and only its workers are left."""
-    if time.monotonic() > begin + 120:
+    late(server, deadline)
+    return told(server, " serves on ") > served and len(server.workers()) == workers
+
+
+def late(server, deadline):
+    if time.monotonic() > deadline:
         raise Failure(f"{server.name} did not reload within 120 s; see {server.log}")
-    return generations(server) > made and len(server.children()) == workers
