@@ -51,16 +51,16 @@ impl Attempt {
         server: &Server,
         application_name: &str,
     ) -> Result<Attempt, DatabaseError> {
-        use Negotiation::{Disable, Require};
+        use Negotiation::{Disable, Prefer, Require};
         let ways: &[Negotiation] = match (&server.host, place.settings.ssl_mode) {
             (Host::Unix(_), _) | (_, SslMode::Disable) => &[Disable],
             (_, SslMode::Allow) => &[Disable, Require],
-            (_, SslMode::Prefer) => &[Require, Disable],
+            (_, SslMode::Prefer) => &[Prefer, Disable],
             (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[Require],
         };
         let ways = match &place.settings.required_auth {
             None => ways,
-            Some(_) if ways.contains(&Require) => &[Require],
+            Some(_) if ways != [Disable] => &[Require],
             Some(_) => {
                 return Err(place.failed(
                     "require_auth can only be kept over TLS; use TCP with sslmode=require or stricter, or \
@@ -101,12 +101,17 @@ impl Attempt {
                 None => self.config.connect(NoTls),
                 Some(tls) => self.config.connect(tls.clone()),
             };
-            match outcome {
+            let error = match outcome {
                 Ok(client) => return Ok(client),
-                Err(error) => failures.push((*way, error)),
-            }
+                Err(error) => error,
+            };
+            // If the server has no TLS, the session goes on without it in the same connection.
+            let is_without =
+                *way == Negotiation::Prefer && self.tls.as_ref().is_some_and(|tls| !tls.was_used());
             // If the client cannot reach the server at all, another way does not help.
-            if failures.last().is_some_and(|(_, error)| place::never_got_there(error)) {
+            let is_last = is_without || place::never_got_there(&error);
+            failures.push((if is_without { Negotiation::Disable } else { *way }, error));
+            if is_last {
                 break;
             }
         }

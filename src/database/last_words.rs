@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use ::postgres::Socket;
@@ -24,9 +25,22 @@ type Inner = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
 /// The connector for TLS.
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) tls: MakeRustlsConnect,
+    tls: MakeRustlsConnect,
     /// The methods by which the server may authenticate the client; `None`: any.
-    pub(super) allowed: Option<Arc<[AuthMethod]>>,
+    allowed: Option<Arc<[AuthMethod]>>,
+    /// Whether a server has agreed to use TLS.
+    used: Arc<AtomicBool>,
+}
+
+impl Connector {
+    pub(super) fn new(tls: MakeRustlsConnect, allowed: Option<Arc<[AuthMethod]>>) -> Self {
+        Connector { tls, allowed, used: Arc::default() }
+    }
+
+    /// Whether a server has agreed to use TLS.
+    pub(super) fn was_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
 }
 
 impl MakeTlsConnect<Socket> for Connector {
@@ -36,7 +50,7 @@ impl MakeTlsConnect<Socket> for Connector {
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Infallible> {
         let inner = MakeTlsConnect::<Socket>::make_tls_connect(&mut self.tls, host)?;
-        Ok(Connect { inner, allowed: self.allowed.clone() })
+        Ok(Connect { inner, allowed: self.allowed.clone(), used: Arc::clone(&self.used) })
     }
 }
 
@@ -44,6 +58,7 @@ impl MakeTlsConnect<Socket> for Connector {
 pub(super) struct Connect {
     inner: Inner,
     allowed: Option<Arc<[AuthMethod]>>,
+    used: Arc<AtomicBool>,
 }
 
 impl TlsConnect<Socket> for Connect {
@@ -52,6 +67,7 @@ impl TlsConnect<Socket> for Connect {
     type Future = Pin<Box<dyn Future<Output = io::Result<HeardStream>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
+        self.used.store(true, Ordering::Relaxed);
         Box::pin(async {
             let inner = self.inner.connect(socket).await?;
             Ok(HeardStream { inner, end_was_held_back: false, greeting: self.allowed.map(Greeting::new) })

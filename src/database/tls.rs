@@ -59,10 +59,8 @@ pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, TlsErr
         // Without ALPN a server refuses TLS that begins without a request.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
     }
-    Ok(Connector {
-        tls: MakeRustlsConnect::new(config),
-        allowed: settings.required_auth.clone().map(Arc::from),
-    })
+    let allowed = settings.required_auth.clone().map(Arc::from);
+    Ok(Connector::new(MakeRustlsConnect::new(config), allowed))
 }
 
 /// The reason why the server's certificate is not accepted.

@@ -14,6 +14,8 @@ const TRIALS: usize = 4;
 const GAIN: f64 = 0.6;
 /// Portions between two searches.
 const STAY: usize = 256;
+/// The same if the smallest size is the best: each search tries larger portions, and holds requests up.
+const STAY_SMALLEST: usize = 1024;
 /// A process that is this late after a pause has waited for a processor: all are busy, and each wait for the server is
 /// one for a processor as well. Stalls of a machine with an idle processor are shorter.
 const LATE: Duration = Duration::from_millis(10);
@@ -67,7 +69,7 @@ impl Portions {
         let time_of_row = self.times[(TRIALS - 1) / 2].as_secs_f64() / self.rows as f64;
         if self.former.is_some_and(|former| time_of_row > former * GAIN) {
             self.rows /= STEP;
-            self.stays = STAY;
+            self.stays = if self.rows == SMALLEST { STAY_SMALLEST } else { STAY };
         } else if self.rows * STEP > LARGEST {
             self.stays = STAY;
         } else {
@@ -102,6 +104,16 @@ mod tests {
         assert_eq!(usual(1.2, 60.0), 100);
         // A slow machine.
         assert_eq!(usual(10.0, 500.0), 100);
+    }
+
+    #[test]
+    fn few_portions_hold_requests_up_in_vain() {
+        let mut portions = Portions::new();
+        let large = (0..10_000).filter(|_| {
+            portions.took(Duration::from_micros(portions.rows() as u64), Duration::ZERO);
+            portions.rows() > SMALLEST
+        });
+        assert_eq!(large.count(), 40);
     }
 
     #[test]
@@ -145,7 +157,7 @@ mod tests {
             portions.rows()
         };
         assert_eq!(take(60.0, 100), 100);
-        assert!(take(5000.0, 400) > 1000);
+        assert!(take(5000.0, STAY_SMALLEST) > 1000);
         assert_eq!(take(60.0, 400), 100);
     }
 }

@@ -1,7 +1,10 @@
 //! `sslmode` as libpq means it, against a server whose certificate is for `localhost` and
 //! signed by an authority of its own.
 
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
+use std::thread;
 
 use super::{collection, load, load_all, replace};
 use crate::harness::postgres::{Database, NEW_KEY, Postgres};
@@ -104,6 +107,34 @@ fn a_server_without_tls_is_refused_only_where_it_must_be() {
     // One answer, not one per try, when both tries say the same.
     let error = load(&database.url().replace(&database.name, "absent")).unwrap_err().to_string();
     assert!(error.ends_with(": database \"absent\" does not exist"), "{error}");
+}
+
+/// As libpq does, the client goes on in the connection in which the server has refused TLS.
+#[test]
+fn a_server_without_tls_gets_one_connection() {
+    let server = Postgres::start();
+    let database = server.create_database();
+    replace(&database.url(), &collection(3)).unwrap();
+    let relay = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = relay.local_addr().expect("an address").port();
+    let url = database.url_of("avalon", "sslmode=prefer");
+    let url = url.replacen(&format!(":{}/", server.port()), &format!(":{port}/"), 1);
+    let loaded = thread::spawn(move || load_all(&url));
+    let (client, _) = relay.accept().expect("a connection");
+    let upstream = TcpStream::connect(("127.0.0.1", server.port())).expect("the server");
+    for (mut from, mut to) in [(&client, &upstream), (&upstream, &client)].map(both) {
+        thread::spawn(move || {
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        });
+    }
+    assert_eq!(loaded.join().expect("rows"), collection(3));
+    relay.set_nonblocking(true).expect("a listener");
+    assert_eq!(relay.accept().map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
+}
+
+fn both((from, to): (&TcpStream, &TcpStream)) -> (TcpStream, TcpStream) {
+    (from.try_clone().expect("a copy"), to.try_clone().expect("a copy"))
 }
 
 #[test]
