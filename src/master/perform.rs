@@ -94,6 +94,10 @@ impl Shell {
                     _ => info!(log, "worker ended: {}", how),
                 }
             }
+            Action::Prove { generation } => {
+                self.workers.owe_next(generation);
+                self.workers.hand_out(&self.generations);
+            }
             Action::Promote { generation } => self.promote(generation, arbiter, now),
             Action::ReloadEnded { generation, result } => self.reload_ended(generation, result, arbiter, now),
             Action::Stuck { pid, slot } => {
@@ -101,7 +105,7 @@ impl Shell {
                 error!(self.logger(), "worker is silent for longer than TIMEOUT and is killed pid={}", pid;
                     "worker" => slot, "request" => request.as_deref().unwrap_or("none"));
             }
-            Action::Discard { generation } => self.generations.discard(generation),
+            Action::Discard { generation } => self.discard(generation),
             Action::CloseListeners => self.leave(arbiter),
             Action::Upgrade => {
                 // No client waits for the answer. The log has the reason of a failure.

@@ -13,7 +13,7 @@ pub mod query;
 
 pub use build::{build, build_as};
 pub use format::{LIST_HEAD, LIST_TAIL, VERSION, VERSIONS};
-pub use open::{Identity, OpenError, Packing, Passing, Snapshot, Verify, open_sealed, storage};
+pub use open::{Identity, Mapping, OpenError, Packing, Passing, Snapshot, Verify, storage};
 pub use query::{Filter, Page, Query, Selection, SongCounts, beginnings};
 
 pub use crate::api::{Direction, Field};

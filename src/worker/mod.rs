@@ -14,6 +14,7 @@ mod shown;
 mod watch;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -53,14 +54,16 @@ use watch::connections::Connections;
 use crate::config::{Config, Limits, Proxies};
 use crate::scheduling;
 use crate::scoreboard::{Dismissal, Scoreboard, Slot};
-use crate::snapshot::{Snapshot, open_sealed};
+use crate::snapshot::{Mapping, Snapshot};
 use crate::telemetry::{AccessLog, Log, Statsd};
 
 /// The resources that the master gives to a worker.
 pub struct Worker {
     /// The configuration of its generation.
     pub config: Config,
-    /// The snapshot of its generation, verified.
+    /// The mapping of the snapshot of its generation.
+    pub mapping: Mapping,
+    /// That snapshot, verified.
     pub snapshot: &'static Snapshot<'static>,
     /// The worker's copies of the listeners, blocking, and the role of each.
     pub listeners: Vec<(Socket, Role)>,
@@ -106,9 +109,13 @@ impl Worker {
     pub fn run(self) -> io::Result<Ending> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (access_log, log) = (self.access_log.clone(), self.log.clone());
-        let ending = runtime.block_on(self.serve());
+        let ended = runtime.block_on(self.serve());
         // At the exit the kernel takes milliseconds or more to free a snapshot that no other process has.
         let _ = scheduling::give_way();
+        let ending = ended.map(|(ending, mappings)| {
+            Mapping::depopulate(&mappings);
+            ending
+        });
         // Threads that still block in accept end with the process. The remaining connections end
         // here, and their requests with them.
         runtime.shutdown_background();
@@ -117,7 +124,8 @@ impl Worker {
         ending
     }
 
-    async fn serve(self) -> io::Result<Ending> {
+    /// Serves, and returns the snapshots whose pages are to be unmapped without haste.
+    async fn serve(self) -> io::Result<(Ending, Vec<Mapping>)> {
         let mut signals = Signals::install()?;
         if self.waits {
             proof::prove(&Arc::new(self.uncounted_service()?)).await?;
@@ -137,6 +145,8 @@ impl Worker {
             ticks: Ticks::new(),
             retirement: Retirement::new(&self.config),
             drain: Drain::new(self.config.graceful_timeout),
+            mappings: vec![self.mapping],
+            ahead: None,
         };
         if !self.waits {
             life.open()?;
@@ -153,7 +163,7 @@ impl Worker {
                     life.tell(Notice::Deaf);
                 },
                 wish = signals.next() => match wish {
-                    Wish::Stop => return Ok(Ending::Stopped),
+                    Wish::Stop => return Ok((Ending::Stopped, Vec::new())),
                     Wish::Drain => life.begin_drain(handouts.as_ref())?,
                 },
                 handout = next_of(&handouts) => match handout {
@@ -165,7 +175,9 @@ impl Worker {
                 },
             }
             if let Some(ending) = life.proceed() {
-                return Ok(ending);
+                // Nothing waits for the end of a worker that others have replaced.
+                let is_replaced = life.slot.dismissal() == Some(Dismissal::Replaced);
+                return Ok((ending, if is_replaced { life.mappings } else { Vec::new() }));
             }
         }
     }
@@ -228,6 +240,10 @@ struct Life {
     ticks: Ticks,
     retirement: Retirement,
     drain: Drain,
+    /// The snapshots that it has opened, that of its generation first.
+    mappings: Vec<Mapping>,
+    /// The snapshot of the next generation, which does not serve yet.
+    ahead: Option<Mapping>,
 }
 
 impl Life {
@@ -306,13 +322,34 @@ impl Life {
         Some(ending)
     }
 
+    /// The snapshot that now serves, mapped ahead if there was time for it.
+    fn newer(&mut self, sealed: &OwnedFd) -> io::Result<&'static Snapshot<'static>> {
+        let ahead = self.ahead.take().filter(|ahead| ahead.is_of(sealed));
+        let mapping = ahead.map_or_else(|| Mapping::of(sealed), Ok)?;
+        let snapshot = mapping.open()?;
+        self.mappings.push(mapping);
+        Ok(snapshot)
+    }
+
+    /// Gets ready for the snapshot of the next generation, which may be that of this worker. An error shows again when
+    /// the snapshot comes to serve.
+    fn prepare(&mut self, sealed: &OwnedFd) {
+        if let Some(opened) = self.mappings.iter().find(|mapping| mapping.is_of(sealed)) {
+            return opened.populate();
+        }
+        self.ahead = Mapping::of(sealed).ok();
+        self.ahead.iter().for_each(Mapping::populate);
+    }
+
     fn take(&mut self, handout: Handout) -> io::Result<()> {
         match handout {
             Handout::Turn => self.open()?,
             Handout::Names(names) => names.into_iter().for_each(|(name, addresses)| {
                 name.learn(addresses);
             }),
-            Handout::Snapshot(sealed) => match open_sealed(&sealed) {
+            Handout::Ahead(sealed) => self.prepare(&sealed),
+            Handout::Forget => self.ahead = None,
+            Handout::Snapshot(sealed) => match self.newer(&sealed) {
                 Ok(newer) => self.service.snapshots.succeed(newer),
                 Err(error) => {
                     warn!(self.logger(), "the worker shows old rows until it ends"; "error" => %error);

@@ -32,6 +32,7 @@ mod names;
 mod notify;
 mod package;
 mod page;
+mod pages;
 mod proxies;
 mod publication;
 mod release;

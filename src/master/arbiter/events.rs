@@ -152,6 +152,12 @@ pub enum Action {
         /// The signal.
         signal: Signal,
     },
+    /// All workers of this generation are ready, and prove themselves for a time. Those that serve get ready for its
+    /// rows.
+    Prove {
+        /// The generation.
+        generation: u64,
+    },
     /// This generation serves from now on.
     Promote {
         /// The generation.

@@ -105,6 +105,7 @@ impl Arbiter {
             _ if !complete => next.stage = Stage::Booting,
             Stage::Booting if proves => {
                 next.stage = Stage::Proving { until: now + next.settings.probation };
+                actions.push(Action::Prove { generation });
                 self.complete_next(now, actions);
             }
             Stage::Proving { until } if now < until => {}

@@ -17,7 +17,7 @@ use crate::master::processes::messages::{Mailbox, Message};
 use crate::master::processes::sandbox;
 use crate::scheduling::pause;
 use crate::scoreboard::{Dismissal, Scoreboard, Slot};
-use crate::snapshot;
+use crate::snapshot::Mapping;
 use crate::telemetry::sentry::{self, Lookup};
 use crate::title;
 use crate::worker::{Cause, Ending, Giver, Notice, Taker, Worker, ending_signals, handout_way};
@@ -44,10 +44,21 @@ struct Way {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Owed {
     names: bool,
+    /// Of the generation that is being made.
+    next: Option<Next>,
     /// That of the generation that serves.
     snapshot: bool,
     /// The word that it may accept connections.
     turn: bool,
+}
+
+/// What workers get of the generation that is being made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Its snapshot, to be mapped ahead.
+    Snapshot(u64),
+    /// That it has failed.
+    Failure,
 }
 
 impl Workers {
@@ -132,6 +143,16 @@ impl Workers {
         self.owe(|_| true, Owed { names: true, ..Owed::default() });
     }
 
+    /// This generation proves itself: all workers are to map the pages of its snapshot ahead.
+    pub(crate) fn owe_next(&mut self, next: u64) {
+        self.owe(|_| true, Owed { next: Some(Next::Snapshot(next)), ..Owed::default() });
+    }
+
+    /// A generation has failed that was being made: workers are to let its snapshot go.
+    pub(crate) fn owe_failure(&mut self) {
+        self.owe(|_| true, Owed { next: Some(Next::Failure), ..Owed::default() });
+    }
+
     /// Another generation serves: workers of all others are to get its snapshot.
     pub(crate) fn owe_snapshot(&mut self, current: u64) {
         self.owe(|other| other != current, Owed { snapshot: true, ..Owed::default() });
@@ -145,6 +166,7 @@ impl Workers {
     fn owe(&mut self, of: impl Fn(u64) -> bool, more: Owed) {
         for way in self.ways.values_mut().filter(|way| of(way.generation)) {
             way.owed.names |= more.names;
+            way.owed.next = more.next.or(way.owed.next.filter(|_| !more.snapshot));
             way.owed.snapshot |= more.snapshot;
             way.owed.turn |= more.turn;
         }
@@ -157,6 +179,15 @@ impl Workers {
         let newest = generations.current().and_then(|current| current.served.as_ref());
         for Way { giver, owed, .. } in self.ways.values_mut() {
             owed.names = still_owed(owed.names, || giver.names());
+            owed.next = owed.next.filter(|next| {
+                still_owed(true, || {
+                    pause();
+                    match next {
+                        Next::Snapshot(number) => give_ahead(giver, generations, *number),
+                        Next::Failure => giver.forget(),
+                    }
+                })
+            });
             owed.snapshot = still_owed(owed.snapshot, || {
                 pause();
                 newest.map_or(Ok(()), |newest| giver.snapshot(newest.snapshot.as_fd()))
@@ -169,6 +200,12 @@ impl Workers {
             });
         }
     }
+}
+
+/// Hands over the snapshot of a generation that is being made. One that has failed meanwhile has none.
+fn give_ahead(giver: &Giver, generations: &Generations, number: u64) -> io::Result<()> {
+    let of = generations.numbered(number).ok().and_then(|of| of.served.as_ref());
+    of.map_or(Ok(()), |served| giver.ahead(served.snapshot.as_fd()))
 }
 
 /// Whether something is still owed after an attempt to hand it over. A worker that has gone gets nothing.
@@ -210,8 +247,10 @@ fn serve(
     let_others_run();
     let _sentry = sentry::start(&of.config.sentry, "worker", Some(generation), Some(number), Lookup::Known);
     slot.claim(std::process::id(), generation);
-    let worker = snapshot::open_sealed(&snapshot).map(|snapshot| Worker {
+    let mapped = Mapping::of(&snapshot).and_then(|mapping| Ok((mapping.open()?, mapping)));
+    let worker = mapped.map(|(snapshot, mapping)| Worker {
         config: of.config.clone(),
+        mapping,
         snapshot,
         listeners,
         scoreboard,
@@ -276,6 +315,24 @@ mod tests {
             owed(&workers),
             [(1, Owed { snapshot: true, ..names }), (2, Owed { turn: true, ..names })]
         );
+    }
+
+    #[test]
+    fn newest_news_of_the_next_generation_count() {
+        let (mut workers, _takers) = with_workers(&[1, 2]);
+        let next = |workers: &Workers| workers.ways.values().map(|way| way.owed.next).collect::<Vec<_>>();
+        workers.owe_next(2);
+        assert_eq!(next(&workers), [Some(Next::Snapshot(2)); 2]);
+        workers.owe_failure();
+        assert_eq!(next(&workers), [Some(Next::Failure); 2]);
+        workers.owe_next(3);
+        workers.owe_names();
+        assert_eq!(next(&workers), [Some(Next::Snapshot(3)); 2]);
+        // Those that get the snapshot need not hear of it before.
+        workers.owe_snapshot(2);
+        let mut owed: Vec<_> = workers.ways.values().map(|way| (way.generation, way.owed.next)).collect();
+        owed.sort_by_key(|(generation, _)| *generation);
+        assert_eq!(owed, [(1, None), (2, Some(Next::Snapshot(3)))]);
     }
 
     #[test]

@@ -120,6 +120,14 @@ impl Shell {
         self.scans.schedule(number, scan_every, scope, &self.workers.scoreboard().header().scans);
     }
 
+    /// Releases everything that a generation holds which has failed or ended.
+    pub(super) fn discard(&mut self, number: u64) {
+        if self.generations.current_number().is_some_and(|current| current < number) {
+            self.workers.owe_failure();
+        }
+        self.generations.discard(number);
+    }
+
     /// Reports the end of a reload to operators, systemd and a former master. After a generation of stale
     /// data the master makes one from the database.
     pub(super) fn reload_ended(

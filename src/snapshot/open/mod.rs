@@ -3,16 +3,15 @@
 mod bits;
 mod error;
 mod identity;
+mod mapping;
 pub(super) mod reader;
 pub mod storage;
 mod tables;
 
-use std::io;
-use std::os::fd::AsFd;
-
 pub(crate) use bits::{Bits, Cursor};
 pub use error::OpenError;
 pub use identity::{Identity, Passing};
+pub use mapping::Mapping;
 pub use reader::Verify;
 use reader::{Reader, check_header, table};
 pub use tables::Packing;
@@ -28,16 +27,6 @@ pub struct Snapshot<'a> {
     len: usize,
     pub(super) names: PerOwner<Names<'a>>,
     pub(super) songs: Songs<'a>,
-}
-
-/// Maps a snapshot for the rest of the process's life. A loader has verified all of it and sealed it.
-///
-/// # Errors
-/// The kernel cannot map it, it is not sealed, or it is no snapshot.
-pub fn open_sealed(sealed: impl AsFd) -> io::Result<&'static Snapshot<'static>> {
-    let map: &'static memmap2::Mmap = Box::leak(Box::new(storage::map(sealed)?));
-    let snapshot = Snapshot::open(map, Verify::Structure).map_err(io::Error::other)?;
-    Ok(Box::leak(Box::new(snapshot)))
 }
 
 impl<'a> Snapshot<'a> {

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use memmap2::{Advice, Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -222,6 +222,37 @@ pub fn populate(map: &Mmap) {
     });
 }
 
+/// Makes the kernel unmap all pages of `map`, `piece_len` bytes at a time; `rest` runs before each. Pages are mapped again
+/// as they are read.
+#[allow(unsafe_code)]
+pub fn depopulate(map: &Mmap, piece_len: usize, rest: impl Fn()) {
+    let pieces = (0..map.len()).step_by(piece_len);
+    let _ = pieces.map(|at| (at, piece_len.min(map.len() - at))).try_for_each(|(at, len)| {
+        rest();
+        // SAFETY: the mapping is read-only, so no page of it differs from the file, and a page that is read later has
+        // the same bytes.
+        unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, at, len) }
+    });
+}
+
+/// What tells a file from all others while it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// That of an open file.
+    ///
+    /// # Errors
+    /// An error of the kernel.
+    pub fn of(file: impl AsFd) -> io::Result<Self> {
+        let stat = nix::sys::stat::fstat(file)?;
+        Ok(FileId { device: stat.st_dev, inode: stat.st_ino })
+    }
+}
+
 fn is_sealed(sealed: &impl AsFd) -> io::Result<bool> {
     // A file on tmpfs has the one seal that forbids others; a file on a disk has no seals at all.
     if let Some(seals) = seals_of(sealed).filter(|seals| *seals != SealFlag::F_SEAL_SEAL) {
@@ -312,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn populated_pages_are_all_mapped() {
+    fn pages_are_mapped_ahead_and_let_go() {
         let draft = Draft::create(None).unwrap();
         // More than two pieces, and a part of one.
         let len = 2 * POPULATE_LEN + (1 << 20);
@@ -322,6 +353,10 @@ mod tests {
         assert_eq!(resident(&map), 0);
         populate(&map);
         assert_eq!(resident(&map), len);
+        let rests = std::cell::Cell::new(0);
+        depopulate(&map, POPULATE_LEN, || rests.set(rests.get() + 1));
+        assert_eq!((resident(&map), rests.get()), (0, 3));
+        assert!(map.iter().all(|byte| *byte == 1));
     }
 
     /// Bytes of a mapping whose pages are mapped, by smaps (proc(5)).

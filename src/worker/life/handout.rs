@@ -1,5 +1,6 @@
 //! The data that the master hands to its running workers: addresses of hosts; the snapshot of the
-//! next generation, to workers of a former one; and the order to begin, to workers of the next one.
+//! next generation, to all while it proves itself, and to those of a former one when it serves; and the
+//! order to begin, to workers of the next one.
 //! A worker cannot get these itself: its sandbox holds the folders and files that existed when it
 //! started, while `/etc/hosts` may be replaced.
 
@@ -18,6 +19,8 @@ use crate::telemetry::names::{self, HostName};
 /// Most bytes of a message; they suffice for some hundred hosts.
 const MESSAGE_LEN_MAX: usize = 16 * 1024;
 const SNAPSHOT: &[u8] = b"snapshot";
+const AHEAD: &[u8] = b"ahead";
+const FORGET: &[u8] = b"forget";
 const TURN: &[u8] = b"turn";
 
 /// A message from the master.
@@ -25,6 +28,10 @@ const TURN: &[u8] = b"turn";
 pub(in crate::worker) enum Handout {
     /// The snapshot from which a worker of a former generation answers from now on.
     Snapshot(OwnedFd),
+    /// The snapshot of the next generation, which proves itself.
+    Ahead(OwnedFd),
+    /// The next generation has failed, and its snapshot will not serve.
+    Forget,
     /// The order to accept connections.
     Turn,
     /// Hosts and their addresses.
@@ -57,6 +64,22 @@ impl Giver {
     /// gone.
     pub fn snapshot(&self, sealed: BorrowedFd<'_>) -> io::Result<()> {
         datagram::send(&self.0, SNAPSHOT, Some(sealed))
+    }
+
+    /// Hands over a snapshot that may come to serve, so that the worker can map its pages ahead.
+    ///
+    /// # Errors
+    /// As with [`Giver::snapshot`].
+    pub fn ahead(&self, sealed: BorrowedFd<'_>) -> io::Result<()> {
+        datagram::send(&self.0, AHEAD, Some(sealed))
+    }
+
+    /// Tells the worker that this snapshot will not serve.
+    ///
+    /// # Errors
+    /// As with [`Giver::snapshot`].
+    pub fn forget(&self) -> io::Result<()> {
+        datagram::send(&self.0, FORGET, None)
     }
 
     /// Orders the worker to accept connections.
@@ -131,6 +154,8 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Handout> {
     });
     match (&bytes[..len], file) {
         (SNAPSHOT, Some(file)) => Ok(Handout::Snapshot(file)),
+        (AHEAD, Some(file)) => Ok(Handout::Ahead(file)),
+        (FORGET, None) => Ok(Handout::Forget),
         (TURN, None) => Ok(Handout::Turn),
         (lines, _) => {
             Ok(Handout::Names(String::from_utf8_lossy(lines).lines().filter_map(names::parse).collect()))
@@ -159,6 +184,10 @@ mod tests {
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text, "snapshot");
 
+        giver.ahead(file.as_fd()).unwrap();
+        assert!(matches!(receive(taker.0.as_fd()), Ok(Handout::Ahead(_))));
+        giver.forget().unwrap();
+        assert!(matches!(receive(taker.0.as_fd()), Ok(Handout::Forget)));
         giver.turn().unwrap();
         assert!(matches!(receive(taker.0.as_fd()), Ok(Handout::Turn)));
 

@@ -158,7 +158,13 @@ fn new_workers_prove_themselves_before_the_old_ones_go() {
     let old = world.untold(1);
     world.wish(Wish::Reload);
     world.loaded();
+    let proofs = |world: &World| {
+        let proves = |action: &&Action| matches!(action, Action::Prove { .. });
+        world.trace.iter().filter(proves).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(proofs(&world), []);
     world.all_ready();
+    assert_eq!(proofs(&world), [Action::Prove { generation: 2 }]);
     world.pass(100 * MS);
     world.die(world.untold(2)[0]);
     assert_eq!((world.current, world.untold(1)), (Some(1), old.clone()));

@@ -170,6 +170,10 @@ impl World {
                 let process = self.processes.get_mut(&pid).expect("a child of ours");
                 process.told.push(signal);
             }
+            Action::Prove { generation } => {
+                assert!(!self.discarded.contains(&generation), "proof of a discarded generation");
+                assert!(self.current.is_some_and(|current| current < generation));
+            }
             Action::Promote { generation } => self.promote(generation),
             Action::ReloadEnded { generation, result } => {
                 assert!(self.told_of.insert(generation), "told twice what has become of {generation}");
