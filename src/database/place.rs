@@ -135,7 +135,11 @@ pub(super) fn describe(error: &Error) -> String {
     let Some(source) = error.source() else {
         return error.to_string();
     };
-    match (source.downcast_ref::<io::Error>().and_then(tls_error), source.to_string().as_str()) {
+    let io = source.downcast_ref::<io::Error>();
+    if io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof && tls_error(io).is_none()) {
+        return "the server closed the connection".to_owned();
+    }
+    match (io.and_then(tls_error), source.to_string().as_str()) {
         (Some(rustls::Error::InvalidCertificate(reason)), _) => {
             format!("the server's certificate is not accepted: {}", tls::explain(reason))
         }

@@ -99,6 +99,11 @@ impl Freshness {
         self.is_up = Some(true);
     }
 
+    /// Another generation serves; `is_kept` as in [`Freshness::reload_ended`].
+    pub(crate) fn keeps(&mut self, is_kept: bool) {
+        self.is_kept = is_kept;
+    }
+
     /// An attempt to make a generation has ended. `is_kept` says whether a snapshot of a former master serves now
     /// that no load has confirmed; `share` (0 to 1) is the part of the longest wait before the next try.
     pub(crate) fn reload_ended(

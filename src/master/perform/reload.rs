@@ -104,6 +104,7 @@ impl Shell {
             self.freshness.forget_source(now);
         }
         self.workers.hand_out(&self.generations);
+        self.freshness.keeps(self.generations.current().is_some_and(Generation::is_unconfirmed));
         if let Some(served) = self.generations.current().and_then(|current| current.served.as_ref()) {
             self.freshness.substitutes(served.source == Source::Substitute);
             served.version().into_iter().for_each(|version| self.freshness.serves(version, now));
