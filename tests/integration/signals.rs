@@ -5,14 +5,11 @@ mod files;
 mod starts;
 mod terminal;
 
-use std::fs;
-
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rusqlite::Connection as Sqlite;
 
-use crate::harness::eventually;
 use crate::harness::http::Connection;
+use crate::harness::invariants::wait_gone;
 use crate::harness::server::{Server, Setup, collection};
 
 /// Keeps every loader of this server waiting.
@@ -20,14 +17,6 @@ fn lock(server: &Server) -> Sqlite {
     let database = Sqlite::open(server.path("avalon.sqlite")).expect("a database");
     database.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
     database
-}
-
-/// Waits for the end of an orphan, which init may be slow to bury.
-fn wait_gone(pid: Pid) {
-    eventually("the end of a child", || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-        stat.map_or(true, |stat| stat.contains(") Z ")).then_some(())
-    });
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::http::{self, Connection};
+use crate::harness::invariants::wait_gone;
 use crate::harness::server::{Server, Setup, collection};
 use crate::harness::{before_deadline, eventually};
 
@@ -17,13 +17,6 @@ fn wait_replaced(server: &Server, gone: &[Pid], count: usize) -> Vec<Pid> {
         let workers = server.workers();
         (workers.len() == count && workers.iter().all(|pid| !gone.contains(pid))).then_some(workers)
     })
-}
-
-fn wait_gone(pid: Pid) {
-    eventually("the end of a process", || {
-        let zombie = fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
-        (zombie || kill(pid, None) == Err(Errno::ESRCH)).then_some(())
-    });
 }
 
 #[test]

@@ -150,6 +150,15 @@ fn is_zombie(pid: Pid) -> bool {
     is_in_state(pid, 'Z')
 }
 
+/// Waits until a process has ended with all its threads. Its parent may not have reaped it yet. The first thread of a
+/// killed worker may be a zombie while another one still takes a connection.
+pub(crate) fn wait_gone(pid: Pid) {
+    eventually("the end of a process", || {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        (threads == 0 || threads == 1 && is_zombie(pid)).then_some(())
+    });
+}
+
 /// Whether the kernel shows a process in this state (stat in proc(5)).
 fn is_in_state(pid: Pid, state: char) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(&format!(") {state} ")))
