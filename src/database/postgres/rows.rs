@@ -15,7 +15,7 @@ use crate::scheduling::{gives_way, pause};
 
 /// Rows in one portion, unless this process gives way.
 const PORTION: usize = LARGEST;
-/// The server counts so many rows in the time in which it sends one.
+/// Rows that the server counts in the time in which it sends one row.
 const COUNTED: usize = 20;
 /// The time of a pause in a process that gets a processor at once.
 const PAUSE_MAX: Duration = Duration::from_micros(200);
