@@ -83,13 +83,7 @@ def start(program, url, workers, way, name):
         "AVALON_STATSD_HOST": "",
         "AVALON_RELOAD_ON_CHANGE": str(way == "changed").lower(),
     }
-    server = Server(name, [program, "--workers", workers], port, env)
-    try:
-        server.await_heartbeat()
-    except BaseException:
-        server.stop()
-        raise
-    return server
+    return Server(name, [program, "--workers", workers], port, env).started()
 
 
 def measure(program, rows, way, options, name):

@@ -70,6 +70,15 @@ class Server:
                 time.sleep(0.001)
         raise Failure(f"{self.name} did not answer within {seconds} s; see {self.log}")
 
+    def started(self):
+        """This server as soon as it answers; it is ended if it does not."""
+        try:
+            self.await_heartbeat()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
     def age(self):
         """Seconds since it was started."""
         return time.monotonic() - self.begun

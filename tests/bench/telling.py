@@ -44,13 +44,7 @@ def start(database, workers, settings):
     env |= {f"AVALON_{key}": str(value) for key, value in settings.items()}
     port = free_port()
     command = [TARGET / "release" / "avalon-master", "--workers", workers, "--bind", f"127.0.0.1:{port}"]
-    server = Server("telling", command, port, env)
-    try:
-        server.await_heartbeat()
-    except BaseException:
-        server.stop()
-        raise
-    return server
+    return Server("telling", command, port, env).started()
 
 
 @contextmanager
