@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-/// Rows of the first portions. A server on this machine makes one in 0.2 ms, for which a request may have to wait.
+/// Rows of the first portions. A server on this machine makes one in 0.1 ms, for which a request may have to wait.
 const SMALLEST: usize = 100;
 /// More rows are not worth their memory.
 pub(super) const LARGEST: usize = 10_000;
+/// A portion of the smallest size that takes less has no round trip to save. For a server on this machine it
+/// is 0.07 to 0.15 ms, more than half of which two processors may need to wake each other up.
+const BRIEF: Duration = Duration::from_micros(400);
 /// How many times larger the next size is in a search.
 const STEP: usize = 4;
 /// Portions of each size. The median of their times counts, as the machine or the network holds some up.
@@ -22,10 +25,11 @@ const LATE: Duration = Duration::from_millis(10);
 /// Portions of the largest size after such a wait.
 const STAY_BUSY: usize = 4;
 
-/// Finds the smallest portions for which the time of rows outweighs that of a round trip. A server on this machine
-/// works in short bursts then, so that requests need not wait for long ones. One behind a network gets larger portions:
-/// there each takes a round trip, and the server has processors of its own. If all processors are busy, portions are as
-/// large as they may be: this process may have to wait for seconds until it has its turn, after each portion.
+/// Finds the smallest portions that are brief, or for which the time of rows outweighs that of a round trip. A server on
+/// this machine works in short bursts then, so that requests need not wait for long ones. One behind a network gets
+/// larger portions: there each takes a round trip, and the server has processors of its own. If all processors are busy,
+/// portions are as large as they may be: this process may have to wait for seconds until it has its turn, after each
+/// portion.
 #[derive(Debug)]
 pub(super) struct Portions {
     rows: usize,
@@ -66,8 +70,11 @@ impl Portions {
             return;
         }
         self.times.sort_unstable();
-        let time_of_row = self.times[(TRIALS - 1) / 2].as_secs_f64() / self.rows as f64;
-        if self.former.is_some_and(|former| time_of_row > former * GAIN) {
+        let time = self.times[(TRIALS - 1) / 2];
+        let time_of_row = time.as_secs_f64() / self.rows as f64;
+        if self.rows == SMALLEST && time < BRIEF {
+            self.stays = STAY_SMALLEST;
+        } else if self.former.is_some_and(|former| time_of_row > former * GAIN) {
             self.rows /= STEP;
             self.stays = if self.rows == SMALLEST { STAY_SMALLEST } else { STAY };
         } else if self.rows * STEP > LARGEST {
@@ -101,25 +108,43 @@ mod tests {
     #[test]
     fn server_on_this_machine_makes_small_portions() {
         assert_eq!(usual(1.2, 0.0), 100);
-        assert_eq!(usual(1.2, 60.0), 100);
+        assert_eq!(usual(0.6, 60.0), 100);
+        // Another machine in the same rack.
+        assert_eq!(usual(1.2, 250.0), 100);
         // A slow machine.
         assert_eq!(usual(10.0, 500.0), 100);
     }
 
+    /// How many of 10,000 portions are not of the smallest size, from a server that needs `row` microseconds for a row.
+    fn larger(row: usize) -> usize {
+        let mut portions = Portions::new();
+        let is_larger = |_: &usize| {
+            portions.took(Duration::from_micros((row * portions.rows()) as u64), Duration::ZERO);
+            portions.rows() > SMALLEST
+        };
+        (0..10_000).filter(is_larger).count()
+    }
+
     #[test]
     fn few_portions_hold_requests_up_in_vain() {
+        assert_eq!(larger(1), 0);
+        assert_eq!(larger(10), 40);
+    }
+
+    #[test]
+    fn wait_for_a_processor_is_no_round_trip() {
         let mut portions = Portions::new();
-        let large = (0..10_000).filter(|_| {
-            portions.took(Duration::from_micros(portions.rows() as u64), Duration::ZERO);
-            portions.rows() > SMALLEST
-        });
-        assert_eq!(large.count(), 40);
+        // Both processes had the same processor before, and now wake each other up on two.
+        for time in [65, 90, 88, 91, 90].repeat(1000) {
+            portions.took(Duration::from_micros(time), Duration::ZERO);
+            assert_eq!(portions.rows(), SMALLEST);
+        }
     }
 
     #[test]
     fn round_trips_are_hardly_longer_than_the_work_on_a_portion() {
         let mut former = 0;
-        for round_trip in [200.0, 500.0, 1000.0, 3000.0, 5000.0, 30_000.0] {
+        for round_trip in [500.0, 1000.0, 3000.0, 5000.0, 30_000.0] {
             let rows = usual(1.2, round_trip);
             assert!(
                 rows >= former && (rows == 6400 || rows as f64 * 1.2 > 0.8 * round_trip),

@@ -47,8 +47,8 @@ impl Mapping {
         storage::FileId::of(sealed).is_ok_and(|file| file == self.file)
     }
 
-    /// Has a thread read bytes of the snapshot, so that the kernel maps the pages around each. The thread gives way to all others, and so it
-    /// uses no call that maps many pages at once: it would keep the others from changes of their memory meanwhile.
+    /// Has a thread read bytes of the snapshot, so that the kernel maps the pages around each. The thread gives way to
+    /// all others, so it uses no call that maps many pages at once: the others could not change their memory meanwhile.
     pub fn populate(&self) {
         if self.map.len() > LEN_MAX {
             return;
