@@ -4,6 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,13 +33,28 @@ const ANSWERED: [&[u8]; 2] = [b"HTTP/1.1 2", b"HTTP/1.1 4"];
 /// Sends the questions of clients to `service`, each over another connection. No counter includes
 /// these requests.
 ///
+/// The kernel has to map hundreds of pages for the first answers, 1 ms for a million songs, and other processes may wait
+/// for the processor meanwhile. So a thread that gives way to them asks. The worker itself cannot give way, as the
+/// kernel would not let it take that back.
+///
 /// # Errors
-/// If a question gets no answer, or one that reports a failure of the worker. If the worker crashes
-/// or hangs, this does not return.
-pub(in crate::worker) async fn prove(service: &Arc<Service>) -> io::Result<()> {
+/// If a question gets no answer, or one that reports a failure of the worker; if no thread can be started. If the worker
+/// crashes or hangs, this does not return.
+pub(in crate::worker) fn prove(service: Service) -> io::Result<()> {
+    let body = move || {
+        // The answers are the same without it.
+        let _ = scheduling::give_way();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(ask_all(&Arc::new(service)))
+    };
+    let thread = thread::Builder::new().name("proof".to_owned()).spawn(body)?;
+    // Nothing else runs in the worker yet.
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("its own questions have made it panic")))
+}
+
+async fn ask_all(service: &Arc<Service>) -> io::Result<()> {
     let connections = Arc::new(Connections::default());
     for (target, coding) in questions(&service.request_path) {
-        // Nothing else runs in this process yet.
         scheduling::pause();
         let (mut client, server) = UnixStream::pair()?;
         let asked = ask(&mut client, &target, coding);
