@@ -128,7 +128,7 @@ impl Worker {
     async fn serve(self) -> io::Result<(Ending, Vec<Mapping>)> {
         let mut signals = Signals::install()?;
         if self.waits {
-            proof::prove(self.uncounted_service()?)?;
+            proof::prove(Arc::new(self.uncounted_service()?)).await?;
         }
         let service = Arc::new(self.service());
         let mut handouts = Some(Handouts::of(self.handouts)?);

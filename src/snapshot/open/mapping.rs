@@ -21,8 +21,8 @@ use crate::scheduling;
 const LEN_MAX: usize = 1 << 30;
 /// Bytes of the pages that are mapped or unmapped between two pauses. This takes less than a tenth of a millisecond.
 const PIECE_LEN: usize = 512 << 10;
-/// Bytes of the pages that the kernel maps around one that is read, aligned to as many (`fault_around_bytes`).
-const AROUND_LEN: usize = 64 << 10;
+/// Bytes of the smallest page. The kernel maps neighbours of one that is read, but not all of them at all times.
+const PAGE_LEN: usize = 4 << 10;
 /// The time after which pages are unmapped without pauses: if all processors are busy, each pause is a long one.
 const PAUSES: Duration = Duration::from_millis(500);
 
@@ -47,8 +47,8 @@ impl Mapping {
         storage::FileId::of(sealed).is_ok_and(|file| file == self.file)
     }
 
-    /// Has a thread read bytes of the snapshot, so that the kernel maps the pages around each. The thread gives way to
-    /// all others, so it uses no call that maps many pages at once: the others could not change their memory meanwhile.
+    /// Has a thread read a byte of each page of the snapshot, so that the kernel maps them. The thread gives way to all
+    /// others, so it uses no call that maps many pages at once: the others could not change their memory meanwhile.
     pub fn populate(&self) {
         if self.map.len() > LEN_MAX {
             return;
@@ -58,12 +58,10 @@ impl Mapping {
             let _ = scheduling::give_way();
             for piece in map.chunks(PIECE_LEN) {
                 scheduling::pause();
-                for byte in piece.iter().step_by(AROUND_LEN) {
+                for byte in piece.iter().step_by(PAGE_LEN) {
                     let _ = black_box(*byte);
                 }
             }
-            // The first byte may be in the middle of its neighbours.
-            let _ = black_box(map.last().copied());
         };
         // Without the thread, the first access maps each page.
         let _ = thread::Builder::new().name("pages".to_owned()).spawn(body);

@@ -35,26 +35,32 @@ const ANSWERED: [&[u8]; 2] = [b"HTTP/1.1 2", b"HTTP/1.1 4"];
 ///
 /// The kernel has to map hundreds of pages for the first answers, 1 ms for a million songs, and other processes may wait
 /// for the processor meanwhile. So a thread that gives way to them asks. The worker itself cannot give way, as the
-/// kernel would not let it take that back.
+/// kernel would not let it take that back. It asks one question more, since the first answer of each thread needs fresh
+/// memory: no client waits for it then.
 ///
 /// # Errors
 /// If a question gets no answer, or one that reports a failure of the worker; if no thread can be started. If the worker
 /// crashes or hangs, this does not return.
-pub(in crate::worker) fn prove(service: Service) -> io::Result<()> {
+pub(in crate::worker) async fn prove(service: Arc<Service>) -> io::Result<()> {
+    let asked = Arc::clone(&service);
     let body = move || {
         // The answers are the same without it.
         let _ = scheduling::give_way();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(ask_all(&Arc::new(service)))
+        runtime.block_on(ask_each(questions(&asked.request_path), &asked))
     };
     let thread = thread::Builder::new().name("proof".to_owned()).spawn(body)?;
     // Nothing else runs in the worker yet.
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("its own questions have made it panic")))
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("its own questions have made it panic")))?;
+    ask_each(questions(&service.request_path).take(1), &service).await
 }
 
-async fn ask_all(service: &Arc<Service>) -> io::Result<()> {
+async fn ask_each(
+    questions: impl Iterator<Item = (String, &'static str)>,
+    service: &Arc<Service>,
+) -> io::Result<()> {
     let connections = Arc::new(Connections::default());
-    for (target, coding) in questions(&service.request_path) {
+    for (target, coding) in questions {
         scheduling::pause();
         let (mut client, server) = UnixStream::pair()?;
         let asked = ask(&mut client, &target, coding);
