@@ -21,7 +21,7 @@ use crate::scheduling;
 const LEN_MAX: usize = 1 << 30;
 /// Bytes of the pages that are mapped or unmapped between two pauses. This takes less than a tenth of a millisecond.
 const PIECE_LEN: usize = 512 << 10;
-/// Bytes of the smallest page. The kernel maps neighbours of one that is read, but not all of them at all times.
+/// Bytes of the smallest page. The kernel maps neighbours of one that is read, but gives no promise to.
 const PAGE_LEN: usize = 4 << 10;
 /// The time after which pages are unmapped without pauses: if all processors are busy, each pause is a long one.
 const PAUSES: Duration = Duration::from_millis(500);
