@@ -144,6 +144,9 @@ fn names_by_id(
     progress: &Progress,
 ) -> Result<Edits<Named>, Stopped> {
     let mut names = ById::new(ids);
+    if ids.is_empty() {
+        return Ok(names.finish());
+    }
     let query =
         readable_query(transaction, owner.plural(), &schema::NAME_COLUMNS)? + " WHERE id = ANY($1::uuid[])";
     for batch in ids.chunks(BATCH) {
@@ -161,6 +164,9 @@ fn songs_by_id(
     progress: &Progress,
 ) -> Result<Edits<SongRow>, Stopped> {
     let mut songs = ById::new(ids);
+    if ids.is_empty() {
+        return Ok(songs.finish());
+    }
     let query =
         readable_query(transaction, "tracks", &schema::TRACK_COLUMNS)? + " WHERE id = ANY($1::uuid[])";
     for batch in ids.chunks(BATCH) {
