@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::difference::RowChanges;
@@ -137,7 +138,7 @@ impl Touched {
 }
 
 /// The rows that a server has.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Since {
     /// Their version.
     pub version: Version,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::change_log::Unlogged;
@@ -11,7 +12,7 @@ use crate::model::{Named, PerOwner};
 use crate::rows::delta::{self, Delta, Edits};
 
 /// A load that has read changed rows alone.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
     /// The rows that may have changed, as they are now. A server serves all of them unchanged.
     pub delta: Delta,

@@ -1,8 +1,9 @@
-//! Repeated queries for the version of the rows in a source. Each costs one short query.
+//! Repeated queries for the version of the rows in a source, each of which costs one short query; and the rows that
+//! have changed, over the same connection.
 
 use std::path::PathBuf;
 
-use super::{DatabaseError, Version, postgres, sqlite};
+use super::{Changed, DatabaseError, Since, Version, postgres, sqlite};
 use crate::config::DatabaseUrl;
 use crate::config::database_url::Backend;
 
@@ -33,6 +34,15 @@ impl Poll {
         match &mut self.0 {
             Source::Sqlite(path) => sqlite::poll(path),
             Source::Postgres(poll) => poll.ask(),
+        }
+    }
+
+    /// The rows that have changed since those of `since`, if a server tells them over the connection of the last call.
+    /// A thread that waits for an answer may remain as well.
+    pub fn changes(&mut self, since: &Since) -> Option<Changed> {
+        match &mut self.0 {
+            Source::Sqlite(_) => None,
+            Source::Postgres(poll) => poll.changes(since),
         }
     }
 }

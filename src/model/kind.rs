@@ -3,6 +3,7 @@
 use std::ops::{Index, IndexMut};
 
 use super::{Collection, Named, Song};
+use serde::{Deserialize, Serialize};
 
 /// A kind of entity that owns songs: each song has exactly one owner of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,7 +104,7 @@ impl From<Owner> for Kind {
 }
 
 /// One value for each [`Owner`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PerOwner<T>([T; Owner::ALL.len()]);
 
 impl<T> PerOwner<T> {

@@ -5,10 +5,11 @@ mod kind;
 pub mod library;
 
 pub use kind::{Kind, Owner, PerOwner};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// An album, an artist or a genre.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// Its id; [`crate::ids`] makes it.
     pub id: Uuid,

@@ -1,11 +1,12 @@
 //! The rows that differ from those of an earlier snapshot.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::model::{Named, PerOwner};
 
 /// Rows of one table that have changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edits<T> {
     /// Ids whose row is gone.
     pub gone: Vec<Uuid>,
@@ -32,7 +33,7 @@ impl<T> Edits<T> {
 }
 
 /// A song with the ids of its owners.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SongRow {
     /// Its id.
     pub id: Uuid,
@@ -49,7 +50,7 @@ pub struct SongRow {
 }
 
 /// The changes of a database.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delta {
     /// Albums, artists and genres. A change of a name does not require its songs in the list.
     pub names: PerOwner<Edits<Named>>,

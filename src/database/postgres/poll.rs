@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use ::postgres::{Client, Error};
 
+use super::change_log;
 use super::revision::{self, is_refusal};
-use super::watched::{Unwatched, watched};
+use super::tables::begin_reading;
+use super::watched::{Progress, Unwatched, watched};
 use crate::config::database_url::{ConnectTimeout, Liveness, PostgresSettings};
-use crate::database::DatabaseError;
 use crate::database::connect::{self, Opened, Place, ask};
 use crate::database::revision::{POLL_TIMEOUT, QUERY, Version};
+use crate::database::{Changed, DatabaseError, Since};
+use crate::scheduling::give_way;
 
 /// The name of the connection in `pg_stat_activity`.
 const NAME: &str = "avalon-watcher";
@@ -50,13 +53,38 @@ impl Poll {
     /// # Errors
     /// As for [`Poll::ask`](crate::database::Poll::ask).
     pub(in crate::database) fn ask(&mut self) -> Result<Version, DatabaseError> {
+        let before = self.knowledge;
+        let (version, knowledge) = self.work(move |client, _| version(client, before))?;
+        self.knowledge = knowledge;
+        Ok(version)
+    }
+
+    /// The rows that have changed, read over the connection of the last poll; `None` if there is none, or the log of
+    /// changes does not tell them.
+    pub(in crate::database) fn changes(&mut self, since: &Since) -> Option<Changed> {
+        self.opened.as_ref()?;
+        let since = since.clone();
+        let read = self.work(move |client, progress| {
+            // The server works in small portions for a thread that gives way, and so do the loaders.
+            let _ = give_way();
+            let mut transaction = begin_reading(client)?;
+            let version = revision::read_version(&mut transaction)?;
+            change_log::read(&mut transaction, &since, version, progress)
+        });
+        read.ok()?.ok()
+    }
+
+    /// Has a thread do this on the connection. After an error the next call connects again.
+    fn work<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Client, &Progress) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
         let (mut client, place) = match self.opened.take() {
             Some(opened) => opened,
             None => connect::connect_as(&self.place, NAME)?,
         };
-        let before = self.knowledge;
-        let outcome = watched(POLL_TIMEOUT, move |_| {
-            let outcome = version(&mut client, before);
+        let outcome = watched(POLL_TIMEOUT, move |progress| {
+            let outcome = work(&mut client, progress);
             (client, outcome)
         });
         let (client, outcome) = outcome.map_err(|unwatched| match unwatched {
@@ -64,9 +92,9 @@ impl Poll {
             Unwatched::Panicked => place.failed("the thread that asks has panicked"),
             Unwatched::NotStarted(error) => place.unreachable(format!("no thread can be started: {error}")),
         })?;
-        let (version, knowledge) = outcome.map_err(|error| place.explain(&error))?;
-        (self.opened, self.knowledge) = (Some((client, place)), knowledge);
-        Ok(version)
+        let done = outcome.map_err(|error| place.explain(&error))?;
+        self.opened = Some((client, place));
+        Ok(done)
     }
 }
 

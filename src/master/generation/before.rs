@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
 use crate::database::Since;
+use crate::master::generation::watcher_session::Questions;
 use crate::publication::Had;
 
 /// The origin of rows, which their contents do not tell.
@@ -37,4 +38,6 @@ pub(crate) struct Before {
     pub(crate) may_stay: bool,
     /// The rows that it holds of the same database, if the changes since then are all that the load is to look for.
     pub(crate) since: Option<Since>,
+    /// The watcher, if it can read these changes.
+    pub(crate) watcher: Option<Questions>,
 }

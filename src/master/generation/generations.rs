@@ -87,12 +87,12 @@ impl Generation {
                 rows: left.and_then(|left| left.rows),
             },
             origin: served.map(|served| served.origin).unwrap_or_default(),
-            is_patience_over: false,
             snapshot: self.served.as_ref().and_then(|served| served.own(&self.config)?.try_clone().ok()),
             may_stay: next.snapshot_url.is_none()
                 && next.snapshot_dir == self.config.snapshot_dir
                 && next.snapshot_path == self.config.snapshot_path,
             since: self.served.as_ref().and_then(|served| served.since(&self.config, next)),
+            ..Before::default()
         }
     }
 

@@ -48,7 +48,8 @@ impl Material {
         match self {
             Material::Drafts(drafts, before) => {
                 let served = before.snapshot.iter().map(AsRawFd::as_raw_fd);
-                drafts.fds().into_iter().chain(served).collect()
+                let watcher = before.watcher.iter().map(|watcher| watcher.as_fd().as_raw_fd());
+                drafts.fds().into_iter().chain(served).chain(watcher).collect()
             }
             Material::Kept(kept) => vec![kept.snapshot().as_raw_fd()],
         }

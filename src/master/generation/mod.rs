@@ -19,4 +19,5 @@ pub(crate) mod saver;
 mod sealed;
 pub(crate) mod served;
 pub(crate) mod watcher;
+mod watcher_session;
 pub(crate) mod workers;

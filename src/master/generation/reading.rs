@@ -66,7 +66,13 @@ impl Load<'_> {
     /// `None` if they do not make the next snapshot.
     fn changes(&self) -> Result<Option<Product>, Failed> {
         let Some(since) = &self.before.since else { return Ok(None) };
-        let found = database::load_changes(&self.config.database_url, &self.folder, since).map_err(unread)?;
+        let (found, reader) = match self.before.watcher.as_ref().and_then(|watcher| watcher.changes(since)) {
+            Some(changed) => (Found::Changes(changed), ", read by the watcher"),
+            None => {
+                let found = database::load_changes(&self.config.database_url, &self.folder, since);
+                (found.map_err(unread)?, "")
+            }
+        };
         let changed = match found {
             Found::Changes(changed) => changed,
             Found::Rows(loaded, unlogged) => {
@@ -78,7 +84,8 @@ impl Load<'_> {
         let outcome = merging::write_changes(changed, self.before, &self.folder, self.draft);
         match outcome.map_err(|error| self.unwritten(&error))? {
             Outcome::Merged(way) => {
-                let rows = format!("changed since revision {}", since.version.revision.unwrap_or_default());
+                let revision = since.version.revision.unwrap_or_default();
+                let rows = format!("changed since revision {revision}{reader}");
                 self.finish(&way, version, true, &rows, read).map(Some)
             }
             Outcome::NeedsAll(reason) => {

@@ -8,14 +8,18 @@ use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use slog::{Logger, debug, warn};
 
 use crate::cli::chain;
+use crate::config::database_url::Backend;
 use crate::config::{Config, SnapshotUrl, SourceUrl};
-use crate::database::{Poll, Version};
+use crate::database::{Changed, Poll, Since, Version};
 use crate::master::exit::ExitCode;
+use crate::master::generation::watcher_session::{Answers, Questions, pair};
 use crate::master::processes::end::{self, Ended};
 use crate::master::processes::fork::{FirstSteps, fork};
 use crate::master::processes::report::short;
@@ -63,6 +67,7 @@ struct Child {
     born: Instant,
     task: Task,
     lines: UnixDatagram,
+    questions: Questions,
     /// The time of the last request to ask at once.
     hurried: Option<Instant>,
 }
@@ -113,6 +118,14 @@ impl Watcher {
         }
     }
 
+    /// The end for a loader of this configuration, if the watcher can read rows for it.
+    pub(crate) fn questions(&self, config: &Config) -> Option<Questions> {
+        let child = self.child.as_ref().filter(|child| child.task.source == config.source_url())?;
+        let is_server = matches!(&child.task.source,
+            SourceUrl::Database(url) if matches!(url.backend(), Backend::Postgres(_)));
+        is_server.then(|| child.questions.try_clone().ok())?
+    }
+
     /// The lines that have come.
     pub(crate) fn said(&mut self) -> Vec<Said> {
         self.child.as_ref().map(|child| lines(&child.lines)).unwrap_or_default()
@@ -158,26 +171,28 @@ impl Child {
     fn start(config: &Config, task: Task, now: Instant) -> io::Result<Child> {
         let (lines, to) = UnixDatagram::pair()?;
         lines.set_nonblocking(true)?;
-        let first = FirstSteps::of(config).keeping([to.as_fd()]);
-        let pid = fork(&first, || watch(&task, &to))?;
-        Ok(Child { pid, born: now, task, lines, hurried: None })
+        let (questions, answers) = pair()?;
+        let first = FirstSteps::of(config).keeping([to.as_fd(), answers.as_fd()]);
+        let pid = fork(&first, || watch(&task, &to, &answers))?;
+        Ok(Child { pid, born: now, task, lines, questions, hurried: None })
     }
 }
 
 /// The life of the child, which ends with its master.
-fn watch(task: &Task, to: &UnixDatagram) -> ExitCode {
+fn watch(task: &Task, to: &UnixDatagram, answers: &Answers) -> ExitCode {
     title::set("avalon: watcher");
     let mut asked = Asked::new(&task.source);
     loop {
-        let begin = Instant::now();
+        let next = Instant::now() + task.every;
         let said = asked.ask();
-        let may_go_on = matches!(said, Said::Holds(_)) || threads() == Some(1);
+        let has_answer = matches!(said, Said::Holds(_));
         let sent = serde_json::to_vec(&said).map_err(io::Error::from).and_then(|line| to.send(&line));
         if sent.is_err() {
             return ExitCode::Failure;
         }
-        pause(to, task.every.saturating_sub(begin.elapsed()));
-        if !may_go_on {
+        let may_go_on = has_answer || threads() == Some(1);
+        let has_rows = pause(to, answers, next, &mut asked);
+        if !may_go_on || !(has_rows || threads() == Some(1)) {
             return ExitCode::Stopped;
         }
     }
@@ -194,6 +209,14 @@ impl<'a> Asked<'a> {
         match source {
             SourceUrl::Database(url) => Asked::Database(Poll::new(url)),
             SourceUrl::Store(url) => Asked::Store(url),
+        }
+    }
+
+    /// The rows that have changed, if the session with a server tells them.
+    fn changes(&mut self, since: &Since) -> Option<Changed> {
+        match self {
+            Asked::Database(poll) => poll.changes(since),
+            Asked::Store(_) => None,
         }
     }
 
@@ -216,13 +239,38 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Waits for this time, or until the master tells it to ask.
-fn pause(to: &UnixDatagram, time: Duration) {
-    // A time-out of zero is none at all.
-    match to.set_read_timeout(Some(time.max(Duration::from_millis(1)))) {
-        // It is over, or a word has come.
-        Ok(()) => drop(to.recv(&mut [0; 8])),
-        Err(_) => thread::sleep(time),
+/// Waits until this moment, or until the master tells it to ask, and reads rows for loaders meanwhile. Answers whether
+/// it has given all rows that they asked for.
+fn pause(to: &UnixDatagram, answers: &Answers, until: Instant, asked: &mut Asked<'_>) -> bool {
+    let mut has_rows = true;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let mut fds = [to.as_fd(), answers.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Err(Errno::EINTR) => {}
+            Ok(1..) if fds[0].any() != Some(true) => {
+                let read = |since: &Since| {
+                    let changed = asked.changes(since);
+                    has_rows &= changed.is_some();
+                    changed
+                };
+                if answers.answer(read).is_err() {
+                    // The master has ended.
+                    return has_rows;
+                }
+            }
+            Ok(1..) => {
+                let _ = to.recv(&mut [0; 8]);
+                return has_rows;
+            }
+            // The time is over.
+            Ok(_) => return has_rows,
+            Err(_) => {
+                thread::sleep(left);
+                return has_rows;
+            }
+        }
     }
 }
 
@@ -254,6 +302,7 @@ mod tests {
             born,
             task: Task { source, every: SECOND },
             lines,
+            questions: pair().unwrap().0,
             hurried: None,
         };
         (Watcher { child: Some(child), wait }, to)

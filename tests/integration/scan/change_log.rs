@@ -1,7 +1,7 @@
 //! Reloads that read the rows alone of which the log of changes tells: they serve what a server serves that starts with
 //! the same database, whatever has happened to the rows and to the log.
 
-use std::fs;
+use std::{fs, thread};
 
 use nix::sys::signal::Signal;
 
@@ -15,6 +15,8 @@ use crate::merges::answers;
 /// How the log of a server names a load of changed rows alone, and one of all rows in place of it.
 const CHANGED: &str = "changed since revision";
 const ALL: &str = "the load reads all rows, ";
+/// Whether the watcher has read them for the loader, in its session.
+const BY_WATCHER: &str = "read by the watcher";
 
 /// As a program does that knows nothing of the log of changes.
 const COUNT: &str = "UPDATE avalon_revision SET counter = counter + 1, scan = NULL";
@@ -328,6 +330,56 @@ fn server_with_a_watcher_reads_changes_and_one_without_the_right_all_rows() {
     rig.scan_changed(2);
     wait(3);
     assert_eq!(reader.count_log(CHANGED), 1, "{}", reader.log());
+    assert_eq!(reader.count_log(BY_WATCHER), 1, "{}", reader.log());
+    reader.assert_clean_shutdown();
+    rig.server.assert_clean_shutdown();
+}
+
+#[test]
+fn loader_reads_changes_itself_if_the_watcher_gets_no_answer() {
+    let home = Home::new();
+    let database = Postgres::shared().create_database();
+    let store = Store::Postgres(database);
+    let rig = Rig::start(home, &store, &store.url());
+    let reader = Setup::new(&store.url())
+        .variable("AVALON_RELOAD_ON_CHANGE", "true")
+        .variable("AVALON_RELOAD_JITTER", "0")
+        .start();
+    let Store::Postgres(database) = &store else { unreachable!() };
+    let [mut writer, mut locker, mut observer] = [(); 3].map(|()| database.client());
+    let mut wait_for = |what: &str, query: &str| {
+        crate::harness::eventually(what, || observer.query_opt(query, &[]).expect(query).map(drop));
+    };
+    // As a scan does it: 4 is the kind of a song, and 5 says that the log is complete.
+    writer
+        .batch_execute(
+            "BEGIN; UPDATE tracks SET track = 77 WHERE id = (SELECT min(id::text)::uuid FROM tracks);
+             UPDATE avalon_revision SET counter = counter + 1, scan = md5('scan')::uuid;
+             INSERT INTO avalon_changes SELECT counter, 5, scan FROM avalon_revision;
+             INSERT INTO avalon_changes SELECT counter, 4, tracks.id FROM avalon_revision, tracks WHERE track = 77",
+        )
+        .expect("a change");
+    // The lock is granted as the change is committed, so before the watcher sees that.
+    let locking = thread::spawn(move || {
+        locker.batch_execute("BEGIN; LOCK TABLE tracks IN ACCESS EXCLUSIVE MODE").map(|()| locker)
+    });
+    wait_for(
+        "the lock's turn",
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'BEGIN; LOCK%' AND
+        wait_event_type = 'Lock' AND datname = current_database()",
+    );
+    writer.batch_execute("COMMIT").expect("a change");
+    let mut locker = locking.join().expect("a thread").expect("the lock");
+    for name in ["=", "<>"] {
+        let waits = format!(
+            "SELECT 1 FROM pg_stat_activity WHERE application_name {name} 'avalon-watcher' AND
+            wait_event_type = 'Lock' AND datname = current_database() LIMIT 1"
+        );
+        wait_for(&format!("a session {name} the watcher's"), &waits);
+    }
+    locker.batch_execute("ROLLBACK").expect("the lock is given back");
+    crate::harness::eventually("the change", || (reader.status()["snapshot"]["revision"] == 2).then_some(()));
+    assert_eq!([CHANGED, BY_WATCHER].map(|text| reader.count_log(text)), [1, 0], "{}", reader.log());
     reader.assert_clean_shutdown();
     rig.server.assert_clean_shutdown();
 }
