@@ -25,6 +25,9 @@ const IS_READABLE: &str = "has_table_privilege(to_regclass('avalon_revision')::o
 /// server's log.
 const PAUSE: u32 = 60;
 
+/// How long an answer may take when changed rows are read: the next poll is due, and its lack would look like an outage.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A server that is polled.
 pub(in crate::database) struct Poll {
     place: Place,
@@ -54,7 +57,7 @@ impl Poll {
     /// As for [`Poll::ask`](crate::database::Poll::ask).
     pub(in crate::database) fn ask(&mut self) -> Result<Version, DatabaseError> {
         let before = self.knowledge;
-        let (version, knowledge) = self.work(move |client, _| version(client, before))?;
+        let (version, knowledge) = self.work(POLL_TIMEOUT, move |client, _| version(client, before))?;
         self.knowledge = knowledge;
         Ok(version)
     }
@@ -64,7 +67,7 @@ impl Poll {
     pub(in crate::database) fn changes(&mut self, since: &Since) -> Option<Changed> {
         self.opened.as_ref()?;
         let since = since.clone();
-        let read = self.work(move |client, progress| {
+        let read = self.work(READ_TIMEOUT, move |client, progress| {
             // The server works in small portions for a thread that gives way, and so do the loaders.
             let _ = give_way();
             let mut transaction = begin_reading(client)?;
@@ -74,21 +77,23 @@ impl Poll {
         read.ok()?.ok()
     }
 
-    /// Has a thread do this on the connection. After an error the next call connects again.
+    /// Has a thread do this on the connection, while the server is silent for no longer than this. After an error the next
+    /// call connects again.
     fn work<T: Send + 'static>(
         &mut self,
+        silence_max: Duration,
         work: impl FnOnce(&mut Client, &Progress) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let (mut client, place) = match self.opened.take() {
             Some(opened) => opened,
             None => connect::connect_as(&self.place, NAME)?,
         };
-        let outcome = watched(POLL_TIMEOUT, move |progress| {
+        let outcome = watched(silence_max, move |progress| {
             let outcome = work(&mut client, progress);
             (client, outcome)
         });
         let (client, outcome) = outcome.map_err(|unwatched| match unwatched {
-            Unwatched::Silent => place.unreachable(format!("no answer within {} s", POLL_TIMEOUT.as_secs())),
+            Unwatched::Silent => place.unreachable(format!("no answer within {} s", silence_max.as_secs())),
             Unwatched::Panicked => place.failed("the thread that asks has panicked"),
             Unwatched::NotStarted(error) => place.unreachable(format!("no thread can be started: {error}")),
         })?;

@@ -39,6 +39,10 @@ const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 /// The shortest time between two requests to ask at once.
 const HURRY_EVERY: Duration = Duration::from_millis(250);
 
+/// The most songs beside which the watcher reads changed rows. It also counts all rows, and polls nothing meanwhile; a
+/// server counts as many in half a second.
+const SONGS_MAX: u64 = 2_000_000;
+
 /// A line of a watcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -118,12 +122,12 @@ impl Watcher {
         }
     }
 
-    /// The end for a loader of this configuration, if the watcher can read rows for it.
-    pub(crate) fn questions(&self, config: &Config) -> Option<Questions> {
+    /// The end for a loader of this configuration that serves so many songs, if the watcher can read rows for it.
+    pub(crate) fn questions(&self, config: &Config, songs: u64) -> Option<Questions> {
         let child = self.child.as_ref().filter(|child| child.task.source == config.source_url())?;
         let is_server = matches!(&child.task.source,
             SourceUrl::Database(url) if matches!(url.backend(), Backend::Postgres(_)));
-        is_server.then(|| child.questions.try_clone().ok())?
+        (is_server && songs <= SONGS_MAX).then(|| child.questions.try_clone().ok())?
     }
 
     /// The lines that have come.

@@ -17,7 +17,7 @@ const ROWS_MAX: usize = 500;
 /// Bytes of the longest message. The kernel takes twice as many by default.
 const MESSAGE_MAX: usize = 100 * 1024;
 /// The longest time for which a loader waits for an answer, before it reads the rows in a session of its own.
-const PATIENCE: Duration = POLL_TIMEOUT.saturating_mul(2);
+const PATIENCE: Duration = POLL_TIMEOUT;
 
 /// The loaders' end.
 #[derive(Debug)]

@@ -80,7 +80,10 @@ impl Shell {
                 // for a scan's rows, as the log may be the fault.
                 let by_log = self.freshness.only_asks(generation) && !self.scans.is_overdue(generation);
                 let since = before.since.filter(|_| by_log);
-                let watcher = since.as_ref().and_then(|_| self.watcher.questions(&of.config));
+                let served = self.generations.current().and_then(|current| current.served.as_ref());
+                let watcher = served
+                    .filter(|_| since.is_some())
+                    .and_then(|served| self.watcher.questions(&of.config, served.contents.songs));
                 let before = Before { is_patience_over, since, watcher, ..before };
                 Loader::start(generation, &of.config, &of.logs.log, first, before)?
             }
