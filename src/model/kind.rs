@@ -2,8 +2,9 @@
 
 use std::ops::{Index, IndexMut};
 
-use super::{Collection, Named, Song};
 use serde::{Deserialize, Serialize};
+
+use super::{Collection, Named, Song};
 
 /// A kind of entity that owns songs: each song has exactly one owner of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

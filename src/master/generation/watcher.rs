@@ -122,7 +122,7 @@ impl Watcher {
         }
     }
 
-    /// The end for a loader of this configuration that serves so many songs, if the watcher can read rows for it.
+    /// The loaders' end, if the watcher can read rows for a loader of this configuration; `songs` songs serve.
     pub(crate) fn questions(&self, config: &Config, songs: u64) -> Option<Questions> {
         let child = self.child.as_ref().filter(|child| child.task.source == config.source_url())?;
         let is_server = matches!(&child.task.source,
@@ -260,7 +260,7 @@ fn pause(to: &UnixDatagram, answers: &Answers, until: Instant, asked: &mut Asked
                     changed
                 };
                 if answers.answer(read).is_err() {
-                    // The master has ended.
+                    // The master has ended, or no loader takes the answers.
                     return has_rows;
                 }
             }

@@ -18,6 +18,8 @@ const ROWS_MAX: usize = 500;
 const MESSAGE_MAX: usize = 100 * 1024;
 /// The longest time for which a loader waits for an answer, before it reads the rows in a session of its own.
 const PATIENCE: Duration = POLL_TIMEOUT;
+/// How long the watcher waits for room for an answer.
+const SEND_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The loaders' end.
 #[derive(Debug)]
@@ -48,7 +50,10 @@ struct Answer {
 pub(super) fn pair() -> io::Result<(Questions, Answers)> {
     let (questions, answers) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    Ok((Questions(questions.into()), Answers(answers.into())))
+    let answers = UnixDatagram::from(answers);
+    // Loaders that were killed have left their answers.
+    answers.set_write_timeout(Some(SEND_TIMEOUT))?;
+    Ok((Questions(questions.into()), Answers(answers)))
 }
 
 impl AsFd for Questions {
@@ -99,7 +104,7 @@ impl Answers {
     /// Takes a question that waits, and answers it with the rows that `read` gives.
     ///
     /// # Errors
-    /// The other side has closed its end.
+    /// The other side has closed its end, or has no room for the answer; or the message is no question.
     pub(super) fn answer(&self, read: impl FnOnce(&Since) -> Option<Changed>) -> io::Result<()> {
         let mut message = vec![0; MESSAGE_MAX];
         let len = self.0.recv(&mut message)?;
@@ -126,7 +131,7 @@ mod tests {
         Since { version: Version { revision: Some(7), mark: "a".to_owned() }, most }
     }
 
-    /// Rows with a name of so many bytes.
+    /// Rows with a name of `len` bytes.
     fn changed(len: usize) -> Changed {
         let [one, two] = [1, 2].map(uuid::Uuid::from_u128);
         let artist = Named { id: one, name: "\"\u{e9}\n".to_owned() };
@@ -181,6 +186,24 @@ mod tests {
         let question = Question { from: 1, since: since(1) };
         let deadline = Instant::now() + Duration::from_millis(50);
         assert!(questions.ask(&question, deadline).is_err());
+    }
+
+    #[test]
+    fn watcher_is_held_up_by_no_answers_that_dead_loaders_have_left() {
+        let (questions, answers) = pair().unwrap();
+        let question = serde_json::to_vec(&Question { from: 1, since: since(1) }).unwrap();
+        let has_room = |_: &usize| {
+            questions.0.send(&question).unwrap();
+            answers.answer(|_| Some(changed(MESSAGE_MAX / 2))).is_ok()
+        };
+        let left = (0..100).take_while(has_room).count();
+        assert!((1..100).contains(&left), "{left} answers");
+        let watcher = thread::spawn(move || {
+            let answered = answers.answer(|_| Some(changed(2)));
+            (answered, answers)
+        });
+        assert_eq!(questions.changes(&since(1)), Some(changed(2)), "the next loader takes them away");
+        watcher.join().unwrap().0.unwrap();
     }
 
     #[test]

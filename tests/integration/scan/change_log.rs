@@ -347,9 +347,13 @@ fn loader_reads_changes_itself_if_the_watcher_gets_no_answer() {
         .start();
     let Store::Postgres(database) = &store else { unreachable!() };
     let [mut writer, mut locker, mut observer] = [(); 3].map(|()| database.client());
-    let mut wait_for = |what: &str, query: &str| {
-        crate::harness::eventually(what, || observer.query_opt(query, &[]).expect(query).map(drop));
+    let mut wait_for = |what: &str, query: &str| -> i32 {
+        let row = crate::harness::eventually(what, || observer.query_opt(query, &[]).expect(query));
+        row.get(0)
     };
+    let watcher = "SELECT pid FROM pg_stat_activity WHERE application_name = 'avalon-watcher' AND
+        datname = current_database()";
+    let first = wait_for("the watcher's session", watcher);
     // As a scan does it: 4 is the kind of a song, and 5 says that the log is complete.
     writer
         .batch_execute(
@@ -365,18 +369,18 @@ fn loader_reads_changes_itself_if_the_watcher_gets_no_answer() {
     });
     wait_for(
         "the lock's turn",
-        "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'BEGIN; LOCK%' AND
+        "SELECT pid FROM pg_stat_activity WHERE query LIKE 'BEGIN; LOCK%' AND
         wait_event_type = 'Lock' AND datname = current_database()",
     );
     writer.batch_execute("COMMIT").expect("a change");
     let mut locker = locking.join().expect("a thread").expect("the lock");
-    for name in ["=", "<>"] {
-        let waits = format!(
-            "SELECT 1 FROM pg_stat_activity WHERE application_name {name} 'avalon-watcher' AND
-            wait_event_type = 'Lock' AND datname = current_database() LIMIT 1"
-        );
-        wait_for(&format!("a session {name} the watcher's"), &waits);
-    }
+    wait_for(
+        "the loader's session",
+        "SELECT pid FROM pg_stat_activity WHERE application_name <> 'avalon-watcher' AND
+        wait_event_type = 'Lock' AND datname = current_database()",
+    );
+    // The watcher has ended, as a thread of it still waited for the lock.
+    wait_for("another watcher's session", &format!("{watcher} AND pid <> {first} AND state = 'idle'"));
     locker.batch_execute("ROLLBACK").expect("the lock is given back");
     crate::harness::eventually("the change", || (reader.status()["snapshot"]["revision"] == 2).then_some(()));
     assert_eq!([CHANGED, BY_WATCHER].map(|text| reader.count_log(text)), [1, 0], "{}", reader.log());
