@@ -103,6 +103,8 @@ mod tests {
         assert_eq!(read().unwrap(), None);
         let note = Note::of(&Contents::default(), &source("sqlite:////a"));
         fs::write(Note::path(&path), serde_json::to_vec(&note).unwrap()).unwrap();
+        // Another test may change the mode of new files at this moment.
+        fs::set_permissions(Note::path(&path), Permissions::from_mode(0o644)).unwrap();
         assert_eq!(read().unwrap(), Some(note));
         fs::set_permissions(Note::path(&path), Permissions::from_mode(0o666)).unwrap();
         assert!(read().is_err());
